@@ -1,0 +1,1 @@
+"""Synthesisable blocks in Amaranth, one block a file, and the leaves they share with the models."""

@@ -1,0 +1,259 @@
+"""Instructions of the array: fields, encoding, and the order in which words meet the streams.
+
+A leaf without Amaranth: the hardware builds its instruction layouts from ``FIELDS`` and the models run
+the same objects, so an encoding has one home.
+
+An index names one word of one half of one engine. A program is a list of instructions that the fetch
+unit hands, in order, to three units: ``Load`` and ``Store`` move one block between a stream and a half,
+``Pass`` sends the whole block through the S columns of the engine. Blocks alternate between the halves.
+So that loading, computing and storing overlap, the load of a block stands before the passes of the block
+before it: see :func:`schedule`.
+"""
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+
+import numpy as np
+
+__all__ = ["Opcode", "Mode", "Walk", "Load", "Pass", "Store", "Loop", "Halt", "Instruction", "FIELDS",
+           "INSTRUCTION_WORDS", "encode", "decode", "walk_indices", "schedule"]
+
+INSTRUCTION_WORDS = 3  # 32-bit words of one instruction
+_MASK = 16             # bits of an index in an instruction, enough for the largest half
+
+
+class Opcode(IntEnum):
+    HALT = 0   # wait until every unit is idle, then stop
+    LOAD = 1
+    PASS = 2
+    STORE = 3
+    LOOP = 4
+
+
+class Mode(IntEnum):
+    """What a column does with a word pair (A, B), design.md section 3."""
+
+    PASS = 0   # Y1 = A, Y2 = B
+    BPMM = 1   # unit-pivot real butterfly on both rows of a row pair
+    FFT = 2    # complex butterfly with twiddle c0 + j*c1
+    SCALE = 3  # Y1 = c0*A, Y2 = c1*B
+
+
+# (name, bits) of every field behind the 3-bit opcode, least significant first.
+_WALK = [("inner", _MASK), ("outer", _MASK), ("window", _MASK), ("rotation", 2), ("reverse", 1)]
+FIELDS: dict[Opcode, list[tuple[str, int]]] = {
+    Opcode.HALT: [],
+    Opcode.LOAD: [*_WALK, ("overlap", 1), ("lag", 5)],
+    Opcode.PASS: [("mode", 2), ("active", 4), ("descending", 1), ("digit", 4), ("last_group", _MASK),
+                  ("coef_base", _MASK), ("coef_shift", 4), ("coef_mask_bits", 5), ("shifts", 12),
+                  ("block_float", 1), ("growth", 3), ("headroom_in", 3), ("headroom_out", 3),
+                  ("gap", 8), ("first", 1), ("last", 1)],
+    Opcode.STORE: [*_WALK],
+    Opcode.LOOP: [("target", 12), ("count", 24)],
+}
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The order in which the beats of a stream visit the words of a half.
+
+    A beat holds the P words whose index differs in the ``window`` bits; lane bit j of the beat is index bit
+    ``window[j]``. The bits of ``inner`` (a mask) count up fastest, those of ``outer`` after them; within each the
+    lowest bit is fastest. The bank map asks that window[j] mod S are all different: a rotation, or a
+    reversed rotation, of 0..S-1.
+    """
+
+    window: tuple[int, ...]
+    inner: int
+    outer: int
+
+    def __post_init__(self):
+        s = len(self.window)
+        residues = [w % s for w in self.window]
+        up = [(residues[0] + j) % s for j in range(s)]
+        down = [(residues[0] - j) % s for j in range(s)]
+        if residues not in (up, down):
+            raise ValueError(f"window: index bits {self.window} do not reach {1 << s} different banks")
+        if self.inner & self.outer or (self.inner | self.outer) & self.window_mask:
+            raise ValueError("window, inner and outer: an index bit stands in two of them")
+
+    @property
+    def window_mask(self) -> int:
+        return sum(1 << w for w in self.window)
+
+    @property
+    def rotation(self) -> int:
+        return self.window[0] % len(self.window)
+
+    @property
+    def reverse(self) -> bool:
+        s = len(self.window)
+        return s > 1 and (self.window[1] - self.window[0]) % s != 1 % s
+
+    @property
+    def beats(self) -> int:
+        """Beats per engine group of one block."""
+        return 1 << (self.inner | self.outer).bit_count()
+
+
+@dataclass(frozen=True)
+class Load:
+    """Fill a half from the input stream.
+
+    With ``overlap`` beat t is accepted once the store that empties the same half has read beat t + lag; without
+    it the load waits until that store has ended.
+    """
+
+    walk: Walk
+    overlap: bool = False
+    lag: int = 0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Send ``groups`` groups of P words through the S columns and back in place.
+
+    Group g holds the words whose index is g with the S bits of ``digit`` inserted as the lane. Column q pairs
+    lane bit q, or lane bit S-1-q when ``descending``. Columns outside ``active`` (bit q = column q) pass
+    their words on. Every butterfly unit of column q reads its coefficient bank at
+    ``coef_base + ((g >> coef_shift) & (2^coef_mask_bits - 1))``. ``shifts[q]`` is the right shift of column q,
+    also of a column that only passes. With ``block_float`` the shifts of the first and the last column come from
+    the largest magnitude instead (sim/array.py states the rule). ``first`` waits until the block is loaded,
+    ``last`` hands it to the store; ``gap`` idle cycles precede the pass.
+    """
+
+    mode: Mode
+    digit: int
+    groups: int
+    active: int
+    shifts: tuple[int, ...]
+    coef_base: int = 0
+    coef_shift: int = 0
+    coef_mask_bits: int = 0
+    descending: bool = False
+    block_float: bool = False
+    growth: int = 0
+    headroom_in: int = 0
+    headroom_out: int = 0
+    gap: int = 0
+    first: bool = False
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class Store:
+    """Send a computed half to the output stream."""
+
+    walk: Walk
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Run from instruction number ``target`` up to here ``count`` times in all. Loops do not nest."""
+
+    target: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Halt:
+    """End of the program."""
+
+
+Instruction = Load | Pass | Store | Loop | Halt
+_OPCODES = {Halt: Opcode.HALT, Load: Opcode.LOAD, Pass: Opcode.PASS, Store: Opcode.STORE, Loop: Opcode.LOOP}
+
+
+def _values(instruction: Instruction) -> dict[str, int]:
+    values = {f.name: getattr(instruction, f.name) for f in fields(instruction)}
+    if isinstance(instruction, (Load, Store)):
+        walk = values.pop("walk")
+        values |= {"inner": walk.inner, "outer": walk.outer, "window": walk.window_mask,
+                   "rotation": walk.rotation, "reverse": walk.reverse}
+    elif isinstance(instruction, Pass):
+        values["last_group"] = values.pop("groups") - 1
+        values["shifts"] = sum(s << (3 * q) for q, s in enumerate(instruction.shifts))
+    elif isinstance(instruction, Loop):
+        values["target"] *= INSTRUCTION_WORDS
+    return {name: int(value) for name, value in values.items()}
+
+
+def encode(program: list[Instruction]) -> list[int]:
+    """32-bit words of a program, least significant word of each instruction first.
+
+    Raises ValueError naming the field when a value does not fit it.
+    """
+    words = []
+    for number, instruction in enumerate(program):
+        opcode = _OPCODES[type(instruction)]
+        values, bits, at = _values(instruction), int(opcode), 3
+        for name, width in FIELDS[opcode]:
+            value = values[name]
+            if not 0 <= value < 1 << width:
+                raise ValueError(f"instruction {number} {opcode.name}: {name} = {value} does not fit {width} bits")
+            bits |= value << at
+            at += width
+        words += [(bits >> (32 * i)) & 0xFFFFFFFF for i in range(INSTRUCTION_WORDS)]
+    return words
+
+
+def decode(words: list[int], layers: int) -> list[Instruction]:
+    """Inverse of :func:`encode` for an array of ``layers`` layers."""
+    kinds = {opcode: kind for kind, opcode in _OPCODES.items()}
+    program = []
+    for at in range(0, len(words), INSTRUCTION_WORDS):
+        bits = sum(word << (32 * i) for i, word in enumerate(words[at:at + INSTRUCTION_WORDS]))
+        opcode = Opcode(bits & 7)
+        bits >>= 3
+        values = {}
+        for name, width in FIELDS[opcode]:
+            values[name], bits = bits & ((1 << width) - 1), bits >> width
+        if opcode in (Opcode.LOAD, Opcode.STORE):
+            # The window bit with residue r mod S belongs to the lane bit the rotation puts there.
+            mask, rotation = values.pop("window"), values.pop("rotation")
+            sign = -1 if values.pop("reverse") else 1
+            by_residue = {b % layers: b for b in range(_MASK) if mask >> b & 1}
+            window = tuple(by_residue[(rotation + sign * j) % layers] for j in range(layers))
+            values["walk"] = Walk(window, values.pop("inner"), values.pop("outer"))
+            if "overlap" in values:
+                values["overlap"] = bool(values["overlap"])
+        elif opcode is Opcode.PASS:
+            values["groups"] = values.pop("last_group") + 1
+            values["shifts"] = tuple(values["shifts"] >> (3 * q) & 7 for q in range(layers))
+            values["mode"] = Mode(values["mode"])
+            for name in ("descending", "block_float", "first", "last"):
+                values[name] = bool(values[name])
+        elif opcode is Opcode.LOOP:
+            values["target"] //= INSTRUCTION_WORDS
+        program.append(kinds[opcode](**values))
+    return program
+
+
+def _deposit(counts: np.ndarray, mask: int) -> np.ndarray:
+    """Spread the low bits of ``counts`` over the set bits of ``mask``, lowest first."""
+    out, bit = np.zeros_like(counts), 0
+    for position in range(mask.bit_length()):
+        if mask >> position & 1:
+            out |= (counts >> bit & 1) << position
+            bit += 1
+    return out
+
+
+def walk_indices(walk: Walk) -> np.ndarray:
+    """Index of every word of a block in stream order, shape (beats, P), int64."""
+    beats = np.arange(walk.beats, dtype=np.int64)
+    n_inner = walk.inner.bit_count()
+    base = _deposit(beats & ((1 << n_inner) - 1), walk.inner) | _deposit(beats >> n_inner, walk.outer)
+    lane = np.arange(1 << len(walk.window), dtype=np.int64)
+    offset = np.zeros_like(lane)
+    for j, position in enumerate(walk.window):
+        offset |= (lane >> j & 1) << position
+    return base[:, None] | offset[None, :]
+
+
+def schedule(load: Load, passes: list[Pass], store: Store, blocks: int) -> list[Instruction]:
+    """Program that runs ``blocks`` equal blocks: the load of each block stands before the passes of the one
+    before it, so that the three units overlap."""
+    if blocks == 1:
+        return [load, *passes, store, Halt()]
+    return [load, load, *passes, store, Loop(1, blocks - 1), *passes, store, Halt()]
