@@ -5,7 +5,6 @@ hardware, so a width or a latency has one home.
 """
 
 from enum import Enum
-from functools import cached_property
 import re
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -179,6 +178,16 @@ class ArrayConfig(BaseModel):
         return self.read_latency + self.layers * BUTTERFLY_LATENCY + self.write_latency
 
     @property
+    def pass_spacing(self) -> int:
+        """Least cycles between the first groups of two passes: every stage is told of one pass at a time."""
+        return ADDRESS_LATENCY + self.pipeline_latency + 1
+
+    @property
+    def magnitude_bits(self) -> int:
+        """Leading magnitude bits that block floating point looks at."""
+        return min(2 * self.layers + 1, self.width - 1)
+
+    @property
     def maximum_tree_latency(self) -> int:
         """Registers between a saturated result and the largest magnitude over all engines."""
         levels, left = 0, self.engines
@@ -189,7 +198,7 @@ class ArrayConfig(BaseModel):
     @property
     def block_float_gap(self) -> int:
         """Idle cycles before a block-floating-point pass so that the maximum of the pass before is known."""
-        return self.maximum_tree_latency + 6
+        return self.maximum_tree_latency + 8
 
     # --- the conditions of the design ---------------------------------------------------------
 
@@ -217,7 +226,7 @@ class ArrayConfig(BaseModel):
         hidden = 1 - (self.pipeline_latency + 6) / (digits * self.bank_rows)
         return self.lanes * self.engines / digits / hidden if hidden > 0 else float("inf")
 
-    @cached_property
+    @property
     def largest_n(self) -> int:
-        """log2 of the largest transform one half holds (its top digit must be whole)."""
-        return self.index_bits
+        """log2 of the largest transform one half holds; its top digit must be whole."""
+        return self.index_bits - self.index_bits % self.layers

@@ -12,6 +12,7 @@ before it: see :func:`schedule`.
 
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -172,6 +173,8 @@ def _values(instruction: Instruction) -> dict[str, int]:
                    "rotation": walk.rotation, "reverse": walk.reverse}
     elif isinstance(instruction, Pass):
         values["last_group"] = values.pop("groups") - 1
+        if not all(0 <= shift < 8 for shift in instruction.shifts):
+            raise ValueError(f"shifts: {instruction.shifts} do not fit 3 bits each")
         values["shifts"] = sum(s << (3 * q) for q, s in enumerate(instruction.shifts))
     elif isinstance(instruction, Loop):
         values["target"] *= INSTRUCTION_WORDS
@@ -205,7 +208,7 @@ def decode(words: list[int], layers: int) -> list[Instruction]:
         bits = sum(word << (32 * i) for i, word in enumerate(words[at:at + INSTRUCTION_WORDS]))
         opcode = Opcode(bits & 7)
         bits >>= 3
-        values = {}
+        values: dict[str, Any] = {}
         for name, width in FIELDS[opcode]:
             values[name], bits = bits & ((1 << width) - 1), bits >> width
         if opcode in (Opcode.LOAD, Opcode.STORE):

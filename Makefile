@@ -1,0 +1,39 @@
+# The verbs of this repository. demo and test set everything up by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+BUILD := build
+
+.DEFAULT_GOAL := help
+.PHONY: demo test lint cosim synth bench clean help
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wingbeat needs Python >= 3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+demo: .venv/installed  ## the digits on model and simulated Verilog, utilisation, synthesis figures
+	$(BIN)/wingbeat demo
+
+test: .venv/installed  ## all tests
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: .venv/installed  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+cosim: .venv/installed  ## only the tests on the generated Verilog
+	$(BIN)/python -m pytest tests/cosim $(ARGS)
+
+synth: .venv/installed  ## ECP5 area and clock of the 16-multiplier array, three seeds
+	$(BIN)/wingbeat synth --preset ulx3s-16 --target ecp5 --pnr --json $(BUILD)/synth.json
+
+bench: .venv/installed  ## utilisation and accuracy of both kernels at 128 multipliers
+	$(BIN)/wingbeat bench kernels --preset array128-s1 --json $(BUILD)/bench-s1.json
+	$(BIN)/wingbeat bench kernels --preset array128-s2 --json $(BUILD)/bench-s2.json
+
+clean:  ## everything that can be made again
+	rm -rf .venv $(BUILD) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16

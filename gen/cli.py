@@ -1,0 +1,159 @@
+"""The command ``wingbeat``.
+
+Every command does its work in a function of another module that knows nothing of the command line; modules that pull
+in Amaranth or a simulator are imported when their command runs. Input that is refused ends in :func:`main`: one line
+per fault on standard error, exit code 2, nothing written.
+
+Packages above this one add their commands through the entry-point group ``wingbeat.commands``
+(docs/decisions/0001-commands-as-entry-points.md).
+"""
+
+from dataclasses import asdict
+from importlib import metadata
+import os
+from pathlib import Path
+import sys
+from typing import Annotated, Any
+
+from pydantic import ValidationError
+import typer
+from typer.exceptions import TyperException
+
+from ..hw.config import ArrayConfig
+from ..hw.errors import WingbeatError
+from . import presets as configurations
+from .console import err, out, print_table
+from .files import write_json
+
+__all__ = ["app", "main", "run", "select_config", "PresetOption", "ConfigOption", "SetOption", "JsonOption"]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+                  help="Generate, simulate and measure butterfly arrays.")
+
+PresetOption = Annotated[str | None, typer.Option("--preset", metavar="P", help="a name from `wingbeat presets`")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="F.toml", help="a configuration file")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change one field")]
+
+
+def _writable_json(path: Path | None) -> Path | None:
+    """Refuse a place that cannot take the file before hours of work instead of after."""
+    if path is None:
+        return None
+    folder = next(parent for parent in Path(os.path.abspath(path)).parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise WingbeatError(f"--json: {str(path)!r} cannot be written; allowed is a file in a writable folder")
+    return path
+
+
+JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write the numbers there too",
+                                                 callback=_writable_json)]
+
+
+def select_config(preset: str | None, config: Path | None, settings: list[str] | None) -> ArrayConfig:
+    """The configuration that the three options name."""
+    if (preset is None) == (config is None):
+        raise WingbeatError("--preset, --config: give exactly one of them")
+    if preset is not None:
+        return configurations.load_preset(preset, settings)
+    assert config is not None
+    return configurations.load_file(config, settings)
+
+
+@app.command()
+def presets(json_file: JsonOption = None) -> None:
+    """List the presets, smallest first."""
+    rows = []
+    for name in configurations.names():
+        config = configurations.load_preset(name)
+        rows.append({"preset": name, "multipliers": config.n_multipliers, "engines": config.engines,
+                     "layers": config.layers, "width": config.width, "largest_points": 1 << config.largest_n,
+                     "stream_words": config.stream_words, "target": config.target.value,
+                     "description": configurations.description(name)})
+    _save(json_file, rows)
+    print_table(list(rows[0]), [list(row.values()) for row in rows])
+
+
+@app.command()
+def generate(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="folder to write")],
+             preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+             json_file: JsonOption = None) -> None:
+    """Write Verilog, manifest, test bench and README of one array."""
+    chosen = select_config(preset, config, settings)
+    from ..hw.array import Array
+    from .generate import generate as write_folder
+    facts = write_folder(chosen, Array(chosen), output)
+    _save(json_file, facts)
+    _print_facts(chosen, output)
+
+
+def _print_facts(config: ArrayConfig, folder: Path) -> None:
+    """What was made, and whether full-size transforms keep it busy."""
+    n = config.largest_n
+    need = config.words_per_cycle_needed(n)
+    rows = [("folder", folder), ("multipliers", config.n_multipliers),
+            ("pipeline latency", f"{config.pipeline_latency} cycles"),
+            ("largest transform", f"{1 << n} points"),
+            ("bubbles between its passes", "none" if config.zero_bubble(n) else "some"),
+            ("stream words it needs", f"{need:.1f} per cycle; there are {config.stream_words}")]
+    for name, value in rows:
+        out.print(f"{name}: {value}", markup=False)
+
+
+@app.command()
+def doctor(json_file: JsonOption = None) -> None:
+    """Check every tool: version found, version needed, the command that mends it. Exit code 1 if one is missing."""
+    from .doctor import examine
+    findings = examine()
+    _save(json_file, [asdict(finding) | {"state": finding.state} for finding in findings])
+    print_table(["tool", "found", "needed", "state", "mend with"],
+                [(f.tool, f.found or "-", f.needed or "any", f.state, f.remedy) for f in findings])
+    if any(not f.ok and f.required for f in findings):
+        raise typer.Exit(1)
+
+
+def _save(path: Path | None, value: Any) -> None:
+    if path is not None:
+        write_json(path, value)
+
+
+def fault_lines(fault: Exception) -> list[str]:
+    """One line per fault: the field, its value, and what is allowed."""
+    if not isinstance(fault, ValidationError):
+        return [" ".join(str(fault).split())]
+    lines = []
+    for entry in fault.errors(include_url=False):
+        field = ".".join(map(str, entry["loc"]))
+        message = entry["msg"].removeprefix("Value error, ")
+        if not field:  # a check of several fields names them itself
+            lines += message.splitlines()
+            continue
+        if entry["type"] == "extra_forbidden":
+            message = f"no such field; allowed are {', '.join(ArrayConfig.model_fields)}"
+        value = repr(entry["input"])
+        lines.append(f"{field}: {value if len(value) <= 60 else value[:57] + '...'}: {message}")
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 1 for a bad result, 2 for input that is refused."""
+    for entry in sorted(metadata.entry_points(group="wingbeat.commands"), key=lambda entry: entry.name):
+        if entry.name not in {command.name for command in app.registered_commands}:
+            app.command(entry.name)(entry.load())
+    try:
+        code = app(args=arguments, prog_name="wingbeat", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except (ValidationError, WingbeatError, TyperException) as fault:
+        lines = fault_lines(fault)
+    except OSError as fault:
+        lines = [f"{fault.filename or 'system'}: {fault.strerror or fault}"]
+    except (KeyboardInterrupt, typer.Abort):
+        err.print("wingbeat: interrupted", markup=False)
+        return 130
+    for line in lines:
+        err.print(f"wingbeat: {line}", markup=False)
+    return 2
+
+
+def run() -> None:
+    """Entry point of the installed script."""
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""From a butterfly matrix or a Fourier transform to a kernel: coefficients, shifts, order and program.
+
+    kernel = compile_butterfly("layer.safetensors", config, calibration=rows)
+    y = kernel.run_model(x)
+
+Everything that does not fit is refused in one line that names the parameter with which it would.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..hw.config import ArrayConfig
+from ..hw.errors import WingbeatError
+from ..hw.numeric import largest
+from ..hw.program import Load, Mode, Store, Walk
+from .calibration import input_limit as calibrated_limit
+from .calibration import safe_shifts, static_shifts
+from .checkpoint import ButterflyWeights, butterfly_weights, read_layer
+from .kernel import Kernel, Part, Stack
+from .layers import Layer, bit_reversal, fft_layers
+from .passes import (Scaling, assign_columns, build_passes, coefficient_image, coefficient_words,
+                     overlapped_walks, reversed_window)
+from .unitpivot import block_layers, unit_pivot
+
+__all__ = ["compile_butterfly", "compile_fft", "compile_fft2"]
+
+Order = Literal["overlap", "natural"]
+
+
+def _choice(field: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise WingbeatError(f"{field}: {value!r}; allowed are {', '.join(allowed)}")
+
+
+def _row_bits(config: ArrayConfig, log2_size: int, row_words: int | None) -> int:
+    """v: as many row pairs as a half holds and ``row_words`` in all ask for; the top digit is whole."""
+    digits = -(-log2_size // config.layers)
+    least = config.layers * digits - log2_size
+    most = config.index_bits - log2_size
+    if least > most:
+        raise WingbeatError(f"half_words: {config.half_words} is too small for {1 << log2_size} points and "
+                            f"layers = {config.layers}; allowed are {1 << (log2_size + least)} and more")
+    if row_words is None:
+        return most
+    wanted = max(1, -(-row_words // config.engines))
+    return min(most, max(least, (wanted - 1).bit_length()))
+
+
+def _calibration_rows(calibration: Any, in_size: int, scaling: Scaling, real: bool) -> np.ndarray | None:
+    if calibration is None:
+        if scaling == "static":
+            raise WingbeatError("calibration: missing; static scaling takes rows that show the range of the "
+                                "data (or choose scaling 'safe' or 'block')")
+        return None
+    rows = np.asarray(calibration)
+    if rows.ndim != 2 or rows.shape[1] != in_size or not len(rows):
+        raise WingbeatError(f"calibration: shape {rows.shape}; allowed is (rows, {in_size}) with rows >= 1")
+    if rows.dtype.kind not in ("fiu" if real else "fiuc") or not np.all(np.isfinite(rows)):
+        raise WingbeatError(f"calibration: dtype {rows.dtype} or its values; allowed are finite "
+                            f"{'real' if real else 'real or complex'} numbers")
+    return rows.astype(np.float64 if real else np.complex128)
+
+
+def _limit(limit: float | None, rows: np.ndarray | None, headroom: float) -> float:
+    if not 1 <= headroom <= 1024:
+        raise WingbeatError(f"headroom: {headroom}; allowed are 1..1024")
+    if limit is None:
+        return calibrated_limit(rows, headroom)
+    if not 0 < limit < float("inf"):
+        raise WingbeatError(f"input_limit: {limit}; allowed are finite numbers above 0")
+    return float(limit)
+
+
+class _Builder:
+    """What all kernels share: number format, scaling policy, geometry of a block."""
+
+    def __init__(self, config: ArrayConfig, log2_size: int, in_size: int, *, scaling: Scaling,
+                 calibration: Any, input_limit: float | None, headroom: float, rows: int | None, order: Order,
+                 real: bool):
+        _choice("scaling", scaling, ("static", "safe", "block"))
+        _choice("order", order, ("overlap", "natural"))
+        if rows is not None and rows < 1:
+            raise WingbeatError(f"rows: {rows}; allowed are numbers >= 1")
+        self.config, self.scaling, self.order, self.headroom = config, scaling, order, headroom
+        self.log2_size, self.in_size = log2_size, in_size
+        self.calibration = _calibration_rows(calibration, in_size, scaling, real)
+        self.limit = _limit(input_limit, self.calibration, headroom)
+        row_words = None if rows is None else -(-rows // 2) if real else rows
+        self.row_bits = _row_bits(config, log2_size, row_words)
+
+    @property
+    def block_bits(self) -> int:
+        return self.log2_size + self.row_bits
+
+    def walks(self, load_window: tuple[int, ...]) -> tuple[Load, Store]:
+        """Load through ``load_window``, store in row order."""
+        rows = tuple(range(self.config.layers))
+        load, store, lag = overlapped_walks(load_window, rows, self.block_bits)
+        if self.order == "overlap":
+            return Load(load, True, lag), Store(store)
+        everything = (1 << self.block_bits) - 1
+        return (Load(Walk(load_window, everything & ~load.window_mask, 0)),
+                Store(Walk(rows, everything & ~store.window_mask, 0)))
+
+    def shifts(self, layers: list[Layer], load_order: np.ndarray) -> list[int] | None:
+        """Right shift of every layer; None for block floating point."""
+        if self.scaling == "block":
+            return None
+        if self.scaling == "safe" or self.calibration is None:
+            return safe_shifts(layers, self.config.width, self.config.coefficient_width)
+        x = np.zeros((len(self.calibration), load_order.size), dtype=self.calibration.dtype)
+        x[:, :self.in_size] = self.calibration
+        most = (1 << self.config.shift_bits) - 1
+        return static_shifts(layers, x[:, load_order], self.limit, self.headroom, most)
+
+    def stack(self, layers: list[Layer], scale: np.ndarray, load_order: np.ndarray,
+              base: int) -> tuple[Stack, int]:
+        """One stack at coefficient address ``base``, and the first free address behind it."""
+        slots = assign_columns([layer.bit for layer in layers], self.config.layers)
+        shifts = self.shifts(layers, load_order)
+        passes = build_passes(layers, slots, self.config, shifts=shifts, block_bits=self.block_bits,
+                              base=base)
+        image = coefficient_image(layers, slots, self.config, base)
+        return Stack(passes, image, sum(shifts or []), scale), base + coefficient_words(layers, slots)
+
+    def kernel(self, mode: Mode, parts: list[Part], load_order: np.ndarray, load_window: tuple[int, ...],
+               n_layers: int, out_size: int, bias: np.ndarray | None = None) -> Kernel:
+        load, store = self.walks(load_window)
+        step = self.limit / largest(self.config.element_width)
+        kernel = Kernel(self.config, mode, self.scaling, self.log2_size, self.row_bits, self.in_size,
+                        out_size, step, load, store, load_order, tuple(parts), n_layers, bias)
+        for part in parts:
+            need = kernel.program_words(part)
+            if need > self.config.program_words:
+                raise WingbeatError(f"program_words: {self.config.program_words} is too small for a program "
+                                    f"of {need} words; allowed are {1 << (need - 1).bit_length()} and more")
+        return kernel
+
+    def fits(self, layers: list[Layer]) -> int:
+        """Coefficient words of a stack; refused when they are more than the memory holds."""
+        slots = assign_columns([layer.bit for layer in layers], self.config.layers)
+        need = coefficient_words(layers, slots)
+        if need > self.config.coefficient_words:
+            raise WingbeatError(f"coefficient_words: {self.config.coefficient_words} is too small for "
+                                f"{len(layers)} layers of {layers[0].live.size} points; allowed are {need} "
+                                "and more")
+        return need
+
+
+def _weights(weights: Any, name: str | None, **options: Any) -> ButterflyWeights:
+    bias = options.pop("bias")
+    if isinstance(weights, (str, Path)):
+        loaded = read_layer(weights, name, **options)
+        if bias is None:
+            return loaded
+        weights, options = loaded, {}
+    if isinstance(weights, ButterflyWeights):
+        kept = {"increasing_stride": weights.increasing_stride, "in_size": weights.in_size,
+                "out_size": weights.out_size}
+        bias = weights.bias if bias is None else bias
+        options = kept | {key: value for key, value in options.items() if value is not None}
+        weights = weights.twiddle
+    if options.get("increasing_stride") is None:
+        options["increasing_stride"] = True
+    return butterfly_weights(weights, bias=bias, name=name or "", **options)
+
+
+def compile_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = None, headroom: float = 1.25,
+                      scaling: Scaling = "static", input_limit: float | None = None,
+                      increasing_stride: bool | None = None, in_size: int | None = None,
+                      out_size: int | None = None, bias: Any = None, name: str | None = None,
+                      rows: int | None = None, order: Order = "overlap") -> Kernel:
+    """Compile a butterfly matrix for real rows (rows, in_size) -> (rows, out_size).
+
+    ``weights``: a torch-butterfly array (nstacks, nblocks, log_n, n/2, 2, 2), a ButterflyWeights, or the
+    path of a checkpoint (``name`` picks a layer of it). ``calibration`` (rows, in_size) sets the input
+    range and, with ``scaling`` 'static', the shift of every layer, each with ``headroom``; 'safe' never
+    overflows, whatever the rows; 'block' is block floating point. ``input_limit`` is the full-scale input
+    where there is no calibration (default 1). ``rows``: rows of a typical call, so that a block is not
+    larger than needed. ``order`` 'natural' streams whole blocks in index order without overlap of load
+    and store (see compile_fft). Stacks run in one program where their coefficients fit, else in several.
+    Source: design.md, section 2.
+
+    Raises WingbeatError.
+    """
+    w = _weights(weights, name, increasing_stride=increasing_stride, in_size=in_size, out_size=out_size,
+                 bias=bias)
+    builder = _Builder(config, w.log2_size, w.in_size, scaling=scaling, calibration=calibration,
+                       input_limit=input_limit, headroom=headroom, rows=rows, order=order, real=True)
+    load_order = np.arange(w.size)
+    parts: list[list[Stack]] = [[]]
+    base, n_layers = 0, 0
+    for number, twiddle in enumerate(w.twiddle):
+        used = min(w.size, w.out_size - number * w.size)
+        pivot = unit_pivot(block_layers(twiddle, w.increasing_stride), w.in_size, used)
+        n_layers = len(pivot.layers)
+        if base + builder.fits(pivot.layers) > config.coefficient_words:
+            parts.append([])
+            base = 0
+        stack, base = builder.stack(pivot.layers, pivot.scale, load_order, base)
+        parts[-1].append(stack)
+    return builder.kernel(Mode.BPMM, [Part(tuple(part)) for part in parts], load_order,
+                          tuple(range(config.layers)), n_layers, w.out_size, w.bias)
+
+
+def _log2(field: str, points: Any, smallest: int = 2) -> int:
+    if isinstance(points, bool) or not isinstance(points, (int, np.integer)) or points < smallest \
+            or points & (points - 1):
+        raise WingbeatError(f"{field}: {points!r}; allowed are powers of two from {smallest} on")
+    return int(points).bit_length() - 1
+
+
+def _compile_transform(config: ArrayConfig, token_bits: int, hidden_bits: int, inverse: bool,
+                       **options: Any) -> Kernel:
+    """FFT over the hidden bits and, above them, the token bits of one index."""
+    log2_size = token_bits + hidden_bits
+    builder = _Builder(config, log2_size, 1 << log2_size, real=False, **options)
+    size = 1 << log2_size
+    layers = (fft_layers(size, 0, hidden_bits, inverse) + fft_layers(size, hidden_bits, token_bits, inverse))
+    token, hidden = bit_reversal(token_bits), bit_reversal(hidden_bits)
+    load_order = (token[:, None] << hidden_bits | hidden[None, :]).reshape(-1)
+    builder.fits(layers)
+    scale = np.full(size, 1 / size if inverse else 1.0)
+    stack, _ = builder.stack(layers, scale, load_order, 0)
+    return builder.kernel(Mode.FFT, [Part((stack,))], load_order, reversed_window(hidden_bits, config.layers),
+                          len(layers), size)
+
+
+def compile_fft(points: int, config: ArrayConfig, *, inverse: bool = False, scaling: Scaling = "block",
+                calibration: Any = None, headroom: float = 1.25, input_limit: float | None = None,
+                rows: int | None = None, order: Order = "overlap") -> Kernel:
+    """Compile a Fourier transform of N = ``points`` for complex rows (rows, N); the inverse includes 1/N.
+
+    Decimation in time: every load beat takes P consecutive elements of a row and lands bit-reversed;
+    results leave in row order. With ``order`` 'overlap' the beats come in the order in which the store
+    frees the buffer and their addresses are permuted; with 'natural' results leave element by element in
+    index order and the load waits for the end of the store. Other options as in
+    :func:`compile_butterfly`; 'static' shifts are only as good as the calibration rows resemble the data
+    (a mean that they lack saturates), so block floating point is the default.
+
+    Raises WingbeatError.
+    """
+    return _compile_transform(config, 0, _log2("points", points), inverse, scaling=scaling,
+                              calibration=calibration, headroom=headroom, input_limit=input_limit, rows=rows,
+                              order=order)
+
+
+def compile_fft2(tokens: int, hidden: int, config: ArrayConfig, *, inverse: bool = False,
+                 scaling: Scaling = "block", calibration: Any = None, headroom: float = 1.25,
+                 input_limit: float | None = None, rows: int | None = None,
+                 order: Order = "overlap") -> Kernel:
+    """Compile a two-dimensional Fourier transform of tokens x hidden points, both within one buffer half.
+
+    A row is one matrix flattened in C order, (rows, tokens * hidden) complex: the index is [token bits |
+    hidden bits] and both transforms run in one block without a transposition. Every load beat takes
+    consecutive hidden elements of one token; both bit reversals lie in the order of the beats, that is in
+    the addresses the host (or DMA) reads. Options as in :func:`compile_fft`.
+
+    Raises WingbeatError.
+    """
+    return _compile_transform(config, _log2("tokens", tokens, 1), _log2("hidden", hidden, 2), inverse,
+                              scaling=scaling, calibration=calibration, headroom=headroom,
+                              input_limit=input_limit, rows=rows, order=order)

@@ -1,0 +1,48 @@
+"""What the commands print: results on standard output, progress and faults on standard error."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+__all__ = ["out", "err", "print_table", "progress"]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table on a terminal, one line of tab-separated cells per row elsewhere. The cells are plain text."""
+    if not out.is_terminal:
+        for row in [columns, *rows]:
+            out.print("\t".join(map(str, row)), markup=False)
+        return
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*(Console().render_str(str(cell), markup=False) for cell in row))
+    out.print(table)
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Progress over ``total`` steps. The block calls the function it gets with the name of each step that ends.
+
+    A bar on a terminal, one line per step elsewhere.
+    """
+    if not err.is_terminal:
+        done = 0
+
+        def line(step: str) -> None:
+            nonlocal done
+            done += 1
+            err.print(f"{title} {done}/{total}: {step}", markup=False)
+
+        yield line
+        return
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda step: bar.update(task, advance=1, description=f"{title}: {step}")

@@ -1,0 +1,96 @@
+"""What this machine has and lacks: every tool with the version found, the version needed and what mends it.
+
+Versions of Python packages have one home, pyproject.toml; they are read back from the installed metadata.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+import platform
+import re
+import shutil
+import subprocess
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+__all__ = ["Finding", "examine"]
+
+INSTALL = "make .venv/installed"  # brings every Python package at its pinned version
+
+# System programs: (name, versions that work, needed or only useful, the command that mends it).
+PROGRAMS = [
+    ("g++", ">=10", True, "apt-get install g++"),
+    ("make", ">=4", True, "apt-get install make"),
+    ("perl", ">=5", True, "apt-get install perl"),
+    ("iverilog", ">=11", False, "apt-get install iverilog"),
+    ("openFPGALoader", ">=0.9", False, "apt-get install openfpgaloader"),
+]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One tool. ``found`` is empty when it is missing; ``remedy`` is empty when nothing has to be done."""
+
+    tool: str
+    found: str
+    needed: str
+    required: bool
+    remedy: str
+
+    @property
+    def ok(self) -> bool:
+        return not self.remedy
+
+    @property
+    def state(self) -> str:
+        return "ok" if self.ok else "missing" if self.required else "optional"
+
+
+def examine() -> list[Finding]:
+    """Look at Python, the system programs and the Python packages, in this order."""
+    return [_python(), *(_program(*program) for program in PROGRAMS), *_packages()]
+
+
+def _judge(tool: str, found: str, needed: str, required: bool, remedy: str) -> Finding:
+    fits = bool(found) and SpecifierSet(needed).contains(found, prereleases=True)
+    return Finding(tool, found, needed, required, "" if fits else remedy)
+
+
+def _python() -> Finding:
+    needed = metadata.metadata("wingbeat")["Requires-Python"]
+    return _judge("python", platform.python_version(), needed, True, "apt-get install python3 python3-venv")
+
+
+def _program(name: str, needed: str, required: bool, remedy: str) -> Finding:
+    return _judge(name, _program_version(name), needed, required, remedy)
+
+
+def _program_version(name: str) -> str:
+    """First dotted number a program prints about itself, empty when it does not run."""
+    path = shutil.which(name)
+    if path is None:
+        return ""
+    option = "-V" if name in ("iverilog", "openFPGALoader") else "--version"
+    try:
+        run = subprocess.run([path, option], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    version = re.search(r"\d+(\.\d+)+", run.stdout + run.stderr)
+    return version[0] if version else ""
+
+
+def _packages() -> Iterator[Finding]:
+    """The requirements of wingbeat itself, then those of the extra ``dev``. Training is nobody's need."""
+    requirements = [Requirement(text) for text in metadata.requires("wingbeat") or []]
+    for extra, required in (("", True), ("dev", False)):
+        for requirement in requirements:
+            marker = requirement.marker
+            in_base = marker is None or marker.evaluate({"extra": ""})
+            wanted = in_base if not extra else not in_base and marker is not None and marker.evaluate({"extra": extra})
+            if wanted:
+                try:
+                    found = metadata.version(requirement.name)
+                except metadata.PackageNotFoundError:
+                    found = ""
+                yield _judge(requirement.name, found, str(requirement.specifier), required, INSTALL)

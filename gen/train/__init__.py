@@ -1,0 +1,1 @@
+"""Training scripts (extra ``train``: PyTorch). Nothing else in the package needs them."""

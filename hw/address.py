@@ -1,0 +1,111 @@
+"""Addresses: from a position in a block to the row of every bank and the constant of the shuffle."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import ADDRESS_LATENCY
+
+__all__ = ["BankAddress", "GroupAddress", "Walker"]
+
+
+class BankAddress(wiring.Component):
+    """Rows and shuffle constant of one beat.
+
+    ``base`` is the index of lane 0 (its window bits are zero), ``window`` the mask of the S index bits in which the
+    lanes differ. Bank k then holds lane ``k ^ select`` and reads row ``rows[k]``; ``select`` is the XOR of the S-bit
+    digits of ``base``. Window bit b takes bit b mod S of the lane, which makes every bank appear exactly once.
+
+    Latency: one cycle from ``base`` to ``select`` and ``rows`` (``rows`` leaves through logic, register it). Throughput:
+    one beat per cycle; with ``en`` low nothing moves. No reset. Cost: index_bits/2 + P*row_bits LUTs.
+    Source: design.md section 4, bank hash.
+    """
+
+    def __init__(self, index_bits: int, layers: int):
+        self._layers = layers
+        super().__init__({
+            "en": In(1, init=1), "base": In(index_bits), "window": In(index_bits), "select": Out(layers),
+            "rows": Out(data.ArrayLayout(index_bits - layers, 1 << layers)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        s, bits = self._layers, len(self.base)
+        base = Signal(bits, reset_less=True)
+        window = Signal(bits, reset_less=True)
+        select = Signal(s, reset_less=True)
+        with m.If(self.en):
+            m.d.sync += [base.eq(self.base), window.eq(self.window)]
+            m.d.sync += select.eq(Cat(Cat(self.base[b] for b in range(q, bits, s)).xor() for q in range(s)))
+        m.d.comb += self.select.eq(select)
+        for bank in range(1 << s):
+            lane = Const(bank, s) ^ select
+            m.d.comb += self.rows[bank].eq(Cat(base[b] | (window[b] & lane[b % s]) for b in range(s, bits)))
+        return m
+
+
+class GroupAddress(wiring.Component):
+    """Counts the groups of a pass and gives rows and shuffle constant of each.
+
+    A group starts a pass where ``start``, else continues it; ``digit`` is sampled with every group. Index of lane 0 =
+    the group number with S zero bits inserted at bit ``digit * S``.
+
+    Latency: ADDRESS_LATENCY - 1 = 2 cycles to ``select`` and ``rows`` (``rows`` leaves through logic). Throughput: one
+    group per cycle. No backpressure. Reset: the count restarts at ``start``.
+    """
+
+    def __init__(self, index_bits: int, layers: int):
+        self._layers = layers
+        super().__init__({
+            "valid": In(1), "start": In(1), "digit": In(4), "select": Out(layers), "group": Out(index_bits - layers),
+            "rows": Out(data.ArrayLayout(index_bits - layers, 1 << layers)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        s, bits = self._layers, len(self.group) + self._layers
+        m.submodules.bank = bank = BankAddress(bits, s)
+        following = Signal.like(self.group)
+        m.d.comb += self.group.eq(Mux(self.start, 0, following))
+        with m.If(self.valid):
+            m.d.sync += following.eq(self.group + 1)
+
+        with m.Switch(self.digit):
+            for d in range(bits // s):  # a digit that sticks out of the half is not legal
+                with m.Case(d):
+                    low, high = self.group[:d * s], self.group[d * s:]
+                    m.d.sync += bank.base.eq(Cat(low, Const(0, s), high))
+                    m.d.sync += bank.window.eq(((1 << s) - 1) << (d * s))
+        m.d.comb += [self.select.eq(bank.select), self.rows.eq(bank.rows)]
+        return m
+
+
+assert ADDRESS_LATENCY == 3, "insertion, hash, and the row register of the buffer"
+
+
+class Walker(wiring.Component):
+    """Counts through the beats of a block in the order of a walk (``hw/program.py``).
+
+    ``base`` is the index of lane 0 of the present beat; ``step`` moves to the next; ``last`` marks the final beat, after
+    which the walk is back at its start. The bits of ``inner`` count fastest, then those of ``outer``.
+
+    A counter whose bits lie scattered: with all other bits set to one the carry jumps over them.
+
+    Latency: ``base`` follows ``step`` by one cycle. Reset: to the first beat. Cost: two adders of index_bits.
+    """
+
+    def __init__(self, index_bits: int):
+        super().__init__({"inner": In(index_bits), "outer": In(index_bits), "step": In(1),
+                          "base": Out(index_bits), "last": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        inner, outer = Signal.like(self.inner), Signal.like(self.outer)
+        inner_full = Signal()
+        m.d.comb += [inner_full.eq((inner | ~self.inner).all()), self.base.eq(inner | outer),
+                     self.last.eq(inner_full & (outer | ~self.outer).all())]
+        with m.If(self.step):
+            m.d.sync += inner.eq(((inner | ~self.inner) + 1) & self.inner)
+            with m.If(inner_full):
+                m.d.sync += outer.eq(((outer | ~self.outer) + 1) & self.outer)
+        return m

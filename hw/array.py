@@ -1,0 +1,150 @@
+"""The array: E engines on one broadcast of addresses, control and coefficients. The only file that knows every block."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .blockfloat import BlockFloat
+from .coefficients import CoefficientMemory
+from .config import ArrayConfig
+from .counters import Counters
+from .engine import Engine
+from .fetch import Fetch
+from .flow import Flow
+from .load import Load
+from .pipeline import delay
+from .rowbuffer import HalfPorts
+from .sequencer import Sequencer
+from .shapes import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, input_beat, output_beat, setup, status
+from .store import Store
+from .stream import Downsizer, Upsizer
+
+__all__ = ["Array"]
+
+
+class Array(wiring.Component):
+    """An array of butterfly engines that runs a program on blocks from its input stream.
+
+    Ports, order of words, setup targets, rounding: docs/architecture.md. Formats: elements of element_width bits on the
+    streams, W bits inside, Q2.(C-2) coefficients.
+    Latency: a block leaves after it has been loaded and computed; ``sim/cycles.py`` gives the exact cycles. Throughput: one group
+    of P words per engine and cycle; in steady state loading, computing and storing overlap.
+    Backpressure: every stall on ``i``, ``o`` or ``i_setup`` is honoured, ``i.ready`` and ``o.valid`` come out of registers
+    when K >= P. Reset: idle; memories keep their contents.
+    Cost: n_multipliers multipliers, 2*P*E bank RAMs, n_units coefficient RAMs, one program RAM.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = c = config
+        super().__init__({
+            "i": In(stream.Signature(input_beat(c.element_width, c.stream_words))),
+            "o": Out(stream.Signature(output_beat(c.element_width, c.stream_words))),
+            "i_setup": In(stream.Signature(setup())),
+            "status": Out(status()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        c = self._config
+        m.submodules.fetch = fetch = Fetch(c)
+        m.submodules.load = load = Load(c)
+        m.submodules.store = store = Store(c)
+        m.submodules.sequencer = sequencer = Sequencer(c)
+        m.submodules.flow = flow = Flow(c)
+        m.submodules.ports = ports = HalfPorts(c)
+        m.submodules.coefficients = coefficients = CoefficientMemory(c)
+        m.submodules.block_float = block_float = BlockFloat(c)
+        wiring.connect(m, fetch.o_load, load.i_command)
+        wiring.connect(m, fetch.o_pass, sequencer.i)
+        wiring.connect(m, fetch.o_store, store.i_command)
+        self._streams(m, load, store)
+        starting, start = self._setup(m, fetch, coefficients)
+        self._tokens(m, load, sequencer, flow, store, fetch)
+
+        m.d.comb += [
+            flow.valid.eq(sequencer.valid), flow.start.eq(sequencer.start), flow.finish.eq(sequencer.finish),
+            flow.half.eq(sequencer.half), flow.pass_fields.eq(sequencer.pass_fields),
+            flow.dynamic_shifts.eq(block_float.shifts),
+            coefficients.group.eq(flow.group), coefficients.pass_fields.eq(sequencer.pass_fields),
+            ports.read.eq(flow.read), ports.write.eq(flow.write),
+            ports.store_rows.eq(store.rows), ports.store_en.eq(store.en), ports.store_owns.eq(store.owns),
+            ports.load_rows.eq(load.rows), ports.load_owns.eq(load.owns),
+            block_float.pass_fields.eq(sequencer.pass_fields), block_float.half.eq(sequencer.half),
+            block_float.start.eq(sequencer.valid & sequencer.start),
+            block_float.load_done.eq(load.done), block_float.load_half.eq(load.half),
+            block_float.load_magnitude.eq(load.magnitude),
+            block_float.result_valid.eq(flow.result_valid), block_float.result_half.eq(flow.result_half),
+            block_float.result_start.eq(flow.result_start), block_float.shift_start.eq(flow.shift_start),
+            store.exponent.eq(block_float.exponent[store.half]),
+            store.saturated.eq(block_float.saturated.bit_select(store.half, 1))]
+        for e in range(c.engines):
+            self._engine(m, e, flow, ports, coefficients, load, store, block_float)
+
+        m.submodules.counters = counters = Counters()
+        m.d.comb += [
+            counters.clear.eq(start), counters.running.eq(fetch.running), counters.computing.eq(sequencer.computing),
+            counters.hazard.eq(sequencer.hazard), counters.load_blocked.eq(load.blocked),
+            counters.load_idle.eq(load.idle), counters.store_idle.eq(store.idle),
+            counters.block_out.eq(store.block_out), counters.saturated.eq(store.o.payload.saturated & store.o.valid),
+            counters.starting.eq(starting), self.status.eq(counters.status)]
+        return m
+
+    def _engine(self, m, e, flow, ports, coefficients, load, store, block_float):
+        c = self._config
+        engine = Engine(c)
+        m.submodules[f"engine{e}"] = engine
+        group, j = divmod(e, c.engines_per_beat)
+        m.d.comb += [
+            engine.halves.eq(ports.o), engine.control.eq(flow.control), engine.coefs.eq(coefficients.o),
+            engine.load.eq(load.words[j]), engine.load_en.eq(load.en[group]),
+            engine.store_half.eq(store.half), engine.store_en.eq(store.en), store.words[e].eq(engine.store),
+            block_float.magnitudes[e].eq(engine.magnitude), block_float.saturations[e].eq(engine.saturated)]
+
+    def _streams(self, m, load, store):
+        """Width converters where a beat of the stream is less than the lanes of one engine."""
+        c = self._config
+        if c.gearbox == 1:
+            wiring.connect(m, wiring.flipped(self.i), load.i)
+            wiring.connect(m, store.o, wiring.flipped(self.o))
+            return
+        m.submodules.upsizer = upsizer = Upsizer(input_beat(c.element_width, c.stream_words), c.gearbox)
+        m.submodules.downsizer = downsizer = Downsizer(output_beat(c.element_width, c.stream_words), c.gearbox)
+        wiring.connect(m, wiring.flipped(self.i), upsizer.i)
+        wiring.connect(m, upsizer.o, load.i)
+        wiring.connect(m, store.o, downsizer.i)
+        wiring.connect(m, downsizer.o, wiring.flipped(self.o))
+
+    def _setup(self, m, fetch, coefficients):
+        """One register holds a setup write; a start waits in it until the array is idle."""
+        held, valid, taken = Signal(setup()), Signal(), Signal()
+        starting, start = Signal(), Signal()
+        m.d.comb += [
+            starting.eq(valid & (held.target == SETUP_CONTROL) & (held.data == CONTROL_START)),
+            start.eq(starting & ~fetch.running), taken.eq(valid & (~starting | ~fetch.running)),
+            self.i_setup.ready.eq(~valid | taken),
+            fetch.start.eq(start), fetch.write.eq(held), fetch.write_en.eq(valid & (held.target == SETUP_PROGRAM)),
+            coefficients.write.eq(held), coefficients.write_valid.eq(valid)]
+        with m.If(self.i_setup.ready):
+            m.d.sync += [valid.eq(self.i_setup.valid), held.eq(self.i_setup.payload)]
+        return starting, start
+
+    def _tokens(self, m, load, sequencer, flow, store, fetch):
+        """Hand-over of halves: vacant -> loaded -> computed -> vacant, each counted."""
+        # A saturation may reach its flag after the last result has reached its bank.
+        finished = delay(m, flow.done, self._config.maximum_tree_latency, "finished", reset_less=False)
+        vacant, loaded, computed = Signal(2, init=2), Signal(2), Signal(2)
+        for tokens, given, taken in ((vacant, store.done, load.claim), (loaded, load.done, sequencer.take),
+                                     (computed, finished, store.take)):
+            with m.If(given & ~taken):
+                m.d.sync += tokens.eq(tokens + 1)
+            with m.If(~given & taken):
+                m.d.sync += tokens.eq(tokens - 1)
+        in_flight = Signal(2)
+        with m.If(sequencer.take & ~finished):
+            m.d.sync += in_flight.eq(in_flight + 1)
+        with m.If(~sequencer.take & finished):
+            m.d.sync += in_flight.eq(in_flight - 1)
+        m.d.comb += [
+            load.vacant.eq(vacant != 0), sequencer.loaded.eq(loaded != 0), store.computed.eq(computed != 0),
+            load.store_steps.eq(store.steps),
+            fetch.units_idle.eq(load.idle & sequencer.idle & store.idle & (in_flight == 0) & (computed == 0))]

@@ -1,0 +1,110 @@
+"""Block floating point and saturation flags: what all engines together know about the values of a block."""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import ArrayConfig
+from .pipeline import delay
+from .program import Opcode
+from .shapes import EXPONENT_BITS, instruction
+
+__all__ = ["BlockFloat"]
+
+
+def _tree(m, values, name):
+    """OR over all engines, four inputs a level, a register after each; and the number of levels."""
+    level = 0
+    while len(values) > 1:
+        level += 1
+        merged = []
+        for i in range(0, len(values), 4):
+            register = Signal(values[i].shape(), name=f"{name}_level{level}_{i // 4}", reset_less=True)
+            m.d.sync += register.eq(reduce(or_, values[i:i + 4]))
+            merged.append(register)
+        values = merged
+    return values[0], level
+
+
+class BlockFloat(wiring.Component):
+    """Shifts of a block-floating-point pass from the largest magnitude of the pass before; exponent and flag per half.
+
+    Formats: a magnitude is the OR of leading magnitude bits; z, its leading zeros, counts the bits that are free in every
+    value. Rule (docs/architecture.md): last column shifts by max(0, growth + headroom_out - max(z, headroom_in)),
+    the first column of the first pass by max(0, headroom_in - z) besides.
+    Latency: maximum_tree_latency + 3 cycles from a result to ``shifts``; ``config.block_float_gap`` idle cycles between
+    the passes cover it. Throughput: one beat per cycle. No backpressure. Reset: flags clear, exponents zero.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = c = config
+        super().__init__({
+            "pass_fields": In(instruction(Opcode.PASS)), "half": In(1), "start": In(1),
+            "load_done": In(1), "load_half": In(1), "load_magnitude": In(c.magnitude_bits),
+            "magnitudes": In(data.ArrayLayout(c.magnitude_bits, c.engines)),
+            "saturations": In(data.ArrayLayout(c.layers, c.engines)),
+            "result_valid": In(c.layers), "result_half": In(c.layers), "result_start": In(1),
+            "shift_start": In(c.layers),
+            "shifts": Out(data.ArrayLayout(c.shift_bits, c.layers)),
+            "exponent": Out(data.ArrayLayout(EXPONENT_BITS, 2)), "saturated": Out(2),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        c, fields = self._config, self.pass_fields
+        loaded = [Signal(c.magnitude_bits, name=f"loaded{half}") for half in range(2)]
+        for half in range(2):
+            with m.If(self.load_done & (self.load_half == half)):
+                m.d.sync += loaded[half].eq(self.load_magnitude)
+
+        found, levels = _tree(m, [self.magnitudes[e] for e in range(c.engines)], "magnitude")
+        assert c.maximum_tree_latency == 1 + levels, "the engine holds the first register"
+        valid = delay(m, self.result_valid[-1], 1 + levels, "valid", reset_less=False)
+        start = delay(m, self.result_start, 1 + levels, "start", reset_less=False)
+        computed = Signal(c.magnitude_bits)
+        with m.If(valid):
+            m.d.sync += computed.eq(Mux(start, found, computed | found))
+
+        magnitude = Mux(fields.first, Mux(self.half, loaded[1], loaded[0]), computed)
+        free = Signal(range(c.magnitude_bits + 1), reset_less=True)
+        m.d.sync += free.eq(c.magnitude_bits)
+        for bit in range(c.magnitude_bits):
+            with m.If(magnitude[bit]):
+                m.d.sync += free.eq(c.magnitude_bits - 1 - bit)
+
+        self._shifts(m, free)
+        self._flags(m)
+        return m
+
+    def _shifts(self, m, free):
+        fields, last = self.pass_fields, self._config.layers - 1
+        needed, entry, exit_ = Signal(5), Signal(5), Signal(5)
+        m.d.comb += needed.eq(fields.growth + fields.headroom_out)
+        usable = Mux(free > fields.headroom_in, free, fields.headroom_in)
+        m.d.sync += [exit_.eq(Mux(needed > usable, needed - usable, 0)),
+                     entry.eq(Mux(fields.first & (fields.headroom_in > free), fields.headroom_in - free, 0))]
+        if last == 0:
+            m.d.comb += self.shifts[0].eq(exit_)  # one column: its headroom_in is zero
+        else:
+            m.d.comb += [self.shifts[0].eq(entry), self.shifts[last].eq(exit_)]
+        with m.If(self.shift_start[last]):
+            for half in range(2):
+                before, added = Mux(fields.first, 0, self.exponent[half]), Mux(fields.block_float, entry + exit_, 0)
+                with m.If(self.half == half):
+                    m.d.sync += self.exponent[half].eq(before + added)
+
+    def _flags(self, m):
+        c = self._config
+        for half in range(2):
+            with m.If(self.start & self.pass_fields.first & (self.half == half)):
+                m.d.sync += self.saturated[half].eq(0)
+        for q in range(c.layers):
+            clamped, levels = _tree(m, [self.saturations[e][q] for e in range(c.engines)], f"saturation{q}")
+            here = Cat(self.result_valid[q] & (self.result_half[q] == half) for half in range(2))
+            here = delay(m, here, levels, f"saturation_half{q}", reset_less=False)
+            for half in range(2):
+                with m.If(clamped & here[half]):
+                    m.d.sync += self.saturated[half].eq(1)

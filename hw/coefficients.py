@@ -1,0 +1,89 @@
+"""Coefficient memory: one bank per butterfly unit of an engine, broadcast to all engines."""
+
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import ArrayConfig
+from .config import BUTTERFLY_LATENCY, RAM_LATENCY
+from .pipeline import delay
+from .program import Mode, Opcode
+from .ram import Ram, RamParameters
+from .shapes import coefficient, instruction, setup, unit_coefficient
+
+__all__ = ["CoefficientMemory"]
+
+_ADDRESS_STAGES = 3  # shift, mask, base
+_GATE_STAGES = 1     # the word as its mode wants it
+
+
+class CoefficientMemory(wiring.Component):
+    """Coefficient words of every butterfly unit for a stream of groups.
+
+    Unit k of column q reads bank q*P/2 + k at ``coef_base + ((group >> coef_shift) & (2^coef_mask_bits - 1))``; a
+    column outside ``active`` gets zero coefficients and the pivots that make it pass its words on.
+
+    Formats: ``o[u]`` is the word of unit u, Q2.(C-2) coefficients (``hw/shapes.py``).
+    Latency: ``config.read_latency + ADDRESS_LATENCY + q * BUTTERFLY_LATENCY`` from ``group`` to column q, when the
+    words of the group arrive there. Throughput: one group per cycle. No backpressure on groups; writes are always
+    accepted. ``pass_fields`` must stay still while groups of the pass come in. Reset: contents are kept.
+    Cost: n_units RAMs of coefficient_words x (2C + 2) bits.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = config
+        super().__init__({
+            "group": In(config.row_bits),
+            "pass_fields": In(instruction(Opcode.PASS)),
+            "write": In(setup()), "write_valid": In(1),
+            "o": Out(data.ArrayLayout(unit_coefficient(config.coefficient_width), config.n_units)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        c, fields = self._config, self.pass_fields
+        bits = c.coefficient_address_bits
+        shifted, masked, address = (Signal(n, reset_less=True) for n in (c.row_bits, bits, bits))
+        base, mask = Signal(bits, reset_less=True), Signal(c.row_bits, reset_less=True)
+        m.d.sync += [
+            shifted.eq(self.group >> fields.coef_shift[:(c.row_bits - 1).bit_length() or 1]),
+            mask.eq((Const(1, c.row_bits + 1) << fields.coef_mask_bits) - 1),
+            masked.eq(shifted & mask),
+            base.eq(fields.coef_base),
+            address.eq(delay(m, base, 1, "base") + masked)]
+
+        mode, active = fields.mode, fields.active[:c.layers]
+        lead = c.read_latency + 3 - _ADDRESS_STAGES - RAM_LATENCY - _GATE_STAGES
+        address = delay(m, address, lead, "address")
+        control_delay = _ADDRESS_STAGES + lead + RAM_LATENCY
+        mode = delay(m, mode, control_delay, "mode")
+        active = delay(m, active, control_delay, "active")
+        for q in range(c.layers):
+            column_mode = Signal(Mode, name=f"mode_column{q}")
+            m.d.comb += column_mode.eq(Mux(active[q], mode, Mode.PASS))
+            for k in range(c.lanes // 2):
+                self._bank(m, q * c.lanes // 2 + k, address, column_mode)
+            if q + 1 < c.layers:
+                address = delay(m, address, BUTTERFLY_LATENCY, f"address_column{q}")
+                mode = delay(m, mode, BUTTERFLY_LATENCY, f"mode_to_column{q}")
+                active = delay(m, active, BUTTERFLY_LATENCY, f"active_to_column{q}")
+        return m
+
+    def _bank(self, m, number, address, mode):
+        c = self._config
+        ram = Ram(RamParameters(c.coefficient_bits, c.coefficient_words, c.target))
+        m.submodules[f"bank{number}"] = ram
+        m.d.comb += [
+            ram.r_en.eq(1), ram.r_addr.eq(address),
+            ram.w_en.eq(self.write_valid & (self.write.target == number)),
+            ram.w_addr.eq(self.write.address), ram.w_data.eq(self.write.data)]
+        read = data.View(coefficient(c.coefficient_width), ram.r_data)
+        out = Signal(self.o.shape().elem_shape, name=f"unit{number}", reset_less=True)
+        m.d.sync += [out.word.eq(read), out.fft.eq(mode == Mode.FFT), out.no_pivot.eq(mode == Mode.SCALE)]
+        with m.If(mode == Mode.PASS):
+            m.d.sync += [out.word.c0.eq(0), out.word.c1.eq(0), out.word.s0.eq(0), out.word.s1.eq(1)]
+        with m.If(mode == Mode.FFT):
+            m.d.sync += [out.word.s0.eq(0), out.word.s1.eq(0)]
+        with m.If(mode == Mode.SCALE):
+            m.d.sync += [out.word.s0.eq(1), out.word.s1.eq(0)]
+        m.d.comb += self.o[number].eq(out)

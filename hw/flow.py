@@ -1,0 +1,115 @@
+"""Flow unit: addresses and control of the engines, each at the cycle in which the words pass by."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .address import GroupAddress
+from .butterfly import SHIFT_DELAY
+from .config import ADDRESS_LATENCY, BUTTERFLY_LATENCY, RAM_LATENCY, ArrayConfig
+from .pipeline import delay
+from .program import Opcode
+from .shapes import engine_control, instruction
+
+__all__ = ["Flow"]
+
+
+class Flow(wiring.Component):
+    """Follows the groups of a pass through the pipeline and tells every stage what to do.
+
+    ``valid`` issues a group, ``start`` marks the first of a pass, ``finish`` the last of a block; ``half`` and
+    ``pass_fields`` stay still from one ``start`` to the next, and starts are at least L + 1 = pipeline_latency + 1 cycles
+    apart (the sequencer sees to it). So a stage captures the fields when the delayed start reaches it, and only
+    single bits travel.
+
+    Latency, from ``valid``: row address register at the bank ADDRESS_LATENCY, column q at
+    ``column_cycle(q)``, write port ADDRESS_LATENCY + L. Throughput: one group per cycle. No backpressure.
+    Reset: clears what is in flight. Outputs ``read`` and ``write`` are one cycle ahead of the registers they feed.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = c = config
+        rows = data.ArrayLayout(c.row_bits, c.lanes)
+        port = data.StructLayout({"valid": 1, "half": 1, "rows": rows})
+        super().__init__({
+            "valid": In(1), "start": In(1), "finish": In(1), "half": In(1),
+            "pass_fields": In(instruction(Opcode.PASS)),
+            "group": Out(c.row_bits),
+            "read": Out(port), "write": Out(port),
+            "control": Out(engine_control(c)),
+            # One bit per column where a result leaves it, and the half it belongs to.
+            "result_valid": Out(c.layers), "result_half": Out(c.layers),
+            # One cycle before column q samples its shift: a new pass arrives.
+            "shift_start": Out(c.layers), "result_start": Out(1),
+            "dynamic_shifts": In(data.ArrayLayout(c.shift_bits, c.layers)),
+            "done": Out(1),
+        })
+
+    def column_cycle(self, q: int) -> int:
+        return ADDRESS_LATENCY + self._config.read_latency + q * BUTTERFLY_LATENCY
+
+    def elaborate(self, platform):
+        m = Module()
+        c = self._config
+        end = self.column_cycle(c.layers)
+        last = ADDRESS_LATENCY + c.pipeline_latency
+        self._valid = [self.valid, *self._taps(m, self.valid, last, "valid")]
+        self._start = [self.valid & self.start, *self._taps(m, self.valid & self.start, last, "start")]
+
+        m.submodules.read = read = GroupAddress(c.index_bits, c.layers)
+        m.d.comb += [
+            read.valid.eq(self.valid), read.start.eq(self.start), read.digit.eq(self.pass_fields.digit),
+            self.group.eq(read.group), self.read.rows.eq(read.rows),
+            self.read.valid.eq(self._valid[ADDRESS_LATENCY - 1]),
+            self.read.half.eq(self._at(m, self.half, ADDRESS_LATENCY - 1, "read_half"))]
+
+        # The write side recounts the groups instead of carrying every address along.
+        post = end + c.reversal_latency
+        m.submodules.write = write = GroupAddress(c.index_bits, c.layers)
+        m.d.comb += [
+            write.valid.eq(self._valid[post - 2]), write.start.eq(self._start[post - 2]),
+            write.digit.eq(self._at(m, self.pass_fields.digit, post - 2, "write_digit")),
+            self.write.rows.eq(delay(m, write.rows, c.layers, "write_rows")),
+            self.write.valid.eq(self._valid[last - 1]),
+            self.write.half.eq(self._at(m, self.half, last - 1, "write_half"))]
+
+        control, fields = self.control, self.pass_fields
+        m.d.comb += [
+            control.half.eq(self._at(m, self.half, ADDRESS_LATENCY + RAM_LATENCY, "select_half")),
+            control.pre_select.eq(delay(m, read.select, ADDRESS_LATENCY + RAM_LATENCY + 1 - 2, "pre_select")),
+            control.pre_reverse.eq(
+                self._at(m, fields.descending, self.column_cycle(0) - c.reversal_latency, "pre_reverse")),
+            control.post_reverse.eq(self._at(m, fields.descending, end, "post_reverse")),
+            control.post_select.eq(write.select)]
+        for q in range(c.layers):
+            self._column(m, q)
+        m.d.comb += [self.result_start.eq(self._start[end]),
+                     self.done.eq(delay(m, self.finish, last + 1, "finish", reset_less=False))]
+        return m
+
+    def _taps(self, m, bit, cycles, name):
+        taps = []
+        for i in range(cycles):
+            taps.append(delay(m, taps[-1] if taps else bit, 1, f"{name}{i + 1}", reset_less=False))
+        return taps
+
+    def _at(self, m, field, cycle, name):
+        """A field of the pass as it is for the group that passes the stage ``cycle`` cycles after its issue."""
+        held = Signal(field.shape(), name=name, reset_less=True)
+        with m.If(self._start[cycle - 1]):
+            m.d.sync += held.eq(field)
+        return held
+
+    def _column(self, m, q):
+        c = self._config
+        sample = self.column_cycle(q) + SHIFT_DELAY
+        out = self.column_cycle(q + 1)
+        fixed = self._at(m, self.pass_fields.shifts[3 * q:3 * q + c.shift_bits], sample, f"shift{q}")
+        dynamic = self._at(m, self.dynamic_shifts[q], sample, f"dynamic_shift{q}")
+        block_float = self._at(m, self.pass_fields.block_float, sample, f"block_float{q}")
+        with m.If(block_float):
+            m.d.comb += self.control.shifts[q].eq(dynamic)
+        with m.Else():
+            m.d.comb += self.control.shifts[q].eq(fixed)
+        m.d.comb += [self.shift_start[q].eq(self._start[sample - 1]), self.result_valid[q].eq(self._valid[out]),
+                     self.result_half[q].eq(self._at(m, self.half, out, f"result_half{q}"))]

@@ -1,0 +1,115 @@
+"""Load unit: stream beats into the half that the store unit is leaving."""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .address import BankAddress, Walker
+from .config import ArrayConfig
+from .engine import leading_magnitude
+from .pipeline import delay
+from .program import Opcode
+from .shapes import input_beat, instruction, lanes
+from .shuffle import XorShuffle, permuted
+
+__all__ = ["Load"]
+
+
+class Load(wiring.Component):
+    """Runs LOAD instructions: takes one block from the stream, a beat of J engines at a time.
+
+    Beat order, lanes and engine groups: docs/architecture.md. A block may enter a half once it is vacant
+    (``vacant``, taken by ``claim``) or, with ``overlap``, step by step behind the store that empties it (``store_steps``).
+
+    Formats: elements of element_width bits enter as the upper bits of W-bit values.
+    Latency: 3 + S cycles from a beat to the write port. Throughput: one beat per cycle; S + 7 cycles between the last
+    beat of a block and the first of the next. Backpressure: ``i.ready`` is a register. Reset: idle, half 0 next.
+    ``magnitude`` is, at ``done``, the OR of the leading magnitude bits of the block.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = c = config
+        super().__init__({
+            "i_command": In(stream.Signature(instruction(Opcode.LOAD))),
+            "i": In(stream.Signature(input_beat(c.element_width, c.beat_words))),
+            "vacant": In(1), "claim": Out(1), "store_steps": In(c.row_bits + 1),
+            "owns": Out(2), "rows": Out(data.ArrayLayout(c.row_bits, c.lanes)),
+            "words": Out(data.ArrayLayout(lanes(c.width, c.lanes), c.engines_per_beat)), "en": Out(c.beat_groups),
+            "half": Out(1), "magnitude": Out(c.magnitude_bits), "done": Out(1),
+            "blocked": Out(1), "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        c = self._config
+        m.submodules.walker = walker = Walker(c.index_bits)
+        command = Signal.like(self.i_command.payload)
+        running, finishing, claimed, allowed = Signal(), Signal(), Signal(), Signal()
+        step, group = Signal(c.row_bits + 1), Signal(range(c.beat_groups))
+        beat, last = Signal(), Signal()
+        m.d.comb += [
+            walker.inner.eq(command.inner), walker.outer.eq(command.outer),
+            self.i.ready.eq(allowed), beat.eq(self.i.valid & allowed),
+            walker.step.eq(beat & (group == c.beat_groups - 1)),
+            last.eq(walker.step & walker.last),
+            self.idle.eq(~running & ~finishing), self.i_command.ready.eq(self.idle),
+            self.blocked.eq(running & ~allowed),
+            self.claim.eq(running & ~claimed & self.vacant),
+            self.owns.eq(Cat(~self.idle & ~self.half, ~self.idle & self.half))]
+
+        # One step more than the lag, because a beat may be moving while this is decided.
+        behind = command.overlap & (self.store_steps > step + command.lag + 1)
+        m.d.sync += allowed.eq(running & ~last & (claimed | self.claim | behind))
+        with m.If(self.claim):
+            m.d.sync += claimed.eq(1)
+        with m.If(beat):
+            m.d.sync += group.eq(group + 1)
+        with m.If(walker.step):
+            m.d.sync += [group.eq(0), step.eq(step + 1)]
+        with m.If(last):
+            m.d.sync += [running.eq(0), finishing.eq(1), claimed.eq(0), step.eq(0)]
+        with m.If(self.i_command.valid & self.i_command.ready):
+            m.d.sync += [command.eq(self.i_command.payload), running.eq(1)]
+        with m.If(self.done):
+            m.d.sync += [finishing.eq(0), self.half.eq(~self.half)]
+        m.d.comb += self.done.eq(delay(m, last, c.layers + 4, "last", reset_less=False))
+
+        self._datapath(m, command, walker, beat, group)
+        return m
+
+    def _datapath(self, m, command, walker, beat, group):
+        c = self._config
+        words = Signal(self.words.shape(), name="aligned", reset_less=True)
+        base = delay(m, walker.base, 1, "base")
+        padding = Const(0, c.width - c.element_width)
+        for position in range(c.beat_words):
+            word = self.i.payload.words[position]
+            aligned = words[position // c.lanes][position % c.lanes]
+            m.d.sync += [aligned.re.eq(Cat(padding, word.re)), aligned.im.eq(Cat(padding, word.im))]
+
+        m.submodules.bank = bank = BankAddress(c.index_bits, c.layers)
+        m.d.comb += [bank.base.eq(base), bank.window.eq(command.window), self.rows.eq(delay(m, bank.rows, c.layers, "rows"))]
+        for j in range(c.engines_per_beat):
+            ordered = Signal(words[j].shape(), name=f"ordered{j}", reset_less=True)
+            m.d.sync += ordered.eq(permuted(m, words[j], command, c.layers, to_banks=True))
+            m.submodules[f"shuffle{j}"] = shuffle = XorShuffle(c.width, c.layers)
+            m.d.comb += [shuffle.i.eq(ordered), shuffle.select.eq(bank.select), self.words[j].eq(shuffle.o)]
+        enable = Signal(c.beat_groups)
+        m.d.comb += enable.eq(beat << group)
+        m.d.comb += self.en.eq(delay(m, enable, 2 + c.layers, "enable", reset_less=False))
+        self._track_magnitude(m, words, delay(m, beat, 1, "beat", reset_less=False))
+
+    def _track_magnitude(self, m, words, valid):
+        c = self._config
+        values = [words[j][lane][part] for j in range(c.engines_per_beat) for lane in range(c.lanes)
+                  for part in ("re", "im")]
+        present = Signal(c.magnitude_bits, reset_less=True)
+        m.d.sync += present.eq(reduce(or_, (leading_magnitude(v, c.magnitude_bits, c.width) for v in values)))
+        valid = delay(m, valid, 1, "magnitude_valid", reset_less=False)
+        with m.If(self.done):
+            m.d.sync += self.magnitude.eq(0)
+        with m.Elif(valid):
+            m.d.sync += self.magnitude.eq(self.magnitude | present)

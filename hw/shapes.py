@@ -1,0 +1,76 @@
+"""Payload layouts that several blocks share. Fields are packed from bit 0 in the order listed."""
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data
+
+from .config import ArrayConfig
+from .program import FIELDS, Opcode
+
+__all__ = ["word", "lanes", "coefficient", "unit_coefficient", "engine_control", "half_control", "instruction",
+           "setup", "input_beat", "output_beat", "status", "EXPONENT_BITS",
+           "SETUP_PROGRAM", "SETUP_CONTROL", "CONTROL_START"]
+
+EXPONENT_BITS = 6
+SETUP_PROGRAM = 0x80  # setup target of the program memory
+SETUP_CONTROL = 0x81  # setup target of the control register
+CONTROL_START = 1
+
+
+def word(width: int) -> data.StructLayout:
+    """A complex number, or the same element of two rows."""
+    return data.StructLayout({"re": signed(width), "im": signed(width)})
+
+
+def lanes(width: int, n_lanes: int) -> data.ArrayLayout:
+    return data.ArrayLayout(word(width), n_lanes)
+
+
+def coefficient(width: int) -> data.StructLayout:
+    """One word of a coefficient bank: two Q2.(C-2) numbers and the pivot bits."""
+    return data.StructLayout({"c0": signed(width), "c1": signed(width), "s0": unsigned(1), "s1": unsigned(1)})
+
+
+def unit_coefficient(width: int) -> data.StructLayout:
+    """What a butterfly unit receives: a coefficient word and what its mode means for the datapath."""
+    return data.StructLayout({"word": coefficient(width), "fft": unsigned(1), "no_pivot": unsigned(1)})
+
+
+def instruction(opcode: Opcode) -> data.StructLayout:
+    """Fields of an instruction behind its opcode."""
+    return data.StructLayout({name: unsigned(bits) for name, bits in FIELDS[opcode]})
+
+
+def engine_control(config: ArrayConfig) -> data.StructLayout:
+    """What every engine does in the present cycle, each field for the stage that reads it (``hw/flow.py``)."""
+    return data.StructLayout({
+        "half": unsigned(1), "pre_select": unsigned(config.layers), "pre_reverse": unsigned(1),
+        "post_reverse": unsigned(1), "post_select": unsigned(config.layers),
+        "shifts": data.ArrayLayout(unsigned(config.shift_bits), config.layers)})
+
+
+def half_control(config: ArrayConfig) -> data.StructLayout:
+    """Ports of the banks of one half, the same in every engine; ``from_load``: the load unit writes, not the columns."""
+    rows = data.ArrayLayout(unsigned(config.row_bits), config.lanes)
+    return data.StructLayout({"r_en": unsigned(1), "r_rows": rows, "w_rows": rows, "from_load": unsigned(1),
+                              "compute_en": unsigned(1)})
+
+
+def setup() -> data.StructLayout:
+    return data.StructLayout({"target": unsigned(8), "address": unsigned(16), "data": unsigned(40)})
+
+
+def input_beat(element_width: int, n_words: int) -> data.StructLayout:
+    return data.StructLayout({"words": lanes(element_width, n_words)})
+
+
+def output_beat(element_width: int, n_words: int) -> data.StructLayout:
+    """``exponent`` and ``saturated`` belong to the block; ``saturated`` is final on the ``last`` beat."""
+    return data.StructLayout({"words": lanes(element_width, n_words), "exponent": unsigned(EXPONENT_BITS),
+                              "saturated": unsigned(1), "last": unsigned(1)})
+
+
+def status() -> data.StructLayout:
+    return data.StructLayout({
+        "busy": unsigned(1), "saturated": unsigned(1), "total": unsigned(32), "computing": unsigned(32),
+        "waiting_input": unsigned(32), "waiting_output": unsigned(32), "waiting_hazard": unsigned(32),
+        "blocks": unsigned(32)})

@@ -1,0 +1,148 @@
+"""Store unit: a computed half to the output stream."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .address import BankAddress, Walker
+from .config import RAM_LATENCY, ArrayConfig
+from .numeric import largest
+from .program import Opcode
+from .shapes import EXPONENT_BITS, instruction, lanes, output_beat
+from .shuffle import XorShuffle, permuted
+from .stream import SkidBuffer
+
+__all__ = ["Store"]
+
+_TAKEN = 2 + RAM_LATENCY + 1  # stage at which a beat has left the RAMs and their output registers
+
+_BEAT = data.StructLayout({"valid": 1, "step": 1, "last": 1})
+
+
+class Store(wiring.Component):
+    """Runs STORE instructions: sends one block to the stream, a beat of J engines at a time.
+
+    Waits for ``computed`` and takes that block (``take``); blocks alternate between the halves. ``steps`` counts the steps
+    of the walk that have left the memory, for the load unit that follows; it is zero between blocks. ``done`` says that all have.
+
+    Formats: the upper element_width bits of W-bit values, rounded half up and saturated.
+    Latency: 7 + S + 2 * (element_width < width) cycles from an accepted instruction to the first beat, and 1 in the skid
+    buffer. Throughput: one beat per cycle; the pipeline empties between two blocks. Backpressure: the whole pipeline,
+    RAM output registers included, stops (``en``); the skid buffer cuts ``o.ready``. Reset: idle, half 0 next.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = c = config
+        super().__init__({
+            "i_command": In(stream.Signature(instruction(Opcode.STORE))),
+            "o": Out(stream.Signature(output_beat(c.element_width, c.beat_words))),
+            "computed": In(1), "take": Out(1),
+            "exponent": In(EXPONENT_BITS), "saturated": In(1),
+            "words": In(data.ArrayLayout(lanes(c.width, c.lanes), c.engines)),
+            "en": Out(1), "owns": Out(2), "half": Out(1), "rows": Out(data.ArrayLayout(c.row_bits, c.lanes)),
+            "steps": Out(c.row_bits + 1), "done": Out(1), "idle": Out(1), "block_out": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        c = self._config
+        m.submodules.walker = walker = Walker(c.index_bits)
+        m.submodules.bank = bank = BankAddress(c.index_bits, c.layers)
+        command = Signal.like(self.i_command.payload)
+        running, draining, owning = Signal(), Signal(), Signal()
+        group, last = Signal(range(c.beat_groups)), Signal()
+        m.d.comb += [
+            walker.inner.eq(command.inner), walker.outer.eq(command.outer),
+            walker.step.eq(running & self.en & (group == c.beat_groups - 1)),
+            last.eq(walker.step & walker.last),
+            bank.en.eq(self.en), bank.base.eq(walker.base), bank.window.eq(command.window), self.rows.eq(bank.rows),
+            self.idle.eq(~running & ~draining), self.i_command.ready.eq(self.idle & self.computed),
+            self.take.eq(self.i_command.valid & self.i_command.ready),
+            self.owns.eq(Cat(owning & ~self.half, owning & self.half))]
+        with m.If(running & self.en):
+            m.d.sync += group.eq(group + 1)
+        with m.If(walker.step):
+            m.d.sync += group.eq(0)
+        with m.If(last):
+            m.d.sync += [running.eq(0), draining.eq(1)]
+        with m.If(self.take):
+            m.d.sync += [command.eq(self.i_command.payload), running.eq(1), owning.eq(1)]
+        with m.If(self.block_out):
+            m.d.sync += [draining.eq(0), self.half.eq(~self.half)]
+
+        beat = data.View(_BEAT, Cat(running, walker.step, last))
+        taken = self._delayed(m, beat, _TAKEN, "taken")
+        m.d.comb += self.done.eq(taken.last & self.en)
+        with m.If(self.done):
+            m.d.sync += [self.steps.eq(0), owning.eq(0)]
+        with m.Elif(taken.step & self.en):
+            m.d.sync += self.steps.eq(self.steps + 1)
+
+        self._output(m, *self._datapath(m, command, bank, taken, group))
+        return m
+
+    def _delayed(self, m, value, cycles, name):
+        """Delay line of the stoppable pipeline."""
+        for i in range(cycles):
+            register = Signal(value.shape(), name=f"{name}{i + 1}")
+            with m.If(self.en):
+                m.d.sync += register.eq(value)
+            value = register
+        return value
+
+    def _datapath(self, m, command, bank, beat, group):
+        """Words of a beat in lane order, rounded, with their beat flags."""
+        c = self._config
+        group = self._delayed(m, group, _TAKEN, "group")
+        select = self._delayed(m, bank.select, _TAKEN, "select")
+        outputs = []
+        for j in range(c.engines_per_beat):
+            chosen = Signal(lanes(c.width, c.lanes), name=f"chosen{j}", reset_less=True)
+            with m.If(self.en), m.Switch(group):
+                for number in range(c.beat_groups):
+                    with m.Case(number):
+                        m.d.sync += chosen.eq(self.words[number * c.engines_per_beat + j])
+            m.submodules[f"shuffle{j}"] = shuffle = XorShuffle(c.width, c.layers)
+            m.d.comb += [shuffle.en.eq(self.en), shuffle.i.eq(chosen), shuffle.select.eq(select)]
+            ordered = Signal(chosen.shape(), name=f"ordered{j}", reset_less=True)
+            with m.If(self.en):
+                m.d.sync += ordered.eq(permuted(m, shuffle.o, command, c.layers, to_banks=False))
+            outputs += [ordered[lane] for lane in range(c.lanes)]
+        beat = self._delayed(m, beat, 1 + c.layers + 1, "beat_ordered")
+        if c.element_width == c.width:
+            return outputs, beat, Const(0, 1)
+        elements, clamped = zip(*(self._round(m, word) for word in outputs))
+        return elements, self._delayed(m, beat, 2, "beat_rounded"), Cat(clamped).any()
+
+    def _round(self, m, word):
+        """Round half up to element_width bits; only the largest value can overflow."""
+        c = self._config
+        element, flags = Signal(self.o.payload.words.shape().elem_shape), []
+        cut = c.width - c.element_width
+        for part in ("re", "im"):
+            rounded = Signal(signed(c.element_width + 1), name=f"rounded_{part}", reset_less=True)
+            clamped = Signal(name=f"clamped_{part}", reset_less=True)
+            result = Signal(signed(c.element_width), name=f"element_{part}", reset_less=True)
+            with m.If(self.en):
+                m.d.sync += rounded.eq(word[part][cut:].as_signed() + word[part][cut - 1])
+                overflow = rounded[-2] & ~rounded[-1]
+                m.d.sync += [result.eq(Mux(overflow, largest(c.element_width), rounded)), clamped.eq(overflow)]
+            m.d.comb += element[part].eq(result)
+            flags.append(clamped)
+        return element, Cat(flags).any()
+
+    def _output(self, m, words, beat, clamped):
+        m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
+        clamped_before, clamped_now = Signal(), Signal()
+        payload = skid.i.payload
+        m.d.comb += [
+            self.en.eq(skid.i.ready), skid.i.valid.eq(beat.valid),
+            clamped_now.eq(clamped_before | (beat.valid & clamped)),
+            payload.exponent.eq(self.exponent), payload.saturated.eq(self.saturated | clamped_now),
+            payload.last.eq(beat.last), self.block_out.eq(beat.last & self.en)]
+        m.d.comb += [payload.words[position].eq(word) for position, word in enumerate(words)]
+        with m.If(self.block_out):
+            m.d.sync += clamped_before.eq(0)
+        with m.Elif(self.en):
+            m.d.sync += clamped_before.eq(clamped_now)
+        wiring.connect(m, skid.o, wiring.flipped(self.o))

@@ -1,0 +1,152 @@
+"""Parts that stand between two streams: a skid buffer and the two width converters.
+
+A stream word moves on the clock edge where valid and ready are both 1; valid never waits for ready, and holds
+its payload until the word has moved. Each part says which of its two paths it does *not* cut.
+"""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Module, Mux, Shape, ShapeLike, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["SkidBuffer", "WidthParameters", "Upsizer", "Downsizer"]
+
+
+class SkidBuffer(wiring.Component):
+    """Two registers that cut a stream in both directions.
+
+    Parameter ``shape``: shape of the payload. Ports ``i`` and ``o``, streams of that shape.
+
+    Latency: 1 cycle. Throughput: 1 word per cycle. Depth: 2 words.
+    Backpressure: ``i.ready``, ``o.valid`` and ``o.payload`` come out of registers; no path is left uncut.
+    Reset: empties the buffer. Cost: 2 registers of the payload and a 2:1 multiplexer, 2 control bits.
+    """
+
+    def __init__(self, shape: ShapeLike):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        shape = Shape.cast(self.i.payload.shape())
+        skid = Signal(shape)
+        skid_valid = Signal()
+        i_payload, o_payload = map(_bits, (self.i.payload, self.o.payload))
+        m.d.comb += self.i.ready.eq(~skid_valid)
+
+        # The skid register follows the input for as long as it is free, so its enable is one register.
+        with m.If(~skid_valid):
+            m.d.sync += skid.eq(i_payload)
+
+        with m.If(self.o.ready | ~self.o.valid):
+            m.d.sync += [
+                o_payload.eq(Mux(skid_valid, skid, i_payload)),
+                self.o.valid.eq(skid_valid | self.i.valid),
+                skid_valid.eq(0),
+            ]
+        with m.Elif(self.i.valid):
+            m.d.sync += skid_valid.eq(1)
+        return m
+
+
+def _bits(payload):
+    return payload.as_value() if isinstance(payload, data.View) else payload
+
+
+@dataclass(frozen=True)
+class WidthParameters:
+    """Two payloads, one ``ratio`` times as wide as the other in its field ``words``.
+
+    ``narrow`` is a StructLayout whose field ``words`` is an ArrayLayout of K elements; ``wide`` differs from it in
+    the number of elements only, K * ratio. All other fields are sideband.
+    Raises ValueError when ``ratio`` is less than 1 or there is no such field.
+    """
+
+    narrow: data.StructLayout
+    ratio: int
+
+    def __post_init__(self):
+        if self.ratio < 1:
+            raise ValueError(f"ratio: {self.ratio} is less than 1")
+        members = self.narrow.members if isinstance(self.narrow, data.StructLayout) else {}
+        if not isinstance(members.get("words"), data.ArrayLayout):
+            raise ValueError(f"narrow: {self.narrow!r} is not a struct with an array field 'words'")
+
+    @property
+    def wide(self) -> data.StructLayout:
+        words = self.narrow.members["words"]
+        return data.StructLayout({**self.narrow.members,
+                                  "words": data.ArrayLayout(words.elem_shape, words.length * self.ratio)})
+
+    @property
+    def sideband(self) -> list[str]:
+        return [name for name in self.narrow.members if name != "words"]
+
+
+class Upsizer(wiring.Component):
+    """Gathers ``ratio`` beats of K words into one beat of K * ratio words, low words first.
+
+    Sideband fields are those of the final narrow beat. Ports ``i`` (``narrow``) and ``o`` (``wide``).
+
+    Latency: 1 cycle from the final narrow beat. Throughput: 1 narrow beat per cycle, no bubble.
+    Backpressure: ``o.valid`` and ``o.payload`` come out of registers; the path ``o.ready`` -> ``i.ready`` is **not**
+    cut. Reset: forgets the beats gathered. Cost: one register of the wide payload, log2(ratio) + 1 control bits.
+    """
+
+    def __init__(self, narrow: data.StructLayout, ratio: int):
+        self.parameters = WidthParameters(narrow, ratio)
+        super().__init__({"i": In(stream.Signature(narrow)), "o": Out(stream.Signature(self.parameters.wide))})
+
+    def elaborate(self, platform):
+        m = Module()
+        final = self.parameters.ratio - 1
+        piece = Signal(range(self.parameters.ratio))
+        gathered = self.o.payload.words.as_value()
+        arriving = self.i.payload.words.as_value()
+        m.d.comb += self.i.ready.eq(self.o.ready | ~self.o.valid)
+
+        with m.If(self.i.ready):
+            m.d.sync += self.o.valid.eq(self.i.valid & (piece == final))
+        with m.If(self.i.ready & self.i.valid):
+            # A shift register: after ``ratio`` beats the first one has reached the low end.
+            m.d.sync += [gathered.eq(Cat(gathered, arriving)[len(arriving):]),
+                         piece.eq(Mux(piece == final, 0, piece + 1))]
+            m.d.sync += [self.o.payload[name].eq(self.i.payload[name]) for name in self.parameters.sideband]
+        return m
+
+
+class Downsizer(wiring.Component):
+    """Splits one beat of K * ratio words into ``ratio`` beats of K words, low words first.
+
+    Sideband fields pass on each narrow beat, except ``last``: it is 1 on the final narrow beat only.
+    Ports ``i`` (``wide``) and ``o`` (``narrow``).
+
+    Latency: 1 cycle to the first narrow beat. Throughput: 1 narrow beat per cycle, no bubble.
+    Backpressure: ``o.valid`` and ``o.payload`` come out of registers (``last`` through one gate); the path
+    ``o.ready`` -> ``i.ready`` is **not** cut. Reset: forgets the beat held.
+    Cost: one register of the wide payload, log2(ratio) + 1 control bits.
+    """
+
+    def __init__(self, narrow: data.StructLayout, ratio: int):
+        self.parameters = WidthParameters(narrow, ratio)
+        super().__init__({"i": In(stream.Signature(self.parameters.wide)), "o": Out(stream.Signature(narrow))})
+
+    def elaborate(self, platform):
+        m = Module()
+        final = self.parameters.ratio - 1
+        piece = Signal(range(self.parameters.ratio))
+        held = Signal(self.parameters.wide)
+        words, leaving = held.words.as_value(), self.o.payload.words.as_value()
+        m.d.comb += [
+            leaving.eq(words[:len(leaving)]),
+            self.i.ready.eq((self.o.ready & (piece == final)) | ~self.o.valid),
+        ]
+        for name in self.parameters.sideband:
+            value = held[name] & (piece == final) if name == "last" else held[name]
+            m.d.comb += self.o.payload[name].eq(value)
+
+        with m.If(self.i.ready):
+            m.d.sync += [held.eq(self.i.payload), self.o.valid.eq(self.i.valid), piece.eq(0)]
+        with m.Elif(self.o.ready):
+            m.d.sync += [words.eq(words[len(leaving):]), piece.eq(piece + 1)]
+        return m

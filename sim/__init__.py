@@ -1,0 +1,1 @@
+"""What the hardware must compute: a float64 outside truth and bit-exact integer models."""

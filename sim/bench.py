@@ -1,0 +1,202 @@
+"""Test bench for components with stream ports: drivers with stall profiles, collectors, rule checkers.
+
+    bench = Bench(dut, seed=7)
+    feed = bench.feed(dut.i, words, Stall.RANDOM)
+    sink = bench.sink(dut.o, len(expected), Stall.BURSTS)
+    bench.run(deadline=10 * len(words))
+    assert sink.words == expected, bench.seed_note
+
+Runs in the Amaranth simulator. Every output is watched: once valid, a word must stay valid and unchanged until it
+has moved. ``run`` raises AssertionError, naming port, cycle and seed, when a rule is broken, when the deadline passes, or
+when a word is left over. Source and collector never look at each other.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+import random
+from typing import Any
+
+from amaranth.hdl import ClockDomain, Module, Shape, Value
+from amaranth.sim import Simulator
+
+__all__ = ["Stall", "CROSS", "Feed", "Sink", "Bench", "bits_of"]
+
+_SETTLE = 24  # cycles after the last expected word in which a left-over word would show
+
+
+class Stall(Enum):
+    """When a driver or collector is willing to move a word."""
+
+    NEVER = "never"          # willing in every cycle
+    RANDOM = "random"        # every second cycle on average
+    OFTEN = "often"          # one cycle in eight on average
+    BURSTS = "bursts"        # runs of 1..16 cycles, willing and not
+    ALTERNATE = "alternate"  # every second cycle exactly
+    SHY = "shy"              # collector only: ready for one cycle, after valid has been seen
+
+    def willing(self, rng: random.Random) -> Iterator[bool]:
+        """Endless sequence, one value per cycle. SHY is left to the collector."""
+        chance = {Stall.NEVER: 1.0, Stall.SHY: 1.0, Stall.RANDOM: 0.5, Stall.OFTEN: 0.125}
+        state = True
+        while True:
+            if self in chance:
+                yield rng.random() < chance[self]
+            elif self is Stall.ALTERNATE:
+                yield state
+                state = not state
+            else:
+                yield from [state] * rng.randint(1, 16)
+                state = not state
+
+
+# Source stalls x sink stalls that every stream part is tested with.
+CROSS = [(source, sink)
+         for source in (Stall.NEVER, Stall.RANDOM, Stall.BURSTS)
+         for sink in (Stall.NEVER, Stall.RANDOM, Stall.BURSTS, Stall.SHY)]
+
+
+def bits_of(shape: Any, value: Any) -> int:
+    """Bit pattern, as a non-negative integer, of ``value`` in a layout or plain shape."""
+    if isinstance(value, int):
+        return value & ((1 << Shape.cast(shape).width) - 1)
+    return shape.const(value).as_bits()
+
+
+@dataclass
+class Feed:
+    """Words for one input port; ``cycles[k]`` is the cycle in which word k moved."""
+
+    words: list[int]
+    cycles: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Sink:
+    """What one output port delivered, as bit patterns, and in which cycles."""
+
+    expected: int
+    words: list[int] = field(default_factory=list)
+    cycles: list[int] = field(default_factory=list)
+
+
+class Bench:
+    """Drives the stream ports of ``dut`` in clock domain ``sync``.
+
+    Cycle k is the k-th clock edge after the start, or after the reset. ``seed`` fixes all stalls.
+    ``rst`` is the reset of the domain, for testbenches of one's own.
+    """
+
+    def __init__(self, dut: Any, seed: int = 0):
+        self.seed_note = f"seed {seed}"
+        self._rng = random.Random(seed)
+        self._feeds: list[Feed] = []
+        self._sinks: list[Sink] = []
+        domain = ClockDomain("sync")
+        self.rst = domain.rst
+        m = Module()
+        m.domains += domain
+        m.submodules.dut = dut
+        self.simulator = Simulator(m)
+        self.simulator.add_clock(1e-6)
+
+    def feed(self, port: Any, words: Iterable[Any], stall: Stall = Stall.NEVER) -> Feed:
+        """Send ``words`` (bit patterns, or what the port's layout accepts) into an input port.
+
+        Between words the payload is noise.
+        """
+        feed = Feed([bits_of(port.payload.shape(), word) for word in words])
+        self._feeds.append(feed)
+        self.simulator.add_testbench(self._source(port, feed, stall), background=True)
+        return feed
+
+    def sink(self, port: Any, expected: int, stall: Stall = Stall.NEVER) -> Sink:
+        """Collect from an output port; the bench waits for ``expected`` words and accepts no more."""
+        sink = Sink(expected)
+        self._sinks.append(sink)
+        self.simulator.add_testbench(self._collector(port, sink, stall), background=True)
+        return sink
+
+    def process(self, testbench: Callable[[Any], Any]) -> None:
+        """Add a testbench of one's own, ``async def testbench(ctx)``; ``run`` waits until it returns."""
+        async def awaited(ctx):
+            await testbench(ctx)
+        self.simulator.add_testbench(awaited)
+
+    def run(self, deadline: int, reset_at: int | None = None) -> None:
+        """Run until all is sent and received, at most ``deadline`` cycles, and a little longer.
+
+        With ``reset_at`` the design is reset in that cycle; then all words are sent again from the first and
+        what was collected is forgotten, so that the expected result is the same as without.
+        """
+        self.simulator.add_testbench(self._referee(deadline, reset_at))
+        self.simulator.run()
+
+    def _referee(self, deadline, reset_at):
+        async def testbench(ctx):
+            if reset_at is not None:
+                await ctx.tick().repeat(reset_at)
+                ctx.set(self.rst, 1)
+                await ctx.tick()
+                ctx.set(self.rst, 0)
+            for _ in range(deadline):
+                await ctx.tick()
+                if all(len(f.cycles) == len(f.words) for f in self._feeds) and \
+                        all(len(s.words) >= s.expected for s in self._sinks):
+                    break
+            else:
+                sent = [f"{len(f.cycles)}/{len(f.words)}" for f in self._feeds]
+                received = [f"{len(s.words)}/{s.expected}" for s in self._sinks]
+                raise AssertionError(f"deadline of {deadline} cycles passed: sent {sent}, received {received} "
+                                     f"({self.seed_note})")
+            await ctx.tick().repeat(_SETTLE)
+        return testbench
+
+    def _source(self, port, feed, stall):
+        payload, rng = Value.cast(port.payload), random.Random(self._rng.random())
+        go = stall.willing(rng)
+
+        async def testbench(ctx):
+            def offer():
+                moving = len(feed.cycles) < len(feed.words) and next(go)
+                ctx.set(port.valid, moving)
+                ctx.set(payload, feed.words[len(feed.cycles)] if moving else rng.getrandbits(len(payload)))
+                return moving
+
+            cycle, offered = 0, offer()
+            async for _, reset, ready in ctx.tick().sample(port.ready):
+                if offered and ready:
+                    feed.cycles.append(cycle)
+                cycle += 1
+                if reset:
+                    cycle = 0
+                    feed.cycles.clear()
+                if not offered or ready or reset:
+                    offered = offer()
+        return testbench
+
+    def _collector(self, port, sink, stall):
+        payload, number, note = Value.cast(port.payload), len(self._sinks) - 1, self.seed_note
+        go = stall.willing(random.Random(self._rng.random()))
+
+        async def testbench(ctx):
+            cycle, held = 0, None  # held: the word offered and not taken in the cycle before
+            ready = stall is not Stall.SHY and next(go)
+            ctx.set(port.ready, ready)
+            async for _, reset, valid, word in ctx.tick().sample(port.valid, payload):
+                assert held is None or valid, f"sink {number}: valid fell in cycle {cycle} ({note})"
+                assert held is None or word == held, f"sink {number}: payload changed in cycle {cycle} ({note})"
+                held = word if valid and not ready and not reset else None
+                if valid and ready:
+                    sink.words.append(word)
+                    sink.cycles.append(cycle)
+                    assert len(sink.words) <= sink.expected or reset, \
+                        f"sink {number}: more than {sink.expected} words, cycle {cycle} ({note})"
+                cycle += 1
+                if reset:
+                    cycle = 0
+                    sink.words.clear()
+                    sink.cycles.clear()
+                ready = held is not None if stall is Stall.SHY else next(go)
+                ctx.set(port.ready, ready)
+        return testbench

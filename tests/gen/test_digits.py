@@ -1,0 +1,174 @@
+"""The digits network: data, shipped weights, and the same network on float, model and simulated Verilog."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wingbeat.gen import digits, simulator
+from wingbeat.gen.demo import (ModelRunner, VerilogRunner, compile_network, pack_images, run_network,
+                               unpack_images)
+from wingbeat.gen.presets import load_preset
+from wingbeat.hw.errors import WingbeatError
+from wingbeat.sim.reference import mixing
+
+SEED = 4
+NETWORKS = Path(digits.__file__).parent / "networks"
+
+
+@pytest.fixture(scope="module")
+def network():
+    return digits.load_network()
+
+
+@pytest.fixture(scope="module")
+def split():
+    return digits.load_split()
+
+
+@pytest.fixture(scope="module")
+def config():
+    """The array of the demonstration: one engine, large enough for the head, built in seconds."""
+    return load_preset("ulx3s-16")
+
+
+@pytest.fixture(scope="module")
+def kernels(network, split, config):
+    return compile_network(network, config, split.train_images)
+
+
+# --- data and weights ---------------------------------------------------------------------------
+
+
+def test_split_is_the_one_the_weights_were_trained_with(network, split):
+    assert network.record["held_out_sha256"] == split.fingerprint
+    assert network.record["held_out_images"] == len(split.held_labels)
+
+
+def test_split_holds_out_30_percent_of_every_class_and_shares_no_image(split):
+    for label in range(10):
+        held, trained = (int(np.sum(part == label)) for part in (split.held_labels, split.train_labels))
+        assert held == round(0.3 * (held + trained))
+    assert len(split.held_labels) + len(split.train_labels) == 1797
+    assert len(np.unique(split.held_indices)) == len(split.held_indices)
+    # Indices of both parts cover the data: the pixels of all images add up.
+    everything = np.concatenate([split.held_images, split.train_images])
+    assert len(np.unique(everything.reshape(1797, -1), axis=0)) == 1797
+
+
+def test_float_accuracy_on_held_out_images(network, split):
+    score = digits.accuracy(digits.forward(network, split.held_images), split.held_labels)
+    assert score >= 0.97
+    assert score == pytest.approx(network.record["held_out_accuracy"], abs=1 / len(split.held_labels))
+
+
+def test_log_tells_the_same_as_the_record(network):
+    log = (NETWORKS / "digits.log").read_text(encoding="utf-8").splitlines()
+    assert log[0].startswith(f"seed {network.record['seed']}, {network.record['epochs']} epochs")
+    assert f"held-out accuracy {network.record['held_out_accuracy']:.4f}" in log[-1]
+
+
+def test_weights_that_do_not_fit_the_sizes_are_refused(tmp_path, monkeypatch):
+    for name in ("digits.json", "digits.safetensors"):
+        (tmp_path / "networks").mkdir(exist_ok=True)
+        (tmp_path / "networks" / name).write_bytes((NETWORKS / name).read_bytes())
+    record = json.loads((NETWORKS / "digits.json").read_text(encoding="utf-8"))
+    record["sizes"]["blocks"] += 1
+    (tmp_path / "networks" / "digits.json").write_text(json.dumps(record), encoding="utf-8")
+    monkeypatch.setattr(digits.resources, "files", lambda package: tmp_path)
+    with pytest.raises(WingbeatError, match="digits.safetensors: butterfly layers"):
+        digits.load_network()
+
+
+# --- the forward pass ---------------------------------------------------------------------------
+
+
+def test_every_layer_is_called_once_in_order_and_its_result_is_used(network, split):
+    calls = []
+    reference = digits.float_butterfly(network)
+
+    def butterfly(name, rows):
+        calls.append((name, rows.shape[1]))
+        return reference(name, rows)
+
+    def fft2(name, x):
+        calls.append((name, x.shape[1:]))
+        return digits.float_mixing(name, x)
+
+    images, sizes = split.held_images[:6], network.sizes
+    logits = digits.forward(network, images, butterfly, fft2)
+    expected = {name: n_in for name, n_in, _, _ in sizes.butterflies()}
+    expected |= {name: (sizes.tokens, sizes.hidden) for name in sizes.mixings()}
+    assert dict(calls) == expected and len(calls) == len(expected)
+    np.testing.assert_array_equal(logits, digits.forward(network, images))
+    for broken in expected:
+        spoilt = digits.forward(network, images,
+                                lambda name, rows, b=broken: reference(name, rows) * (name != b),
+                                lambda name, x, b=broken: digits.float_mixing(name, x) * (name != b))
+        assert not np.allclose(spoilt, logits), broken
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_two_images_in_one_complex_row(count):
+    x = np.random.default_rng(SEED).standard_normal((count, 8, 16))
+    rows = pack_images(x)
+    assert rows.shape == (-(-count // 2), 128)
+    z = np.fft.fft2(rows.reshape(-1, 8, 16)).reshape(rows.shape)
+    np.testing.assert_allclose(unpack_images(z, x.shape), mixing(x), atol=1e-12, err_msg=f"seed {SEED}")
+
+
+# --- on the array -------------------------------------------------------------------------------
+
+
+def test_model_agrees_with_float(network, split, kernels):
+    images, labels = split.held_images[:200], split.held_labels[:200]
+    runner = ModelRunner(kernels)
+    logits, exact = run_network(network, images, runner), digits.forward(network, images)
+    assert np.max(np.abs(logits - exact)) < 0.01 * np.max(np.abs(exact))
+    assert digits.accuracy(logits, labels) == pytest.approx(digits.accuracy(exact, labels), abs=0.005)
+
+
+def test_calibration_covers_held_out_images(network, split, kernels):
+    """Saturation may happen, but it is rare on data of the same kind, and it is counted."""
+    runner = ModelRunner(kernels)
+    run_network(network, split.held_images, runner)
+    assert runner.saturated_blocks <= 10
+    loud = ModelRunner(kernels)
+    run_network(network, 4 * split.held_images[:8], loud)
+    assert loud.clamped_inputs > 0
+
+
+def test_an_array_that_is_too_small_is_refused(network, split):
+    with pytest.raises(WingbeatError, match="^[a-z_]+: [0-9]+ is too small for .*; allowed are"):
+        compile_network(network, load_preset("tiny"), split.train_images[:8])
+
+
+@pytest.mark.slow
+def test_verilog_agrees_with_the_model_word_by_word(network, split, kernels, config):
+    if simulator.find("verilator") is None:
+        pytest.skip("VERILATOR IS NOT INSTALLED: the digits did not run on Verilog")
+    images = split.held_images[:6]
+    build = simulator.build_array(config)
+    runner = VerilogRunner(kernels, build, network)
+    logits = run_network(network, images, runner)
+    assert {report.layer for report in runner.reports} == set(kernels)
+    assert [report.layer for report in runner.reports if report.mismatches] == []
+    np.testing.assert_array_equal(logits, run_network(network, images, ModelRunner(kernels)))
+    for report in runner.reports:
+        assert 0 < report.utilization <= 1 and report.computing <= report.cycles, report
+
+
+def test_mismatches_are_counted(kernels):
+    """The comparison can fail: a wrong word, exponent, flag and a missing block are all seen."""
+    from wingbeat.gen.demo import _mismatches
+    from wingbeat.sim.array import BlockResult
+
+    words = np.arange(16, dtype=np.int64).reshape(8, 2)
+    wrong = words.copy()
+    wrong[3, 1] += 1
+    block = BlockResult(words, 2, False)
+    assert _mismatches([block, block], [block, block]) == 0
+    assert _mismatches([BlockResult(wrong, 2, False), block], [block, block]) == 1
+    assert _mismatches([BlockResult(words, 3, True)], [block]) == 2
+    assert _mismatches([block], [block, block]) == 8

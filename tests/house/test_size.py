@@ -1,0 +1,89 @@
+"""Sizes that keep a house readable: files, elaborate(), docstrings of public things."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("hw", "sim", "gen", "boards")
+SOURCES = sorted(p.relative_to(ROOT) for part in PARTS for p in (ROOT / part).rglob("*.py"))
+TESTS = sorted(p.relative_to(ROOT) for p in (ROOT / "tests").rglob("*.py"))
+
+FILE_LINES = 500
+ELABORATE_LINES = 60
+FUNCTION_LINES = 80
+
+
+def functions(tree: ast.AST):
+    return [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def too_long(source: str) -> list[str]:
+    """Functions above their limit; the docstring of a function does not count."""
+    found = []
+    for node in functions(ast.parse(source)):
+        body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+        lines = body[-1].end_lineno - body[0].lineno + 1
+        limit = ELABORATE_LINES if node.name == "elaborate" else FUNCTION_LINES
+        if lines >= limit:
+            found.append(f"{node.name}: {lines} lines, allowed are fewer than {limit}")
+    return found
+
+
+def undocumented(source: str) -> list[str]:
+    """The module itself, public classes, and the functions of ``__all__`` that have no docstring."""
+    tree = ast.parse(source)
+    missing = [] if ast.get_docstring(tree) else ["module"]
+    exported = {name for node in tree.body if isinstance(node, ast.Assign)
+                and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets)
+                for name in ast.literal_eval(node.value)}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") or (
+                isinstance(node, ast.FunctionDef) and node.name in exported and len(node.body) > 1):
+            if not ast.get_docstring(node):
+                missing.append(node.name)
+    return missing
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=str)
+def test_file_size(path):
+    assert len((ROOT / path).read_text().splitlines()) < FILE_LINES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_function_size(path):
+    assert not too_long((ROOT / path).read_text())
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_docstrings(path):
+    if (ROOT / path).read_text().strip():
+        assert not undocumented((ROOT / path).read_text())
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.parts[0] == "hw"], ids=str)
+def test_components_state_latency(path):
+    """A block that is clocked says how long a word takes and how often one may come."""
+    tree = ast.parse((ROOT / path).read_text())
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and any(f.name == "elaborate" for f in functions(node)):
+            text = (ast.get_docstring(node) or "").lower()
+            assert "latency" in text or "cycle" in text or "combinational" in text, f"{node.name}: no latency stated"
+
+
+def test_tests_are_no_package():
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_no_pickle_and_no_shell(path):
+    text = (ROOT / path).read_text()
+    assert "import pickle" not in text and "shell=True" not in text and "os.system" not in text
+
+
+def test_limits_catch():
+    long = "class X:\n def elaborate(self, p):\n" + "  x = 1\n" * ELABORATE_LINES
+    assert too_long(long) and not too_long(long.removesuffix("  x = 1\n"))
+    assert undocumented("class X:\n pass\n") == ["module", "X"]
+    assert undocumented('"""m"""\n__all__ = ["f"]\ndef f():\n a = 1\n return a\ndef g():\n a = 1\n return a\n') == ["f"]

@@ -1,0 +1,242 @@
+"""The configuration: each refusal by its message, derived values, and the hazard condition by brute force."""
+
+import pytest
+from pydantic import ValidationError
+
+from wingbeat.hw.config import ArrayConfig, Target
+from wingbeat.sim.shuffle import pass_indices
+
+REFUSED = [
+    (dict(name="1st"), "name: '1st' is not a module name"),
+    (dict(name="x;endmodule"), "name: 'x;endmodule' is not a module name"),
+    (dict(name="../../etc/x"), "is not a module name; allowed are"),
+    (dict(name="a\nb"), r"name: 'a\nb' is not a module name"),
+    (dict(name="wing\n"), r"name: 'wing\n' is not a module name"),
+    (dict(name=""), "name: '' is not a module name"),
+    (dict(name="a" * 64), "is not a module name"),
+    (dict(name="Module"), "name: 'Module' is not a module name"),
+    (dict(width=16, element_width=17), "element_width: 17 is more than width = 16; allowed are 8..16"),
+    (dict(half_words=96), "half_words: 96 is not a power of two"),
+    (dict(layers=2, half_words=4), "half_words: 4 is less than 2 rows of 4 lanes = 8"),
+    (dict(program_words=100), "program_words: 100 is not a power of two"),
+    (
+        dict(engines=3, stream_words=4),
+        "stream_words: 4 does not divide the work of 3 engines of 2 lanes; allowed are 1, 2, 6",
+    ),
+    (
+        dict(layers=3, engines=2, stream_words=3),
+        "stream_words: 3 does not divide the work of 2 engines of 8 lanes; allowed are 1, 2, 4, 8, 16",
+    ),
+    (dict(stream_words=4), "allowed are 1, 2"),
+]
+OUT_OF_RANGE = [
+    ("engines", 0, "greater than or equal to 1"),
+    ("engines", 257, "less than or equal to 256"),
+    ("layers", 0, "greater than or equal to 1"),
+    ("layers", 5, "less than or equal to 4"),
+    ("width", 7, "greater than or equal to 8"),
+    ("width", 19, "less than or equal to 18"),
+    ("element_width", 7, "greater than or equal to 8"),
+    ("element_width", 19, "less than or equal to 18"),
+    ("coefficient_width", 7, "greater than or equal to 8"),
+    ("coefficient_width", 19, "less than or equal to 18"),
+    ("half_words", 3, "greater than or equal to 4"),
+    ("half_words", 65537, "less than or equal to 65536"),
+    ("coefficient_words", 3, "greater than or equal to 4"),
+    ("coefficient_words", 65537, "less than or equal to 65536"),
+    ("program_words", 31, "greater than or equal to 32"),
+    ("program_words", 4097, "less than or equal to 4096"),
+    ("stream_words", 0, "greater than or equal to 1"),
+    ("stream_words", 257, "less than or equal to 256"),
+    ("engines", 2.5, "valid integer"),
+    ("engines", "2", "valid integer"),
+    ("layers", True, "valid integer"),
+    ("name", 3, "valid string"),
+    ("target", "asic", "Input should be 'portable' or 'ecp5'"),
+    ("colour", "blue", "Extra inputs are not permitted"),
+]
+
+
+@pytest.mark.parametrize("choices, message", REFUSED)
+def test_refused_combinations(choices, message):
+    with pytest.raises(ValidationError) as fault:
+        ArrayConfig(**choices)
+    assert message in fault.value.errors()[0]["msg"] and fault.value.error_count() == 1
+
+
+@pytest.mark.parametrize("field, value, message", OUT_OF_RANGE)
+def test_refused_fields(field, value, message):
+    with pytest.raises(ValidationError) as fault:
+        ArrayConfig(**{field: value})
+    (error,) = fault.value.errors()
+    assert error["loc"] == (field,) and message in error["msg"]
+
+
+def test_every_fault_is_named_at_once():
+    with pytest.raises(ValidationError) as fault:
+        ArrayConfig(engines=0, layers=9, width=99)
+    assert {e["loc"][0] for e in fault.value.errors()} == {"engines", "layers", "width"}
+    with pytest.raises(ValidationError) as fault:
+        ArrayConfig(name="case", width=8, half_words=12, program_words=33, stream_words=3)
+    lines = fault.value.errors()[0]["msg"].removeprefix("Value error, ").split("\n")
+    assert [line.split(":")[0] for line in lines] == [
+        "name",
+        "element_width",
+        "half_words",
+        "program_words",
+        "stream_words",
+    ]
+
+
+def test_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        ArrayConfig().engines = 2
+
+
+@pytest.mark.parametrize(
+    "choices, derived",
+    [
+        (
+            dict(engines=8, layers=2, width=18, half_words=4096, coefficient_width=17, stream_words=16),
+            dict(
+                lanes=4,
+                n_units=4,
+                n_multipliers=128,
+                index_bits=12,
+                bank_rows=1024,
+                row_bits=10,
+                engines_per_beat=4,
+                beat_groups=2,
+                beat_words=16,
+                gearbox=1,
+                coefficient_bits=36,
+                magnitude_bits=5,
+                largest_n=12,
+            ),
+        ),
+        (
+            dict(engines=3, layers=3, half_words=256, stream_words=2),
+            dict(
+                lanes=8,
+                n_units=12,
+                n_multipliers=144,
+                index_bits=8,
+                bank_rows=32,
+                engines_per_beat=1,
+                beat_groups=3,
+                beat_words=8,
+                gearbox=4,
+                magnitude_bits=7,
+                largest_n=6,
+            ),
+        ),
+        (
+            dict(engines=32, layers=1, stream_words=16, coefficient_words=100),
+            dict(
+                lanes=2,
+                n_units=1,
+                n_multipliers=128,
+                engines_per_beat=8,
+                beat_groups=4,
+                gearbox=1,
+                coefficient_address_bits=7,
+                largest_n=8,
+            ),
+        ),
+        (
+            dict(layers=4, width=8, element_width=8, stream_words=1),
+            dict(n_multipliers=128, gearbox=16, magnitude_bits=7),
+        ),
+        (dict(target="ecp5"), dict(target=Target.ECP5)),
+    ],
+)
+def test_derived_values(choices, derived):
+    config = ArrayConfig(**choices)
+    assert {name: getattr(config, name) for name in derived} == derived
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_block_float_shifts_fit_their_field(layers):
+    assert layers + 1 < 1 << ArrayConfig(layers=layers).shift_bits
+
+
+@pytest.mark.parametrize(
+    "layers, bits",
+    [
+        (1, 2),
+        (1, 7),
+        (1, 10),
+        (2, 4),
+        (2, 6),
+        (2, 7),
+        (2, 10),
+        (3, 6),
+        (3, 9),
+        (3, 11),
+        (4, 8),
+        (4, 9),
+        (4, 12),
+    ],
+)
+def test_pass_gap_is_sufficient_and_minimal(layers, bits):
+    """All digit pairs of a full block, upwards and downwards: with the gap, the first issue of each word in
+    the later pass stands at least L+1 cycles behind its issue in the earlier one; one cycle less and some
+    word does not."""
+    config = ArrayConfig(layers=layers, half_words=1 << bits)
+    groups = config.bank_rows
+    issue = [issue_cycles(digit, groups, layers) for digit in range(bits // layers)]
+    for before, earlier in enumerate(issue):
+        for digit, later in enumerate(issue):
+            gap = config.pass_gap(before, digit, groups)
+            distance = groups + gap + min(l - e for l, e in zip(later, earlier))
+            assert distance >= config.pipeline_latency + 1, f"digits {before} -> {digit}"
+            assert gap == 0 or distance == config.pipeline_latency + 1, (
+                f"digits {before} -> {digit}: gap {gap}"
+            )
+
+
+@pytest.mark.parametrize("layers, bits", [(1, 6), (2, 6), (3, 8)])
+def test_pass_gap_of_shorter_blocks(layers, bits):
+    """Passes over fewer row pairs than fit: the gap still suffices for the words that both passes touch."""
+    config = ArrayConfig(layers=layers, half_words=1 << bits)
+    digits = range(bits // layers)
+    for before in digits:
+        for digit in digits:
+            unit = 1 << (max(before, digit) * layers)
+            for groups in range(unit, config.bank_rows + 1, unit):
+                earlier, later = (issue_cycles(d, groups, layers) for d in (before, digit))
+                assert len(earlier) == len(later)
+                distance = (
+                    groups
+                    + config.pass_gap(before, digit, groups)
+                    + min(l - e for l, e in zip(later, earlier))
+                )
+                assert distance >= config.pipeline_latency + 1, f"digits {before} -> {digit}, {groups} groups"
+
+
+def issue_cycles(digit, groups, layers):
+    """Cycle of a pass, counted from its first, in which each word is issued."""
+    index = pass_indices(digit, groups, layers)
+    cycle = {int(i): g for g, row in enumerate(index) for i in row}
+    return [cycle[i] for i in sorted(cycle)]
+
+
+@pytest.mark.parametrize("layers, half_words", [(1, 128), (2, 256), (3, 1024)])
+def test_zero_bubble_is_the_condition_of_the_design(layers, half_words):
+    """V'*P^(D-1) - (P-1)*P^(D-2) >= L+1, with V' = V / 2^((-n) mod S) row pairs per whole top digit."""
+    config = ArrayConfig(layers=layers, half_words=half_words)
+    p = config.lanes
+    for n in range(layers + 1, config.index_bits + 1):
+        digits = -(-n // layers)
+        whole = half_words / 2**n / 2 ** (-n % layers) * p ** (digits - 1)
+        assert config.zero_bubble(n) == (
+            whole - (p - 1) * p ** (digits - 2) >= config.pipeline_latency + 1
+        ), f"n {n}"
+
+
+def test_bandwidth_of_the_design():
+    """At 128 multipliers about 128/(2n) words per cycle, a little more for the latency."""
+    config = ArrayConfig(engines=32, layers=1, half_words=4096, stream_words=16)
+    assert 6.4 < config.words_per_cycle_needed(10) < 6.45
+    assert 10.66 < config.words_per_cycle_needed(6) < 10.75
+    assert ArrayConfig(half_words=4).words_per_cycle_needed(2) == float("inf")

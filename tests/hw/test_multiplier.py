@@ -1,0 +1,84 @@
+"""The registered multiplier: exact, three cycles, one per cycle."""
+
+import json
+import random
+import subprocess
+import sys
+
+from amaranth.back import verilog
+from amaranth.sim import Simulator
+import pytest
+
+from wingbeat.hw.config import MULTIPLIER_LATENCY, Target
+from wingbeat.hw.multiplier import Multiplier, MultiplierParameters
+
+SEED = 20
+WIDTHS = [(8, 8), (16, 16), (18, 17), (18, 18), (5, 3)]
+
+
+def simulate(parameters, operands):
+    """Products the portable block shows, one per cycle, from the cycle after the first operand pair."""
+    dut = Multiplier(parameters)
+    seen = []
+
+    async def bench(ctx):
+        for a, b in operands:
+            ctx.set(dut.a, a)
+            ctx.set(dut.b, b)
+            await ctx.tick()
+            seen.append(ctx.get(dut.o))
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return seen
+
+
+def check(parameters, operands, context):
+    padding = [(0, 0)] * (MULTIPLIER_LATENCY - 1)
+    seen = simulate(parameters, [*operands, *padding])[MULTIPLIER_LATENCY - 1:]
+    for number, ((a, b), product) in enumerate(zip(operands, seen, strict=True)):
+        assert product == a * b, f"{context}: product {number} of {a} and {b}"
+
+
+@pytest.mark.parametrize("field, a, b", [("a_width", 1, 8), ("a_width", 19, 8), ("b_width", 8, 0)])
+def test_refuses(field, a, b):
+    with pytest.raises(ValueError, match=rf"^{field}: .* allowed are 2\.\.18$"):
+        MultiplierParameters(a, b)
+
+
+def test_exhaustive_at_a_tiny_width():
+    values = range(-8, 8)
+    check(MultiplierParameters(4, 4), [(a, b) for a in values for b in values], "4 x 4 bits")
+
+
+@pytest.mark.parametrize("a_width, b_width", WIDTHS)
+def test_corners_then_random(a_width, b_width):
+    generator = random.Random(SEED)
+    corners = [[-1 << (w - 1), (1 << (w - 1)) - 1, -1, 0, 1] for w in (a_width, b_width)]
+    operands = [(a, b) for a in corners[0] for b in corners[1]]
+    operands += [tuple(generator.randrange(-1 << (w - 1), 1 << (w - 1)) for w in (a_width, b_width))
+                 for _ in range(200)]
+    check(MultiplierParameters(a_width, b_width), operands, f"{a_width} x {b_width} bits, seed {SEED}")
+
+
+def test_latency_is_the_one_of_the_configuration():
+    parameters = MultiplierParameters(8, 8)
+    seen = simulate(parameters, [(3, 5)] + [(0, 0)] * 5)
+    assert seen.index(15) + 1 == MULTIPLIER_LATENCY == parameters.latency
+
+
+@pytest.mark.parametrize("a_width, b_width", WIDTHS)
+def test_ecp5_is_one_registered_dsp_and_nothing_else(a_width, b_width, tmp_path):
+    dut = Multiplier(MultiplierParameters(a_width, b_width, Target.ECP5))
+    source = tmp_path / "dut.v"
+    source.write_text(verilog.convert(dut, name="dut", emit_src=False))
+    script = ("from pyosys import libyosys as ys; d = ys.Design()\n"
+              f"for c in ['read_verilog dut.v', 'synth_ecp5 -top dut -json dut.json']: ys.run_pass(c, d)")
+    pytest.importorskip("pyosys", reason="pyosys is not installed: the ECP5 netlist is NOT checked")
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True)
+    cells = json.loads((tmp_path / "dut.json").read_text())["modules"]["dut"]["cells"].values()
+    assert [cell["type"] for cell in cells if cell["type"] != "$scopeinfo"] == ["MULT18X18D"]
+    parameters = next(cell["parameters"] for cell in cells if cell["type"] == "MULT18X18D")
+    assert {parameters[f"REG_{stage}_CLK"] for stage in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT")} == {"CLK0"}
