@@ -8,12 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..hw.config import ArrayConfig
 from ..hw.errors import WingbeatError
 from ..hw.numeric import coefficient_fraction_bits, largest
 from ..hw.program import Mode
-from .layers import Layer
+from .layers import Layer, pair_indices
 
-__all__ = ["largest_component", "input_limit", "static_shifts", "safe_shifts"]
+__all__ = ["largest_component", "input_limit", "layer_peaks", "static_shifts", "noise_gains", "best_limit",
+           "safe_shifts"]
 
 
 def largest_component(x: np.ndarray) -> float:
@@ -31,23 +33,75 @@ def input_limit(calibration: np.ndarray | None, headroom: float) -> float:
     return limit
 
 
-def static_shifts(layers: list[Layer], x: np.ndarray, limit: float, headroom: float, most: int) -> list[int]:
-    """Smallest right shift per layer with which the calibration rows times ``headroom`` fit ``limit``.
+def layer_peaks(layers: list[Layer], x: np.ndarray) -> list[float]:
+    """Largest component of the calibration rows ``x`` (rows, N) after each layer, in index order, unshifted.
 
-    ``x`` (rows, N) are the calibration rows in index order. Outputs that do not matter are not looked at.
-    ``most`` is the largest shift a column takes.
+    Outputs that do not matter are not looked at.
     """
-    shifts = []
+    peaks = []
     for layer in layers:
         x = layer.apply(x)
-        need = largest_component(x[:, layer.live]) * headroom
-        shift = 0 if need <= limit else int(np.ceil(np.log2(need / limit)))
+        peaks.append(largest_component(x[:, layer.live]))
+    return peaks
+
+
+def static_shifts(peaks: list[float], limit: float, headroom: float, most: int) -> list[int]:
+    """Smallest right shift per layer with which ``peaks`` times ``headroom`` fit ``limit``.
+
+    ``most`` is the largest shift a column takes.
+    """
+    shifts: list[int] = []
+    for peak in peaks:
+        excess = peak * headroom / limit * 2.0 ** -sum(shifts)
+        shift = 0 if excess <= 1 else int(np.ceil(np.log2(excess)))
         if shift > most:
             raise WingbeatError(f"input_limit: {limit:g} needs a shift of {shift} bits in one layer; allowed "
                                 f"are limits from {limit * 2.0 ** (shift - most):g} on")
         shifts.append(shift)
-        x = x * 2.0 ** -shift
     return shifts
+
+
+def noise_gains(layers: list[Layer], scale: np.ndarray) -> np.ndarray:
+    """Power with which unit noise on every element before layer l reaches the results, (layers + 1,).
+
+    Exact where one path leads from an input to an output (a butterfly block, an FFT); several paths, as
+    through two blocks, count as uncorrelated.
+    """
+    weight, gains = scale ** 2, [float(np.sum(scale ** 2))]
+    for layer in reversed(layers):
+        low, high = pair_indices(weight.size, layer.bit)
+        y1, y2, before = weight[low], weight[high], np.empty_like(weight)
+        if layer.mode is Mode.FFT:
+            before[low] = before[high] = y1 + y2
+        else:
+            before[low] = y1 * np.where(layer.s0, layer.c0 ** 2, 1) + y2 * np.where(layer.s1, layer.c1 ** 2, 1)
+            before[high] = y1 * np.where(layer.s0, 1, layer.c0 ** 2) + y2 * np.where(layer.s1, 1, layer.c1 ** 2)
+        weight = before
+        gains.insert(0, float(np.sum(weight)))
+    return np.array(gains)
+
+
+def best_limit(least: float, stacks: list[tuple[list[float], np.ndarray]], headroom: float,
+               config: ArrayConfig) -> float:
+    """The limit in ``least`` .. 2 * ``least`` with the least rounding noise; ``stacks`` are (peaks, noise gains).
+
+    Shifts are powers of two, so a slightly larger range of the input can save a shift in a layer where it
+    costs more.
+    """
+    most = (1 << config.shift_bits) - 1
+
+    def noise(limit: float) -> float:
+        element = limit / largest(config.element_width)
+        value = element * 2.0 ** (config.element_width - config.width)
+        total = 0.0
+        for peaks, gains in stacks:
+            taken = 4.0 ** np.cumsum(static_shifts(peaks, limit, headroom, most))
+            total += element ** 2 * gains[0] + value ** 2 * float(taken @ gains[1:])
+            if value < element:
+                total += element ** 2 * float(taken[-1] * gains[-1])
+        return total
+
+    return min((least * 2 ** (step / 16) for step in range(16)), key=noise)
 
 
 def safe_shifts(layers: list[Layer], width: int, coefficient_width: int) -> list[int]:

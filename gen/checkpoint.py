@@ -160,42 +160,50 @@ def _parse_option(field: str, value: Any) -> Any:
     return int(value) if value.strip().isdecimal() else value
 
 
-def read_checkpoint(path: str | Path, **options: Any) -> dict[str, ButterflyWeights]:
-    """All butterfly layers of a file by name.
+class _File:
+    """Tensors and options of one checkpoint, and the names of its butterfly layers."""
 
-    ``options`` (in_size, out_size, increasing_stride) override what the file says. Tensors of other kinds of layers are ignored. Raises WingbeatError.
-    """
-    path = Path(path)
-    loader = _LOADERS.get(path.suffix.lower())
-    if loader is None:
-        raise WingbeatError(f"checkpoint: {path.name!r}; allowed are names that end in {', '.join(_LOADERS)}")
-    if not path.is_file():
-        raise WingbeatError(f"checkpoint: {str(path)!r} is not a file")
-    tensors, metadata = loader(path)
-    layers = {}
-    for key in sorted(tensors):
-        if key.split(".")[-1] != "twiddle":
-            continue
-        name = key.rpartition(".")[0]
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        loader = _LOADERS.get(self.path.suffix.lower())
+        if loader is None:
+            raise WingbeatError(f"checkpoint: {self.path.name!r}; allowed are names that end in "
+                                f"{', '.join(_LOADERS)}")
+        if not self.path.is_file():
+            raise WingbeatError(f"checkpoint: {str(path)!r} is not a file")
+        self.tensors, self.options = loader(self.path)
+        self.names = sorted(key.rpartition(".")[0] for key in self.tensors if key.split(".")[-1] == "twiddle")
+        if not self.names:
+            raise WingbeatError(f"checkpoint: {self.path.name} has no tensor; allowed are 'twiddle' and "
+                                "'NAME.twiddle'")
+
+    def layer(self, name: str, given: dict[str, Any]) -> ButterflyWeights:
         prefix = f"{name}." if name else ""
-        found = {option: _parse_option(option, metadata[prefix + option]) for option in _OPTIONS
-                 if prefix + option in metadata}
-        found |= {option: value for option, value in options.items() if value is not None}
-        layers[name] = butterfly_weights(tensors[key], bias=tensors.get(prefix + "bias"), name=name, **found)
-    if not layers:
-        raise WingbeatError(f"checkpoint: {path.name} has no tensor 'twiddle' or 'NAME.twiddle'")
-    return layers
+        options = {option: _parse_option(option, self.options[prefix + option]) for option in _OPTIONS
+                   if prefix + option in self.options}
+        options |= {option: value for option, value in given.items() if value is not None}
+        options.setdefault("bias", self.tensors.get(prefix + "bias"))
+        return butterfly_weights(self.tensors[prefix + "twiddle"], name=name, **options)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, ButterflyWeights]:
+    """All butterfly layers of a file by name; tensors of other kinds of layers are ignored.
+
+    Raises WingbeatError.
+    """
+    file = _File(path)
+    return {name: file.layer(name, {}) for name in file.names}
 
 
 def read_layer(path: str | Path, name: str | None = None, **options: Any) -> ButterflyWeights:
     """One butterfly layer of a file; ``name`` may be left out when there is only one.
 
-    Raises WingbeatError.
+    ``options`` (in_size, out_size, increasing_stride, bias) override what the file says. Raises WingbeatError.
     """
-    layers = read_checkpoint(path, **options)
-    if name is None and len(layers) == 1:
-        return next(iter(layers.values()))
-    if name not in layers:
-        known = ", ".join(repr(key) for key in layers)
-        raise WingbeatError(f"name: {name!r} is not in {Path(path).name}; allowed are {known}")
-    return layers[name]
+    file = _File(path)
+    if name is None and len(file.names) == 1:
+        name = file.names[0]
+    if name not in file.names:
+        known = ", ".join(repr(key) for key in file.names)
+        raise WingbeatError(f"name: {name!r} is not in {file.path.name}; allowed are {known}")
+    return file.layer(name, options)

@@ -16,7 +16,7 @@ from ..hw.errors import WingbeatError
 from ..hw.numeric import largest
 from ..hw.program import Load, Mode, Store, Walk
 from .calibration import input_limit as calibrated_limit
-from .calibration import safe_shifts, static_shifts
+from .calibration import best_limit, layer_peaks, noise_gains, safe_shifts, static_shifts
 from .checkpoint import ButterflyWeights, butterfly_weights, read_layer
 from .kernel import Kernel, Part, Stack
 from .layers import Layer, bit_reversal, fft_layers
@@ -27,6 +27,7 @@ from .unitpivot import block_layers, unit_pivot
 __all__ = ["compile_butterfly", "compile_fft", "compile_fft2"]
 
 Order = Literal["overlap", "natural"]
+Square = tuple[list[Layer], np.ndarray]  # layers of one stack and the scale (N,) left on its outputs
 
 
 def _choice(field: str, value: Any, allowed: tuple[str, ...]) -> None:
@@ -51,8 +52,8 @@ def _row_bits(config: ArrayConfig, log2_size: int, row_words: int | None) -> int
 def _calibration_rows(calibration: Any, in_size: int, scaling: Scaling, real: bool) -> np.ndarray | None:
     if calibration is None:
         if scaling == "static":
-            raise WingbeatError("calibration: missing; static scaling takes rows that show the range of the "
-                                "data (or choose scaling 'safe' or 'block')")
+            raise WingbeatError("calibration: missing; with static scaling allowed are rows that show the "
+                                "range of the data (scaling 'safe' and 'block' need none)")
         return None
     rows = np.asarray(calibration)
     if rows.ndim != 2 or rows.shape[1] != in_size or not len(rows):
@@ -86,7 +87,7 @@ class _Builder:
         self.config, self.scaling, self.order, self.headroom = config, scaling, order, headroom
         self.log2_size, self.in_size = log2_size, in_size
         self.calibration = _calibration_rows(calibration, in_size, scaling, real)
-        self.limit = _limit(input_limit, self.calibration, headroom)
+        self.limit, self.limit_is_open = _limit(input_limit, self.calibration, headroom), input_limit is None
         row_words = None if rows is None else -(-rows // 2) if real else rows
         self.row_bits = _row_bits(config, log2_size, row_words)
 
@@ -104,67 +105,69 @@ class _Builder:
         return (Load(Walk(load_window, everything & ~load.window_mask, 0)),
                 Store(Walk(rows, everything & ~store.window_mask, 0)))
 
-    def shifts(self, layers: list[Layer], load_order: np.ndarray) -> list[int] | None:
-        """Right shift of every layer; None for block floating point."""
+    def plan(self, stacks: list[Square], load_order: np.ndarray) -> list[list[int] | None]:
+        """Right shift of every layer of every stack, None for block floating point.
+
+        Static shifts leave the input range open up to a factor of two, unless the caller has set it: the
+        choice with the least rounding noise is taken.
+        """
         if self.scaling == "block":
-            return None
+            return [None] * len(stacks)
         if self.scaling == "safe" or self.calibration is None:
-            return safe_shifts(layers, self.config.width, self.config.coefficient_width)
+            width, coefficient_width = self.config.width, self.config.coefficient_width
+            return [safe_shifts(layers, width, coefficient_width) for layers, _ in stacks]
         x = np.zeros((len(self.calibration), load_order.size), dtype=self.calibration.dtype)
         x[:, :self.in_size] = self.calibration
+        peaks = [layer_peaks(layers, x[:, load_order]) for layers, _ in stacks]
+        if self.limit_is_open:
+            gains = [noise_gains(layers, scale) for layers, scale in stacks]
+            self.limit = best_limit(self.limit, list(zip(peaks, gains)), self.headroom, self.config)
         most = (1 << self.config.shift_bits) - 1
-        return static_shifts(layers, x[:, load_order], self.limit, self.headroom, most)
+        return [static_shifts(peak, self.limit, self.headroom, most) for peak in peaks]
 
-    def stack(self, layers: list[Layer], scale: np.ndarray, load_order: np.ndarray,
-              base: int) -> tuple[Stack, int]:
-        """One stack at coefficient address ``base``, and the first free address behind it."""
-        slots = assign_columns([layer.bit for layer in layers], self.config.layers)
-        shifts = self.shifts(layers, load_order)
-        passes = build_passes(layers, slots, self.config, shifts=shifts, block_bits=self.block_bits,
-                              base=base)
-        image = coefficient_image(layers, slots, self.config, base)
-        return Stack(passes, image, sum(shifts or []), scale), base + coefficient_words(layers, slots)
+    def parts(self, stacks: list[Square], load_order: np.ndarray) -> list[Part]:
+        """The stacks, as many in one part as the coefficient memory holds."""
+        config = self.config
+        parts: list[list[Stack]] = [[]]
+        base = 0
+        for (layers, scale), shifts in zip(stacks, self.plan(stacks, load_order)):
+            slots = assign_columns([layer.bit for layer in layers], config.layers)
+            need = coefficient_words(layers, slots)
+            if need > config.coefficient_words:
+                raise WingbeatError(f"coefficient_words: {config.coefficient_words} is too small for {len(layers)} "
+                                    f"layers of {load_order.size} points; allowed are {need} and more")
+            if base + need > config.coefficient_words:
+                parts.append([])
+                base = 0
+            passes = build_passes(layers, slots, config, shifts=shifts, block_bits=self.block_bits, base=base)
+            image = coefficient_image(layers, slots, config, base)
+            parts[-1].append(Stack(passes, image, sum(shifts or []), scale))
+            base += need
+        return [Part(tuple(part)) for part in parts]
 
-    def kernel(self, mode: Mode, parts: list[Part], load_order: np.ndarray, load_window: tuple[int, ...],
-               n_layers: int, out_size: int, bias: np.ndarray | None = None) -> Kernel:
+    def kernel(self, mode: Mode, stacks: list[Square], load_order: np.ndarray, load_window: tuple[int, ...],
+               out_size: int, bias: np.ndarray | None = None) -> Kernel:
+        parts = self.parts(stacks, load_order)
         load, store = self.walks(load_window)
         step = self.limit / largest(self.config.element_width)
-        kernel = Kernel(self.config, mode, self.scaling, self.log2_size, self.row_bits, self.in_size,
-                        out_size, step, load, store, load_order, tuple(parts), n_layers, bias)
-        for part in parts:
-            need = kernel.program_words(part)
-            if need > self.config.program_words:
-                raise WingbeatError(f"program_words: {self.config.program_words} is too small for a program "
-                                    f"of {need} words; allowed are {1 << (need - 1).bit_length()} and more")
+        kernel = Kernel(self.config, mode, self.scaling, self.log2_size, self.row_bits, self.in_size, out_size,
+                        step, load, store, load_order, tuple(parts), len(stacks[0][0]), bias)
+        need = max(kernel.program_words(part) for part in parts)
+        if need > self.config.program_words:
+            raise WingbeatError(f"program_words: {self.config.program_words} is too small for a program of {need} "
+                                f"words; allowed are {1 << (need - 1).bit_length()} and more")
         return kernel
-
-    def fits(self, layers: list[Layer]) -> int:
-        """Coefficient words of a stack; refused when they are more than the memory holds."""
-        slots = assign_columns([layer.bit for layer in layers], self.config.layers)
-        need = coefficient_words(layers, slots)
-        if need > self.config.coefficient_words:
-            raise WingbeatError(f"coefficient_words: {self.config.coefficient_words} is too small for "
-                                f"{len(layers)} layers of {layers[0].live.size} points; allowed are {need} "
-                                "and more")
-        return need
 
 
 def _weights(weights: Any, name: str | None, **options: Any) -> ButterflyWeights:
-    bias = options.pop("bias")
+    """Checked weights from a path, weights that were checked before, or an array; given options win."""
     if isinstance(weights, (str, Path)):
-        loaded = read_layer(weights, name, **options)
-        if bias is None:
-            return loaded
-        weights, options = loaded, {}
+        return read_layer(weights, name, **options)
+    given = {key: value for key, value in options.items() if value is not None}
     if isinstance(weights, ButterflyWeights):
-        kept = {"increasing_stride": weights.increasing_stride, "in_size": weights.in_size,
-                "out_size": weights.out_size}
-        bias = weights.bias if bias is None else bias
-        options = kept | {key: value for key, value in options.items() if value is not None}
-        weights = weights.twiddle
-    if options.get("increasing_stride") is None:
-        options["increasing_stride"] = True
-    return butterfly_weights(weights, bias=bias, name=name or "", **options)
+        known = {key: getattr(weights, key) for key in ("increasing_stride", "in_size", "out_size", "bias")}
+        return butterfly_weights(weights.twiddle, name=name or "", **(known | given))
+    return butterfly_weights(weights, name=name or "", **given)
 
 
 def compile_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = None, headroom: float = 1.25,
@@ -189,20 +192,12 @@ def compile_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = N
                  bias=bias)
     builder = _Builder(config, w.log2_size, w.in_size, scaling=scaling, calibration=calibration,
                        input_limit=input_limit, headroom=headroom, rows=rows, order=order, real=True)
-    load_order = np.arange(w.size)
-    parts: list[list[Stack]] = [[]]
-    base, n_layers = 0, 0
+    stacks = []
     for number, twiddle in enumerate(w.twiddle):
         used = min(w.size, w.out_size - number * w.size)
         pivot = unit_pivot(block_layers(twiddle, w.increasing_stride), w.in_size, used)
-        n_layers = len(pivot.layers)
-        if base + builder.fits(pivot.layers) > config.coefficient_words:
-            parts.append([])
-            base = 0
-        stack, base = builder.stack(pivot.layers, pivot.scale, load_order, base)
-        parts[-1].append(stack)
-    return builder.kernel(Mode.BPMM, [Part(tuple(part)) for part in parts], load_order,
-                          tuple(range(config.layers)), n_layers, w.out_size, w.bias)
+        stacks.append((pivot.layers, pivot.scale))
+    return builder.kernel(Mode.BPMM, stacks, np.arange(w.size), tuple(range(config.layers)), w.out_size, w.bias)
 
 
 def _log2(field: str, points: Any, smallest: int = 2) -> int:
@@ -221,11 +216,8 @@ def _compile_transform(config: ArrayConfig, token_bits: int, hidden_bits: int, i
     layers = (fft_layers(size, 0, hidden_bits, inverse) + fft_layers(size, hidden_bits, token_bits, inverse))
     token, hidden = bit_reversal(token_bits), bit_reversal(hidden_bits)
     load_order = (token[:, None] << hidden_bits | hidden[None, :]).reshape(-1)
-    builder.fits(layers)
     scale = np.full(size, 1 / size if inverse else 1.0)
-    stack, _ = builder.stack(layers, scale, load_order, 0)
-    return builder.kernel(Mode.FFT, [Part((stack,))], load_order, reversed_window(hidden_bits, config.layers),
-                          len(layers), size)
+    return builder.kernel(Mode.FFT, [(layers, scale)], load_order, reversed_window(hidden_bits, config.layers), size)
 
 
 def compile_fft(points: int, config: ArrayConfig, *, inverse: bool = False, scaling: Scaling = "block",

@@ -28,6 +28,7 @@ from .digits import (NUMPY_OPERATIONS, Network, Step, accuracy, float_butterfly,
 from .files import write_json
 from .kernel import Job, Kernel
 from .presets import load_preset
+from .synth import synthesize
 
 __all__ = ["LayerReport", "compile_network", "pack_images", "unpack_images", "ModelRunner", "VerilogRunner",
            "run_network", "run_demo"]
@@ -43,7 +44,8 @@ class LayerReport:
     """One layer on the simulated Verilog, all stacks together.
 
     ``cycles`` is the hardware counter ``total``, ``computing`` and ``waiting_*`` the counters of those names.
-    ``utilization`` is useful multiplications per multiplier and cycle, loading and storing included.
+    ``utilization`` is useful multiplications per multiplier and cycle, loading and storing included; columns
+    that the last pass leaves over keep it below ``utilization_limit``.
     ``mismatches`` counts raw words, exponents and flags that differ from the model; ``sqnr_db`` compares with
     the float layer on the same input.
     """
@@ -60,6 +62,7 @@ class LayerReport:
     waiting_output: int
     waiting_hazard: int
     utilization: float
+    utilization_limit: float
     mismatches: int
     saturated_blocks: int
     sqnr_db: float
@@ -99,7 +102,7 @@ def compile_network(network: Network, config: ArrayConfig, images: np.ndarray) -
         return float_butterfly(network)(name, rows)
 
     def fft2(name: str, x: np.ndarray) -> np.ndarray:
-        kernels[name] = compile_fft2(*x.shape[1:], config, calibration=pack_images(x))
+        kernels[name] = compile_fft2(x.shape[1], x.shape[2], config, calibration=pack_images(x))
         return float_mixing(name, x)
 
     forward(network, images, butterfly, fft2)
@@ -173,7 +176,9 @@ class VerilogRunner:
         return LayerReport(
             layer=name, kernel=kernel.mode.name.lower(), n=kernel.size, stacks=len(kernel.stacks),
             rows=len(rows), blocks=len(blocks), cycles=cycles, **counters,
-            utilization=useful / (kernel.config.n_multipliers * cycles), mismatches=mismatches,
+            utilization=useful / (kernel.config.n_multipliers * cycles),
+            utilization_limit=kernel.n_layers / (kernel.config.layers * len(kernel.stacks[0].passes)),
+            mismatches=mismatches,
             saturated_blocks=sum(block.saturated for block in blocks),
             sqnr_db=sqnr_db(self._float(name, rows), y))
 
@@ -209,11 +214,20 @@ def _print_accuracy(rows: Sequence[dict[str, Any]]) -> None:
 
 def _print_layers(reports: Sequence[LayerReport], total: dict[str, Any]) -> None:
     rows: list[tuple] = [(r.layer, r.kernel, r.n, r.stacks, r.rows, r.cycles, f"{r.utilization:.3f}",
-                          f"{r.sqnr_db:.1f}", r.saturated_blocks, r.mismatches) for r in reports]
-    rows.append(("all layers", "", "", "", "", total["cycles"], f"{total['utilization']:.3f}", "", "",
+                          f"{r.utilization_limit:.3f}", f"{r.sqnr_db:.1f}", r.saturated_blocks, r.mismatches)
+                         for r in reports]
+    rows.append(("all layers", "", "", "", "", total["cycles"], f"{total['utilization']:.3f}", "", "", "",
                  total["mismatches"]))
-    print_table(["layer on Verilog", "kernel", "N", "stacks", "rows", "cycles", "utilization", "SQNR dB",
-                 "saturated blocks", "mismatches"], rows)
+    print_table(["layer on Verilog", "kernel", "N", "stacks", "rows", "cycles", "utilization", "at most",
+                 "SQNR dB", "saturated blocks", "mismatches"], rows)
+
+
+def _print_synthesis(figures: dict[str, Any]) -> None:
+    names = {"lut": "LUT", "ff": "FF", "bram": "block RAMs", "dsp": "multipliers"}
+    counts = [f"{figures[kind]} {name}" for kind, name in names.items()]
+    shares = [f"{100 * share:.0f} % {kind}" for kind, share in figures["utilisation"].items()]
+    out.print(f"synthesis for {figures['target']} {figures['device']} by {figures['tools']['yosys']}: "
+              f"{', '.join(counts)} ({', '.join(shares)} of the part)", markup=False)
 
 
 def run_demo(images: int = IMAGES, preset: str = PRESET, json: Path | None = None) -> int:
@@ -227,7 +241,7 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, json: Path | None = Non
     if not 1 <= images <= len(held):
         raise WingbeatError(f"--images: {images}; allowed are 1..{len(held)}")
     kernels = compile_network(network, config, split.train_images)
-    with progress("demo", len(kernels) + 2) as step:
+    with progress("demo", len(kernels) + 3) as step:
         exact = forward(network, held)
         model = run_network(network, held, ModelRunner(kernels))
         step("float and model")
@@ -235,6 +249,8 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, json: Path | None = Non
         step("simulator built")
         verilog = VerilogRunner(kernels, build, network, step)
         simulated = run_network(network, held[:images], verilog)
+        figures = synthesize(config, target="ecp5")
+        step("synthesis")
     total = _total(verilog.reports)
     scores = [{"by": by, "images": len(logits), "accuracy": accuracy(logits, labels[:len(logits)])}
               for by, logits in (("float64 in numpy", exact), ("bit-exact model", model),
@@ -244,9 +260,10 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, json: Path | None = Non
               f"{config.layers} layers per pass, {config.width} bits inside", markup=False)
     _print_accuracy(scores)
     _print_layers(verilog.reports, total)
+    _print_synthesis(figures)
     out.print(f"in numpy, not on the array: {', '.join(_IN_NUMPY)}", markup=False)
     if json is not None:
         write_json(json, {"config": config.model_dump(mode="json"), "multipliers": config.n_multipliers,
                           "accuracy": scores, "layers": [asdict(report) for report in verilog.reports],
-                          "total": total, "in_numpy": list(_IN_NUMPY)})
+                          "total": total, "synthesis": figures, "in_numpy": list(_IN_NUMPY)})
     return 1 if total["mismatches"] else 0

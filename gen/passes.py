@@ -115,6 +115,19 @@ def _growth(layers: list[Layer], columns: tuple[int | None, ...]) -> int:
     return len(working) + any(layer.rotates for layer in working)
 
 
+def _headrooms(layers: list[Layer], slots: list[Slot], largest_shift: int) -> list[int]:
+    """Redundant sign bits that a block-floating-point block has before each pass, and 0 after the last.
+
+    Before its last column, the one that shifts, a pass needs room for the growth of the columns ahead;
+    and so much that the last column's shift fits its field.
+    """
+    headroom = [0]
+    for slot in reversed(slots):
+        ahead, growth = _growth(layers, slot.columns[:-1]), _growth(layers, slot.columns)
+        headroom.insert(0, max(ahead, growth + headroom[0] - largest_shift))
+    return headroom
+
+
 def build_passes(layers: list[Layer], slots: list[Slot], config: ArrayConfig, *, shifts: list[int] | None,
                  block_bits: int, base: int) -> list[Pass]:
     """Instructions of one block of 2^block_bits words per engine.
@@ -123,8 +136,7 @@ def build_passes(layers: list[Layer], slots: list[Slot], config: ArrayConfig, *,
     coefficient address.
     """
     groups = 1 << (block_bits - config.layers)
-    # Before its last column, the one that shifts, a pass needs room for the growth of the columns ahead.
-    headroom = [_growth(layers, slot.columns[:-1]) for slot in slots] + [0]
+    headroom = _headrooms(layers, slots, (1 << config.shift_bits) - 1)
     passes = []
     for number, slot in enumerate(slots):
         first, last = number == 0, number == len(slots) - 1

@@ -255,7 +255,7 @@ def simulate(build: Build, trials: Sequence[Trial], keep: Path | None = None) ->
         folder = keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         write_trials(folder, trials, build.element_width, build.stream_words)
-        n_tests, n_failed = simulators.run_cocotb(build.folder, build.top, build.simulator, folder)
+        n_tests, n_failed = simulators.run_cocotb(build.folder, build.top, build.simulator, folder, folder)
         reports = [_report(folder, t) for t in trials]
         errors = [f"{t.name} ({t.profile}, seed {t.seed}): {report['error']}"
                   for t, report in zip(trials, reports) if report["error"]]

@@ -1,13 +1,15 @@
 """Area and clock frequency of an array: Yosys, and nextpnr when asked for.
 
-The figures are those of the array alone. On ECP5 nextpnr places it out of context; on iCE40, which has no such mode,
-the ports hang on a :class:`Harness` of shift registers. Either way paths to and from pins are not counted.
-Nothing here depends on the clock or on chance: the same configuration, tools and seeds give the same figures.
+The figures are those of the array alone. On ECP5 nextpnr places it out of context; on iCE40, which has no
+such mode, the ports hang on a :class:`Harness` of shift registers. Either way paths to and from pins are
+not counted. Nothing here depends on the clock or on chance: the same configuration, tools and seeds give
+the same figures.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata, util
 import json
 from pathlib import Path
@@ -20,8 +22,9 @@ import tempfile
 import time
 from typing import Any
 
-from amaranth import Elaboratable, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from ..hw.array import Array
 from ..hw.config import ArrayConfig, Target
@@ -37,50 +40,63 @@ class _Device:
 
     options: tuple[str, ...]
     package: str
-    lut: int
+    comb: int
     bram: int
     dsp: int
 
 
 @dataclass(frozen=True)
 class _Family:
-    """One technology: how Yosys maps to it, which cells count as what, and its parts (the default first)."""
+    """One technology: how Yosys maps to it, which cells count as what, and its parts (the default first).
+
+    ``logic`` says how many logic cells a counted cell takes; ``logic_cell`` is nextpnr's name of a logic
+    cell. ``frequency`` in MHz is what nextpnr aims at unless told otherwise: a little more than it can
+    reach.
+    """
 
     script: str
-    cells: dict[str, str]
+    cells: tuple[tuple[str, str], ...]
+    logic: dict[str, int]
     hardware: Target = Target.PORTABLE
     nextpnr: str = ""
-    frequency: float = 0.0  # MHz asked of nextpnr; beyond reach, so that it does not stop early
-    devices: dict[str, _Device] | None = None
+    logic_cell: str = ""
+    frequency: float = 0.0
+    devices: dict[str, _Device] = field(default_factory=dict)
+
+    def comb(self, counts: dict[str, int]) -> int:
+        return sum(number * counts.get(kind, 0) for kind, number in self.logic.items())
 
 
 # Multipliers and memories stay whole; everything else becomes 4-input LUTs and flip-flops. techmap runs twice
 # because the carry cells that the first run makes are outside its selection.
-_GENERIC = ("hierarchy -top {top}; proc; flatten; opt; wreduce; peepopt; opt_clean; memory -nomap; opt -full; "
-            "techmap t:* t:$mul %d t:$mem_v2 %d; techmap t:* t:$mul %d t:$mem_v2 %d; opt -full; abc -lut 4; "
+_GENERIC = ("hierarchy -top {top}; proc; flatten; opt; wreduce; peepopt; opt_clean; memory -nomap; "
+            "opt -full; techmap t:* t:$mul %d t:$mem_v2 %d; techmap t:* t:$mul %d t:$mem_v2 %d; opt -full; abc -lut 4; "
             "opt_clean; write_json {top}.json")
 
 TARGETS = {
     "ecp5": _Family(
-        # Without block RAM and multiplier inference nothing changes: the leaf blocks instantiate both.
         "synth_ecp5 -top {top} -json {top}.json",
-        {"LUT4": "lut", "CCU2C": "carry", "TRELLIS_FF": "ff", "DP16KD": "bram", "MULT18X18D": "dsp",
-         "TRELLIS_DPR16X4": "lutram"},
-        Target.ECP5, "nextpnr-ecp5", 240.0,
+        (("LUT4", "lut"), ("CCU2C", "carry"), ("TRELLIS_FF", "ff"), ("DP16KD", "bram"), ("MULT18X18D", "dsp"),
+         ("TRELLIS_DPR16X4", "lutram")),
+        {"lut": 1, "carry": 2, "lutram": 4}, Target.ECP5, "nextpnr-ecp5", "TRELLIS_COMB", 240.0,
         {"85k": _Device(("--85k",), "CABGA381", 83640, 208, 156),
          "45k": _Device(("--45k",), "CABGA381", 43848, 108, 72),
          "25k": _Device(("--25k",), "CABGA381", 24288, 56, 28)}),
     "ice40": _Family(
         "synth_ice40 -device u -dsp -top {top} -json {top}.json",
-        {"SB_LUT4": "lut", "SB_CARRY": "carry", "SB_RAM40_4K": "bram", "SB_MAC16": "dsp"},
-        Target.PORTABLE, "nextpnr-ice40", 48.0,
+        (("SB_LUT4", "lut"), ("SB_CARRY", "carry"), ("SB_DFF.*", "ff"), ("SB_RAM40_4K.*", "bram"),
+         ("SB_MAC16", "dsp")),
+        {"lut": 1}, Target.PORTABLE, "nextpnr-ice40", "ICESTORM_LC", 48.0,
         {"up5k": _Device(("--up5k",), "sg48", 5280, 30, 8)}),
-    "generic": _Family(_GENERIC, {"$lut": "lut", "$mul": "dsp", "$mem_v2": "memories"}),
+    "generic": _Family(
+        _GENERIC,
+        ((r"\$lut", "lut"), (r"\$_\w*DFF\w*_", "ff"), (r"\$mul", "dsp"), (r"\$mem_v2", "bram")),
+        {"lut": 1}),
 }
 
 
 def synthesize(config: ArrayConfig, **options: Any) -> dict[str, Any]:
-    """Figures of ``Array(config)``; ``options`` and result as :func:`synthesize_component`, and ``multipliers``.
+    """Figures of ``Array(config)``; ``options`` and result as :func:`synthesize_component`.
 
     ``target`` decides about ``config.target``: ECP5 primitives for ecp5, portable Verilog for the others.
     """
@@ -100,13 +116,14 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
     ``frequency`` in MHz is what nextpnr aims at. ``keep`` is a folder that gets Verilog, logs and reports.
     ``progress`` is called with the name of each step that has ended.
 
-    Returns ``lut``, ``ff``, ``carry``, ``bram``, ``dsp`` (cells after synthesis), ``comb`` (logic cells: packed by
-    nextpnr with ``pnr``, else estimated), ``fits``, ``utilisation`` (fractions of the device), ``fmax_mhz`` (median
-    of the seeds) and ``fmax_per_seed`` (None without ``pnr``), ``tools`` (versions), ``seconds``.
+    Returns ``lut``, ``ff``, ``carry``, ``bram``, ``dsp`` (cells after synthesis), ``comb`` (logic cells:
+    packed by nextpnr with ``pnr``, else estimated), ``fits``, ``utilisation`` (fractions of the device
+    after synthesis), ``fmax_mhz`` (median of the seeds) and ``fmax_per_seed`` (None without ``pnr``),
+    ``tools`` (versions), ``seconds``. A design that does not fit is not placed.
     Raises :class:`WingbeatError` for options that name nothing, RuntimeError when a tool fails.
     """
     family, seeds = _family(target), tuple(seeds)
-    part = _part(target, family, device, speed, seeds, pnr)
+    part = _part(target, family, device, speed, seeds)
     report = progress or (lambda step: None)
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wingbeat-synth-")))
@@ -115,49 +132,59 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
         counts = _map(component, name, family, folder)
         seconds = {"synthesis": time.monotonic() - started}
         report("synthesis")
-        result: dict[str, Any] = {"target": target, "device": None, **counts, "fits": None, "utilisation": None,
-                                  "fmax_mhz": None, "fmax_per_seed": None, "tools": {"yosys": _yosys_version()}}
+        result: dict[str, Any] = {"target": target, "device": None, **counts, "fits": None,
+                                  "utilisation": None, "fmax_mhz": None, "fmax_per_seed": None,
+                                  "tools": {"yosys": _yosys_version()}}
         if part is not None:
-            assert family.devices is not None
-            result |= {"device": f"{device or next(iter(family.devices))}", **_judge(counts, part)}
+            result |= {"device": device or next(iter(family.devices)), **_judge(counts, part)}
         if pnr and part is not None and result["fits"]:
-            if target == "ice40":
-                _map(Harness(component), name, family, folder)
             started = time.monotonic()
             options = [*part.options, "--package", package or part.package,
                        "--freq", str(frequency or family.frequency)]
-            options += ["--speed", str(speed), "--out-of-context"] if target == "ecp5" else []
-            result |= _place(family, name, options, seeds, folder, report)
+            if target == "ecp5":
+                options += ["--speed", str(speed), "--out-of-context"]
+                result |= _place(family, name, options, seeds, folder, report)
+            else:
+                harness = Harness(component)
+                _map(harness, "harness", family, folder)
+                result |= _place(family, "harness", options, seeds, folder, report)
+                result["comb"] -= harness.n_registers
             result["tools"]["nextpnr"] = metadata.version(f"yowasp-{family.nextpnr}")
             seconds["place_and_route"] = time.monotonic() - started
         result["seconds"] = {step: round(value, 1) for step, value in seconds.items()}
     return result
 
 
-class Harness(Elaboratable):
-    """All data ports of a component on two pins, ``serial_i`` and ``serial_o``, through one register per bit.
+class Harness(wiring.Component):
+    """All ports of a component on two pins, through one register per bit.
 
-    Inputs come from a shift register; outputs are folded into a second one by exclusive or, so that nothing is
-    optimised away and no path from the component to its neighbour register is longer than one gate.
+    Inputs come from a shift register; outputs are folded into a second one by exclusive or, so that nothing
+    is optimised away and no path from the component to its neighbour register is longer than one gate.
     """
+
+    serial_i: In(1)
+    serial_o: Out(1)
 
     def __init__(self, component: wiring.Component):
         self.component = component
-        self.serial_i = Signal()
-        self.serial_o = Signal()
+        ports = list(component.signature.flatten(component))
+        self.inputs = Cat(Value.cast(port) for _, member, port in ports if member.flow is In)
+        self.outputs = Cat(Value.cast(port) for _, member, port in ports if member.flow is Out)
+        super().__init__()
+
+    @property
+    def n_registers(self) -> int:
+        """Registers, one logic cell each."""
+        return len(self.inputs) + len(self.outputs)
 
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.dut = self.component
-        inputs, outputs = [], []
-        for _path, member, port in self.component.signature.flatten(self.component):
-            (inputs if member.flow is wiring.In else outputs).append(Value.cast(port))
-        driven, seen = Cat(inputs), Cat(outputs)
-        shift_in = Signal(len(driven), reset_less=True)
-        shift_out = Signal(len(seen), reset_less=True)
-        m.d.comb += [driven.eq(shift_in), self.serial_o.eq(shift_out[-1])]
+        shift_in = Signal(len(self.inputs), reset_less=True)
+        shift_out = Signal(len(self.outputs), reset_less=True)
+        m.d.comb += [self.inputs.eq(shift_in), self.serial_o.eq(shift_out[-1])]
         m.d.sync += [shift_in.eq(Cat(self.serial_i, shift_in)),
-                     shift_out.eq(Cat(Const(0, 1), shift_out[:-1]) ^ seen)]
+                     shift_out.eq(Cat(Const(0, 1), shift_out) ^ self.outputs)]
         return m
 
 
@@ -186,10 +213,11 @@ def _family(target: str) -> _Family:
     return TARGETS[target]
 
 
-def _part(target: str, family: _Family, device: str | None, speed: int, seeds: tuple[int, ...]) -> _Device | None:
+def _part(target: str, family: _Family, device: str | None, speed: int,
+          seeds: tuple[int, ...]) -> _Device | None:
     """The device that is meant, after a look at the options that go with it."""
     if device is not None and device not in family.devices:
-        raise WingbeatError(f"device: {device!r} is not one of {', '.join(family.devices) or 'none'} ({target})")
+        raise WingbeatError(f"device: {device!r} is not one of {', '.join(family.devices) or 'none'}")
     if speed not in (6, 7, 8):
         raise WingbeatError(f"speed: {speed} is not one of 6, 7, 8")
     if not seeds:
@@ -212,7 +240,7 @@ def _map(component: Any, name: str, family: _Family, folder: Path) -> dict[str, 
 
 def _judge(counts: dict[str, int], part: _Device) -> dict[str, Any]:
     """Whether the counts fit the part, and how full they make it."""
-    sizes = {"comb": part.lut, "bram": part.bram, "dsp": part.dsp}
+    sizes = {"comb": part.comb, "bram": part.bram, "dsp": part.dsp}
     used = {kind: round(counts[kind] / size, 4) for kind, size in sizes.items()}
     return {"fits": all(share <= 1 for share in used.values()), "utilisation": used}
 
@@ -244,7 +272,8 @@ def _tool(name: str) -> str:
 
 
 def _run(name: str, command: list[str], folder: Path) -> str:
-    run = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    run = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                         check=False)
     if run.returncode:
         faults = [line for line in run.stdout.splitlines() if "ERROR" in line] or run.stdout.splitlines()[-1:]
         raise RuntimeError(f"{name}: {faults[0] if faults else f'exit code {run.returncode}'}")

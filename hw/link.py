@@ -1,7 +1,8 @@
 """Byte link between a host and an array: receives whole frames, checks them, then acts on them (hw/frame.py)."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
+from amaranth.lib.crc.catalog import CRC16_IBM_3740
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -16,7 +17,7 @@ class PayloadUnpacker(wiring.Component):
     """Takes a received payload out of its memory: SETUP records to ``o_setup``, beats to ``o_data``.
 
     ``start`` with ``is_data`` and ``length`` (bytes) begins; ``busy`` until the last unit has moved. ``position`` and
-    ``byte`` are the read port of the memory, latency 1.
+    ``byte`` are the read port of the memory, latency 1. While idle both payloads are 0.
 
     Latency: 2 cycles per byte, then the unit is valid. Throughput: one unit per 2 * bytes + 1 cycles.
     Backpressure: valid and payload come out of registers. Reset: idle.
@@ -45,7 +46,8 @@ class PayloadUnpacker(wiring.Component):
         with m.FSM(name="unpacker") as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("Idle"))
             with m.State("Idle"):
-                m.d.sync += [left.eq(self.length), is_data.eq(self.is_data), self.position.eq(0), in_unit.eq(0)]
+                m.d.sync += [left.eq(self.length), is_data.eq(self.is_data), self.position.eq(0), in_unit.eq(0),
+                             shift.eq(0)]
                 with m.If(self.start):
                     m.next = "Read"
             with m.State("Read"):
@@ -116,8 +118,8 @@ class Link(wiring.Component):
 
     A frame takes effect only after all of it has been received and its CRC checked. A reply begins within
     2 cycles, SETUP within 17 cycles per record; while it is sent no byte is accepted (``i.ready`` is low).
-    DATA moves in the background, 2 * input_bytes + 1 cycles per beat; until it is through, SETUP, DATA and their payloads
-    are refused as BUSY and everything else is served, so a stalled array cannot lock the host out.
+    DATA moves in the background, 2 * input_bytes + 1 cycles per beat; until it is through, SETUP, START and DATA are
+    refused as BUSY and everything else is served, so a stalled array cannot lock the host out.
     Backpressure: a stalled host stalls the results, never the frames. Reset: idle; a frame under way is lost.
     RESET drops waiting data: ``o_data.valid`` may fall in that one cycle, in which the array is reset as well.
     Cost: two memories of the payload limit, about 450 LUTs.
@@ -144,6 +146,7 @@ class Link(wiring.Component):
                              (wiring.flipped(self.i_results), results.i)):
             wiring.connect(m, source, sink)
         self._payload_memory(m, receiver, unpacker)
+        self._crc(m, receiver, sender)
 
         fault = Signal(4)
         frame = receiver.o.payload
@@ -179,6 +182,15 @@ class Link(wiring.Component):
         m.d.comb += [write.addr.eq(receiver.position), write.data.eq(receiver.byte), write.en.eq(receiver.write),
                      read.addr.eq(unpacker.position), unpacker.byte.eq(read.data)]
 
+    def _crc(self, m, receiver, sender):
+        """One CRC register: the receiver is silent while a reply is sent."""
+        m.submodules.crc = crc = CRC16_IBM_3740(8).create()
+        m.d.comb += [
+            crc.start.eq(receiver.crc_start | sender.crc_start), crc.valid.eq(receiver.crc_valid | sender.crc_valid),
+            crc.data.eq(Mux(sender.o.valid, sender.o.payload, receiver.byte)),
+            receiver.crc_match.eq(crc.match_detected), sender.crc.eq(crc.crc),
+        ]
+
     def _act(self, m, kind, fault, unpacker):
         """What a good frame does, in state Wait; unless told otherwise the reply follows at once."""
         with m.Switch(kind):
@@ -188,7 +200,7 @@ class Link(wiring.Component):
             with m.Case(Kind.DATA):
                 m.d.comb += unpacker.start.eq(1)
             with m.Case(Kind.START):
-                with m.If(self.i_status.busy):
+                with m.If(self.i_status.busy | unpacker.busy):
                     m.d.sync += fault.eq(Fault.BUSY)
                 with m.Else():
                     m.next = "Start"
@@ -196,33 +208,33 @@ class Link(wiring.Component):
                 m.d.comb += self.o_reset.eq(1)
 
     def _setup_port(self, m, unpacker, starting):
+        """Records of the unpacker, or the start record: an idle unpacker shows zeros, so that takes a few gates."""
+        start = Const(shapes.SETUP_CONTROL | shapes.CONTROL_START << 24, 64)
+        record = unpacker.o_setup.payload.as_value()
         m.d.comb += [
             self.o_setup.valid.eq(unpacker.o_setup.valid | starting),
-            self.o_setup.payload.eq(unpacker.o_setup.payload),
-            unpacker.o_setup.ready.eq(self.o_setup.ready & ~starting),
+            self.o_setup.payload.eq(record | Mux(starting, start, 0)),
+            unpacker.o_setup.ready.eq(self.o_setup.ready),
         ]
-        with m.If(starting):
-            m.d.comb += [self.o_setup.payload.target.eq(shapes.SETUP_CONTROL), self.o_setup.payload.address.eq(0),
-                         self.o_setup.payload.data.eq(shapes.CONTROL_START)]
 
     def _reply(self, m, sender, kind, fault, unpacker, results):
         """Header and payload bytes of the reply."""
         p, status, position = self.parameters, self.i_status, sender.position
-        ident = b"".join(value.to_bytes(size, "little") for value, size in (
-            (VERSION, 1), (p.element_width, 1), (p.stream_words, 2), (p.limit, 2), (p.identity, 4)))
+        ident = Cat(Const(VERSION, 8), Const(p.element_width, 8), Const(p.stream_words, 16), Const(p.limit, 16),
+                    Const(p.identity, 32))
         flags = Cat(status.busy, status.saturated, unpacker.busy)
-        words = [flags, status.total, status.computing, status.waiting_input, status.waiting_output,
-                 status.waiting_hazard, status.blocks]
+        words = Cat(flags, Const(0, 32 - len(flags)), status.total, status.computing, status.waiting_input,
+                    status.waiting_output, status.waiting_hazard, status.blocks)
         # A counter that runs is read in one cycle, when its first byte is due.
         word = Signal(32)
         with m.If(position[:2] == 0):
-            m.d.sync += word.eq(Array(words)[position[2:5]])
+            m.d.sync += word.eq(words.word_select(position[2:5], 32))
 
         m.d.comb += [sender.i.payload.kind.eq(kind | REPLY), results.position.eq(position)]
         with m.Switch(kind):
             with m.Case(Kind.IDENTIFY):
-                m.d.comb += [sender.i.payload.length.eq(len(ident)),
-                             sender.byte.eq(Array(ident)[position[:4]])]
+                m.d.comb += [sender.i.payload.length.eq(len(ident) // 8),
+                             sender.byte.eq(ident.word_select(position[:4], 8))]
             with m.Case(Kind.RESULT):
                 m.d.comb += [sender.i.payload.length.eq(results.count), sender.byte.eq(results.byte)]
             with m.Case(Kind.STATUS):

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.crc.catalog import CRC16_IBM_3740
 from amaranth.lib.wiring import In, Out
 
 from . import shapes
@@ -83,7 +82,8 @@ class FrameReceiver(wiring.Component):
 
     ``o`` reports one frame or one fault and waits; no byte is accepted meanwhile. While ``occupied`` the payload of a
     frame is not written and the frame is reported as BUSY. After a fault that may have lost the frame's borders the
-    receiver discards bytes until none has come for ``timeout`` cycles, then reports.
+    receiver discards bytes until none has come for ``timeout`` cycles, then reports. ``crc_start``, ``crc_valid``, ``byte``
+    feed the CRC register, ``crc_match`` answers.
 
     Latency: the report is valid 2 cycles after the last byte. Throughput: one byte per cycle, one cycle lost per
     frame header. Backpressure: ``i.ready`` depends on the state only. Reset: waits for a frame.
@@ -95,13 +95,13 @@ class FrameReceiver(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(8)), "o": Out(stream.Signature(parameters.received)), "occupied": In(1),
             "position": Out(parameters.position_bits), "byte": Out(8), "write": Out(1),
+            "crc_start": Out(1), "crc_valid": Out(1), "crc_match": In(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = CRC16_IBM_3740(8).create()
         timeout = self.parameters.timeout
-        header, left, held = Signal(24), Signal(16), Signal()
+        header, left, held = Signal(24), Signal(self.parameters.length_bits), Signal()
         quiet = Signal(range(timeout), init=timeout - 1)
         kind, length, expired = header[:8], header[8:], quiet == 0
         taken = self.i.valid & self.i.ready
@@ -110,7 +110,7 @@ class FrameReceiver(wiring.Component):
                            Mux(length > self.parameters.limit, Fault.TOO_LONG,
                                Mux(takes_payload != (length != 0), Fault.LENGTH, 0)))
         content_fault = Mux(held, Fault.BUSY, self._content_fault(m, kind))
-        m.d.comb += [crc.data.eq(self.i.payload), crc.valid.eq(taken), self.byte.eq(self.i.payload),
+        m.d.comb += [self.crc_valid.eq(taken), self.byte.eq(self.i.payload),
                      self.o.payload.kind.eq(kind), self.o.payload.length.eq(length)]
         m.d.sync += quiet.eq(Mux(taken, timeout - 1, quiet - ~expired))
 
@@ -131,7 +131,7 @@ class FrameReceiver(wiring.Component):
 
         with m.FSM(name="receiver") as fsm:
             with m.State("Sync"):
-                m.d.comb += [self.i.ready.eq(1), crc.start.eq(1), crc.valid.eq(0)]
+                m.d.comb += [self.i.ready.eq(1), self.crc_start.eq(1), self.crc_valid.eq(0)]
                 m.d.sync += left.eq(2)
                 with m.If(self.i.valid):
                     m.next = "Header"
@@ -151,7 +151,7 @@ class FrameReceiver(wiring.Component):
             receive("Crc", "Verdict")
             with m.State("Verdict"):
                 report(content_fault, "Report")
-                with m.If(~crc.match_detected):
+                with m.If(~self.crc_match):
                     report(Fault.CRC)
             with m.State("Quiet"):
                 m.d.comb += self.i.ready.eq(1)
@@ -185,7 +185,7 @@ class FrameSender(wiring.Component):
     """Frames to bytes: header and CRC around a payload that is read byte by byte.
 
     ``i`` is the header; it is taken with the last byte of its frame. ``byte`` must be the payload byte at ``position`` one
-    cycle after ``position`` changes.
+    cycle after ``position`` changes. ``crc_start``, ``crc_valid`` and ``o.payload`` feed the CRC register, ``crc`` is its value.
 
     Latency: 1 cycle to the first byte. Throughput: one byte per cycle, a payload byte per 2 cycles.
     Backpressure: ``o.valid`` depends on the state only; the path ``o.ready`` -> ``i.ready`` is **not** cut.
@@ -197,13 +197,13 @@ class FrameSender(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(parameters.reply)), "o": Out(stream.Signature(8)),
             "position": Out(parameters.position_bits), "byte": In(8),
+            "crc_start": Out(1), "crc_valid": Out(1), "crc": In(16),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = CRC16_IBM_3740(8).create()
         left = Signal.like(self.i.payload.length)
-        m.d.comb += [crc.data.eq(self.o.payload), crc.valid.eq(self.o.valid & self.o.ready)]
+        m.d.comb += self.crc_valid.eq(self.o.valid & self.o.ready)
 
         @contextmanager
         def send(state, byte, following):
@@ -219,7 +219,7 @@ class FrameSender(wiring.Component):
                 with m.If(self.i.valid):
                     m.next = "Sync"
             with send("Sync", SYNC, "Kind"):
-                m.d.comb += [crc.start.eq(1), crc.valid.eq(0)]
+                m.d.comb += [self.crc_start.eq(1), self.crc_valid.eq(0)]
             with send("Kind", self.i.payload.kind, "Low"):
                 pass
             with send("Low", self.i.payload.length[:8], "High"):
@@ -233,8 +233,8 @@ class FrameSender(wiring.Component):
                 m.d.sync += [self.position.eq(self.position + 1), left.eq(left - 1)]
                 with m.If(left == 1):
                     m.next = "CrcHigh"
-            with send("CrcHigh", crc.crc[8:], "CrcLow"):
-                m.d.comb += crc.valid.eq(0)  # so that the low half is still there
-            with send("CrcLow", crc.crc[:8], "Idle"):
+            with send("CrcHigh", self.crc[8:], "CrcLow"):
+                m.d.comb += self.crc_valid.eq(0)  # so that the low half is still there
+            with send("CrcLow", self.crc[:8], "Idle"):
                 m.d.comb += self.i.ready.eq(1)
         return m

@@ -45,12 +45,14 @@ class MultiplierParameters:
 class Multiplier(wiring.Component):
     """Exact product of two signed integers.
 
-    Format: ``a`` and ``b`` two's complement; ``o`` is exact (a_width + b_width bits, no rounding, no overflow).
+    Format: ``a`` and ``b`` two's complement; ``o`` is exact (a_width + b_width bits, no rounding, no
+    overflow).
 
     Latency: ``MULTIPLIER_LATENCY`` = 3 cycles (input, pipeline and output register) for every target.
     Throughput: one product per cycle; there is no enable and no backpressure.
     Reset: none, the registers hold data only.
-    Cost: one MULT18X18D with its three register stages on and no logic (ECP5); what the tool infers (portable).
+    Cost: one MULT18X18D with its three register stages on and no logic (ECP5); what the tool infers
+    (portable).
     """
 
     def __init__(self, parameters: MultiplierParameters):
@@ -75,8 +77,9 @@ class Multiplier(wiring.Component):
         b = Signal.like(self.b, name="b_input", reset_less=True)
         product = Signal.like(self.o, name="product", reset_less=True)
         m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b)]
-        # The output register stands in two pieces because the ice40_dsp pass of Yosys 0.69, when it finds a second
-        # register behind the product whole, leaves a driver conflict and takes the product for constant zero.
+        # The output register stands in two pieces because the ice40_dsp pass of Yosys 0.69, when it finds a
+        # second register behind the product whole, leaves a driver conflict and takes the product for
+        # constant zero.
         half = self.parameters.o_width // 4
         low = Signal(half, name="output_low", reset_less=True)
         high = Signal(self.parameters.o_width - half, name="output_high", reset_less=True)

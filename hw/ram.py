@@ -1,7 +1,7 @@
 """RAM with one write and one read port, cut from the block RAMs of the target."""
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 
 from amaranth import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -32,7 +32,7 @@ class _Tiling:
     high: "_Tiling | None" = None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tile(width: int, depth: int) -> _Tiling:
     """Fewest block RAMs, then fewest multiplexer bits, for a memory of ``width`` x ``depth``."""
     for shape in sorted(_SHAPES):
@@ -88,14 +88,15 @@ class RamParameters:
 class Ram(wiring.Component):
     """Memory with one write port and one read port on one clock; all words are 0 at power-up.
 
-    ``r_data`` shows word ``r_addr`` two *enabled* cycles later: while ``r_en`` is 0 neither the read stage nor the
-    output register moves. Reading the word that is written in the same cycle is undefined on ECP5; the portable
-    variant returns the old word. Addresses at or above ``depth`` are undefined.
+    ``r_data`` shows word ``r_addr`` two *enabled* cycles later: while ``r_en`` is 0 neither the read stage
+    nor the output register moves. Reading the word that is written in the same cycle is undefined on ECP5;
+    the portable variant returns the old word. Addresses at or above ``depth`` are undefined.
 
-    Latency: ``RAM_LATENCY`` = 2 (address register of the RAM, output register). Throughput: one read and one write
-    per cycle. Backpressure: ``r_en`` is the enable of both stages. Reset: none, memory and outputs keep their bits.
-    Cost (ECP5): ``n_block_rams`` DP16KD. Memories deeper than one block are cut so that as few output bits as
-    possible need a multiplexer; that multiplexer follows the output registers combinationally.
+    Latency: ``RAM_LATENCY`` = 2 (address register of the RAM, output register). Throughput: one read and
+    one write per cycle. Backpressure: ``r_en`` is the enable of both stages. Reset: none, memory and
+    outputs keep their bits.
+    Cost (ECP5): ``n_block_rams`` DP16KD. Memories deeper than one block are cut so that as few output bits
+    as possible need a multiplexer; that multiplexer follows the output registers combinationally.
     """
 
     def __init__(self, parameters: RamParameters):
@@ -113,13 +114,15 @@ class Ram(wiring.Component):
         m = Module()
         if self.parameters.target is Target.ECP5:
             tiling = _tile(self.parameters.width, self.parameters.depth)
-            m.d.comb += self.r_data.eq(self._tiled(m, tiling, self.w_en, self.w_addr, self.w_data, self.r_addr))
+            data = self._tiled(m, tiling, self.w_en, self.w_addr, self.w_data, self.r_addr)
+            m.d.comb += self.r_data.eq(data)
         else:
             self._portable(m)
         return m
 
     def _portable(self, m: Module) -> None:
-        m.submodules.memory = memory = Memory(shape=self.parameters.width, depth=self.parameters.depth, init=[])
+        p = self.parameters
+        m.submodules.memory = memory = Memory(shape=p.width, depth=p.depth, init=[])
         write, read = memory.write_port(), memory.read_port()
         output = Signal.like(self.r_data, name="output", reset_less=True)
         m.d.comb += [write.en.eq(self.w_en), write.addr.eq(self.w_addr), write.data.eq(self.w_data),
@@ -127,7 +130,8 @@ class Ram(wiring.Component):
         with m.If(self.r_en):
             m.d.sync += output.eq(read.data)
 
-    def _tiled(self, m: Module, tiling: _Tiling, w_en: Value, w_addr: Value, w_data: Value, r_addr: Value) -> Value:
+    def _tiled(self, m: Module, tiling: _Tiling, w_en: Value, w_addr: Value, w_data: Value,
+               r_addr: Value) -> Value:
         """Build one tiling and return its read data."""
         if tiling.shape:
             return self._block(m, tiling.shape, w_en, w_addr, w_data, r_addr)
@@ -143,11 +147,12 @@ class Ram(wiring.Component):
         high = self._tiled(m, tiling.high, w_en & w_addr[bit], w_addr[:bit], w_data, r_addr[:bit])
         return Mux(selected, high, low)
 
-    def _block(self, m: Module, shape: int, w_en: Value, w_addr: Value, w_data: Value, r_addr: Value) -> Value:
+    def _block(self, m: Module, shape: int, w_en: Value, w_addr: Value, w_data: Value,
+               r_addr: Value) -> Value:
         """One DP16KD: port A writes, port B reads through the output register.
 
-        The 36-bit mode pairs both ports: DIA and DOA are the low 18 bits, DIB and DOB the high ones. (The swapped
-        halves of PDPW16KD are a matter of its pin names; the DP16KD underneath keeps the order.)
+        The 36-bit mode pairs both ports: DIA and DOA are the low 18 bits, DIB and DOB the high ones. (The
+        swapped halves of PDPW16KD are a matter of its pin names; the DP16KD underneath keeps the order.)
         """
         paired = shape == 36
         data = Signal(36, name="w_bits")
@@ -168,9 +173,9 @@ class Ram(wiring.Component):
             if paired:
                 pins[f"o_DOA{bit}"] = output[bit]
         for port in "AB":
-            pins |= {f"p_DATA_WIDTH_{port}": shape, f"p_REGMODE_{port}": "OUTREG", f"p_CSDECODE_{port}": "0b000",
-                     f"p_WRITEMODE_{port}": "NORMAL", f"i_CLK{port}": ClockSignal(), f"i_RST{port}": Const(0),
-                     f"i_OCE{port}": self.r_en}
+            pins |= {f"p_DATA_WIDTH_{port}": shape, f"p_REGMODE_{port}": "OUTREG",
+                     f"p_CSDECODE_{port}": "0b000", f"p_WRITEMODE_{port}": "NORMAL",
+                     f"i_CLK{port}": ClockSignal(), f"i_RST{port}": Const(0), f"i_OCE{port}": self.r_en}
             pins |= {f"i_CS{port}{bit}": Const(0) for bit in range(3)}
         m.submodules += Instance("DP16KD", p_GSR="DISABLED", p_RESETMODE="SYNC", i_CEA=w_en, i_WEA=Const(1),
                                  i_CEB=self.r_en, i_WEB=Const(0), **pins)

@@ -117,11 +117,11 @@ class Bench:
         self.simulator.add_testbench(self._collector(port, sink, stall), background=True)
         return sink
 
-    def process(self, testbench: Callable[[Any], Any]) -> None:
-        """Add a testbench of one's own, ``async def testbench(ctx)``; ``run`` waits until it returns."""
+    def process(self, testbench: Callable[[Any], Any], background: bool = False) -> None:
+        """Add a testbench of one's own, ``async def testbench(ctx)``; ``run`` waits for it unless ``background``."""
         async def awaited(ctx):
             await testbench(ctx)
-        self.simulator.add_testbench(awaited)
+        self.simulator.add_testbench(awaited, background=background)
 
     def run(self, deadline: int, reset_at: int | None = None) -> None:
         """Run until all is sent and received, at most ``deadline`` cycles, and a little longer.

@@ -6,7 +6,8 @@ variable ARRAY_TRIALS and holds
     trials.json    list of trials; ``_Trial`` says what their keys mean
     *.hex          one bus word a line, first line first: setup writes, input beats, expected output beats
 
-and receives, for each trial, NAME.output.hex (every beat taken from ``o``) and NAME.result.json.
+For each trial NAME.output.hex (every beat taken from ``o``) and NAME.result.json go into the folder that the variable
+ARRAY_RESULTS names.
 
 A trial does three things at once: it sends the setup writes, sends the input beats, and takes the output beats, each with
 its own stalls. It passes when every beat has moved before the deadline, ``o`` has held valid and payload under stall,
@@ -24,6 +25,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
 FOLDER = Path(os.environ["ARRAY_TRIALS"])
+RESULTS = Path(os.environ["ARRAY_RESULTS"])
 TRIALS = json.loads((FOLDER / "trials.json").read_text())
 RESET_CYCLES = 3
 SETTLE_CYCLES = 40   # a left-over beat would show within this time
@@ -199,14 +201,14 @@ class _Trial:
 
     def write(self, error):
         digits = 2 * -(-len(self.dut.o__payload) // 8)
-        with open(FOLDER / f"{self.name}.output.hex", "w") as file:
+        with open(RESULTS / f"{self.name}.output.hex", "w") as file:
             for beat in self.output.beats:
                 # Undefined bits, on a four-state simulator, make a line that is no number.
                 print(beat if set(beat) - {"0", "1"} else f"{int(beat, 2):0{digits}x}", file=file)
         result = {"name": self.name, "error": error, "beats": len(self.output.beats),
                   "starts": self.setup.starts, "last_cycles": self.output.last_cycles,
                   "input_last_cycle": self.input.last_cycle, "end_cycle": self.cycle, "status": hex(self._status())}
-        (FOLDER / f"{self.name}.result.json").write_text(json.dumps(result))
+        (RESULTS / f"{self.name}.result.json").write_text(json.dumps(result))
 
 
 @cocotb.test()

@@ -99,7 +99,7 @@ def compile_verilog(sources: Sequence[Path], top: str, folder: Path, simulator: 
     with environment(simulator), open(folder / "build.log", "w") as log:
         if simulator == "icarus":
             (folder / "cmds.f").write_text("+timescale+{}/{}\n".format(*TIMESCALE))
-            commands = [[str(path), "-g2012", "-o", "sim.vvp", "-s", top, "-f", "cmds.f", *map(str, sources)]]
+            commands = [[str(path), "-g2005", "-o", "sim.vvp", "-s", top, "-f", "cmds.f", *map(str, sources)]]
         else:
             commands = _verilator_commands(path, sources, top, folder)
         for command in commands:
@@ -115,8 +115,10 @@ def compile_verilog(sources: Sequence[Path], top: str, folder: Path, simulator: 
 def _verilator_commands(verilator: Path, sources: Sequence[Path], top: str, folder: Path) -> list[list[str]]:
     from cocotb_tools import config
 
-    # Only the ports are public: with every signal public, as cocotb's runner asks, hardly anything is optimised.
-    (folder / "ports.vlt").write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n')
+    # Only the ports are public: with every signal public, as cocotb's runner asks, hardly anything is optimised
+    # and the build takes several times as long.
+    public = [f'public_flat_rw -module "{top}" -var "{port}"\n' for port in _ports(sources, top)]
+    (folder / "ports.vlt").write_text("".join(["`verilator_config\n", *public]))
     link = f"-Wl,-rpath,{config.libs_dir} -L{config.libs_dir} -lcocotbvpi_verilator"
     main = config.share_dir / "lib" / "verilator" / "verilator.cpp"
     return [
@@ -125,6 +127,15 @@ def _verilator_commands(verilator: Path, sources: Sequence[Path], top: str, fold
          "--output-split", "20000", "--output-split-cfuncs", "2000", "-LDFLAGS", link, "ports.vlt", str(main),
          *map(str, sources)],
         ["make", "-j", str(COMPILERS), "-f", "Vtop.mk"]]
+
+
+def _ports(sources: Sequence[Path], top: str) -> list[str]:
+    """Ports of module ``top`` as its header lists them."""
+    for source in sources:
+        header = re.search(rf"^module {top} *\(([^()]*)\);", source.read_text(), re.MULTILINE)
+        if header:
+            return [name.strip() for name in header[1].split(",")]
+    raise SimulatorError(f"build: no module {top} with a list of port names in {', '.join(map(str, sources))}")
 
 
 def _fetch_runtime(runtime: Path, folder: Path) -> None:
@@ -142,30 +153,32 @@ def _keep_runtime(folder: Path, runtime: Path) -> None:
             partial.replace(runtime / f"{name}.o")
 
 
-def run_cocotb(folder: Path, top: str, simulator: str, trials: Path) -> tuple[int, int]:
-    """Run array_bench.py on the build in ``folder`` with the trials in ``trials``.
+def run_cocotb(folder: Path, top: str, simulator: str, trials: Path, results: Path) -> tuple[int, int]:
+    """Run array_bench.py on the build in ``folder`` with the trials in ``trials``; its files go to ``results``.
 
     Returns (tests run, tests failed). Raises :class:`SimulatorError` when the simulator ended without a result. All
-    output of the simulator goes to ``trials``/simulation.log.
+    output of the simulator goes to ``results``/simulation.log.
     """
     from cocotb_tools.check_results import get_results
     from cocotb_tools.runner import get_runner
 
     _need(simulator)
-    trials = trials.resolve()
+    results = results.resolve()
+    results.mkdir(parents=True, exist_ok=True)
     here = str(Path(__file__).resolve().parent)
     with environment(simulator):
         sys.path.insert(0, here)  # the runner hands sys.path to the simulator
         try:
-            results = get_runner(simulator).test(
+            xml = get_runner(simulator).test(
                 test_module="array_bench", hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=folder.resolve(),
-                test_dir=trials, results_xml=str(trials / "results.xml"), log_file=trials / "simulation.log",
-                timescale=TIMESCALE, extra_env={"ARRAY_TRIALS": str(trials), "COCOTB_ANSI_OUTPUT": "0"},
+                test_dir=results, results_xml=str(results / "results.xml"), log_file=results / "simulation.log",
+                timescale=TIMESCALE, extra_env={"ARRAY_TRIALS": str(trials.resolve()), "ARRAY_RESULTS": str(results),
+                                                "COCOTB_ANSI_OUTPUT": "0"},
                 test_args=["+verilator+rand+reset+2", "+verilator+seed+1"] if simulator == "verilator" else [])
-            n_tests, n_failed = get_results(results)
+            n_tests, n_failed = get_results(xml)
         except (RuntimeError, SystemExit) as error:
             raise SimulatorError(f"simulation: {simulator} failed on {top} ({error}); "
-                                 f"see {trials / 'simulation.log'}") from error
+                                 f"see {results / 'simulation.log'}") from error
         finally:
             sys.path.remove(here)
     return n_tests, n_failed

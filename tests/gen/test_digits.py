@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wingbeat.gen import digits, simulator
+from wingbeat.gen import demo, digits, simulator
 from wingbeat.gen.demo import (ModelRunner, VerilogRunner, compile_network, pack_images, run_network,
                                unpack_images)
 from wingbeat.gen.presets import load_preset
 from wingbeat.hw.errors import WingbeatError
+from wingbeat.sim.array import ArrayModel, BlockResult
 from wingbeat.sim.reference import mixing
 
 SEED = 4
@@ -159,16 +160,91 @@ def test_verilog_agrees_with_the_model_word_by_word(network, split, kernels, con
         assert 0 < report.utilization <= 1 and report.computing <= report.cycles, report
 
 
-def test_mismatches_are_counted(kernels):
+def test_mismatches_are_counted():
     """The comparison can fail: a wrong word, exponent, flag and a missing block are all seen."""
-    from wingbeat.gen.demo import _mismatches
-    from wingbeat.sim.array import BlockResult
-
     words = np.arange(16, dtype=np.int64).reshape(8, 2)
     wrong = words.copy()
     wrong[3, 1] += 1
     block = BlockResult(words, 2, False)
-    assert _mismatches([block, block], [block, block]) == 0
-    assert _mismatches([BlockResult(wrong, 2, False), block], [block, block]) == 1
-    assert _mismatches([BlockResult(words, 3, True)], [block]) == 2
-    assert _mismatches([block], [block, block]) == 8
+    assert demo._mismatches([block, block], [block, block]) == 0
+    assert demo._mismatches([BlockResult(wrong, 2, False), block], [block, block]) == 1
+    assert demo._mismatches([BlockResult(words, 3, True)], [block]) == 2
+    assert demo._mismatches([block], [block, block]) == 8
+
+
+# --- the command --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("images", [0, -1, 540])
+def test_a_bad_number_of_images_is_refused(images):
+    with pytest.raises(WingbeatError, match=f"^--images: {images}; allowed are 1..539$"):
+        demo.run_demo(images=images)
+
+
+@pytest.fixture
+def model_as_simulator(monkeypatch, config):
+    """The model in place of simulator and synthesis; returns a switch that makes one word of each run wrong."""
+    spoil = []
+
+    def simulate(build, trials):
+        runs = []
+        for trial in trials:
+            model = ArrayModel(config)
+            for write in trial.setup:
+                model.write_setup(*write)
+            blocks = model.run(None, trial.words)
+            if spoil:
+                blocks[0].words[0, 0] ^= 1
+            counters = simulator.Counters(0, 0, 100, 80, 5, 5, 10, len(blocks))
+            runs.append(simulator.Run(trial, blocks, np.zeros(len(blocks), np.int64), 0, counters))
+        return runs
+
+    figures = {"target": "ecp5", "device": "85k", "lut": 1, "ff": 2, "bram": 3, "dsp": 4,
+               "utilisation": {"dsp": 0.5}, "tools": {"yosys": "yosys 1"}}
+    monkeypatch.setattr(simulator, "build_array", lambda config: None)
+    monkeypatch.setattr(simulator, "simulate", simulate)
+    monkeypatch.setattr(demo, "synthesize", lambda config, target: figures)
+    return spoil
+
+
+def test_the_demonstration_prints_and_writes_its_numbers(model_as_simulator, tmp_path, capsys):
+    assert demo.run_demo(images=4, json=tmp_path / "demo.json") == 0
+    text, record = capsys.readouterr().out, json.loads((tmp_path / "demo.json").read_text(encoding="utf-8"))
+    assert {layer["layer"] for layer in record["layers"]} <= set(text.split())
+    assert [score["images"] for score in record["accuracy"]] == [539, 539, 4, 4, 4]
+    assert record["total"]["mismatches"] == 0 and record["total"]["cycles"] == 800
+    assert "in numpy, not on the array: LayerNorm" in text and "4 multipliers" in text
+
+
+def test_the_demonstration_fails_when_a_word_differs(model_as_simulator, capsys):
+    model_as_simulator.append(True)
+    assert demo.run_demo(images=4) == 1
+
+
+# --- the training -------------------------------------------------------------------------------
+
+
+def test_training_script_computes_the_same_network(network, split):
+    torch = pytest.importorskip("torch", reason="TORCH IS NOT INSTALLED (extra train): training is not tested")
+    from safetensors.torch import load_file
+
+    from wingbeat.gen.train.digits import DigitsNetwork
+
+    trained = DigitsNetwork(network.sizes, torch.Generator())
+    trained.load_state_dict(load_file(NETWORKS / "digits.safetensors"))
+    trained.eval()
+    images = split.held_images[:50]
+    with torch.no_grad():
+        logits = trained(torch.tensor(images, dtype=torch.float32)).numpy()
+    np.testing.assert_allclose(digits.forward(network, images), logits, atol=1e-4)
+
+
+def test_training_learns_and_writes_what_the_package_loads(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="TORCH IS NOT INSTALLED (extra train): training is not tested")
+    from wingbeat.gen.train.digits import main
+
+    main(["-o", str(tmp_path / "networks"), "--epochs", "2", "--hidden", "16", "--blocks", "1"])
+    monkeypatch.setattr(digits.resources, "files", lambda package: tmp_path)
+    small = digits.load_network()
+    assert small.sizes.hidden == 16 and small.record["seed"] == 1
+    assert digits.forward(small, np.zeros((1, 8, 8))).shape == (1, 10)

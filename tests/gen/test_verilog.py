@@ -13,7 +13,8 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 import pytest
 
-from wingbeat.gen.verilog import emit, merge_modules
+from wingbeat.gen.merge import merge_modules
+from wingbeat.gen.verilog import emit
 from wingbeat.hw.errors import WingbeatError
 
 

@@ -8,6 +8,7 @@ import pytest
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.program import Halt, Load, Loop, Mode, Pass, Store, Walk, encode, schedule
 from wingbeat.sim.array import ArrayModel
+from wingbeat.sim.butterfly import Coefficients, pack_coefficients
 
 # --- the oracle: plain integers, one word at a time -------------------------------------------------
 
@@ -134,10 +135,10 @@ def oracle_blocks(config, coefficients, load, passes, store, elements, scalar_un
 
 def random_config(rng):
     layers = rng.choice([1, 1, 2, 2, 3, 4])
-    engines = rng.choice([1, 2, 3]) if layers < 4 else 1
+    engines = rng.choice([1, 2, 3, 4, 6]) if layers < 3 else rng.choice([1, 2])
     lanes = 1 << layers
     width = rng.choice([8, 12, 16, 18])
-    streams = [d for d in (1, 2, 4, 8, 16) if d <= lanes] + [lanes * j for j in (2, 3) if engines % j == 0]
+    streams = [d for d in (1, 2, 4, 8, 16) if d <= lanes] + [lanes * j for j in (2, 3, 6) if engines % j == 0]
     return ArrayConfig(
         engines=engines,
         layers=layers,
@@ -234,16 +235,19 @@ def test_random_programs(oracle, seed):
 
 def test_random_programs_reach_every_case():
     """The seeds must meet every number of layers, mode, several exponents and both values of the flag."""
-    layers, modes, exponents, flags = set(), set(), set(), set()
+    layers, modes, exponents, flags, beats = set(), set(), set(), set(), set()
     for seed in SEEDS:
         model, _, passes, _, elements = random_case(seed)
-        layers.add(model.config.layers)
+        config = model.config
+        layers.add(config.layers)
+        beats |= {"gearbox"} if config.gearbox > 1 else set()
+        beats |= {"groups of engines"} if config.beat_groups > 1 and config.engines_per_beat > 1 else set()
         modes |= {p.mode for p in passes if p.active}
         for result in model.run(None, np.array(elements)):
             exponents.add(result.exponent)
             flags.add(result.saturated)
     assert layers == {1, 2, 3, 4} and modes == set(Mode) and flags == {False, True}
-    assert exponents >= {0, 1, 2, 3, 4, 5}
+    assert exponents >= {0, 1, 2, 3, 4, 5} and beats == {"gearbox", "groups of engines"}
 
 
 # --- setup, loops and refusals ----------------------------------------------------------------------
@@ -292,6 +296,18 @@ def test_overlap_and_loops_do_not_change_results(small):
         [(r.words.tolist(), r.saturated) for r in small.run(p, elements)] for p in (ahead, plain, looped)
     ]
     assert len(results[0]) == 5 and results[0] == results[1] == results[2]
+
+
+def test_clamp_at_the_store():
+    """127 + 1/2 fits 16 bits inside and rounds to 128 on the 8-bit stream: clamped and flagged there only."""
+    model = ArrayModel(ArrayConfig(width=16, element_width=8, half_words=4))
+    model.coefficients[0, 0] = pack_coefficients(Coefficients(1 << 13, 0, 0, 1), 16)
+    step = Pass(Mode.BPMM, 0, 1, 1, (0,), first=True, last=True)
+    walk = Walk((0,), 0, 0)
+    for b, saturated in ((1, True), (0, False), (-1, False)):
+        program = [Load(walk), step, Store(walk), Halt()]
+        (result,) = model.run(program, np.array([[127, 0], [b, b]]))
+        assert result.words[0, 0] == 127 and result.saturated == saturated, f"b {b}"
 
 
 def test_stale_words_and_input_stay(small):

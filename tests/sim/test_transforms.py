@@ -1,6 +1,8 @@
 """The array model against float64: FFT and butterfly matrices with hand-made passes, errors within a stated
 bound."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -321,20 +323,25 @@ def test_the_rounding_case_exists(overshoot):
     assert saturated and overshoot[0] == 1 and exponent == 3 and out.max() == 127
 
 
-@pytest.mark.parametrize("mode, fault", [(Mode.BPMM, "growth"), (Mode.FFT, "headroom_out")])
-def test_less_headroom_than_stated_clamps(overshoot, mode, fault):
-    """The headrooms of the contract are needed: one less and values are cut by more than the rounding
-    case."""
+@pytest.mark.parametrize("less, clamps", [(0, False), (1, True)])
+def test_growth_of_butterfly_matrices_is_needed(overshoot, less, clamps):
+    """A + B and A - B in every unit, S = 2: one bit less of growth cuts more than the rounding case."""
     model = ArrayModel(config_for(2, 6, 8, 8, engines=1))
     rng = np.random.default_rng(0)
-    passes = (
-        fft_passes(model, 6, 6, block_float=True)
-        if mode is Mode.FFT
-        else bpmm_passes(model, 6, 6, False, rng, block_float=True)[0]
-    )
-    if mode is Mode.BPMM:
-        model.coefficients[:] = pack_coefficients(Coefficients(64, -64, 0, 0), 8)
-    wrong = [Pass(**{**vars(p), fault: max(0, getattr(p, fault) - 1)}) for p in passes]
+    passes, _ = bpmm_passes(model, 6, 6, False, rng, block_float=True)
+    model.coefficients[:] = pack_coefficients(Coefficients(64, -64, 0, 0), 8)
     for block in adversarial_blocks(rng, model.config, 6, 6):
-        model.run_passes(wrong, block)
-    assert overshoot[0] > 1
+        model.run_passes([replace(p, growth=p.growth - less) for p in passes], block)
+    assert (overshoot[0] > 1) == clamps
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("less, clamps", [(0, False), (1, True)])
+def test_headroom_of_the_fft_is_needed(overshoot, layers, less, clamps):
+    """A full-scale constant meets the twiddle exp(-j pi/4): column 0 grows by 1 + sqrt(2) > 2 where the pass
+    has but S-1 bits of headroom, and the columns before the last one do not shift."""
+    model = ArrayModel(config_for(layers, 2 * layers, engines=1))
+    second = fft_passes(model, 2 * layers, 2 * layers, block_float=True)[1]
+    block = np.full((1, 1 << 2 * layers, 2), (1 << 17) - 1)
+    model.run_passes([replace(second, first=True, headroom_in=layers - less)], block)
+    assert (overshoot[0] > 1) == clamps

