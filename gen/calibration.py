@@ -74,8 +74,9 @@ def noise_gains(layers: list[Layer], scale: np.ndarray) -> np.ndarray:
         if layer.mode is Mode.FFT:
             before[low] = before[high] = y1 + y2
         else:
-            before[low] = y1 * np.where(layer.s0, layer.c0 ** 2, 1) + y2 * np.where(layer.s1, layer.c1 ** 2, 1)
-            before[high] = y1 * np.where(layer.s0, 1, layer.c0 ** 2) + y2 * np.where(layer.s1, 1, layer.c1 ** 2)
+            p0, p1 = layer.c0 ** 2, layer.c1 ** 2
+            before[low] = y1 * np.where(layer.s0, p0, 1) + y2 * np.where(layer.s1, p1, 1)
+            before[high] = y1 * np.where(layer.s0, 1, p0) + y2 * np.where(layer.s1, 1, p1)
         weight = before
         gains.insert(0, float(np.sum(weight)))
     return np.array(gains)
@@ -83,10 +84,10 @@ def noise_gains(layers: list[Layer], scale: np.ndarray) -> np.ndarray:
 
 def best_limit(least: float, stacks: list[tuple[list[float], np.ndarray]], headroom: float,
                config: ArrayConfig) -> float:
-    """The limit in ``least`` .. 2 * ``least`` with the least rounding noise; ``stacks`` are (peaks, noise gains).
+    """The limit in ``least`` .. 2 * ``least`` with the least rounding noise.
 
-    Shifts are powers of two, so a slightly larger range of the input can save a shift in a layer where it
-    costs more.
+    ``stacks`` are (peaks, noise gains). Shifts are powers of two, so a slightly larger range of the input
+    can save a shift in a layer where it costs more.
     """
     most = (1 << config.shift_bits) - 1
 

@@ -198,7 +198,8 @@ def read_checkpoint(path: str | Path) -> dict[str, ButterflyWeights]:
 def read_layer(path: str | Path, name: str | None = None, **options: Any) -> ButterflyWeights:
     """One butterfly layer of a file; ``name`` may be left out when there is only one.
 
-    ``options`` (in_size, out_size, increasing_stride, bias) override what the file says. Raises WingbeatError.
+    ``options`` (in_size, out_size, increasing_stride, bias) override what the file says.
+    Raises WingbeatError.
     """
     file = _File(path)
     if name is None and len(file.names) == 1:

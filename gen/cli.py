@@ -22,10 +22,11 @@ from typer.exceptions import TyperException
 from ..hw.config import ArrayConfig
 from ..hw.errors import WingbeatError
 from . import presets as configurations
-from .console import err, out, print_table
+from .console import err, out, print_table, progress
 from .files import write_json
 
-__all__ = ["app", "main", "run", "select_config", "PresetOption", "ConfigOption", "SetOption", "JsonOption"]
+__all__ = ["app", "main", "run", "select_config", "PresetOption", "ConfigOption", "SetOption", "JsonOption",
+           "integers"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Generate, simulate and measure butterfly arrays.")
@@ -81,7 +82,8 @@ def generate(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR
     chosen = select_config(preset, config, settings)
     from ..hw.array import Array
     from .generate import generate as write_folder
-    facts = write_folder(chosen, Array(chosen), output)
+    from .selftest import write_testbench
+    facts = write_folder(chosen, Array(chosen), output, testbench=write_testbench)
     _save(json_file, facts)
     _print_facts(chosen, output)
 
@@ -100,6 +102,54 @@ def _print_facts(config: ArrayConfig, folder: Path) -> None:
 
 
 @app.command()
+def simulate(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+             simulator: Annotated[str, typer.Option(metavar="NAME", help="verilator or icarus")] = "verilator",
+             seed: Annotated[int, typer.Option(help="draws weights, data and stalls")] = 1,
+             json_file: JsonOption = None) -> int:
+    """Run small kernels on the simulated Verilog against the model, under all stalls. Exit code 1 if they differ."""
+    chosen = select_config(preset, config, settings)
+    from .simulate import check_array
+    with progress("simulate", 3) as step:
+        runs = check_array(chosen, simulator=simulator, seed=seed, report=step)
+    _save(json_file, {"configuration": chosen.model_dump(mode="json"), "simulator": simulator, "seed": seed,
+                      "runs": runs})
+    print_table(list(runs[0]), [list(run.values()) for run in runs])
+    wrong = sum(run["mismatches"] for run in runs)
+    out.print(f"{wrong} mismatches in {len(runs)} runs, seed {seed}", markup=False)
+    return 1 if wrong else 0
+
+
+@app.command()
+def synth(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+          target: Annotated[str, typer.Option(metavar="T", help="ecp5, ice40 or generic")] = "ecp5",
+          device: Annotated[str | None, typer.Option(metavar="D", help="part of the family")] = None,
+          pnr: Annotated[bool, typer.Option("--pnr", help="place and route, once per seed")] = False,
+          seeds: Annotated[str, typer.Option(metavar="1,2,3", help="seeds of place and route")] = "1,2,3",
+          frequency: Annotated[float | None, typer.Option(metavar="MHZ", help="clock to aim at")] = None,
+          keep: Annotated[Path | None, typer.Option(metavar="DIR", help="keep netlists and logs there")] = None,
+          json_file: JsonOption = None) -> None:
+    """Area and, with --pnr, clock of one array with open tools."""
+    chosen = select_config(preset, config, settings)
+    numbers = integers("--seeds", seeds)
+    from .synth import synthesize
+    with progress("synth", 1 + pnr * len(numbers)) as step:
+        figures = synthesize(chosen, target=target, device=device, pnr=pnr, seeds=numbers, frequency=frequency,
+                             keep=keep, progress=step)
+    _save(json_file, figures)
+    for name, value in figures.items():
+        out.print(f"{name}: {value}", markup=False)
+
+
+@app.command()
+def demo(images: Annotated[int, typer.Option(help="held-out images on the simulated Verilog")] = 100,
+         preset: Annotated[str, typer.Option("--preset", metavar="P", help="array to run on")] = "tiny",
+         json_file: JsonOption = None) -> int:
+    """Classify digits on the model and on the simulated Verilog, with cycles and synthesis figures."""
+    from .demo import run_demo
+    return run_demo(images, preset, json_file)
+
+
+@app.command()
 def doctor(json_file: JsonOption = None) -> None:
     """Check every tool: version found, version needed, the command that mends it. Exit code 1 if one is missing."""
     from .doctor import examine
@@ -109,6 +159,14 @@ def doctor(json_file: JsonOption = None) -> None:
                 [(f.tool, f.found or "-", f.needed or "any", f.state, f.remedy) for f in findings])
     if any(not f.ok and f.required for f in findings):
         raise typer.Exit(1)
+
+
+def integers(option: str, text: str) -> tuple[int, ...]:
+    """Non-negative integers separated by commas."""
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise WingbeatError(f"{option}: {text!r} is not a list of whole numbers such as 1,2,3")
+    return tuple(map(int, parts))
 
 
 def _save(path: Path | None, value: Any) -> None:
@@ -149,6 +207,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         err.print("wingbeat: interrupted", markup=False)
         return 130
+    except RuntimeError as fault:  # a tool failed; its message names the log
+        err.print(f"wingbeat: {' '.join(str(fault).split())}", markup=False)
+        return 1
     for line in lines:
         err.print(f"wingbeat: {line}", markup=False)
     return 2

@@ -134,8 +134,9 @@ class _Builder:
             slots = assign_columns([layer.bit for layer in layers], config.layers)
             need = coefficient_words(layers, slots)
             if need > config.coefficient_words:
-                raise WingbeatError(f"coefficient_words: {config.coefficient_words} is too small for {len(layers)} "
-                                    f"layers of {load_order.size} points; allowed are {need} and more")
+                raise WingbeatError(f"coefficient_words: {config.coefficient_words} is too small for "
+                                    f"{len(layers)} layers of {load_order.size} points; allowed are {need} "
+                                    "and more")
             if base + need > config.coefficient_words:
                 parts.append([])
                 base = 0
@@ -150,12 +151,12 @@ class _Builder:
         parts = self.parts(stacks, load_order)
         load, store = self.walks(load_window)
         step = self.limit / largest(self.config.element_width)
-        kernel = Kernel(self.config, mode, self.scaling, self.log2_size, self.row_bits, self.in_size, out_size,
-                        step, load, store, load_order, tuple(parts), len(stacks[0][0]), bias)
+        kernel = Kernel(self.config, mode, self.scaling, self.log2_size, self.row_bits, self.in_size,
+                        out_size, step, load, store, load_order, tuple(parts), len(stacks[0][0]), bias)
         need = max(kernel.program_words(part) for part in parts)
         if need > self.config.program_words:
-            raise WingbeatError(f"program_words: {self.config.program_words} is too small for a program of {need} "
-                                f"words; allowed are {1 << (need - 1).bit_length()} and more")
+            raise WingbeatError(f"program_words: {self.config.program_words} is too small for a program of "
+                                f"{need} words; allowed are {1 << (need - 1).bit_length()} and more")
         return kernel
 
 
@@ -197,7 +198,8 @@ def compile_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = N
         used = min(w.size, w.out_size - number * w.size)
         pivot = unit_pivot(block_layers(twiddle, w.increasing_stride), w.in_size, used)
         stacks.append((pivot.layers, pivot.scale))
-    return builder.kernel(Mode.BPMM, stacks, np.arange(w.size), tuple(range(config.layers)), w.out_size, w.bias)
+    return builder.kernel(Mode.BPMM, stacks, np.arange(w.size), tuple(range(config.layers)), w.out_size,
+                          w.bias)
 
 
 def _log2(field: str, points: Any, smallest: int = 2) -> int:
@@ -217,7 +219,8 @@ def _compile_transform(config: ArrayConfig, token_bits: int, hidden_bits: int, i
     token, hidden = bit_reversal(token_bits), bit_reversal(hidden_bits)
     load_order = (token[:, None] << hidden_bits | hidden[None, :]).reshape(-1)
     scale = np.full(size, 1 / size if inverse else 1.0)
-    return builder.kernel(Mode.FFT, [(layers, scale)], load_order, reversed_window(hidden_bits, config.layers), size)
+    window = reversed_window(hidden_bits, config.layers)
+    return builder.kernel(Mode.FFT, [(layers, scale)], load_order, window, size)
 
 
 def compile_fft(points: int, config: ArrayConfig, *, inverse: bool = False, scaling: Scaling = "block",

@@ -34,7 +34,7 @@ __all__ = ["LayerReport", "compile_network", "pack_images", "unpack_images", "Mo
            "run_network", "run_demo"]
 
 PRESET = "ulx3s-16"  # the array of the ULX3S board
-IMAGES = 128         # held-out images on the simulated Verilog
+IMAGES = 256         # held-out images on the simulated Verilog
 _IN_NUMPY = (*NUMPY_OPERATIONS, "quantising and scaling at both ends of a layer",
              "separating the two images of a complex FFT row")
 

@@ -110,22 +110,9 @@ def coefficient_image(layers: list[Layer], slots: list[Slot], config: ArrayConfi
 
 
 def _growth(layers: list[Layer], columns: tuple[int | None, ...]) -> int:
-    """Bits by which the columns can increase a component: one each, and one (sqrt(2)) if any twiddle rotates."""
+    """Bits by which the columns can increase a component: one each, and one if any twiddle rotates."""
     working = [layers[number] for number in columns if number is not None]
     return len(working) + any(layer.rotates for layer in working)
-
-
-def _headrooms(layers: list[Layer], slots: list[Slot], largest_shift: int) -> list[int]:
-    """Redundant sign bits that a block-floating-point block has before each pass, and 0 after the last.
-
-    Before its last column, the one that shifts, a pass needs room for the growth of the columns ahead;
-    and so much that the last column's shift fits its field.
-    """
-    headroom = [0]
-    for slot in reversed(slots):
-        ahead, growth = _growth(layers, slot.columns[:-1]), _growth(layers, slot.columns)
-        headroom.insert(0, max(ahead, growth + headroom[0] - largest_shift))
-    return headroom
 
 
 def build_passes(layers: list[Layer], slots: list[Slot], config: ArrayConfig, *, shifts: list[int] | None,
@@ -136,7 +123,6 @@ def build_passes(layers: list[Layer], slots: list[Slot], config: ArrayConfig, *,
     coefficient address.
     """
     groups = 1 << (block_bits - config.layers)
-    headroom = _headrooms(layers, slots, (1 << config.shift_bits) - 1)
     passes = []
     for number, slot in enumerate(slots):
         first, last = number == 0, number == len(slots) - 1
@@ -146,8 +132,8 @@ def build_passes(layers: list[Layer], slots: list[Slot], config: ArrayConfig, *,
                                          for layer in slot.columns)}
         if shifts is None:
             gap = gap if first else max(gap, config.block_float_gap)
-            scaling |= {"block_float": True, "headroom_in": headroom[number],
-                        "headroom_out": headroom[number + 1], "growth": _growth(layers, slot.columns)}
+            scaling |= {"block_float": True, "growth": tuple(_growth(layers, slot.columns[:column + 1])
+                                                             for column in range(config.layers))}
         passes.append(Pass(layers[0].mode, slot.digit, groups, slot.active, coef_base=base, coef_shift=shift,
                            coef_mask_bits=bits, descending=slot.descending, gap=gap, first=first, last=last,
                            **scaling))

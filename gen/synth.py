@@ -70,8 +70,8 @@ class _Family:
 # Multipliers and memories stay whole; everything else becomes 4-input LUTs and flip-flops. techmap runs twice
 # because the carry cells that the first run makes are outside its selection.
 _GENERIC = ("hierarchy -top {top}; proc; flatten; opt; wreduce; peepopt; opt_clean; memory -nomap; "
-            "opt -full; techmap t:* t:$mul %d t:$mem_v2 %d; techmap t:* t:$mul %d t:$mem_v2 %d; opt -full; abc -lut 4; "
-            "opt_clean; write_json {top}.json")
+            "opt -full; techmap t:* t:$mul %d t:$mem_v2 %d; techmap t:* t:$mul %d t:$mem_v2 %d; "
+            "opt -full; abc -lut 4; opt_clean; write_json {top}.json")
 
 TARGETS = {
     "ecp5": _Family(
@@ -189,7 +189,7 @@ class Harness(wiring.Component):
 
 
 def run_yosys(script: str, folder: Path) -> str:
-    """Run a script in ``folder`` and return the log. Native Yosys if it is installed, else the WebAssembly one.
+    """Run a script in ``folder`` and return the log. Native Yosys if it is there, else the WebAssembly one.
 
     Raises RuntimeError with the line in which Yosys says what is wrong.
     """
@@ -240,7 +240,8 @@ def _map(component: Any, name: str, family: _Family, folder: Path) -> dict[str, 
 
 def _judge(counts: dict[str, int], part: _Device) -> dict[str, Any]:
     """Whether the counts fit the part, and how full they make it."""
-    sizes = {"comb": part.comb, "bram": part.bram, "dsp": part.dsp}
+    # Both families have one flip-flop per logic cell.
+    sizes = {"comb": part.comb, "ff": part.comb, "bram": part.bram, "dsp": part.dsp}
     used = {kind: round(counts[kind] / size, 4) for kind, size in sizes.items()}
     return {"fits": all(share <= 1 for share in used.values()), "utilisation": used}
 

@@ -33,8 +33,8 @@ class BlockFloat(wiring.Component):
     """Shifts of a block-floating-point pass from the largest magnitude of the pass before; exponent and flag per half.
 
     Formats: a magnitude is the OR of leading magnitude bits; z, its leading zeros, counts the bits that are free in every
-    value. Rule (docs/architecture.md): last column shifts by max(0, growth + headroom_out - max(z, headroom_in)),
-    the first column of the first pass by max(0, headroom_in - z) besides.
+    value. Rule (docs/architecture.md): columns 0..q together shift by c[q] = max(0, growth[q] - z), the exponent grows by
+    c[S-1].
     Latency: maximum_tree_latency + 3 cycles from a result to ``shifts``; ``config.block_float_gap`` idle cycles between
     the passes cover it. Throughput: one beat per cycle. No backpressure. Reset: flags clear, exponents zero.
     """
@@ -80,19 +80,16 @@ class BlockFloat(wiring.Component):
         return m
 
     def _shifts(self, m, free):
-        fields, last = self.pass_fields, self._config.layers - 1
-        needed, entry, exit_ = Signal(5), Signal(5), Signal(5)
-        m.d.comb += needed.eq(fields.growth + fields.headroom_out)
-        usable = Mux(free > fields.headroom_in, free, fields.headroom_in)
-        m.d.sync += [exit_.eq(Mux(needed > usable, needed - usable, 0)),
-                     entry.eq(Mux(fields.first & (fields.headroom_in > free), fields.headroom_in - free, 0))]
-        if last == 0:
-            m.d.comb += self.shifts[0].eq(exit_)  # one column: its headroom_in is zero
-        else:
-            m.d.comb += [self.shifts[0].eq(entry), self.shifts[last].eq(exit_)]
-        with m.If(self.shift_start[last]):
+        layers = self._config.layers
+        together = [Signal(3, name=f"together{q}", reset_less=True) for q in range(layers)]
+        for q in range(layers):
+            growth = self.pass_fields.growth[3 * q:3 * q + 3]
+            m.d.sync += together[q].eq(Mux(growth > free, growth - free, 0))
+            m.d.comb += self.shifts[q].eq(together[q] - together[q - 1] if q else together[q])
+        with m.If(self.shift_start[-1]):
             for half in range(2):
-                before, added = Mux(fields.first, 0, self.exponent[half]), Mux(fields.block_float, entry + exit_, 0)
+                before = Mux(self.pass_fields.first, 0, self.exponent[half])
+                added = Mux(self.pass_fields.block_float, together[-1], 0)
                 with m.If(self.half == half):
                     m.d.sync += self.exponent[half].eq(before + added)
 

@@ -185,7 +185,7 @@ class ArrayConfig(BaseModel):
     @property
     def magnitude_bits(self) -> int:
         """Leading magnitude bits that block floating point looks at."""
-        return min(2 * self.layers + 1, self.width - 1)
+        return min(self.layers + 1, self.width - 1)
 
     @property
     def maximum_tree_latency(self) -> int:
@@ -197,8 +197,8 @@ class ArrayConfig(BaseModel):
 
     @property
     def block_float_gap(self) -> int:
-        """Idle cycles before a block-floating-point pass so that the maximum of the pass before is known."""
-        return self.maximum_tree_latency + 8
+        """Idle cycles before a block-floating-point pass so that its first column knows the maximum of the pass before."""
+        return self.maximum_tree_latency + 8 + (self.layers - 1) * BUTTERFLY_LATENCY
 
     # --- the conditions of the design ---------------------------------------------------------
 

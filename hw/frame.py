@@ -7,19 +7,22 @@
     last two    CRC-16 of everything from ``kind`` on (polynomial 0x1021, start 0xFFFF), **high** byte first
 
 The host sends one frame and waits for one reply: ``kind | 0x80``, or an error with a code as its payload. After an
-error reply nothing has changed. After a bad frame the link discards bytes until the line has been quiet for its timeout.
+error reply nothing has changed. After a bad frame the link discards bytes until the line has been quiet for its
+timeout, then replies.
 
-| kind | payload | reply |
-|---|---|---|
-| IDENTIFY | none | version (1 byte), element_width (1), stream_words (2), payload limit (2), identity (4) |
-| SETUP | records: target (1), address (2), data (5) | empty, after all records have been written |
-| START | none | empty; BUSY while a program runs |
-| DATA | input beats | empty; the beats go to the array in the background, BUSY while earlier ones still wait |
-| RESULT | none | the output beats that have arrived; they leave the link |
-| STATUS | none | seven 32-bit words: flags (bit 0 busy, 1 saturated, 2 data waiting), total, computing, waiting_input, waiting_output, waiting_hazard, blocks |
-| RESET | none | empty; array, waiting data and results are reset |
+    kind      payload            reply
+    IDENTIFY  none               version (1 byte), element_width (1), stream_words (2), payload limit (2), identity (4)
+    SETUP     records: target    empty, after all records have been written
+              (1 byte), address
+              (2), data (5)
+    START     none               empty; BUSY while a program runs or data wait
+    DATA      input beats        empty; the beats go to the array in the background; BUSY while earlier ones wait
+    RESULT    none               the output beats that have arrived; they leave the link
+    STATUS    none               seven 32-bit words: flags (bit 0 busy, 1 saturated, 2 data waiting), total, computing,
+                                 waiting_input, waiting_output, waiting_hazard, blocks
+    RESET     none               empty, then array and link are reset
 
-All numbers are low byte first. A beat is the stream payload (see ``shapes.py``) in whole bytes, padded with zeros.
+All numbers are low byte first. A beat is the stream payload (docs/architecture.md) in whole bytes, padded with zeros.
 
 A leaf without Amaranth: the host reads the same definitions as the hardware.
 """
@@ -31,8 +34,8 @@ import zlib
 from .config import ArrayConfig
 from .errors import WingbeatError
 
-__all__ = ["VERSION", "SYNC", "REPLY", "ERROR", "RECORD_BYTES", "STATUS_WORDS", "OVERHEAD", "Kind", "Fault", "identity",
-           "encode", "decode"]
+__all__ = ["VERSION", "SYNC", "REPLY", "ERROR", "RECORD_BYTES", "STATUS_WORDS", "OVERHEAD", "Kind", "Fault",
+           "identity", "encode", "decode"]
 
 VERSION = 1
 SYNC = 0xA5
@@ -80,7 +83,8 @@ def encode(kind: int, payload: bytes = b"") -> bytes:
 def decode(frame: bytes) -> tuple[int, bytes]:
     """Kind and payload of exactly one frame. Raises WingbeatError when it is not one."""
     if len(frame) < OVERHEAD or frame[0] != SYNC:
-        raise WingbeatError(f"frame: {frame[:8].hex()} does not start with {SYNC:02x} or is shorter than {OVERHEAD} bytes")
+        raise WingbeatError(f"frame: {frame[:8].hex()!r} is shorter than {OVERHEAD} bytes or does not start "
+                            f"with {SYNC:02x}")
     length = int.from_bytes(frame[2:4], "little")
     if len(frame) != length + OVERHEAD:
         raise WingbeatError(f"frame: {len(frame)} bytes, its length field asks for {length + OVERHEAD}")

@@ -47,7 +47,7 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.LOAD: [*_WALK, ("overlap", 1), ("lag", 5)],
     Opcode.PASS: [("mode", 2), ("active", 4), ("descending", 1), ("digit", 4), ("last_group", _MASK),
                   ("coef_base", _MASK), ("coef_shift", 4), ("coef_mask_bits", 5), ("shifts", 12),
-                  ("block_float", 1), ("growth", 3), ("headroom_in", 3), ("headroom_out", 3),
+                  ("block_float", 1), ("growth", 12),
                   ("gap", 8), ("first", 1), ("last", 1)],
     Opcode.STORE: [*_WALK],
     Opcode.LOOP: [("target", 12), ("count", 24)],
@@ -118,9 +118,9 @@ class Pass:
     lane bit q, or lane bit S-1-q when ``descending``. Columns outside ``active`` (bit q = column q) pass
     their words on. Every butterfly unit of column q reads its coefficient bank at
     ``coef_base + ((g >> coef_shift) & (2^coef_mask_bits - 1))``. ``shifts[q]`` is the right shift of column q,
-    also of a column that only passes. With ``block_float`` the shifts of the first and the last column come from
-    the largest magnitude instead (sim/array.py states the rule). ``first`` waits until the block is loaded,
-    ``last`` hands it to the store; ``gap`` idle cycles precede the pass.
+    also of a column that only passes. With ``block_float`` the shifts follow from the largest magnitude and
+    ``growth`` instead: growth[q] bits is what columns 0..q together can add to a component (sim/array.py states the
+    rule). ``first`` waits until the block is loaded, ``last`` hands it to the store; ``gap`` idle cycles precede the pass.
     """
 
     mode: Mode
@@ -133,9 +133,7 @@ class Pass:
     coef_mask_bits: int = 0
     descending: bool = False
     block_float: bool = False
-    growth: int = 0
-    headroom_in: int = 0
-    headroom_out: int = 0
+    growth: tuple[int, ...] = ()
     gap: int = 0
     first: bool = False
     last: bool = False
@@ -173,9 +171,10 @@ def _values(instruction: Instruction) -> dict[str, int]:
                    "rotation": walk.rotation, "reverse": walk.reverse}
     elif isinstance(instruction, Pass):
         values["last_group"] = values.pop("groups") - 1
-        if not all(0 <= shift < 8 for shift in instruction.shifts):
-            raise ValueError(f"shifts: {instruction.shifts} do not fit 3 bits each")
-        values["shifts"] = sum(s << (3 * q) for q, s in enumerate(instruction.shifts))
+        for name in ("shifts", "growth"):
+            if not all(0 <= bits < 8 for bits in values[name]):
+                raise ValueError(f"{name}: {values[name]} do not fit 3 bits each")
+            values[name] = sum(bits << (3 * q) for q, bits in enumerate(values[name]))
     elif isinstance(instruction, Loop):
         values["target"] *= INSTRUCTION_WORDS
     return {name: int(value) for name, value in values.items()}
@@ -222,7 +221,10 @@ def decode(words: list[int], layers: int) -> list[Instruction]:
                 values["overlap"] = bool(values["overlap"])
         elif opcode is Opcode.PASS:
             values["groups"] = values.pop("last_group") + 1
-            values["shifts"] = tuple(values["shifts"] >> (3 * q) & 7 for q in range(layers))
+            for name in ("shifts", "growth"):
+                values[name] = tuple(values[name] >> (3 * q) & 7 for q in range(layers))
+            if not values["block_float"]:
+                values["growth"] = ()
             values["mode"] = Mode(values["mode"])
             for name in ("descending", "block_float", "first", "last"):
                 values[name] = bool(values[name])

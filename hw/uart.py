@@ -39,9 +39,10 @@ class UartParameters:
 class UartReceiver(wiring.Component):
     """``rx`` line (idle 1, asynchronous) to bytes.
 
-    Latency: a byte is valid 9.5 bit times + 3 cycles after the falling edge of its start bit, in the middle of its stop bit. Throughput: one byte per 10 bit times. Backpressure: none towards the line; a byte that completes
+    Latency: a byte is valid 9.5 bit times + 3 cycles after the falling edge of its start bit, in the middle of its
+    stop bit. Throughput: one byte per 10 bit times. Backpressure: none towards the line; a byte that completes
     while the one before has not been taken is lost, and so is a byte whose stop bit is 0.
-    Reset: idle; a byte under way is lost. Cost: about 50 LUTs, 35 flip-flops.
+    Reset: idle; a byte under way is lost. Cost: 35 LUT4, 30 flip-flops.
     """
 
     def __init__(self, parameters: UartParameters):
@@ -74,9 +75,9 @@ class UartReceiver(wiring.Component):
 class UartTransmitter(wiring.Component):
     """Bytes to the ``tx`` line (idle 1).
 
-    Latency: the start bit begins one cycle after the byte has been taken. Throughput: one byte per 10 bit times
-    with one idle cycle between bytes. Backpressure: ``i.ready`` does not depend on inputs. Reset: the line goes to idle, a byte under way is
-    lost. Cost: about 30 LUTs, 25 flip-flops.
+    Latency: the start bit begins one cycle after the byte has been taken. Throughput: one byte per 10 bit times and
+    one cycle. Backpressure: ``i.ready`` does not depend on inputs; it goes high when the stop bit has ended.
+    Reset: the line goes to idle, a byte under way is lost. Cost: 30 LUT4, 20 flip-flops.
     """
 
     def __init__(self, parameters: UartParameters):

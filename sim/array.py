@@ -4,16 +4,13 @@ The model runs instructions in program order, one block at a time; the overlap o
 changes cycles, not results. Vectorised over engines and groups.
 
 Block floating point. Let free(x) = W-1 - bit_length(x ^ (x >> W-1)) be the redundant sign bits of a value,
-and z the smallest over all words of the block in all engines, counted up to 2S+1, after the load or after
-the pass before. A pass with ``block_float`` shifts
+and z the smallest over all words of the block in all engines, counted up to S+1, after the load or after
+the pass before. In a pass with ``block_float`` columns 0..q together shift by
 
-    column 0      by s_first = max(0, headroom_in - z) if ``first``, else 0
-    column S-1    by s_last  = max(0, growth + headroom_out - max(z, headroom_in))
-    S = 1         by s_first + s_last, and headroom_in is 0
+    c[q] = max(0, growth[q] - z)
 
-and the columns between by their own ``shifts``; the exponent of the block grows by s_first + s_last.
-If all |c| <= 1 (modulus of a twiddle for the FFT) and the headrooms and growths are those of
-docs/architecture.md, a clamp changes a value by at most one unit in the last place: every bound 2^k on
+so column q by c[q] - c[q-1], and the exponent of the block grows by c[S-1].
+If all |c| <= 1 (modulus of a twiddle for the FFT) and the growths are those of docs/architecture.md, a clamp changes a value by at most one unit in the last place: every bound 2^k on
 magnitudes is an integer that rounding cannot cross, and 2^(W-1) itself is the one value that does not fit.
 """
 
@@ -143,15 +140,10 @@ class ArrayModel:
 
     def _shifts(self, instruction: Pass, free: int) -> tuple[list[int], int]:
         """Shift of every column, and what the pass adds to the exponent."""
-        shifts = list(instruction.shifts)
         if not instruction.block_float:
-            return shifts, 0
-        headroom = instruction.headroom_in
-        first = max(0, headroom - free) if instruction.first else 0
-        last = max(0, instruction.growth + instruction.headroom_out - max(free, headroom))
-        shifts[0] = first
-        shifts[-1] = last if len(shifts) > 1 else first + last
-        return shifts, first + last
+            return list(instruction.shifts), 0
+        together = [max(0, growth - free) for growth in instruction.growth]
+        return [now - before for before, now in zip([0, *together], together)], together[-1]
 
     def _column(self, instruction: Pass, q: int, shift: int, lanes: np.ndarray) -> tuple[np.ndarray, bool]:
         """Column ``q`` on lanes (2, E, P, groups): lanes a (bit q clear) and a | 2^q meet in unit a less bit
@@ -200,12 +192,9 @@ class ArrayModel:
                              f"allowed are 0..{config.coefficient_words - 1}")
 
     def _check_block_float(self, p: Pass, largest_shift: int) -> None:
-        if self.config.layers == 1 and p.headroom_in:
-            raise ValueError(f"headroom_in: {p.headroom_in} with one layer; allowed is 0")
-        if p.headroom_in > largest_shift or p.growth + p.headroom_out - p.headroom_in > largest_shift:
-            raise ValueError("growth, headroom_in, headroom_out: "
-                             f"{p.growth}, {p.headroom_in}, {p.headroom_out} can ask for a shift "
-                             f"beyond {largest_shift}")
+        steps = [now - before for before, now in zip([0, *p.growth], p.growth)]
+        if len(p.growth) != self.config.layers or not all(0 <= step <= largest_shift for step in steps):
+            raise ValueError(f"growth: {p.growth} is not {self.config.layers} numbers that rise by 0..{largest_shift}")
 
     # --- programs -----------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what is read, and that everything malformed is one line naming field, value and what is allowed."""
+"""Checkpoints: what is read, and that everything malformed is one line: field, value, what is allowed."""
 
 import json
 
@@ -28,7 +28,8 @@ def test_named_layers(tmp_path, suffix, dtype):
     layers = read_checkpoint(path)
     assert sorted(layers) == ["ffn.0", "q"]
     q = layers["q"]
-    assert (q.n_stacks, q.log2_size, q.size, q.in_size, q.out_size, q.increasing_stride) == (2, 3, 8, 6, 11, False)
+    assert (q.n_stacks, q.log2_size, q.size, q.in_size, q.out_size) == (2, 3, 8, 6, 11)
+    assert not q.increasing_stride
     assert q.twiddle.dtype == np.float64 and np.array_equal(q.twiddle, tensors["q.twiddle"])
     assert np.array_equal(q.bias, np.arange(11))
     assert layers["ffn.0"].bias is None and layers["ffn.0"].out_size == 16
@@ -122,7 +123,8 @@ FILES = {
     "scalar.safetensors": lambda path: write_safetensors(path, tensor("F32", [], 4), b"\0" * 4),
     "missing.safetensors": lambda path: save_file({"head.weight": np.ones(3)}, path),
     "in-size.safetensors": lambda path: save_file({"twiddle": GOOD}, path, metadata={"in_size": "many"}),
-    "stride.safetensors": lambda path: save_file({"twiddle": GOOD}, path, metadata={"increasing_stride": "up"}),
+    "stride.safetensors":
+        lambda path: save_file({"twiddle": GOOD}, path, metadata={"increasing_stride": "up"}),
     "bias.safetensors": lambda path: save_file({"a.twiddle": GOOD, "a.bias": np.ones(20)}, path),
     "empty.npy": lambda path: path.write_bytes(b""),
     "pickle.npy": lambda path: np.save(path, np.array([{}], dtype=object), allow_pickle=True),

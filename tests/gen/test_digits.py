@@ -183,7 +183,7 @@ def test_a_bad_number_of_images_is_refused(images):
 
 @pytest.fixture
 def model_as_simulator(monkeypatch, config):
-    """The model in place of simulator and synthesis; returns a switch that makes one word of each run wrong."""
+    """The model in place of simulator and synthesis; a switch makes one word of each run wrong."""
     spoil = []
 
     def simulate(build, trials):
@@ -225,7 +225,7 @@ def test_the_demonstration_fails_when_a_word_differs(model_as_simulator, capsys)
 
 
 def test_training_script_computes_the_same_network(network, split):
-    torch = pytest.importorskip("torch", reason="TORCH IS NOT INSTALLED (extra train): training is not tested")
+    torch = pytest.importorskip("torch", reason="TORCH IS NOT INSTALLED: training is not tested")
     from safetensors.torch import load_file
 
     from wingbeat.gen.train.digits import DigitsNetwork
@@ -240,7 +240,7 @@ def test_training_script_computes_the_same_network(network, split):
 
 
 def test_training_learns_and_writes_what_the_package_loads(tmp_path, monkeypatch):
-    pytest.importorskip("torch", reason="TORCH IS NOT INSTALLED (extra train): training is not tested")
+    pytest.importorskip("torch", reason="TORCH IS NOT INSTALLED: training is not tested")
     from wingbeat.gen.train.digits import main
 
     main(["-o", str(tmp_path / "networks"), "--epochs", "2", "--hidden", "16", "--blocks", "1"])

@@ -15,7 +15,8 @@ def blocks(kind, n_blocks, log_n, rng):
     shape = (n_blocks, log_n, 1 << log_n >> 1)
     if kind == "orthogonal":
         angle = rng.uniform(0, 2 * np.pi, shape)
-        return np.stack([np.cos(angle), np.sin(angle), -np.sin(angle), np.cos(angle)], -1).reshape(*shape, 2, 2)
+        c, s = np.cos(angle), np.sin(angle)
+        return np.stack([c, s, -s, c], axis=-1).reshape(*shape, 2, 2)
     twiddle = rng.standard_normal((*shape, 2, 2)) / np.sqrt(2)
     if kind == "zero-rows":
         twiddle[rng.random((*shape, 2)) < 0.2] = 0
@@ -81,7 +82,8 @@ def test_coefficients_are_at_most_one(kind):
 @pytest.mark.parametrize("increasing", [True, False])
 def test_meeting_layers_merge(n_blocks, increasing):
     log_n = 4
-    layers = merge_layers(block_layers(blocks("random", n_blocks, log_n, np.random.default_rng(7)), increasing))
+    twiddle = blocks("random", n_blocks, log_n, np.random.default_rng(7))
+    layers = merge_layers(block_layers(twiddle, increasing))
     assert len(layers) == n_blocks * log_n - (n_blocks - 1)
     assert all(a.bit != b.bit for a, b in zip(layers, layers[1:]))
     assert [layer.bit for layer in layers[:log_n]] == list(range(log_n))[::1 if increasing else -1]

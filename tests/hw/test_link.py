@@ -41,8 +41,11 @@ class LinkBench:
         self.bench.process(self._count_resets, background=True)
 
     async def _count_resets(self, ctx):
+        """Counts the resets asked for and grants them."""
         async for _, _, reset in ctx.tick().sample(self.dut.o_reset):
-            self.resets += reset
+            if reset or self.resets:
+                ctx.set(self.bench.rst, reset and not ctx.get(self.bench.rst))
+            self.resets += ctx.get(self.bench.rst)
 
     def run(self, conversation, deadline=60_000, reset_at=None, status=STATUS):
         async def host(ctx):
@@ -245,6 +248,10 @@ def test_busy_is_refused_and_reset_frees():
         assert ctx.get(link.o_data.valid)
         assert ctx.get(Value.cast(link.o_data.payload)) == int.from_bytes(payload[:WIDE.input_bytes], "little")
         assert await ask(ctx, encode(Kind.RESET)) == (Kind.RESET | REPLY, b"")
+        assert not bench.resets
+        ctx.set(link.o.ready, 1)  # the last byte has left
+        while not bench.resets or ctx.get(bench.bench.rst):
+            await ctx.tick()
         assert not ctx.get(link.o_data.valid)
         assert (await ask(ctx, encode(Kind.STATUS)))[1][0] == 0b001
     bench.run(conversation, status={"busy": 1})
