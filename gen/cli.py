@@ -141,12 +141,12 @@ def synth(preset: PresetOption = None, config: ConfigOption = None, settings: Se
 
 
 @app.command()
-def demo(images: Annotated[int, typer.Option(help="held-out images on the simulated Verilog")] = 100,
-         preset: Annotated[str, typer.Option("--preset", metavar="P", help="array to run on")] = "tiny",
-         json_file: JsonOption = None) -> int:
+def demo(images: Annotated[int | None, typer.Option(metavar="N", help="held-out images on the Verilog")] = None,
+         preset: PresetOption = None, json_file: JsonOption = None) -> int:
     """Classify digits on the model and on the simulated Verilog, with cycles and synthesis figures."""
     from .demo import run_demo
-    return run_demo(images, preset, json_file)
+    options: dict[str, Any] = {"images": images, "preset": preset, "json": json_file}
+    return run_demo(**{name: value for name, value in options.items() if value is not None})
 
 
 @app.command()
@@ -177,19 +177,25 @@ def _save(path: Path | None, value: Any) -> None:
 def fault_lines(fault: Exception) -> list[str]:
     """One line per fault: the field, its value, and what is allowed."""
     if not isinstance(fault, ValidationError):
-        return [" ".join(str(fault).split())]
+        text = fault.format_message() if isinstance(fault, TyperException) else str(fault)
+        return [_printable(text)]
     lines = []
     for entry in fault.errors(include_url=False):
         field = ".".join(map(str, entry["loc"]))
         message = entry["msg"].removeprefix("Value error, ")
         if not field:  # a check of several fields names them itself
-            lines += message.splitlines()
+            lines += map(_printable, message.split("\n"))
             continue
         if entry["type"] == "extra_forbidden":
             message = f"no such field; allowed are {', '.join(ArrayConfig.model_fields)}"
         value = repr(entry["input"])
-        lines.append(f"{field}: {value if len(value) <= 60 else value[:57] + '...'}: {message}")
+        lines.append(_printable(f"{field}: {value if len(value) <= 60 else value[:57] + '...'}: {message}"))
     return lines
+
+
+def _printable(text: str) -> str:
+    """``text`` on one line; what a terminal would obey is shown as an escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -205,10 +211,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as fault:
         lines = [f"{fault.filename or 'system'}: {fault.strerror or fault}"]
     except (KeyboardInterrupt, typer.Abort):
-        err.print("wingbeat: interrupted", markup=False)
         return 130
     except RuntimeError as fault:  # a tool failed; its message names the log
-        err.print(f"wingbeat: {' '.join(str(fault).split())}", markup=False)
+        err.print(f"wingbeat: {_printable(str(fault))}", markup=False)
         return 1
     for line in lines:
         err.print(f"wingbeat: {line}", markup=False)

@@ -18,7 +18,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table on a terminal, one line of tab-separated cells per row elsewhere. The cells are plain text."""
     if not out.is_terminal:
         for row in [columns, *rows]:
-            out.print("\t".join(map(str, row)), markup=False)
+            print("\t".join(map(str, row)))  # rich would turn the tabs into spaces
         return
     table = Table(*columns, box=None)
     for row in rows:

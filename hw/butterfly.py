@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from .config import BUTTERFLY_LATENCY, MULTIPLIER_LATENCY, ArrayConfig, Target
 from .multiplier import Multiplier, MultiplierParameters
 from .numeric import GUARD_BITS, coefficient_fraction_bits
+from .once import once
 from .pipeline import delay
 from .shapes import unit_coefficient, word
 
@@ -66,6 +67,7 @@ class ButterflyUnit(wiring.Component):
             "saturated": Out(1),
         })
 
+    @once("parameters")
     def elaborate(self, platform):
         m = Module()
         fft = delay(m, self.coef.fft, MULTIPLIER_LATENCY, "fft")

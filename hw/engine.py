@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from .butterfly import ButterflyParameters, ButterflyUnit
 from .config import BUTTERFLY_LATENCY, RAM_LATENCY, ArrayConfig
+from .once import once
 from .rowbuffer import RowBuffer
 from .shapes import engine_control, half_control, lanes, unit_coefficient
 from .shuffle import LaneReversal, XorShuffle
@@ -40,6 +41,7 @@ class Engine(wiring.Component):
             "magnitude": Out(c.magnitude_bits), "saturated": Out(c.layers),
         })
 
+    @once("_config")
     def elaborate(self, platform):
         m = Module()
         c = self._config

@@ -6,23 +6,24 @@
     payload
     last two    CRC-16 of everything from ``kind`` on (polynomial 0x1021, start 0xFFFF), **high** byte first
 
-The host sends one frame and waits for one reply: ``kind | 0x80``, or an error with a code as its payload. After an
-error reply nothing has changed. After a bad frame the link discards bytes until the line has been quiet for its
-timeout, then replies.
+The host sends one frame and waits for one reply: ``kind | 0x80``, or an error with a code as its payload.
+After an error reply nothing has changed. After a bad frame the link discards bytes until the line has been
+quiet for its timeout, then replies.
 
-    kind      payload            reply
-    IDENTIFY  none               version (1 byte), element_width (1), stream_words (2), payload limit (2), identity (4)
-    SETUP     records: target    empty, after all records have been written
-              (1 byte), address
-              (2), data (5)
-    START     none               empty; BUSY while a program runs or data wait
-    DATA      input beats        empty; the beats go to the array in the background; BUSY while earlier ones wait
-    RESULT    none               the output beats that have arrived; they leave the link
-    STATUS    none               seven 32-bit words: flags (bit 0 busy, 1 saturated, 2 data waiting), total, computing,
-                                 waiting_input, waiting_output, waiting_hazard, blocks
-    RESET     none               empty, then array and link are reset
+    kind      payload         reply
+    IDENTIFY  none            version (1 byte), element_width (1), stream_words (2), payload limit (2),
+                              identity (4)
+    SETUP     records         empty, after all records have been written
+    START     none            empty; BUSY while a program runs or data wait
+    DATA      input beats     empty; the beats go to the array in the background; BUSY while earlier ones wait
+    RESULT    none            the output beats that have arrived; they leave the link
+    STATUS    none            seven 32-bit words: flags (bit 0 busy, 1 saturated, 2 data waiting), total,
+                              computing, waiting_input, waiting_output, waiting_hazard, blocks
+    RESET     none            empty, then array and link are reset
 
-All numbers are low byte first. A beat is the stream payload (docs/architecture.md) in whole bytes, padded with zeros.
+A record is target (1 byte), address (2), data (5).
+All numbers are low byte first. A beat is the stream payload (docs/architecture.md) in whole bytes, padded
+with zeros.
 
 A leaf without Amaranth: the host reads the same definitions as the hardware.
 """
@@ -47,6 +48,8 @@ OVERHEAD = 6  # bytes of a frame besides its payload
 
 
 class Kind(IntEnum):
+    """What a frame asks for."""
+
     IDENTIFY = 1
     SETUP = 2
     START = 3

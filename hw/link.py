@@ -1,4 +1,6 @@
-"""Byte link between a host and an array: receives whole frames, checks them, then acts on them (hw/frame.py)."""
+"""Byte link between a host and an array: receives whole frames, checks them, then acts on them
+(hw/frame.py).
+"""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -16,8 +18,8 @@ __all__ = ["Link", "PayloadUnpacker", "ResultStore"]
 class PayloadUnpacker(wiring.Component):
     """Takes a received payload out of its memory: SETUP records to ``o_setup``, beats to ``o_data``.
 
-    ``start`` with ``is_data`` and ``length`` (bytes) begins; ``busy`` until the last unit has moved. ``position`` and
-    ``byte`` are the read port of the memory, latency 1. While idle both payloads are 0.
+    ``start`` with ``is_data`` and ``length`` (bytes) begins; ``busy`` until the last unit has moved.
+    ``position`` and ``byte`` are the read port of the memory, latency 1. While idle both payloads are 0.
 
     Latency: 2 cycles per byte, then the unit is valid. Throughput: one unit per 2 * bytes + 1 cycles.
     Backpressure: valid and payload come out of registers. Reset: idle.
@@ -29,7 +31,8 @@ class PayloadUnpacker(wiring.Component):
         super().__init__({
             "start": In(1), "is_data": In(1), "length": In(parameters.length_bits), "busy": Out(1),
             "position": Out(parameters.position_bits), "byte": In(8),
-            "o_data": Out(stream.Signature(parameters.input_beat)), "o_setup": Out(stream.Signature(shapes.setup())),
+            "o_data": Out(stream.Signature(parameters.input_beat)),
+            "o_setup": Out(stream.Signature(shapes.setup())),
         })
 
     def elaborate(self, platform):
@@ -46,8 +49,8 @@ class PayloadUnpacker(wiring.Component):
         with m.FSM(name="unpacker") as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("Idle"))
             with m.State("Idle"):
-                m.d.sync += [left.eq(self.length), is_data.eq(self.is_data), self.position.eq(0), in_unit.eq(0),
-                             shift.eq(0)]
+                m.d.sync += [left.eq(self.length), is_data.eq(self.is_data), self.position.eq(0),
+                             in_unit.eq(0), shift.eq(0)]
                 with m.If(self.start):
                     m.next = "Read"
             with m.State("Read"):
@@ -71,19 +74,20 @@ class PayloadUnpacker(wiring.Component):
 class ResultStore(wiring.Component):
     """Packs output beats into bytes and keeps them until they are asked for.
 
-    ``count`` bytes wait; ``position`` and ``byte`` read them, latency 1. With ``pause`` no further beat is begun;
-    ``paused`` answers when none is under way. ``clear`` forgets all (only while paused).
+    ``count`` bytes wait; ``position`` and ``byte`` read them, latency 1. With ``pause`` no further beat is
+    begun; ``paused`` answers when none is under way. ``clear`` forgets all (only while paused).
 
-    Throughput: one byte per cycle while there is room for a beat. Backpressure: ``i.ready`` goes high for the cycle in
-    which the last byte of a beat is stored. Reset: empty.
+    Throughput: one byte per cycle while there is room for a beat. Backpressure: ``i.ready`` goes high for
+    the cycle in which the last byte of a beat is stored. Reset: empty.
     Cost: one memory of the payload limit, a byte multiplexer of the beat, about 30 LUTs.
     """
 
     def __init__(self, parameters: LinkParameters):
         self.parameters = parameters
         super().__init__({
-            "i": In(stream.Signature(parameters.output_beat)), "pause": In(1), "paused": Out(1), "clear": In(1),
-            "count": Out(parameters.length_bits), "position": In(parameters.position_bits), "byte": Out(8),
+            "i": In(stream.Signature(parameters.output_beat)), "count": Out(parameters.length_bits),
+            "pause": In(1), "paused": Out(1), "clear": In(1),
+            "position": In(parameters.position_bits), "byte": Out(8),
         })
 
     def elaborate(self, platform):
@@ -113,15 +117,15 @@ class ResultStore(wiring.Component):
 class Link(wiring.Component):
     """Drives the ports of an array from frames on a byte stream, one reply per frame.
 
-    Ports: ``i``, ``o`` bytes from and to the host; ``o_setup``, ``o_data``, ``i_results``, ``i_status`` to the array
-    (formats in hw/shapes.py); ``o_reset`` asks for a reset of array and link, after the reply to RESET has
-    left, and stays until the reset comes.
+    Ports: ``i``, ``o`` bytes from and to the host; ``o_setup``, ``o_data``, ``i_results``, ``i_status`` to
+    the array (formats in hw/shapes.py); ``o_reset`` asks for a reset of array and link, after the reply to
+    RESET has left, and stays until the reset comes.
 
-    A frame takes effect only after all of it has been received and its CRC checked. Latency: the reply begins 3 cycles
-    after the frame, for SETUP 17 cycles later per record; while it is sent no byte is accepted (``i.ready`` is low).
-    Throughput: one byte per cycle in, one per 2 cycles out. DATA moves in the background, 2 * input_bytes + 1 cycles
-    per beat; until it is through, SETUP, START and DATA are refused as BUSY and everything else is served, so a
-    stalled array cannot lock the host out.
+    A frame takes effect only after all of it has been received and its CRC checked. Latency: the reply
+    begins 3 cycles after the frame, for SETUP 17 cycles later per record; while it is sent no byte is
+    accepted (``i.ready`` is low). Throughput: one byte per cycle in, one per 2 cycles out. DATA moves in
+    the background, 2 * input_bytes + 1 cycles per beat; until it is through, SETUP, START and DATA are
+    refused as BUSY and everything else is served, so a stalled array cannot lock the host out.
     Backpressure: a stalled host stalls the results, never the frames. Reset: idle; a frame under way is lost.
     Cost: two memories of the payload limit; 700 LUT4 and 310 flip-flops on iCE40 for K = 2, a third of
     it the multiplexers of the counters and the results.
@@ -131,7 +135,8 @@ class Link(wiring.Component):
         self.parameters = parameters
         super().__init__({
             "i": In(stream.Signature(8)), "o": Out(stream.Signature(8)),
-            "o_setup": Out(stream.Signature(shapes.setup())), "o_data": Out(stream.Signature(parameters.input_beat)),
+            "o_setup": Out(stream.Signature(shapes.setup())),
+            "o_data": Out(stream.Signature(parameters.input_beat)),
             "i_results": In(stream.Signature(parameters.output_beat)), "i_status": In(shapes.status()),
             "o_reset": Out(1),
         })
@@ -169,8 +174,9 @@ class Link(wiring.Component):
                     m.next = "Reply"
             with m.State("Reply"):
                 # Results that arrive while the frame is sent belong to the next one.
-                m.d.comb += [results.pause.eq(sends_results), sender.i.valid.eq(~sends_results | results.paused),
-                             receiver.o.ready.eq(sender.i.ready), results.clear.eq(sends_results & sender.i.ready)]
+                m.d.comb += [results.pause.eq(sends_results), results.clear.eq(sends_results & sender.i.ready),
+                             sender.i.valid.eq(~sends_results | results.paused),
+                             receiver.o.ready.eq(sender.i.ready)]
                 with m.If(sender.i.ready):
                     m.next = "Wait"
                     with m.If((fault == 0) & (frame.kind == Kind.RESET)):
@@ -184,14 +190,16 @@ class Link(wiring.Component):
     def _payload_memory(self, m, receiver, unpacker):
         m.submodules.payload = memory = Memory(shape=8, depth=self.parameters.limit, init=[])
         write, read = memory.write_port(), memory.read_port()
-        m.d.comb += [write.addr.eq(receiver.position), write.data.eq(receiver.byte), write.en.eq(receiver.write),
+        m.d.comb += [write.addr.eq(receiver.position), write.data.eq(receiver.byte),
+                     write.en.eq(receiver.write),
                      read.addr.eq(unpacker.position), unpacker.byte.eq(read.data)]
 
     def _crc(self, m, receiver, sender):
         """One CRC register: the receiver is silent while a reply is sent."""
         m.submodules.crc = crc = CRC16_IBM_3740(8).create()
         m.d.comb += [
-            crc.start.eq(receiver.crc_start | sender.crc_start), crc.valid.eq(receiver.crc_valid | sender.crc_valid),
+            crc.start.eq(receiver.crc_start | sender.crc_start),
+            crc.valid.eq(receiver.crc_valid | sender.crc_valid),
             crc.data.eq(Mux(sender.o.valid, sender.o.payload, receiver.byte)),
             receiver.crc_match.eq(crc.match_detected), sender.crc.eq(crc.crc),
         ]
@@ -211,7 +219,9 @@ class Link(wiring.Component):
                     m.next = "Start"
 
     def _setup_port(self, m, unpacker, starting):
-        """Records of the unpacker, or the start record: an idle unpacker shows zeros, so that takes a few gates."""
+        """Records of the unpacker, or the start record: an idle unpacker shows zeros, so that takes a few
+        gates.
+        """
         start = Const(shapes.SETUP_CONTROL | shapes.CONTROL_START << 24, 64)
         record = unpacker.o_setup.payload.as_value()
         m.d.comb += [
@@ -223,8 +233,8 @@ class Link(wiring.Component):
     def _reply(self, m, sender, kind, fault, unpacker, results):
         """Header and payload bytes of the reply."""
         p, status, position = self.parameters, self.i_status, sender.position
-        ident = Cat(Const(VERSION, 8), Const(p.element_width, 8), Const(p.stream_words, 16), Const(p.limit, 16),
-                    Const(p.identity, 32))
+        ident = Cat(Const(VERSION, 8), Const(p.element_width, 8), Const(p.stream_words, 16),
+                    Const(p.limit, 16), Const(p.identity, 32))
         flags = Cat(status.busy, status.saturated, unpacker.busy)
         words = Cat(flags, Const(0, 32 - len(flags)), status.total, status.computing, status.waiting_input,
                     status.waiting_output, status.waiting_hazard, status.blocks)
@@ -244,4 +254,5 @@ class Link(wiring.Component):
                 m.d.comb += [sender.i.payload.length.eq(4 * STATUS_WORDS),
                              sender.byte.eq(word.word_select(position[:2], 8))]
         with m.If(fault != 0):
-            m.d.comb += [sender.i.payload.kind.eq(ERROR), sender.i.payload.length.eq(1), sender.byte.eq(fault)]
+            m.d.comb += [sender.i.payload.kind.eq(ERROR), sender.i.payload.length.eq(1),
+                         sender.byte.eq(fault)]

@@ -17,7 +17,8 @@ __all__ = ["FrameReceiver", "FrameSender", "LinkParameters"]
 
 @dataclass(frozen=True)
 class LinkParameters:
-    """``limit``: payload bytes of a frame, a power of two. ``timeout``: cycles without a byte that end a frame.
+    """``limit``: payload bytes of a frame, a power of two. ``timeout``: cycles without a byte that end a
+    frame.
 
     The other fields are those of the array. Raises WingbeatError naming the field.
     """
@@ -30,7 +31,7 @@ class LinkParameters:
 
     def __post_init__(self) -> None:
         if not 32 <= self.limit <= 32768 or self.limit & (self.limit - 1):
-            raise WingbeatError(f"limit: {self.limit} is not allowed; allowed are powers of two in 32..32768")
+            raise WingbeatError(f"limit: {self.limit} is no power of two in 32..32768")
         if self.output_bytes > self.limit:
             raise WingbeatError(f"limit: {self.limit} bytes do not hold one output beat of {self.output_bytes}")
         if not 16 <= self.timeout < 1 << 32:
@@ -80,13 +81,13 @@ class LinkParameters:
 class FrameReceiver(wiring.Component):
     """Bytes to checked frames. The payload goes to a memory through ``position``, ``byte``, ``write``.
 
-    ``o`` reports one frame or one fault and waits; no byte is accepted meanwhile. While ``occupied`` the payload of a
-    frame is not written and the frame is reported as BUSY. After a fault that may have lost the frame's borders the
-    receiver discards bytes until none has come for ``timeout`` cycles, then reports. ``crc_start``, ``crc_valid``,
-    ``byte`` feed the CRC register, ``crc_match`` answers.
+    ``o`` reports one frame or one fault and waits; no byte is accepted meanwhile. While ``occupied`` the
+    payload of a frame is not written and the frame is reported as BUSY. After a fault that may have lost
+    the frame's borders the receiver discards bytes until none has come for ``timeout`` cycles, then
+    reports. ``crc_start``, ``crc_valid``, ``byte`` feed the CRC register, ``crc_match`` answers.
 
-    Latency: the report is valid 2 cycles after the last byte. Throughput: one byte per cycle, one cycle lost per
-    frame header. Backpressure: ``i.ready`` depends on the state only. Reset: waits for a frame.
+    Latency: the report is valid 2 cycles after the last byte. Throughput: one byte per cycle, one cycle
+    lost per frame header. Backpressure: ``i.ready`` depends on the state only. Reset: waits for a frame.
     Cost: 155 LUT4, 75 flip-flops.
     """
 
@@ -100,10 +101,8 @@ class FrameReceiver(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        timeout = self.parameters.timeout
         header, left, held = Signal(24), Signal(self.parameters.length_bits), Signal()
-        quiet = Signal(range(timeout), init=timeout - 1)
-        kind, length, expired = header[:8], header[8:], quiet == 0
+        kind, length, expired = header[:8], header[8:], self._silence(m)
         taken = self.i.valid & self.i.ready
         takes_payload = (kind == Kind.SETUP) | (kind == Kind.DATA)
         header_fault = Mux((kind == 0) | (kind > max(Kind)), Fault.KIND,
@@ -112,7 +111,6 @@ class FrameReceiver(wiring.Component):
         content_fault = Mux(held, Fault.BUSY, self._content_fault(m, kind))
         m.d.comb += [self.crc_valid.eq(taken), self.byte.eq(self.i.payload),
                      self.o.payload.kind.eq(kind), self.o.payload.length.eq(length)]
-        m.d.sync += quiet.eq(Mux(taken, timeout - 1, quiet - ~expired))
 
         def report(fault, state="Quiet"):
             m.d.sync += self.o.payload.fault.eq(fault)
@@ -123,7 +121,7 @@ class FrameReceiver(wiring.Component):
             with m.State(state):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
-                    m.d.sync += left.eq(Mux(left == 0, 1, left - 1))  # 1: the CRC, which follows all but the header
+                    m.d.sync += left.eq(Mux(left == 0, 1, left - 1))  # 1: the CRC comes next
                     with m.If(left == 0):
                         m.next = following
                 with m.Elif(expired):
@@ -166,6 +164,13 @@ class FrameReceiver(wiring.Component):
         m.d.comb += self.write.eq(taken & fsm.ongoing("Payload") & ~held)
         return m
 
+    def _silence(self, m):
+        """Whether no byte has come for ``timeout`` cycles."""
+        timeout = self.parameters.timeout
+        left = Signal(range(timeout), init=timeout - 1)
+        m.d.sync += left.eq(Mux(self.i.valid & self.i.ready, timeout - 1, left - (left != 0)))
+        return left == 0
+
     def _content_fault(self, m, kind):
         """Fault of the payload received: bytes left over, or a record that would start the array."""
         unit_bytes = max(RECORD_BYTES, self.parameters.input_bytes)
@@ -184,9 +189,9 @@ class FrameReceiver(wiring.Component):
 class FrameSender(wiring.Component):
     """Frames to bytes: header and CRC around a payload that is read byte by byte.
 
-    ``i`` is the header; it is taken with the last byte of its frame. ``byte`` must be the payload byte at ``position``
-    one cycle after ``position`` changes. ``crc_start``, ``crc_valid`` and ``o.payload`` feed the CRC register, ``crc``
-    is its value.
+    ``i`` is the header; it is taken with the last byte of its frame. ``byte`` must be the payload byte at
+    ``position`` one cycle after ``position`` changes. ``crc_start``, ``crc_valid`` and ``o.payload`` feed
+    the CRC register, ``crc`` is its value.
 
     Latency: 1 cycle to the first byte. Throughput: one byte per cycle, a payload byte per 2 cycles.
     Backpressure: ``o.valid`` depends on the state only; the path ``o.ready`` -> ``i.ready`` is **not** cut.

@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import MULTIPLIER_LATENCY, Target
+from .once import once
 
 __all__ = ["Multiplier", "MultiplierParameters"]
 
@@ -63,6 +64,7 @@ class Multiplier(wiring.Component):
             "o": Out(signed(parameters.o_width)),
         })
 
+    @once("parameters")
     def elaborate(self, platform) -> Module:
         m = Module()
         if self.parameters.target is Target.ECP5:

@@ -9,6 +9,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import RAM_LATENCY, Target
+from .once import once
 
 __all__ = ["Ram", "RamParameters"]
 
@@ -110,6 +111,7 @@ class Ram(wiring.Component):
             "r_data": Out(parameters.width),
         })
 
+    @once("parameters")
     def elaborate(self, platform) -> Module:
         m = Module()
         if self.parameters.target is Target.ECP5:

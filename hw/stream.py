@@ -57,8 +57,8 @@ def _bits(payload):
 class WidthParameters:
     """Two payloads, one ``ratio`` times as wide as the other in its field ``words``.
 
-    ``narrow`` is a StructLayout whose field ``words`` is an ArrayLayout of K elements; ``wide`` differs from it in
-    the number of elements only, K * ratio. All other fields are sideband.
+    ``narrow`` is a StructLayout whose field ``words`` is an ArrayLayout of K elements; ``wide`` differs
+    from it in the number of elements only, K * ratio. All other fields are sideband.
     Raises ValueError when ``ratio`` is less than 1 or there is no such field.
     """
 
@@ -89,13 +89,15 @@ class Upsizer(wiring.Component):
     Sideband fields are those of the final narrow beat. Ports ``i`` (``narrow``) and ``o`` (``wide``).
 
     Latency: 1 cycle from the final narrow beat. Throughput: 1 narrow beat per cycle, no bubble.
-    Backpressure: ``o.valid`` and ``o.payload`` come out of registers; the path ``o.ready`` -> ``i.ready`` is **not**
-    cut. Reset: forgets the beats gathered. Cost: one register of the wide payload, log2(ratio) + 1 control bits.
+    Backpressure: ``o.valid`` and ``o.payload`` come out of registers; the path ``o.ready`` -> ``i.ready``
+    is **not** cut. Reset: forgets the beats gathered. Cost: one register of the wide payload, log2(ratio)
+    + 1 control bits.
     """
 
     def __init__(self, narrow: data.StructLayout, ratio: int):
         self.parameters = WidthParameters(narrow, ratio)
-        super().__init__({"i": In(stream.Signature(narrow)), "o": Out(stream.Signature(self.parameters.wide))})
+        super().__init__({"i": In(stream.Signature(narrow)),
+                          "o": Out(stream.Signature(self.parameters.wide))})
 
     def elaborate(self, platform):
         m = Module()
@@ -129,7 +131,8 @@ class Downsizer(wiring.Component):
 
     def __init__(self, narrow: data.StructLayout, ratio: int):
         self.parameters = WidthParameters(narrow, ratio)
-        super().__init__({"i": In(stream.Signature(self.parameters.wide)), "o": Out(stream.Signature(narrow))})
+        super().__init__({"i": In(stream.Signature(self.parameters.wide)),
+                          "o": Out(stream.Signature(narrow))})
 
     def elaborate(self, platform):
         m = Module()

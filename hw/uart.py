@@ -39,9 +39,9 @@ class UartParameters:
 class UartReceiver(wiring.Component):
     """``rx`` line (idle 1, asynchronous) to bytes.
 
-    Latency: a byte is valid 9.5 bit times + 3 cycles after the falling edge of its start bit, in the middle of its
-    stop bit. Throughput: one byte per 10 bit times. Backpressure: none towards the line; a byte that completes
-    while the one before has not been taken is lost, and so is a byte whose stop bit is 0.
+    Latency: a byte is valid 9.5 bit times + 3 cycles after the falling edge of its start bit, in the
+    middle of its stop bit. Throughput: one byte per 10 bit times. Backpressure: none towards the line; a
+    byte that completes while the one before has not been taken is lost, and so is a byte whose stop bit is 0.
     Reset: idle; a byte under way is lost. Cost: 35 LUT4, 30 flip-flops.
     """
 
@@ -64,7 +64,8 @@ class UartReceiver(wiring.Component):
             with m.If(~rx):  # half a bit from here is the middle of the start bit
                 m.d.sync += [samples_left.eq(10), timer.eq(divisor // 2 - 1)]
         with m.Elif(timer == 0):
-            m.d.sync += [timer.eq(divisor - 1), samples_left.eq(samples_left - 1), shift.eq(Cat(shift[1:], rx))]
+            m.d.sync += [timer.eq(divisor - 1), samples_left.eq(samples_left - 1),
+                         shift.eq(Cat(shift[1:], rx))]
             with m.If((samples_left == 10) & rx):  # a glitch, not a start bit
                 m.d.sync += samples_left.eq(0)
             with m.If((samples_left == 1) & rx & (self.o.ready | ~self.o.valid)):
@@ -75,9 +76,9 @@ class UartReceiver(wiring.Component):
 class UartTransmitter(wiring.Component):
     """Bytes to the ``tx`` line (idle 1).
 
-    Latency: the start bit begins one cycle after the byte has been taken. Throughput: one byte per 10 bit times and
-    one cycle. Backpressure: ``i.ready`` does not depend on inputs; it goes high when the stop bit has ended.
-    Reset: the line goes to idle, a byte under way is lost. Cost: 30 LUT4, 20 flip-flops.
+    Latency: the start bit begins one cycle after the byte has been taken. Throughput: one byte per 10 bit
+    times and one cycle. Backpressure: ``i.ready`` does not depend on inputs; it goes high when the stop
+    bit has ended. Reset: the line goes to idle, a byte under way is lost. Cost: 30 LUT4, 20 flip-flops.
     """
 
     def __init__(self, parameters: UartParameters):

@@ -6,9 +6,9 @@
     bench.run(deadline=10 * len(words))
     assert sink.words == expected, bench.seed_note
 
-Runs in the Amaranth simulator. Every output is watched: once valid, a word must stay valid and unchanged until it
-has moved. ``run`` raises AssertionError, naming port, cycle and seed, when a rule is broken, when the deadline passes, or
-when a word is left over. Source and collector never look at each other.
+Runs in the Amaranth simulator. Every output is watched: once valid, a word must stay valid and unchanged
+until it has moved. ``run`` raises AssertionError, naming port, cycle and seed, when a rule is broken, when
+the deadline passes, or when a word is left over. Source and collector never look at each other.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -118,7 +118,9 @@ class Bench:
         return sink
 
     def process(self, testbench: Callable[[Any], Any], background: bool = False) -> None:
-        """Add a testbench of one's own, ``async def testbench(ctx)``; ``run`` waits for it unless ``background``."""
+        """Add a testbench of one's own, ``async def testbench(ctx)``; ``run`` waits for it unless
+        ``background``.
+        """
         async def awaited(ctx):
             await testbench(ctx)
         self.simulator.add_testbench(awaited, background=background)
@@ -147,8 +149,8 @@ class Bench:
             else:
                 sent = [f"{len(f.cycles)}/{len(f.words)}" for f in self._feeds]
                 received = [f"{len(s.words)}/{s.expected}" for s in self._sinks]
-                raise AssertionError(f"deadline of {deadline} cycles passed: sent {sent}, received {received} "
-                                     f"({self.seed_note})")
+                raise AssertionError(f"deadline of {deadline} cycles passed: sent {sent}, "
+                                     f"received {received} ({self.seed_note})")
             await ctx.tick().repeat(_SETTLE)
         return testbench
 
@@ -184,14 +186,15 @@ class Bench:
             ready = stall is not Stall.SHY and next(go)
             ctx.set(port.ready, ready)
             async for _, reset, valid, word in ctx.tick().sample(port.valid, payload):
-                assert held is None or valid, f"sink {number}: valid fell in cycle {cycle} ({note})"
-                assert held is None or word == held, f"sink {number}: payload changed in cycle {cycle} ({note})"
+                where = f"in cycle {cycle} ({note})"
+                assert held is None or valid, f"sink {number}: valid fell {where}"
+                assert held is None or word == held, f"sink {number}: payload changed {where}"
                 held = word if valid and not ready and not reset else None
                 if valid and ready:
                     sink.words.append(word)
                     sink.cycles.append(cycle)
                     assert len(sink.words) <= sink.expected or reset, \
-                        f"sink {number}: more than {sink.expected} words, cycle {cycle} ({note})"
+                        f"sink {number}: more than {sink.expected} words {where}"
                 cycle += 1
                 if reset:
                     cycle = 0

@@ -11,8 +11,9 @@ import sys
 from amaranth.back import rtlil
 import pytest
 
-_FLOW = ("read_rtlil design.il; prep -flatten -top top; chformal -lower; async2sync; techmap; opt -fast; dffunmap; simplemap; "
-         "aigmap; setundef -undriven -zero; opt_clean; write_aiger -I -B -zinit -no-startoffset design.aig")
+_FLOW = ("read_rtlil design.il; prep -flatten -top top; chformal -lower; async2sync; techmap; opt -fast; "
+         "dffunmap; simplemap; aigmap; setundef -undriven -zero; opt_clean; "
+         "write_aiger -I -B -zinit -no-startoffset design.aig")
 
 
 def _run(arguments, folder, seconds):

@@ -1,9 +1,9 @@
 """Proofs of the stream parts: valid and payload hold under stall, no word is lost, doubled or reordered.
 
-A narrow beat is the unit. A scoreboard marks one arbitrary unit when it enters, counts the units ahead of it, and
-compares when it leaves; data are free inputs, so the one marked unit stands for all. The counters also say that valid is
-high exactly while there is something to deliver. The reset is a free input too. Every proof has planted faults
-that it must refute.
+A narrow beat is the unit. A scoreboard marks one arbitrary unit when it enters, counts the units ahead of
+it, and compares when it leaves; data are free inputs, so the one marked unit stands for all. The counters
+also say that valid is high exactly while there is something to deliver. The reset is a free input too.
+Every proof has planted faults that it must refute.
 """
 
 from amaranth.hdl import Assert, Cat, Const, Module, Mux, Signal, Value
@@ -19,8 +19,8 @@ NARROW = data.StructLayout({"words": data.ArrayLayout(1, 2), "tag": 1, "last": 1
 class Scoreboard(wiring.Component):
     """Asserts about ``dut``, which takes ``units_in`` and delivers ``units_out`` units per beat.
 
-    ``capacity``: units that may be inside. Inputs: the stream to ``dut`` (``valid``, ``payload``), ``ready`` of its
-    output, and ``mark``, ``pick``: mark this input beat, unit ``pick`` of it.
+    ``capacity``: units that may be inside. Inputs: the stream to ``dut`` (``valid``, ``payload``),
+    ``ready`` of its output, and ``mark``, ``pick``: mark this input beat, unit ``pick`` of it.
     """
 
     def __init__(self, dut, units_in, units_out, capacity):
@@ -84,8 +84,9 @@ class Fault(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.dut = dut = self.dut
-        m.d.comb += [dut.i.payload.eq(self.i.payload), dut.i.valid.eq(self.i.valid), self.i.ready.eq(dut.i.ready),
-                     self.o.payload.eq(dut.o.payload), self.o.valid.eq(dut.o.valid), dut.o.ready.eq(self.o.ready)]
+        m.d.comb += [dut.i.payload.eq(self.i.payload), self.o.payload.eq(dut.o.payload),
+                     dut.i.valid.eq(self.i.valid), self.i.ready.eq(dut.i.ready),
+                     self.o.valid.eq(dut.o.valid), dut.o.ready.eq(self.o.ready)]
         once = Signal()
         m.d.sync += once.eq(~self.o.ready)
         if self.name == "valid waits for ready":
@@ -106,8 +107,8 @@ class Fault(wiring.Component):
         return m
 
 
-FAULTS = ["valid waits for ready", "payload moves", "accepts what it cannot hold", "repeats", "skips", "swaps words",
-          "loses last"]
+FAULTS = ["valid waits for ready", "payload moves", "accepts what it cannot hold", "repeats", "skips",
+          "swaps words", "loses last"]
 PARTS = {
     "skid": lambda wrap: Scoreboard(wrap(SkidBuffer(NARROW)), 1, 1, 2),
     **{f"up{r}": lambda wrap, r=r: Scoreboard(wrap(Upsizer(NARROW, r)), 1, r, r) for r in (1, 2, 3, 4)},

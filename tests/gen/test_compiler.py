@@ -61,7 +61,7 @@ def test_butterfly(layers, engines, stream, log_n, scaling):
         twiddle = normal(rng, n_stacks, n_blocks, log_n, 1 << log_n >> 1, 2, 2) / np.sqrt(2)
         kernel = compile_butterfly(twiddle, config, calibration=normal(rng, 64, 1 << log_n), headroom=2,
                                    scaling=scaling, increasing_stride=increasing)
-        floor = {"static": 56, "block": 60 - 6 * layers, "safe": 28}[scaling]
+        floor = {"static": 56, "block": 60, "safe": 28}[scaling]
         rows = kernel.rows_per_block + 3 if log_n > 3 else 5
         exact = partial(butterfly_multiply, twiddle, increasing_stride=increasing)
         check(kernel, normal(rng, rows, 1 << log_n), exact, floor, f"seed {seed}")
@@ -78,7 +78,7 @@ def test_fft(layers, engines, stream, log_n, scaling, order):
     for inverse, transform in ((False, np.fft.fft), (True, np.fft.ifft)):
         kernel = compile_fft(1 << log_n, config, inverse=inverse, scaling=scaling, order=order,
                              calibration=complex_uniform(rng, 64, 1 << log_n))
-        floor = 60 if scaling != "block" else 68 - 5 * layers
+        floor = 60
         rows = kernel.rows_per_block + 1 if log_n > 4 else 5
         check(kernel, complex_uniform(rng, rows, 1 << log_n), transform, floor,
               f"seed {seed}, inverse {inverse}")
@@ -100,9 +100,10 @@ def test_fft2(tokens, hidden, layers, scaling):
 def test_three_lines_from_a_file(tmp_path):
     rng = np.random.default_rng(20)
     twiddle, bias = normal(rng, 2, 1, 5, 16, 2, 2) / np.sqrt(2), normal(rng, 50)
-    save_file({"q.twiddle": twiddle, "q.bias": bias}, tmp_path / "m.safetensors", metadata={"q.in_size": "24"})
+    path = tmp_path / "m.safetensors"
+    save_file({"q.twiddle": twiddle, "q.bias": bias}, path, metadata={"q.in_size": "24"})
     calibration, x = normal(rng, 64, 24), normal(rng, 7, 24)
-    kernel = compile_butterfly(tmp_path / "m.safetensors", array(), calibration=calibration)
+    kernel = compile_butterfly(path, array(), calibration=calibration)
     y = kernel.run_model(x)
     exact = butterfly_multiply(twiddle, kernel.quantised_input(x), out_size=50) + bias
     assert y.shape == (7, 50) and kernel.output_scale.shape == (50,)
@@ -159,9 +160,9 @@ def test_gaps_and_block_float_fields():
     assert first.first and not first.last and third.last and first.gap == 0
     assert second.gap == max(config.pass_gap(0, 1, 16), config.block_float_gap)
     # 1, -1, j, -j never increase a component by more than 2; other twiddles may by 1 + sqrt(2).
-    assert (first.growth, first.headroom_in, first.headroom_out) == (2, 1, 2)
-    assert (second.growth, second.headroom_in, second.headroom_out) == (3, 2, 2)
-    assert (third.growth, third.headroom_in, third.headroom_out) == (3, 2, 0)
+    assert (first.growth, second.growth, third.growth) == ((1, 2), (2, 3), (2, 3))
+    butterfly = compile_butterfly(np.ones((1, 1, 5, 16, 2, 2)), config, scaling="block", increasing_stride=False)
+    assert [p.growth for p in butterfly.parts[0].stacks[0].passes] == [(1, 1), (1, 2), (1, 2)]
 
 
 @pytest.mark.parametrize("layers, log_n", [(1, 6), (2, 6), (2, 5), (3, 7)])

@@ -1,4 +1,6 @@
-"""Stream parts: order and values under all stall profiles, stated latency and throughput, reset mid-stream."""
+"""Stream parts: order and values under all stall profiles, stated latency and throughput, reset
+mid-stream.
+"""
 
 import random
 

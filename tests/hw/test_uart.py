@@ -1,4 +1,6 @@
-"""UART: bits against a bit-banging model of the other end, both directions, clock error, faults on the line."""
+"""UART: bits against a bit-banging model of the other end, both directions, clock error, faults on the
+line.
+"""
 
 import random
 

@@ -1,0 +1,166 @@
+"""Random legal configurations and programs: what a regression feeds to the array and to its model.
+
+Everything follows from a :class:`random.Random`; the compiler has no part in it, so the programs also go where no
+compiled kernel goes (any mix of modes, digits, windows and layouts). A leaf like the rest of ``sim``.
+"""
+
+from dataclasses import dataclass, field
+import random
+
+import numpy as np
+
+from ..hw.config import ArrayConfig, Target
+from ..hw.numeric import largest, smallest
+from ..hw.program import INSTRUCTION_WORDS, Halt, Instruction, Load, Mode, Pass, Store, Walk, schedule
+
+__all__ = ["RandomJob", "random_config", "random_job"]
+
+_MOST_WORDS = 1536  # words of one block in all engines, so that a run takes seconds
+
+
+@dataclass(frozen=True, eq=False)
+class RandomJob:
+    """One run: coefficient writes (bank, address, data), program, stream words int64 (n, 2), blocks it stores."""
+
+    setup: list[tuple[int, int, int]] = field(repr=False)
+    program: list[Instruction]
+    words: np.ndarray = field(repr=False)
+    blocks: int
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """Load, passes and store of one block; ``words`` are those of a block in all engines."""
+
+    load: Load
+    passes: list[Pass]
+    store: Store
+    words: int
+
+
+def random_config(rng: random.Random, name: str = "wingbeat") -> ArrayConfig:
+    """A small array: 1..4 layers, 1..5 engines, every kind of stream width, both targets."""
+    layers = rng.choices((1, 2, 3, 4), (8, 8, 4, 1))[0]
+    lanes = 1 << layers
+    engines = rng.choice((1, 2, 3, 4, 5)) if layers < 3 else rng.choice((1, 1, 2, 3)) if layers == 3 else 1
+    widths = [d for d in range(1, lanes) if lanes % d == 0]
+    widths += [lanes * j for j in range(1, engines + 1) if engines % j == 0]
+    width = rng.randint(8, 18)
+    return ArrayConfig(
+        name=name, engines=engines, layers=layers, width=width, element_width=rng.randint(8, width),
+        coefficient_width=rng.randint(8, 18), half_words=lanes << rng.randint(1, max(2, 7 - layers)),
+        coefficient_words=rng.choice((16, 24, 32, 64, 100)), program_words=rng.choice((128, 256)),
+        stream_words=rng.choice(widths), target=rng.choice((Target.PORTABLE, Target.PORTABLE, Target.ECP5)))
+
+
+def random_job(config: ArrayConfig, rng: random.Random) -> RandomJob:
+    """A program for ``config`` with its coefficients and stream, legal by docs/architecture.md."""
+    if rng.random() < 0.6:
+        kernel = _random_kernel(config, rng)
+        order = [kernel] * rng.choice((1, 2, 3, 4, 7))
+        program = schedule(kernel.load, kernel.passes, kernel.store, len(order))
+    else:
+        kernels = [_random_kernel(config, rng) for _ in range(rng.randint(2, 3))]
+        order = [rng.choice(kernels) for _ in range(rng.randint(2, 5))]
+        program = _mixed_program(order)
+    while INSTRUCTION_WORDS * len(program) > config.program_words:
+        order = order[:-1]
+        program = _mixed_program(order)
+    return RandomJob(_random_coefficients(config, rng), program, _random_words(config, order, rng), len(order))
+
+
+def _mixed_program(order: list[_Kernel]) -> list[Instruction]:
+    """Blocks of different layouts without loops: each load stands before the passes of the block before it.
+
+    A load overlaps the store that empties its half only where both belong to one kernel.
+    """
+    loads = [kernel.load if at >= 2 and order[at - 2] is kernel else Load(kernel.load.walk)
+             for at, kernel in enumerate(order)]
+    program: list[Instruction] = [loads[0]]
+    for at, kernel in enumerate(order):
+        program += [*loads[at + 1:at + 2], *kernel.passes, kernel.store]
+    return [*program, Halt()]
+
+
+def _random_kernel(config: ArrayConfig, rng: random.Random) -> _Kernel:
+    s = config.layers
+    most = min(config.index_bits, (_MOST_WORDS // config.engines).bit_length() - 1)
+    bits = rng.randint(s, max(s, most))
+    load, store = _random_walks(config, bits, rng)
+    digits = range(bits // s)
+    passes = _random_passes(config, bits, [rng.choice(digits) for _ in range(rng.randint(1, 4))], rng)
+    return _Kernel(load, passes, store, config.engines << bits)
+
+
+def _random_window(layers: int, bits: int, rng: random.Random) -> tuple[int, ...]:
+    """A window whose bits reach different banks: residues a rotation of 0..S-1, rising or falling."""
+    start, step = rng.randrange(layers), rng.choice((1, -1))
+    return tuple(rng.choice(range((start + step * j) % layers, bits, layers)) for j in range(layers))
+
+
+def _random_walks(config: ArrayConfig, bits: int, rng: random.Random) -> tuple[Load, Store]:
+    windows = [_random_window(config.layers, bits, rng) for _ in range(2)]
+    if rng.random() < 0.3:
+        windows = [tuple(range(config.layers))] * 2
+    masks = [sum(1 << bit for bit in window) for window in windows]
+    everything, both = (1 << bits) - 1, masks[0] | masks[1]
+    if rng.random() < 0.6:
+        walks = [Walk(window, both & ~mask, everything & ~both) for window, mask in zip(windows, masks)]
+        return Load(walks[0], True, (1 << both.bit_count() - config.layers) - 1), Store(walks[1])
+    walks = []
+    for window, mask in zip(windows, masks):
+        inner = rng.getrandbits(bits) & everything & ~mask
+        walks.append(Walk(window, inner, everything & ~mask & ~inner))
+    return Load(walks[0]), Store(walks[1])
+
+
+def _random_passes(config: ArrayConfig, bits: int, digits: list[int], rng: random.Random) -> list[Pass]:
+    groups = 1 << bits - config.layers
+    passes: list[Pass] = []
+    for number, digit in enumerate(digits):
+        first = number == 0
+        gap = 0 if first else config.pass_gap(digits[number - 1], digit, groups)
+        mode = rng.choice(list(Mode))
+        base, shift, mask_bits = _random_coefficient_field(config, bits - config.layers, rng)
+        shifts = tuple(rng.choice((0, 0, 1, 1, 2, (1 << config.shift_bits) - 1)) for _ in range(config.layers))
+        passes.append(Pass(
+            mode, digit, groups, rng.getrandbits(config.layers), shifts, coef_base=base, coef_shift=shift,
+            coef_mask_bits=mask_bits, descending=rng.random() < 0.4, gap=gap + rng.choice((0, 0, 0, rng.randrange(9))),
+            first=first, last=number == len(digits) - 1))
+    return passes
+
+
+def _random_coefficient_field(config: ArrayConfig, group_bits: int, rng: random.Random) -> tuple[int, int, int]:
+    """coef_base, coef_shift and coef_mask_bits that stay within the coefficient memory."""
+    mask_bits = rng.randint(0, min(group_bits, config.coefficient_words.bit_length() - 1))
+    return rng.randint(0, config.coefficient_words - (1 << mask_bits)), rng.randint(0, group_bits), mask_bits
+
+
+def _random_coefficients(config: ArrayConfig, rng: random.Random) -> list[tuple[int, int, int]]:
+    """Every word of every bank, in random order, and writes to targets that do not exist."""
+    one = 1 << config.coefficient_width - 2
+    corners = (0, one, -one, one - 1, largest(config.coefficient_width), smallest(config.coefficient_width))
+
+    def value() -> int:
+        chosen = rng.choice(corners) if rng.random() < 0.1 else rng.randint(-one, one)
+        return chosen & ((1 << config.coefficient_width) - 1)
+
+    writes = [(bank, address, value() | value() << config.coefficient_width
+               | rng.getrandbits(2) << 2 * config.coefficient_width)
+              for bank in range(config.n_units) for address in range(config.coefficient_words)]
+    writes += [(target, rng.getrandbits(4), rng.getrandbits(40)) for target in (config.n_units, 0x7F, 0x82, 0xFF)]
+    rng.shuffle(writes)
+    return writes
+
+
+def _random_words(config: ArrayConfig, order: list[_Kernel], rng: random.Random) -> np.ndarray:
+    """Elements of all blocks; the amplitude changes from block to block, and corners are strewn in."""
+    numbers = np.random.default_rng(rng.getrandbits(32))
+    low, high = smallest(config.element_width), largest(config.element_width)
+    parts = []
+    for kernel in order:
+        quiet = rng.choice((0, 0, 1, 2, 4, 7))
+        words = numbers.integers(low >> quiet, (high >> quiet) + 1, (kernel.words, 2))
+        corners = numbers.random((kernel.words, 2)) < rng.choice((0, 0, 0.02))
+        parts.append(np.where(corners, numbers.choice(np.array([low, high, 0, -1]), words.shape), words))
+    return np.concatenate(parts)

@@ -1,0 +1,34 @@
+"""Simulation of generated Verilog: what all these tests need. A missing simulator is a skip with its reason."""
+
+import pytest
+
+from wingbeat.gen.selftest import model_blocks
+from wingbeat.gen.simulator import find
+
+
+@pytest.fixture
+def need():
+    """Call with the name of a simulator; skips the test where it is not installed."""
+    def check(simulator):
+        if find(simulator) is None:
+            pytest.skip(f"{simulator} is not installed: nothing was simulated on it")
+    return check
+
+
+@pytest.fixture
+def compare():
+    """Call with config, pairs of trial name and job, runs and a context: every block against the model."""
+    def check(config, jobs, runs, context):
+        expected = {name: model_blocks(config, job) for name, job in jobs.items()}
+        for run in runs:
+            blocks = expected[run.trial.name.rsplit("-", 1)[0]]
+            note = f"{context}, {run.trial.name}, stalls {run.trial.profile}, stall seed {run.trial.seed}"
+            assert len(run.blocks) == len(blocks), note
+            for number, (got, want) in enumerate(zip(run.blocks, blocks)):
+                wrong = (got.words != want.words).any(axis=1)
+                assert not wrong.any(), f"{note}: block {number}, {wrong.sum()} words, first {wrong.argmax()}"
+                assert got.exponent == want.exponent, f"{note}: exponent of block {number}"
+                assert got.saturated == bool(want.saturated), f"{note}: saturated of block {number}"
+            assert run.counters.saturated == any(block.saturated for block in blocks), note
+            assert (run.counters.busy, run.counters.blocks) == (0, len(blocks)), note
+    return check

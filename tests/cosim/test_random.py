@@ -1,0 +1,44 @@
+"""Random configurations x programs x stall profiles: the generated Verilog against the model, bit for bit.
+
+One test is one configuration with several programs, each under every stall profile. WINGBEAT_COSIM_SEEDS is a number of
+configurations or a range FIRST:LAST; `make cosim` sets the whole campaign. The name of a test ends in its seed.
+"""
+
+import os
+import random
+
+import numpy as np
+import pytest
+
+from wingbeat.gen.selftest import random_rows, small_kernels
+from wingbeat.gen.simulator import build_array, simulate, trial, with_profiles
+from wingbeat.sim.random_programs import random_config, random_job
+
+N_PROGRAMS = 2
+N_KERNELS = 3
+_WANTED = os.environ.get("WINGBEAT_COSIM_SEEDS", "10").split(":")
+SEEDS = range(int(_WANTED[0]) if len(_WANTED) > 1 else 0, int(_WANTED[-1]))
+
+
+def simulator_of(seed, config):
+    """Icarus is four-state and slow: every third configuration, where it is small."""
+    return "icarus" if seed % 3 == 2 and config.n_multipliers <= 16 else "verilator"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_configuration(seed, need, compare):
+    rng = random.Random(f"cosim {seed}")
+    config = random_config(rng)
+    simulator = simulator_of(seed, config)
+    need(simulator)
+    jobs = {f"program{k}": random_job(config, rng) for k in range(N_PROGRAMS)}
+    numbers = np.random.default_rng(seed)
+    kernels = list(small_kernels(config, numbers))
+    for name, kernel in rng.sample(kernels, min(N_KERNELS, len(kernels))):
+        rows = rng.choice((1, kernel.rows_per_block, 2 * kernel.rows_per_block + 1))
+        for k, job in enumerate(kernel.jobs(random_rows(kernel, rows, numbers))):
+            jobs[f"{name}_{k}"] = job
+    trials = [t for k, (name, job) in enumerate(jobs.items())
+              for t in with_profiles(trial(name, job, seed=1000 * seed + k))]
+    runs = simulate(build_array(config, simulator), trials)
+    compare(config, jobs, runs, f"seed {seed} on {simulator}, {config!r}")
