@@ -1,8 +1,8 @@
 """The command ``wingbeat``.
 
-Every command does its work in a function of another module that knows nothing of the command line; modules that pull
-in Amaranth or a simulator are imported when their command runs. Input that is refused ends in :func:`main`: one line
-per fault on standard error, exit code 2, nothing written.
+Every command does its work in a function of another module that knows nothing of the command line; modules
+that pull in Amaranth or a simulator are imported when their command runs. Input that is refused ends in
+:func:`main`: one line per fault on standard error, exit code 2, nothing written.
 
 Packages above this one add their commands through the entry-point group ``wingbeat.commands``
 (docs/decisions/0001-commands-as-entry-points.md).
@@ -31,7 +31,7 @@ __all__ = ["app", "main", "run", "select_config", "PresetOption", "ConfigOption"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Generate, simulate and measure butterfly arrays.")
 
-PresetOption = Annotated[str | None, typer.Option("--preset", metavar="P", help="a name from `wingbeat presets`")]
+PresetOption = Annotated[str | None, typer.Option("--preset", metavar="P", help="see `wingbeat presets`")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="F.toml", help="a configuration file")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change one field")]
 
@@ -42,7 +42,7 @@ def _writable_json(path: Path | None) -> Path | None:
         return None
     folder = next(parent for parent in Path(os.path.abspath(path)).parents if parent.exists())
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise WingbeatError(f"--json: {str(path)!r} cannot be written; allowed is a file in a writable folder")
+        raise WingbeatError(f"--json: {str(path)!r} cannot be written; give a file in a writable folder")
     return path
 
 
@@ -103,10 +103,11 @@ def _print_facts(config: ArrayConfig, folder: Path) -> None:
 
 @app.command()
 def simulate(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
-             simulator: Annotated[str, typer.Option(metavar="NAME", help="verilator or icarus")] = "verilator",
+             simulator: Annotated[str, typer.Option(help="verilator or icarus")] = "verilator",
              seed: Annotated[int, typer.Option(help="draws weights, data and stalls")] = 1,
              json_file: JsonOption = None) -> int:
-    """Run small kernels on the simulated Verilog against the model, under all stalls. Exit code 1 if they differ."""
+    """Run small kernels on the simulated Verilog against the model, under all stalls. Exit code 1 if they
+    differ."""
     chosen = select_config(preset, config, settings)
     from .simulate import check_array
     with progress("simulate", 3) as step:
@@ -126,22 +127,22 @@ def synth(preset: PresetOption = None, config: ConfigOption = None, settings: Se
           pnr: Annotated[bool, typer.Option("--pnr", help="place and route, once per seed")] = False,
           seeds: Annotated[str, typer.Option(metavar="1,2,3", help="seeds of place and route")] = "1,2,3",
           frequency: Annotated[float | None, typer.Option(metavar="MHZ", help="clock to aim at")] = None,
-          keep: Annotated[Path | None, typer.Option(metavar="DIR", help="keep netlists and logs there")] = None,
+          keep: Annotated[Path | None, typer.Option(metavar="DIR", help="keep netlists and logs")] = None,
           json_file: JsonOption = None) -> None:
     """Area and, with --pnr, clock of one array with open tools."""
     chosen = select_config(preset, config, settings)
     numbers = integers("--seeds", seeds)
     from .synth import synthesize
     with progress("synth", 1 + pnr * len(numbers)) as step:
-        figures = synthesize(chosen, target=target, device=device, pnr=pnr, seeds=numbers, frequency=frequency,
-                             keep=keep, progress=step)
+        figures = synthesize(chosen, target=target, device=device, pnr=pnr, seeds=numbers,
+                             frequency=frequency, keep=keep, progress=step)
     _save(json_file, figures)
     for name, value in figures.items():
         out.print(f"{name}: {value}", markup=False)
 
 
 @app.command()
-def demo(images: Annotated[int | None, typer.Option(metavar="N", help="held-out images on the Verilog")] = None,
+def demo(images: Annotated[int | None, typer.Option(metavar="N", help="images on the Verilog")] = None,
          preset: PresetOption = None, json_file: JsonOption = None) -> int:
     """Classify digits on the model and on the simulated Verilog, with cycles and synthesis figures."""
     from .demo import run_demo
@@ -151,7 +152,8 @@ def demo(images: Annotated[int | None, typer.Option(metavar="N", help="held-out 
 
 @app.command()
 def doctor(json_file: JsonOption = None) -> None:
-    """Check every tool: version found, version needed, the command that mends it. Exit code 1 if one is missing."""
+    """Check every tool: version found, version needed, the command that mends it. Exit code 1 if one is
+    missing."""
     from .doctor import examine
     findings = examine()
     _save(json_file, [asdict(finding) | {"state": finding.state} for finding in findings])
@@ -179,7 +181,7 @@ def fault_lines(fault: Exception) -> list[str]:
     if not isinstance(fault, ValidationError):
         text = fault.format_message() if isinstance(fault, TyperException) else str(fault)
         return [_printable(text)]
-    lines = []
+    lines: list[str] = []
     for entry in fault.errors(include_url=False):
         field = ".".join(map(str, entry["loc"]))
         message = entry["msg"].removeprefix("Value error, ")

@@ -28,7 +28,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Progress over ``total`` steps. The block calls the function it gets with the name of each step that ends.
+    """Progress over ``total`` steps. The block calls the function it gets with the name of each step that
+    ends.
 
     A bar on a terminal, one line per step elsewhere.
     """

@@ -80,15 +80,19 @@ def _program_version(name: str) -> str:
     return version[0] if version else ""
 
 
+def _extra_of(requirement: Requirement) -> str | None:
+    """The extra that asks for a requirement; empty: always needed; None: another extra than dev."""
+    if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+        return ""
+    return "dev" if requirement.marker.evaluate({"extra": "dev"}) else None
+
+
 def _packages() -> Iterator[Finding]:
     """The requirements of wingbeat itself, then those of the extra ``dev``. Training is nobody's need."""
     requirements = [Requirement(text) for text in metadata.requires("wingbeat") or []]
     for extra, required in (("", True), ("dev", False)):
         for requirement in requirements:
-            marker = requirement.marker
-            in_base = marker is None or marker.evaluate({"extra": ""})
-            wanted = in_base if not extra else not in_base and marker is not None and marker.evaluate({"extra": extra})
-            if wanted:
+            if extra == _extra_of(requirement):
                 try:
                     found = metadata.version(requirement.name)
                 except metadata.PackageNotFoundError:

@@ -1,7 +1,7 @@
 """Files and folders that appear complete or not at all.
 
-Everything is written beside its place under a temporary name and renamed at the end: a fault in between leaves what
-was there before, and nothing new.
+Everything is written beside its place under a temporary name and renamed at the end: a fault in between
+leaves what was there before, and nothing new.
 """
 
 from collections.abc import Iterator
@@ -24,15 +24,15 @@ MANIFEST = "manifest.json"  # a folder that holds one was made by `generate` and
 def output_folder(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes ``target`` when the block ends without an exception.
 
-    An empty folder and a folder made by `generate` are replaced. Raises :class:`WingbeatError` before anything is
-    written when ``target`` is a file or holds other things.
+    An empty folder and a folder made by `generate` are replaced. Raises :class:`WingbeatError` before
+    anything is written when ``target`` is a file or holds other things.
     """
     target = Path(os.path.abspath(target))  # a symbolic link is replaced, not followed
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise WingbeatError(f"--output: {str(target)!r} is not a folder")
     if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
-        raise WingbeatError(f"--output: {str(target)!r} holds files that are not ours; allowed are a new folder, "
-                            f"an empty one and one with a {MANIFEST}")
+        raise WingbeatError(f"--output: {str(target)!r} holds files that are not ours; allowed are a "
+                            f"new folder, an empty one and one with a {MANIFEST}")
     with _scratch(target) as scratch:
         fresh = scratch / "new"
         fresh.mkdir()
@@ -49,8 +49,8 @@ def output_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _scratch(target: Path) -> Iterator[Path]:
-    """A private folder beside ``target``, on the same file system, removed at the end together with the parent
-    folders that were made for it and have stayed empty."""
+    """A private folder beside ``target``, on the same file system, removed at the end together with the
+    parent folders that were made for it and have stayed empty."""
     made = [p for p in target.parents if not p.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -21,8 +21,8 @@ def generate(config: ArrayConfig, component: wiring.Component, folder: Path, *,
              testbench: Testbench | None = None) -> dict:
     """Write the core ``component`` made from ``config`` to ``folder`` and return its manifest.
 
-    ``folder`` appears complete or not at all; the same arguments give the same bytes. ``testbench`` fills ``tb/``.
-    Raises :class:`~wingbeat.hw.errors.WingbeatError` when ``folder`` cannot be used.
+    ``folder`` appears complete or not at all; the same arguments give the same bytes. ``testbench`` fills
+    ``tb/``. Raises :class:`~wingbeat.hw.errors.WingbeatError` when ``folder`` cannot be used.
     """
     with output_folder(folder) as root:
         for name in ("rtl", "tb"):

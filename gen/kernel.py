@@ -189,12 +189,12 @@ class Kernel:
         words[:len(rows), :self.in_size, 0] = rows.real
         if self.mode is Mode.FFT:
             words[:len(rows), :self.in_size, 1] = rows.imag
-        words = words[:, self.load_order]
         # Row pairs go to the engines in turn, so that a short last block uses all of them.
-        words = words.reshape(blocks, pairs, config.engines, self.rows_per_word, self.size, components)
-        words = words.transpose(0, 2, 1, 4, 3, 5).reshape(blocks, config.engines, pairs * self.size, 2)
+        shape = (blocks, pairs, config.engines, self.rows_per_word, self.size, components)
+        halves = words[:, self.load_order].reshape(shape)
+        block = halves.transpose(0, 2, 1, 4, 3, 5).reshape(blocks, config.engines, pairs * self.size, 2)
         walk = walk_indices(self.load.walk)
-        beats = words[:, :, walk].reshape(blocks, config.beat_groups, config.engines_per_beat, *walk.shape, 2)
+        beats = block[:, :, walk].reshape(blocks, config.beat_groups, config.engines_per_beat, *walk.shape, 2)
         return np.ascontiguousarray(beats.transpose(0, 3, 1, 2, 4, 5)).reshape(-1, 2)
 
     def unpack(self, results: list[BlockResult], rows: int) -> np.ndarray:

@@ -1,8 +1,8 @@
 """What a program needs to know about a generated core, as one JSON object.
 
-Everything is read from the objects the hardware is made of: the configuration and its properties, the signature of
-the component, the instruction fields. A constant stands here only when it is part of the contract
-(docs/architecture.md).
+Everything is read from the objects the hardware is made of: the configuration and its properties, the
+signature of the component, the instruction fields. A constant stands here only when it is part of the
+contract (docs/architecture.md).
 """
 
 import hashlib
@@ -44,7 +44,8 @@ def manifest(config: ArrayConfig, component: wiring.Component) -> dict[str, Any]
 
 def derived_values(config: ArrayConfig) -> dict[str, Any]:
     """Every property of the configuration, by name."""
-    return {name: getattr(config, name) for name, value in vars(type(config)).items() if isinstance(value, property)}
+    properties = [name for name, value in vars(type(config)).items() if isinstance(value, property)]
+    return {name: getattr(config, name) for name in properties}
 
 
 def _conditions(config: ArrayConfig, n: int) -> dict[str, Any]:
@@ -95,8 +96,7 @@ def describe_memory_map(config: ArrayConfig) -> dict[str, Any]:
             "target": SETUP_PROGRAM,
             "words": config.program_words,
             "words_per_instruction": INSTRUCTION_WORDS,
-            "instructions": {opcode.name: {"opcode": int(opcode), "fields": _packed(FIELDS[opcode], OPCODE_BITS)}
-                             for opcode in Opcode},
+            "instructions": {o.name: {"opcode": int(o), "fields": _packed(FIELDS[o], OPCODE_BITS)} for o in Opcode},
         },
         "control": {"target": SETUP_CONTROL, "start": CONTROL_START},
     }
@@ -114,4 +114,5 @@ def _packed(fields: list[tuple[str, int]], offset: int = 0) -> list[dict[str, An
 def file_digests(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below ``folder``, by its path with forward slashes."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files}

@@ -2,8 +2,8 @@
 
 Amaranth writes one module per instance, so an array of 32 engines is 32 copies of everything below it. The
 copies differ only in their names, in the names Amaranth gives to unnamed port nets and in the order of their
-ports. :func:`merge_modules` finds them: it works from the leaves up, gives every module a key in which local names
-are numbered in the order of use, and keeps one module per key.
+ports. :func:`merge_modules` finds them: it works from the leaves up, gives every module a key in which local
+names are numbered in the order of use, and keeps one module per key.
 """
 
 from collections import Counter
@@ -171,9 +171,9 @@ class _Numbering:
 def merge_modules(text: str) -> str:
     """RTLIL with the same behaviour in which no two modules are equal.
 
-    The first module stays the top and keeps its name; the others are named after it and after the last part of
-    the path of their first instance, without its index. Connections to a clock or reset that the module below
-    does not have are dropped.
+    The first module stays the top and keeps its name; the others are named after it and after the last part
+    of the path of their first instance, without its index. Connections to a clock or reset that the module
+    below does not have are dropped.
     """
     modules = _parse(text)
     by_name = {module.name: module for module in modules}
@@ -230,7 +230,8 @@ def _canonical(module: _Module, members: dict[str, _Class],
 
 def _unique_name(path: str, top: str, taken: set[str]) -> str:
     """Top name and as few trailing parts of the path as make it unique, else the last part and a number."""
-    parts = [re.sub(r"\W", "_", re.sub(r"_?\d+$", "", part).rstrip("_") or part) for part in path.split(".")[1:]]
+    stems = (re.sub(r"_?\d*$", "", part) or part for part in path.split(".")[1:])
+    parts = [re.sub(r"\W", "_", stem) for stem in stems]
     by_path = ("_".join([top, *parts[-n:]]) for n in range(1, len(parts) + 1))
     by_number = (f"{top}_{parts[-1]}_{number}" for number in count(2))
     name = next(name for name in chain(by_path, by_number) if name not in taken)

@@ -1,7 +1,7 @@
 """Configurations by name or from a TOML file, with single values set on the command line.
 
-A TOML file holds the fields of :class:`~wingbeat.hw.config.ArrayConfig`. ``name`` may be left out of a preset: then
-it is the preset's name with ``-`` replaced by ``_``.
+A TOML file holds the fields of :class:`~wingbeat.hw.config.ArrayConfig`. ``name`` may be left out of a
+preset: then it is the preset's name with ``-`` replaced by ``_``.
 """
 
 from importlib import resources

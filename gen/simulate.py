@@ -9,7 +9,7 @@ from ..hw.config import ArrayConfig
 from ..hw.errors import WingbeatError
 from ..sim.array import BlockResult
 from .selftest import model_blocks, random_rows, small_kernels
-from .simulator import PROFILES, build_array, simulate, trial
+from .simulator import PROFILES, Trial, build_array, simulate, trial
 from .testbench.simulators import SIMULATORS
 
 __all__ = ["check_array", "count_mismatches"]
@@ -19,10 +19,11 @@ def check_array(config: ArrayConfig, *, simulator: str = "verilator", seed: int 
                 report: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """Build ``config`` on ``simulator`` and run the kernels of its self test, each under every stall profile.
 
-    ``seed`` draws weights, data and stalls. ``report`` is called with the name of each of the three steps that ends.
-    Returns one entry per run: ``kernel``, ``profile``, ``blocks``, ``cycles`` from start to the last word,
-    ``computing`` (hardware counter), ``mismatches``. Raises :class:`WingbeatError` for an unknown simulator and
-    :class:`~wingbeat.gen.testbench.simulators.SimulatorError` when the array breaks a rule of its streams.
+    ``seed`` draws weights, data and stalls. ``report`` is called with the name of each of the three steps
+    that ends. Returns one entry per run: ``kernel``, ``profile``, ``blocks``, ``cycles`` from start to the
+    last word, ``computing`` (hardware counter), ``mismatches``. Raises :class:`WingbeatError` for an unknown
+    simulator and :class:`~wingbeat.gen.testbench.simulators.SimulatorError` when the array breaks a rule of
+    its streams.
     """
     if simulator not in SIMULATORS:
         raise WingbeatError(f"--simulator: {simulator!r} is not one of {', '.join(SIMULATORS)}")
@@ -30,7 +31,8 @@ def check_array(config: ArrayConfig, *, simulator: str = "verilator", seed: int 
         raise WingbeatError(f"--seed: {seed}; allowed are 0..{(1 << 32) - 1}")
     step = report or (lambda name: None)
     rng = np.random.default_rng(seed)
-    trials, expected = [], {}
+    trials: list[Trial] = []
+    expected: dict[str, tuple[str, list[BlockResult]]] = {}
     for name, kernel in small_kernels(config, rng):
         jobs = kernel.jobs(random_rows(kernel, kernel.rows_per_block + 1, rng))
         for number, job in enumerate(jobs):
@@ -44,8 +46,8 @@ def check_array(config: ArrayConfig, *, simulator: str = "verilator", seed: int 
     step("build")
     runs = simulate(build, trials)
     step("simulation")
-    return [{"kernel": expected[run.trial.name][0], "profile": run.trial.profile, "blocks": run.counters.blocks,
-             "cycles": run.cycles, "computing": run.counters.computing,
+    return [{"kernel": expected[run.trial.name][0], "profile": run.trial.profile,
+             "blocks": run.counters.blocks, "cycles": run.cycles, "computing": run.counters.computing,
              "mismatches": count_mismatches(run.blocks, expected[run.trial.name][1])} for run in runs]
 
 

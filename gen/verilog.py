@@ -24,8 +24,9 @@ __all__ = ["emit"]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _MEMORY_WORD = re.compile(r"( *)(\w+)\[(\d+)\] = (\d+'h[0-9a-fx]+);")
 
-# What `amaranth.back.verilog` runs, plus the removal of the one attribute that says nothing; and multiplexers in
-# place of `always @*`: an Icarus process whose inputs never change does not run at time zero and leaves X behind.
+# What `amaranth.back.verilog` runs, plus the removal of the one attribute that says nothing; and multiplexers
+# in # place of `always @*`: an Icarus process whose inputs never change does not run at time zero and leaves
+# X behind.
 _SCRIPT = """read_rtlil <<rtlil
 {rtlil}
 rtlil
@@ -34,6 +35,7 @@ opt_clean
 memory_collect
 attrmap -remove generator
 attrmap -modattr -remove generator
+attrmap -remove unused_bits
 write_verilog
 """
 
@@ -53,8 +55,8 @@ def emit(component: wiring.Component, name: str) -> str:
 
 
 class _Sharing:
-    """The platform of Verilog output: every block whose ``elaborate`` is decorated with ``once`` becomes a module of
-    its own, converted by itself, and an instance of that module wherever it stands."""
+    """The platform of Verilog output: every block whose ``elaborate`` is decorated with ``once`` becomes a
+    module of its own, converted by itself, and an instance of that module wherever it stands."""
 
     def __init__(self, top: str):
         self._top = top
@@ -69,11 +71,11 @@ class _Sharing:
         while self._pending:
             name, self._converting = self._pending.pop(0)
             texts.append(rtlil.convert(self._converting, name=name, platform=self, emit_src=False))
-        return "\n".join(text if text is texts[0] else text.replace("attribute \\top 1\n", "") for text in texts)
+        return "\n".join([texts[0], *(text.replace("attribute \\top 1\n", "") for text in texts[1:])])
 
     def shared(self, component: wiring.Component, parameters: Hashable) -> Instance | None:
-        """An instance of the module of ``component`` on the signals of its ports; None while that very module is
-        converted."""
+        """An instance of the module of ``component`` on the signals of its ports; None while that very module
+        is converted."""
         if component is self._converting:
             return None
         key = (type(component), parameters)
@@ -114,7 +116,8 @@ def _roll_up_memories(verilog: str) -> str:
         assert first is not None and last is not None
         indent, memory, low, value = first.groups()
         out += [f"{indent}begin : init_{memory}_{low}", f"{indent}  integer i;",
-                f"{indent}  for (i = {low}; i <= {last[3]}; i = i + 1) {memory}[i] = {value};", f"{indent}end"]
+                f"{indent}  for (i = {low}; i <= {last[3]}; i = i + 1) {memory}[i] = {value};",
+                f"{indent}end"]
     return "\n".join(out)
 
 

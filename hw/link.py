@@ -174,9 +174,10 @@ class Link(wiring.Component):
                     m.next = "Reply"
             with m.State("Reply"):
                 # Results that arrive while the frame is sent belong to the next one.
-                m.d.comb += [results.pause.eq(sends_results), results.clear.eq(sends_results & sender.i.ready),
+                m.d.comb += [results.pause.eq(sends_results),
                              sender.i.valid.eq(~sends_results | results.paused),
-                             receiver.o.ready.eq(sender.i.ready)]
+                             receiver.o.ready.eq(sender.i.ready),
+                             results.clear.eq(sends_results & sender.i.ready)]
                 with m.If(sender.i.ready):
                     m.next = "Wait"
                     with m.If((fault == 0) & (frame.kind == Kind.RESET)):

@@ -33,7 +33,7 @@ class LinkParameters:
         if not 32 <= self.limit <= 32768 or self.limit & (self.limit - 1):
             raise WingbeatError(f"limit: {self.limit} is no power of two in 32..32768")
         if self.output_bytes > self.limit:
-            raise WingbeatError(f"limit: {self.limit} bytes do not hold one output beat of {self.output_bytes}")
+            raise WingbeatError(f"limit: {self.limit} does not hold an output beat of {self.output_bytes}")
         if not 16 <= self.timeout < 1 << 32:
             raise WingbeatError(f"timeout: {self.timeout} is out of range; allowed are 16..{(1 << 32) - 1}")
 
@@ -105,9 +105,7 @@ class FrameReceiver(wiring.Component):
         kind, length, expired = header[:8], header[8:], self._silence(m)
         taken = self.i.valid & self.i.ready
         takes_payload = (kind == Kind.SETUP) | (kind == Kind.DATA)
-        header_fault = Mux((kind == 0) | (kind > max(Kind)), Fault.KIND,
-                           Mux(length > self.parameters.limit, Fault.TOO_LONG,
-                               Mux(takes_payload != (length != 0), Fault.LENGTH, 0)))
+        header_fault = self._header_fault(kind, length, takes_payload)
         content_fault = Mux(held, Fault.BUSY, self._content_fault(m, kind))
         m.d.comb += [self.crc_valid.eq(taken), self.byte.eq(self.i.payload),
                      self.o.payload.kind.eq(kind), self.o.payload.length.eq(length)]
@@ -153,16 +151,19 @@ class FrameReceiver(wiring.Component):
                     report(Fault.CRC)
             with m.State("Quiet"):
                 m.d.comb += self.i.ready.eq(1)
-                with m.If(expired):
-                    m.next = "Report"
+                with m.If(expired): m.next = "Report"
             with m.State("Report"):
                 m.d.comb += self.o.valid.eq(1)
-                with m.If(self.o.ready):
-                    m.next = "Sync"
+                with m.If(self.o.ready): m.next = "Sync"
         with m.If(taken & fsm.ongoing("Header")):
             m.d.sync += header.eq(Cat(header[8:], self.i.payload))
         m.d.comb += self.write.eq(taken & fsm.ongoing("Payload") & ~held)
         return m
+
+    def _header_fault(self, kind, length, takes_payload):
+        wrong_length = takes_payload != (length != 0)
+        return Mux((kind == 0) | (kind > max(Kind)), Fault.KIND,
+                   Mux(length > self.parameters.limit, Fault.TOO_LONG, Mux(wrong_length, Fault.LENGTH, 0)))
 
     def _silence(self, m):
         """Whether no byte has come for ``timeout`` cycles."""

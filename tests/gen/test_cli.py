@@ -1,4 +1,5 @@
-"""The command line: what is refused costs one line per fault and leaves no trace; what is made is complete."""
+"""The command line: what is refused costs one line per fault and leaves no trace; what is made is
+complete."""
 
 import hashlib
 import json
@@ -30,7 +31,7 @@ REFUSED = {
     "width 7": (sets("width=7"), None, ["width"]),
     "width 19": (sets("width=19"), None, ["width"]),
     "element_width 7": (sets("element_width=7"), None, ["element_width"]),
-    "element_width above width": (sets("element_width=17"), None, ["element_width: 17 is more than width = 16"]),
+    "element_width above width": (sets("element_width=17"), None, ["17 is more than width = 16"]),
     "coefficient_width 7": (sets("coefficient_width=7"), None, ["coefficient_width"]),
     "coefficient_width 19": (sets("coefficient_width=19"), None, ["coefficient_width"]),
     "half_words 3": (sets("half_words=3"), None, ["half_words"]),
@@ -171,8 +172,9 @@ def test_generate_is_reproducible(tmp_path):
         where = tmp_path / seed
         where.mkdir()
         program = "from wingbeat.gen.cli import main; raise SystemExit(main())"
-        subprocess.run([sys.executable, "-c", program, "generate", "--preset", "tiny", "-o", f"core{seed}"], cwd=where,
-                       env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True, timeout=120)
+        command = [sys.executable, "-c", program, "generate", "--preset", "tiny", "-o", f"core{seed}"]
+        subprocess.run(command, cwd=where, env={**os.environ, "PYTHONHASHSEED": seed}, check=True,
+                       capture_output=True, timeout=120)
         digests.append({p.relative_to(where / f"core{seed}").as_posix(): p.read_bytes()
                         for p in where.rglob("*") if p.is_file()})
     assert digests[0] == digests[1]
@@ -211,7 +213,8 @@ def test_doctor(tmp_path, capsys):
 
 def test_doctor_notices_a_wrong_version(monkeypatch, capsys):
     from wingbeat.gen import doctor
-    monkeypatch.setattr(doctor, "PROGRAMS", [("python3", ">=99", True, "wait"), ("no-such-tool", ">=1", False, "x")])
+    programs = [("python3", ">=99", True, "wait"), ("no-such-tool", ">=1", False, "x")]
+    monkeypatch.setattr(doctor, "PROGRAMS", programs)
     assert main(["doctor"]) == 1
     rows = {line.split("\t")[0]: line.split("\t")[3:] for line in capsys.readouterr().out.splitlines()}
     assert rows["python3"] == ["missing", "wait"] and rows["no-such-tool"] == ["optional", "x"]

@@ -61,7 +61,7 @@ def test_butterfly(layers, engines, stream, log_n, scaling):
         twiddle = normal(rng, n_stacks, n_blocks, log_n, 1 << log_n >> 1, 2, 2) / np.sqrt(2)
         kernel = compile_butterfly(twiddle, config, calibration=normal(rng, 64, 1 << log_n), headroom=2,
                                    scaling=scaling, increasing_stride=increasing)
-        floor = {"static": 56, "block": 60, "safe": 28}[scaling]
+        floor = {"static": 56, "block": 54, "safe": 28}[scaling]
         rows = kernel.rows_per_block + 3 if log_n > 3 else 5
         exact = partial(butterfly_multiply, twiddle, increasing_stride=increasing)
         check(kernel, normal(rng, rows, 1 << log_n), exact, floor, f"seed {seed}")
@@ -161,7 +161,8 @@ def test_gaps_and_block_float_fields():
     assert second.gap == max(config.pass_gap(0, 1, 16), config.block_float_gap)
     # 1, -1, j, -j never increase a component by more than 2; other twiddles may by 1 + sqrt(2).
     assert (first.growth, second.growth, third.growth) == ((1, 2), (2, 3), (2, 3))
-    butterfly = compile_butterfly(np.ones((1, 1, 5, 16, 2, 2)), config, scaling="block", increasing_stride=False)
+    butterfly = compile_butterfly(np.ones((1, 1, 5, 16, 2, 2)), config, scaling="block",
+                                  increasing_stride=False)
     assert [p.growth for p in butterfly.parts[0].stacks[0].passes] == [(1, 1), (1, 2), (1, 2)]
 
 
@@ -277,13 +278,13 @@ def test_accuracy_goals():
 
 
 def test_block_float_holds_unseen_signals():
-    for layers in (1, 2):
+    for layers in (1, 2, 3):
         config = array(layers, element_width=18, half_words=4096, coefficient_words=8192)
         for row in accuracy_table(config, rows=32, scalings=("block",), seed=2):
             assert row.sqnr_db > 60 and not row.saturated_blocks, row
 
 
-def test_a_wrong_coefficient_is_seen(monkeypatch):
+def test_a_wrong_coefficient_is_seen():
     """The accuracy checks above notice one pivot bit on the wrong side."""
     rng = np.random.default_rng(26)
     twiddle = normal(rng, 1, 1, 5, 16, 2, 2)

@@ -9,8 +9,8 @@ from wingbeat.gen import presets
 from wingbeat.hw.config import Target
 from wingbeat.hw.errors import WingbeatError
 
-MULTIPLIERS = {"tiny": 32, "icebreaker": 8, "ulx3s-25f": 28, "ulx3s-16": 16, "ulx3s-85f": 128, "array128-s1": 128,
-               "array128-s2": 128, "fabnet-640": 640}
+MULTIPLIERS = {"tiny": 32, "icebreaker": 8, "ulx3s-25f": 28, "ulx3s-16": 16, "ulx3s-85f": 128,
+               "array128-s1": 128, "array128-s2": 128, "fabnet-640": 640}
 
 
 def block_rams(config, depth, width):
@@ -59,8 +59,8 @@ def test_block_rams_fit_the_part(name, most, depth, width):
 
 
 @pytest.mark.parametrize("name, n", [
-    ("tiny", 6), ("icebreaker", 6), ("ulx3s-25f", 10), ("ulx3s-16", 10), ("ulx3s-85f", 10), ("array128-s1", 12),
-    ("array128-s2", 12), ("fabnet-640", 12)])
+    ("tiny", 6), ("icebreaker", 6), ("ulx3s-25f", 10), ("ulx3s-16", 10), ("ulx3s-85f", 10),
+    ("array128-s1", 12), ("array128-s2", 12), ("fabnet-640", 12)])
 def test_butterfly_coefficients_fit(name, n):
     config = presets.load_preset(name)
     assert n <= config.largest_n

@@ -30,7 +30,8 @@ class Leaf(wiring.Component):
         m.submodules.table = table = memory.Memory(shape=8, depth=16, init=self.init)
         read, write = table.read_port(), table.write_port()
         product = Signal(18)
-        m.submodules.multiplier = Instance("MULT18X18D", p_REG_INPUTA_CLK="CLK0", i_A0=self.a[0], o_P0=product)
+        m.submodules.multiplier = Instance("MULT18X18D", p_REG_INPUTA_CLK="CLK0",
+                                           i_A0=self.a[0], o_P0=product)
         m.d.comb += [read.addr.eq(self.a[:4]), write.addr.eq(self.a[4:]), write.data.eq(product)]
         with m.Switch(self.a[:2]):
             with m.Case(1):
@@ -157,8 +158,9 @@ def test_every_difference_keeps_modules_apart(one, other):
 end
 """
     assert one in body
-    cells = "".join(f"  cell \\t.m{i} \\m{i}\n    connect \\i \\a\n    connect \\o \\b{i}\n  end\n" for i in (0, 1))
-    top = "module \\t\n  wire width 4 input 0 \\a\n  wire width 4 \\b0\n  wire width 4 \\b1\n" + cells + "end\n"
+    cells = "".join(f"  cell \\t.m{i} \\m{i}\n    connect \\i \\a\n    connect \\o \\b{i}\n  end\n" for i in "01")
+    wires = "  wire width 4 input 0 \\a\n  wire width 4 \\b0\n  wire width 4 \\b1\n"
+    top = "module \\t\n" + wires + cells + "end\n"
     same = merge_modules(top + "module \\t.m0\n" + body + "module \\t.m1\n" + body)
     apart = merge_modules(top + "module \\t.m0\n" + body + "module \\t.m1\n" + body.replace(one, other))
     assert same.count("module ") == 2

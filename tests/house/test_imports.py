@@ -1,4 +1,5 @@
-"""Who may import whom: hw -> hw; sim -> sim and the leaves of hw; gen -> gen, hw, sim; boards -> boards, gen, hw."""
+"""Who may import whom: hw -> hw; sim -> sim and the leaves of hw; gen -> gen, hw, sim; boards -> boards, gen,
+hw."""
 
 import ast
 from pathlib import Path
@@ -7,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LEAVES = {"hw.config", "hw.numeric", "hw.program", "hw.errors"}
-MAY_IMPORT = {"hw": {"hw"}, "sim": {"sim"} | LEAVES, "gen": {"gen", "hw", "sim"}, "boards": {"boards", "gen", "hw"}}
+MAY_IMPORT = {"hw": {"hw"}, "sim": {"sim"} | LEAVES, "gen": {"gen", "hw", "sim"},
+              "boards": {"boards", "gen", "hw"}}
 
 
 def imports(source: str, module: str, is_package: bool) -> set[str]:
@@ -71,7 +73,8 @@ def test_the_rule_catches(source, module):
 
 @pytest.mark.parametrize("source, module", [
     ("from . import config", "hw.array"), ("from ..hw.numeric import saturate", "sim.array"),
-    ("from ..hw import numeric", "sim.array"), ("import numpy", "sim.array"), ("from ..hw.array import Array", "gen.x"),
+    ("from ..hw import numeric", "sim.array"), ("import numpy", "sim.array"),
+    ("from ..hw.array import Array", "gen.x"),
 ])
 def test_the_rule_lets_pass(source, module):
     assert not forbidden(source, module)

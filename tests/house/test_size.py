@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+import re
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_components_state_latency(path):
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and any(f.name == "elaborate" for f in functions(node)):
             text = (ast.get_docstring(node) or "").lower()
-            assert "latency" in text or "cycle" in text or "combinational" in text, f"{node.name}: no latency stated"
+            assert re.search("latency|cycle|combinational", text), f"{node.name}: no latency stated"
 
 
 def test_tests_are_no_package():
@@ -86,4 +87,5 @@ def test_limits_catch():
     long = "class X:\n def elaborate(self, p):\n" + "  x = 1\n" * ELABORATE_LINES
     assert too_long(long) and not too_long(long.removesuffix("  x = 1\n"))
     assert undocumented("class X:\n pass\n") == ["module", "X"]
-    assert undocumented('"""m"""\n__all__ = ["f"]\ndef f():\n a = 1\n return a\ndef g():\n a = 1\n return a\n') == ["f"]
+    body = "():\n a = 1\n return a\n"
+    assert undocumented(f'"""m"""\n__all__ = ["f"]\ndef f{body}def g{body}') == ["f"]

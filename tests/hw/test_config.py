@@ -110,7 +110,7 @@ def test_frozen():
                 beat_words=16,
                 gearbox=1,
                 coefficient_bits=36,
-                magnitude_bits=5,
+                magnitude_bits=3,
                 largest_n=12,
             ),
         ),
@@ -126,7 +126,7 @@ def test_frozen():
                 beat_groups=3,
                 beat_words=8,
                 gearbox=4,
-                magnitude_bits=7,
+                magnitude_bits=4,
                 largest_n=6,
             ),
         ),
@@ -145,7 +145,7 @@ def test_frozen():
         ),
         (
             dict(layers=4, width=8, element_width=8, stream_words=1),
-            dict(n_multipliers=128, gearbox=16, magnitude_bits=7),
+            dict(n_multipliers=128, gearbox=16, magnitude_bits=5),
         ),
         (dict(target="ecp5"), dict(target=Target.ECP5)),
     ],
@@ -157,7 +157,10 @@ def test_derived_values(choices, derived):
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
 def test_block_float_shifts_fit_their_field(layers):
-    assert layers + 1 < 1 << ArrayConfig(layers=layers).shift_bits
+    """A column adds at most two bits (the first that rotates), a pass at most S+1: what z counts up to."""
+    config = ArrayConfig(layers=layers)
+    assert 2 < 1 << config.shift_bits
+    assert config.magnitude_bits == layers + 1 < 8
 
 
 @pytest.mark.parametrize(

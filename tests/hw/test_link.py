@@ -303,7 +303,7 @@ def test_parameters():
     assert parameters.identity == identity(config) != identity(ArrayConfig())
     for change, message in (({"limit": 100}, "limit: 100 is no power of two in 32..32768"),
                             ({"timeout": 3}, "timeout: 3 is out of range"),
-                            ({"limit": 32, "stream_words": 16}, "limit: 32 bytes do not hold one .* of 73")):
+                            ({"limit": 32, "stream_words": 16}, "limit: 32 does not hold an output beat of 73")):
         with pytest.raises(WingbeatError, match=message):
             LinkParameters(**({"element_width": 18, "stream_words": 1, "identity": 0} | change))
 

@@ -46,6 +46,7 @@ def random_instruction(rng, layers):
     if kind is Halt:
         return Halt()
     flag = lambda: rng.random() < 0.5
+    descending, block_float = flag(), flag()
     return Pass(
         rng.choice(list(Mode)),
         rng.randrange(16),
@@ -55,11 +56,9 @@ def random_instruction(rng, layers):
         rng.randrange(65536),
         rng.randrange(16),
         rng.randrange(32),
-        flag(),
-        flag(),
-        rng.randrange(8),
-        rng.randrange(8),
-        rng.randrange(8),
+        descending,
+        block_float,
+        tuple(rng.randrange(8) for _ in range(layers)) if block_float else (),
         rng.randrange(256),
         flag(),
         flag(),
@@ -97,7 +96,7 @@ def test_words_bit_by_bit():
     load = Load(Walk((2, 1), 0b1000, 0b10001), True, 3)
     bits = 1 | 0b1000 << 3 | 0b10001 << 19 | 0b110 << 35 | 0 << 51 | 0 << 53 | 1 << 54 | 3 << 55
     assert encode([load]) == [bits & 0xFFFFFFFF, bits >> 32, 0]
-    step = Pass(Mode.FFT, 3, 9, 1, (1, 2), 5, 6, 7, True, False, 4, 3, 2, 11, True, False)
+    step = Pass(Mode.FFT, 3, 9, 1, (1, 2), 5, 6, 7, True, True, (4, 6), 11, True, False)
     bits, at = 2, 3
     for value, width in [
         (2, 2),
@@ -109,10 +108,8 @@ def test_words_bit_by_bit():
         (6, 4),
         (7, 5),
         (1 | 2 << 3, 12),
-        (0, 1),
-        (4, 3),
-        (3, 3),
-        (2, 3),
+        (1, 1),
+        (4 | 6 << 3, 12),
         (11, 8),
         (1, 1),
         (0, 1),
@@ -142,9 +139,8 @@ GOOD = dict(mode=Mode.PASS, digit=0, groups=1, active=0, shifts=(0,))
         (Pass(**GOOD, coef_base=65536), "^instruction 1 PASS: coef_base = 65536 does not fit 16 bits$"),
         (Pass(**GOOD, coef_shift=16), "^instruction 1 PASS: coef_shift = 16 does not fit 4 bits$"),
         (Pass(**GOOD, coef_mask_bits=32), "^instruction 1 PASS: coef_mask_bits = 32 does not fit 5 bits$"),
-        (Pass(**GOOD, growth=8), "^instruction 1 PASS: growth = 8 does not fit 3 bits$"),
-        (Pass(**GOOD, headroom_in=8), "^instruction 1 PASS: headroom_in = 8 does not fit 3 bits$"),
-        (Pass(**GOOD, headroom_out=8), "^instruction 1 PASS: headroom_out = 8 does not fit 3 bits$"),
+        (Pass(**GOOD, growth=(8, 0)), r"growth: \(8, 0\) do not fit 3 bits each$"),
+        (Pass(**GOOD, growth=(0, -1)), r"growth: \(0, -1\) do not fit 3 bits each$"),
         (Pass(**GOOD, gap=256), "^instruction 1 PASS: gap = 256 does not fit 8 bits$"),
     ],
 )

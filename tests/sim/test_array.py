@@ -38,10 +38,10 @@ def stream_order(walk, config):
 
 
 def free_bits(values, config):
-    """Redundant sign bits of the worst value, at most 2S+1: the most halvings of the range that still hold
-    all. A value has W-1 bits beside its sign, so zero is no better than that."""
+    """Redundant sign bits of the worst value, at most S+1: the most halvings of the range that still hold
+    all."""
     z = 0
-    while z < min(2 * config.layers + 1, config.width - 1) and all(
+    while z < config.layers + 1 and all(
         -(2 ** (config.width - 2 - z)) <= v < 2 ** (config.width - 2 - z) for v in values
     ):
         z += 1
@@ -49,14 +49,15 @@ def free_bits(values, config):
 
 
 def oracle_shifts(p, z, layers):
-    shifts = list(p.shifts)
+    """Shift of every column, from the sums that the growths allow, and what the exponent gains."""
     if not p.block_float:
-        return shifts, 0
-    s_first = max(0, p.headroom_in - z) if p.first else 0
-    s_last = max(0, p.growth + p.headroom_out - max(z, p.headroom_in))
-    if layers == 1:
-        return [s_first + s_last], s_first + s_last
-    return [s_first, *shifts[1:-1], s_last], s_first + s_last
+        return list(p.shifts), 0
+    shifts, total = [], 0
+    for q in range(layers):
+        while total + z < p.growth[q]:
+            total += 1
+        shifts.append(total - sum(shifts))
+    return shifts, total
 
 
 def signed(value, width):
@@ -159,11 +160,16 @@ def random_walk(rng, bits, layers):
     return Walk(window, inner, sum(1 << b for b in rest) - inner)
 
 
+def random_growth(rng, layers):
+    """Steps of 0..2 bits, as columns that pass, add or rotate ask, within the 3 bits of the field."""
+    steps = [rng.randint(0, 2) for _ in range(layers)]
+    return tuple(min(7, sum(steps[: q + 1])) for q in range(layers))
+
+
 def random_pass(rng, config, bits, first, last):
     s, largest = config.layers, (1 << config.shift_bits) - 1
     mode = rng.choice(list(Mode))
-    headroom = 0 if s == 1 else rng.randint(0, s)
-    growth = rng.randint(0, min(s + 1, largest))
+    block_float = rng.random() < 0.5
     digit = rng.randrange(bits // s)
     # Whole runs of the digits below, so that a shorter pass is one too.
     runs = (1 << (bits - s)) >> (digit * s)
@@ -179,10 +185,8 @@ def random_pass(rng, config, bits, first, last):
         coef_shift=rng.randint(0, 3),
         coef_mask_bits=mask_bits,
         descending=rng.random() < 0.5,
-        block_float=rng.random() < 0.5,
-        growth=growth,
-        headroom_in=headroom,
-        headroom_out=rng.randint(0, min(s, largest + headroom - growth)),
+        block_float=block_float,
+        growth=random_growth(rng, s) if block_float else (),
         first=first,
         last=last,
     )
@@ -320,15 +324,37 @@ def test_stale_words_and_input_stay(small):
 
 
 def test_exponent_counts_and_maximum_is_capped():
-    """z beyond 2S+1 is not seen; without ``first`` column 0 does not shift."""
+    """z beyond S+1 is not seen; the exponent is what all columns shift together, and ``shifts`` is ignored."""
     model = ArrayModel(ArrayConfig(layers=2, width=16, half_words=64))
-    tiny, full = np.ones((1, 16, 2), dtype=np.int64), np.full((1, 16, 2), 32767)
     step = dict(mode=Mode.PASS, digit=0, groups=4, active=0, shifts=(3, 3), block_float=True)
-    free_running = Pass(**step, growth=4, headroom_in=1, headroom_out=0)
-    assert model.run_passes([free_running], tiny)[1] == 0
-    assert model.run_passes([free_running], full)[1] == 3
-    assert model.run_passes([Pass(**step, growth=2, headroom_in=2, headroom_out=1, first=True)], full)[1] == 3
-    assert model.run_passes([Pass(**step, growth=5, headroom_in=3, headroom_out=1)], tiny)[1] == 1
+    for value, growth, exponent in (
+        (1, (2, 3), 0),
+        (1, (3, 5), 2),
+        (32767, (0, 0), 0),
+        (32767, (1, 3), 3),
+        (-32768, (3, 5), 5),
+        (8191, (1, 3), 1),
+        (-8192, (1, 2), 0),
+        (8192, (1, 2), 1),
+    ):
+        block = np.full((1, 16, 2), value)
+        out, got, _ = model.run_passes([Pass(**step, growth=growth)], block)
+        assert got == exponent, f"value {value}, growth {growth}"
+        assert abs(out * 2.0**got - value).max() < 2.0**got, f"value {value}, growth {growth}"
+
+
+def test_columns_shift_as_soon_as_their_growth_asks():
+    """Full-scale words through two columns that pass, growths (1, 2) and (0, 2): an odd 3 * 2^13 + 1 rounds half
+    up in each column that shifts, so 1 + 1 and 0 + 2 give different last bits."""
+    model = ArrayModel(ArrayConfig(layers=2, width=16, half_words=64))
+    block = np.full((1, 16, 2), 3 * 2**13 + 1)
+    results = {}
+    for growth in ((1, 2), (0, 2)):
+        step = Pass(Mode.PASS, 0, 4, 0, (0, 0), block_float=True, growth=growth)
+        out, exponent, saturated = model.run_passes([step], block)
+        assert exponent == 2 and not saturated
+        results[growth] = set(out.ravel().tolist())
+    assert results == {(1, 2): {3 * 2**11 + 1}, (0, 2): {3 * 2**11}}
 
 
 PASS_FAULTS = [
@@ -341,8 +367,11 @@ PASS_FAULTS = [
         dict(mode=Mode.FFT, active=1, coef_base=14, coef_mask_bits=2),
         "^coef_base: 14 makes the pass read coefficient 17",
     ),
-    (dict(block_float=True, headroom_in=4), "^growth, headroom_in, headroom_out: 0, 4, 0 can ask"),
-    (dict(block_float=True, growth=3, headroom_out=1), "^growth, headroom_in, headroom_out: 3, 0, 1 can ask"),
+    (dict(block_float=True), r"^growth: \(\) is not 2 numbers that rise by 0..3$"),
+    (dict(block_float=True, growth=(1, 2, 3)), r"^growth: \(1, 2, 3\) is not 2 numbers that rise by 0..3$"),
+    (dict(block_float=True, growth=(2, 1)), r"^growth: \(2, 1\) is not 2 numbers"),
+    (dict(block_float=True, growth=(4, 4)), r"^growth: \(4, 4\) is not 2 numbers"),
+    (dict(block_float=True, growth=(1, 5)), r"^growth: \(1, 5\) is not 2 numbers"),
 ]
 
 
@@ -351,14 +380,6 @@ def test_refused_passes(small, change, message):
     fields = dict(mode=Mode.PASS, digit=0, groups=4, active=0, shifts=(0, 0)) | change
     with pytest.raises(ValueError, match=message):
         small.run_passes([Pass(**fields)], np.zeros((1, 16, 2), dtype=np.int64))
-
-
-def test_refused_headroom_of_one_layer():
-    with pytest.raises(ValueError, match="^headroom_in: 1 with one layer; allowed is 0$"):
-        ArrayModel(ArrayConfig()).run_passes(
-            [Pass(Mode.PASS, 0, 1, 0, (0,), block_float=True, headroom_in=1)],
-            np.zeros((1, 2, 2), dtype=np.int64),
-        )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,26 @@
+"""iCEBreaker (iCE40 UP5K): 8 multipliers at the 12 MHz of the board, UART of the USB bridge at 1 Mbaud."""
+
+from amaranth.hdl import Const
+from amaranth_boards.icebreaker import ICEBreakerPlatform
+
+from .top import BoardTop
+
+__all__ = ["IcebreakerTop"]
+
+
+class IcebreakerTop(BoardTop):
+    """Top of the iCEBreaker. The button resets, the red LED says busy, the green one saturated."""
+
+    name = "icebreaker"
+    preset = "icebreaker"
+    clock_hz = 12e6
+    baud = 1_000_000
+    build_options = {"synth_opts": "-dsp"}
+
+    @staticmethod
+    def platform():
+        return ICEBreakerPlatform()
+
+    def clock(self, m, platform, clk):
+        m.d.comb += clk.eq(platform.request("clk12", dir="i").i)
+        return Const(1)

@@ -1,0 +1,100 @@
+"""What every board holds: an array behind a UART; and the frame of clock, reset and pins around it."""
+
+from typing import Any, ClassVar
+
+from amaranth.build import Platform
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib.wiring import In, Out
+
+from ..gen.presets import load_preset
+from ..hw.array import Array
+from ..hw.config import ArrayConfig
+from ..hw.link import Link
+from ..hw.linkframes import LinkParameters
+from ..hw.uart import UartParameters, UartReceiver, UartTransmitter
+
+__all__ = ["LinkedArray", "BoardTop"]
+
+
+class LinkedArray(wiring.Component):
+    """An array with its link and UART: two wires, ``rx`` and ``tx``, are all a host needs (hw/frame.py).
+
+    ``o_reset`` asks for a reset of all of it. ``busy`` and ``saturated`` are the flags of the array's status.
+    Latency and throughput: those of the UART, 10 bit times a byte; the array waits for it, never the other way
+    round. Reset: idle; memories keep their contents. Cost: array, link (hw/link.py) and 65 LUT4.
+    """
+
+    def __init__(self, config: ArrayConfig, uart: UartParameters, timeout: int):
+        self.config, self.uart = config, uart
+        self.link = LinkParameters.from_config(config, timeout=timeout)
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "o_reset": Out(1),
+                          "busy": Out(1), "saturated": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.receiver = receiver = UartReceiver(self.uart)
+        m.submodules.transmitter = transmitter = UartTransmitter(self.uart)
+        m.submodules.link = link = Link(self.link)
+        m.submodules.array = array = Array(self.config)
+        for source, sink in ((receiver.o, link.i), (link.o, transmitter.i), (link.o_setup, array.i_setup),
+                             (link.o_data, array.i), (array.o, link.i_results)):
+            wiring.connect(m, source, sink)
+        m.d.comb += [
+            receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), self.o_reset.eq(link.o_reset),
+            link.i_status.eq(array.status), self.busy.eq(array.status.busy),
+            self.saturated.eq(array.status.saturated),
+        ]
+        return m
+
+
+class BoardTop(Elaboratable):
+    """Base of the board tops: a :class:`LinkedArray` on the board's UART, flags on two LEDs, reset on a button.
+
+    A board gives its name, the preset it carries, the clock of the array in Hz, the baud rate, and how to make its platform
+    and its clock.
+    """
+
+    name: ClassVar[str]
+    preset: ClassVar[str]
+    clock_hz: ClassVar[float]
+    baud: ClassVar[int]
+    quiet_seconds: ClassVar[float] = 0.02  # a pause that ends a frame; USB adapters pause a millisecond or two
+    build_options: ClassVar[dict[str, Any]] = {}  # for the tools behind the platform
+
+    def __init__(self) -> None:
+        self.config = load_preset(self.preset)
+        self.uart = UartParameters.from_rates(self.clock_hz, self.baud)
+
+    @staticmethod
+    def platform() -> Platform:
+        """The platform of amaranth-boards, with tools from PyPI only."""
+        raise NotImplementedError
+
+    def clock(self, m: Module, platform: Platform, clk: Signal) -> Signal:
+        """Drive ``clk`` with ``clock_hz``; returns a signal that is high once the clock is steady."""
+        raise NotImplementedError
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.start = start = ClockDomain(reset_less=True, local=True)
+        m.domains.sync = sync = ClockDomain()
+        clk = Signal()
+        steady = self.clock(m, platform, clk)
+        platform.add_clock_constraint(clk, self.clock_hz)
+        m.d.comb += [start.clk.eq(clk), sync.clk.eq(ClockSignal("start"))]
+
+        linked = LinkedArray(self.config, self.uart, round(self.quiet_seconds * self.clock_hz))
+        m.submodules.linked = linked
+        button = Signal()
+        m.submodules.button = FFSynchronizer(platform.request("button", 0).i, button, o_domain="start")
+        # Block RAMs of iCE40 cannot be read for some microseconds after configuration.
+        waiting = Signal(9, init=-1)
+        m.d.start += [waiting.eq(waiting - (steady & (waiting != 0))),
+                      sync.rst.eq((waiting != 0) | button | linked.o_reset)]
+
+        uart = platform.request("uart")
+        m.d.comb += [linked.rx.eq(uart.rx.i), uart.tx.o.eq(linked.tx), platform.request("led", 0).o.eq(linked.busy),
+                     platform.request("led", 1).o.eq(linked.saturated)]
+        return m

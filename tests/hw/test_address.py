@@ -1,0 +1,136 @@
+"""Addresses against the bank map of the model: every window of small halves, every digit, every walk order."""
+
+from itertools import product
+import random
+
+import numpy as np
+import pytest
+
+from wingbeat.hw.address import BankAddress, GroupAddress, Walker
+from wingbeat.hw.config import ADDRESS_LATENCY
+from wingbeat.hw.program import Walk, walk_indices
+from wingbeat.sim.shuffle import bank_of, pass_indices, reverse_lanes, route, row_of
+
+SEED = 5
+# Digits that fill the half and such that leave some bits over.
+SHAPES = pytest.mark.parametrize("layers, bits", [(1, 2), (1, 4), (2, 3), (2, 5), (3, 4), (3, 7), (4, 6), (4, 8)])
+
+
+def windows(layers, bits):
+    """All masks with one bit of every residue mod S."""
+    return [sum(1 << bit for bit in chosen)
+            for chosen in product(*(range(r, bits, layers) for r in range(layers)))]
+
+
+def lanes_of(base, window, layers):
+    """Indices of the lanes of a beat: window bit b takes bit b mod S of the lane."""
+    bits = [b for b in range(window.bit_length()) if window >> b & 1]
+    return [base | sum((lane >> b % layers & 1) << b for b in bits) for lane in range(1 << layers)]
+
+
+def row_bits(rows, width):
+    return sum(int(row) << width * bank for bank, row in enumerate(rows))
+
+
+def all_beats(layers, bits, most, seed):
+    """(window, base) of every beat of every window, or ``most`` of them drawn at random."""
+    beats = [(window, base) for window in windows(layers, bits) for base in range(1 << bits) if not base & window]
+    return beats if len(beats) <= most else random.Random(seed).sample(beats, most)
+
+
+@SHAPES
+@pytest.mark.parametrize("stalls", [False, True])
+def test_bank_address(drive, layers, bits, stalls):
+    """One cycle later, counted in enabled cycles: the model's rows, and lane k ^ select in bank k."""
+    rng = random.Random(SEED)
+    beats = all_beats(layers, bits, 150, SEED)
+    steps, owners = [], []  # owners: the beat that the outputs belong to after each step
+    for number, (window, base) in enumerate(beats):
+        while stalls and rng.random() < 0.4:
+            steps.append({"en": 0, "base": rng.getrandbits(bits), "window": rng.getrandbits(bits)})
+            owners.append(number - 1)
+        steps.append({"en": 1, "base": base, "window": window})
+        owners.append(number)
+    seen = drive(BankAddress(bits, layers), [*steps, {"en": 0}], ("select", "rows"))
+    for select, rows, owner in zip(seen["select"][1:], seen["rows"][1:], owners, strict=True):
+        if owner < 0:
+            continue
+        window, base = beats[owner]
+        index = np.array([lanes_of(base, window, layers)])
+        banks, want = route(index, layers)
+        assert (banks[0] == np.arange(1 << layers) ^ select).all(), f"window {window:#b}, base {base}"
+        assert select == bank_of(np.array(base), layers)
+        assert rows == row_bits(want[0], bits - layers), f"window {window:#b}, base {base}"
+
+
+@SHAPES
+def test_group_address(drive, layers, bits):
+    """Passes of every digit back to back and with gaps; some end early, as after a change of program."""
+    rng = random.Random(SEED)
+    all_groups, steps, want, groups = 1 << bits - layers, [], {}, {}
+    for digit in [*range(bits // layers), *rng.choices(range(bits // layers), k=3)]:
+        count = rng.choice([all_groups, all_groups, rng.randint(1, all_groups)])
+        for g, index in enumerate(pass_indices(digit, all_groups, layers)[:count]):
+            while rng.random() < 0.2:
+                steps.append({"valid": 0, "start": 0, "digit": rng.randrange(16)})
+            want[len(steps)], groups[len(steps)] = index, g
+            steps.append({"valid": 1, "start": g == 0, "digit": digit})
+    latency = ADDRESS_LATENCY - 1
+    seen = drive(GroupAddress(bits, layers), [*steps, *[{"valid": 0}] * latency], ("select", "rows", "group"))
+    for cycle, index in want.items():
+        banks, rows = route(index[None], layers)
+        context = f"cycle {cycle}, group {groups[cycle]}, seed {SEED}"
+        assert seen["group"][cycle] == groups[cycle], context
+        assert seen["select"][cycle + latency] == banks[0, 0], context
+        assert seen["rows"][cycle + latency] == row_bits(rows[0], bits - layers), context
+
+
+def test_group_address_restarts_after_reset(drive):
+    steps = [{"valid": 1, "start": cycle in (0, 6), "digit": 1} for cycle in range(12)]
+    seen = drive(GroupAddress(7, 2), steps, ("group",), resets=(4,))["group"]
+    assert seen == [0, 1, 2, 3, 4, 0, 0, 1, 2, 3, 4, 5]
+
+
+def walker_steps(walk, bits, rounds, rng):
+    """Random steps through ``rounds`` rounds of the walk; and the number of the beat shown in each cycle."""
+    steps, beats, at = [], [], 0
+    while at < rounds * walk.beats:
+        step = rng.random() < 0.7
+        steps.append({"inner": walk.inner, "outer": walk.outer, "step": step})
+        beats.append(at % walk.beats)
+        at += step
+    return steps, beats
+
+
+@pytest.mark.parametrize("bits", [1, 3, 4])
+def test_walker_through_every_order(drive, bits):
+    """Every split of the index bits in window, inner and outer; after the last beat it is back at the first."""
+    rng, steps, want = random.Random(SEED), [], []
+    for split in product(range(3), repeat=bits):
+        window = tuple(b for b in range(bits) if split[b] == 0)
+        inner, outer = (sum(1 << b for b in range(bits) if split[b] == part) for part in (1, 2))
+        if len(window) not in (1, 2) or (len(window) == 2 and (window[1] - window[0]) % 2 == 0):
+            continue
+        walk = Walk(window, inner, outer)
+        bases = walk_indices(walk)[:, 0].tolist()
+        more, beats = walker_steps(walk, bits, 2 if bits < 4 else 1, rng)
+        steps += more
+        want += [(bases[beat], beat == walk.beats - 1, walk) for beat in beats]
+    seen = drive(Walker(bits), steps, ("base", "last"))
+    for cycle, ((base, last, walk), got, at_end) in enumerate(zip(want, seen["base"], seen["last"], strict=True)):
+        assert (got, at_end) == (base, last), f"cycle {cycle} in {walk}, seed {SEED}"
+
+
+def test_walker_after_reset(drive):
+    walk = Walk((1, 2), 0b1001000, 0b110001)
+    steps = [{"inner": walk.inner, "outer": walk.outer, "step": 1}] * 40
+    seen = drive(Walker(7), steps, ("base",), resets=(5, 19))["base"]
+    order = walk_indices(walk)[:, 0].tolist()
+    assert seen == order[:6] + order[:14] + order[:20]
+
+
+def test_the_model_agrees_with_the_lane_reversal():
+    """Reversing lanes permutes the banks of a group, so a descending pass needs no addresses of its own."""
+    index = pass_indices(1, 16, 3)
+    assert (bank_of(index, 3)[:, reverse_lanes(3)] == bank_of(index[:, reverse_lanes(3)], 3)).all()
+    assert (row_of(index, 3) == index >> 3).all()
