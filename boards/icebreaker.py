@@ -15,6 +15,7 @@ class IcebreakerTop(BoardTop):
     preset = "icebreaker"
     clock_hz = 12e6
     baud = 1_000_000
+    bitstream = "bin"
     build_options = {"synth_opts": "-dsp"}
 
     @staticmethod

@@ -22,8 +22,8 @@ class LinkedArray(wiring.Component):
     """An array with its link and UART: two wires, ``rx`` and ``tx``, are all a host needs (hw/frame.py).
 
     ``o_reset`` asks for a reset of all of it. ``busy`` and ``saturated`` are the flags of the array's status.
-    Latency and throughput: those of the UART, 10 bit times a byte; the array waits for it, never the other way
-    round. Reset: idle; memories keep their contents. Cost: array, link (hw/link.py) and 65 LUT4.
+    Latency and throughput: those of the UART, 10 bit times a byte; the array waits for it, never the other
+    way round. Reset: idle; memories keep their contents. Cost: array, link (hw/link.py) and 65 LUT4.
     """
 
     def __init__(self, config: ArrayConfig, uart: UartParameters, timeout: int):
@@ -50,17 +50,19 @@ class LinkedArray(wiring.Component):
 
 
 class BoardTop(Elaboratable):
-    """Base of the board tops: a :class:`LinkedArray` on the board's UART, flags on two LEDs, reset on a button.
+    """Base of the board tops: a :class:`LinkedArray` on the board's UART, flags on two LEDs, reset on a
+    button.
 
-    A board gives its name, the preset it carries, the clock of the array in Hz, the baud rate, and how to make its platform
-    and its clock.
+    A board gives its name, the preset it carries, the clock of the array in Hz, the baud rate, and how to
+    make its platform and its clock.
     """
 
     name: ClassVar[str]
     preset: ClassVar[str]
     clock_hz: ClassVar[float]
     baud: ClassVar[int]
-    quiet_seconds: ClassVar[float] = 0.02  # a pause that ends a frame; USB adapters pause a millisecond or two
+    quiet_seconds: ClassVar[float] = 0.02  # pause that ends a frame; USB adapters pause a millisecond or two
+    bitstream: ClassVar[str]  # suffix of the file to load
     build_options: ClassVar[dict[str, Any]] = {}  # for the tools behind the platform
 
     def __init__(self) -> None:
@@ -95,6 +97,7 @@ class BoardTop(Elaboratable):
                       sync.rst.eq((waiting != 0) | button | linked.o_reset)]
 
         uart = platform.request("uart")
-        m.d.comb += [linked.rx.eq(uart.rx.i), uart.tx.o.eq(linked.tx), platform.request("led", 0).o.eq(linked.busy),
+        m.d.comb += [linked.rx.eq(uart.rx.i), uart.tx.o.eq(linked.tx),
+                     platform.request("led", 0).o.eq(linked.busy),
                      platform.request("led", 1).o.eq(linked.saturated)]
         return m

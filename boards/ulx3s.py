@@ -16,12 +16,15 @@ class _Platform(ULX3S_85F_Platform):
 
 
 class Ulx3sTop(BoardTop):
-    """Top of the ULX3S. Button F1 resets, LED 0 says busy, LED 1 saturated. The PLL makes 25 MHz into 100 MHz."""
+    """Top of the ULX3S. Button F1 resets, LED 0 says busy, LED 1 saturated. The PLL makes 25 MHz into 100
+    MHz.
+    """
 
     name = "ulx3s"
     preset = "ulx3s-16"
     clock_hz = 100e6
     baud = 1_000_000
+    bitstream = "bit"
 
     @staticmethod
     def platform():
@@ -32,8 +35,9 @@ class Ulx3sTop(BoardTop):
         # VCO 600 MHz = 25 MHz * CLKFB_DIV * CLKOP_DIV; CPHASE is CLKOP_DIV - 1.
         m.submodules.pll = Instance(
             "EHXPLLL", p_CLKI_DIV=1, p_CLKFB_DIV=4, p_CLKOP_DIV=6, p_CLKOP_CPHASE=5, p_CLKOP_FPHASE=0,
-            p_CLKOP_ENABLE="ENABLED", p_FEEDBK_PATH="CLKOP", p_OUTDIVIDER_MUXA="DIVA", p_STDBY_ENABLE="DISABLED",
-            p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_DPHASE_SOURCE="DISABLED",
+            p_CLKOP_ENABLE="ENABLED", p_FEEDBK_PATH="CLKOP", p_OUTDIVIDER_MUXA="DIVA",
+            p_STDBY_ENABLE="DISABLED", p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED",
             a_FREQUENCY_PIN_CLKI="25", a_FREQUENCY_PIN_CLKOP="100", a_ICP_CURRENT="12", a_LPF_RESISTOR="8",
             i_CLKI=platform.request("clk25", dir="i").i, i_CLKFB=clk, i_RST=0, i_STDBY=0, i_ENCLKOP=0,
             i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1, i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0,

@@ -80,10 +80,8 @@ def generate(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR
              json_file: JsonOption = None) -> None:
     """Write Verilog, manifest, test bench and README of one array."""
     chosen = select_config(preset, config, settings)
-    from ..hw.array import Array
     from .generate import generate as write_folder
-    from .selftest import write_testbench
-    facts = write_folder(chosen, Array(chosen), output, testbench=write_testbench)
+    facts = write_folder(chosen, output)
     _save(json_file, facts)
     _print_facts(chosen, output)
 

@@ -96,7 +96,8 @@ def describe_memory_map(config: ArrayConfig) -> dict[str, Any]:
             "target": SETUP_PROGRAM,
             "words": config.program_words,
             "words_per_instruction": INSTRUCTION_WORDS,
-            "instructions": {o.name: {"opcode": int(o), "fields": _packed(FIELDS[o], OPCODE_BITS)} for o in Opcode},
+            "instructions": {o.name: {"opcode": int(o), "fields": _packed(FIELDS[o], OPCODE_BITS)}
+                             for o in Opcode},
         },
         "control": {"target": SETUP_CONTROL, "start": CONTROL_START},
     }

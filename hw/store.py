@@ -22,11 +22,11 @@ _BEAT = data.StructLayout({"valid": 1, "step": 1, "last": 1})
 class Store(wiring.Component):
     """Runs STORE instructions: sends one block to the stream, a beat of J engines at a time.
 
-    Waits for ``computed`` and takes that block (``take``); blocks alternate between the halves. ``steps`` counts the steps
+    An instruction waits here for ``computed`` and then takes that block (``take``); blocks alternate between the halves. ``steps`` counts the steps
     of the walk that have left the memory, for the load unit that follows; it is zero between blocks. ``done`` says that all have.
 
     Formats: the upper element_width bits of W-bit values, rounded half up and saturated.
-    Latency: 7 + S + 2 * (element_width < width) cycles from an accepted instruction to the first beat, and 1 in the skid
+    Latency: 7 + S + 2 * (element_width < width) cycles from ``take`` to the first beat, and 1 in the skid
     buffer. Throughput: one beat per cycle; the pipeline empties between two blocks. Backpressure: the whole pipeline,
     RAM output registers included, stops (``en``); the skid buffer cuts ``o.ready``. Reset: idle, half 0 next.
     """
@@ -49,15 +49,15 @@ class Store(wiring.Component):
         m.submodules.walker = walker = Walker(c.index_bits)
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers)
         command = Signal.like(self.i_command.payload)
-        running, draining, owning = Signal(), Signal(), Signal()
+        waiting, running, draining, owning = Signal(), Signal(), Signal(), Signal()
         group, last = Signal(range(c.beat_groups)), Signal()
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer),
             walker.step.eq(running & self.en & (group == c.beat_groups - 1)),
             last.eq(walker.step & walker.last),
             bank.en.eq(self.en), bank.base.eq(walker.base), bank.window.eq(command.window), self.rows.eq(bank.rows),
-            self.idle.eq(~running & ~draining), self.i_command.ready.eq(self.idle & self.computed),
-            self.take.eq(self.i_command.valid & self.i_command.ready),
+            self.idle.eq(~waiting & ~running & ~draining), self.i_command.ready.eq(self.idle),
+            self.take.eq(waiting & self.computed),
             self.owns.eq(Cat(owning & ~self.half, owning & self.half))]
         with m.If(running & self.en):
             m.d.sync += group.eq(group + 1)
@@ -65,8 +65,10 @@ class Store(wiring.Component):
             m.d.sync += group.eq(0)
         with m.If(last):
             m.d.sync += [running.eq(0), draining.eq(1)]
+        with m.If(self.i_command.valid & self.i_command.ready):
+            m.d.sync += [command.eq(self.i_command.payload), waiting.eq(1)]
         with m.If(self.take):
-            m.d.sync += [command.eq(self.i_command.payload), running.eq(1), owning.eq(1)]
+            m.d.sync += [waiting.eq(0), running.eq(1), owning.eq(1)]
         with m.If(self.block_out):
             m.d.sync += [draining.eq(0), self.half.eq(~self.half)]
 

@@ -11,6 +11,7 @@ until it has moved. ``run`` raises AssertionError, naming port, cycle and seed, 
 the deadline passes, or when a word is left over. Source and collector never look at each other.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -20,7 +21,7 @@ from typing import Any
 from amaranth.hdl import ClockDomain, Module, Shape, Value
 from amaranth.sim import Simulator
 
-__all__ = ["Stall", "CROSS", "Feed", "Sink", "Bench", "bits_of"]
+__all__ = ["Stall", "CROSS", "Feed", "Sink", "Bench", "SimulatedSerial", "bits_of"]
 
 _SETTLE = 24  # cycles after the last expected word in which a left-over word would show
 
@@ -202,4 +203,76 @@ class Bench:
                     sink.cycles.clear()
                 ready = held is not None if stall is Stall.SHY else next(go)
                 ctx.set(port.ready, ready)
+        return testbench
+
+
+class SimulatedSerial:
+    """A serial port, as pyserial has it, whose other end are the pins ``rx`` and ``tx`` of a simulated design.
+
+    Blocking code can use it: ``read`` lets the simulation run until the bytes are there, at most ``timeout`` bit
+    times after the last one. ``divisor``: cycles per bit. ``reset_request``, if given, resets ``bench``'s domain.
+    """
+
+    def __init__(self, bench: Bench, rx: Any, tx: Any, divisor: int, timeout: int = 2000,
+                 reset_request: Any = None):
+        self._simulator = bench.simulator
+        self._divisor, self._timeout = divisor, timeout
+        self._outgoing: deque[int] = deque()
+        self._incoming = bytearray()
+        self._now = 0
+        bench.process(self._transmitter(rx), background=True)
+        bench.process(self._receiver(tx), background=True)
+        if reset_request is not None:
+            bench.process(self._resetter(bench.rst, reset_request), background=True)
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles since the start, in whole bit times."""
+        return self._now * self._divisor
+
+    def write(self, data: bytes) -> int:
+        """Queue bytes; they are on the line while ``read`` waits."""
+        self._outgoing.extend(data)
+        return len(data)
+
+    def read(self, size: int = 1) -> bytes:
+        """Up to ``size`` bytes, fewer after a timeout."""
+        deadline, have = self._now + self._timeout, len(self._incoming)
+        while len(self._incoming) < size and self._now < deadline:
+            self._simulator.advance()
+            if len(self._incoming) > have or self._outgoing:
+                deadline, have = self._now + self._timeout, len(self._incoming)
+        data = bytes(self._incoming[:size])
+        del self._incoming[:size]
+        return data
+
+    def _transmitter(self, rx):
+        async def testbench(ctx):
+            while True:
+                byte = self._outgoing.popleft() if self._outgoing else None
+                for bit in [1] if byte is None else [0, *(byte >> i & 1 for i in range(8)), 1]:
+                    ctx.set(rx, bit)
+                    await ctx.tick().repeat(self._divisor)
+                    self._now += 1
+        return testbench
+
+    def _receiver(self, tx):
+        async def testbench(ctx):
+            while True:
+                while ctx.get(tx):
+                    await ctx.negedge(tx)
+                await ctx.tick().repeat(self._divisor // 2)
+                bits = 0
+                for position in range(9):
+                    bits |= ctx.get(tx) << position
+                    await ctx.tick().repeat(self._divisor)
+                if not bits & 1 and ctx.get(tx):  # a start and a stop bit
+                    self._incoming.append(bits >> 1)
+        return testbench
+
+    @staticmethod
+    def _resetter(rst, request):
+        async def testbench(ctx):
+            async for _, reset, requested in ctx.tick().sample(request):
+                ctx.set(rst, requested and not reset)
         return testbench

@@ -166,13 +166,13 @@ class _Store:
         self.length = 7 + config.layers + 2 * (config.element_width < config.width)
         self.output = _Output(config.gearbox)
         self.command: Store | None = None
-        self.running = self.draining = False
+        self.waiting = self.running = self.draining = False
         self.beat = self.taken_steps = 0
         self.pipeline: deque[tuple[bool, bool, bool]] = deque([(False,) * 3] * self.length)
 
     @property
     def idle(self) -> bool:
-        return not self.running and not self.draining
+        return not (self.waiting or self.running or self.draining)
 
     @property
     def beats(self) -> int:
@@ -187,7 +187,7 @@ class _Store:
     def block_out(self) -> bool:
         return self.output.ready and self.pipeline[-1][2]
 
-    def step(self, command: Store | None) -> None:
+    def step(self, command: Store | None, take: bool) -> None:
         block_out, enabled = self.block_out, self.output.ready
         if enabled:
             leaving, taken = self.pipeline[-1], self.pipeline[_TAKEN - 1]
@@ -204,8 +204,10 @@ class _Store:
         self.output.step(enabled and leaving[0])
         if block_out:
             self.draining = False
+        if take:
+            self.waiting, self.running = False, True
         if command is not None:
-            self.command, self.running = command, True
+            self.command, self.waiting = command, True
 
 
 class _Sequencer:
@@ -279,21 +281,22 @@ class _Array:
                       and not self.in_flight and not self.computed)
         load_command = offer if isinstance(offer, Load) and load.idle else None
         pass_command = offer if isinstance(offer, Pass) and sequencer.following is None else None
-        store_command = offer if isinstance(offer, Store) and store.idle and self.computed else None
+        store_command = offer if isinstance(offer, Store) and store.idle else None
+        stored = store.waiting and self.computed > 0
         starts = sequencer.starts(self.loaded > 0)
         take = starts and sequencer.following is not None and sequencer.following.first
         finished = bool(self.finishing) and self.finishing[0] == counts.total
         self._count()
 
         claim = load.claim and self.vacant > 0
-        tokens = (store.done - claim, (load.done_in == 1) - take, finished - (store_command is not None), take - finished)
+        tokens = (store.done - claim, (load.done_in == 1) - take, finished - stored, take - finished)
         if sequencer.finish:
             self.finishing.append(counts.total - 1 + self.finish_latency)
         if finished:
             self.finishing.popleft()
         fetch.step(any(c is not None for c in (load_command, pass_command, store_command)), units_idle)
         load.step(load_command, self.vacant > 0, store.taken_steps)
-        store.step(store_command)
+        store.step(store_command, stored)
         sequencer.step(pass_command, starts)
         self.vacant, self.loaded, self.computed, self.in_flight = (
             before + change for before, change in

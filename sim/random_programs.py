@@ -40,9 +40,9 @@ class _Kernel:
 
 def random_config(rng: random.Random, name: str = "wingbeat") -> ArrayConfig:
     """A small array: 1..4 layers, 1..5 engines, every kind of stream width, both targets."""
-    layers = rng.choices((1, 2, 3, 4), (8, 8, 4, 1))[0]
+    layers = rng.choices((1, 2, 3, 4), (20, 20, 8, 1))[0]
     lanes = 1 << layers
-    engines = rng.choice((1, 2, 3, 4, 5)) if layers < 3 else rng.choice((1, 1, 2, 3)) if layers == 3 else 1
+    engines = rng.choice(((1, 2, 3, 4, 5, 7), (1, 2, 3, 4), (1, 1, 2), (1,))[layers - 1])
     widths = [d for d in range(1, lanes) if lanes % d == 0]
     widths += [lanes * j for j in range(1, engines + 1) if engines % j == 0]
     width = rng.randint(8, 18)
@@ -119,15 +119,24 @@ def _random_passes(config: ArrayConfig, bits: int, digits: list[int], rng: rando
     passes: list[Pass] = []
     for number, digit in enumerate(digits):
         first = number == 0
-        gap = 0 if first else config.pass_gap(digits[number - 1], digit, groups)
-        mode = rng.choice(list(Mode))
+        mode, block_float = rng.choice(list(Mode)), rng.random() < 0.4
+        gap = 0 if first else max(config.pass_gap(digits[number - 1], digit, groups),
+                                  config.block_float_gap if block_float else 0)
         base, shift, mask_bits = _random_coefficient_field(config, bits - config.layers, rng)
         shifts = tuple(rng.choice((0, 0, 1, 1, 2, (1 << config.shift_bits) - 1)) for _ in range(config.layers))
         passes.append(Pass(
             mode, digit, groups, rng.getrandbits(config.layers), shifts, coef_base=base, coef_shift=shift,
             coef_mask_bits=mask_bits, descending=rng.random() < 0.4, gap=gap + rng.choice((0, 0, 0, rng.randrange(9))),
+            block_float=block_float, growth=_random_growth(config.layers, rng) if block_float else (),
             first=first, last=number == len(digits) - 1))
     return passes
+
+
+def _random_growth(layers: int, rng: random.Random) -> tuple[int, ...]:
+    """Numbers that rise by 0 or 1 per column, and by one more at one of them: at most S + 1."""
+    steps = [rng.randint(0, 1) for _ in range(layers)]
+    steps[rng.randrange(layers)] += rng.randint(0, 1)
+    return tuple(sum(steps[:q + 1]) for q in range(layers))
 
 
 def _random_coefficient_field(config: ArrayConfig, group_bits: int, rng: random.Random) -> tuple[int, int, int]:

@@ -22,7 +22,7 @@ SEEDS = range(int(_WANTED[0]) if len(_WANTED) > 1 else 0, int(_WANTED[-1]))
 
 def simulator_of(seed, config):
     """Icarus is four-state and slow: every third configuration, where it is small."""
-    return "icarus" if seed % 3 == 2 and config.n_multipliers <= 16 else "verilator"
+    return "icarus" if seed % 3 == 2 and config.n_multipliers <= 12 else "verilator"
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -12,7 +12,7 @@ from wingbeat.gen.calibration import best_limit, noise_gains, safe_shifts, stati
 from wingbeat.gen.compiler import compile_butterfly, compile_fft, compile_fft2
 from wingbeat.gen.kernel import SaturationWarning, build_program
 from wingbeat.gen.layers import fft_layers
-from wingbeat.gen.passes import assign_columns
+from wingbeat.gen.passes import assign_columns, build_passes
 from wingbeat.gen.unitpivot import block_layers, unit_pivot
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.errors import WingbeatError
@@ -164,6 +164,24 @@ def test_gaps_and_block_float_fields():
     butterfly = compile_butterfly(np.ones((1, 1, 5, 16, 2, 2)), config, scaling="block",
                                   increasing_stride=False)
     assert [p.growth for p in butterfly.parts[0].stacks[0].passes] == [(1, 1), (1, 2), (1, 2)]
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+@pytest.mark.parametrize("token_bits, hidden_bits, inverse",
+                         [(0, 8, False), (0, 7, True), (3, 5, False), (5, 3, True)])
+def test_growth_of_the_fft_is_the_least_that_suffices(layers, token_bits, hidden_bits, inverse):
+    """Columns 0..q make of components within 1 at most the sum of |re| + |im| over a row of their matrix."""
+    bits = token_bits + hidden_bits
+    size, config = 1 << bits, array(layers, half_words=1 << 8)
+    stages = fft_layers(size, 0, hidden_bits, inverse) + fft_layers(size, hidden_bits, token_bits, inverse)
+    slots = assign_columns([stage.bit for stage in stages], layers)
+    passes = build_passes(stages, slots, config, shifts=None, block_bits=8, base=0)
+    for step, slot in zip(passes, slots, strict=True):
+        matrix = np.eye(size, dtype=complex)  # the columns are applied to its rows: the transpose
+        for growth, number in zip(step.growth, slot.columns, strict=True):
+            matrix = matrix if number is None else stages[number].apply(matrix)
+            most = (np.abs(matrix.real) + np.abs(matrix.imag)).sum(axis=0).max()
+            assert growth == np.ceil(np.log2(most) - 1e-9), f"digit {slot.digit}: {step.growth}, sum {most}"
 
 
 @pytest.mark.parametrize("layers, log_n", [(1, 6), (2, 6), (2, 5), (3, 7)])

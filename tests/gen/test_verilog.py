@@ -16,6 +16,7 @@ import pytest
 from wingbeat.gen.merge import merge_modules
 from wingbeat.gen.verilog import emit
 from wingbeat.hw.errors import WingbeatError
+from wingbeat.hw.once import once
 
 
 class Leaf(wiring.Component):
@@ -158,7 +159,8 @@ def test_every_difference_keeps_modules_apart(one, other):
 end
 """
     assert one in body
-    cells = "".join(f"  cell \\t.m{i} \\m{i}\n    connect \\i \\a\n    connect \\o \\b{i}\n  end\n" for i in "01")
+    cells = "".join(f"  cell \\t.m{i} \\m{i}\n    connect \\i \\a\n    connect \\o \\b{i}\n  end\n"
+                    for i in "01")
     wires = "  wire width 4 input 0 \\a\n  wire width 4 \\b0\n  wire width 4 \\b1\n"
     top = "module \\t\n" + wires + cells + "end\n"
     same = merge_modules(top + "module \\t.m0\n" + body + "module \\t.m1\n" + body)
@@ -195,3 +197,54 @@ def test_same_bytes_elsewhere(tmp_path):
         run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path,
                              env=environment, timeout=60, check=True)
         assert run.stdout == emit(Row(5, odd_one=(2,)), "row"), f"PYTHONHASHSEED={seed}"
+
+
+class Shared(Pair):
+    """A pair that Verilog output may take out and elaborate once."""
+
+    elaborated = 0
+
+    @once("second")
+    def elaborate(self, platform):
+        Shared.elaborated += 1
+        return super().elaborate(platform)
+
+
+class Negation(wiring.Component):
+    """A shared block without registers, so without clock and reset."""
+
+    i: In(8)
+    o: Out(8)
+    kind = "not"
+
+    @once("kind")
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(~self.i)
+        return m
+
+
+class SharedRow(wiring.Component):
+    def __init__(self):
+        super().__init__({"a": In(8), "b": Out(8)})
+
+    def elaborate(self, platform):
+        m = Module()
+        last = self.a
+        for i, second in enumerate([(1, 2, 3), (9,), (1, 2, 3), (1, 2, 3)]):
+            m.submodules[f"pair{i}"] = pair = Shared(second)
+            m.submodules[f"negation{i}"] = negation = Negation()
+            m.d.comb += [pair.a.eq(last), negation.i.eq(pair.b)]
+            last = negation.o
+        m.d.comb += self.b.eq(last)
+        return m
+
+
+def test_shared_blocks_are_elaborated_once_per_parameter():
+    Shared.elaborated = 0
+    text = emit(SharedRow(), "row")
+    assert Shared.elaborated == 2
+    assert sorted(modules(text)) == ["row", "row_negation", "row_shared", "row_shared_2", "row_x", "row_y"]
+    assert len(re.findall(r"^  row_shared pair\d \(", text, re.MULTILINE)) == 3
+    assert ".clk" not in re.search(r"row_negation negation0 \((.*?)\);", text, re.DOTALL)[1]
+    assert text.count("(* top") == 1

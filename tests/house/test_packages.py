@@ -49,8 +49,9 @@ def test_wheel_holds_every_file(tmp_path):
         target = copy / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    run = subprocess.run([*command, "-w", str(tmp_path), str(copy)], capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+               "--no-index", "-w", str(tmp_path), str(copy)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     missing = {f"wingbeat/{p.relative_to(ROOT).as_posix()}" for p in wanted} - names

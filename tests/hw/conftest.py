@@ -5,6 +5,7 @@ from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
+from wingbeat.hw.program import encode
 from wingbeat.sim.bench import bits_of
 
 
@@ -55,6 +56,11 @@ def _lane_words(bits, width, n):
     return np.array(values, dtype=np.int64).reshape(n, 2)
 
 
+def _field_bits(instruction):
+    """The fields of an instruction behind its opcode, as the units receive them."""
+    return sum(word << 32 * i for i, word in enumerate(encode([instruction]))) >> 3
+
+
 @pytest.fixture(scope="session")
 def drive():
     return _drive
@@ -68,3 +74,8 @@ def lane_bits():
 @pytest.fixture(scope="session")
 def lane_words():
     return _lane_words
+
+
+@pytest.fixture(scope="session")
+def field_bits():
+    return _field_bits

@@ -9,7 +9,7 @@ import pytest
 from wingbeat.hw.address import BankAddress, GroupAddress, Walker
 from wingbeat.hw.config import ADDRESS_LATENCY
 from wingbeat.hw.program import Walk, walk_indices
-from wingbeat.sim.shuffle import bank_of, pass_indices, reverse_lanes, route, row_of
+from wingbeat.sim.shuffle import bank_of, pass_indices, route
 
 SEED = 5
 # Digits that fill the half and such that leave some bits over.
@@ -127,10 +127,3 @@ def test_walker_after_reset(drive):
     seen = drive(Walker(7), steps, ("base",), resets=(5, 19))["base"]
     order = walk_indices(walk)[:, 0].tolist()
     assert seen == order[:6] + order[:14] + order[:20]
-
-
-def test_the_model_agrees_with_the_lane_reversal():
-    """Reversing lanes permutes the banks of a group, so a descending pass needs no addresses of its own."""
-    index = pass_indices(1, 16, 3)
-    assert (bank_of(index, 3)[:, reverse_lanes(3)] == bank_of(index[:, reverse_lanes(3)], 3)).all()
-    assert (row_of(index, 3) == index >> 3).all()

@@ -324,7 +324,8 @@ def test_stale_words_and_input_stay(small):
 
 
 def test_exponent_counts_and_maximum_is_capped():
-    """z beyond S+1 is not seen; the exponent is what all columns shift together, and ``shifts`` is ignored."""
+    """z beyond S+1 is not seen; the exponent is what all columns shift together; ``shifts`` is
+    ignored."""
     model = ArrayModel(ArrayConfig(layers=2, width=16, half_words=64))
     step = dict(mode=Mode.PASS, digit=0, groups=4, active=0, shifts=(3, 3), block_float=True)
     for value, growth, exponent in (
@@ -344,8 +345,8 @@ def test_exponent_counts_and_maximum_is_capped():
 
 
 def test_columns_shift_as_soon_as_their_growth_asks():
-    """Full-scale words through two columns that pass, growths (1, 2) and (0, 2): an odd 3 * 2^13 + 1 rounds half
-    up in each column that shifts, so 1 + 1 and 0 + 2 give different last bits."""
+    """Full-scale words through two columns that pass, growths (1, 2) and (0, 2): an odd 3 * 2^13 + 1 rounds
+    half up in each column that shifts, so 1 + 1 and 0 + 2 give different last bits."""
     model = ArrayModel(ArrayConfig(layers=2, width=16, half_words=64))
     block = np.full((1, 16, 2), 3 * 2**13 + 1)
     results = {}

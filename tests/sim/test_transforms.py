@@ -10,7 +10,7 @@ from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.numeric import GUARD_BITS
 from wingbeat.hw.program import Load, Mode, Pass, Store, Walk, schedule, walk_indices
 from wingbeat.sim.array import ArrayModel
-from wingbeat.sim.butterfly import Coefficients, pack_coefficients
+from wingbeat.sim.butterfly import Coefficients, butterfly, pack_coefficients
 from wingbeat.sim.reference import butterfly_multiply, fft, sqnr_db
 
 SIZES = [
@@ -316,17 +316,29 @@ def test_block_floating_point_never_clamps_more_than_the_rounding_case(overshoot
                 assert overshoot[0] <= 1, f"seed {seed}: W {width}, {kind}, input {number}: by {overshoot[0]}"
 
 
-@pytest.mark.parametrize("coefficient, kind", [(64, "column"), (62, "rotation")])
-def test_bound_of_a_column(coefficient, kind):
-    """What the rule rests on, for every pair of values |x| <= 2^k and every coefficient: a unit-pivot column that
-    shifts by one (or grows by one bit) stays within 2^k (2^(k+1)). So rounding crosses no power of two, and
-    2^(W-1) itself, one above the largest value, is all that can be clamped."""
+@pytest.mark.parametrize("mode", [Mode.BPMM, Mode.FFT])
+@pytest.mark.parametrize("shift", [0, 1])
+def test_bound_of_a_column_that_does_not_rotate(mode, shift):
+    """Every pair |x| <= 2^k with every unit-pivot coefficient |c| <= 1, or with 1, -1, j, -j: the outputs stay
+    within 2^(k+1-shift) and reach it. Rounding crosses no power of two, so only 2^(W-1) itself is ever
+    clamped."""
+    edge, one = 1 << 3, 1 << 6
+    values, coefficients = np.arange(-edge, edge + 1), np.arange(-one, one + 1)
+    if mode is Mode.BPMM:
+        a, b, c, s = (x.ravel() for x in np.meshgrid(values, values, coefficients, [0, 1]))
+        words, units = (np.stack([a, b]), np.stack([b, -a])), Coefficients(c, -c, s, s)
+    else:
+        re, im, other, turn = (x.ravel() for x in np.meshgrid(values, values, values, range(4)))
+        words = np.stack([re, im]), np.stack([other, re])
+        units = Coefficients(*one * np.array([[1, 0, -1, 0], [0, 1, 0, -1]])[:, turn], 0, 0)
+    y1, y2, clamped = butterfly(mode, *words, units, shift, width=12, coefficient_width=8)
+    assert max(np.abs(y1).max(), np.abs(y2).max()) == edge << 1 >> shift and not clamped.any()
 
 
 def test_the_rounding_case_exists(overshoot):
-    """127 + 128 rounds up to 128 behind a shift by 1: one clamp, by one. It takes a value of -2^(W-1): one more and
-    nothing is clamped."""
-    for low, clamped in ((-128, True), (-127, False)):
+    """127 + 128 rounds up to 128 behind a shift by 1: one clamp, by one. It takes a value of -2^(W-1): with one
+    more nothing is clamped."""
+    for low, clamped in ((-127, False), (-128, True)):
         model = ArrayModel(config_for(3, 6, 8, 8, engines=1))
         model.coefficients[:] = pack_coefficients(Coefficients(64, -64, 0, 0), 8)
         step = Pass(Mode.BPMM, 0, 8, 7, (0, 0, 0), block_float=True, growth=(1, 2, 3), first=True)
@@ -344,7 +356,8 @@ def less_growth(p, less, column):
 @pytest.mark.parametrize("layers, column", [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)])
 @pytest.mark.parametrize("less, clamps", [(0, False), (1, True)])
 def test_growth_of_butterfly_matrices_is_needed(overshoot, layers, column, less, clamps):
-    """A + B and A - B in every unit: one bit less of growth in any column cuts more than the rounding case."""
+    """A + B and A - B in every unit: one bit less of growth in any column cuts more than the rounding
+    case."""
     model = ArrayModel(config_for(layers, 6, 8, 8, engines=1))
     seed = 0
     rng = np.random.default_rng(seed)
@@ -355,15 +368,42 @@ def test_growth_of_butterfly_matrices_is_needed(overshoot, layers, column, less,
     assert (overshoot[0] > 1) == clamps, f"seed {seed}: by {overshoot[0]}"
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("less, clamps", [(0, False), (1, True)])
-def test_growth_of_the_fft_is_needed(overshoot, layers, less, clamps):
-    """A full-scale constant meets the twiddle exp(-j pi/4): a column grows by 1 + sqrt(2) > 2, so the first column
-    that rotates asks for two bits."""
-    model = ArrayModel(config_for(layers, 6, engines=1))
-    passes = fft_passes(model, 6, 6, block_float=True)
-    rotating = next(p for p in passes if p.growth[-1] > layers)
-    column = next(q for q, g in enumerate(rotating.growth) if g > q + 1)
-    block = np.full((1, 64, 2), (1 << 17) - 1)
-    model.run_passes([replace(less_growth(rotating, less, column), first=True)], block)
-    assert (overshoot[0] > 1) == clamps, f"by {overshoot[0]}"
+def prefix_matrix(layers, digit, column, low):
+    """Columns 0..column of an FFT pass over the lanes of a group; ``low`` are its index bits below the
+    digit."""
+    matrix = np.eye(1 << layers, dtype=complex)
+    for q in range(column + 1):
+        stage = digit * layers + q
+        for a in (lane for lane in range(1 << layers) if not lane >> q & 1):
+            offset = (a << digit * layers | low) & ((1 << stage) - 1)
+            straight, turned = (
+                matrix[a].copy(),
+                np.exp(-2j * np.pi * offset / 2 ** (stage + 1)) * matrix[a | 1 << q],
+            )
+            matrix[a], matrix[a | 1 << q] = straight + turned, straight - turned
+    return matrix
+
+
+FFT_COLUMNS = [(s, d, q) for s in (1, 2, 3, 4) for d in range(8 // s) for q in range(s)]
+
+
+@pytest.mark.parametrize("layers, digit, column", FFT_COLUMNS)
+def test_growth_of_the_fft_is_enough_and_needed(overshoot, layers, digit, column):
+    """The growth is the least that covers the largest component columns 0..q can make of components within 1,
+    the sum of |re| + |im| over a row. Full-scale words with the signs of that row: one bit less clamps."""
+    bits = layers * (digit + 1)
+    model = ArrayModel(config_for(layers, bits, engines=1))
+    step = replace(fft_passes(model, bits, bits, block_float=True)[digit], first=True)
+    rows = np.concatenate([prefix_matrix(layers, digit, column, low) for low in range(1 << layers * digit)])
+    norms = (np.abs(rows.real) + np.abs(rows.imag)).sum(axis=1)
+    assert step.growth[column] == np.ceil(np.log2(norms.max()) - 1e-9), f"largest sum {norms.max()}"
+    worst = int(norms.argmax())
+    lanes = slice(worst >> layers, None, 1 << layers * digit)
+    top = (1 << 17) - 1
+    block = np.zeros((1, 1 << bits, 2), dtype=np.int64)
+    block[0, lanes, 0] = np.where(rows[worst].real < 0, -top, top)
+    block[0, lanes, 1] = np.where(rows[worst].imag > 0, -top, top)
+    model.run_passes([step], block)
+    assert overshoot[0] <= 1, f"by {overshoot[0]}"
+    model.run_passes([less_growth(step, 1, column)], block)
+    assert overshoot[0] > 1, f"by {overshoot[0]}"
