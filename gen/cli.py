@@ -118,6 +118,52 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
     return 1 if wrong else 0
 
 
+bench = typer.Typer(help="Measure cycles and accuracy.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+@bench.command("kernels")
+def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+                  sizes: Annotated[str, typer.Option(metavar="64,128", help="points per row")] =
+                  "64,128,256,512,1024,2048,4096",
+                  kernel: Annotated[list[str] | None, typer.Option(help="bpmm or fft; both if not given")] = None,
+                  blocks: Annotated[int, typer.Option(help="blocks per run, the first is not counted")] = 4,
+                  scaling: Annotated[str, typer.Option(help="static, safe or block")] = "static",
+                  seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
+                  json_file: JsonOption = None) -> int:
+    """Cycles, utilisation and SQNR of single kernels on the simulated Verilog, in steady state. Exit code 1
+    if a word differs from the model."""
+    chosen = select_config(preset, config, settings)
+    points = integers("--sizes", sizes)
+    from .bench import KERNELS, bench_kernels as measure
+    kernels = tuple(kernel or KERNELS)
+    with progress("bench", 1 + len(points) * len(kernels)) as step:
+        rows = measure(chosen, points, kernels, blocks=blocks, scaling=scaling, seed=seed, report=step)
+    _save(json_file, rows)
+    print_table(list(rows[0]), [[f"{v:.4f}" if isinstance(v, float) else v for v in row.values()] for row in rows])
+    return 1 if any(row["mismatches"] for row in rows) else 0
+
+
+@bench.command("accuracy")
+def bench_accuracy(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+                   points: Annotated[int, typer.Option(metavar="N", help="points per row")] = 1024,
+                   rows: Annotated[int, typer.Option(help="rows measured")] = 512,
+                   seed: Annotated[int, typer.Option(help="draws weights and data")] = 0,
+                   json_file: JsonOption = None) -> None:
+    """SQNR of both kernels, every scaling policy and kind of signal on the integer model."""
+    chosen = select_config(preset, config, settings)
+    from .accuracy import KERNELS, SCALINGS, accuracy_table
+    table = []
+    with progress("accuracy", len(KERNELS) * len(SCALINGS)) as step:
+        for name in KERNELS:
+            for scaling in SCALINGS:
+                table += accuracy_table(chosen, points, rows=rows, seed=seed, kernels=(name,), scalings=(scaling,))
+                step(f"{name} {scaling}")
+    found = [asdict(row) for row in table]
+    _save(json_file, found)
+    print_table(list(found[0]), [[f"{v:.1f}" if isinstance(v, float) else v for v in row.values()] for row in found])
+
+
 @app.command()
 def synth(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
           target: Annotated[str, typer.Option(metavar="T", help="ecp5, ice40 or generic")] = "ecp5",

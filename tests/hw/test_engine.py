@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 import random
 
-from amaranth.lib import data
+from amaranth.hdl import Shape, Value
 import numpy as np
 import pytest
 
@@ -139,15 +139,12 @@ class Schedule:
 
     def steps(self, dut):
         """Bit patterns of the ports by cycle."""
-        ports = {name: getattr(dut, name).shape() for name in
-                 ("halves", "control", "coefs", "load_en", "load", "store_half", "store_en")}
+        names = ("halves", "control", "coefs", "load_en", "load", "store_half", "store_en")
         for cycle in range(self.cycle + 3):
-            fields = self.fields[cycle]
-            yield {name: self._bits(name, shape, fields) for name, shape in ports.items()}
+            yield {name: self._bits(name, getattr(dut, name), self.fields[cycle]) for name in names}
 
-    def _bits(self, name, shape, fields):
-        pattern = self.rng.getrandbits(data.Layout.cast(shape).size) if not isinstance(shape, int) and hasattr(
-            shape, "size") else self.rng.getrandbits(shape.width if hasattr(shape, "width") else shape)
+    def _bits(self, name, port, fields):
+        shape, pattern = port.shape(), self.rng.getrandbits(len(Value.cast(port)))
         if name == "halves":
             for half in range(2):
                 for enable in ("compute_en", "from_load"):
@@ -171,14 +168,12 @@ class Schedule:
 
 def put(pattern, shape, path, value):
     """``pattern`` with the field at ``path`` of a layout replaced by a number or a list of equal fields."""
-    offset = 0
+    offset, width = 0, Shape.cast(shape).width
     for key in path:
-        field = data.Layout.cast(shape)[key]
-        offset, shape = offset + field.offset, field.shape
+        field = shape[key]
+        offset, shape, width = offset + field.offset, field.shape, field.width
     if isinstance(value, list):
-        width = data.Layout.cast(shape)[0].width
-        value = sum(number << width * i for i, number in enumerate(value))
-    width = shape.size if isinstance(shape, data.Layout) else shape if isinstance(shape, int) else shape.width
+        value = sum(number << shape[0].width * i for i, number in enumerate(value))
     return pattern & ~((1 << width) - 1 << offset) | value << offset
 
 
