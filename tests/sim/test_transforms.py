@@ -319,8 +319,8 @@ def test_block_floating_point_never_clamps_more_than_the_rounding_case(overshoot
 @pytest.mark.parametrize("mode", [Mode.BPMM, Mode.FFT])
 @pytest.mark.parametrize("shift", [0, 1])
 def test_bound_of_a_column_that_does_not_rotate(mode, shift):
-    """Every pair |x| <= 2^k with every unit-pivot coefficient |c| <= 1, or with 1, -1, j, -j: the outputs stay
-    within 2^(k+1-shift) and reach it. Rounding crosses no power of two, so only 2^(W-1) itself is ever
+    """Every pair |x| <= 2^k with every unit-pivot coefficient |c| <= 1, or with 1, -1, j, -j: the outputs
+    stay within 2^(k+1-shift) and reach it. Rounding crosses no power of two, so only 2^(W-1) itself is ever
     clamped."""
     edge, one = 1 << 3, 1 << 6
     values, coefficients = np.arange(-edge, edge + 1), np.arange(-one, one + 1)
@@ -336,8 +336,8 @@ def test_bound_of_a_column_that_does_not_rotate(mode, shift):
 
 
 def test_the_rounding_case_exists(overshoot):
-    """127 + 128 rounds up to 128 behind a shift by 1: one clamp, by one. It takes a value of -2^(W-1): with one
-    more nothing is clamped."""
+    """127 + 128 rounds up to 128 behind a shift by 1: one clamp, by one. It takes a value of -2^(W-1): with
+    one more nothing is clamped."""
     for low, clamped in ((-127, False), (-128, True)):
         model = ArrayModel(config_for(3, 6, 8, 8, engines=1))
         model.coefficients[:] = pack_coefficients(Coefficients(64, -64, 0, 0), 8)
