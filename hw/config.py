@@ -152,7 +152,7 @@ class ArrayConfig(BaseModel):
 
     @property
     def shift_bits(self) -> int:
-        """Bits of one column's right shift. Block floating point needs up to S + 1."""
+        """Bits of one column's right shift; wider arrays have more growth to take back in one column."""
         return 2 if self.layers <= 2 else 3
 
     # --- latencies ----------------------------------------------------------------------------

@@ -213,10 +213,12 @@ async def _ticks(ctx, n):
 
 
 class SimulatedSerial:
-    """A serial port, as pyserial has it, whose other end are the pins ``rx`` and ``tx`` of a simulated design.
+    """A serial port, as pyserial has it, whose other end are the pins ``rx`` and ``tx`` of a simulated
+    design.
 
-    Blocking code can use it: ``read`` lets the simulation run until the bytes are there, at most ``timeout`` bit
-    times after the last one. ``divisor``: cycles per bit. ``reset_request``, if given, resets ``bench``'s domain.
+    Blocking code can use it: ``read`` lets the simulation run until the bytes are there, at most
+    ``timeout`` bit times after the last one. ``divisor``: cycles per bit. ``reset_request``, if given,
+    resets ``bench``'s domain.
     """
 
     def __init__(self, bench: Bench, rx: Any, tx: Any, divisor: int, timeout: int = 2000,

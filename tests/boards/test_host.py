@@ -1,5 +1,7 @@
 """The complete top, from UART bits to UART bits: the host of the boards against the model of the array."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -20,8 +22,8 @@ DIVISOR = 4
 CONFIGS = {
     "one_layer": ArrayConfig(engines=2, layers=1, half_words=8, coefficient_words=16, program_words=64,
                              stream_words=2),
-    "gearbox": ArrayConfig(engines=1, layers=2, width=18, element_width=14, coefficient_width=17, half_words=16,
-                           coefficient_words=16, program_words=32, stream_words=1),
+    "gearbox": ArrayConfig(engines=1, layers=2, width=18, element_width=14, coefficient_width=17,
+                           half_words=16, coefficient_words=16, program_words=32, stream_words=1),
 }
 
 
@@ -61,7 +63,8 @@ def test_bad_frames_do_not_disturb_a_run_and_reset_frees_the_link():
 
     # Nothing runs, so data wait: everything with a payload is refused until a reset drops them.
     host.ask(Kind.DATA, bytes(8))
-    for refused in (lambda: host.ask(Kind.DATA, bytes(8)), lambda: host.write_setup([(0, 0, 0)]), host.start):
+    for refused in (lambda: host.ask(Kind.DATA, bytes(8)), lambda: host.write_setup([(0, 0, 0)]),
+                    host.start):
         with pytest.raises(LinkError, match="^[A-Z]+: refused, BUSY$"):
             refused()
     assert host.results() == b""
@@ -73,9 +76,13 @@ def test_bad_frames_do_not_disturb_a_run_and_reset_frees_the_link():
 def test_a_stuck_array_is_reported(monkeypatch):
     host, _ = connect(CONFIGS["one_layer"])
     monkeypatch.setattr("wingbeat.boards.host._PATIENCE", 3)
-    program = [Halt()]
+    job = Job([], [Halt()], np.zeros((8, 2), np.int64), 1)
+    with pytest.raises(LinkError, match="^array: 0 of 4 beats came, then none for 3 requests$"):
+        host.run(job)
+    host.reset()
+    host.identity = replace(host.identity, limit=16)  # two frames for these data
     with pytest.raises(LinkError, match="^array: it has taken no data for 3 requests$"):
-        host.run(Job([], program, np.zeros((8, 2), np.int64), 1))
+        host.run(job)
 
 
 def test_wrong_array_and_silence_are_refused():

@@ -22,7 +22,7 @@ def random_passes(config, n, seed):
     while len(passes) < n:
         count = rng.randint(1, 3)
         for k in range(count):
-            passes.append(Pass(rng.choice(list(Mode)), 0, rng.choice([1, 2, 5, config.pass_spacing, config.bank_rows]),
+            passes.append(Pass(rng.choice(list(Mode)), 0, min(config.bank_rows, rng.choice([1, 2, 5, 30, 128])),
                                0, (0,) * config.layers, coef_base=len(passes),
                                gap=rng.choice([0, 0, 1, 3, 40, 255]), first=k == 0, last=k == count - 1))
     return passes
@@ -66,14 +66,12 @@ class Watch:
 
 def check_groups(watch, passes, patterns, context):
     """Passes in order, their groups without a hole; fields and half still; ``finish`` on the last of a block."""
-    want, at, half = [], 0, 1
+    want, half = [], 1
     starts = watch.starts()
     assert len(starts) == len(passes), context
     for p, pattern, start in zip(passes, patterns, starts):
         half ^= p.first
-        for g in range(p.groups):
-            want.append((start + g, int(g == 0), int(p.last and g == p.groups - 1), half, pattern))
-            at += 1
+        want += [(start + g, int(g == 0), int(p.last and g == p.groups - 1), half, pattern) for g in range(p.groups)]
     assert watch.issued == want, context
     takes = [start - 1 for p, start in zip(passes, starts) if p.first]
     assert watch.takes == takes, context
@@ -90,11 +88,11 @@ def earliest(config, passes):
     return starts
 
 
-@pytest.mark.parametrize("layers, half_words", [(1, 256), (2, 128), (3, 1024)])
+@pytest.mark.parametrize("layers, half_words", [(1, 256), (2, 256), (3, 1024)])
 def test_no_cycle_is_lost(field_bits, layers, half_words):
     """Stated latency and throughput: every group in the first cycle that gap and spacing allow."""
     config = small(layers, half_words)
-    passes = random_passes(config, 14, SEED + layers)
+    passes = random_passes(config, 24, SEED + layers)
     patterns = [field_bits(p) for p in passes]
     want = earliest(config, passes)
     watch = Watch(config, patterns)
@@ -110,11 +108,11 @@ def test_no_cycle_is_lost(field_bits, layers, half_words):
 def test_late_blocks_and_instructions(field_bits, stall, seed):
     """Order, gap and spacing hold whatever comes late; a cycle is a hazard only where gap or spacing hold a block back."""
     config, rng = small(), random.Random(seed)
-    passes = random_passes(config, 12, seed)
+    passes = random_passes(config, 7, seed)
     patterns = [field_bits(p) for p in passes]
-    arrival = sorted(rng.randrange(2500) for p in passes if p.first)
+    arrival = sorted(rng.randrange(1000) for p in passes if p.first)
     watch = Watch(config, patterns, stall, lambda block, cycle: cycle >= [*arrival, 10**9][block], seed)
-    watch.run(4500)
+    watch.run(2600)
     context = f"{stall.value}, seed {seed}"
     check_groups(watch, passes, patterns, context)
     starts = watch.starts()
