@@ -1,4 +1,5 @@
 # The verbs of this repository. demo and test set everything up by themselves.
+SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 BUILD := build
@@ -20,6 +21,8 @@ test: .venv/installed  ## all tests
 
 lint: .venv/installed  ## ruff and mypy
 	$(BIN)/ruff check .
+	mkdir -p $(BUILD)/types/wingbeat && ln -sfn $(CURDIR)/{hw,sim,gen,boards} $(BUILD)/types/wingbeat
+	touch $(BUILD)/types/wingbeat/__init__.py
 	$(BIN)/mypy
 
 cosim: .venv/installed  ## only the tests on the generated Verilog

@@ -73,7 +73,7 @@ class Host:
         """Host on a serial device of this machine; needs pyserial. ``timeout`` in seconds per reply."""
         import serial
 
-        return cls(serial.Serial(device, board.baud, timeout=timeout), board().config)
+        return cls(serial.Serial(device, board.baud, timeout=timeout), board.config())
 
     def __enter__(self) -> "Host":
         return self

@@ -65,9 +65,15 @@ class BoardTop(Elaboratable):
     bitstream: ClassVar[str]  # suffix of the file to load
     build_options: ClassVar[dict[str, Any]] = {}  # for the tools behind the platform
 
-    def __init__(self) -> None:
-        self.config = load_preset(self.preset)
-        self.uart = UartParameters.from_rates(self.clock_hz, self.baud)
+    @classmethod
+    def config(cls) -> ArrayConfig:
+        """Configuration of the array on the board."""
+        return load_preset(cls.preset)
+
+    @classmethod
+    def uart(cls) -> UartParameters:
+        """Divisor of the UART at the board's clock."""
+        return UartParameters.from_rates(cls.clock_hz, cls.baud)
 
     @staticmethod
     def platform() -> Platform:
@@ -87,7 +93,7 @@ class BoardTop(Elaboratable):
         platform.add_clock_constraint(clk, self.clock_hz)
         m.d.comb += [start.clk.eq(clk), sync.clk.eq(ClockSignal("start"))]
 
-        linked = LinkedArray(self.config, self.uart, round(self.quiet_seconds * self.clock_hz))
+        linked = LinkedArray(self.config(), self.uart(), round(self.quiet_seconds * self.clock_hz))
         m.submodules.linked = linked
         button = Signal()
         m.submodules.button = FFSynchronizer(platform.request("button", 0).i, button, o_domain="start")
@@ -96,8 +102,8 @@ class BoardTop(Elaboratable):
         m.d.start += [waiting.eq(waiting - (steady & (waiting != 0))),
                       sync.rst.eq((waiting != 0) | button | linked.o_reset)]
 
-        uart = platform.request("uart")
-        m.d.comb += [linked.rx.eq(uart.rx.i), uart.tx.o.eq(linked.tx),
+        pins = platform.request("uart")
+        m.d.comb += [linked.rx.eq(pins.rx.i), pins.tx.o.eq(linked.tx),
                      platform.request("led", 0).o.eq(linked.busy),
                      platform.request("led", 1).o.eq(linked.saturated)]
         return m

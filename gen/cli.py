@@ -24,6 +24,7 @@ from ..hw.errors import WingbeatError
 from . import presets as configurations
 from .console import err, out, print_table, progress
 from .files import write_json
+from .passes import Scaling
 
 __all__ = ["app", "main", "run", "select_config", "PresetOption", "ConfigOption", "SetOption", "JsonOption",
            "integers"]
@@ -118,29 +119,29 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
     return 1 if wrong else 0
 
 
-bench = typer.Typer(help="Measure cycles and accuracy.", no_args_is_help=True)
+bench = typer.Typer(help="Measure cycles and accuracy.")
 app.add_typer(bench, name="bench")
 
 
 @bench.command("kernels")
 def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
-                  sizes: Annotated[str, typer.Option(metavar="64,128", help="points per row")] =
-                  "64,128,256,512,1024,2048,4096",
-                  kernel: Annotated[list[str] | None, typer.Option(help="bpmm or fft; both if not given")] = None,
+                  sizes: Annotated[str | None, typer.Option(metavar="64,128", help="points per row; "
+                                                            "if not given, 64 to the largest")] = None,
+                  kernel: Annotated[list[str] | None, typer.Option(help="bpmm or fft, else both")] = None,
                   blocks: Annotated[int, typer.Option(help="blocks per run, the first is not counted")] = 4,
-                  scaling: Annotated[str, typer.Option(help="static, safe or block")] = "static",
+                  scaling: Annotated[Scaling, typer.Option(help="of the layers")] = "static",
                   seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
                   json_file: JsonOption = None) -> int:
     """Cycles, utilisation and SQNR of single kernels on the simulated Verilog, in steady state. Exit code 1
     if a word differs from the model."""
     chosen = select_config(preset, config, settings)
-    points = integers("--sizes", sizes)
+    points = _sizes(chosen, sizes)
     from .bench import KERNELS, bench_kernels as measure
     kernels = tuple(kernel or KERNELS)
     with progress("bench", 1 + len(points) * len(kernels)) as step:
         rows = measure(chosen, points, kernels, blocks=blocks, scaling=scaling, seed=seed, report=step)
     _save(json_file, rows)
-    print_table(list(rows[0]), [[f"{v:.4f}" if isinstance(v, float) else v for v in row.values()] for row in rows])
+    _print_rows(rows, 4)
     return 1 if any(row["mismatches"] for row in rows) else 0
 
 
@@ -157,11 +158,12 @@ def bench_accuracy(preset: PresetOption = None, config: ConfigOption = None, set
     with progress("accuracy", len(KERNELS) * len(SCALINGS)) as step:
         for name in KERNELS:
             for scaling in SCALINGS:
-                table += accuracy_table(chosen, points, rows=rows, seed=seed, kernels=(name,), scalings=(scaling,))
+                table += accuracy_table(chosen, points, rows=rows, seed=seed, kernels=(name,),
+                                        scalings=(scaling,))
                 step(f"{name} {scaling}")
     found = [asdict(row) for row in table]
     _save(json_file, found)
-    print_table(list(found[0]), [[f"{v:.1f}" if isinstance(v, float) else v for v in row.values()] for row in found])
+    _print_rows(found, 1)
 
 
 @app.command()
@@ -213,6 +215,23 @@ def integers(option: str, text: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
         raise WingbeatError(f"{option}: {text!r} is not a list of whole numbers such as 1,2,3")
     return tuple(map(int, parts))
+
+
+def _print_rows(rows: list[dict[str, Any]], digits: int) -> None:
+    """A table of equal dictionaries, floats with ``digits`` decimals."""
+    print_table(list(rows[0]), [[f"{value:.{digits}f}" if isinstance(value, float) else value
+                                 for value in row.values()] for row in rows])
+
+
+def _sizes(config: ArrayConfig, text: str | None) -> tuple[int, ...]:
+    """Points per row that a list names, or all from 64 up to the largest that the array takes."""
+    largest = config.largest_n
+    if text is None:
+        return tuple(1 << n for n in range(min(6, largest), largest + 1))
+    for points in integers("--sizes", text):
+        if points < 2 or points & (points - 1) or points > 1 << largest:
+            raise WingbeatError(f"--sizes: {points}; allowed are powers of two from 2 to {1 << largest}")
+    return integers("--sizes", text)
 
 
 def _save(path: Path | None, value: Any) -> None:

@@ -122,8 +122,8 @@ class Link(wiring.Component):
     RESET has left, and stays until the reset comes.
 
     A frame takes effect only after all of it has been received and its CRC checked. Latency: the reply
-    begins 3 cycles after the frame, for SETUP 17 cycles later per record; while it is sent no byte is
-    accepted (``i.ready`` is low). Throughput: one byte per cycle in, one per 2 cycles out. DATA moves in
+    begins 4 cycles after the frame, for SETUP 17 cycles per record and 1 later; while it is sent no byte is
+    accepted (``i.ready`` is low). Throughput: one byte per cycle in, one per 3 cycles out. DATA moves in
     the background, 2 * input_bytes + 1 cycles per beat; until it is through, SETUP, START and DATA are
     refused as BUSY and everything else is served, so a stalled array cannot lock the host out.
     Backpressure: a stalled host stalls the results, never the frames. Reset: idle; a frame under way is lost.
@@ -239,9 +239,9 @@ class Link(wiring.Component):
         flags = Cat(status.busy, status.saturated, unpacker.busy)
         words = Cat(flags, Const(0, 32 - len(flags)), status.total, status.computing, status.waiting_input,
                     status.waiting_output, status.waiting_hazard, status.blocks)
-        # A counter that runs is read in one cycle, when its first byte is due.
+        # A counter that runs is read in one cycle, when its first byte is fetched.
         word = Signal(32)
-        with m.If(position[:2] == 0):
+        with m.If(sender.fetch & (position[:2] == 0)):
             m.d.sync += word.eq(words.word_select(position[2:5], 32))
 
         m.d.comb += [sender.i.payload.kind.eq(kind | REPLY), results.position.eq(position)]

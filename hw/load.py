@@ -47,9 +47,9 @@ class Load(wiring.Component):
         c = self._config
         m.submodules.walker = walker = Walker(c.index_bits)
         command = Signal.like(self.i_command.payload)
-        running, finishing, claimed, allowed = Signal(), Signal(), Signal(), Signal()
+        running, finishing, claimed, allowed, writing = (Signal() for _ in range(5))
         step, group = Signal(c.row_bits + 1), Signal(range(c.beat_groups))
-        beat, last = Signal(), Signal()
+        beat, last, owning = Signal(), Signal(), Signal()
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer),
             self.i.ready.eq(allowed), beat.eq(self.i.valid & allowed),
@@ -58,11 +58,14 @@ class Load(wiring.Component):
             self.idle.eq(~running & ~finishing), self.i_command.ready.eq(self.idle),
             self.blocked.eq(running & ~allowed),
             self.claim.eq(running & ~claimed & self.vacant),
-            self.owns.eq(Cat(~self.idle & ~self.half, ~self.idle & self.half))]
+            self.owns.eq(Cat(owning & ~self.half, owning & self.half))]
 
+        # An instruction may wait here while the columns still write into its half.
+        m.d.comb += owning.eq(writing | finishing)
         # One step more than the lag, because a beat may be moving while this is decided.
         behind = command.overlap & (self.store_steps > step + command.lag + 1)
-        m.d.sync += allowed.eq(running & ~last & (claimed | self.claim | behind))
+        ready = claimed | self.claim | behind
+        m.d.sync += [allowed.eq(running & ~last & ready), writing.eq(running & ~last & (writing | ready))]
         with m.If(self.claim):
             m.d.sync += claimed.eq(1)
         with m.If(beat):

@@ -142,7 +142,8 @@ def _random_growth(layers: int, rng: random.Random) -> tuple[int, ...]:
 def _random_coefficient_field(config: ArrayConfig, group_bits: int, rng: random.Random) -> tuple[int, int, int]:
     """coef_base, coef_shift and coef_mask_bits that stay within the coefficient memory."""
     mask_bits = rng.randint(0, min(group_bits, config.coefficient_words.bit_length() - 1))
-    return rng.randint(0, config.coefficient_words - (1 << mask_bits)), rng.randint(0, group_bits), mask_bits
+    shift = rng.randint(0, min(group_bits, config.row_bits - 1))
+    return rng.randint(0, config.coefficient_words - (1 << mask_bits)), shift, mask_bits
 
 
 def _random_coefficients(config: ArrayConfig, rng: random.Random) -> list[tuple[int, int, int]]:

@@ -86,7 +86,7 @@ def test_a_stuck_array_is_reported(monkeypatch):
 
 
 def test_wrong_array_and_silence_are_refused():
-    with pytest.raises(WingbeatError, match="^identity: the array answers .*configuration=[0-9]+.*; expected"):
+    with pytest.raises(WingbeatError, match="^identity: the array answers .*configuration=.*; expected is"):
         connect(CONFIGS["one_layer"], told=CONFIGS["gearbox"])
 
     class Silence:
@@ -130,6 +130,6 @@ def test_nonsense_is_refused_in_one_line(reply, message):
 def test_boards_have_their_clocks_and_names():
     assert sorted(BOARDS) == ["icebreaker", "ulx3s"]
     for top in BOARDS.values():
-        assert abs(top().uart.divisor * top.baud / top.clock_hz - 1) < 0.02
+        assert abs(top.uart().divisor * top.baud / top.clock_hz - 1) < 0.02
     with pytest.raises(WingbeatError, match="^board: 'arty' is not one of icebreaker, ulx3s$"):
         find_board("arty")

@@ -122,14 +122,19 @@ REFUSED = {
     "synth frequency": (["synth", "--preset", "tiny", "--frequency", "fast"], None, ["--frequency"]),
     "synth bad field": (["synth", "--preset", "tiny", "--set", "layers=0"], None, ["layers"]),
     "board name": (["board", "de10"], None, ["board: 'de10' is not one of"]),
-    "board build without name": (["board", "--build"], None, ["board"]),
-    "board output is a file": (["board", "ulx3s", "--build", "-o", "keep.txt"], None, ["--output"]),
-    "board seed": (["board", "ulx3s", "--build", "--seed", "0"], None, ["--seed"]),
+    "board build without name": (["board", "--build"], None, ["NAME"]),
+    "board output is a file": (["board", "ulx3s", "--build", "-o", "keep.txt"], None, ["keep.txt"]),
+    "board seed": (["board", "ulx3s", "--build", "--seed", "-1"], None, ["--seed"]),
     "bench without kind": (["bench"], None, ["Missing command"]),
     "bench kind": (["bench", "speed"], None, ["speed"]),
     "bench sizes": (["bench", "kernels", "--preset", "tiny", "--sizes", "64;128"], None, ["--sizes"]),
     "bench size no power": (["bench", "kernels", "--preset", "tiny", "--sizes", "48"], None, ["48"]),
     "bench size too large": (["bench", "kernels", "--preset", "tiny", "--sizes", "4096"], None, ["4096"]),
+    "bench size 0": (["bench", "kernels", "--preset", "tiny", "--sizes", "64,0"], None, ["--sizes: 0"]),
+    "bench blocks": (["bench", "kernels", "--preset", "tiny", "--blocks", "1"], None, ["--blocks"]),
+    "bench kernel": (["bench", "kernels", "--preset", "tiny", "--kernel", "dct"], None, ["--kernel: 'dct'"]),
+    "bench scaling": (["bench", "kernels", "--preset", "tiny", "--scaling", "luck"], None, ["luck"]),
+    "bench points": (["bench", "accuracy", "--preset", "tiny", "--points", "3"], None, ["3"]),
     "bench preset": (["bench", "kernels", "--preset", "nothing", "--sizes", "64"], None, ["preset"]),
     "demo images": (["demo", "--images", "0"], None, ["--images"]),
     "demo preset": (["demo", "--preset", "nothing"], None, ["preset"]),
@@ -198,7 +203,7 @@ def test_a_fault_keeps_the_core_of_before(tmp_path, monkeypatch, capsys):
     def out_of_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(generator.verilog, "emit", out_of_disk)
+    monkeypatch.setattr(generator, "write_testbench", out_of_disk)
     assert main(["generate", "--preset", "tiny", "-o", str(target)]) == 2
     assert capsys.readouterr().err == "wingbeat: system: No space left on device\n"
     assert [p.name for p in tmp_path.rglob("*")] == ["core", "manifest.json"]

@@ -113,6 +113,20 @@ def test_identify_and_status(parameters):
     link.run(conversation)
 
 
+def test_a_running_counter_is_read_at_one_instant():
+    link = LinkBench(WIDE, 0)
+
+    async def count(ctx):
+        async for _ in ctx.tick():
+            ctx.set(link.dut.i_status.blocks, (ctx.get(link.dut.i_status.blocks) + 0x01010101) & 0xFFFFFFFF)
+
+    async def conversation(ctx):
+        _, payload = await link.ask(ctx, encode(Kind.STATUS))
+        assert len(set(payload[-4:])) == 1, payload[-4:]  # four equal bytes at any time
+    link.bench.process(count, background=True)
+    link.run(conversation, status=STATUS | {"blocks": 0})
+
+
 @FORMATS
 @pytest.mark.parametrize("stall", [Stall.NEVER, Stall.RANDOM, Stall.BURSTS, Stall.OFTEN])
 @pytest.mark.parametrize("seed", [1, 2])
@@ -281,6 +295,24 @@ def test_results_wait_under_backpressure():
     assert received == expected
 
 
+def test_stated_latency():
+    """Cycles from the last byte of a frame to the first of its reply."""
+    records, payload = setup_payload(random.Random(4), 5)
+    link = LinkBench(WIDE, 4, setups=records)
+
+    async def conversation(ctx):
+        for frame, latency in ((encode(Kind.STATUS), 4),
+                               (encode(Kind.SETUP, payload), 4 + 17 * len(records) + 1)):
+            await link.send(ctx, frame)
+            cycles = 1
+            while not ctx.get(link.dut.o.valid):
+                await ctx.tick()
+                cycles += 1
+            assert cycles == latency
+            await link.receive(ctx)
+    link.run(conversation)
+
+
 @pytest.mark.parametrize("sent", [1, 3, 9, 17, 29])
 def test_reset_mid_frame(sent):
     records, payload = setup_payload(random.Random(sent), 3)
@@ -303,7 +335,7 @@ def test_parameters():
     assert parameters.identity == identity(config) != identity(ArrayConfig())
     for change, message in (({"limit": 100}, "limit: 100 is no power of two in 32..32768"),
                             ({"timeout": 3}, "timeout: 3 is out of range"),
-                            ({"limit": 32, "stream_words": 16}, "limit: 32 does not hold an output beat of 73")):
+                            ({"limit": 32, "stream_words": 16}, "limit: 32 does not hold .* beat of 73")):
         with pytest.raises(WingbeatError, match=message):
             LinkParameters(**({"element_width": 18, "stream_words": 1, "identity": 0} | change))
 

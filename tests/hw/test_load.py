@@ -34,8 +34,7 @@ def random_walk(rng, layers, bits):
 
 @dataclass
 class Block:
-    """What must stand in the banks of a half after one load: int64 (engines, P, rows, 2); NaN-free, -1 where nothing
-    is written; and how the vacancy arrives."""
+    """A load, its elements (n, 2) in stream order, and what must stand in the banks afterwards."""
 
     load: Load
     elements: np.ndarray
@@ -65,8 +64,8 @@ def make_block(c, load, numbers):
 class Harness:
     """A load unit, banks in Python, and a store that empties halves at its own pace.
 
-    Block k may be written to half k & 1 once that half is vacant. The two halves are vacant at first; later halves become
-    vacant when the store, which takes ``pace(k)`` cycles a step, has made all steps of the load's walk.
+    Block k may be written to half k & 1 once that half is vacant. Both are vacant at first; later a half is vacant when
+    the store, which takes ``pace(rng)`` cycles a step, has made as many steps as the load of its block.
     """
 
     def __init__(self, c, blocks, seed, source=Stall.NEVER, commands=Stall.NEVER, pace=lambda rng: 1):
@@ -125,7 +124,7 @@ class Harness:
                 pending = (en, rows, words, owns) if en else None
                 if valid and ready:
                     self.moved.append(cycle)
-                    self.check_order(cycle, claim)
+                    self.check_order(cycle)
                 self.claims(claim)
                 self.blocked.append(blocked)
                 self.idle.append(idle)
@@ -140,9 +139,8 @@ class Harness:
         if claim:
             assert self.vacant > 0, f"claim of a half that is not vacant ({self.bench.seed_note})"
             self.vacant -= 1
-            self.claimed = getattr(self, "claimed", 0) + 1
 
-    def check_order(self, cycle, claim):
+    def check_order(self, cycle):
         """A beat of block k moves once its half is vacant, or with overlap once step + lag has left the memory."""
         beat, k = len(self.moved) - 1, 0
         while beat >= self.blocks[k].load.walk.beats * self.c.beat_groups:

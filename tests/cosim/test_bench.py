@@ -1,0 +1,137 @@
+"""The bench itself: it must see every kind of fault. The design is a FIFO in plain Verilog with the ports of an array."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from wingbeat.gen.simulator import SimulatorError, Trial, build_verilog, cache_folder, simulate, with_profiles
+from wingbeat.hw.config import ArrayConfig
+
+SEED = 11
+CONFIG = ArrayConfig(name="echo", engines=2, layers=1, width=9, element_width=9, coefficient_width=8,
+                     half_words=8, stream_words=4)
+BLOCK = 8     # beats of a block
+EXPONENT = 3
+
+# A start takes its number of beats from the address of the write. FAULT is put in by the tests.
+ECHO = """
+module echo(clk, rst, i__payload, i__valid, i__ready, o__payload, o__valid, o__ready,
+            i_setup__payload, i_setup__valid, i_setup__ready, status);
+  input clk, rst, i__valid, o__ready, i_setup__valid;
+  input [71:0] i__payload; input [63:0] i_setup__payload;
+  output i__ready, o__valid, i_setup__ready; output [79:0] o__payload; output [193:0] status;
+  reg full = 0; reg [71:0] word = 0; reg [15:0] left = 0; reg [31:0] sent = 0; reg [31:0] cycles = 0;
+  wire busy = left != 0 || full;
+  wire is_start = i_setup__payload[7:0] == 8'h81;
+  wire moves = o__valid && o__ready;
+  assign i_setup__ready = !(is_start && busy);
+  assign i__ready = left != 0 && (!full || moves);
+  assign o__valid = full FAULT_VALID;
+  assign o__payload = {(sent % 8) == 7, 1'b0, 6'd3, word FAULT_WORD};
+  wire [31:0] blocks = sent / 8;
+  assign status = {blocks, 32'd4, 32'd3, 32'd2, 32'd1, cycles, 1'b0, busy FAULT_BUSY};
+  always @(posedge clk) begin
+    cycles <= cycles + 1;
+    if (moves) begin full <= 0; sent <= sent + 1; end
+    if (i__valid && i__ready) begin full <= 1; word <= i__payload; left <= left - 1; end
+    if (i_setup__valid && i_setup__ready && is_start) begin left <= i_setup__payload[23:8]; cycles <= 0; sent <= 0; end
+    if (rst) begin full <= 0; left <= 0; sent <= 0; end
+  end
+endmodule
+"""
+FAULTS = {
+    "payload": ("WORD", "^ {71'b0, cycles[3] & !o__ready}", "payload changed under stall"),
+    "valid": ("VALID", "&& (o__ready || !cycles[2])", "valid fell under stall"),
+    "busy": ("BUSY", "|| 1'b1", "deadline of .* cycles passed: 2 setup writes and 24 input beats sent, 24 of 24"),
+    "silent": ("VALID", "&& sent < 20", "deadline of .* 20 of 24 output beats received"),
+}
+
+
+def build(tmp_path, simulator, slot=None, text=""):
+    source = ECHO
+    for name in ("VALID", "WORD", "BUSY"):
+        source = source.replace(f"FAULT_{name}", text if name == slot else "")
+    path = tmp_path / "echo.v"
+    path.write_text(source)
+    return build_verilog(CONFIG, [path], simulator)
+
+
+def echo_trial(n_blocks=3, beats=None):
+    words = np.random.default_rng(SEED).integers(-256, 256, (n_blocks * BLOCK * 4, 2))
+    beats = n_blocks * BLOCK if beats is None else beats
+    return Trial("echo", [(5, 1, 77), (0x81, beats, 1)], words, len(words), n_blocks, 4000, seed=SEED)
+
+
+@pytest.fixture(params=["verilator", "icarus"])
+def simulator(request, need):
+    need(request.param)
+    return request.param
+
+
+def test_every_profile_delivers_every_word(tmp_path, simulator):
+    sent = echo_trial()
+    runs = simulate(build(tmp_path, simulator), with_profiles(sent))
+    for run in runs:
+        assert np.array_equal(run.words, sent.words), (run.trial.profile, SEED)
+        assert [len(block.words) for block in run.blocks] == [BLOCK * 4] * 3
+        assert [block.exponent for block in run.blocks] == [EXPONENT] * 3
+        assert (run.counters.blocks, run.counters.waiting_hazard) == (3, 4)
+    # One beat per cycle without stalls: the last one leaves a cycle after it came.
+    assert runs[0].cycles == 3 * BLOCK + 1
+    assert all(run.cycles > runs[0].cycles for run in runs[1:])
+
+
+def test_without_reset_the_state_stays(tmp_path, simulator):
+    trials = [echo_trial(), replace(echo_trial(), name="again", reset=False)]
+    for run in simulate(build(tmp_path, simulator), trials):
+        assert np.array_equal(run.words, run.trial.words)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_sees_a_fault_of_the_design(tmp_path, need, fault):
+    need("icarus")
+    slot, text, message = FAULTS[fault]
+    with pytest.raises(SimulatorError, match=rf"1 of 1 trials failed on icarus: echo \(both, seed {SEED}\): .*{message}"):
+        simulate(build(tmp_path, "icarus", slot, text), [replace(echo_trial(), profile="both")])
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"output_words": 80}, "24 output beats where 20 were expected"),
+    ({"n_blocks": 2}, "3 blocks were marked as ended where 2 were expected"),
+    ({"deadline": 10}, "deadline of 10 cycles passed"),
+])
+def test_sees_a_wrong_expectation(tmp_path, need, change, message):
+    need("icarus")
+    with pytest.raises(SimulatorError, match=message):
+        simulate(build(tmp_path, "icarus"), [replace(echo_trial(), **change)])
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """An empty cache of builds; the compiled runtime of Verilator stays the common one."""
+    runtime = cache_folder() / "runtime"
+    runtime.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "runtime").symlink_to(runtime)
+    monkeypatch.setenv("WINGBEAT_CACHE", str(tmp_path / "cache"))
+
+
+def test_builds_come_from_the_cache(tmp_path, simulator, own_cache):
+    first = build(tmp_path, simulator)
+    made = (first.folder / "build.log").stat().st_mtime_ns
+    assert build(tmp_path, simulator) == first
+    assert (first.folder / "build.log").stat().st_mtime_ns == made
+    assert build(tmp_path, simulator, "WORD", "^ 72'd1").folder != first.folder
+
+
+def test_a_failed_build_is_not_kept(tmp_path, simulator, own_cache):
+    for _ in range(2):
+        with pytest.raises(SimulatorError, match="^build: .* failed on echo; see .*build.log$"):
+            build(tmp_path, simulator, "WORD", "+ nothing")
+
+
+def test_missing_simulator_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setattr("wingbeat.gen.testbench.simulators.find", lambda simulator: None)
+    with pytest.raises(SimulatorError, match="^simulator: icarus is not installed; apt-get install iverilog$"):
+        build(tmp_path, "icarus")
