@@ -24,11 +24,12 @@ KERNELS = ("bpmm", "fft")
 class KernelFigures:
     """What one kernel of one size did.
 
-    ``cycles`` lie between the last word of the first block and that of the last one; ``rows`` is what was transformed in
-    them, load and store included. ``useful_multiplier_cycles`` counts one per multiplication of the butterfly graph,
-    ``utilization`` divides it by multipliers * cycles. ``computing`` to ``waiting_hazard`` are the hardware counters of
-    the whole run, fill and drain included, and ``model_total`` the cycle model's total for it.
-    ``mismatches`` counts words, exponents and flags that differ from the integer model.
+    ``cycles`` lie between the last word of the first block and that of the last one; ``rows`` is what was
+    transformed in them, load and store included. ``useful_multiplier_cycles`` counts one per multiplication
+    of the butterfly graph, ``utilization`` divides it by multipliers * cycles. ``computing`` to
+    ``waiting_hazard`` are the hardware counters of the whole run, fill and drain included, and
+    ``model_total`` the cycle model's total for it. ``mismatches`` counts words, exponents and flags that
+    differ from the integer model.
     """
 
     kernel: str
@@ -53,9 +54,9 @@ def bench_kernels(config: ArrayConfig, sizes: Sequence[int], kernels: Sequence[s
                   report: Callable[[str], None] | None = None) -> list[dict]:
     """Run every kernel at every size (points per row) on the simulated Verilog of ``config``.
 
-    Rows are random (butterfly: blocks randn/sqrt2 and normal rows; FFT: uniform complex rows), calibrated on other rows
-    of the same kind; SQNR is against float64 of the quantised input. ``report`` is called after every run.
-    Raises :class:`WingbeatError` for a size the array does not take or an unknown kernel.
+    Rows are random (butterfly: blocks randn/sqrt2 and normal rows; FFT: uniform complex rows), calibrated on
+    other rows of the same kind; SQNR is against float64 of the quantised input. ``report`` is called after
+    every run. Raises :class:`WingbeatError` for a size the array does not take or an unknown kernel.
     """
     if blocks < 2:
         raise WingbeatError(f"--blocks: {blocks}; allowed are 2 or more, the first block fills the pipeline")
@@ -79,7 +80,8 @@ def _rows(name: str, n: int, count: int, rng: np.random.Generator) -> np.ndarray
     return rng.uniform(-1, 1, (count, n)) + 1j * rng.uniform(-1, 1, (count, n))
 
 
-def _compile(config: ArrayConfig, name: str, n: int, scaling: Scaling, seed: int) -> tuple[Kernel, np.ndarray | None]:
+def _compile(config: ArrayConfig, name: str, n: int, scaling: Scaling,
+             seed: int) -> tuple[Kernel, np.ndarray | None]:
     rng = np.random.default_rng([seed, n])
     calibration = _rows(name, n, 64, rng)
     if name == "fft":
@@ -106,5 +108,5 @@ def _measure(build, name: str, n: int, kernel: Kernel, twiddle: np.ndarray | Non
     return KernelFigures(
         name, n, rows, config.n_multipliers, cycles, useful, useful / (config.n_multipliers * cycles),
         sqnr_db(reference, y), count_mismatches(run.blocks, expected), counters.total,
-        estimate(config, job.program).total, counters.computing, counters.waiting_input, counters.waiting_output,
-        counters.waiting_hazard)
+        estimate(config, job.program).total, counters.computing, counters.waiting_input,
+        counters.waiting_output, counters.waiting_hazard)

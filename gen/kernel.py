@@ -259,11 +259,12 @@ class Kernel:
         return run.y
 
     def run_verilog(self, x: np.ndarray, simulator: str = "verilator") -> np.ndarray:
-        """Rows (rows, out_size) of ``x`` (rows, in_size) on the simulated Verilog: bit for bit what :meth:`run_model` gives.
+        """Rows (rows, out_size) of ``x`` (rows, in_size) on the simulated Verilog: bit for bit what
+        :meth:`run_model` gives.
 
-        The first call for a configuration generates and builds it (seconds to a minute), later ones find it in the
-        cache. Raises :class:`~wingbeat.gen.testbench.simulators.SimulatorError` when the simulator is missing or the
-        array breaks a rule of its streams.
+        The first call for a configuration generates and builds it (seconds to a minute), later ones find it
+        in the cache. Raises :class:`~wingbeat.gen.testbench.simulators.SimulatorError` when the simulator is
+        missing or the array breaks a rule of its streams.
         """
         from .simulator import build_array, simulate, trial  # the model needs no simulator
 

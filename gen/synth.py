@@ -183,7 +183,8 @@ class Harness(wiring.Component):
         shift_in = Signal(len(self.inputs), reset_less=True)
         shift_out = Signal(len(self.outputs), reset_less=True)
         m.d.comb += [self.inputs.eq(shift_in), self.serial_o.eq(shift_out[-1])]
-        m.d.sync += [shift_in.eq(Cat(self.serial_i, shift_in)),
+        # Each register adds what passes by: a plain shift register would merge with input registers.
+        m.d.sync += [shift_in.eq(Cat(self.serial_i, shift_in) ^ shift_in),
                      shift_out.eq(Cat(Const(0, 1), shift_out) ^ self.outputs)]
         return m
 

@@ -24,6 +24,8 @@ _MASK = 16             # bits of an index in an instruction, enough for the larg
 
 
 class Opcode(IntEnum):
+    """Kind of an instruction, its lowest three bits."""
+
     HALT = 0   # wait until every unit is idle, then stop
     LOAD = 1
     PASS = 2
@@ -59,8 +61,8 @@ class Walk:
     """The order in which the beats of a stream visit the words of a half.
 
     A beat holds the P words whose index differs in the ``window`` bits; lane bit j of the beat is index bit
-    ``window[j]``. The bits of ``inner`` (a mask) count up fastest, those of ``outer`` after them; within each the
-    lowest bit is fastest. The bank map asks that window[j] mod S are all different: a rotation, or a
+    ``window[j]``. The bits of ``inner`` (a mask) count up fastest, those of ``outer`` after them; within each
+    the lowest bit is fastest. The bank map asks that window[j] mod S are all different: a rotation, or a
     reversed rotation, of 0..S-1.
     """
 
@@ -101,8 +103,8 @@ class Walk:
 class Load:
     """Fill a half from the input stream.
 
-    With ``overlap`` beat t is accepted once the store that empties the same half has read beat t + lag; without
-    it the load waits until that store has ended.
+    With ``overlap`` beat t is accepted once the store that empties the same half has read beat t + lag;
+    without it the load waits until that store has ended.
     """
 
     walk: Walk
@@ -117,10 +119,11 @@ class Pass:
     Group g holds the words whose index is g with the S bits of ``digit`` inserted as the lane. Column q pairs
     lane bit q, or lane bit S-1-q when ``descending``. Columns outside ``active`` (bit q = column q) pass
     their words on. Every butterfly unit of column q reads its coefficient bank at
-    ``coef_base + ((g >> coef_shift) & (2^coef_mask_bits - 1))``. ``shifts[q]`` is the right shift of column q,
-    also of a column that only passes. With ``block_float`` the shifts follow from the largest magnitude and
-    ``growth`` instead: growth[q] bits is what columns 0..q together can add to a component (sim/array.py states the
-    rule). ``first`` waits until the block is loaded, ``last`` hands it to the store; ``gap`` idle cycles precede the pass.
+    ``coef_base + ((g >> coef_shift) & (2^coef_mask_bits - 1))``. ``shifts[q]`` is the right shift of column
+    q, also of a column that only passes. With ``block_float`` the shifts follow from the largest magnitude
+    and ``growth`` instead: growth[q] bits is what columns 0..q together can add to a component (sim/array.py
+    states the rule). ``first`` waits until the block is loaded, ``last`` hands it to the store; ``gap`` idle
+    cycles precede the pass.
     """
 
     mode: Mode
@@ -192,7 +195,8 @@ def encode(program: list[Instruction]) -> list[int]:
         for name, width in FIELDS[opcode]:
             value = values[name]
             if not 0 <= value < 1 << width:
-                raise ValueError(f"instruction {number} {opcode.name}: {name} = {value} does not fit {width} bits")
+                raise ValueError(f"instruction {number} {opcode.name}: {name} = {value} "
+                                 f"does not fit {width} bits")
             bits |= value << at
             at += width
         words += [(bits >> (32 * i)) & 0xFFFFFFFF for i in range(INSTRUCTION_WORDS)]

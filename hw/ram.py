@@ -21,7 +21,8 @@ _SHAPES = {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384}
 class _Tiling:
     """``width`` x ``depth`` words as one block RAM of ``shape`` bits, or cut in two.
 
-    ``low`` holds the low bits (``cut_width`` of them) or the low addresses (``cut_depth`` of them).
+    ``parts`` are then the low and the high one: of the bits (``cut_width`` in the low part) or of the addresses
+    (``cut_depth`` in the low part).
     """
 
     n_blocks: int
@@ -29,8 +30,7 @@ class _Tiling:
     shape: int = 0
     cut_width: int = 0
     cut_depth: int = 0
-    low: "_Tiling | None" = None
-    high: "_Tiling | None" = None
+    parts: "tuple[_Tiling, ...]" = ()
 
 
 @cache
@@ -44,13 +44,13 @@ def _tile(width: int, depth: int) -> _Tiling:
         if shape < width:
             low, high = _tile(shape, depth), _tile(width - shape, depth)
             choices.append(_Tiling(low.n_blocks + high.n_blocks, low.mux_bits + high.mux_bits,
-                                   cut_width=shape, low=low, high=high))
+                                   cut_width=shape, parts=(low, high)))
     if depth > min(_SHAPES.values()):
         # At the largest power of two below the depth: one address bit tells the two parts apart.
         rows = 1 << (depth - 1).bit_length() - 1
         low, high = _tile(width, rows), _tile(width, depth - rows)
         choices.append(_Tiling(low.n_blocks + high.n_blocks, low.mux_bits + high.mux_bits + width,
-                               cut_depth=rows, low=low, high=high))
+                               cut_depth=rows, parts=(low, high)))
     return min(choices, key=lambda choice: (choice.n_blocks, choice.mux_bits))
 
 
@@ -137,16 +137,17 @@ class Ram(wiring.Component):
         """Build one tiling and return its read data."""
         if tiling.shape:
             return self._block(m, tiling.shape, w_en, w_addr, w_data, r_addr)
+        low_part, high_part = tiling.parts
         if tiling.cut_width:
-            return Cat(self._tiled(m, tiling.low, w_en, w_addr, w_data[:tiling.cut_width], r_addr),
-                       self._tiled(m, tiling.high, w_en, w_addr, w_data[tiling.cut_width:], r_addr))
+            return Cat(self._tiled(m, low_part, w_en, w_addr, w_data[:tiling.cut_width], r_addr),
+                       self._tiled(m, high_part, w_en, w_addr, w_data[tiling.cut_width:], r_addr))
         # The address bit that tells the parts apart travels with the address through both register stages.
         bit = tiling.cut_depth.bit_length() - 1
         select, selected = Signal(name="select", reset_less=True), Signal(name="selected", reset_less=True)
         with m.If(self.r_en):
             m.d.sync += [select.eq(r_addr[bit]), selected.eq(select)]
-        low = self._tiled(m, tiling.low, w_en & ~w_addr[bit], w_addr[:bit], w_data, r_addr[:bit])
-        high = self._tiled(m, tiling.high, w_en & w_addr[bit], w_addr[:bit], w_data, r_addr[:bit])
+        low = self._tiled(m, low_part, w_en & ~w_addr[bit], w_addr[:bit], w_data, r_addr[:bit])
+        high = self._tiled(m, high_part, w_en & w_addr[bit], w_addr[:bit], w_data, r_addr[:bit])
         return Mux(selected, high, low)
 
     def _block(self, m: Module, shape: int, w_en: Value, w_addr: Value, w_data: Value,

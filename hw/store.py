@@ -26,7 +26,7 @@ class Store(wiring.Component):
     of the walk that have left the memory, for the load unit that follows; it is zero between blocks. ``done`` says that all have.
 
     Formats: the upper element_width bits of W-bit values, rounded half up and saturated.
-    Latency: 7 + S + 2 * (element_width < width) cycles from ``take`` to the first beat, and 1 in the skid
+    Latency: 8 + S + 2 * (element_width < width) cycles from ``take`` to the first beat, and 1 in the skid
     buffer. Throughput: one beat per cycle; the pipeline empties between two blocks. Backpressure: the whole pipeline,
     RAM output registers included, stops (``en``); the skid buffer cuts ``o.ready``. Reset: idle, half 0 next.
     """

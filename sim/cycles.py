@@ -133,7 +133,8 @@ class _Load:
 
 
 class _Output:
-    """Skid buffer and width converter at the end of the store unit; ``ready`` is the enable of its pipeline."""
+    """Skid buffer and width converter at the end of the store unit; ``ready`` is the enable of its
+    pipeline."""
 
     def __init__(self, ratio: int):
         self.ratio = ratio
@@ -267,7 +268,8 @@ class _Array:
         quiet, before = 0, None
         while self.fetch.running:
             self._step()
-            moved = (self.fetch.number, self.fetch.left, self.counts.computing, self.load.step_number, self.store.beat)
+            moved = (self.fetch.number, self.fetch.left, self.counts.computing,
+                     self.load.step_number, self.store.beat)
             quiet, before = (quiet + 1 if moved == before else 0), moved
             if quiet > self.stuck_after:
                 raise RuntimeError(f"program: instruction {self.fetch.number} waits for ever; "
@@ -289,7 +291,8 @@ class _Array:
         self._count()
 
         claim = load.claim and self.vacant > 0
-        tokens = (store.done - claim, (load.done_in == 1) - take, finished - stored, take - finished)
+        tokens = (store.done - claim, (load.done_in == 1) - take, finished - stored,
+                  take - finished)
         if sequencer.finish:
             self.finishing.append(counts.total - 1 + self.finish_latency)
         if finished:

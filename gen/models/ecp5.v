@@ -5,7 +5,6 @@
 // ends the simulation; a parameter that is not modelled does not exist here, so that the build fails.
 // What the hardware leaves undefined is X: random bits on a two-state simulator.
 
-`timescale 1ns / 1ps
 `default_nettype none
 
 // Signed 18 x 18 bit multiplier: input, pipeline and output registers, each on CLK0 or left out. GSR does

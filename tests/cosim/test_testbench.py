@@ -48,12 +48,12 @@ def test_core_passes_its_own_test(core, need, simulator, target):
 def test_a_wrong_core_fails(core, need):
     need("icarus")
     folder = core(load_preset("tiny", ["engines=1"]))
-    path = folder / "tb" / "vectors" / next((folder / "tb" / "vectors").glob("fft4_safe*.expected.hex")).name
+    path = folder / "tb" / "vectors" / "fft4_safe_0.expected.hex"
     lines = path.read_text().split()
-    lines[2] = f"{int(lines[2], 16) ^ 1:0{len(lines[2])}x}"
+    lines[1] = f"{int(lines[1], 16) ^ 1:0{len(lines[1])}x}"
     path.write_text("\n".join(lines) + "\n")
     done = run(folder, "icarus")
-    assert "fft4_safe_0: output beat 2 is" in done.stdout and done.returncode, done.stdout + done.stderr
+    assert "fft4_safe_0: output beat 1 is" in done.stdout and done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("preset", names())

@@ -10,11 +10,11 @@ from wingbeat.sim.bench import bits_of
 
 
 def _drive(dut, steps, outputs, resets=()):
-    """Run ``dut`` for one cycle per step; return {name: bit patterns}, what each of the ports named ``outputs`` shows
-    in each cycle, before the clock edge that ends it.
+    """Run ``dut`` for one cycle per step; return {name: bit patterns}, what each of the ports named
+    ``outputs`` shows in each cycle, before the clock edge that ends it.
 
-    A step maps names of input ports to bit patterns or what their layouts accept; a port that it does not name keeps its
-    value. The domain is reset by the edges that end the cycles ``resets``.
+    A step maps names of input ports to bit patterns or what their layouts accept; a port that it does not
+    name keeps its value. The domain is reset by the edges that end the cycles ``resets``.
     """
     domain, m = ClockDomain("sync"), Module()
     m.domains += domain

@@ -1,4 +1,6 @@
-"""Addresses against the bank map of the model: every window of small halves, every digit, every walk order."""
+"""Addresses against the bank map of the model: every window of small halves, every digit, every walk
+order.
+"""
 
 from itertools import product
 import random
@@ -13,7 +15,9 @@ from wingbeat.sim.shuffle import bank_of, pass_indices, route
 
 SEED = 5
 # Digits that fill the half and such that leave some bits over.
-SHAPES = pytest.mark.parametrize("layers, bits", [(1, 2), (1, 4), (2, 3), (2, 5), (3, 4), (3, 7), (4, 6), (4, 8)])
+SHAPES = pytest.mark.parametrize(
+    "layers, bits", [(1, 2), (1, 4), (2, 3), (2, 5), (3, 4), (3, 7), (4, 6), (4, 8)]
+)
 
 
 def windows(layers, bits):
@@ -34,7 +38,9 @@ def row_bits(rows, width):
 
 def all_beats(layers, bits, most, seed):
     """(window, base) of every beat of every window, or ``most`` of them drawn at random."""
-    beats = [(window, base) for window in windows(layers, bits) for base in range(1 << bits) if not base & window]
+    beats = [
+        (window, base) for window in windows(layers, bits) for base in range(1 << bits) if not base & window
+    ]
     return beats if len(beats) <= most else random.Random(seed).sample(beats, most)
 
 
@@ -104,7 +110,9 @@ def walker_steps(walk, bits, rounds, rng):
 
 @pytest.mark.parametrize("bits", [1, 3, 4])
 def test_walker_through_every_order(drive, bits):
-    """Every split of the index bits in window, inner and outer; after the last beat it is back at the first."""
+    """Every split of the index bits in window, inner and outer; after the last beat it is back at the
+    first.
+    """
     rng, steps, want = random.Random(SEED), [], []
     for split in product(range(3), repeat=bits):
         window = tuple(b for b in range(bits) if split[b] == 0)
@@ -117,7 +125,9 @@ def test_walker_through_every_order(drive, bits):
         steps += more
         want += [(bases[beat], beat == walk.beats - 1, walk) for beat in beats]
     seen = drive(Walker(bits), steps, ("base", "last"))
-    for cycle, ((base, last, walk), got, at_end) in enumerate(zip(want, seen["base"], seen["last"], strict=True)):
+    for cycle, ((base, last, walk), got, at_end) in enumerate(
+        zip(want, seen["base"], seen["last"], strict=True)
+    ):
         assert (got, at_end) == (base, last), f"cycle {cycle} in {walk}, seed {SEED}"
 
 

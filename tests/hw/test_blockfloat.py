@@ -58,9 +58,10 @@ class Plan:
         self.want.append((len(self.steps) if at is None else at, name, shift, bits, value))
 
     def run(self, p, half):
-        """A pass at its least distance from the one before: shifts valid maximum_tree_latency + 3 cycles after the last
-        result; its own results follow when those of the pass before have all been seen."""
-        c, rng, latency = self.c, self.rng, self.c.maximum_tree_latency
+        """A pass at its least distance from the one before: shifts valid maximum_tree_latency + 3 cycles
+        after the last result; its own results follow when those of the pass before have all been seen.
+        """
+        c, latency = self.c, self.c.maximum_tree_latency
         self.fields, self.half = self.field_bits(p), half
         z = free_bits(self.loaded[half] if p.first else self.computed, c)
         self.cycle(start=1)
@@ -103,7 +104,9 @@ class Plan:
                 self.computed |= magnitude
 
     def late_magnitudes(self, found):
-        self.pending[len(self.steps)] = sum(magnitude << self.c.magnitude_bits * e for e, magnitude in enumerate(found))
+        self.pending[len(self.steps)] = sum(
+            magnitude << self.c.magnitude_bits * e for e, magnitude in enumerate(found)
+        )
 
     def settle(self):
         for _ in range(self.c.maximum_tree_latency + 4):
@@ -127,7 +130,9 @@ def random_pass(c, rng, first, block_float=None):
 
 
 def random_blocks(plan, n):
-    """Blocks of 1..4 passes, alternating between the halves; the next block is loaded while this one is computed."""
+    """Blocks of 1..4 passes, alternating between the halves; the next block is loaded while this one is
+    computed.
+    """
     c, rng = plan.c, plan.rng
     plan.load(0)
     for k in range(n):
@@ -164,7 +169,9 @@ def test_every_magnitude_and_growth(drive, field_bits, layers):
         for growth in range(min(8, 1 << c.shift_bits)):
             plan.cycle(load_done=1, load_half=0, load_magnitude=magnitude)
             plan.loaded[0] = magnitude
-            p = Pass(Mode.FFT, 0, 1, 1, (0,) * c.layers, block_float=True, growth=(growth,) * c.layers, first=True)
+            p = Pass(
+                Mode.FFT, 0, 1, 1, (0,) * c.layers, block_float=True, growth=(growth,) * c.layers, first=True
+            )
             plan.run(p, 0)
     plan.check(drive, f"layers {layers}, seed {layers}")
 

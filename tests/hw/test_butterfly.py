@@ -23,15 +23,18 @@ def presented(mode, coefficients):
 
 
 class Stimulus:
-    """Butterflies in the order in which they enter the unit, one per cycle: arrays a, b (2, n), coefficients (n), shifts
-    (n) and modes (n)."""
+    """Butterflies in the order in which they enter the unit, one per cycle: arrays a, b (2, n),
+    coefficients (n), shifts (n) and modes (n).
+    """
 
     def __init__(self, parameters, a, b, coefficients, shifts, modes):
         self.p, self.a, self.b, self.c = parameters, a, b, coefficients
         self.shifts, self.modes = np.asarray(shifts), np.asarray(modes)
 
     def steps(self):
-        """Shifts come SHIFT_DELAY cycles after the words; in the cycles that follow the last words are noise-free."""
+        """Shifts come SHIFT_DELAY cycles after the words; in the cycles that follow the last words are
+        noise-free.
+        """
         width, c_width, n = self.p.width, self.p.coefficient_width, len(self.shifts)
         mask = (1 << width) - 1
         words = [(x[0] & mask | (x[1] & mask) << width).tolist() for x in (self.a, self.b)]
@@ -39,7 +42,9 @@ class Stimulus:
         for mode in Mode:
             fields = presented(mode, self.c)
             bits = pack_coefficients(fields, c_width).astype(object)
-            bits = bits | int(mode is Mode.FFT) << 2 * c_width + 2 | int(mode is Mode.SCALE) << 2 * c_width + 3
+            bits = (
+                bits | int(mode is Mode.FFT) << 2 * c_width + 2 | int(mode is Mode.SCALE) << 2 * c_width + 3
+            )
             coefs = np.where(self.modes == mode, bits, coefs)
         for cycle in range(n + BUTTERFLY_LATENCY):
             step = {"shift": int(self.shifts[cycle - SHIFT_DELAY])} if 0 <= cycle - SHIFT_DELAY < n else {}
@@ -133,7 +138,9 @@ def test_corners_and_random(drive, width, coefficient_width, shift_bits):
 
 
 def test_latency_and_the_late_shift(drive):
-    """One butterfly alone: its result BUTTERFLY_LATENCY cycles later, its shift sampled in exactly one cycle."""
+    """One butterfly alone: its result BUTTERFLY_LATENCY cycles later, its shift sampled in exactly one
+    cycle.
+    """
     period, steps = 2 * BUTTERFLY_LATENCY, [{"b": 0, "coef": 1 << 16 + 1}]
     for at in range(BUTTERFLY_LATENCY):
         steps += [{"a": 100 * (cycle == 0), "shift": cycle == at} for cycle in range(period)]

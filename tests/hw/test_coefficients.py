@@ -1,4 +1,6 @@
-"""Coefficient memory: addresses of every unit, what each mode makes of a word, writes, and the stated latency."""
+"""Coefficient memory: addresses of every unit, what each mode makes of a word, writes, and the stated
+latency.
+"""
 
 from collections import defaultdict
 import random
@@ -35,7 +37,9 @@ class Script:
         self.steps, self.want = [], defaultdict(dict)  # want[cycle][unit]
 
     def write(self, target, address, data, valid=True):
-        self.steps.append({"write": {"target": target, "address": address, "data": data}, "write_valid": valid})
+        self.steps.append(
+            {"write": {"target": target, "address": address, "data": data}, "write_valid": valid}
+        )
         if valid and target < self.c.n_units:
             self.banks[target][address] = data
 
@@ -67,7 +71,9 @@ class Script:
 
     def check(self, drive, context, resets=()):
         idle = self.c.read_latency + ADDRESS_LATENCY + self.c.layers * BUTTERFLY_LATENCY
-        seen = drive(CoefficientMemory(self.c), [*self.steps, *[{"write_valid": 0}] * idle], ("o",), resets)["o"]
+        seen = drive(CoefficientMemory(self.c), [*self.steps, *[{"write_valid": 0}] * idle], ("o",), resets)[
+            "o"
+        ]
         bits = self.c.coefficient_bits + 2
         for cycle, units in self.want.items():
             for unit, value in units.items():
@@ -107,8 +113,10 @@ def test_writes_while_groups_pass(drive, field_bits):
     for _ in range(40):
         unit, address = script.rng.randrange(script.c.n_units), script.rng.randrange(8, 16)
         script.groups(low, [script.rng.randrange(8)])
-        script.steps[-1] |= {"write": {"target": unit, "address": address, "data": script.rng.getrandbits(34)},
-                             "write_valid": 1}
+        script.steps[-1] |= {
+            "write": {"target": unit, "address": address, "data": script.rng.getrandbits(34)},
+            "write_valid": 1,
+        }
         script.banks[unit][address] = script.steps[-1]["write"]["data"]
     script.groups(high, range(8))
     script.check(drive, f"seed {SEED}")

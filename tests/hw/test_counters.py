@@ -7,8 +7,17 @@ import pytest
 
 from wingbeat.hw.counters import Counters
 
-INPUTS = ("running", "computing", "hazard", "load_blocked", "load_idle", "store_idle", "block_out", "saturated",
-          "starting")
+INPUTS = (
+    "running",
+    "computing",
+    "hazard",
+    "load_blocked",
+    "load_idle",
+    "store_idle",
+    "block_out",
+    "saturated",
+    "starting",
+)
 COUNTS = ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard", "blocks")
 SEED = 2
 
@@ -41,7 +50,9 @@ def check(drive, steps, context, resets=()):
         want["saturated"] |= step["saturated"]
         if step["clear"] or cycle in resets:
             want = dict.fromkeys(want, 0)
-        causes = sum(want[name] for name in ("computing", "waiting_input", "waiting_output", "waiting_hazard"))
+        causes = sum(
+            want[name] for name in ("computing", "waiting_input", "waiting_output", "waiting_hazard")
+        )
         assert causes == want["total"]
     return want
 
@@ -55,5 +66,7 @@ def test_every_combination_of_inputs(drive):
 @pytest.mark.parametrize("resets", [(), (40, 90)])
 def test_clear_and_reset(drive, resets):
     rng = random.Random(SEED)
-    steps = [{name: rng.getrandbits(1) for name in INPUTS} | {"clear": rng.random() < 0.03} for _ in range(200)]
+    steps = [
+        {name: rng.getrandbits(1) for name in INPUTS} | {"clear": rng.random() < 0.03} for _ in range(200)
+    ]
     check(drive, steps, f"seed {SEED}", resets)

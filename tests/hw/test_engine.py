@@ -1,4 +1,6 @@
-"""One engine: load, passes and store on a hand-made schedule of control, against the models of unit and bank map."""
+"""One engine: load, passes and store on a hand-made schedule of control, against the models of unit and
+bank map.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -30,8 +32,9 @@ class Step:
 
 
 class Schedule:
-    """Inputs of an engine by cycle, and what its outputs must show. Every field that is not set is noise, except for the
-    enables."""
+    """Inputs of an engine by cycle, and what its outputs must show. Every field that is not set is noise,
+    except for the enables.
+    """
 
     def __init__(self, config, seed):
         self.c, self.rng = config, random.Random(seed)
@@ -92,7 +95,9 @@ class Schedule:
             self.set(at, "halves", half, "r_rows", value=rows[g].tolist())
             self.set(at + RAM_LATENCY, "control", "half", value=half)
             self.set(at + RAM_LATENCY + 1, "control", "pre_select", value=select)
-            self.set(at + c.read_latency - c.reversal_latency, "control", "pre_reverse", value=int(step.descending))
+            self.set(
+                at + c.read_latency - c.reversal_latency, "control", "pre_reverse", value=int(step.descending)
+            )
             self.set(at + end, "control", "post_reverse", value=int(step.descending))
             self.set(at + end + c.reversal_latency, "control", "post_select", value=select)
             self.set(at + c.pipeline_latency - 1, "halves", half, "compute_en", value=1)
@@ -118,7 +123,9 @@ class Schedule:
             flag = self.want[column + BUTTERFLY_LATENCY].setdefault("saturated", {})
             flag[q] = int(clamped.any())
         magnitude = int(np.bitwise_or.reduce((words ^ (words >> 63)).ravel()))
-        self.want[at + c.layers * BUTTERFLY_LATENCY + 1]["magnitude"] = magnitude >> c.width - 1 - c.magnitude_bits
+        self.want[at + c.layers * BUTTERFLY_LATENCY + 1]["magnitude"] = (
+            magnitude >> c.width - 1 - c.magnitude_bits
+        )
         return words
 
     def coefficients(self, cycle, q, mode):
@@ -198,7 +205,9 @@ def planned(layers, seed, lane_bits, passes=4, **changes):
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("seed", [SEED, SEED + 1])
 def test_load_compute_store(drive, lane_bits, layers, seed):
-    """Stated latencies of every port, all modes, both directions; words, magnitudes and flags of every group."""
+    """Stated latencies of every port, all modes, both directions; words, magnitudes and flags of every
+    group.
+    """
     plan = planned(layers, seed, lane_bits, passes=6 if layers < 3 else 3)
     dut = Engine(plan.c)
     plan.check(drive(dut, plan.steps(dut), ("store", "magnitude", "saturated")), f"seed {seed}")
@@ -211,7 +220,9 @@ def test_wide_words(drive, lane_bits):
 
 
 def test_reset_ends_the_writes_and_nothing_else(drive, lane_bits):
-    """A reset between two parts changes nothing; one in the cycle that registers a write takes the write back."""
+    """A reset between two parts changes nothing; one in the cycle that registers a write takes the write
+    back.
+    """
     plan = planned(2, SEED, lane_bits, passes=0)
     extra = plan.cycle
     plan.set(extra, "halves", 0, "compute_en", value=1)

@@ -20,11 +20,25 @@ def random_instruction(rng):
     rest = [b for b in range(6) if b not in window]
     inner = sum(1 << b for b in rest if rng.random() < 0.5)
     walk = Walk(window, inner, sum(1 << b for b in rest) & ~inner)
-    return rng.choice([Load(walk, rng.random() < 0.5, rng.randrange(32)), Store(walk),
-                       Pass(rng.choice(list(Mode)), rng.randrange(16), rng.randint(1, 1 << 16), rng.randrange(16),
-                            tuple(rng.randrange(8) for _ in range(s)), coef_base=rng.randrange(1 << 16),
-                            coef_shift=rng.randrange(16), coef_mask_bits=rng.randrange(32), gap=rng.randrange(256),
-                            first=rng.random() < 0.5, last=rng.random() < 0.5)])
+    return rng.choice(
+        [
+            Load(walk, rng.random() < 0.5, rng.randrange(32)),
+            Store(walk),
+            Pass(
+                rng.choice(list(Mode)),
+                rng.randrange(16),
+                rng.randint(1, 1 << 16),
+                rng.randrange(16),
+                tuple(rng.randrange(8) for _ in range(s)),
+                coef_base=rng.randrange(1 << 16),
+                coef_shift=rng.randrange(16),
+                coef_mask_bits=rng.randrange(32),
+                gap=rng.randrange(256),
+                first=rng.random() < 0.5,
+                last=rng.random() < 0.5,
+            ),
+        ]
+    )
 
 
 def random_program(rng):
@@ -52,7 +66,9 @@ def unrolled(program):
 
 
 class Run:
-    """Writes a program, starts it, and takes the instructions; ``taken`` lists (cycle, port, pattern) in order."""
+    """Writes a program, starts it, and takes the instructions; ``taken`` lists (cycle, port, pattern) in
+    order.
+    """
 
     def __init__(self, program, seed=0, stall=Stall.NEVER):
         self.dut, self.program, self.taken = Fetch(CONFIG), program, []
@@ -115,7 +131,9 @@ def patterns(instructions, field_bits):
 def test_random_programs(field_bits, stall, seed):
     program = random_program(random.Random(seed))
     want = patterns(unrolled(program), field_bits)
-    run = Run(program, seed, stall).all((6 + {Stall.NEVER: 0, Stall.OFTEN: 12}.get(stall, 7)) * len(want) + 200)
+    run = Run(program, seed, stall).all(
+        (6 + {Stall.NEVER: 0, Stall.OFTEN: 12}.get(stall, 7)) * len(want) + 200
+    )
     assert [taken[1:] for taken in run.taken] == want, f"{stall.value}, seed {seed}"
     assert run.running[0] and not run.running[-1]
 

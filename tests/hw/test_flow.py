@@ -1,4 +1,6 @@
-"""Flow unit: every address and control field in the cycle that docs and latencies promise, for random passes."""
+"""Flow unit: every address and control field in the cycle that docs and latencies promise, for random
+passes.
+"""
 
 import random
 
@@ -11,7 +13,17 @@ from wingbeat.hw.program import Mode, Pass
 from wingbeat.sim.shuffle import pass_indices, route
 
 SEED = 13
-OUTPUTS = ("group", "read", "write", "control", "result_valid", "result_half", "shift_start", "result_start", "done")
+OUTPUTS = (
+    "group",
+    "read",
+    "write",
+    "control",
+    "result_valid",
+    "result_half",
+    "shift_start",
+    "result_start",
+    "done",
+)
 
 
 def small(layers):
@@ -93,7 +105,9 @@ def check(plan, seen, context):
             sample = at + column + q * BUTTERFLY_LATENCY + SHIFT_DELAY
             start = sample - g  # the shifts of a pass are taken when its first group is there
             dynamic = plan.steps[start - 1]["dynamic_shifts"] >> q * c.shift_bits & (1 << c.shift_bits) - 1
-            assert control[sample][5 + q] == (dynamic if p.block_float else p.shifts[q]), f"{note}, column {q}"
+            assert control[sample][5 + q] == (dynamic if p.block_float else p.shifts[q]), (
+                f"{note}, column {q}"
+            )
             assert seen["result_half"][at + column + (q + 1) * BUTTERFLY_LATENCY] >> q & 1 == half, note
 
 
@@ -119,9 +133,11 @@ def check_pulses(plan, seen, context):
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_random_passes(drive, field_bits, layers):
-    """Passes as close as pass_spacing allows, with and without their last groups; shifts change in every cycle."""
+    """Passes as close as pass_spacing allows, with and without their last groups; shifts change in every
+    cycle.
+    """
     plan = Plan(small(layers), SEED, field_bits)
-    for number in range(9):
+    for _ in range(9):
         finish = plan.rng.random() < 0.5
         plan.run(plan.random_pass(), plan.rng.choice([1, 7, 16, 16]), finish)
         plan.half ^= finish

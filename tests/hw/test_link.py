@@ -263,6 +263,9 @@ def test_busy_is_refused_and_reset_frees():
         assert await ask(ctx, encode(Kind.DATA, payload)) == busy
         assert await ask(ctx, encode(Kind.SETUP, record)) == busy
         assert (await ask(ctx, encode(Kind.STATUS)))[1][0] == 0b101
+        ctx.set(link.i_status.busy, 0)
+        assert await ask(ctx, encode(Kind.START)) == busy
+        ctx.set(link.i_status.busy, 1)
         assert ctx.get(link.o_data.valid)
         waiting = ctx.get(Value.cast(link.o_data.payload))
         assert waiting == int.from_bytes(payload[:WIDE.input_bytes], "little")

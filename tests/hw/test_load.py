@@ -48,7 +48,10 @@ def make_block(c, load, numbers):
     shrink = int(numbers.integers(0, 6))
     elements = numbers.integers(low >> shrink, (high >> shrink) + 1, (index.size * c.engines, 2))
     block = Block(load, elements)
-    beats = elements.reshape(len(index), c.beat_groups, c.engines_per_beat, c.lanes, 2) << c.width - c.element_width
+    beats = (
+        elements.reshape(len(index), c.beat_groups, c.engines_per_beat, c.lanes, 2)
+        << c.width - c.element_width
+    )
     banks, rows = route(index, c.layers)
     for step in range(len(index)):
         for engine in range(c.engines):
@@ -64,8 +67,9 @@ def make_block(c, load, numbers):
 class Harness:
     """A load unit, banks in Python, and a store that empties halves at its own pace.
 
-    Block k may be written to half k & 1 once that half is vacant. Both are vacant at first; later a half is vacant when
-    the store, which takes ``pace(rng)`` cycles a step, has made as many steps as the load of its block.
+    Block k may be written to half k & 1 once that half is vacant. Both are vacant at first; later a half
+    is vacant when the store, which takes ``pace(rng)`` cycles a step, has made as many steps as the load
+    of its block.
     """
 
     def __init__(self, c, blocks, seed, source=Stall.NEVER, commands=Stall.NEVER, pace=lambda rng: 1):
@@ -74,7 +78,10 @@ class Harness:
         self.bench = Bench(self.dut, seed)
         beats = np.concatenate([b.elements for b in blocks]).reshape(-1, c.beat_words * 2)
         mask = (1 << c.element_width) - 1
-        patterns = [sum((value & mask) << c.element_width * i for i, value in enumerate(beat)) for beat in beats.tolist()]
+        patterns = [
+            sum((value & mask) << c.element_width * i for i, value in enumerate(beat))
+            for beat in beats.tolist()
+        ]
         self.data = self.bench.feed(self.dut.i, patterns, source)
         self.commands = self.bench.feed(self.dut.i_command, [], commands)
         self.done, self.writes, self.moved, self.blocked, self.idle = [], [], [], [], []
@@ -88,7 +95,9 @@ class Harness:
         self.store_block = 0  # the block whose half the store empties next
 
     def store(self, rng):
-        """One cycle of the store behind the blocks: after block k is loaded and computed, k's half is emptied."""
+        """One cycle of the store behind the blocks: after block k is loaded and computed, k's half is
+        emptied.
+        """
         self.wait = max(0, self.wait - 1)
         if self.store_block >= len(self.done) or self.wait:
             return
@@ -100,7 +109,7 @@ class Harness:
 
     def run(self, field_bits, deadline, reset_at=None):
         self.commands.words += [field_bits(b.load) for b in self.blocks]
-        c, d, rng = self.c, self.dut, random.Random(self.seed)
+        d, rng = self.dut, random.Random(self.seed)
         self.clear()
 
         async def watch(ctx):
@@ -108,13 +117,43 @@ class Harness:
             while len(self.done) < len(self.blocks) and cycle < deadline:
                 ctx.set(d.vacant, self.vacant > 0)
                 ctx.set(d.store_steps, self.store_steps)
-                _, reset, en, rows, words, owns, half, done, claim, valid, ready, magnitude, blocked, idle = \
-                    await ctx.tick().sample(d.en, d.rows.as_value(), d.words.as_value(), d.owns, d.half, d.done, d.claim,
-                                            d.i.valid, d.i.ready, d.magnitude, d.blocked, d.idle)
+                (
+                    _,
+                    reset,
+                    en,
+                    rows,
+                    words,
+                    owns,
+                    half,
+                    done,
+                    claim,
+                    valid,
+                    ready,
+                    magnitude,
+                    blocked,
+                    idle,
+                ) = await ctx.tick().sample(
+                    d.en,
+                    d.rows.as_value(),
+                    d.words.as_value(),
+                    d.owns,
+                    d.half,
+                    d.done,
+                    d.claim,
+                    d.i.valid,
+                    d.i.ready,
+                    d.magnitude,
+                    d.blocked,
+                    d.idle,
+                )
                 if reset:
                     self.clear()
                     pending, cycle = None, 0
                     continue
+                # While the half is not its own yet, its write port belongs to the columns.
+                assert not owns or (owns == 1 << half and self.may_write(len(self.done), 0)), (
+                    f"owner in cycle {cycle}"
+                )
                 if pending:
                     self.write(cycle, *pending)
                 if done:
@@ -141,17 +180,22 @@ class Harness:
             self.vacant -= 1
 
     def check_order(self, cycle):
-        """A beat of block k moves once its half is vacant, or with overlap once step + lag has left the memory."""
+        """A beat of block k moves once its half is vacant, or with overlap once step + lag has left the
+        memory.
+        """
         beat, k = len(self.moved) - 1, 0
         while beat >= self.blocks[k].load.walk.beats * self.c.beat_groups:
             beat -= self.blocks[k].load.walk.beats * self.c.beat_groups
             k += 1
         step = beat // self.c.beat_groups
-        if k < 2 or self.store_block > k - 2:
-            return
-        load = self.blocks[k].load
-        assert load.overlap and self.store_block == k - 2 and self.store_steps >= step + load.lag + 1, \
+        assert self.may_write(k, step), \
             f"beat {beat} of block {k} in cycle {cycle} runs ahead of the store ({self.bench.seed_note})"
+
+    def may_write(self, k, step):
+        if k < 2 or self.store_block > k - 2:
+            return True
+        load = self.blocks[k].load
+        return load.overlap and self.store_block == k - 2 and self.store_steps >= step + load.lag + 1
 
     def write(self, cycle, en, rows, words, owns):
         c = self.c
@@ -178,7 +222,10 @@ def equal_blocks(c, n, seed, overlap):
     """Blocks of one walk, so that loads may follow stores with any lag."""
     rng, numbers = random.Random(seed), np.random.default_rng(seed)
     walk = random_walk(rng, c.layers, c.index_bits)
-    return [make_block(c, Load(walk, overlap, rng.randrange(c.lanes) if overlap else 0), numbers) for _ in range(n)]
+    return [
+        make_block(c, Load(walk, overlap, rng.randrange(c.lanes) if overlap else 0), numbers)
+        for _ in range(n)
+    ]
 
 
 @pytest.mark.parametrize("fields", CONFIGS, ids=str)
@@ -214,7 +261,9 @@ def test_stated_latency_and_throughput(field_bits):
         assert harness.moved[:n] == list(range(first, first + n))
         assert harness.moved[n] - harness.moved[n - 1] == c.layers + 7
         assert harness.writes == [cycle + 3 + c.layers for cycle in harness.moved]
-        assert [cycle for cycle, *_ in harness.done] == [harness.moved[k] + 4 + c.layers for k in (n - 1, 2 * n - 1)]
+        assert [cycle for cycle, *_ in harness.done] == [
+            harness.moved[k] + 4 + c.layers for k in (n - 1, 2 * n - 1)
+        ]
 
 
 def test_blocked_means_held_back(field_bits):

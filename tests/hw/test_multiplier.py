@@ -2,16 +2,21 @@
 
 from collections import Counter
 import json
+from pathlib import Path
 import random
+import shutil
+import subprocess
 
 from amaranth.back import verilog
 from amaranth.sim import Simulator
 import pytest
 
+import wingbeat.gen
 from wingbeat.gen.synth import cell_counts, run_yosys
 from wingbeat.hw.config import MULTIPLIER_LATENCY, Target
 from wingbeat.hw.multiplier import Multiplier, MultiplierParameters
 
+MODELS = Path(wingbeat.gen.__path__[0]) / "models" / "ecp5.v"
 SEED = 20
 WIDTHS = [(8, 8), (16, 16), (18, 17), (18, 18), (5, 3)]
 
@@ -42,6 +47,14 @@ def check(parameters, operands, context):
         assert product == a * b, f"{context}: product {number} of {a} and {b}"
 
 
+def corners_and_random(a_width, b_width):
+    generator = random.Random(SEED)
+    corners = [[-1 << (w - 1), (1 << (w - 1)) - 1, -1, 0, 1] for w in (a_width, b_width)]
+    operands = [(a, b) for a in corners[0] for b in corners[1]]
+    return operands + [tuple(generator.randrange(-1 << (w - 1), 1 << (w - 1)) for w in (a_width, b_width))
+                       for _ in range(200)]
+
+
 @pytest.mark.parametrize("field, a, b", [("a_width", 1, 8), ("a_width", 19, 8), ("b_width", 8, 0)])
 def test_refuses(field, a, b):
     with pytest.raises(ValueError, match=rf"^{field}: .* allowed are 2\.\.18$"):
@@ -55,11 +68,7 @@ def test_exhaustive_at_a_tiny_width():
 
 @pytest.mark.parametrize("a_width, b_width", WIDTHS)
 def test_corners_then_random(a_width, b_width):
-    generator = random.Random(SEED)
-    corners = [[-1 << (w - 1), (1 << (w - 1)) - 1, -1, 0, 1] for w in (a_width, b_width)]
-    operands = [(a, b) for a in corners[0] for b in corners[1]]
-    operands += [tuple(generator.randrange(-1 << (w - 1), 1 << (w - 1)) for w in (a_width, b_width))
-                 for _ in range(200)]
+    operands = corners_and_random(a_width, b_width)
     check(MultiplierParameters(a_width, b_width), operands, f"{a_width} x {b_width} bits, seed {SEED}")
 
 
@@ -93,3 +102,40 @@ def test_ice40_takes_two_of_the_three_registers_into_its_dsp(a_width, b_width, t
     counts, _, log = netlist(Multiplier(MultiplierParameters(a_width, b_width)), "synth_ice40 -dsp", tmp_path)
     assert counts == {"SB_MAC16": 1, "SB_DFF": a_width + b_width}
     assert "conflict" not in log
+
+
+TESTBENCH = """`timescale 1ns / 1ps
+module tb;
+    reg clk = 0;
+    reg signed [{a}:0] a;
+    reg signed [{b}:0] b;
+    wire signed [{o}:0] o;
+    integer file;
+    dut dut (.clk(clk), .rst(1'b0), .a(a), .b(b), .o(o));
+    initial begin
+        file = $fopen("stimulus.txt", "r");
+        while ($fscanf(file, "%d %d\\n", a, b) == 2) begin
+            #5 clk = 1;
+            #5 clk = 0;
+            $display("%0d", o);
+        end
+    end
+endmodule
+"""
+
+
+@pytest.mark.skipif(shutil.which("iverilog") is None,
+                    reason="Icarus is not installed: the ECP5 multiplier is NOT simulated")
+@pytest.mark.parametrize("a_width, b_width", WIDTHS)
+def test_ecp5_primitive_multiplies(a_width, b_width, tmp_path):
+    parameters = MultiplierParameters(a_width, b_width, Target.ECP5)
+    operands = corners_and_random(a_width, b_width)
+    source = verilog.convert(Multiplier(parameters), name="dut", emit_src=False)
+    (tmp_path / "dut.v").write_text("`timescale 1ns / 1ps\n" + source)
+    (tmp_path / "tb.v").write_text(TESTBENCH.format(a=a_width - 1, b=b_width - 1, o=parameters.o_width - 1))
+    padded = [*operands, *[(0, 0)] * (MULTIPLIER_LATENCY - 1)]
+    (tmp_path / "stimulus.txt").write_text("".join(f"{a} {b}\n" for a, b in padded))
+    subprocess.run(["iverilog", "-g2012", "-o", "tb.vvp", "tb.v", "dut.v", str(MODELS)], cwd=tmp_path, check=True)
+    run = subprocess.run(["vvp", "-n", "tb.vvp"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    shown = [int(line) for line in run.stdout.split()[MULTIPLIER_LATENCY - 1:]]
+    assert shown == [a * b for a, b in operands], f"{a_width} x {b_width} bits, seed {SEED}"

@@ -62,7 +62,9 @@ def test_owners_of_the_ports(drive, layers):
 
 
 class Model:
-    """The banks and registers of a row buffer; ``cycle`` gives what ``compute`` and ``store`` show before the edge."""
+    """The banks and registers of a row buffer; ``cycle`` gives what ``compute`` and ``store`` show before
+    the edge.
+    """
 
     def __init__(self, c):
         self.memory = [[[0] * c.bank_rows for _ in range(c.lanes)] for _ in range(2)]
@@ -95,7 +97,11 @@ def random_step(rng, c, writing):
     step |= {name: [rng.getrandbits(2 * c.width) for _ in range(c.lanes)] for name in ("load", "result")}
     for half in range(2):
         control = {name: rng.getrandbits(1) for name in ("from_load", "compute_en")}
-        control |= {"r_en": int(rng.random() < 0.7), "r_rows": random_rows(rng, c), "w_rows": random_rows(rng, c)}
+        control |= {
+            "r_en": int(rng.random() < 0.7),
+            "r_rows": random_rows(rng, c),
+            "w_rows": random_rows(rng, c),
+        }
         if writing[half]:
             control["w_rows"] = [w if w != r else (w + 1) % c.bank_rows
                                  for w, r in zip(control["w_rows"], control["r_rows"])]
@@ -122,12 +128,16 @@ def test_reads_and_writes_of_both_halves(drive, layers):
                      for words in model.cycle(step)])
     seen = drive(RowBuffer(c), steps, ("compute", "store"))
     for cycle, (compute, store) in enumerate(want):
-        assert (seen["compute"][cycle], seen["store"][cycle]) == (compute, store), f"cycle {cycle}, seed {SEED}"
+        assert (seen["compute"][cycle], seen["store"][cycle]) == (compute, store), (
+            f"cycle {cycle}, seed {SEED}"
+        )
     assert len({store for _, store in want}) > 50
 
 
 def test_latency_and_reset(drive):
-    """A row shows RAM_LATENCY + 1 cycles after its address; a word is kept over a reset, which enables no write."""
+    """A row shows RAM_LATENCY + 1 cycles after its address; a word is kept over a reset, which enables no
+    write.
+    """
     c = small(1)
     idle = {"r_en": 1, "r_rows": [0, 0], "w_rows": [0, 0], "from_load": 0, "compute_en": 0}
     rest = {"compute_half": 0, "store_half": 0, "store_en": 1, "load_en": 0, "load": [0, 0], "result": [0, 0]}

@@ -22,17 +22,28 @@ def random_passes(config, n, seed):
     while len(passes) < n:
         count = rng.randint(1, 3)
         for k in range(count):
-            passes.append(Pass(rng.choice(list(Mode)), 0, min(config.bank_rows, rng.choice([1, 5, 30, 128, 128])),
-                               0, (0,) * config.layers, coef_base=len(passes),
-                               gap=rng.choice([0, 0, 0, 1, 40, 255]), first=k == 0, last=k == count - 1))
+            passes.append(
+                Pass(
+                    rng.choice(list(Mode)),
+                    0,
+                    min(config.bank_rows, rng.choice([1, 5, 30, 128, 128])),
+                    0,
+                    (0,) * config.layers,
+                    coef_base=len(passes),
+                    gap=rng.choice([0, 0, 0, 1, 40, 255]),
+                    first=k == 0,
+                    last=k == count - 1,
+                )
+            )
     return passes
 
 
 class Watch:
-    """Runs passes through a sequencer; ``issued`` lists (cycle, start, finish, half, fields) of every group.
+    """Runs passes through a sequencer; ``issued`` lists (cycle, start, finish, half, fields) of every
+    group.
 
-    ``loaded_at(k, cycle)``: whether block k is loaded in ``cycle``. ``spent[cycle]`` is (computing, hazard, idle) and
-    ``takes`` the cycles with ``take``.
+    ``loaded_at(k, cycle)``: whether block k is loaded in ``cycle``. ``spent[cycle]`` is (computing,
+    hazard, idle) and ``takes`` the cycles with ``take``.
     """
 
     def __init__(self, config, patterns, stall=Stall.NEVER, loaded_at=lambda block, cycle: True, seed=SEED):
@@ -46,8 +57,29 @@ class Watch:
             d = self.dut
             ctx.set(d.loaded, self.loaded_at(0, 0))
             for cycle in range(cycles):
-                _, reset, valid, start, finish, half, fields, take, computing, hazard, idle = await ctx.tick().sample(
-                    d.valid, d.start, d.finish, d.half, d.pass_fields.as_value(), d.take, d.computing, d.hazard, d.idle)
+                (
+                    _,
+                    reset,
+                    valid,
+                    start,
+                    finish,
+                    half,
+                    fields,
+                    take,
+                    computing,
+                    hazard,
+                    idle,
+                ) = await ctx.tick().sample(
+                    d.valid,
+                    d.start,
+                    d.finish,
+                    d.half,
+                    d.pass_fields.as_value(),
+                    d.take,
+                    d.computing,
+                    d.hazard,
+                    d.idle,
+                )
                 if valid:
                     self.issued.append((cycle, start, finish, half, fields))
                 if take:
@@ -65,21 +97,27 @@ class Watch:
 
 
 def check_groups(watch, passes, patterns, context):
-    """Passes in order, their groups without a hole; fields and half still; ``finish`` on the last of a block."""
+    """Passes in order, their groups without a hole; fields and half still; ``finish`` on the last of a
+    block.
+    """
     want, half = [], 1
     starts = watch.starts()
     assert len(starts) == len(passes), context
     for p, pattern, start in zip(passes, patterns, starts):
         half ^= p.first
-        want += [(start + g, int(g == 0), int(p.last and g == p.groups - 1), half, pattern) for g in range(p.groups)]
+        want += [
+            (start + g, int(g == 0), int(p.last and g == p.groups - 1), half, pattern)
+            for g in range(p.groups)
+        ]
     assert watch.issued == want, context
     takes = [start - 1 for p, start in zip(passes, starts) if p.first]
     assert watch.takes == takes, context
 
 
 def earliest(config, passes):
-    """Starts when blocks and instructions are never late: 2 cycles after the first instruction, then as soon as the pass
-    before has ended, its gap has passed and pass_spacing cycles lie between the starts."""
+    """Starts when blocks and instructions are never late: 2 cycles after the first instruction, then as
+    soon as the pass before has ended, its gap has passed and pass_spacing cycles lie between the starts.
+    """
     starts, end = [], 0
     for p in passes:
         start = 2 if not starts else max(end + p.gap, starts[-1] + config.pass_spacing, end)
@@ -106,7 +144,9 @@ def test_no_cycle_is_lost(field_bits, layers, half_words):
 @pytest.mark.parametrize("stall", [Stall.RANDOM, Stall.OFTEN, Stall.BURSTS])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_late_blocks_and_instructions(field_bits, stall, seed):
-    """Order, gap and spacing hold whatever comes late; a cycle is a hazard only where gap or spacing hold a block back."""
+    """Order, gap and spacing hold whatever comes late; a cycle is a hazard only where gap or spacing hold
+    a block back.
+    """
     config, rng = small(), random.Random(seed)
     passes = random_passes(config, 7, seed)
     patterns = [field_bits(p) for p in passes]
@@ -146,7 +186,9 @@ def test_a_block_that_never_comes(field_bits):
 
 @pytest.mark.parametrize("reset_at", [1, 2, 30, 90])
 def test_reset_mid_stream(field_bits, reset_at):
-    """Afterwards it starts with half 0, and a pass from before leaves no gap behind that a first pass obeys."""
+    """Afterwards it starts with half 0, and a pass from before leaves no gap behind that a first pass
+    obeys.
+    """
     config = small(half_words=64)
     passes = random_passes(config, 6, SEED)
     patterns = [field_bits(p) for p in passes]

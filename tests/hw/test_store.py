@@ -1,4 +1,6 @@
-"""Store unit: every word of a block in stream order, rounded, under stalls; and what it tells the load unit."""
+"""Store unit: every word of a block in stream order, rounded, under stalls; and what it tells the load
+unit.
+"""
 
 import random
 from typing import NamedTuple
@@ -43,12 +45,16 @@ class Block(NamedTuple):
 
 
 def make_block(c, walk, numbers):
-    """A block of random values; about half of them too near the largest value to survive the rounding."""
+    """A block of random values; about every second one holds the largest value, which rounding cannot
+    keep.
+    """
     index = walk_indices(walk)
     low, high = smallest(c.width), largest(c.width)
     values = numbers.integers(low, high + 1, (c.engines, 1 << c.index_bits, 2))
     if numbers.random() < 0.5:
         values = np.minimum(values, high >> 1)
+    else:
+        values[0, index[-1, -1], 1] = high
     values.flat[:4] = [low, -1, 0, 1]
     banks, rows = route(index, c.layers)
     patterns = (values[..., 0] & (1 << c.width) - 1) | (values[..., 1] & (1 << c.width) - 1) << c.width
@@ -113,29 +119,28 @@ class Harness:
         self.clear()
 
         async def watch(ctx):
-            cycle, started = 0, -1
+            cycle, waiting, started = 0, False, False  # an instruction is here; it has its block
             while len(self.outs) < len(self.blocks) and cycle < deadline:
                 block = self.blocks[min(len(self.outs), len(self.blocks) - 1)]
                 ctx.set(d.computed, self.computed > 0)
                 ctx.set(d.exponent, block.exponent)
                 ctx.set(d.saturated, block.saturated)
                 ctx.set(d.words.as_value(), self.pipeline[-1])
-                _, reset, en, rows, take, half, owns, steps, done, out, idle = await ctx.tick().sample(
-                    d.en, d.rows.as_value(), d.take, d.half, d.owns, d.steps, d.done, d.block_out, d.idle)
+                _, reset, en, rows, take, half, owns, steps, done, out, idle, offer = await ctx.tick().sample(
+                    d.en, d.rows.as_value(), d.take, d.half, d.owns, d.steps, d.done, d.block_out, d.idle,
+                    d.i_command.valid)
                 if reset:
                     self.clear()
-                    cycle, started = 0, -1
+                    cycle, waiting, started = 0, False, False
                     continue
                 note = f"cycle {cycle}, {self.bench.seed_note}"
-                if started >= 0:
-                    assert not idle and half == len(self.outs) & 1, note
-                    assert owns == (0 if len(self.dones) > len(self.outs) else 1 << half), note
-                else:
-                    assert idle and not owns and not steps, note
+                assert idle == (not waiting and not started) and half == len(self.outs) & 1, note
+                assert owns == (1 << half if started and len(self.dones) == len(self.outs) else 0), note
+                assert take == (waiting and self.computed > 0), note
+                waiting = (waiting or (idle and offer)) and not take
                 if take:
-                    assert self.computed > 0 and started < 0, note
                     self.takes.append(cycle)
-                    started, self.computed = cycle, self.computed - 1
+                    started, self.computed = True, self.computed - 1
                 if en:
                     self.advance(rows)
                 if done or steps:
@@ -145,7 +150,7 @@ class Harness:
                     self.dones.append(cycle)
                 if out:
                     self.outs.append(cycle)
-                    started = -1
+                    started = False
                 if self.computed < 2 and not self.late(rng):
                     self.computed += 1
                 cycle += 1
@@ -174,7 +179,10 @@ class Harness:
 
 def random_blocks(c, n, seed):
     rng, numbers = random.Random(seed), np.random.default_rng(seed)
-    return [make_block(c, random_walk(rng, c.layers, rng.randint(c.layers, c.index_bits)), numbers) for _ in range(n)]
+    return [
+        make_block(c, random_walk(rng, c.layers, rng.randint(c.layers, c.index_bits)), numbers)
+        for _ in range(n)
+    ]
 
 
 @pytest.mark.parametrize("fields", CONFIGS, ids=str)
@@ -217,16 +225,16 @@ def test_every_value_is_rounded_right(field_bits):
 
 @pytest.mark.parametrize("fields", CONFIGS + [CONFIGS[1] | dict(element_width=12)], ids=str)
 def test_stated_latency_and_throughput(field_bits, fields):
-    """The first beat 8 + S cycles after its instruction, 2 more with rounding; then one in every cycle."""
+    """The first beat 9 + S cycles after its block is taken, 2 more with rounding; then one in every cycle."""
     c = config_of(fields)
     walk = Walk(tuple(range(c.layers)), (1 << c.index_bits) - c.lanes, 0)
     blocks = [make_block(c, walk, np.random.default_rng(SEED)) for _ in range(2)]
     harness = Harness(c, blocks, SEED).run(field_bits, 2000)
     harness.check(f"seed {SEED}")
-    n, latency = len(blocks[0].beats), 8 + c.layers + 2 * (c.element_width < c.width)
+    n, latency = len(blocks[0].beats), 9 + c.layers + 2 * (c.element_width < c.width)
     for k, take in enumerate(harness.takes):
         assert harness.out.cycles[k * n:(k + 1) * n] == list(range(take + latency, take + latency + n))
-    assert harness.commands.cycles == harness.takes
+    assert [cycle + 1 for cycle in harness.commands.cycles] == harness.takes
 
 
 @pytest.mark.parametrize("reset_at", [2, 14, 40])

@@ -113,6 +113,25 @@ def test_receiver_drops_faulty_bytes_and_what_is_not_taken():
     assert sink.words == [0x11, 0x33]
 
 
+def test_receiver_keeps_the_byte_that_waits():
+    dut = UartReceiver(UartParameters(4))
+    bench = Bench(dut)
+
+    async def other_end(ctx):
+        await send_bits(ctx, dut.rx, [0x11, 0x22, 0x33], 4)
+        await ctx.tick().repeat(4)
+        assert (ctx.get(dut.o.valid), ctx.get(dut.o.payload)) == (1, 0x11)
+        ctx.set(dut.o.ready, 1)
+        await ctx.tick()
+        ctx.set(dut.o.ready, 0)
+        assert not ctx.get(dut.o.valid)
+        await send_bits(ctx, dut.rx, [0x44], 4)
+        await ctx.tick().repeat(4)
+        assert (ctx.get(dut.o.valid), ctx.get(dut.o.payload)) == (1, 0x44)
+    bench.process(other_end)
+    bench.run(10)
+
+
 def test_rates():
     assert UartParameters.from_rates(25e6, 115200).divisor == 217
     with pytest.raises(ValueError, match="baud: 2500000 is not within 2 % of 12000000 Hz / 5"):
