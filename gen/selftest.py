@@ -1,4 +1,5 @@
-"""The test bench in ``tb/`` of a generated core: its own vectors, and a runner that needs nothing of wingbeat."""
+"""The test bench in ``tb/`` of a generated core: its own vectors, and a runner that needs nothing of
+wingbeat."""
 
 from collections.abc import Iterator
 import json
@@ -27,8 +28,9 @@ _MOST_WORDS = 16384  # words of one block in all engines: vectors stay small on 
 def write_testbench(config: ArrayConfig, folder: Path) -> None:
     """Fill ``folder``, the ``tb/`` of a generated core, with runner, test and vectors; always the same bytes.
 
-    The vectors are small kernels of several sizes in every scaling policy, with the output of the integer model; the
-    stall profiles go round. The simulation models of an ECP5 core are expected beside them (ecp5.v).
+    The vectors are small kernels of several sizes in every scaling policy, with the output of the integer
+    model; the stall profiles go round. The simulation models of an ECP5 core are expected beside them
+    (ecp5.v).
     """
     here = Path(__file__).resolve().parent / "testbench"
     for name in _FILES:
@@ -63,17 +65,20 @@ def small_kernels(config: ArrayConfig, rng: np.random.Generator) -> Iterator[tup
                     yield f"{kind}{1 << log2_size}_{scaling}", kernel
 
 
-def _kernel(kind: str, log2_size: int, scaling: Scaling, config: ArrayConfig, rng: np.random.Generator) -> Kernel:
+def _kernel(kind: str, log2_size: int, scaling: Scaling, config: ArrayConfig,
+            rng: np.random.Generator) -> Kernel:
     size = 1 << log2_size
     if kind == "fft":
         rows = rng.uniform(-1, 1, (8, size)) + 1j * rng.uniform(-1, 1, (8, size))
         return compile_fft(size, config, scaling=scaling, calibration=rows, rows=1)
     weights = rng.standard_normal((1, 1, log2_size, size // 2, 2, 2)) / np.sqrt(2)
-    return compile_butterfly(weights, config, scaling=scaling, calibration=rng.uniform(-1, 1, (8, size)), rows=1)
+    rows = rng.uniform(-1, 1, (8, size))
+    return compile_butterfly(weights, config, scaling=scaling, calibration=rows, rows=1)
 
 
 def random_rows(kernel: Kernel, rows: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows (rows, in_size) that fill the input range of ``kernel``, a little beyond full scale now and then."""
+    """Rows (rows, in_size) that fill the input range of ``kernel``, a little beyond full scale now and
+    then."""
     limit = 1.1 * kernel.input_step * (1 << kernel.config.element_width - 1)
     x = rng.uniform(-limit, limit, (rows, kernel.in_size))
     return x if kernel.rows_per_word == 2 else x + 1j * rng.uniform(-limit, limit, x.shape)
@@ -88,7 +93,8 @@ def model_blocks(config: ArrayConfig, job: Job) -> list[BlockResult]:
 
 
 def expected_beats(config: ArrayConfig, blocks: list[BlockResult]) -> list[str]:
-    """Output beats of ``blocks``; ``saturated`` is given on the last beat of each block, where it is final."""
+    """Output beats of ``blocks``; ``saturated`` is given on the last beat of each block, where it is
+    final."""
     lines: list[str] = []
     for block in blocks:
         words = pack_beats(block.words, config.element_width, config.stream_words)

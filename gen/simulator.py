@@ -1,12 +1,12 @@
 """Generated Verilog on a simulator: cached builds, trials with stall profiles, results as numpy arrays.
 
-    build = build_array(config)                                            # emit and build, or take from the cache
-    runs = simulate(build, [trial("fft", job) for job in kernel.jobs(x)])  # one start of the simulator
+    build = build_array(config)  # or from the cache
+    runs = simulate(build, [trial(f"fft{k}", job) for k, job in enumerate(kernel.jobs(x))])
     y = kernel.unpack([block for run in runs for block in run.blocks], len(x))
     runs[0].counters, runs[0].cycles
 
-The simulator runs under cocotb in a process of its own (gen/testbench/array_bench.py); one start runs any number of
-trials, and costs about a second.
+The simulator runs under cocotb in a process of its own (gen/testbench/array_bench.py); one start runs any
+number of trials, and costs about a second.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,7 +32,8 @@ __all__ = ["Build", "Counters", "PROFILES", "Run", "SimulatorError", "Trial", "b
            "cache_folder", "find", "lint", "models", "simulate", "start_writes", "trial", "with_profiles",
            "write_trials"]
 
-SETUP_PROGRAM, SETUP_CONTROL, CONTROL_START = 0x80, 0x81, 1  # docs/architecture.md; hw/shapes.py needs Amaranth
+# docs/architecture.md; hw/shapes.py has them too but needs Amaranth, which a simulation does without.
+SETUP_PROGRAM, SETUP_CONTROL, CONTROL_START = 0x80, 0x81, 1
 _HERE = Path(__file__).resolve().parent
 
 # Stalls of the three streams: chance to be willing in a cycle, or runs of 1..burst cycles, willing and not.
@@ -61,10 +62,11 @@ class Build:
 class Trial:
     """One run of the array.
 
-    ``setup`` holds (target, address, data) of each setup write, the start of the program among them. ``words``
-    are the words of the input stream, int64 (n, 2) = (re, im) in stream order, n a multiple of the words of a
-    beat. ``output_words`` and ``n_blocks`` say how much must come out, within ``deadline`` cycles. Without ``reset``
-    the trial continues in the state that the trial before has left. ``seed`` fixes the stalls of ``profile``.
+    ``setup`` holds (target, address, data) of each setup write, the start of the program among them.
+    ``words`` are the words of the input stream, int64 (n, 2) = (re, im) in stream order, n a multiple of the
+    words of a beat. ``output_words`` and ``n_blocks`` say how much must come out, within ``deadline`` cycles.
+    Without ``reset`` the trial continues in the state that the trial before has left. ``seed`` fixes the
+    stalls of ``profile``.
     """
 
     name: str
@@ -101,8 +103,9 @@ class Counters:
 class Run:
     """What one trial delivered.
 
-    ``blocks`` as the model returns them, words in stream order. ``last_cycles``, int64 (blocks,): the cycle of the last beat
-    of each block; ``start_cycle``: of the write that started the program, the last one if there were several.
+    ``blocks`` as the model returns them, words in stream order. ``last_cycles``, int64 (blocks,): the cycle
+    of the last beat of each block; ``start_cycle``: of the write that started the program, the last one if
+    there were several.
     """
 
     trial: Trial
@@ -135,7 +138,8 @@ def trial(name: str, job: Job, profile: str = "none", seed: int = 0) -> Trial:
     """Trial of one job of a compiled kernel, with a deadline that no stall profile comes near."""
     setup = [*job.setup, *start_writes(job.program)]
     busy = _cycles_bound(job.program) + len(job.words)
-    return Trial(name, setup, job.words, len(job.words), job.blocks, 2000 + 10 * len(setup) + 12 * busy, profile, seed)
+    deadline = 2000 + 10 * len(setup) + 12 * busy
+    return Trial(name, setup, job.words, len(job.words), job.blocks, deadline, profile, seed)
 
 
 def _cycles_bound(program: Sequence[Instruction]) -> int:
@@ -209,7 +213,7 @@ def build_array(config: ArrayConfig, simulator: str = "verilator") -> Build:
 
 
 def lint(sources: Sequence[Path], top: str) -> list[str]:
-    """Complaints of ``verilator --lint-only -Wall`` beyond gen/testbench/waivers.vlt; an empty list is clean."""
+    """Complaints of ``verilator --lint-only -Wall`` beyond gen/testbench/waivers.vlt; empty is clean."""
     return simulators.lint(sources, top, _HERE / "testbench" / "waivers.vlt")
 
 
@@ -245,8 +249,9 @@ def write_trials(folder: Path, trials: Sequence[Trial], element_width: int, stre
 def simulate(build: Build, trials: Sequence[Trial], keep: Path | None = None) -> list[Run]:
     """Run ``trials`` one after the other on one start of the simulator.
 
-    Raises :class:`SimulatorError` naming each trial that failed, and why: a broken stream rule, a missed deadline,
-    a beat too many or too few. ``keep`` is a folder for the files of the run; without it they are deleted.
+    Raises :class:`SimulatorError` naming each trial that failed, and why: a broken stream rule, a missed
+    deadline, a beat too many or too few. ``keep`` is a folder for the files of the run; without it they are
+    deleted.
     """
     names = [t.name for t in trials]
     if len(set(names)) < len(names):
@@ -260,7 +265,8 @@ def simulate(build: Build, trials: Sequence[Trial], keep: Path | None = None) ->
         errors = [f"{t.name} ({t.profile}, seed {t.seed}): {report['error']}"
                   for t, report in zip(trials, reports) if report["error"]]
         if errors or n_failed or n_tests != len(trials):
-            raise SimulatorError(f"{n_failed} of {n_tests} trials failed on {build.simulator}: " + "; ".join(errors))
+            raise SimulatorError(f"{n_failed} of {n_tests} trials failed on {build.simulator}: "
+                                 + "; ".join(errors))
         return [_run(folder, t, report, build) for t, report in zip(trials, reports)]
 
 

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .adder import SelectAdder, SelectAdderParameters
 from .config import BUTTERFLY_LATENCY, MULTIPLIER_LATENCY, ArrayConfig, Target
 from .multiplier import Multiplier, MultiplierParameters
 from .numeric import GUARD_BITS, coefficient_fraction_bits
@@ -71,8 +72,7 @@ class ButterflyUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fft = delay(m, self.coef.fft, MULTIPLIER_LATENCY, "fft")
-        no_pivot = delay(m, self.coef.no_pivot, MULTIPLIER_LATENCY + 2, "no_pivot")
-        products, pivots = self._multiply(m)
+        products = self._multiply(m)
 
         # Gating m1 and m2 by register reset costs no logic; r0 and r3 are then plain adders.
         m0, m1, m2, m3 = (delay(m, x, 1, f"m{i}") for i, x in enumerate(products))
@@ -92,60 +92,82 @@ class ButterflyUnit(wiring.Component):
         r0, r3 = delay(m, r0, 1, "r0"), delay(m, r3, 1, "r3")
         negate = delay(m, fft, 1, "negate")
 
+        pivots, select = self._pivots(m)
         saturated = []
-        for out, pivot, addend, carry in (
-                (self.y1.re, pivots[0], r0, Const(0, 1)), (self.y1.im, pivots[3], r3, Const(0, 1)),
-                (self.y2.re, pivots[2], z2, negate), (self.y2.im, pivots[1], z1, negate)):
-            gated = Signal(signed(len(pivot)), reset_less=True)
-            m.d.sync += gated.eq(Mux(no_pivot, 0, pivot))
-            saturated.append(self._finish(m, out, gated, addend, carry))
+        for i, (out, part, selected, addend, carry) in enumerate((
+                (self.y1.re, "re", 0, r0, Const(0, 1)), (self.y1.im, "im", 0, r3, Const(0, 1)),
+                (self.y2.re, "re", 1, z2, negate), (self.y2.im, "im", 1, z1, negate))):
+            a, b = (Cat(carry, Const(0, GUARD_BITS - 1), word[part]).as_signed() for word in pivots)
+            saturated.append(self._finish(m, i, out, (a, b, select[selected]), addend))
         m.d.comb += self.saturated.eq(Cat(saturated).any())
         return m
 
+    def _pivots(self, m):
+        """Both words and the pivot bits, in step with the sums: the adder selects. SCALE gates the words."""
+        cycles = MULTIPLIER_LATENCY + 3
+        no_pivot = delay(m, self.coef.no_pivot, cycles - 1, "no_pivot")
+        gated = []
+        for name, value in (("a", self.a), ("b", self.b)):
+            late = delay(m, value, cycles - 1, f"pivot_{name}")
+            gated.append(Signal(late.shape(), name=f"gated_{name}", reset_less=True))
+            with m.If(no_pivot):
+                m.d.sync += gated[-1].eq(0)
+            with m.Else():
+                m.d.sync += gated[-1].eq(late)
+        bits = self.coef.word.s0, self.coef.word.s1
+        return gated, [delay(m, bit, cycles, f"select_{i}") for i, bit in enumerate(bits)]
+
     def _multiply(self, m):
-        """Products cut to guard precision and pivots, at MULTIPLIER_LATENCY and MULTIPLIER_LATENCY + 2."""
+        """Products cut to guard precision, at MULTIPLIER_LATENCY."""
         p, coef = self.parameters, self.coef.word
         cut = coefficient_fraction_bits(p.coefficient_width) - GUARD_BITS
-        products, pivots = [], []
+        products = []
         for i, (part, select, c) in enumerate((("re", coef.s0, coef.c0), ("im", coef.s1, coef.c1),
                                                ("re", coef.s1, coef.c1), ("im", coef.s0, coef.c0))):
-            a, b = self.a[part], self.b[part]
             multiplier = Multiplier(MultiplierParameters(p.width, p.coefficient_width, p.target))
             m.submodules[f"multiplier{i}"] = multiplier
-            m.d.comb += [multiplier.a.eq(Mux(select, a, b)), multiplier.b.eq(c)]
+            m.d.comb += [multiplier.a.eq(Mux(select, self.a[part], self.b[part])), multiplier.b.eq(c)]
             products.append((multiplier.o >> cut).as_signed())
-            pivot = Signal(signed(p.width), name=f"pivot{i}")
-            m.d.comb += pivot.eq(Mux(select, b, a))
-            pivots.append(delay(m, pivot, MULTIPLIER_LATENCY + 2, f"pivot{i}"))
-        return products, pivots
+        return products
 
-    def _finish(self, m, out, pivot, addend, carry):
+    def _finish(self, m, number, out, pivot, addend):
         """Add, shift, round and saturate one result; returns its saturation flag, in step with ``out``."""
-        width = self.parameters.width
+        p = self.parameters
+        width = p.width
         # Three bits above W hold |A| + 2|B| + 2|B|, the most that any coefficient can make of W-bit words.
         total = Signal(signed(width + 3 + GUARD_BITS), reset_less=True)
-        m.d.sync += total.eq(Cat(carry, Const(0, GUARD_BITS - 1), pivot).as_signed() + addend)
+        m.submodules[f"sum{number}"] = adder = SelectAdder(SelectAdderParameters(len(total), p.target))
+        a, b, select = pivot
+        # The pivot is the word that the multiplier did not get: b where the pivot bit is 1.
+        m.d.comb += [adder.addend.eq(addend), adder.a.eq(a), adder.b.eq(b), adder.select.eq(select)]
+        m.d.sync += total.eq(adder.o)
 
         shifted = total[GUARD_BITS - 1:].as_signed()  # one fraction bit is all that rounding looks at
-        late = self.shift
-        coarse, fine = (Signal(signed(len(shifted)), name=name, reset_less=True) for name in ("coarse", "fine"))
-        low = Signal(reset_less=True)
-        for bit in range(1, len(late)):
-            shifted = Mux(late[bit], shifted >> (1 << bit), shifted)
-        m.d.sync += [coarse.eq(shifted), low.eq(late[0]), fine.eq(Mux(low, coarse >> 1, coarse))]
+        coarse, low = Signal(signed(len(shifted)), reset_less=True), Signal(reset_less=True)
+        for bit in range(1, len(self.shift)):
+            shifted = Mux(self.shift[bit], shifted >> (1 << bit), shifted)
+        m.d.sync += [coarse.eq(shifted), low.eq(self.shift[0])]
 
+        # The last shift and the half that is added share a carry chain: (x >> 1 or x) + 1, lowest bit dropped.
+        m.submodules[f"round{number}"] = rounder = SelectAdder(SelectAdderParameters(len(coarse), p.target))
         rounded = Signal(signed(width + 3), reset_less=True)
-        m.d.sync += rounded.eq(fine[1:].as_signed() + fine[0])
+        m.d.comb += [rounder.addend.eq(1), rounder.a.eq(coarse), rounder.b.eq(coarse >> 1), rounder.select.eq(low)]
+        m.d.sync += rounded.eq(rounder.o[1:])
 
+        # Set and reset of registers do the clamping: no logic on the data.
+        head, negative = rounded[width - 1:], rounded[-1]
         kept = Signal(signed(width), reset_less=True)
-        negative, clamp, flag = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
-        head = rounded[width - 1:]
-        m.d.sync += [kept.eq(rounded[:width]), negative.eq(rounded[-1]), clamp.eq(head.any() & ~head.all())]
-        limit = Cat((~negative).replicate(width - 1), negative).as_signed()
+        over, clamp, flag = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [kept.eq(Cat(rounded[:width - 1], negative)), over.eq(~negative & head.any()),
+                     clamp.eq(head.any() & ~head.all())]
+        with m.If(negative & ~head.all()):
+            m.d.sync += kept[:width - 1].eq(0)
         result = Signal(signed(width), reset_less=True)
-        m.d.sync += [result.eq(Mux(clamp, limit, kept)), flag.eq(clamp)]
+        m.d.sync += [result.eq(kept), flag.eq(clamp)]
+        with m.If(over):
+            m.d.sync += result[:width - 1].eq(-1)
         m.d.comb += out.eq(result)
         return flag
 
 
-assert BUTTERFLY_LATENCY == MULTIPLIER_LATENCY + 4 + 5, "products, sums, operands, total; shift 2, round, test, clamp"
+assert BUTTERFLY_LATENCY == MULTIPLIER_LATENCY + 4 + 4, "products, sums, operands, total; shift, round, test, clamp"

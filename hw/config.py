@@ -14,7 +14,7 @@ __all__ = ["ArrayConfig", "Target", "MULTIPLIER_LATENCY", "RAM_LATENCY", "BUTTER
 # Latencies of the leaf blocks, in cycles. The blocks assert that they match; parents sum them.
 MULTIPLIER_LATENCY = 3  # input, pipeline and output register of an ECP5 MULT18X18D
 RAM_LATENCY = 2         # address register and output register of a block RAM
-BUTTERFLY_LATENCY = 12  # operand select to saturated result, see hw/butterfly.py
+BUTTERFLY_LATENCY = 11  # operand select to saturated result, see hw/butterfly.py
 ADDRESS_LATENCY = 3     # group counter to the row address of each bank, see hw/address.py
 
 # Amaranth hands names to Verilog unchecked, and they become file names too.

@@ -21,8 +21,8 @@ _SHAPES = {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384}
 class _Tiling:
     """``width`` x ``depth`` words as one block RAM of ``shape`` bits, or cut in two.
 
-    ``parts`` are then the low and the high one: of the bits (``cut_width`` in the low part) or of the addresses
-    (``cut_depth`` in the low part).
+    ``parts`` are then the low and the high one: of the bits (``cut_width`` in the low part) or of the
+    addresses (``cut_depth`` in the low part).
     """
 
     n_blocks: int

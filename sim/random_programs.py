@@ -1,7 +1,8 @@
 """Random legal configurations and programs: what a regression feeds to the array and to its model.
 
-Everything follows from a :class:`random.Random`; the compiler has no part in it, so the programs also go where no
-compiled kernel goes (any mix of modes, digits, windows and layouts). A leaf like the rest of ``sim``.
+Everything follows from a :class:`random.Random`; the compiler has no part in it, so the programs also go
+where no compiled kernel goes (any mix of modes, digits, windows and layouts). A leaf like the rest of
+``sim``.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ _MOST_WORDS = 1536  # words of one block in all engines, so that a run takes sec
 
 @dataclass(frozen=True, eq=False)
 class RandomJob:
-    """One run: coefficient writes (bank, address, data), program, stream words int64 (n, 2), blocks it stores."""
+    """One run: coefficient writes (bank, address, data), program, stream words int64 (n, 2), blocks it
+    stores."""
 
     setup: list[tuple[int, int, int]] = field(repr=False)
     program: list[Instruction]
@@ -66,7 +68,8 @@ def random_job(config: ArrayConfig, rng: random.Random) -> RandomJob:
     while INSTRUCTION_WORDS * len(program) > config.program_words:
         order = order[:-1]
         program = _mixed_program(order)
-    return RandomJob(_random_coefficients(config, rng), program, _random_words(config, order, rng), len(order))
+    setup = _random_coefficients(config, rng)
+    return RandomJob(setup, program, _random_words(config, order, rng), len(order))
 
 
 def _mixed_program(order: list[_Kernel]) -> list[Instruction]:
@@ -123,10 +126,12 @@ def _random_passes(config: ArrayConfig, bits: int, digits: list[int], rng: rando
         gap = 0 if first else max(config.pass_gap(digits[number - 1], digit, groups),
                                   config.block_float_gap if block_float else 0)
         base, shift, mask_bits = _random_coefficient_field(config, bits - config.layers, rng)
-        shifts = tuple(rng.choice((0, 0, 1, 1, 2, (1 << config.shift_bits) - 1)) for _ in range(config.layers))
+        choices = (0, 0, 1, 1, 2, (1 << config.shift_bits) - 1)
+        shifts = tuple(rng.choice(choices) for _ in range(config.layers))
         passes.append(Pass(
             mode, digit, groups, rng.getrandbits(config.layers), shifts, coef_base=base, coef_shift=shift,
-            coef_mask_bits=mask_bits, descending=rng.random() < 0.4, gap=gap + rng.choice((0, 0, 0, rng.randrange(9))),
+            coef_mask_bits=mask_bits, descending=rng.random() < 0.4,
+            gap=gap + rng.choice((0, 0, 0, rng.randrange(9))),
             block_float=block_float, growth=_random_growth(config.layers, rng) if block_float else (),
             first=first, last=number == len(digits) - 1))
     return passes
@@ -139,7 +144,8 @@ def _random_growth(layers: int, rng: random.Random) -> tuple[int, ...]:
     return tuple(sum(steps[:q + 1]) for q in range(layers))
 
 
-def _random_coefficient_field(config: ArrayConfig, group_bits: int, rng: random.Random) -> tuple[int, int, int]:
+def _random_coefficient_field(config: ArrayConfig, group_bits: int,
+                              rng: random.Random) -> tuple[int, int, int]:
     """coef_base, coef_shift and coef_mask_bits that stay within the coefficient memory."""
     mask_bits = rng.randint(0, min(group_bits, config.coefficient_words.bit_length() - 1))
     shift = rng.randint(0, min(group_bits, config.row_bits - 1))
@@ -158,7 +164,8 @@ def _random_coefficients(config: ArrayConfig, rng: random.Random) -> list[tuple[
     writes = [(bank, address, value() | value() << config.coefficient_width
                | rng.getrandbits(2) << 2 * config.coefficient_width)
               for bank in range(config.n_units) for address in range(config.coefficient_words)]
-    writes += [(target, rng.getrandbits(4), rng.getrandbits(40)) for target in (config.n_units, 0x7F, 0x82, 0xFF)]
+    strangers = (config.n_units, 0x7F, 0x82, 0xFF)
+    writes += [(target, rng.getrandbits(4), rng.getrandbits(40)) for target in strangers]
     rng.shuffle(writes)
     return writes
 

@@ -171,4 +171,24 @@ module DP16KD #(
     end
 endmodule
 
+// Two bits of a carry chain. Each bit has a function of four inputs, which propagates the carry, and generates a
+// carry by the same function with C and D at zero. Only the setting without injected carries is modelled.
+module CCU2C (input CIN, input A0, input B0, input C0, input D0, input A1, input B1, input C1, input D1,
+              output S0, output S1, output COUT);
+    parameter [15:0] INIT0 = 16'h0000;
+    parameter [15:0] INIT1 = 16'h0000;
+    parameter INJECT1_0 = "NO";
+    parameter INJECT1_1 = "NO";
+
+    wire propagate0 = INIT0[{D0, C0, B0, A0}];
+    wire propagate1 = INIT1[{D1, C1, B1, A1}];
+    wire carry1 = propagate0 ? CIN : INIT0[{2'b00, B0, A0}];
+    assign COUT = propagate1 ? carry1 : INIT1[{2'b00, B1, A1}];
+    assign S0 = propagate0 ^ CIN;
+    assign S1 = propagate1 ^ carry1;
+
+    initial if (INJECT1_0 != "NO" || INJECT1_1 != "NO")
+        $fatal(1, "CCU2C: INJECT1_0 = %s, INJECT1_1 = %s; only NO is modelled", INJECT1_0, INJECT1_1);
+endmodule
+
 `default_nettype wire

@@ -1,18 +1,18 @@
 """cocotb test of one array in Verilog: runs the trials of a folder and writes what the array delivered.
 
-Stands alone: needs cocotb and the standard library, nothing of wingbeat. The folder is named by the environment
-variable ARRAY_TRIALS and holds
+Stands alone: needs cocotb and the standard library, nothing of wingbeat. The folder is named by the
+environment variable ARRAY_TRIALS and holds
 
     trials.json    list of trials; ``_Trial`` says what their keys mean
     *.hex          one bus word a line, first line first: setup writes, input beats, expected output beats
 
-For each trial NAME.output.hex (every beat taken from ``o``) and NAME.result.json go into the folder that the variable
-ARRAY_RESULTS names.
+For each trial NAME.output.hex (every beat taken from ``o``) and NAME.result.json go into the folder that the
+variable ARRAY_RESULTS names.
 
-A trial does three things at once: it sends the setup writes, sends the input beats, and takes the output beats, each with
-its own stalls. It passes when every beat has moved before the deadline, ``o`` has held valid and payload under stall,
-the array is idle again, nothing is left over and, where the expected beats are given, all beats are equal.
-Cycle k is the k-th rising clock edge of the trial after its reset.
+A trial does three things at once: it sends the setup writes, sends the input beats, and takes the output
+beats, each with its own stalls. It passes when every beat has moved before the deadline, ``o`` has held valid
+and payload under stall, the array is idle again, nothing is left over and, where the expected beats are
+given, all beats are equal. Cycle k is the k-th rising clock edge of the trial after its reset.
 """
 
 import json
@@ -34,8 +34,9 @@ BLOCK_BITS = 8       # exponent (6), saturated, last: above the words of an outp
 
 
 class Stalls:
-    """When one side of a stream is willing to move a word: ``chance`` per cycle, or in runs of up to ``burst``
-    cycles of willing and unwilling. ``shy`` is for a receiver: ready for one cycle after valid has been seen."""
+    """When one side of a stream is willing to move a word: ``chance`` per cycle, or in runs of up to
+    ``burst`` cycles of willing and unwilling. ``shy`` is for a receiver: ready for one cycle after valid has
+    been seen."""
 
     def __init__(self, chance=1.0, burst=0, shy=False, seed=""):
         self.always = chance >= 1 and not burst and not shy
@@ -134,8 +135,9 @@ class Receiver:
 class _Trial:
     """One entry of trials.json run on the design.
 
-    name; setup, input, expected (files); beats, blocks (how many must come out); deadline (cycles); reset (whether the
-    design is reset first); seed and stalls (arguments of ``Stalls`` for setup, input and output).
+    name; setup, input, expected (files); beats, blocks (how many must come out); deadline (cycles); reset
+    (whether the design is reset first); seed and stalls (arguments of ``Stalls`` for setup, input and
+    output).
     """
 
     def __init__(self, dut, trial):
@@ -177,8 +179,9 @@ class _Trial:
         self.cycle += 1
         if self.cycle > self.deadline:
             raise AssertionError(
-                f"deadline of {self.deadline} cycles passed: {self.setup.moved} setup writes and {self.input.moved} "
-                f"input beats sent, {len(self.output.beats)} of {self.n_beats} output beats received")
+                f"deadline of {self.deadline} cycles passed: {self.setup.moved} setup writes and "
+                f"{self.input.moved} input beats sent, {len(self.output.beats)} of {self.n_beats} output "
+                "beats received")
 
     def _status(self):
         return int(self.dut.status.value)
@@ -186,7 +189,7 @@ class _Trial:
     def _check(self):
         beats, blocks = len(self.output.beats), len(self.output.last_cycles)
         assert beats == self.n_beats, f"{beats} output beats where {self.n_beats} were expected"
-        assert blocks == self.n_blocks, f"{blocks} blocks were marked as ended where {self.n_blocks} were expected"
+        assert blocks == self.n_blocks, f"{blocks} blocks ended where {self.n_blocks} were expected"
         if self.expected is None:
             return
         expected = [int(line, 16) for line in (FOLDER / self.expected).read_text().split()]
@@ -207,7 +210,8 @@ class _Trial:
                 print(beat if set(beat) - {"0", "1"} else f"{int(beat, 2):0{digits}x}", file=file)
         result = {"name": self.name, "error": error, "beats": len(self.output.beats),
                   "starts": self.setup.starts, "last_cycles": self.output.last_cycles,
-                  "input_last_cycle": self.input.last_cycle, "end_cycle": self.cycle, "status": hex(self._status())}
+                  "input_last_cycle": self.input.last_cycle, "end_cycle": self.cycle,
+                  "status": hex(self._status())}
         (RESULTS / f"{self.name}.result.json").write_text(json.dumps(result))
 
 

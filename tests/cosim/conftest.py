@@ -1,4 +1,5 @@
-"""Simulation of generated Verilog: what all these tests need. A missing simulator is a skip with its reason."""
+"""Simulation of generated Verilog: what all these tests need. A missing simulator is a skip with its
+reason."""
 
 import pytest
 

@@ -1,4 +1,5 @@
-"""The bench itself: it must see every kind of fault. The design is a FIFO in plain Verilog with the ports of an array."""
+"""The bench itself: it must see every kind of fault. The design is a FIFO in plain Verilog with the ports of
+an array."""
 
 from dataclasses import replace
 
@@ -35,15 +36,15 @@ module echo(clk, rst, i__payload, i__valid, i__ready, o__payload, o__valid, o__r
     cycles <= cycles + 1;
     if (moves) begin full <= 0; sent <= sent + 1; end
     if (i__valid && i__ready) begin full <= 1; word <= i__payload; left <= left - 1; end
-    if (i_setup__valid && i_setup__ready && is_start) begin left <= i_setup__payload[23:8]; cycles <= 0; sent <= 0; end
-    if (rst) begin full <= 0; left <= 0; sent <= 0; end
+    if (i_setup__valid && i_setup__ready && is_start) begin left <= i_setup__payload[23:8]; cycles <= 0; sent
+    <= 0; end if (rst) begin full <= 0; left <= 0; sent <= 0; end
   end
 endmodule
 """
 FAULTS = {
     "payload": ("WORD", "^ {71'b0, cycles[3] & !o__ready}", "payload changed under stall"),
     "valid": ("VALID", "&& (o__ready || !cycles[2])", "valid fell under stall"),
-    "busy": ("BUSY", "|| 1'b1", "deadline of .* cycles passed: 2 setup writes and 24 input beats sent, 24 of 24"),
+    "busy": ("BUSY", "|| 1'b1", "deadline of .* passed: 2 setup writes and 24 input beats sent, 24 of 24"),
     "silent": ("VALID", "&& sent < 20", "deadline of .* 20 of 24 output beats received"),
 }
 
@@ -92,13 +93,14 @@ def test_without_reset_the_state_stays(tmp_path, simulator):
 def test_sees_a_fault_of_the_design(tmp_path, need, fault):
     need("icarus")
     slot, text, message = FAULTS[fault]
-    with pytest.raises(SimulatorError, match=rf"1 of 1 trials failed on icarus: echo \(both, seed {SEED}\): .*{message}"):
+    expected = rf"1 of 1 trials failed on icarus: echo \(both, seed {SEED}\): .*{message}"
+    with pytest.raises(SimulatorError, match=expected):
         simulate(build(tmp_path, "icarus", slot, text), [replace(echo_trial(), profile="both")])
 
 
 @pytest.mark.parametrize("change, message", [
     ({"output_words": 80}, "24 output beats where 20 were expected"),
-    ({"n_blocks": 2}, "3 blocks were marked as ended where 2 were expected"),
+    ({"n_blocks": 2}, "3 blocks ended where 2 were expected"),
     ({"deadline": 10}, "deadline of 10 cycles passed"),
 ])
 def test_sees_a_wrong_expectation(tmp_path, need, change, message):
@@ -133,5 +135,6 @@ def test_a_failed_build_is_not_kept(tmp_path, simulator, own_cache):
 
 def test_missing_simulator_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr("wingbeat.gen.testbench.simulators.find", lambda simulator: None)
-    with pytest.raises(SimulatorError, match="^simulator: icarus is not installed; apt-get install iverilog$"):
+    expected = "^simulator: icarus is not installed; apt-get install iverilog$"
+    with pytest.raises(SimulatorError, match=expected):
         build(tmp_path, "icarus")

@@ -1,6 +1,7 @@
 """The simulation models of ECP5 primitives (gen/models/ecp5.v) against Python, cycle by cycle, on Icarus.
 
-A bench in Verilog applies one line of stimulus per cycle to the pins and prints what it sees before the next edge.
+A bench in Verilog applies one line of stimulus per cycle to the pins and prints what it sees before the next
+edge.
 """
 
 import itertools
@@ -38,7 +39,8 @@ def vector(letter, width, source, start=0):
 
 @pytest.fixture
 def simulate(tmp_path, need):
-    """Call with cell, parameters, connections and stimulus: the 36 bits seen after every edge, or the error."""
+    """Call with cell, parameters, connections and stimulus: the 36 bits seen after every edge, or the
+    error."""
     need("icarus")
 
     def run(cell, parameters, connections, stimulus):
@@ -47,9 +49,10 @@ def simulate(tmp_path, need):
         (tmp_path / "bench.v").write_text(BENCH.format(last=len(stimulus) - 1, cell=cell, parameters=values,
                                                        connections=", ".join(connections)))
         (tmp_path / "pins.hex").write_text("".join(f"{line:x}\n" for line in stimulus))
-        subprocess.run([str(find("icarus")), "-g2005", "-s", "bench", "-o", "bench.vvp", "bench.v", str(MODELS)],
-                       cwd=tmp_path, check=True, timeout=60)
-        done = subprocess.run(["vvp", "-n", "bench.vvp"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        command = [str(find("icarus")), "-g2005", "-s", "bench", "-o", "bench.vvp", "bench.v", str(MODELS)]
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+        done = subprocess.run(["vvp", "-n", "bench.vvp"], cwd=tmp_path, capture_output=True, text=True,
+                              timeout=60)
         fatal = [line for line in done.stdout.splitlines() if line.startswith("FATAL")]
         return fatal[0] if fatal else done.stdout.split()[-len(stimulus):]
     return run
@@ -58,8 +61,8 @@ def simulate(tmp_path, need):
 # --- multiplier -----------------------------------------------------------------------------------
 
 STAGES = ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT")
-MULTIPLIER_PINS = [*vector("A", 18, "now"), *vector("B", 18, "now", 18), *vector("P", 36, "seen"), ".CLK0(clk)",
-                   ".CE0(now[36])", ".RST0(now[37])"]
+MULTIPLIER_PINS = [*vector("A", 18, "now"), *vector("B", 18, "now", 18), *vector("P", 36, "seen"),
+                   ".CLK0(clk)", ".CE0(now[36])", ".RST0(now[37])"]
 SIGNED = [".SIGNEDA(1'b1)", ".SIGNEDB(1'b1)", ".SOURCEA(1'b0)", ".SOURCEB(1'b0)"]
 
 
@@ -67,30 +70,34 @@ def signed(value, width=18):
     return value - (1 << width) if value >> (width - 1) else value
 
 
-@pytest.mark.parametrize("on", itertools.product((False, True), repeat=4), ids=lambda on: "".join("01"[x] for x in on))
+def multiply(on, registers, a, b):
+    """Product in front of the pipeline register, behind it, and on the pins."""
+    full = (registers[0] if on[0] else a) * (registers[1] if on[1] else b)
+    middle = registers[2] if on[2] else full
+    return full, middle, registers[3] if on[3] else middle
+
+
+@pytest.mark.parametrize("on", itertools.product((False, True), repeat=4),
+                         ids=lambda on: "".join("01"[x] for x in on))
 def test_multiplier(simulate, on):
     rng = random.Random(SEED)
     corners = [0, 1, 0x1FFFF, 0x20000, 0x3FFFF]
     stimulus = [rng.choice(corners) | rng.choice(corners) << 18 | 1 << 36 for _ in range(40)]
-    stimulus += [rng.getrandbits(36) | (rng.random() < 0.7) << 36 | (rng.random() < 0.1) << 37 for _ in range(200)]
+    stimulus += [rng.getrandbits(36) | (rng.random() < 0.7) << 36 | (rng.random() < 0.1) << 37
+                 for _ in range(200)]
     stimulus[0] |= 1 << 37  # reset first: the registers wake undefined
     parameters = {f"REG_{stage}_CLK": "CLK0" if is_on else "NONE" for stage, is_on in zip(STAGES, on)}
     seen = simulate("MULT18X18D", parameters, MULTIPLIER_PINS + SIGNED, stimulus)
-    a = b = product = output = 0
+    registers = [0, 0, 0, 0]
     for number, (pins, got) in enumerate(zip(stimulus, seen, strict=True)):
-        a_now, b_now = signed(pins & 0x3FFFF), signed(pins >> 18 & 0x3FFFF)
-
-        def stages():
-            full = (a if on[0] else a_now) * (b if on[1] else b_now)
-            middle = product if on[2] else full
-            return full, middle, output if on[3] else middle
-
-        full, middle, _ = stages()
+        a, b = signed(pins & 0x3FFFF), signed(pins >> 18 & 0x3FFFF)
+        full, middle, _ = multiply(on, registers, a, b)
         if pins >> 37 & 1:
-            a = b = product = output = 0
+            registers = [0, 0, 0, 0]
         elif pins >> 36 & 1:
-            a, b, product, output = a_now, b_now, full, middle
-        assert signed(int(got, 2), 36) == stages()[2], f"cycle {number}, registers {on}, seed {SEED}"
+            registers = [a, b, full, middle]
+        want = multiply(on, registers, a, b)[2]
+        assert signed(int(got, 2), 36) == want, f"cycle {number}, registers {on}, seed {SEED}"
 
 
 @pytest.mark.parametrize("parameters, pins, message", [
@@ -107,8 +114,8 @@ def test_multiplier_refuses(simulate, parameters, pins, message):
 
 # --- block RAM ------------------------------------------------------------------------------------
 
-# Pins of one cycle: data, 14 bits of write and of read address (only their ends change), then single bits. The data has 18
-# bits and stands in both halves, the upper one turned over, so that 64 bits are enough.
+# Pins of one cycle: data, 14 bits of write and of read address (only their ends change), then single bits.
+# The data has 18 bits and stands in both halves, the upper one turned over, so that 64 bits are enough.
 RAM_PINS = [*vector("DIA", 18, "now"), *(f".DIB{bit}(~now[{bit}])" for bit in range(18)),
             *vector("ADA", 14, "now", 18), *vector("ADB", 14, "now", 32),
             ".CLKA(clk)", ".CLKB(clk)", ".CEA(now[46])", ".CEB(now[47])", ".OCEB(now[48])", ".RSTB(now[49])"]
@@ -117,7 +124,9 @@ RAM_FIXED = {"WEA": "1'b1", "WEB": "1'b0", "OCEA": "now[48]", "RSTA": "1'b0",
 
 
 def ram_connections(width, **changes):
-    outputs = vector("DOA", 18, "seen") + vector("DOB", 18, "seen", 18) if width == 36 else vector("DOB", 18, "seen")
+    outputs = vector("DOB", 18, "seen", 18 if width == 36 else 0)
+    if width == 36:
+        outputs += vector("DOA", 18, "seen")
     return RAM_PINS + outputs + [f".{pin}({value})" for pin, value in {**RAM_FIXED, **changes}.items()]
 
 

@@ -1,4 +1,5 @@
-"""Every preset on Verilator: kernels of several sizes in every scaling policy, bit for bit against the model."""
+"""Every preset on Verilator: kernels of several sizes in every scaling policy, bit for bit against the
+model."""
 
 import random
 

@@ -31,8 +31,8 @@ def core(tmp_path):
 
 def run(folder, simulator):
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "MAKEFLAGS")}
-    return subprocess.run(["make", "-C", str(folder / "tb"), f"PYTHON={sys.executable}", f"SIMULATOR={simulator}"],
-                          capture_output=True, text=True, timeout=300, env=environment)
+    command = ["make", "-C", str(folder / "tb"), f"PYTHON={sys.executable}", f"SIMULATOR={simulator}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
 
 
 @pytest.mark.parametrize("simulator, target", [("verilator", Target.PORTABLE), ("icarus", Target.ECP5)])
@@ -63,7 +63,8 @@ def test_vectors_are_the_same_bytes_twice(tmp_path, preset):
     for folder in folders:
         folder.mkdir()
         write_testbench(config, folder)
-    files = [{p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()} for folder in folders]
+    files = [{p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+             for folder in folders]
     assert files[0] == files[1] and len(files[0]) > 20
 
 
@@ -79,5 +80,6 @@ def test_verilog_is_lint_clean(tmp_path, need, preset):
 def test_lint_sees_a_fault(tmp_path, need):
     need("verilator")
     path = tmp_path / "loop.v"
-    path.write_text("module loop(a, y);\n  input a;\n  output y;\n  wire b;\n  assign y = b & a;\nendmodule\n")
+    path.write_text("module loop(a, y);\n  input a;\n  output y;\n  wire b;\n  assign y = b & a;\n"
+                    "endmodule\n")
     assert any("UNDRIVEN" in line for line in lint([path], "loop"))

@@ -135,7 +135,8 @@ def test_ecp5_primitive_multiplies(a_width, b_width, tmp_path):
     (tmp_path / "tb.v").write_text(TESTBENCH.format(a=a_width - 1, b=b_width - 1, o=parameters.o_width - 1))
     padded = [*operands, *[(0, 0)] * (MULTIPLIER_LATENCY - 1)]
     (tmp_path / "stimulus.txt").write_text("".join(f"{a} {b}\n" for a, b in padded))
-    subprocess.run(["iverilog", "-g2012", "-o", "tb.vvp", "tb.v", "dut.v", str(MODELS)], cwd=tmp_path, check=True)
+    build = ["iverilog", "-g2012", "-o", "tb.vvp", "tb.v", "dut.v", str(MODELS)]
+    subprocess.run(build, cwd=tmp_path, check=True)
     run = subprocess.run(["vvp", "-n", "tb.vvp"], cwd=tmp_path, check=True, capture_output=True, text=True)
     shown = [int(line) for line in run.stdout.split()[MULTIPLIER_LATENCY - 1:]]
     assert shown == [a * b for a, b in operands], f"{a_width} x {b_width} bits, seed {SEED}"
