@@ -95,17 +95,29 @@ class Walker(wiring.Component):
     """
 
     def __init__(self, index_bits: int):
-        super().__init__({"inner": In(index_bits), "outer": In(index_bits), "step": In(1),
+        super().__init__({"inner": In(index_bits), "outer": In(index_bits), "restart": In(1), "step": In(1),
                           "base": Out(index_bits), "last": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        inner, outer = Signal.like(self.inner), Signal.like(self.outer)
-        inner_full = Signal()
-        m.d.comb += [inner_full.eq((inner | ~self.inner).all()), self.base.eq(inner | outer),
-                     self.last.eq(inner_full & (outer | ~self.outer).all())]
-        with m.If(self.step):
-            m.d.sync += inner.eq(((inner | ~self.inner) + 1) & self.inner)
-            with m.If(inner_full):
-                m.d.sync += outer.eq(((outer | ~self.outer) + 1) & self.outer)
+        counters = []
+        enable = self.step
+        for name, mask in (("inner", self.inner), ("outer", self.outer)):
+            # Kept twice, with zeros and with ones outside the mask: no gate before the carry.
+            position = Signal(mask.shape(), name=name)
+            filled = Signal(mask.shape(), name=f"{name}_filled")
+            following = Signal(mask.shape(), name=f"{name}_next")
+            # ``full`` is foreseen: all bits but the lowest are one and the lowest comes next.
+            full, empty = Signal(name=f"{name}_full"), Signal(name=f"{name}_empty")
+            lowest = Signal(mask.shape(), name=f"{name}_lowest")
+            m.d.comb += following.eq(filled + 1)
+            with m.If(enable):
+                m.d.sync += [position.eq(following & mask), filled.eq(following | ~mask),
+                             full.eq(empty | (~full & (filled | lowest).all()))]
+            with m.If(self.restart):
+                m.d.sync += [position.eq(0), filled.eq(~mask), full.eq(mask == 0), empty.eq(mask == 0),
+                             lowest.eq(Cat(bit & ~mask[:i].any() for i, bit in enumerate(mask)))]
+            counters.append((position, full))
+            enable = self.step & full
+        m.d.comb += [self.base.eq(counters[0][0] | counters[1][0]), self.last.eq(counters[0][1] & counters[1][1])]
         return m

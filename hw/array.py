@@ -115,17 +115,21 @@ class Array(wiring.Component):
         wiring.connect(m, downsizer.o, wiring.flipped(self.o))
 
     def _setup(self, m, fetch, coefficients):
-        """One register holds a setup write; a start waits in it until the array is idle."""
-        held, valid, taken = Signal(setup()), Signal(), Signal()
-        starting, start = Signal(), Signal()
+        """Setup writes pass a register without enable; a start closes the port until the array is idle."""
+        write, payload = Signal(setup()), self.i_setup.payload
+        accepted, write_valid, write_program, starting, start = (
+            Signal(name=name) for name in ("accepted", "write_valid", "write_program", "starting", "start"))
         m.d.comb += [
-            starting.eq(valid & (held.target == SETUP_CONTROL) & (held.data == CONTROL_START)),
-            start.eq(starting & ~fetch.running), taken.eq(valid & (~starting | ~fetch.running)),
-            self.i_setup.ready.eq(~valid | taken),
-            fetch.start.eq(start), fetch.write.eq(held), fetch.write_en.eq(valid & (held.target == SETUP_PROGRAM)),
-            coefficients.write.eq(held), coefficients.write_valid.eq(valid)]
-        with m.If(self.i_setup.ready):
-            m.d.sync += [valid.eq(self.i_setup.valid), held.eq(self.i_setup.payload)]
+            self.i_setup.ready.eq(~starting), accepted.eq(self.i_setup.valid & ~starting),
+            start.eq(starting & ~fetch.running), fetch.start.eq(start),
+            fetch.write.eq(write), fetch.write_en.eq(write_program),
+            coefficients.write.eq(write), coefficients.write_valid.eq(write_valid)]
+        m.d.sync += [write.eq(payload), write_valid.eq(accepted),
+                     write_program.eq(accepted & (payload.target == SETUP_PROGRAM))]
+        with m.If(accepted & (payload.target == SETUP_CONTROL) & (payload.data == CONTROL_START)):
+            m.d.sync += starting.eq(1)
+        with m.If(start):
+            m.d.sync += starting.eq(0)
         return starting, start
 
     def _tokens(self, m, load, sequencer, flow, store, fetch):

@@ -84,7 +84,11 @@ class BlockFloat(wiring.Component):
         together = [Signal(3, name=f"together{q}", reset_less=True) for q in range(layers)]
         for q in range(layers):
             growth = self.pass_fields.growth[3 * q:3 * q + 3]
-            m.d.sync += together[q].eq(Mux(growth > free, growth - free, 0))
+            with m.Switch(Cat(free, growth)):  # a table, which costs less than the carry chain of a comparison
+                for value in range(1 << len(free) + 3):
+                    z, g = value & (1 << len(free)) - 1, value >> len(free)
+                    with m.Case(value):
+                        m.d.sync += together[q].eq(max(0, g - z))
             m.d.comb += self.shifts[q].eq(together[q] - together[q - 1] if q else together[q])
         with m.If(self.shift_start[-1]):
             for half in range(2):
@@ -101,7 +105,8 @@ class BlockFloat(wiring.Component):
         for q in range(c.layers):
             clamped, levels = _tree(m, [self.saturations[e][q] for e in range(c.engines)], f"saturation{q}")
             here = Cat(self.result_valid[q] & (self.result_half[q] == half) for half in range(2))
-            here = delay(m, here, levels, f"saturation_half{q}", reset_less=False)
+            clamped = delay(m, clamped, 1, f"clamped{q}")
+            here = delay(m, here, levels + 1, f"saturation_half{q}", reset_less=False)
             for half in range(2):
                 with m.If(clamped & here[half]):
                     m.d.sync += self.saturated[half].eq(1)

@@ -46,7 +46,7 @@ class CoefficientMemory(wiring.Component):
         shifted, masked, address = (Signal(n, reset_less=True) for n in (c.row_bits, bits, bits))
         base, mask = Signal(bits, reset_less=True), Signal(c.row_bits, reset_less=True)
         m.d.sync += [
-            shifted.eq(self.group >> fields.coef_shift[:(c.row_bits - 1).bit_length() or 1]),
+            shifted.eq(self.group >> fields.coef_shift),
             mask.eq((Const(1, c.row_bits + 1) << fields.coef_mask_bits) - 1),
             masked.eq(shifted & mask),
             base.eq(fields.coef_base),

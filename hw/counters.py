@@ -28,21 +28,28 @@ class Counters(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         count = Signal(status())
-        with m.If(self.running):
+        clear, running, computing, hazard, output, block_out, saturated = (
+            Signal(name=name) for name in ("clear_now", "running_now", "computing_now", "hazard_now", "output_now",
+                                           "block_out_now", "saturated_now"))
+        m.d.sync += [
+            clear.eq(self.clear), running.eq(self.running), computing.eq(self.computing), hazard.eq(self.hazard),
+            output.eq(self.load_blocked | (self.load_idle & ~self.store_idle)), block_out.eq(self.block_out),
+            saturated.eq(self.saturated)]
+        with m.If(running):
             m.d.sync += count.total.eq(count.total + 1)
-            with m.If(self.computing):
+            with m.If(computing):
                 m.d.sync += count.computing.eq(count.computing + 1)
-            with m.Elif(self.hazard):
+            with m.Elif(hazard):
                 m.d.sync += count.waiting_hazard.eq(count.waiting_hazard + 1)
-            with m.Elif(self.load_blocked | (self.load_idle & ~self.store_idle)):
+            with m.Elif(output):
                 m.d.sync += count.waiting_output.eq(count.waiting_output + 1)
             with m.Else():
                 m.d.sync += count.waiting_input.eq(count.waiting_input + 1)
-        with m.If(self.block_out):
+        with m.If(block_out):
             m.d.sync += count.blocks.eq(count.blocks + 1)
-        with m.If(self.saturated):
+        with m.If(saturated):
             m.d.sync += count.saturated.eq(1)
-        with m.If(self.clear):
+        with m.If(clear):
             for name in ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard", "blocks",
                          "saturated"):
                 m.d.sync += count[name].eq(0)

@@ -1,10 +1,11 @@
 """Fetch unit: the program memory, and the hand-out of instructions in order."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import RAM_LATENCY, ArrayConfig
+from .pipeline import delay
 from .program import INSTRUCTION_WORDS, Opcode
 from .ram import Ram, RamParameters
 from .shapes import instruction, setup
@@ -19,7 +20,8 @@ class Fetch(wiring.Component):
     unit and between them. HALT waits until ``units_idle``.
 
     Latency: 6 cycles from ``start`` to the first offer and from one hand-out to the next offer; a LOOP takes 6 more.
-    Throughput: one instruction in 6 cycles. Backpressure: each ``o_*`` stream. Reset: not running; the memory is kept. Cost: one RAM of program_words x 32 bits.
+    Throughput: one instruction in 6 cycles. Backpressure: each ``o_*`` stream. Reset: not running; the memory is
+    kept. Cost: one RAM of program_words x 32 bits.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -39,7 +41,21 @@ class Fetch(wiring.Component):
         bits = (c.program_words - 1).bit_length()
         address, count = Signal(bits), Signal(range(INSTRUCTION_WORDS + RAM_LATENCY + 1))
         buffer = Signal(32 * INSTRUCTION_WORDS)
-        opcode, fields = buffer[:3], buffer[3:]
+        fields = buffer[3:]
+        # Decoded one shift before the first word reaches the low end.
+        coming = buffer[32:]
+        kind, looping, again = Signal(len(Opcode)), Signal(), Signal()
+        loop, loop_coming = Signal(instruction(Opcode.LOOP)), Signal(instruction(Opcode.LOOP))
+        left, before = Signal(loop.count.shape()), Signal(loop.count.shape())
+        m.d.comb += [loop.eq(fields), loop_coming.eq(coming[3:])]
+        rest = Mux(looping, left, loop_coming.count)
+        more, final = Signal(), Signal()
+        m.d.sync += [more.eq(left[1:].any()), final.eq(count == INSTRUCTION_WORDS + RAM_LATENCY - 2)]
+        ports = {Opcode.LOAD: self.o_load, Opcode.PASS: self.o_pass, Opcode.STORE: self.o_store}
+        reading = Signal()
+        capture = delay(m, reading, RAM_LATENCY, "capture", reset_less=False)
+        with m.If(capture):
+            m.d.sync += buffer.eq(Cat(buffer[32:], memory.r_data))
         m.d.comb += [
             memory.r_en.eq(1), memory.r_addr.eq(address),
             memory.w_en.eq(self.write_en), memory.w_addr.eq(self.write.address), memory.w_data.eq(self.write.data)]
@@ -54,38 +70,26 @@ class Fetch(wiring.Component):
                     m.next = "Read"
             with m.State("Read"):
                 # The memory answers RAM_LATENCY cycles later; the first word read ends up at the low end.
-                m.d.sync += count.eq(count + 1)
+                m.d.sync += [count.eq(count + 1), before.eq(rest), again.eq(Mux(looping, more, loop_coming.count[1:].any())),
+                             kind.eq(Cat(coming[:3] == code for code in Opcode))]
                 with m.If(count < INSTRUCTION_WORDS):
+                    m.d.comb += reading.eq(1)
                     m.d.sync += address.eq(address + 1)
-                with m.If(count >= RAM_LATENCY):
-                    m.d.sync += buffer.eq(Cat(buffer[32:], memory.r_data))
-                with m.If(count == INSTRUCTION_WORDS + RAM_LATENCY - 1):
+                with m.If(final):
                     m.d.sync += count.eq(0)
+                    m.d.sync += [port.valid.eq(coming[:3] == code) for code, port in ports.items()]
                     m.next = "Offer"
             with m.State("Offer"):
-                for code, port in ((Opcode.LOAD, self.o_load), (Opcode.PASS, self.o_pass),
-                                   (Opcode.STORE, self.o_store)):
-                    with m.If(opcode == code):
-                        m.d.comb += port.valid.eq(1)
-                        with m.If(port.ready):
-                            m.next = "Read"
-                with m.If(opcode == Opcode.LOOP):
-                    self._loop(m, fields, address)
+                for port in ports.values():
+                    with m.If(port.valid & port.ready):
+                        m.d.sync += port.valid.eq(0)
+                        m.next = "Read"
+                with m.If(kind[list(Opcode).index(Opcode.LOOP)]):
+                    m.d.sync += [looping.eq(again), left.eq(before - 1)]
+                    with m.If(again):
+                        m.d.sync += address.eq(loop.target)
                     m.next = "Read"
-                with m.If((opcode == Opcode.HALT) & self.units_idle):
+                with m.If(kind[list(Opcode).index(Opcode.HALT)] & self.units_idle):
                     m.d.sync += self.running.eq(0)
                     m.next = "Idle"
         return m
-
-    def _loop(self, m, fields, address):
-        loop = Signal(instruction(Opcode.LOOP))
-        left, looping = Signal(loop.count.shape()), Signal()
-        m.d.comb += loop.eq(fields)
-        with m.If(~looping):
-            m.d.sync += left.eq(loop.count - 1)
-        with m.If(~looping & (loop.count > 1) | looping & (left > 1)):
-            m.d.sync += [address.eq(loop.target), looping.eq(1)]
-            with m.If(looping):
-                m.d.sync += left.eq(left - 1)
-        with m.Else():
-            m.d.sync += looping.eq(0)

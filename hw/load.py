@@ -47,37 +47,37 @@ class Load(wiring.Component):
         c = self._config
         m.submodules.walker = walker = Walker(c.index_bits)
         command = Signal.like(self.i_command.payload)
-        running, finishing, claimed, allowed, writing = (Signal() for _ in range(5))
-        step, group = Signal(c.row_bits + 1), Signal(range(c.beat_groups))
-        beat, last, owning = Signal(), Signal(), Signal()
+        running, busy, claimed, allowed, behind, owning = (
+            Signal(name=name) for name in ("running", "busy", "claimed", "allowed", "behind", "owning"))
+        # Steps that the store must have passed so that the next beat may enter: step + lag + 1, and one more.
+        ahead, group = Signal(c.row_bits + 2), Signal(range(c.beat_groups))
+        beat, last, accept, restart = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            walker.inner.eq(command.inner), walker.outer.eq(command.outer),
+            walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(restart),
             self.i.ready.eq(allowed), beat.eq(self.i.valid & allowed),
-            walker.step.eq(beat & (group == c.beat_groups - 1)),
-            last.eq(walker.step & walker.last),
-            self.idle.eq(~running & ~finishing), self.i_command.ready.eq(self.idle),
-            self.blocked.eq(running & ~allowed),
-            self.claim.eq(running & ~claimed & self.vacant),
+            walker.step.eq(beat & (group == c.beat_groups - 1)), last.eq(walker.step & walker.last),
+            self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
+            self.blocked.eq(running & ~allowed), self.claim.eq(running & ~claimed & self.vacant),
             self.owns.eq(Cat(owning & ~self.half, owning & self.half))]
 
-        # An instruction may wait here while the columns still write into its half.
-        m.d.comb += owning.eq(writing | finishing)
-        # One step more than the lag, because a beat may be moving while this is decided.
-        behind = command.overlap & (self.store_steps > step + command.lag + 1)
-        ready = claimed | self.claim | behind
-        m.d.sync += [allowed.eq(running & ~last & ready), writing.eq(running & ~last & (writing | ready))]
+        # Decided two cycles ahead, in which two beats may move.
+        m.d.sync += [behind.eq(running & command.overlap & (self.store_steps > ahead)), restart.eq(accept),
+                     allowed.eq(running & ~last & (claimed | self.claim | behind))]
         with m.If(self.claim):
             m.d.sync += claimed.eq(1)
+        with m.If(allowed):  # until then an instruction waits, while the columns still write into its half
+            m.d.sync += owning.eq(1)
         with m.If(beat):
             m.d.sync += group.eq(group + 1)
         with m.If(walker.step):
-            m.d.sync += [group.eq(0), step.eq(step + 1)]
+            m.d.sync += [group.eq(0), ahead.eq(ahead + 1)]
         with m.If(last):
-            m.d.sync += [running.eq(0), finishing.eq(1), claimed.eq(0), step.eq(0)]
-        with m.If(self.i_command.valid & self.i_command.ready):
-            m.d.sync += [command.eq(self.i_command.payload), running.eq(1)]
+            m.d.sync += [running.eq(0), claimed.eq(0), behind.eq(0)]
+        with m.If(accept):
+            m.d.sync += [command.eq(self.i_command.payload), ahead.eq(self.i_command.payload.lag + 2),
+                         running.eq(1), busy.eq(1)]
         with m.If(self.done):
-            m.d.sync += [finishing.eq(0), self.half.eq(~self.half)]
+            m.d.sync += [busy.eq(0), owning.eq(0), self.half.eq(~self.half)]
         m.d.comb += self.done.eq(delay(m, last, c.layers + 4, "last", reset_less=False))
 
         self._datapath(m, command, walker, beat, group)

@@ -18,7 +18,9 @@ class Sequencer(wiring.Component):
     two passes lie at least ``gap`` idle cycles of the later one, and their first groups are at least
     ``config.pass_spacing`` cycles apart.
 
-    Latency: 2 cycles from an accepted instruction to its first group. Throughput: one group per cycle, no cycle lost
+    A gap of one cycle takes two.
+
+    Latency: 4 cycles from an accepted instruction to its first group. Throughput: one group per cycle, no cycle lost
     between passes if the next instruction is there. Backpressure: ``i.ready`` is a register. Reset: idle, half 0 next.
     ``computing`` and ``hazard`` say what the present cycle is spent on (neither: waiting for a block).
     """
@@ -36,35 +38,46 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self._config
-        following, waiting = Signal.like(self.i.payload), Signal()
-        left = Signal(c.row_bits)
-        idle_cycles = Signal(following.gap.shape(), init=-1)
-        spacing = Signal(range(c.pass_spacing))
-
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [following.eq(self.i.payload), waiting.eq(1)]
-        m.d.comb += self.i.ready.eq(~waiting)
-
-        data_ready, timing_ready = Signal(), Signal()
+        following, occupied, armed, ready, issue = (
+            Signal.like(self.i.payload, name="following"), *(Signal(name=n) for n in ("occupied", "armed", "ready", "issue")))
+        # Every condition is a register, computed while the instruction settles: issuing is one gate deep.
+        loaded, gap_over, ended, spaced = Signal(), Signal(), Signal(init=1), Signal(init=1)
         m.d.comb += [
-            data_ready.eq(waiting & (~following.first | self.loaded)),
-            timing_ready.eq((spacing == 0) & ((following.gap == 0) | (~self.valid & (idle_cycles + 1 >= following.gap)))),
-            self.take.eq(data_ready & timing_ready & (left == 0) & following.first),
-            self.finish.eq(self.valid & (left == 0) & self.pass_fields.last),
-            self.computing.eq(self.valid), self.hazard.eq(~self.valid & data_ready),
-            self.idle.eq(~self.valid & ~waiting)]
+            self.i.ready.eq(~occupied), issue.eq(ready & ended), loaded.eq(~following.first | self.loaded),
+            self.take.eq(issue & following.first), self.finish.eq(self.valid & ended & self.pass_fields.last),
+            self.computing.eq(self.valid), self.hazard.eq(~self.valid & armed & loaded),
+            self.idle.eq(~self.valid & ~occupied)]
+        with m.If(issue):
+            m.d.sync += occupied.eq(0)
+        with m.Elif(self.i.valid & self.i.ready):
+            m.d.sync += [following.eq(self.i.payload), occupied.eq(1)]
+        m.d.sync += [armed.eq(occupied & ~issue), ready.eq(armed & ~issue & loaded & spaced & gap_over)]
+        self._distances(m, following, issue, ended, spaced, gap_over)
 
-        with m.If(spacing != 0):
-            m.d.sync += spacing.eq(spacing - 1)
-        m.d.sync += self.start.eq(0)
-        with m.If(left != 0):
-            m.d.sync += left.eq(left - 1)
-        with m.Elif(data_ready & timing_ready):
-            m.d.sync += [self.pass_fields.eq(following), waiting.eq(0), self.valid.eq(1), self.start.eq(1),
-                         left.eq(following.last_group), self.half.eq(self.half ^ following.first),
-                         spacing.eq(c.pass_spacing - 1), idle_cycles.eq(0)]
-        with m.Else():
+        left, single = Signal(c.row_bits), Signal()
+        m.d.sync += [single.eq(following.last_group == 0), self.start.eq(issue)]
+        with m.If(issue):
+            m.d.sync += [self.pass_fields.eq(following), self.valid.eq(1), self.half.eq(self.half ^ following.first),
+                         left.eq(following.last_group), ended.eq(single)]
+        with m.Elif(ended):
             m.d.sync += self.valid.eq(0)
-            with m.If(~self.valid & ~idle_cycles.all()):
-                m.d.sync += idle_cycles.eq(idle_cycles + 1)
+        with m.Else():
+            m.d.sync += [left.eq(left - 1), ended.eq(left == 1)]
         return m
+
+    def _distances(self, m, following, issue, ended, spaced, gap_over):
+        """Registers that say whether an issue two cycles from now keeps the spacing and the gap."""
+        spacing = Signal(range(self._config.pass_spacing))
+        with m.If(issue):
+            m.d.sync += [spacing.eq(self._config.pass_spacing - 3), spaced.eq(0)]
+        with m.Else():
+            m.d.sync += [spacing.eq(spacing - ~spaced), spaced.eq(spaced | (spacing == 0))]
+
+        # Idle cycles there will be two cycles from now; the top bit stops the count.
+        idle_cycles = Signal(len(following.gap) + 1, init=-1)
+        with m.If(issue):
+            m.d.sync += idle_cycles.eq(2)
+        with m.Elif(ended & ~idle_cycles[-1]):
+            m.d.sync += idle_cycles.eq(idle_cycles + 1)
+        enough = (~self.valid | ended) & (idle_cycles >= following.gap)
+        m.d.sync += gap_over.eq((following.gap == 0) | enough)

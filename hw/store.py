@@ -1,12 +1,11 @@
 """Store unit: a computed half to the output stream."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .address import BankAddress, Walker
 from .config import RAM_LATENCY, ArrayConfig
-from .numeric import largest
 from .program import Opcode
 from .shapes import EXPONENT_BITS, instruction, lanes, output_beat
 from .shuffle import XorShuffle, permuted
@@ -26,7 +25,7 @@ class Store(wiring.Component):
     of the walk that have left the memory, for the load unit that follows; it is zero between blocks. ``done`` says that all have.
 
     Formats: the upper element_width bits of W-bit values, rounded half up and saturated.
-    Latency: 8 + S + 2 * (element_width < width) cycles from ``take`` to the first beat, and 1 in the skid
+    Latency: 9 + S + 2 * (element_width < width) cycles from ``take`` to the first beat, and 1 in the skid
     buffer. Throughput: one beat per cycle; the pipeline empties between two blocks. Backpressure: the whole pipeline,
     RAM output registers included, stops (``en``); the skid buffer cuts ``o.ready``. Reset: idle, half 0 next.
     """
@@ -49,35 +48,39 @@ class Store(wiring.Component):
         m.submodules.walker = walker = Walker(c.index_bits)
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers)
         command = Signal.like(self.i_command.payload)
-        waiting, running, draining, owning = Signal(), Signal(), Signal(), Signal()
-        group, last = Signal(range(c.beat_groups)), Signal()
+        waiting, starting, running, busy, owning = (
+            Signal(name=name) for name in ("waiting", "starting", "running", "busy", "owning"))
+        self._go = go = Signal()  # like ``en``, for the few gates of the control
+        group, last, accept = Signal(range(c.beat_groups)), Signal(), Signal()
         m.d.comb += [
-            walker.inner.eq(command.inner), walker.outer.eq(command.outer),
-            walker.step.eq(running & self.en & (group == c.beat_groups - 1)),
-            last.eq(walker.step & walker.last),
+            walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(starting),
+            walker.step.eq(running & go & (group == c.beat_groups - 1)), last.eq(walker.step & walker.last),
             bank.en.eq(self.en), bank.base.eq(walker.base), bank.window.eq(command.window), self.rows.eq(bank.rows),
-            self.idle.eq(~waiting & ~running & ~draining), self.i_command.ready.eq(self.idle),
+            self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
             self.take.eq(waiting & self.computed),
             self.owns.eq(Cat(owning & ~self.half, owning & self.half))]
-        with m.If(running & self.en):
+        with m.If(running & go):
             m.d.sync += group.eq(group + 1)
         with m.If(walker.step):
             m.d.sync += group.eq(0)
         with m.If(last):
-            m.d.sync += [running.eq(0), draining.eq(1)]
-        with m.If(self.i_command.valid & self.i_command.ready):
-            m.d.sync += [command.eq(self.i_command.payload), waiting.eq(1)]
+            m.d.sync += running.eq(0)
+        with m.If(starting):
+            m.d.sync += running.eq(1)
+        with m.If(accept):
+            m.d.sync += [command.eq(self.i_command.payload), waiting.eq(1), busy.eq(1)]
         with m.If(self.take):
-            m.d.sync += [waiting.eq(0), running.eq(1), owning.eq(1)]
+            m.d.sync += [waiting.eq(0), owning.eq(1)]
+        m.d.sync += starting.eq(self.take)  # the walker returns to the first beat
         with m.If(self.block_out):
-            m.d.sync += [draining.eq(0), self.half.eq(~self.half)]
+            m.d.sync += [busy.eq(0), self.half.eq(~self.half)]
 
         beat = data.View(_BEAT, Cat(running, walker.step, last))
         taken = self._delayed(m, beat, _TAKEN, "taken")
-        m.d.comb += self.done.eq(taken.last & self.en)
+        m.d.comb += self.done.eq(taken.last & go)
         with m.If(self.done):
             m.d.sync += [self.steps.eq(0), owning.eq(0)]
-        with m.Elif(taken.step & self.en):
+        with m.Elif(taken.step & go):
             m.d.sync += self.steps.eq(self.steps + 1)
 
         self._output(m, *self._datapath(m, command, bank, taken, group))
@@ -128,7 +131,9 @@ class Store(wiring.Component):
             with m.If(self.en):
                 m.d.sync += rounded.eq(word[part][cut:].as_signed() + word[part][cut - 1])
                 overflow = rounded[-2] & ~rounded[-1]
-                m.d.sync += [result.eq(Mux(overflow, largest(c.element_width), rounded)), clamped.eq(overflow)]
+                m.d.sync += [result.eq(rounded), clamped.eq(overflow)]
+                with m.If(overflow):  # a set of registers, no logic
+                    m.d.sync += result[:-1].eq(-1)
             m.d.comb += element[part].eq(result)
             flags.append(clamped)
         return element, Cat(flags).any()
@@ -138,10 +143,10 @@ class Store(wiring.Component):
         clamped_before, clamped_now = Signal(), Signal()
         payload = skid.i.payload
         m.d.comb += [
-            self.en.eq(skid.i.ready), skid.i.valid.eq(beat.valid),
+            self.en.eq(skid.moving), self._go.eq(skid.i.ready), skid.i.valid.eq(beat.valid),
             clamped_now.eq(clamped_before | (beat.valid & clamped)),
             payload.exponent.eq(self.exponent), payload.saturated.eq(self.saturated | clamped_now),
-            payload.last.eq(beat.last), self.block_out.eq(beat.last & self.en)]
+            payload.last.eq(beat.last), self.block_out.eq(beat.last & self._go)]
         m.d.comb += [payload.words[position].eq(word) for position, word in enumerate(words)]
         with m.If(self.block_out):
             m.d.sync += clamped_before.eq(0)

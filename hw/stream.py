@@ -24,7 +24,8 @@ class SkidBuffer(wiring.Component):
     """
 
     def __init__(self, shape: ShapeLike):
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
+                          "moving": Out(1, init=1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -42,10 +43,10 @@ class SkidBuffer(wiring.Component):
             m.d.sync += [
                 o_payload.eq(Mux(skid_valid, skid, i_payload)),
                 self.o.valid.eq(skid_valid | self.i.valid),
-                skid_valid.eq(0),
+                skid_valid.eq(0), self.moving.eq(1),
             ]
         with m.Elif(self.i.valid):
-            m.d.sync += skid_valid.eq(1)
+            m.d.sync += [skid_valid.eq(1), self.moving.eq(0)]
         return m
 
 

@@ -15,7 +15,7 @@ __all__ = ["Cycles", "estimate"]
 
 _READ = INSTRUCTION_WORDS + RAM_LATENCY  # cycles in which the fetch unit reads one instruction
 _TAKEN = 2 + RAM_LATENCY + 1             # stage of the store unit behind the memories
-_GAP_LIMIT = 255                         # the idle counter of the sequencer stops there
+_GAP_LIMIT = 256                         # the idle counter of the sequencer stops there
 
 
 @dataclass
@@ -83,7 +83,7 @@ class _Load:
         self.groups, self.ratio = config.beat_groups, config.gearbox
         self.tail = config.layers + 4
         self.command: Load | None = None
-        self.running = self.claimed = self.allowed = False
+        self.running = self.claimed = self.allowed = self.behind = False
         self.done_in = 0
         self.step_number = self.group = 0
         self.filled = True   # the converter has gathered a beat while the array was idle
@@ -105,11 +105,11 @@ class _Load:
 
     def step(self, command: Load | None, vacant: bool, store_steps: int) -> None:
         beat = self.allowed and self.filled
-        behind = (self.running and self.command is not None and self.command.overlap
-                  and store_steps > self.step_number + self.command.lag + 1)
         last = beat and self.remaining == 1
         claim = self.claim and vacant
-        self.allowed = self.running and not last and (self.claimed or claim or behind)
+        self.allowed = self.running and not last and (self.claimed or claim or self.behind)
+        self.behind = (self.running and not last and self.command is not None and self.command.overlap
+                       and store_steps > self.step_number + self.command.lag + 2)
         self.claimed |= claim
         self.done_in = max(0, self.done_in - 1)
         if beat:
@@ -167,13 +167,13 @@ class _Store:
         self.length = 7 + config.layers + 2 * (config.element_width < config.width)
         self.output = _Output(config.gearbox)
         self.command: Store | None = None
-        self.waiting = self.running = self.draining = False
+        self.waiting = self.starting = self.running = self.draining = False
         self.beat = self.taken_steps = 0
         self.pipeline: deque[tuple[bool, bool, bool]] = deque([(False,) * 3] * self.length)
 
     @property
     def idle(self) -> bool:
-        return not (self.waiting or self.running or self.draining)
+        return not (self.waiting or self.starting or self.running or self.draining)
 
     @property
     def beats(self) -> int:
@@ -205,52 +205,70 @@ class _Store:
         self.output.step(enabled and leaving[0])
         if block_out:
             self.draining = False
+        self.running |= self.starting
+        self.starting = take
         if take:
-            self.waiting, self.running = False, True
+            self.waiting = False
         if command is not None:
             self.command, self.waiting = command, True
 
 
 class _Sequencer:
-    """Issues groups; ``valid`` says that the present cycle computes."""
+    """Issues groups; ``valid`` says that the present cycle computes. Names are those of hw/sequencer.py."""
 
     def __init__(self, config: ArrayConfig):
         self.pass_spacing = config.pass_spacing
-        self.valid = False
+        self.valid = self.armed = self.ready = self.gap_over = False
+        self.ended = self.spaced = True
         self.left = self.spacing = 0
         self.idle_cycles = _GAP_LIMIT
         self.following: Pass | None = None
         self.current: Pass | None = None
 
-    def data_ready(self, loaded: bool) -> bool:
-        return self.following is not None and (loaded or not self.following.first)
+    def loaded(self, token: bool) -> bool:
+        """Whether the pass that follows needs no block, or its block is there."""
+        return self.following is not None and (token or not self.following.first)
 
-    def starts(self, loaded: bool) -> bool:
-        if self.left or self.spacing or not self.data_ready(loaded):
-            return False
-        assert self.following is not None
-        gap = self.following.gap
-        return gap == 0 or (not self.valid and self.idle_cycles + 1 >= gap)
+    @property
+    def issue(self) -> bool:
+        return self.ready and self.ended
+
+    @property
+    def take(self) -> bool:
+        return self.issue and self.following is not None and self.following.first
 
     @property
     def finish(self) -> bool:
-        return self.valid and self.left == 0 and self.current is not None and self.current.last
+        return self.valid and self.ended and self.current is not None and self.current.last
 
-    def step(self, command: Pass | None, starts: bool) -> None:
-        self.spacing = max(0, self.spacing - 1)
-        if self.left:
-            self.left -= 1
-        elif starts:
-            assert self.following is not None
-            self.current, self.following = self.following, None
-            self.valid, self.left = True, self.current.groups - 1
-            self.spacing, self.idle_cycles = self.pass_spacing - 1, 0
-        else:
-            if not self.valid:
-                self.idle_cycles = min(_GAP_LIMIT, self.idle_cycles + 1)
+    def step(self, command: Pass | None, token: bool) -> None:
+        issue, following = self.issue, self.following
+        ready = self.armed and not issue and self.loaded(token) and self.spaced and self.gap_over
+        gap = following.gap if following is not None else 0
+        self.gap_over = gap == 0 or ((not self.valid or self.ended) and self.idle_cycles >= gap)
+        self.armed = following is not None and not issue
+        self._distances(issue)
+        if issue:
+            assert following is not None
+            self.current, self.following = following, None
+            self.valid, self.left = True, following.groups - 1
+            self.ended = self.left == 0
+        elif self.ended:
             self.valid = False
+        else:
+            self.left -= 1
+            self.ended = self.left == 0
+        self.ready = ready
         if command is not None:
             self.following = command
+
+    def _distances(self, issue: bool) -> None:
+        if issue:
+            self.spacing, self.spaced, self.idle_cycles = self.pass_spacing - 3, False, 2
+            return
+        self.spaced, self.spacing = self.spaced or self.spacing == 0, max(0, self.spacing - 1)
+        if self.ended:
+            self.idle_cycles = min(_GAP_LIMIT, self.idle_cycles + 1)
 
 
 class _Array:
@@ -285,8 +303,7 @@ class _Array:
         pass_command = offer if isinstance(offer, Pass) and sequencer.following is None else None
         store_command = offer if isinstance(offer, Store) and store.idle else None
         stored = store.waiting and self.computed > 0
-        starts = sequencer.starts(self.loaded > 0)
-        take = starts and sequencer.following is not None and sequencer.following.first
+        take = sequencer.take
         finished = bool(self.finishing) and self.finishing[0] == counts.total
         self._count()
 
@@ -300,7 +317,7 @@ class _Array:
         fetch.step(any(c is not None for c in (load_command, pass_command, store_command)), units_idle)
         load.step(load_command, self.vacant > 0, store.taken_steps)
         store.step(store_command, stored)
-        sequencer.step(pass_command, starts)
+        sequencer.step(pass_command, self.loaded > 0)
         self.vacant, self.loaded, self.computed, self.in_flight = (
             before + change for before, change in
             zip((self.vacant, self.loaded, self.computed, self.in_flight), tokens))
@@ -311,7 +328,7 @@ class _Array:
             counts.block_out.append(counts.total)
         if self.sequencer.valid:
             counts.computing += 1
-        elif self.sequencer.data_ready(self.loaded > 0):
+        elif self.sequencer.armed and self.sequencer.loaded(self.loaded > 0):
             counts.waiting_hazard += 1
         elif (load.running and not load.allowed) or (load.idle and not self.store.idle):
             counts.waiting_output += 1
