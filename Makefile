@@ -25,8 +25,8 @@ lint: .venv/installed  ## ruff and mypy
 	touch $(BUILD)/types/wingbeat/__init__.py
 	$(BIN)/mypy
 
-cosim: .venv/installed  ## only the tests on the generated Verilog
-	$(BIN)/python -m pytest tests/cosim $(ARGS)
+cosim: .venv/installed  ## the full campaign on the generated Verilog: 200 random configurations, every preset
+	WINGBEAT_COSIM_SEEDS=200 $(BIN)/python -m pytest -n 2 tests/cosim $(ARGS)
 
 synth: .venv/installed  ## ECP5 area and clock of the 16-multiplier array, three seeds
 	$(BIN)/wingbeat synth --preset ulx3s-16 --target ecp5 --pnr --json $(BUILD)/synth.json

@@ -1,6 +1,6 @@
 """The array: E engines on one broadcast of addresses, control and coefficients. The only file that knows every block."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -126,10 +126,8 @@ class Array(wiring.Component):
             coefficients.write.eq(write), coefficients.write_valid.eq(write_valid)]
         m.d.sync += [write.eq(payload), write_valid.eq(accepted),
                      write_program.eq(accepted & (payload.target == SETUP_PROGRAM))]
-        with m.If(accepted & (payload.target == SETUP_CONTROL) & (payload.data == CONTROL_START)):
-            m.d.sync += starting.eq(1)
-        with m.If(start):
-            m.d.sync += starting.eq(0)
+        command = (payload.target == SETUP_CONTROL) & (payload.data[:8] == CONTROL_START)
+        m.d.sync += starting.eq(Mux(starting, fetch.running, self.i_setup.valid & command))
         return starting, start
 
     def _tokens(self, m, load, sequencer, flow, store, fetch):

@@ -1,6 +1,6 @@
 """Coefficient memory: one bank per butterfly unit of an engine, broadcast to all engines."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +13,7 @@ from .shapes import coefficient, instruction, setup, unit_coefficient
 
 __all__ = ["CoefficientMemory"]
 
-_ADDRESS_STAGES = 3  # shift, mask, base
+_ADDRESS_STAGES = 4  # group, shift, mask, base
 _GATE_STAGES = 1     # the word as its mode wants it
 
 
@@ -45,17 +45,20 @@ class CoefficientMemory(wiring.Component):
         bits = c.coefficient_address_bits
         shifted, masked, address = (Signal(n, reset_less=True) for n in (c.row_bits, bits, bits))
         base, mask = Signal(bits, reset_less=True), Signal(c.row_bits, reset_less=True)
+        group, shift, mask_bits, start_base = (delay(m, value, 1, name) for value, name in (
+            (self.group, "group"), (fields.coef_shift, "shift"), (fields.coef_mask_bits, "mask_bits"),
+            (fields.coef_base, "start_base")))
         m.d.sync += [
-            shifted.eq(self.group >> fields.coef_shift),
-            mask.eq((Const(1, c.row_bits + 1) << fields.coef_mask_bits) - 1),
+            shifted.eq(group >> shift),
+            mask.eq(~(Const(-1, signed(c.row_bits)) << mask_bits)),
             masked.eq(shifted & mask),
-            base.eq(fields.coef_base),
+            base.eq(start_base),
             address.eq(delay(m, base, 1, "base") + masked)]
 
         mode, active = fields.mode, fields.active[:c.layers]
         lead = c.read_latency + 3 - _ADDRESS_STAGES - RAM_LATENCY - _GATE_STAGES
         address = delay(m, address, lead, "address")
-        control_delay = _ADDRESS_STAGES + lead + RAM_LATENCY
+        control_delay = _ADDRESS_STAGES + lead + RAM_LATENCY - 1  # a bank decodes in the last of these cycles
         mode = delay(m, mode, control_delay, "mode")
         active = delay(m, active, control_delay, "active")
         for q in range(c.layers):
@@ -73,17 +76,21 @@ class CoefficientMemory(wiring.Component):
         c = self._config
         ram = Ram(RamParameters(c.coefficient_bits, c.coefficient_words, c.target))
         m.submodules[f"bank{number}"] = ram
+        write, enable = delay(m, self.write, 1, f"write{number}"), Signal(name=f"write_en{number}")
         m.d.comb += [
             ram.r_en.eq(1), ram.r_addr.eq(address),
-            ram.w_en.eq(self.write_valid & (self.write.target == number)),
-            ram.w_addr.eq(self.write.address), ram.w_data.eq(self.write.data)]
+            ram.w_en.eq(enable), ram.w_addr.eq(write.address), ram.w_data.eq(write.data)]
+        m.d.sync += enable.eq(self.write_valid & (self.write.target == number))
         read = data.View(coefficient(c.coefficient_width), ram.r_data)
+        # What the mode makes of the word is decided a cycle ahead: one gate follows the memory.
+        passes, fft, scale = (Signal(name=f"{name}{number}", reset_less=True) for name in ("passes", "fft", "scale"))
+        m.d.sync += [passes.eq(mode == Mode.PASS), fft.eq(mode == Mode.FFT), scale.eq(mode == Mode.SCALE)]
         out = Signal(self.o.shape().elem_shape, name=f"unit{number}", reset_less=True)
-        m.d.sync += [out.word.eq(read), out.fft.eq(mode == Mode.FFT), out.no_pivot.eq(mode == Mode.SCALE)]
-        with m.If(mode == Mode.PASS):
+        m.d.sync += [out.word.eq(read), out.fft.eq(fft), out.no_pivot.eq(scale)]
+        with m.If(passes):
             m.d.sync += [out.word.c0.eq(0), out.word.c1.eq(0), out.word.s0.eq(0), out.word.s1.eq(1)]
-        with m.If(mode == Mode.FFT):
+        with m.If(fft):
             m.d.sync += [out.word.s0.eq(0), out.word.s1.eq(0)]
-        with m.If(mode == Mode.SCALE):
+        with m.If(scale):
             m.d.sync += [out.word.s0.eq(1), out.word.s1.eq(0)]
         m.d.comb += self.o[number].eq(out)

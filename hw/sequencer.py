@@ -79,5 +79,7 @@ class Sequencer(wiring.Component):
             m.d.sync += idle_cycles.eq(2)
         with m.Elif(ended & ~idle_cycles[-1]):
             m.d.sync += idle_cycles.eq(idle_cycles + 1)
-        enough = (~self.valid | ended) & (idle_cycles >= following.gap)
-        m.d.sync += gap_over.eq((following.gap == 0) | enough)
+        no_gap, enough = Signal(), Signal()
+        m.d.sync += [no_gap.eq(following.gap == 0),
+                     enough.eq((~self.valid | ended) & (idle_cycles >= following.gap))]
+        m.d.comb += gap_over.eq(no_gap | enough)

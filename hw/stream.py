@@ -16,11 +16,16 @@ __all__ = ["SkidBuffer", "WidthParameters", "Upsizer", "Downsizer"]
 class SkidBuffer(wiring.Component):
     """Two registers that cut a stream in both directions.
 
-    Parameter ``shape``: shape of the payload. Ports ``i`` and ``o``, streams of that shape.
+    Parameter ``shape``: shape of the payload. Ports ``i`` and ``o``, streams of that shape; ``moving`` repeats
+    ``i.ready``, for enables of a whole pipeline.
+
+    The registers take turns. The one whose turn it is follows the input until a word is accepted, so every enable of
+    a payload bit is a register.
 
     Latency: 1 cycle. Throughput: 1 word per cycle. Depth: 2 words.
-    Backpressure: ``i.ready``, ``o.valid`` and ``o.payload`` come out of registers; no path is left uncut.
-    Reset: empties the buffer. Cost: 2 registers of the payload and a 2:1 multiplexer, 2 control bits.
+    Backpressure: ``i.ready`` and ``o.valid`` come out of registers, ``o.payload`` through one multiplexer; no path is
+    left uncut.
+    Reset: empties the buffer. Cost: 2 registers of the payload and a 2:1 multiplexer, 8 control bits.
     """
 
     def __init__(self, shape: ShapeLike):
@@ -29,24 +34,21 @@ class SkidBuffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        shape = Shape.cast(self.i.payload.shape())
-        skid = Signal(shape)
-        skid_valid = Signal()
-        i_payload, o_payload = map(_bits, (self.i.payload, self.o.payload))
-        m.d.comb += self.i.ready.eq(~skid_valid)
-
-        # The skid register follows the input for as long as it is free, so its enable is one register.
-        with m.If(~skid_valid):
-            m.d.sync += skid.eq(i_payload)
-
-        with m.If(self.o.ready | ~self.o.valid):
-            m.d.sync += [
-                o_payload.eq(Mux(skid_valid, skid, i_payload)),
-                self.o.valid.eq(skid_valid | self.i.valid),
-                skid_valid.eq(0), self.moving.eq(1),
-            ]
-        with m.Elif(self.i.valid):
-            m.d.sync += [skid_valid.eq(1), self.moving.eq(0)]
+        words = [Signal(Shape.cast(self.i.payload.shape()), name=f"word{n}") for n in range(2)]
+        follows = [Signal(name=f"follows{n}", init=n == 0) for n in range(2)]
+        ready, writing, reading = Signal(init=1), Signal(), Signal()
+        accept, leave, full, writing_next = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(ready), accept.eq(self.i.valid & ready), leave.eq(self.o.valid & self.o.ready),
+            full.eq(Mux(ready, self.o.valid & self.i.valid & ~self.o.ready, ~self.o.ready)),
+            writing_next.eq(writing ^ accept), _bits(self.o.payload).eq(Mux(reading, words[1], words[0]))]
+        m.d.sync += [
+            ready.eq(~full), self.moving.eq(~full), writing.eq(writing_next), reading.eq(reading ^ leave),
+            self.o.valid.eq(accept | (self.o.valid & ~self.o.ready) | ~ready)]
+        for n in range(2):
+            m.d.sync += follows[n].eq(~full & (writing_next == n))
+            with m.If(follows[n]):
+                m.d.sync += words[n].eq(_bits(self.i.payload))
         return m
 
 

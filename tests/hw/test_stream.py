@@ -4,6 +4,7 @@ mid-stream.
 
 import random
 
+from amaranth.hdl import Signal
 from amaranth.lib import data
 import pytest
 
@@ -128,8 +129,10 @@ class Breaks(SkidBuffer):
         if self.fault == "loses":
             m.d.comb += self.i.ready.eq(1)
         elif self.fault == "unstable":
+            wandering = Signal.like(self.o.payload)
+            m.d.sync += wandering.eq(wandering + 1)
             with m.If(~self.o.ready):
-                m.d.sync += self.o.payload.eq(self.o.payload + 1)
+                m.d.comb += self.o.payload.eq(wandering)
         elif self.fault == "drops valid":
             with m.If(~self.o.ready):
                 m.d.sync += self.o.valid.eq(0)
