@@ -83,7 +83,7 @@ def _rows(name: str, n: int, count: int, rng: np.random.Generator) -> np.ndarray
 def _compile(config: ArrayConfig, name: str, n: int, scaling: Scaling,
              seed: int) -> tuple[Kernel, np.ndarray | None]:
     rng = np.random.default_rng([seed, n])
-    calibration = _rows(name, n, 64, rng)
+    calibration = _rows(name, n, max(256, 65536 // n), rng)  # small rows need more of them to show their tails
     if name == "fft":
         return compile_fft(n, config, scaling=scaling, calibration=calibration), None
     log2_n = n.bit_length() - 1

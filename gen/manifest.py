@@ -13,7 +13,6 @@ from typing import Any
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
-from ..hw import config as latencies
 from ..hw.config import ArrayConfig
 from ..hw.program import FIELDS, INSTRUCTION_WORDS, Opcode
 from ..hw.shapes import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM
@@ -32,8 +31,7 @@ def manifest(config: ArrayConfig, component: wiring.Component) -> dict[str, Any]
         "top": config.name,
         "configuration": config.model_dump(mode="json"),
         "derived": derived_values(config),
-        "latency_cycles": {name: getattr(latencies, name) for name in vars(latencies)
-                           if name.endswith("_LATENCY")} | {"PIPELINE": config.pipeline_latency},
+        "latency_cycles": _latencies(config),
         "conditions": [_conditions(config, n) for n in range(1, config.largest_n + 1)],
         "clock": {"clock": "clk", "reset": "rst", "edge": "rising", "reset_kind": "synchronous, active high"},
         "ports": describe_ports(component),
@@ -46,6 +44,11 @@ def derived_values(config: ArrayConfig) -> dict[str, Any]:
     """Every property of the configuration, by name."""
     properties = [name for name, value in vars(type(config)).items() if isinstance(value, property)]
     return {name: getattr(config, name) for name in properties}
+
+
+def _latencies(config: ArrayConfig) -> dict[str, int]:
+    return {name.removesuffix("_latency"): value for name, value in derived_values(config).items()
+            if name.endswith("_latency")}
 
 
 def _conditions(config: ArrayConfig, n: int) -> dict[str, Any]:

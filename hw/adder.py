@@ -10,13 +10,15 @@ from .config import Target
 
 __all__ = ["SelectAdder", "SelectAdderParameters"]
 
-# LUT of one CCU2C bit: A ^ (D ? B : C). With C = D = 0 it is A, which is what the carry generator reads there.
+# LUT of one CCU2C bit: A ^ (D ? B : C). With C = D = 0 it is A, which is what the carry generator reads
+# there.
 _SELECT_ADD = sum(((i & 1) ^ (i >> 1 & 1 if i >> 3 else i >> 2 & 1)) << i for i in range(16))
 
 
 @dataclass(frozen=True)
 class SelectAdderParameters:
-    """``width`` in bits of operands and sum (2..64) and the technology. Raises ValueError naming the field."""
+    """``width`` in bits of operands and sum (2..64) and the technology. Raises ValueError naming the
+    field."""
 
     width: int
     target: Target = Target.PORTABLE

@@ -1,10 +1,13 @@
 """Addresses: from a position in a block to the row of every bank and the constant of the shuffle."""
 
+from contextlib import nullcontext
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .config import ADDRESS_LATENCY
+from .config import Pipeline
+from .pipeline import optional
 
 __all__ = ["BankAddress", "GroupAddress", "Walker"]
 
@@ -12,17 +15,19 @@ __all__ = ["BankAddress", "GroupAddress", "Walker"]
 class BankAddress(wiring.Component):
     """Rows and shuffle constant of one beat.
 
-    ``base`` is the index of lane 0 (its window bits are zero), ``window`` the mask of the S index bits in which the
-    lanes differ. Bank k then holds lane ``k ^ select`` and reads row ``rows[k]``; ``select`` is the XOR of the S-bit
-    digits of ``base``. Window bit b takes bit b mod S of the lane, which makes every bank appear exactly once.
+    ``base`` is the index of lane 0 (its window bits are zero), ``window`` the mask of the S index bits in
+    which the lanes differ. Bank k then holds lane ``k ^ select`` and reads row ``rows[k]``; ``select`` is the
+    XOR of the S-bit digits of ``base``. Window bit b takes bit b mod S of the lane, which makes every bank
+    appear exactly once.
 
-    Latency: one cycle from ``base`` to ``select`` and ``rows`` (``rows`` leaves through logic, register it). Throughput:
-    one beat per cycle; with ``en`` low nothing moves. No reset. Cost: index_bits/2 + P*row_bits LUTs.
+    Latency: one cycle from ``base`` to ``select`` and ``rows`` (``rows`` leaves through logic, register it),
+    none in a short pipeline. Throughput: one beat per cycle; with ``en`` low nothing moves. No reset. Cost:
+    index_bits/2 + P*row_bits LUTs.
     Source: design.md section 4, bank hash.
     """
 
-    def __init__(self, index_bits: int, layers: int):
-        self._layers = layers
+    def __init__(self, index_bits: int, layers: int, pipeline: Pipeline = Pipeline.DEEP):
+        self._layers, self._pipeline = layers, pipeline
         super().__init__({
             "en": In(1, init=1), "base": In(index_bits), "window": In(index_bits), "select": Out(layers),
             "rows": Out(data.ArrayLayout(index_bits - layers, 1 << layers)),
@@ -34,9 +39,10 @@ class BankAddress(wiring.Component):
         base = Signal(bits, reset_less=True)
         window = Signal(bits, reset_less=True)
         select = Signal(s, reset_less=True)
-        with m.If(self.en):
-            m.d.sync += [base.eq(self.base), window.eq(self.window)]
-            m.d.sync += select.eq(Cat(Cat(self.base[b] for b in range(q, bits, s)).xor() for q in range(s)))
+        stage = optional(m, self._pipeline)
+        with m.If(self.en) if self._pipeline.is_deep else nullcontext():
+            stage += [base.eq(self.base), window.eq(self.window)]
+            stage += select.eq(Cat(Cat(self.base[b] for b in range(q, bits, s)).xor() for q in range(s)))
         m.d.comb += self.select.eq(select)
         for bank in range(1 << s):
             lane = Const(bank, s) ^ select
@@ -47,15 +53,15 @@ class BankAddress(wiring.Component):
 class GroupAddress(wiring.Component):
     """Counts the groups of a pass and gives rows and shuffle constant of each.
 
-    A group starts a pass where ``start``, else continues it; ``digit`` is sampled with every group. Index of lane 0 =
-    the group number with S zero bits inserted at bit ``digit * S``.
+    A group starts a pass where ``start``, else continues it; ``digit`` is sampled with every group. Index of
+    lane 0 = the group number with S zero bits inserted at bit ``digit * S``.
 
-    Latency: ADDRESS_LATENCY - 1 = 2 cycles to ``select`` and ``rows`` (``rows`` leaves through logic). Throughput: one
-    group per cycle. No backpressure. Reset: the count restarts at ``start``.
+    Latency: address_latency - 1 cycles to ``select`` and ``rows`` (``rows`` leaves through logic).
+    Throughput: one group per cycle. No backpressure. Reset: the count restarts at ``start``.
     """
 
-    def __init__(self, index_bits: int, layers: int):
-        self._layers = layers
+    def __init__(self, index_bits: int, layers: int, pipeline: Pipeline = Pipeline.DEEP):
+        self._layers, self._pipeline = layers, pipeline
         super().__init__({
             "valid": In(1), "start": In(1), "digit": In(4), "select": Out(layers), "group": Out(index_bits - layers),
             "rows": Out(data.ArrayLayout(index_bits - layers, 1 << layers)),
@@ -64,7 +70,7 @@ class GroupAddress(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         s, bits = self._layers, len(self.group) + self._layers
-        m.submodules.bank = bank = BankAddress(bits, s)
+        m.submodules.bank = bank = BankAddress(bits, s, self._pipeline)
         following = Signal.like(self.group)
         m.d.comb += self.group.eq(Mux(self.start, 0, following))
         with m.If(self.valid):
@@ -80,18 +86,22 @@ class GroupAddress(wiring.Component):
         return m
 
 
-assert ADDRESS_LATENCY == 3, "insertion, hash, and the row register of the buffer"
+assert Pipeline.DEEP.address_latency == 3, "insertion, hash, and the row register of the buffer"
+assert Pipeline.SHORT.address_latency == 2, "insertion, and the row register of the buffer"
 
 
 class Walker(wiring.Component):
     """Counts through the beats of a block in the order of a walk (``hw/program.py``).
 
-    ``base`` is the index of lane 0 of the present beat; ``step`` moves to the next; ``last`` marks the final beat, after
-    which the walk is back at its start. The bits of ``inner`` count fastest, then those of ``outer``.
+    ``restart`` takes up the masks and goes to the first beat; it is needed before the first step, and
+    ``inner`` and ``outer`` stay as they are until the next. ``base`` is the index of lane 0 of the present
+    beat; ``step`` moves to the next; ``last`` marks the final beat, after which the walk is back at its
+    start. The bits of ``inner`` count fastest, then those of ``outer``.
 
     A counter whose bits lie scattered: with all other bits set to one the carry jumps over them.
 
-    Latency: ``base`` follows ``step`` by one cycle. Reset: to the first beat. Cost: two adders of index_bits.
+    Latency: ``base`` and ``last`` follow ``step`` and ``restart``, which wins over it, by one cycle. Reset:
+    waits for ``restart``. Cost: two adders of index_bits.
     """
 
     def __init__(self, index_bits: int):

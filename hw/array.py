@@ -1,4 +1,5 @@
-"""The array: E engines on one broadcast of addresses, control and coefficients. The only file that knows every block."""
+"""The array: E engines on one broadcast of addresses, control and coefficients. The only file that knows
+every block."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -12,7 +13,7 @@ from .engine import Engine
 from .fetch import Fetch
 from .flow import Flow
 from .load import Load
-from .pipeline import delay
+from .pipeline import delay, optional
 from .rowbuffer import HalfPorts
 from .sequencer import Sequencer
 from .shapes import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, input_beat, output_beat, setup, status
@@ -25,12 +26,13 @@ __all__ = ["Array"]
 class Array(wiring.Component):
     """An array of butterfly engines that runs a program on blocks from its input stream.
 
-    Ports, order of words, setup targets, rounding: docs/architecture.md. Formats: elements of element_width bits on the
-    streams, W bits inside, Q2.(C-2) coefficients.
-    Latency: a block leaves after it has been loaded and computed; ``sim/cycles.py`` gives the exact cycles. Throughput: one group
-    of P words per engine and cycle; in steady state loading, computing and storing overlap.
-    Backpressure: every stall on ``i``, ``o`` or ``i_setup`` is honoured, ``i.ready`` and ``o.valid`` come out of registers
-    when K >= P. Reset: idle; memories keep their contents.
+    Ports, order of words, setup targets, rounding: docs/architecture.md. Formats: elements of element_width
+    bits on the streams, W bits inside, Q2.(C-2) coefficients.
+    Latency: a block leaves after it has been loaded and computed; ``sim/cycles.py`` gives the exact cycles.
+    Throughput: one group of P words per engine and cycle; in steady state loading, computing and storing
+    overlap.
+    Backpressure: every stall on ``i``, ``o`` or ``i_setup`` is honoured, ``i.ready`` and ``o.valid`` come out
+    of registers when K >= P. Reset: idle; memories keep their contents.
     Cost: n_multipliers multipliers, 2*P*E bank RAMs, n_units coefficient RAMs, one program RAM.
     """
 
@@ -117,18 +119,22 @@ class Array(wiring.Component):
     def _setup(self, m, fetch, coefficients):
         """Setup writes pass a register without enable; a start closes the port until the array is idle."""
         write, payload = Signal(setup()), self.i_setup.payload
-        accepted, write_valid, write_program, starting, start = (
-            Signal(name=name) for name in ("accepted", "write_valid", "write_program", "starting", "start"))
+        accepted, write_valid, write_program, starting, plain, start = (Signal(name=name) for name in (
+            "accepted", "write_valid", "write_program", "starting", "plain", "start"))
         m.d.comb += [
             self.i_setup.ready.eq(~starting), accepted.eq(self.i_setup.valid & ~starting),
-            start.eq(starting & ~fetch.running), fetch.start.eq(start),
+            start.eq(starting & plain & ~fetch.running), fetch.start.eq(start),
             fetch.write.eq(write), fetch.write_en.eq(write_program),
             coefficients.write.eq(write), coefficients.write_valid.eq(write_valid)]
-        m.d.sync += [write.eq(payload), write_valid.eq(accepted),
-                     write_program.eq(accepted & (payload.target == SETUP_PROGRAM))]
+        stage = optional(m, self._config.pipeline)
+        stage += [write.eq(payload), write_valid.eq(accepted),
+                  write_program.eq(accepted & (payload.target == SETUP_PROGRAM))]
         command = (payload.target == SETUP_CONTROL) & (payload.data[:8] == CONTROL_START)
-        m.d.sync += starting.eq(Mux(starting, fetch.running, self.i_setup.valid & command))
-        return starting, start
+        # The upper bits are judged a cycle later: if one is set the port was closed for that cycle, and no
+        # start.
+        m.d.sync += [plain.eq(Mux(starting, plain, payload.data[8:] == 0)),
+                     starting.eq(Mux(starting, plain & fetch.running, self.i_setup.valid & command))]
+        return starting & plain, start
 
     def _tokens(self, m, load, sequencer, flow, store, fetch):
         """Hand-over of halves: vacant -> loaded -> computed -> vacant, each counted."""

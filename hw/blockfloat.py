@@ -30,13 +30,15 @@ def _tree(m, values, name):
 
 
 class BlockFloat(wiring.Component):
-    """Shifts of a block-floating-point pass from the largest magnitude of the pass before; exponent and flag per half.
+    """Shifts of a block-floating-point pass from the largest magnitude of the pass before; exponent and flag
+    per half.
 
-    Formats: a magnitude is the OR of leading magnitude bits; z, its leading zeros, counts the bits that are free in every
-    value. Rule (docs/architecture.md): columns 0..q together shift by c[q] = max(0, growth[q] - z), the exponent grows by
-    c[S-1].
-    Latency: maximum_tree_latency + 3 cycles from a result to ``shifts``; ``config.block_float_gap`` idle cycles between
-    the passes cover it. Throughput: one beat per cycle. No backpressure. Reset: flags clear, exponents zero.
+    Formats: a magnitude is the OR of leading magnitude bits; z, its leading zeros, counts the bits that are
+    free in every value. Rule (docs/architecture.md): columns 0..q together shift by c[q] = max(0, growth[q] -
+    z), the exponent grows by c[S-1].
+    Latency: maximum_tree_latency + 3 cycles from a result to ``shifts``; ``config.block_float_gap`` idle
+    cycles between the passes cover it. Throughput: one beat per cycle. No backpressure. Reset: flags clear,
+    exponents zero.
     """
 
     def __init__(self, config: ArrayConfig):

@@ -4,29 +4,29 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .config import ArrayConfig
-from .config import BUTTERFLY_LATENCY, RAM_LATENCY
-from .pipeline import delay
+from .config import ArrayConfig, Pipeline
+from .pipeline import delay, optional
 from .program import Mode, Opcode
 from .ram import Ram, RamParameters
 from .shapes import coefficient, instruction, setup, unit_coefficient
 
 __all__ = ["CoefficientMemory"]
 
-_ADDRESS_STAGES = 4  # group, shift, mask, base
-_GATE_STAGES = 1     # the word as its mode wants it
+_ADDRESS_STAGES = {Pipeline.DEEP: 4, Pipeline.SHORT: 1}  # group, shift, mask, base; or all at once
+_GATE_STAGES = 1  # the word as its mode wants it
 
 
 class CoefficientMemory(wiring.Component):
     """Coefficient words of every butterfly unit for a stream of groups.
 
-    Unit k of column q reads bank q*P/2 + k at ``coef_base + ((group >> coef_shift) & (2^coef_mask_bits - 1))``; a
-    column outside ``active`` gets zero coefficients and the pivots that make it pass its words on.
+    Unit k of column q reads bank q*P/2 + k at ``coef_base + ((group >> coef_shift) & (2^coef_mask_bits -
+    1))``; a column outside ``active`` gets zero coefficients and the pivots that make it pass its words on.
 
     Formats: ``o[u]`` is the word of unit u, Q2.(C-2) coefficients (``hw/shapes.py``).
-    Latency: ``config.read_latency + ADDRESS_LATENCY + q * BUTTERFLY_LATENCY`` from ``group`` to column q, when the
-    words of the group arrive there. Throughput: one group per cycle. No backpressure on groups; writes are always
-    accepted. ``pass_fields`` must stay still while groups of the pass come in. Reset: contents are kept.
+    Latency: ``config.read_latency + address_latency + q * config.butterfly_latency`` from ``group`` to column
+    q, when the words of the group arrive there. Throughput: one group per cycle. No backpressure on groups;
+    writes are always accepted. ``pass_fields`` must stay still while groups of the pass come in. Reset:
+    contents are kept.
     Cost: n_units RAMs of coefficient_words x (2C + 2) bits.
     """
 
@@ -45,20 +45,22 @@ class CoefficientMemory(wiring.Component):
         bits = c.coefficient_address_bits
         shifted, masked, address = (Signal(n, reset_less=True) for n in (c.row_bits, bits, bits))
         base, mask = Signal(bits, reset_less=True), Signal(c.row_bits, reset_less=True)
-        group, shift, mask_bits, start_base = (delay(m, value, 1, name) for value, name in (
+        stage, stages, deep = optional(m, c.pipeline), _ADDRESS_STAGES[c.pipeline], int(c.pipeline.is_deep)
+        group, shift, mask_bits, start_base = (delay(m, value, deep, name) for value, name in (
             (self.group, "group"), (fields.coef_shift, "shift"), (fields.coef_mask_bits, "mask_bits"),
             (fields.coef_base, "start_base")))
-        m.d.sync += [
+        late_base = delay(m, base, deep, "base")
+        stage += [
             shifted.eq(group >> shift),
             mask.eq(~(Const(-1, signed(c.row_bits)) << mask_bits)),
             masked.eq(shifted & mask),
-            base.eq(start_base),
-            address.eq(delay(m, base, 1, "base") + masked)]
+            base.eq(start_base)]
+        m.d.sync += address.eq(late_base + masked)
 
         mode, active = fields.mode, fields.active[:c.layers]
-        lead = c.read_latency + 3 - _ADDRESS_STAGES - RAM_LATENCY - _GATE_STAGES
+        lead = c.read_latency + c.address_latency - stages - c.ram_latency - _GATE_STAGES
         address = delay(m, address, lead, "address")
-        control_delay = _ADDRESS_STAGES + lead + RAM_LATENCY - 1  # a bank decodes in the last of these cycles
+        control_delay = stages + lead + c.ram_latency - 1  # a bank decodes in the last of these cycles
         mode = delay(m, mode, control_delay, "mode")
         active = delay(m, active, control_delay, "active")
         for q in range(c.layers):
@@ -67,20 +69,21 @@ class CoefficientMemory(wiring.Component):
             for k in range(c.lanes // 2):
                 self._bank(m, q * c.lanes // 2 + k, address, column_mode)
             if q + 1 < c.layers:
-                address = delay(m, address, BUTTERFLY_LATENCY, f"address_column{q}")
-                mode = delay(m, mode, BUTTERFLY_LATENCY, f"mode_to_column{q}")
-                active = delay(m, active, BUTTERFLY_LATENCY, f"active_to_column{q}")
+                address = delay(m, address, c.butterfly_latency, f"address_column{q}")
+                mode = delay(m, mode, c.butterfly_latency, f"mode_to_column{q}")
+                active = delay(m, active, c.butterfly_latency, f"active_to_column{q}")
         return m
 
     def _bank(self, m, number, address, mode):
         c = self._config
-        ram = Ram(RamParameters(c.coefficient_bits, c.coefficient_words, c.target))
+        ram = Ram(RamParameters(c.coefficient_bits, c.coefficient_words, c.target, c.pipeline))
         m.submodules[f"bank{number}"] = ram
-        write, enable = delay(m, self.write, 1, f"write{number}"), Signal(name=f"write_en{number}")
+        write, enable = delay(m, self.write, int(c.pipeline.is_deep), f"write{number}"), Signal(name=f"write_en{number}")
         m.d.comb += [
             ram.r_en.eq(1), ram.r_addr.eq(address),
             ram.w_en.eq(enable), ram.w_addr.eq(write.address), ram.w_data.eq(write.data)]
-        m.d.sync += enable.eq(self.write_valid & (self.write.target == number))
+        stage = optional(m, c.pipeline)
+        stage += enable.eq(self.write_valid & (self.write.target == number))
         read = data.View(coefficient(c.coefficient_width), ram.r_data)
         # What the mode makes of the word is decided a cycle ahead: one gate follows the memory.
         passes, fft, scale = (Signal(name=f"{name}{number}", reset_less=True) for name in ("passes", "fft", "scale"))

@@ -9,13 +9,7 @@ import re
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["ArrayConfig", "Target", "MULTIPLIER_LATENCY", "RAM_LATENCY", "BUTTERFLY_LATENCY"]
-
-# Latencies of the leaf blocks, in cycles. The blocks assert that they match; parents sum them.
-MULTIPLIER_LATENCY = 3  # input, pipeline and output register of an ECP5 MULT18X18D
-RAM_LATENCY = 2         # address register and output register of a block RAM
-BUTTERFLY_LATENCY = 11  # operand select to saturated result, see hw/butterfly.py
-ADDRESS_LATENCY = 3     # group counter to the row address of each bank, see hw/address.py
+__all__ = ["ArrayConfig", "Target", "Pipeline"]
 
 # Amaranth hands names to Verilog unchecked, and they become file names too.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
@@ -32,6 +26,47 @@ _VERILOG_KEYWORDS = frozenset(
     "string strong0 strong1 struct super supply0 supply1 table task this time tran tranif0 tranif1 "
     "tri tri0 tri1 triand trior trireg type typedef union unique unsigned use var vectored virtual "
     "void wait wand weak0 weak1 while wire with wor xnor xor".split())
+
+
+class Pipeline(str, Enum):
+    """How many registers the data path has. It decides all latencies and no value.
+
+    ``deep`` is for the clock; ``short`` keeps only registers that have logic in front of them and so cost
+    nothing on a part where every flip-flop has its LUT. The latencies of the leaf blocks, in cycles, stand
+    here; the blocks match them and parents sum them.
+    """
+
+    DEEP = "deep"
+    SHORT = "short"
+
+    @property
+    def is_deep(self) -> bool:
+        return self is Pipeline.DEEP
+
+    @property
+    def multiplier_latency(self) -> int:
+        """Input, pipeline and output register of an ECP5 MULT18X18D; or none, the sum behind it has one."""
+        return 3 if self.is_deep else 0
+
+    @property
+    def address_latency(self) -> int:
+        """Group counter to the row address of each bank, see hw/address.py."""
+        return 3 if self.is_deep else 2
+
+    @property
+    def ram_latency(self) -> int:
+        """Address register of a block RAM, and its output register."""
+        return 2 if self.is_deep else 1
+
+    @property
+    def butterfly_latency(self) -> int:
+        """Operands to saturated result, see hw/butterfly.py."""
+        return 11 if self.is_deep else 2
+
+    @property
+    def shift_delay(self) -> int:
+        """Cycles after its words at which a butterfly unit samples its shift."""
+        return 7 if self.is_deep else 1
 
 
 class Target(str, Enum):
@@ -60,6 +95,7 @@ class ArrayConfig(BaseModel):
     program_words: int = Field(512, ge=32, le=4096, description="32-bit words of program memory")
     stream_words: int = Field(2, ge=1, le=256, description="K, complex words per cycle on each data stream")
     target: Target = Field(Target.PORTABLE, strict=False, description="portable or ecp5")
+    pipeline: Pipeline = Field(Pipeline.DEEP, strict=False, description="deep for the clock or short for the area")
 
     @model_validator(mode="after")
     def _consistent(self) -> "ArrayConfig":
@@ -158,6 +194,26 @@ class ArrayConfig(BaseModel):
     # --- latencies ----------------------------------------------------------------------------
 
     @property
+    def multiplier_latency(self) -> int:
+        return self.pipeline.multiplier_latency
+
+    @property
+    def address_latency(self) -> int:
+        return self.pipeline.address_latency
+
+    @property
+    def ram_latency(self) -> int:
+        return self.pipeline.ram_latency
+
+    @property
+    def butterfly_latency(self) -> int:
+        return self.pipeline.butterfly_latency
+
+    @property
+    def shift_delay(self) -> int:
+        return self.pipeline.shift_delay
+
+    @property
     def reversal_latency(self) -> int:
         """The lane reversal is a stage of its own; one layer has nothing to reverse."""
         return 1 if self.layers > 1 else 0
@@ -165,7 +221,7 @@ class ArrayConfig(BaseModel):
     @property
     def read_latency(self) -> int:
         """Row address at a bank to the same word in its lane: RAM, half select, XOR shuffle, reversal."""
-        return RAM_LATENCY + 1 + self.layers + self.reversal_latency
+        return self.ram_latency + 1 + self.layers + self.reversal_latency
 
     @property
     def write_latency(self) -> int:
@@ -173,14 +229,32 @@ class ArrayConfig(BaseModel):
         return self.reversal_latency + self.layers + 1
 
     @property
+    def load_latency(self) -> int:
+        """Beat on the input to the write port of its bank: alignment and lane order (deep only), shuffle,
+        write."""
+        return (2 if self.pipeline.is_deep else 0) + self.layers + 1
+
+    @property
+    def taken_latency(self) -> int:
+        """Step of a store to its words outside the memory: row address, RAM, half select."""
+        return self.address_latency - 1 + self.ram_latency + 1
+
+    @property
+    def store_latency(self) -> int:
+        """Step of a store to the output buffer: with engine select and lane order as stages where the
+        pipeline is deep."""
+        rounding = 2 if self.element_width < self.width else 0
+        return self.taken_latency + self.layers + (2 if self.pipeline.is_deep else 0) + rounding
+
+    @property
     def pipeline_latency(self) -> int:
         """L, read address at a bank to the write of the result in the same row."""
-        return self.read_latency + self.layers * BUTTERFLY_LATENCY + self.write_latency
+        return self.read_latency + self.layers * self.butterfly_latency + self.write_latency
 
     @property
     def pass_spacing(self) -> int:
         """Least cycles between the first groups of two passes: every stage is told of one pass at a time."""
-        return ADDRESS_LATENCY + self.pipeline_latency + 1
+        return self.address_latency + self.pipeline_latency + 1
 
     @property
     def magnitude_bits(self) -> int:
@@ -197,8 +271,9 @@ class ArrayConfig(BaseModel):
 
     @property
     def block_float_gap(self) -> int:
-        """Idle cycles before a block-floating-point pass so that its first column knows the maximum of the pass before."""
-        return self.maximum_tree_latency + 8 + (self.layers - 1) * BUTTERFLY_LATENCY
+        """Idle cycles before a block-floating-point pass so that its first column knows the maximum of the
+        pass before."""
+        return self.maximum_tree_latency + 4 + self.layers * self.butterfly_latency - self.shift_delay
 
     # --- the conditions of the design ---------------------------------------------------------
 

@@ -12,10 +12,12 @@ __all__ = ["Counters"]
 class Counters(wiring.Component):
     """Counts the cycles of a run by cause; exactly one of four counters moves in each running cycle.
 
-    computing: a group was issued. waiting_hazard: a pass waits for its gap. Otherwise waiting_output when the store unit
-    keeps the half that is needed next (the load unit is held back by it, or has nothing left to load), else waiting_input.
+    computing: a group was issued. waiting_hazard: a pass waits for its gap. Otherwise waiting_output when the
+    store unit keeps the half that is needed next (the load unit is held back by it, or has nothing left to
+    load), else waiting_input.
 
-    Latency: the sums lag by one cycle. Counters of 32 bits wrap. ``clear`` (a start) zeroes them. Reset: zero.
+    Latency: the sums lag by two cycles; ``busy`` rises at once and falls a cycle late, when they are
+    complete. Counters of 32 bits wrap. ``clear`` (a start) zeroes them. Reset: zero.
     """
 
     def __init__(self):
@@ -53,5 +55,5 @@ class Counters(wiring.Component):
             for name in ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard", "blocks",
                          "saturated"):
                 m.d.sync += count[name].eq(0)
-        m.d.comb += [self.status.eq(count), self.status.busy.eq(self.running | self.starting)]
+        m.d.comb += [self.status.eq(count), self.status.busy.eq(self.running | running | self.starting)]
         return m

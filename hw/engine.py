@@ -8,7 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .butterfly import ButterflyParameters, ButterflyUnit
-from .config import BUTTERFLY_LATENCY, RAM_LATENCY, ArrayConfig
+from .config import ArrayConfig
 from .once import once
 from .rowbuffer import RowBuffer
 from .shapes import engine_control, half_control, lanes, unit_coefficient
@@ -20,13 +20,15 @@ __all__ = ["Engine"]
 class Engine(wiring.Component):
     """Reads P words per cycle, sends them through S butterfly layers and writes them back in place.
 
-    It holds the data path only: addresses, control and coefficients come from the array and are the same in all engines.
+    It holds the data path only: addresses, control and coefficients come from the array and are the same in
+    all engines.
 
     Formats: words of W + W bits; see ``hw/numeric.py`` for the rounding of a layer.
     Latency: pipeline_latency from row address to write port. Throughput: P words, S layers per cycle.
-    Backpressure: none on the columns; ``store_en`` low holds ``store``. Reset: no write is in flight afterwards.
-    ``magnitude`` is the OR of the leading magnitude bits of the results, one cycle after they leave the last column;
-    ``saturated[q]`` belongs to the results of column q in the cycle in which they leave it.
+    Backpressure: none on the columns; ``store_en`` low holds ``store``. Reset: no write is in flight
+    afterwards. ``magnitude`` is the OR of the leading magnitude bits of the results, one cycle after they
+    leave the last column; ``saturated[q]`` belongs to the results of column q in the cycle in which they
+    leave it.
     Cost: 4 * S * P/2 multipliers, 2 * P RAMs. Source: design.md section 4.
     """
 
@@ -65,7 +67,7 @@ class Engine(wiring.Component):
         m.d.comb += [
             post_reverse.i.eq(words), post_reverse.enable.eq(self.control.post_reverse),
             post.i.eq(post_reverse.o), post.select.eq(self.control.post_select), buffer.result.eq(post.o)]
-        assert c.pipeline_latency == (RAM_LATENCY + 1 + c.layers + c.reversal_latency + c.layers * BUTTERFLY_LATENCY
+        assert c.pipeline_latency == (c.ram_latency + 1 + c.layers + c.reversal_latency + c.layers * c.butterfly_latency
                                       + c.reversal_latency + c.layers + 1)
         return m
 

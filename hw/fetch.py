@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .config import RAM_LATENCY, ArrayConfig
+from .config import ArrayConfig
 from .pipeline import delay
 from .program import INSTRUCTION_WORDS, Opcode
 from .ram import Ram, RamParameters
@@ -16,12 +16,12 @@ __all__ = ["Fetch"]
 class Fetch(wiring.Component):
     """Reads instructions and hands each to the unit it is for; ``start`` begins at instruction 0.
 
-    The next instruction is fetched when the unit has taken the present one, so the order of the program holds for every
-    unit and between them. HALT waits until ``units_idle``.
+    The next instruction is fetched when the unit has taken the present one, so the order of the program holds
+    for every unit and between them. HALT waits until ``units_idle``.
 
-    Latency: 6 cycles from ``start`` to the first offer and from one hand-out to the next offer; a LOOP takes 6 more.
-    Throughput: one instruction in 6 cycles. Backpressure: each ``o_*`` stream. Reset: not running; the memory is
-    kept. Cost: one RAM of program_words x 32 bits.
+    Latency: 4 + ram_latency cycles from ``start`` to the first offer and from one hand-out to the next offer;
+    a LOOP takes as many more. Throughput: one instruction in 4 + ram_latency cycles. Backpressure: each
+    ``o_*`` stream. Reset: not running; the memory is kept. Cost: one RAM of program_words x 32 bits.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -37,9 +37,9 @@ class Fetch(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self._config
-        m.submodules.memory = memory = Ram(RamParameters(32, c.program_words, c.target))
+        m.submodules.memory = memory = Ram(RamParameters(32, c.program_words, c.target, c.pipeline))
         bits = (c.program_words - 1).bit_length()
-        address, count = Signal(bits), Signal(range(INSTRUCTION_WORDS + RAM_LATENCY + 1))
+        address, count = Signal(bits), Signal(range(INSTRUCTION_WORDS + c.ram_latency + 1))
         buffer = Signal(32 * INSTRUCTION_WORDS)
         fields = buffer[3:]
         # Decoded one shift before the first word reaches the low end.
@@ -50,10 +50,10 @@ class Fetch(wiring.Component):
         m.d.comb += [loop.eq(fields), loop_coming.eq(coming[3:])]
         rest = Mux(looping, left, loop_coming.count)
         more, final = Signal(), Signal()
-        m.d.sync += [more.eq(left[1:].any()), final.eq(count == INSTRUCTION_WORDS + RAM_LATENCY - 2)]
+        m.d.sync += [more.eq(left[1:].any()), final.eq(count == INSTRUCTION_WORDS + c.ram_latency - 2)]
         ports = {Opcode.LOAD: self.o_load, Opcode.PASS: self.o_pass, Opcode.STORE: self.o_store}
         reading = Signal()
-        capture = delay(m, reading, RAM_LATENCY, "capture", reset_less=False)
+        capture = delay(m, reading, c.ram_latency, "capture", reset_less=False)
         with m.If(capture):
             m.d.sync += buffer.eq(Cat(buffer[32:], memory.r_data))
         m.d.comb += [
@@ -69,7 +69,7 @@ class Fetch(wiring.Component):
                     m.d.sync += self.running.eq(1)
                     m.next = "Read"
             with m.State("Read"):
-                # The memory answers RAM_LATENCY cycles later; the first word read ends up at the low end.
+                # The memory answers ram_latency cycles later; the first word read ends up at the low end.
                 m.d.sync += [count.eq(count + 1), before.eq(rest), again.eq(Mux(looping, more, loop_coming.count[1:].any())),
                              kind.eq(Cat(coming[:3] == code for code in Opcode))]
                 with m.If(count < INSTRUCTION_WORDS):

@@ -5,8 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .address import GroupAddress
-from .butterfly import SHIFT_DELAY
-from .config import ADDRESS_LATENCY, BUTTERFLY_LATENCY, RAM_LATENCY, ArrayConfig
+from .config import ArrayConfig
 from .pipeline import delay
 from .program import Opcode
 from .shapes import engine_control, instruction
@@ -17,14 +16,15 @@ __all__ = ["Flow"]
 class Flow(wiring.Component):
     """Follows the groups of a pass through the pipeline and tells every stage what to do.
 
-    ``valid`` issues a group, ``start`` marks the first of a pass, ``finish`` the last of a block; ``half`` and
-    ``pass_fields`` stay still from one ``start`` to the next, and starts are at least L + 1 = pipeline_latency + 1 cycles
-    apart (the sequencer sees to it). So a stage captures the fields when the delayed start reaches it, and only
-    single bits travel.
+    ``valid`` issues a group, ``start`` marks the first of a pass, ``finish`` the last of a block; ``half``
+    and ``pass_fields`` stay still from one ``start`` to the next, and starts are at least L + 1 =
+    pipeline_latency + 1 cycles apart (the sequencer sees to it). So a stage captures the fields when the
+    delayed start reaches it, and only single bits travel.
 
-    Latency, from ``valid``: row address register at the bank ADDRESS_LATENCY, column q at
-    ``column_cycle(q)``, write port ADDRESS_LATENCY + L. Throughput: one group per cycle. No backpressure.
-    Reset: clears what is in flight. Outputs ``read`` and ``write`` are one cycle ahead of the registers they feed.
+    Latency, from ``valid``: row address register at the bank address_latency, column q at
+    ``column_cycle(q)``, write port address_latency + L. Throughput: one group per cycle. No backpressure.
+    Reset: clears what is in flight. Outputs ``read`` and ``write`` are one cycle ahead of the registers they
+    feed.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -46,37 +46,38 @@ class Flow(wiring.Component):
         })
 
     def column_cycle(self, q: int) -> int:
-        return ADDRESS_LATENCY + self._config.read_latency + q * BUTTERFLY_LATENCY
+        return self._config.address_latency + self._config.read_latency + q * self._config.butterfly_latency
 
     def elaborate(self, platform):
         m = Module()
         c = self._config
         end = self.column_cycle(c.layers)
-        last = ADDRESS_LATENCY + c.pipeline_latency
+        last = c.address_latency + c.pipeline_latency
         self._valid = [self.valid, *self._taps(m, self.valid, last, "valid")]
         self._start = [self.valid & self.start, *self._taps(m, self.valid & self.start, last, "start")]
 
-        m.submodules.read = read = GroupAddress(c.index_bits, c.layers)
+        m.submodules.read = read = GroupAddress(c.index_bits, c.layers, c.pipeline)
         m.d.comb += [
             read.valid.eq(self.valid), read.start.eq(self.start), read.digit.eq(self.pass_fields.digit),
             self.group.eq(read.group), self.read.rows.eq(read.rows),
-            self.read.valid.eq(self._valid[ADDRESS_LATENCY - 1]),
-            self.read.half.eq(self._at(m, self.half, ADDRESS_LATENCY - 1, "read_half"))]
+            self.read.valid.eq(self._valid[c.address_latency - 1]),
+            self.read.half.eq(self._at(m, self.half, c.address_latency - 1, "read_half"))]
 
         # The write side recounts the groups instead of carrying every address along.
         post = end + c.reversal_latency
-        m.submodules.write = write = GroupAddress(c.index_bits, c.layers)
+        counted = post - (c.address_latency - 1)
+        m.submodules.write = write = GroupAddress(c.index_bits, c.layers, c.pipeline)
         m.d.comb += [
-            write.valid.eq(self._valid[post - 2]), write.start.eq(self._start[post - 2]),
-            write.digit.eq(self._at(m, self.pass_fields.digit, post - 2, "write_digit")),
+            write.valid.eq(self._valid[counted]), write.start.eq(self._start[counted]),
+            write.digit.eq(self._at(m, self.pass_fields.digit, counted, "write_digit")),
             self.write.rows.eq(delay(m, write.rows, c.layers, "write_rows")),
             self.write.valid.eq(self._valid[last - 1]),
             self.write.half.eq(self._at(m, self.half, last - 1, "write_half"))]
 
         control, fields = self.control, self.pass_fields
         m.d.comb += [
-            control.half.eq(self._at(m, self.half, ADDRESS_LATENCY + RAM_LATENCY, "select_half")),
-            control.pre_select.eq(delay(m, read.select, ADDRESS_LATENCY + RAM_LATENCY + 1 - 2, "pre_select")),
+            control.half.eq(self._at(m, self.half, c.address_latency + c.ram_latency, "select_half")),
+            control.pre_select.eq(delay(m, read.select, c.ram_latency + 2, "pre_select")),
             control.pre_reverse.eq(
                 self._at(m, fields.descending, self.column_cycle(0) - c.reversal_latency, "pre_reverse")),
             control.post_reverse.eq(self._at(m, fields.descending, end, "post_reverse")),
@@ -94,7 +95,8 @@ class Flow(wiring.Component):
         return taps
 
     def _at(self, m, field, cycle, name):
-        """A field of the pass as it is for the group that passes the stage ``cycle`` cycles after its issue."""
+        """A field of the pass as it is for the group that passes the stage ``cycle`` cycles after its
+        issue."""
         held = Signal(field.shape(), name=name, reset_less=True)
         with m.If(self._start[cycle - 1]):
             m.d.sync += held.eq(field)
@@ -102,7 +104,7 @@ class Flow(wiring.Component):
 
     def _column(self, m, q):
         c = self._config
-        sample = self.column_cycle(q) + SHIFT_DELAY
+        sample = self.column_cycle(q) + c.shift_delay
         out = self.column_cycle(q + 1)
         fixed = self._at(m, self.pass_fields.shifts[3 * q:3 * q + c.shift_bits], sample, f"shift{q}")
         dynamic = self._at(m, self.dynamic_shifts[q], sample, f"dynamic_shift{q}")

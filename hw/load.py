@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from .address import BankAddress, Walker
 from .config import ArrayConfig
 from .engine import leading_magnitude
-from .pipeline import delay
+from .pipeline import delay, optional
 from .program import Opcode
 from .shapes import input_beat, instruction, lanes
 from .shuffle import XorShuffle, permuted
@@ -22,12 +22,14 @@ class Load(wiring.Component):
     """Runs LOAD instructions: takes one block from the stream, a beat of J engines at a time.
 
     Beat order, lanes and engine groups: docs/architecture.md. A block may enter a half once it is vacant
-    (``vacant``, taken by ``claim``) or, with ``overlap``, step by step behind the store that empties it (``store_steps``).
+    (``vacant``, taken by ``claim``) or, with ``overlap``, step by step behind the store that empties it
+    (``store_steps``).
 
     Formats: elements of element_width bits enter as the upper bits of W-bit values.
-    Latency: 3 + S cycles from a beat to the write port. Throughput: one beat per cycle; S + 7 cycles between the last
-    beat of a block and the first of the next. Backpressure: ``i.ready`` is a register. Reset: idle, half 0 next.
-    ``magnitude`` is, at ``done``, the OR of the leading magnitude bits of the block.
+    Latency: config.load_latency cycles from a beat to the write port. Throughput: one beat per cycle;
+    load_latency + 4 cycles between the last beat of a block and the first of the next. Backpressure:
+    ``i.ready`` is a register. Reset: idle, half 0 next. ``magnitude`` is, at ``done``, the OR of the leading
+    magnitude bits of the block.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -78,32 +80,32 @@ class Load(wiring.Component):
                          running.eq(1), busy.eq(1)]
         with m.If(self.done):
             m.d.sync += [busy.eq(0), owning.eq(0), self.half.eq(~self.half)]
-        m.d.comb += self.done.eq(delay(m, last, c.layers + 4, "last", reset_less=False))
+        m.d.comb += self.done.eq(delay(m, last, c.load_latency + 1, "last", reset_less=False))
 
         self._datapath(m, command, walker, beat, group)
         return m
 
     def _datapath(self, m, command, walker, beat, group):
-        c = self._config
+        c, stage = self._config, optional(m, self._config.pipeline)
         words = Signal(self.words.shape(), name="aligned", reset_less=True)
-        base = delay(m, walker.base, 1, "base")
+        base = delay(m, walker.base, int(c.pipeline.is_deep), "base")
         padding = Const(0, c.width - c.element_width)
         for position in range(c.beat_words):
             word = self.i.payload.words[position]
             aligned = words[position // c.lanes][position % c.lanes]
-            m.d.sync += [aligned.re.eq(Cat(padding, word.re)), aligned.im.eq(Cat(padding, word.im))]
+            stage += [aligned.re.eq(Cat(padding, word.re)), aligned.im.eq(Cat(padding, word.im))]
 
-        m.submodules.bank = bank = BankAddress(c.index_bits, c.layers)
+        m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
         m.d.comb += [bank.base.eq(base), bank.window.eq(command.window), self.rows.eq(delay(m, bank.rows, c.layers, "rows"))]
         for j in range(c.engines_per_beat):
             ordered = Signal(words[j].shape(), name=f"ordered{j}", reset_less=True)
-            m.d.sync += ordered.eq(permuted(m, words[j], command, c.layers, to_banks=True))
+            stage += ordered.eq(permuted(m, words[j], command, c.layers, to_banks=True))
             m.submodules[f"shuffle{j}"] = shuffle = XorShuffle(c.width, c.layers)
             m.d.comb += [shuffle.i.eq(ordered), shuffle.select.eq(bank.select), self.words[j].eq(shuffle.o)]
         enable = Signal(c.beat_groups)
         m.d.comb += enable.eq(beat << group)
-        m.d.comb += self.en.eq(delay(m, enable, 2 + c.layers, "enable", reset_less=False))
-        self._track_magnitude(m, words, delay(m, beat, 1, "beat", reset_less=False))
+        m.d.comb += self.en.eq(delay(m, enable, c.load_latency - 1, "enable", reset_less=False))
+        self._track_magnitude(m, words, delay(m, beat, int(c.pipeline.is_deep), "beat", reset_less=False))
 
     def _track_magnitude(self, m, words, valid):
         c = self._config

@@ -6,7 +6,7 @@ from amaranth import Cat, ClockSignal, Const, Instance, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .config import MULTIPLIER_LATENCY, Target
+from .config import Pipeline, Target
 from .once import once
 
 __all__ = ["Multiplier", "MultiplierParameters"]
@@ -16,7 +16,7 @@ _DSP_WIDTH = 18  # operand bits of an ECP5 MULT18X18D
 
 @dataclass(frozen=True)
 class MultiplierParameters:
-    """Operand widths in bits (2..18 each: the operands of one DSP block) and the technology.
+    """Operand widths in bits (2..18 each: the operands of one DSP block), the technology and the pipeline.
 
     Raises ValueError naming the field.
     """
@@ -24,6 +24,7 @@ class MultiplierParameters:
     a_width: int
     b_width: int
     target: Target = Target.PORTABLE
+    pipeline: Pipeline = Pipeline.DEEP
 
     def __post_init__(self) -> None:
         for name in ("a_width", "b_width"):
@@ -40,7 +41,7 @@ class MultiplierParameters:
     @property
     def latency(self) -> int:
         """Cycles from operands to product."""
-        return MULTIPLIER_LATENCY
+        return self.pipeline.multiplier_latency
 
 
 class Multiplier(wiring.Component):
@@ -49,11 +50,11 @@ class Multiplier(wiring.Component):
     Format: ``a`` and ``b`` two's complement; ``o`` is exact (a_width + b_width bits, no rounding, no
     overflow).
 
-    Latency: ``MULTIPLIER_LATENCY`` = 3 cycles (input, pipeline and output register) for every target.
+    Latency: 3 cycles (input, pipeline and output register) for every target; none in a short pipeline.
     Throughput: one product per cycle; there is no enable and no backpressure.
     Reset: none, the registers hold data only.
     Cost: one MULT18X18D with its three register stages on and no logic (ECP5); what the tool infers
-    (portable).
+    (portable, and every short pipeline); on iCE40 one SB_MAC16.
     """
 
     def __init__(self, parameters: MultiplierParameters):
@@ -67,7 +68,9 @@ class Multiplier(wiring.Component):
     @once("parameters")
     def elaborate(self, platform) -> Module:
         m = Module()
-        if self.parameters.target is Target.ECP5:
+        if not self.parameters.pipeline.is_deep:
+            m.d.comb += self.o.eq(self.a * self.b)
+        elif self.parameters.target is Target.ECP5:
             m.submodules.dsp = self._mult18x18d()
         else:
             self._portable(m)

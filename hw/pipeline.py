@@ -2,7 +2,9 @@
 
 from amaranth.hdl import Signal
 
-__all__ = ["delay"]
+from .config import Pipeline
+
+__all__ = ["delay", "optional"]
 
 
 def delay(m, value, cycles: int, name: str, *, reset_less: bool = True):
@@ -12,3 +14,8 @@ def delay(m, value, cycles: int, name: str, *, reset_less: bool = True):
         m.d.sync += register.eq(value)
         value = register
     return value
+
+
+def optional(m, pipeline: Pipeline):
+    """The domain of registers that only a deep pipeline has: ``sync``, else ``comb``."""
+    return m.d.sync if pipeline.is_deep else m.d.comb

@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .config import RAM_LATENCY, Target
+from .config import Pipeline, Target
 from .once import once
 
 __all__ = ["Ram", "RamParameters"]
@@ -56,7 +56,7 @@ def _tile(width: int, depth: int) -> _Tiling:
 
 @dataclass(frozen=True)
 class RamParameters:
-    """``width`` bits (1..144) x ``depth`` entries (2..65536, any number) and the technology.
+    """``width`` bits (1..144) x ``depth`` entries (2..65536, any number), technology and pipeline.
 
     Raises ValueError naming the field.
     """
@@ -64,6 +64,7 @@ class RamParameters:
     width: int
     depth: int
     target: Target = Target.PORTABLE
+    pipeline: Pipeline = Pipeline.DEEP
 
     def __post_init__(self) -> None:
         for name, low, high in (("width", 1, 144), ("depth", 2, 65536)):
@@ -78,7 +79,7 @@ class RamParameters:
     @property
     def latency(self) -> int:
         """Enabled cycles from read address to data."""
-        return RAM_LATENCY
+        return self.pipeline.ram_latency
 
     @cached_property
     def n_block_rams(self) -> int:
@@ -90,14 +91,15 @@ class Ram(wiring.Component):
     """Memory with one write port and one read port on one clock; all words are 0 at power-up.
 
     ``r_data`` shows word ``r_addr`` two *enabled* cycles later: while ``r_en`` is 0 neither the read stage
-    nor the output register moves. Reading the word that is written in the same cycle is undefined on ECP5;
-    the portable variant returns the old word. Addresses at or above ``depth`` are undefined.
+    nor the output register moves. A short pipeline has no output register. Reading the word that is written
+    in the same cycle is undefined (a simulated portable memory returns the old word). Addresses at or above
+    ``depth`` are undefined.
 
-    Latency: ``RAM_LATENCY`` = 2 (address register of the RAM, output register). Throughput: one read and
-    one write per cycle. Backpressure: ``r_en`` is the enable of both stages. Reset: none, memory and
+    Latency: 2 (address register of the RAM, output register), in a short pipeline 1. Throughput: one read
+    and one write per cycle. Backpressure: ``r_en`` is the enable of all stages. Reset: none, memory and
     outputs keep their bits.
-    Cost (ECP5): ``n_block_rams`` DP16KD. Memories deeper than one block are cut so that as few output bits
-    as possible need a multiplexer; that multiplexer follows the output registers combinationally.
+    Cost (ECP5, deep): ``n_block_rams`` DP16KD. Memories deeper than one block are cut so that as few output
+    bits as possible need a multiplexer; that multiplexer follows the output registers combinationally.
     """
 
     def __init__(self, parameters: RamParameters):
@@ -114,7 +116,7 @@ class Ram(wiring.Component):
     @once("parameters")
     def elaborate(self, platform) -> Module:
         m = Module()
-        if self.parameters.target is Target.ECP5:
+        if self.parameters.target is Target.ECP5 and self.parameters.pipeline.is_deep:
             tiling = _tile(self.parameters.width, self.parameters.depth)
             data = self._tiled(m, tiling, self.w_en, self.w_addr, self.w_data, self.r_addr)
             m.d.comb += self.r_data.eq(data)
@@ -124,11 +126,16 @@ class Ram(wiring.Component):
 
     def _portable(self, m: Module) -> None:
         p = self.parameters
-        m.submodules.memory = memory = Memory(shape=p.width, depth=p.depth, init=[])
+        # Without the attribute Yosys builds the old word around block RAMs that do not promise it.
+        m.submodules.memory = memory = Memory(shape=p.width, depth=p.depth, init=[], attrs={"no_rw_check": 1})
         write, read = memory.write_port(), memory.read_port()
-        output = Signal.like(self.r_data, name="output", reset_less=True)
         m.d.comb += [write.en.eq(self.w_en), write.addr.eq(self.w_addr), write.data.eq(self.w_data),
-                     read.en.eq(self.r_en), read.addr.eq(self.r_addr), self.r_data.eq(output)]
+                     read.en.eq(self.r_en), read.addr.eq(self.r_addr)]
+        if not p.pipeline.is_deep:
+            m.d.comb += self.r_data.eq(read.data)
+            return
+        output = Signal.like(self.r_data, name="output", reset_less=True)
+        m.d.comb += self.r_data.eq(output)
         with m.If(self.r_en):
             m.d.sync += output.eq(read.data)
 

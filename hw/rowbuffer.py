@@ -14,8 +14,9 @@ __all__ = ["RowBuffer", "HalfPorts"]
 class HalfPorts(wiring.Component):
     """Who reads and writes each half: rows for the banks of both halves, shared by all engines.
 
-    While one half is computed the other is unloaded and loaded. The store unit owns the read port of a half while
-    ``store_owns`` of that half is set, the load unit the write port while ``load_owns`` is set; the columns have what is left.
+    While one half is computed the other is unloaded and loaded. The store unit owns the read port of a half
+    while ``store_owns`` of that half is set, the load unit the write port while ``load_owns`` is set; the
+    columns have what is left.
 
     Latency: one cycle from rows to ``o``. Throughput: one beat per cycle on each port. ``store_en`` low holds
     the read port that the store owns and nothing else. Reset: no write is enabled.
@@ -50,9 +51,10 @@ class HalfPorts(wiring.Component):
 class RowBuffer(wiring.Component):
     """P banks in two halves, each bank of each half a RAM of its own with one read and one write port.
 
-    Formats: words of W + W bits in bank order. Latency: RAM_LATENCY + 1 from ``halves.r_rows`` to ``compute`` and
-    ``store``; data to write ride one cycle ahead of ``halves.w_rows`` into a register. Throughput: P words
-    read and P written per half and cycle. Backpressure: ``store_en`` holds ``store`` (and through ``r_en`` its RAMs).
+    Formats: words of W + W bits in bank order. Latency: config.ram_latency + 1 from ``halves.r_rows`` to
+    ``compute`` and ``store``; data to write ride one cycle ahead of ``halves.w_rows`` into a register.
+    Throughput: P words read and P written per half and cycle. Backpressure: ``store_en`` holds ``store`` (and
+    through ``r_en`` its RAMs).
     Reset: contents are kept. Cost: 2*P RAMs of bank_rows x 2W bits.
     A word must not be read in the cycle in which it is written; the pass gaps and the load lag see to it.
     """
@@ -78,7 +80,7 @@ class RowBuffer(wiring.Component):
             m.d.sync += [words.eq(Mux(control.from_load, self.load, self.result)),
                          enable.eq(Mux(control.from_load, self.load_en, control.compute_en))]
             for bank in range(c.lanes):
-                ram = Ram(RamParameters(2 * c.width, c.bank_rows, c.target))
+                ram = Ram(RamParameters(2 * c.width, c.bank_rows, c.target, c.pipeline))
                 m.submodules[f"half{half}_bank{bank}"] = ram
                 m.d.comb += [
                     ram.r_en.eq(control.r_en), ram.r_addr.eq(control.r_rows[bank]),

@@ -14,15 +14,15 @@ __all__ = ["Sequencer"]
 class Sequencer(wiring.Component):
     """Runs PASS instructions in order, one group per cycle.
 
-    A pass marked ``first`` waits for ``loaded`` and takes that block (``take``); blocks alternate between the halves. Between
-    two passes lie at least ``gap`` idle cycles of the later one, and their first groups are at least
-    ``config.pass_spacing`` cycles apart.
+    A pass marked ``first`` waits for ``loaded`` and takes that block (``take``); blocks alternate between the
+    halves. Between two passes lie at least ``gap`` idle cycles of the later one (a gap of one takes two), and
+    their first groups are at least ``config.pass_spacing`` cycles apart.
 
-    A gap of one cycle takes two.
-
-    Latency: 4 cycles from an accepted instruction to its first group. Throughput: one group per cycle, no cycle lost
-    between passes if the next instruction is there. Backpressure: ``i.ready`` is a register. Reset: idle, half 0 next.
-    ``computing`` and ``hazard`` say what the present cycle is spent on (neither: waiting for a block).
+    Latency: 4 cycles from an accepted instruction to its first group, 2 from ``loaded``, 1 from ``take``.
+    Throughput: one group per cycle, no cycle lost between passes if the next instruction is accepted 3 cycles
+    before the last group. Backpressure: ``i.ready`` is a register. Reset: idle, half 0 next.
+    ``computing`` and ``hazard`` say what the present cycle is spent on (neither: waiting for a block or an
+    instruction).
     """
 
     def __init__(self, config: ArrayConfig):

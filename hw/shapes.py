@@ -41,7 +41,8 @@ def instruction(opcode: Opcode) -> data.StructLayout:
 
 
 def engine_control(config: ArrayConfig) -> data.StructLayout:
-    """What every engine does in the present cycle, each field for the stage that reads it (``hw/flow.py``)."""
+    """What every engine does in the present cycle, each field for the stage that reads it
+    (``hw/flow.py``)."""
     return data.StructLayout({
         "half": unsigned(1), "pre_select": unsigned(config.layers), "pre_reverse": unsigned(1),
         "post_reverse": unsigned(1), "post_select": unsigned(config.layers),
@@ -49,7 +50,8 @@ def engine_control(config: ArrayConfig) -> data.StructLayout:
 
 
 def half_control(config: ArrayConfig) -> data.StructLayout:
-    """Ports of the banks of one half, the same in every engine; ``from_load``: the load unit writes, not the columns."""
+    """Ports of the banks of one half, the same in every engine; ``from_load``: the load unit writes, not the
+    columns."""
     rows = data.ArrayLayout(unsigned(config.row_bits), config.lanes)
     return data.StructLayout({"r_en": unsigned(1), "r_rows": rows, "w_rows": rows, "from_load": unsigned(1),
                               "compute_en": unsigned(1)})

@@ -1,7 +1,7 @@
 """Shuffle network: conditional swaps that take words from bank order to lane order and back.
 
-Element i lives in bank XOR of the S-bit digits of i, so the words of a beat arrive at their lanes after an XOR of the
-lane number with one constant: S levels of conditional swaps (design.md section 4).
+Element i lives in bank XOR of the S-bit digits of i, so the words of a beat arrive at their lanes after an
+XOR of the lane number with one constant: S levels of conditional swaps (design.md section 4).
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -38,7 +38,8 @@ def permute_lanes(words, order: tuple[int, ...], *, to_banks: bool) -> list:
 
 
 def permuted(m, words, command, layers: int, *, to_banks: bool):
-    """Words in the lane order that the rotation and reversal of a LOAD or STORE instruction ask for, or the inverse."""
+    """Words in the lane order that the rotation and reversal of a LOAD or STORE instruction ask for, or the
+    inverse."""
     out = Signal(words.shape(), name="permuted")
     codes: dict[tuple, list[int]] = {}
     for number, order in enumerate(lane_orders(layers)):
@@ -58,8 +59,9 @@ def permuted(m, words, command, layers: int, *, to_banks: bool):
 class XorShuffle(wiring.Component):
     """o[l] = i[l ^ select], S levels.
 
-    Formats: P words of W + W bits, unchanged. Latency: S cycles, one level of swaps each; ``select`` is sampled with
-    the words. Throughput: one beat per cycle. With ``en`` low nothing moves (that is the only backpressure).
+    Formats: P words of W + W bits, unchanged. Latency: S cycles, one level of swaps each; ``select`` is
+    sampled with the words. Throughput: one beat per cycle. With ``en`` low nothing moves (that is the only
+    backpressure).
     Reset: none. Cost: 2*W*P LUTs per level. It is its own inverse.
     """
 
@@ -86,10 +88,11 @@ class XorShuffle(wiring.Component):
 
 
 class LaneReversal(wiring.Component):
-    """o[l] = i[bit-reversed l] where ``enable``, else i[l]: the direction of the strides (design.md section 4).
+    """o[l] = i[bit-reversed l] where ``enable``, else i[l]: the direction of the strides (design.md section
+    4).
 
-    Latency: one cycle for S > 1, none for S = 1, which has nothing to reverse. Throughput: one beat per cycle.
-    No backpressure, no reset.
+    Latency: one cycle for S > 1, none for S = 1, which has nothing to reverse. Throughput: one beat per
+    cycle. No backpressure, no reset.
     """
 
     def __init__(self, width: int, layers: int):

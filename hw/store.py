@@ -1,11 +1,14 @@
 """Store unit: a computed half to the output stream."""
 
+from contextlib import nullcontext
+
 from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .address import BankAddress, Walker
-from .config import RAM_LATENCY, ArrayConfig
+from .config import ArrayConfig
+from .pipeline import optional
 from .program import Opcode
 from .shapes import EXPONENT_BITS, instruction, lanes, output_beat
 from .shuffle import XorShuffle, permuted
@@ -13,20 +16,19 @@ from .stream import SkidBuffer
 
 __all__ = ["Store"]
 
-_TAKEN = 2 + RAM_LATENCY + 1  # stage at which a beat has left the RAMs and their output registers
-
 _BEAT = data.StructLayout({"valid": 1, "step": 1, "last": 1})
 
 
 class Store(wiring.Component):
     """Runs STORE instructions: sends one block to the stream, a beat of J engines at a time.
 
-    An instruction waits here for ``computed`` and then takes that block (``take``); blocks alternate between the halves. ``steps`` counts the steps
-    of the walk that have left the memory, for the load unit that follows; it is zero between blocks. ``done`` says that all have.
+    An instruction waits here for ``computed`` and then takes that block (``take``); blocks alternate between
+    the halves. ``steps`` counts the steps of the walk that have left the memory, for the load unit that
+    follows; it is zero between blocks. ``done`` says that all have.
 
     Formats: the upper element_width bits of W-bit values, rounded half up and saturated.
-    Latency: 9 + S + 2 * (element_width < width) cycles from ``take`` to the first beat, and 1 in the skid
-    buffer. Throughput: one beat per cycle; the pipeline empties between two blocks. Backpressure: the whole pipeline,
+    Latency: 2 + config.store_latency cycles from ``take`` to the first beat, and 1 in the skid buffer.
+    Throughput: one beat per cycle; the pipeline empties between two blocks. Backpressure: the whole pipeline,
     RAM output registers included, stops (``en``); the skid buffer cuts ``o.ready``. Reset: idle, half 0 next.
     """
 
@@ -46,7 +48,7 @@ class Store(wiring.Component):
         m = Module()
         c = self._config
         m.submodules.walker = walker = Walker(c.index_bits)
-        m.submodules.bank = bank = BankAddress(c.index_bits, c.layers)
+        m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
         command = Signal.like(self.i_command.payload)
         waiting, starting, running, busy, owning = (
             Signal(name=name) for name in ("waiting", "starting", "running", "busy", "owning"))
@@ -76,7 +78,7 @@ class Store(wiring.Component):
             m.d.sync += [busy.eq(0), self.half.eq(~self.half)]
 
         beat = data.View(_BEAT, Cat(running, walker.step, last))
-        taken = self._delayed(m, beat, _TAKEN, "taken")
+        taken = self._delayed(m, beat, c.taken_latency, "taken")
         m.d.comb += self.done.eq(taken.last & go)
         with m.If(self.done):
             m.d.sync += [self.steps.eq(0), owning.eq(0)]
@@ -98,26 +100,30 @@ class Store(wiring.Component):
     def _datapath(self, m, command, bank, beat, group):
         """Words of a beat in lane order, rounded, with their beat flags."""
         c = self._config
-        group = self._delayed(m, group, _TAKEN, "group")
-        select = self._delayed(m, bank.select, _TAKEN, "select")
-        outputs = []
+        group = self._delayed(m, group, c.taken_latency, "group")
+        select = self._delayed(m, bank.select, c.taken_latency, "select")
+        outputs, stage = [], optional(m, c.pipeline)
         for j in range(c.engines_per_beat):
             chosen = Signal(lanes(c.width, c.lanes), name=f"chosen{j}", reset_less=True)
-            with m.If(self.en), m.Switch(group):
+            with self._moving(m), m.Switch(group):
                 for number in range(c.beat_groups):
                     with m.Case(number):
-                        m.d.sync += chosen.eq(self.words[number * c.engines_per_beat + j])
+                        stage += chosen.eq(self.words[number * c.engines_per_beat + j])
             m.submodules[f"shuffle{j}"] = shuffle = XorShuffle(c.width, c.layers)
             m.d.comb += [shuffle.en.eq(self.en), shuffle.i.eq(chosen), shuffle.select.eq(select)]
             ordered = Signal(chosen.shape(), name=f"ordered{j}", reset_less=True)
-            with m.If(self.en):
-                m.d.sync += ordered.eq(permuted(m, shuffle.o, command, c.layers, to_banks=False))
+            with self._moving(m):
+                stage += ordered.eq(permuted(m, shuffle.o, command, c.layers, to_banks=False))
             outputs += [ordered[lane] for lane in range(c.lanes)]
-        beat = self._delayed(m, beat, 1 + c.layers + 1, "beat_ordered")
+        beat = self._delayed(m, beat, c.layers + 2 * c.pipeline.is_deep, "beat_ordered")
         if c.element_width == c.width:
             return outputs, beat, Const(0, 1)
         elements, clamped = zip(*(self._round(m, word) for word in outputs))
         return elements, self._delayed(m, beat, 2, "beat_rounded"), Cat(clamped).any()
+
+    def _moving(self, m):
+        """The enable of registers that only a deep pipeline has."""
+        return m.If(self.en) if self._config.pipeline.is_deep else nullcontext()
 
     def _round(self, m, word):
         """Round half up to element_width bits; only the largest value can overflow."""
@@ -131,7 +137,7 @@ class Store(wiring.Component):
             with m.If(self.en):
                 m.d.sync += rounded.eq(word[part][cut:].as_signed() + word[part][cut - 1])
                 overflow = rounded[-2] & ~rounded[-1]
-                m.d.sync += [result.eq(rounded), clamped.eq(overflow)]
+                m.d.sync += [result.eq(Cat(rounded[:-2], rounded[-1])), clamped.eq(overflow)]
                 with m.If(overflow):  # a set of registers, no logic
                     m.d.sync += result[:-1].eq(-1)
             m.d.comb += element[part].eq(result)

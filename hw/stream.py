@@ -16,15 +16,15 @@ __all__ = ["SkidBuffer", "WidthParameters", "Upsizer", "Downsizer"]
 class SkidBuffer(wiring.Component):
     """Two registers that cut a stream in both directions.
 
-    Parameter ``shape``: shape of the payload. Ports ``i`` and ``o``, streams of that shape; ``moving`` repeats
-    ``i.ready``, for enables of a whole pipeline.
+    Parameter ``shape``: shape of the payload. Ports ``i`` and ``o``, streams of that shape; ``moving``
+    repeats ``i.ready``, for enables of a whole pipeline.
 
-    The registers take turns. The one whose turn it is follows the input until a word is accepted, so every enable of
-    a payload bit is a register.
+    The registers take turns. The one whose turn it is follows the input until a word is accepted, so every
+    enable of a payload bit is a register.
 
     Latency: 1 cycle. Throughput: 1 word per cycle. Depth: 2 words.
-    Backpressure: ``i.ready`` and ``o.valid`` come out of registers, ``o.payload`` through one multiplexer; no path is
-    left uncut.
+    Backpressure: ``i.ready`` and ``o.valid`` come out of registers, ``o.payload`` through one multiplexer; no
+    path is left uncut.
     Reset: empties the buffer. Cost: 2 registers of the payload and a 2:1 multiplexer, 8 control bits.
     """
 

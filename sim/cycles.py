@@ -8,14 +8,12 @@ nothing of values. What it predicts is compared with the counters of the hardwar
 from collections import deque
 from dataclasses import dataclass, field
 
-from ..hw.config import ADDRESS_LATENCY, RAM_LATENCY, ArrayConfig
+from ..hw.config import ArrayConfig
 from ..hw.program import INSTRUCTION_WORDS, Halt, Instruction, Load, Loop, Pass, Store
 
 __all__ = ["Cycles", "estimate"]
 
-_READ = INSTRUCTION_WORDS + RAM_LATENCY  # cycles in which the fetch unit reads one instruction
-_TAKEN = 2 + RAM_LATENCY + 1             # stage of the store unit behind the memories
-_GAP_LIMIT = 256                         # the idle counter of the sequencer stops there
+_GAP_LIMIT = 256  # the idle counter of the sequencer stops there
 
 
 @dataclass
@@ -43,10 +41,11 @@ def estimate(config: ArrayConfig, program: list[Instruction]) -> Cycles:
 
 
 class _Fetch:
-    """Reads one instruction in _READ cycles and offers it until it is taken."""
+    """Reads one instruction in ``read`` cycles and offers it until it is taken."""
 
-    def __init__(self, program: list[Instruction]):
+    def __init__(self, config: ArrayConfig, program: list[Instruction]):
         self.program = program
+        self.read = INSTRUCTION_WORDS + config.ram_latency
         self.number = 0
         self.count = 0
         self.looping = False
@@ -55,10 +54,10 @@ class _Fetch:
 
     @property
     def offer(self) -> Instruction | None:
-        return self.program[self.number] if self.running and self.count == _READ else None
+        return self.program[self.number] if self.running and self.count == self.read else None
 
     def step(self, taken: bool, units_idle: bool) -> None:
-        if self.count < _READ:
+        if self.count < self.read:
             self.count += 1
             return
         instruction = self.program[self.number]
@@ -81,7 +80,7 @@ class _Load:
 
     def __init__(self, config: ArrayConfig):
         self.groups, self.ratio = config.beat_groups, config.gearbox
-        self.tail = config.layers + 4
+        self.tail = config.load_latency + 1
         self.command: Load | None = None
         self.running = self.claimed = self.allowed = self.behind = False
         self.done_in = 0
@@ -164,7 +163,7 @@ class _Store:
 
     def __init__(self, config: ArrayConfig):
         self.groups = config.beat_groups
-        self.length = 7 + config.layers + 2 * (config.element_width < config.width)
+        self.length, self.taken = config.store_latency, config.taken_latency
         self.output = _Output(config.gearbox)
         self.command: Store | None = None
         self.waiting = self.starting = self.running = self.draining = False
@@ -182,7 +181,7 @@ class _Store:
 
     @property
     def done(self) -> bool:
-        return self.output.ready and self.pipeline[_TAKEN - 1][2]
+        return self.output.ready and self.pipeline[self.taken - 1][2]
 
     @property
     def block_out(self) -> bool:
@@ -191,7 +190,7 @@ class _Store:
     def step(self, command: Store | None, take: bool) -> None:
         block_out, enabled = self.block_out, self.output.ready
         if enabled:
-            leaving, taken = self.pipeline[-1], self.pipeline[_TAKEN - 1]
+            leaving, taken = self.pipeline[-1], self.pipeline[self.taken - 1]
             if taken[2]:
                 self.taken_steps = 0
             elif taken[1]:
@@ -273,11 +272,11 @@ class _Sequencer:
 
 class _Array:
     def __init__(self, config: ArrayConfig, program: list[Instruction]):
-        self.fetch, self.load = _Fetch(program), _Load(config)
+        self.fetch, self.load = _Fetch(config, program), _Load(config)
         self.store, self.sequencer = _Store(config), _Sequencer(config)
         self.vacant, self.loaded, self.computed, self.in_flight = 2, 0, 0, 0
         # From the last issued group of a block to the cycle in which the store unit hears of it.
-        self.finish_latency = ADDRESS_LATENCY + config.pipeline_latency + 1 + config.maximum_tree_latency
+        self.finish_latency = config.address_latency + config.pipeline_latency + 1 + config.maximum_tree_latency
         self.finishing: deque[int] = deque()
         self.counts = Cycles()
         self.stuck_after = 64 + 4 * config.half_words * config.engines * config.gearbox

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.address import BankAddress, GroupAddress, Walker
-from wingbeat.hw.config import ADDRESS_LATENCY
+from wingbeat.hw.config import Pipeline
 from wingbeat.hw.program import Walk, walk_indices
 from wingbeat.sim.shuffle import bank_of, pass_indices, route
 
@@ -69,8 +69,9 @@ def test_bank_address(drive, layers, bits, stalls):
         assert rows == row_bits(want[0], bits - layers), f"window {window:#b}, base {base}"
 
 
+@pytest.mark.parametrize("pipeline, latency", [(Pipeline.DEEP, 2), (Pipeline.SHORT, 1)])
 @SHAPES
-def test_group_address(drive, layers, bits):
+def test_group_address(drive, layers, bits, pipeline, latency):
     """Passes of every digit back to back and with gaps; some end early, as after a change of program."""
     rng = random.Random(SEED)
     all_groups, steps, want, groups = 1 << bits - layers, [], {}, {}
@@ -81,8 +82,8 @@ def test_group_address(drive, layers, bits):
                 steps.append({"valid": 0, "start": 0, "digit": rng.randrange(16)})
             want[len(steps)], groups[len(steps)] = index, g
             steps.append({"valid": 1, "start": g == 0, "digit": digit})
-    latency = ADDRESS_LATENCY - 1
-    seen = drive(GroupAddress(bits, layers), [*steps, *[{"valid": 0}] * latency], ("select", "rows", "group"))
+    assert latency == pipeline.address_latency - 1
+    seen = drive(GroupAddress(bits, layers, pipeline), [*steps, *[{"valid": 0}] * latency], ("select", "rows", "group"))
     for cycle, index in want.items():
         banks, rows = route(index[None], layers)
         context = f"cycle {cycle}, group {groups[cycle]}, seed {SEED}"
@@ -97,12 +98,19 @@ def test_group_address_restarts_after_reset(drive):
     assert seen == [0, 1, 2, 3, 4, 0, 0, 1, 2, 3, 4, 5]
 
 
+def restarted(walk):
+    """The cycle in which a walker takes the masks of a walk; it is at the first beat one cycle later."""
+    return {"inner": walk.inner, "outer": walk.outer, "restart": 1, "step": 0}
+
+
 def walker_steps(walk, bits, rounds, rng):
-    """Random steps through ``rounds`` rounds of the walk; and the number of the beat shown in each cycle."""
-    steps, beats, at = [], [], 0
+    """A restart and random steps through ``rounds`` rounds of the walk; and the number of the beat shown in
+    each cycle, None in that of the restart.
+    """
+    steps, beats, at = [restarted(walk)], [None], 0
     while at < rounds * walk.beats:
         step = rng.random() < 0.7
-        steps.append({"inner": walk.inner, "outer": walk.outer, "step": step})
+        steps.append({"inner": walk.inner, "outer": walk.outer, "restart": 0, "step": step})
         beats.append(at % walk.beats)
         at += step
     return steps, beats
@@ -123,17 +131,22 @@ def test_walker_through_every_order(drive, bits):
         bases = walk_indices(walk)[:, 0].tolist()
         more, beats = walker_steps(walk, bits, 2 if bits < 4 else 1, rng)
         steps += more
-        want += [(bases[beat], beat == walk.beats - 1, walk) for beat in beats]
+        want += [None if beat is None else (bases[beat], beat == walk.beats - 1, walk) for beat in beats]
     seen = drive(Walker(bits), steps, ("base", "last"))
-    for cycle, ((base, last, walk), got, at_end) in enumerate(
-        zip(want, seen["base"], seen["last"], strict=True)
-    ):
-        assert (got, at_end) == (base, last), f"cycle {cycle} in {walk}, seed {SEED}"
+    for cycle, (beat, got, at_end) in enumerate(zip(want, seen["base"], seen["last"], strict=True)):
+        if beat is not None:
+            base, last, walk = beat
+            assert (got, at_end) == (base, last), f"cycle {cycle} in {walk}, seed {SEED}"
 
 
-def test_walker_after_reset(drive):
-    walk = Walk((1, 2), 0b1001000, 0b110001)
-    steps = [{"inner": walk.inner, "outer": walk.outer, "step": 1}] * 40
-    seen = drive(Walker(7), steps, ("base",), resets=(5, 19))["base"]
-    order = walk_indices(walk)[:, 0].tolist()
-    assert seen == order[:6] + order[:14] + order[:20]
+def test_walker_restarts_anywhere(drive):
+    """In the middle of a walk, also against a step, and after a reset, which leaves it without masks."""
+    walk, other = Walk((1, 2), 0b1001000, 0b110001), Walk((0, 3), 0b110, 0b1110000)
+    restart, onwards = restarted(walk), {"restart": 0, "step": 1}
+    steps = [restart, *[onwards] * 13, restarted(other) | {"step": 1}, *[onwards] * 9,
+             restart, *[onwards] * 15]
+    seen = drive(Walker(7), steps, ("base", "last"), resets=(23,))
+    first, second = (walk_indices(w)[:, 0].tolist() for w in (walk, other))
+    assert seen["base"][1:15] == first[:14]
+    assert seen["base"][15:24] == second[:9]
+    assert seen["base"][25:] == first[:15] and not any(seen["last"])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from wingbeat.hw.butterfly import SHIFT_DELAY, ButterflyParameters, ButterflyUnit
-from wingbeat.hw.config import BUTTERFLY_LATENCY, ArrayConfig
+from wingbeat.hw.butterfly import ButterflyParameters, ButterflyUnit
+from wingbeat.hw.config import ArrayConfig, Pipeline
 from wingbeat.hw.numeric import largest, smallest
 from wingbeat.hw.program import Mode
 from wingbeat.sim.butterfly import Coefficients, butterfly, pack_coefficients
@@ -32,7 +32,7 @@ class Stimulus:
         self.shifts, self.modes = np.asarray(shifts), np.asarray(modes)
 
     def steps(self):
-        """Shifts come SHIFT_DELAY cycles after the words; in the cycles that follow the last words are
+        """Shifts come shift_delay cycles after the words; in the cycles that follow the last words are
         noise-free.
         """
         width, c_width, n = self.p.width, self.p.coefficient_width, len(self.shifts)
@@ -46,8 +46,9 @@ class Stimulus:
                 bits | int(mode is Mode.FFT) << 2 * c_width + 2 | int(mode is Mode.SCALE) << 2 * c_width + 3
             )
             coefs = np.where(self.modes == mode, bits, coefs)
-        for cycle in range(n + BUTTERFLY_LATENCY):
-            step = {"shift": int(self.shifts[cycle - SHIFT_DELAY])} if 0 <= cycle - SHIFT_DELAY < n else {}
+        delay = self.p.pipeline.shift_delay
+        for cycle in range(n + self.p.pipeline.butterfly_latency):
+            step = {"shift": int(self.shifts[cycle - delay])} if 0 <= cycle - delay < n else {}
             if cycle < n:
                 step |= {"a": words[0][cycle], "b": words[1][cycle], "coef": coefs[cycle]}
             yield step
@@ -72,7 +73,7 @@ def check(drive, stimulus, context, resets=()):
     seen = drive(ButterflyUnit(stimulus.p), stimulus.steps(), ("y1", "y2", "saturated"), resets)
     (y1, y2), flags = stimulus.expected()
     for name, want in (("y1", y1), ("y2", y2), ("saturated", flags)):
-        got = seen[name][BUTTERFLY_LATENCY:]
+        got = seen[name][stimulus.p.pipeline.butterfly_latency:]
         wrong = [i for i, (g, w) in enumerate(zip(got, want, strict=True)) if g != w]
         assert not wrong, (f"{context}: {name} of {len(wrong)} butterflies, first {wrong[0]} "
                            f"({stimulus.modes[wrong[0]]!r}): {got[wrong[0]]:#x} where {want[wrong[0]]:#x}")
@@ -130,23 +131,26 @@ def test_every_value_of_eight_bits(drive, mode):
     assert (0 < sum(flags) < n) or mode is Mode.PASS
 
 
+@pytest.mark.parametrize("pipeline", list(Pipeline))
 @pytest.mark.parametrize("width, coefficient_width, shift_bits", SIZES)
-def test_corners_and_random(drive, width, coefficient_width, shift_bits):
-    p = ButterflyParameters(width, coefficient_width, shift_bits)
+def test_corners_and_random(drive, width, coefficient_width, shift_bits, pipeline):
+    p = ButterflyParameters(width, coefficient_width, shift_bits, pipeline=pipeline)
     flags = check(drive, random_stimulus(p, 800, SEED), f"{p}, seed {SEED}")
     assert 50 < sum(flags) < 750
 
 
-def test_latency_and_the_late_shift(drive):
-    """One butterfly alone: its result BUTTERFLY_LATENCY cycles later, its shift sampled in exactly one
+@pytest.mark.parametrize("pipeline", list(Pipeline))
+def test_latency_and_the_late_shift(drive, pipeline):
+    """One butterfly alone: its result butterfly_latency cycles later, its shift sampled in exactly one
     cycle.
     """
-    period, steps = 2 * BUTTERFLY_LATENCY, [{"b": 0, "coef": 1 << 16 + 1}]
-    for at in range(BUTTERFLY_LATENCY):
+    latency = pipeline.butterfly_latency
+    period, steps = 2 * latency, [{"b": 0, "coef": 1 << 16 + 1}]
+    for at in range(latency):
         steps += [{"a": 100 * (cycle == 0), "shift": cycle == at} for cycle in range(period)]
-    seen = drive(ButterflyUnit(ButterflyParameters(8, 8, 2)), steps, ("y1",))["y1"][1:]
+    seen = drive(ButterflyUnit(ButterflyParameters(8, 8, 2, pipeline=pipeline)), steps, ("y1",))["y1"][1:]
     shown = [(cycle % period, value) for cycle, value in enumerate(seen) if value]
-    assert shown == [(BUTTERFLY_LATENCY, 50 if at == SHIFT_DELAY else 100) for at in range(BUTTERFLY_LATENCY)]
+    assert shown == [(latency, 50 if at == pipeline.shift_delay else 100) for at in range(latency)]
 
 
 def test_reset_leaves_the_pipeline_alone(drive):

@@ -8,15 +8,15 @@ import random
 import pytest
 
 from wingbeat.hw.coefficients import CoefficientMemory
-from wingbeat.hw.config import ADDRESS_LATENCY, BUTTERFLY_LATENCY, ArrayConfig
+from wingbeat.hw.config import ArrayConfig, Pipeline
 from wingbeat.hw.program import Mode, Pass
 
 SEED = 23
 
 
-def small(layers, words=24):
+def small(layers, words=24, pipeline=Pipeline.DEEP):
     return ArrayConfig(layers=layers, width=9, element_width=9, coefficient_width=8, half_words=16 << layers,
-                       coefficient_words=words, stream_words=1)
+                       coefficient_words=words, stream_words=1, pipeline=pipeline)
 
 
 def seen_by_unit(word, mode, width):
@@ -65,12 +65,12 @@ class Script:
             for unit in range(c.n_units):
                 q = unit // half
                 mode = p.mode if p.active >> q & 1 else Mode.PASS
-                at = len(self.steps) + c.read_latency + ADDRESS_LATENCY + q * BUTTERFLY_LATENCY
+                at = len(self.steps) + c.read_latency + c.address_latency + q * c.butterfly_latency
                 self.want[at][unit] = seen_by_unit(self.banks[unit][address], mode, c.coefficient_width)
             self.steps.append({"group": g, "pass_fields": self.field_bits(p), "write_valid": 0})
 
     def check(self, drive, context, resets=()):
-        idle = self.c.read_latency + ADDRESS_LATENCY + self.c.layers * BUTTERFLY_LATENCY
+        idle = self.c.read_latency + self.c.address_latency + self.c.layers * self.c.butterfly_latency
         seen = drive(CoefficientMemory(self.c), [*self.steps, *[{"write_valid": 0}] * idle], ("o",), resets)[
             "o"
         ]
@@ -81,15 +81,16 @@ class Script:
                 assert got == value, f"{context}: unit {unit} in cycle {cycle}: {got:#x} where {value:#x}"
 
 
+@pytest.mark.parametrize("pipeline", list(Pipeline))
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_passes_back_to_back(drive, field_bits, layers):
+def test_passes_back_to_back(drive, field_bits, layers, pipeline):
     """Random passes without a cycle between them; some stop early."""
-    script = Script(small(layers), SEED, field_bits)
+    script = Script(small(layers, pipeline=pipeline), SEED, field_bits)
     script.fill()
     for _ in range(10):
         p = script.random_pass()
         script.groups(p, range(script.rng.choice([1, 5, p.groups])))
-    script.check(drive, f"layers {layers}, seed {SEED}")
+    script.check(drive, f"layers {layers}, {pipeline.value}, seed {SEED}")
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -19,6 +19,7 @@ INPUTS = (
     "starting",
 )
 COUNTS = ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard", "blocks")
+NOTHING = dict.fromkeys((*INPUTS, "clear"), 0)
 SEED = 2
 
 
@@ -37,19 +38,29 @@ def fields(bits):
     return status | {name: bits >> 2 + 32 * i & 0xFFFFFFFF for i, name in enumerate(COUNTS)}
 
 
+def counted(want, step):
+    """The sums ``want`` after the inputs of one more cycle."""
+    if step["clear"]:
+        return dict.fromkeys(want, 0)
+    want = want | {"blocks": want["blocks"] + step["block_out"],
+                   "saturated": want["saturated"] | step["saturated"]}
+    if step["running"]:
+        want["total"] += 1
+        want[cause(step)] += 1
+    return want
+
+
 def check(drive, steps, context, resets=()):
-    want = dict.fromkeys((*COUNTS, "saturated"), 0)
-    seen = drive(Counters(), [*steps, {}], ("status",), resets)["status"]
+    """Inputs show in the sums two cycles later, in ``busy`` at once and one later; a reset forgets them."""
+    want, late = dict.fromkeys((*COUNTS, "saturated"), 0), NOTHING
+    steps = [*steps, NOTHING, NOTHING]
+    seen = drive(Counters(), steps, ("status",), resets)["status"]
     for cycle, step in enumerate(steps):
-        busy = int(step["running"] or step["starting"])
+        busy = int(step["running"] or step["starting"] or late["running"])
         assert fields(seen[cycle]) == want | {"busy": busy}, f"{context}, cycle {cycle}"
-        if step["running"]:
-            want["total"] += 1
-            want[cause(step)] += 1
-        want["blocks"] += step["block_out"]
-        want["saturated"] |= step["saturated"]
-        if step["clear"] or cycle in resets:
-            want = dict.fromkeys(want, 0)
+        want, late = counted(want, late), step
+        if cycle in resets:
+            want, late = dict.fromkeys(want, 0), NOTHING
         causes = sum(
             want[name] for name in ("computing", "waiting_input", "waiting_output", "waiting_hazard")
         )

@@ -10,8 +10,7 @@ from amaranth.hdl import Shape, Value
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import BUTTERFLY_LATENCY, RAM_LATENCY, ArrayConfig
-from wingbeat.hw.butterfly import SHIFT_DELAY
+from wingbeat.hw.config import ArrayConfig, Pipeline
 from wingbeat.hw.engine import Engine
 from wingbeat.hw.numeric import largest, smallest
 from wingbeat.hw.program import Mode
@@ -66,7 +65,7 @@ class Schedule:
         self.cycle += 2
 
     def store(self, half, lane_bits):
-        """All rows of a half at the store port, RAM_LATENCY + 1 cycles after their addresses."""
+        """All rows of a half at the store port, ram_latency + 1 cycles after their addresses."""
         c = self.c
         beats = pass_indices(0, c.bank_rows, c.layers)
         banks, rows = route(beats, c.layers)
@@ -77,24 +76,24 @@ class Schedule:
             self.set(at, "halves", half, "r_rows", value=rows[number].tolist())
             self.set(at, "halves", half, "r_en", value=1)
             self.set(at + 1, "halves", half, "r_en", value=1)
-            self.set(at + RAM_LATENCY, "store_half", value=half)
-            self.set(at + RAM_LATENCY, "store_en", value=1)
-            self.want[at + RAM_LATENCY + 1]["store"] = lane_bits(words, c.width)
-        self.cycle += c.bank_rows + RAM_LATENCY + 1
+            self.set(at + c.ram_latency, "store_half", value=half)
+            self.set(at + c.ram_latency, "store_en", value=1)
+            self.want[at + c.ram_latency + 1]["store"] = lane_bits(words, c.width)
+        self.cycle += c.bank_rows + c.ram_latency + 1
 
     def run(self, half, step):
         """All groups of a pass, one per cycle; the next part of the schedule starts after its last write."""
         c = self.c
         index = pass_indices(step.digit, c.bank_rows, c.layers)
         banks, rows = route(index, c.layers)
-        end = c.read_latency + c.layers * BUTTERFLY_LATENCY
+        end = c.read_latency + c.layers * c.butterfly_latency
         for g in range(c.bank_rows):
             at, select = self.cycle + g, int(banks[g, 0])
             for cycle in (at, at + 1):
                 self.set(cycle, "halves", half, "r_en", value=1)
             self.set(at, "halves", half, "r_rows", value=rows[g].tolist())
-            self.set(at + RAM_LATENCY, "control", "half", value=half)
-            self.set(at + RAM_LATENCY + 1, "control", "pre_select", value=select)
+            self.set(at + c.ram_latency, "control", "half", value=half)
+            self.set(at + c.ram_latency + 1, "control", "pre_select", value=select)
             self.set(
                 at + c.read_latency - c.reversal_latency, "control", "pre_reverse", value=int(step.descending)
             )
@@ -111,8 +110,8 @@ class Schedule:
         """Words (P, 2) that reach column 0 in cycle ``at``, through all columns."""
         c = self.c
         for q, (mode, shift) in enumerate(zip(step.modes, step.shifts)):
-            column = at + q * BUTTERFLY_LATENCY
-            self.set(column + SHIFT_DELAY, "control", "shifts", q, value=shift)
+            column = at + q * c.butterfly_latency
+            self.set(column + c.shift_delay, "control", "shifts", q, value=shift)
             low = [lane for lane in range(c.lanes) if not lane >> q & 1]
             high = [lane | 1 << q for lane in low]
             coefficients = self.coefficients(column, q, mode)
@@ -120,10 +119,10 @@ class Schedule:
                                         coefficient_width=c.coefficient_width)
             words = np.empty_like(words)
             words[low], words[high] = y1.T, y2.T
-            flag = self.want[column + BUTTERFLY_LATENCY].setdefault("saturated", {})
+            flag = self.want[column + c.butterfly_latency].setdefault("saturated", {})
             flag[q] = int(clamped.any())
         magnitude = int(np.bitwise_or.reduce((words ^ (words >> 63)).ravel()))
-        self.want[at + c.layers * BUTTERFLY_LATENCY + 1]["magnitude"] = (
+        self.want[at + c.layers * c.butterfly_latency + 1]["magnitude"] = (
             magnitude >> c.width - 1 - c.magnitude_bits
         )
         return words
@@ -204,13 +203,14 @@ def planned(layers, seed, lane_bits, passes=4, **changes):
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("seed", [SEED, SEED + 1])
-def test_load_compute_store(drive, lane_bits, layers, seed):
+@pytest.mark.parametrize("pipeline", list(Pipeline))
+def test_load_compute_store(drive, lane_bits, layers, seed, pipeline):
     """Stated latencies of every port, all modes, both directions; words, magnitudes and flags of every
     group.
     """
-    plan = planned(layers, seed, lane_bits, passes=6 if layers < 3 else 3)
+    plan = planned(layers, seed, lane_bits, passes=6 if layers < 3 else 3, pipeline=pipeline)
     dut = Engine(plan.c)
-    plan.check(drive(dut, plan.steps(dut), ("store", "magnitude", "saturated")), f"seed {seed}")
+    plan.check(drive(dut, plan.steps(dut), ("store", "magnitude", "saturated")), f"{pipeline.value}, seed {seed}")
 
 
 def test_wide_words(drive, lane_bits):

@@ -6,8 +6,7 @@ import random
 
 import pytest
 
-from wingbeat.hw.butterfly import SHIFT_DELAY
-from wingbeat.hw.config import ADDRESS_LATENCY, BUTTERFLY_LATENCY, RAM_LATENCY, ArrayConfig
+from wingbeat.hw.config import ArrayConfig, Pipeline
 from wingbeat.hw.flow import Flow
 from wingbeat.hw.program import Mode, Pass
 from wingbeat.sim.shuffle import pass_indices, route
@@ -26,8 +25,8 @@ OUTPUTS = (
 )
 
 
-def small(layers):
-    return ArrayConfig(layers=layers, width=8, element_width=8, half_words=16 << layers, stream_words=1)
+def small(layers, pipeline=Pipeline.DEEP):
+    return ArrayConfig(layers=layers, width=8, element_width=8, half_words=16 << layers, stream_words=1, pipeline=pipeline)
 
 
 class Plan:
@@ -66,7 +65,7 @@ class Plan:
 
     def run_all(self, drive, resets=()):
         c = self.c
-        self.idle(ADDRESS_LATENCY + c.pipeline_latency + 3)
+        self.idle(c.address_latency + c.pipeline_latency + 3)
         for step in self.steps:
             step["dynamic_shifts"] = self.rng.getrandbits(c.shift_bits * c.layers)
         seen = drive(Flow(c), self.steps, OUTPUTS, resets)
@@ -87,63 +86,64 @@ def control_fields(bits, c):
 
 
 def check(plan, seen, context):
-    c, base = plan.c, ADDRESS_LATENCY
+    c, base = plan.c, plan.c.address_latency
     column = base + c.read_latency
-    end = column + c.layers * BUTTERFLY_LATENCY
+    end = column + c.layers * c.butterfly_latency
     control = [control_fields(bits, c) for bits in seen["control"]]
     for at, p, g, select, rows, half in plan.want:
         note = f"{context}, group {g} of cycle {at}"
         assert seen["group"][at] == g, note
         assert seen["read"][at + base - 1] == port_bits(half, rows, c.row_bits), note
         assert seen["write"][at + base + c.pipeline_latency - 1] == port_bits(half, rows, c.row_bits), note
-        assert control[at + base + RAM_LATENCY][0] == half, note
-        assert control[at + base + RAM_LATENCY + 1][1] == select, note
+        assert control[at + base + c.ram_latency][0] == half, note
+        assert control[at + base + c.ram_latency + 1][1] == select, note
         assert control[at + end + c.reversal_latency][4] == select, note
         if c.layers > 1:
             assert control[at + column - 1][2] == control[at + end][3] == p.descending, note
         for q in range(c.layers):
-            sample = at + column + q * BUTTERFLY_LATENCY + SHIFT_DELAY
+            sample = at + column + q * c.butterfly_latency + c.shift_delay
             start = sample - g  # the shifts of a pass are taken when its first group is there
             dynamic = plan.steps[start - 1]["dynamic_shifts"] >> q * c.shift_bits & (1 << c.shift_bits) - 1
             assert control[sample][5 + q] == (dynamic if p.block_float else p.shifts[q]), (
                 f"{note}, column {q}"
             )
-            assert seen["result_half"][at + column + (q + 1) * BUTTERFLY_LATENCY] >> q & 1 == half, note
+            assert seen["result_half"][at + column + (q + 1) * c.butterfly_latency] >> q & 1 == half, note
 
 
 def check_pulses(plan, seen, context):
     """Valid bits in exactly the cycles in which a group is there, and in no other."""
-    c, column = plan.c, ADDRESS_LATENCY + plan.c.read_latency
-    end = column + c.layers * BUTTERFLY_LATENCY
+    c, column = plan.c, plan.c.address_latency + plan.c.read_latency
+    end = column + c.layers * c.butterfly_latency
     issued = [at for at, *_ in plan.want]
 
     def cycles(name, bit=0):
         return [cycle for cycle, bits in enumerate(seen[name]) if bits >> bit & 1]
 
-    assert cycles("read") == [at + ADDRESS_LATENCY - 1 for at in issued], context
-    assert cycles("write") == [at + ADDRESS_LATENCY + c.pipeline_latency - 1 for at in issued], context
+    assert cycles("read") == [at + c.address_latency - 1 for at in issued], context
+    assert cycles("write") == [at + c.address_latency + c.pipeline_latency - 1 for at in issued], context
     assert cycles("result_start") == [at + end for at in plan.starts], context
-    assert cycles("done") == [at + ADDRESS_LATENCY + c.pipeline_latency + 1 for at in plan.finishes], context
+    assert cycles("done") == [at + c.address_latency + c.pipeline_latency + 1 for at in plan.finishes], context
     for q in range(c.layers):
-        out = column + (q + 1) * BUTTERFLY_LATENCY
+        out = column + (q + 1) * c.butterfly_latency
         assert cycles("result_valid", q) == [at + out for at in issued], context
-        sample = column + q * BUTTERFLY_LATENCY + SHIFT_DELAY
+        sample = column + q * c.butterfly_latency + c.shift_delay
         assert cycles("shift_start", q) == [at + sample - 1 for at in plan.starts], context
 
 
+@pytest.mark.parametrize("pipeline", list(Pipeline))
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_random_passes(drive, field_bits, layers):
+def test_random_passes(drive, field_bits, layers, pipeline):
     """Passes as close as pass_spacing allows, with and without their last groups; shifts change in every
     cycle.
     """
-    plan = Plan(small(layers), SEED, field_bits)
+    plan = Plan(small(layers, pipeline), SEED, field_bits)
     for _ in range(9):
         finish = plan.rng.random() < 0.5
         plan.run(plan.random_pass(), plan.rng.choice([1, 7, 16, 16]), finish)
         plan.half ^= finish
         plan.idle(plan.rng.choice([0, 0, 0, 50]))
     seen = plan.run_all(drive)
-    context = f"layers {layers}, seed {SEED}"
+    context = f"layers {layers}, {pipeline.value}, seed {SEED}"
     check(plan, seen, context)
     check_pulses(plan, seen, context)
 

@@ -16,7 +16,9 @@ from wingbeat.sim.shuffle import route
 CONFIGS = [dict(layers=1, engines=1, half_words=16, stream_words=2),
            dict(layers=2, engines=3, half_words=32, stream_words=4),
            dict(layers=2, engines=4, half_words=16, stream_words=8, width=10),
-           dict(layers=3, engines=2, half_words=64, stream_words=16)]
+           dict(layers=3, engines=2, half_words=64, stream_words=16),
+           dict(layers=1, engines=2, half_words=16, stream_words=2, pipeline="short"),
+           dict(layers=2, engines=3, half_words=32, stream_words=4, pipeline="short")]
 SEED = 29
 
 
@@ -251,7 +253,7 @@ def test_overlap_stays_behind_the_store(field_bits, fields, slow):
 
 
 def test_stated_latency_and_throughput(field_bits):
-    """A beat in every cycle; its write at the banks 3 + S cycles later; S + 7 cycles from block to block."""
+    """A beat in every cycle; its write at the banks load_latency later; load_latency + 4 from block to block."""
     for fields in CONFIGS:
         c = config_of(fields)
         harness = Harness(c, equal_blocks(c, 2, SEED, overlap=False), SEED)
@@ -259,10 +261,11 @@ def test_stated_latency_and_throughput(field_bits):
         n = c.bank_rows * c.beat_groups
         first = harness.moved[0]
         assert harness.moved[:n] == list(range(first, first + n))
-        assert harness.moved[n] - harness.moved[n - 1] == c.layers + 7
-        assert harness.writes == [cycle + 3 + c.layers for cycle in harness.moved]
+        assert c.load_latency == c.layers + (3 if c.pipeline.is_deep else 1)
+        assert harness.moved[n] - harness.moved[n - 1] == c.load_latency + 4
+        assert harness.writes == [cycle + c.load_latency for cycle in harness.moved]
         assert [cycle for cycle, *_ in harness.done] == [
-            harness.moved[k] + 4 + c.layers for k in (n - 1, 2 * n - 1)
+            harness.moved[k] + c.load_latency + 1 for k in (n - 1, 2 * n - 1)
         ]
 
 

@@ -1,4 +1,4 @@
-"""The registered multiplier: exact, three cycles, one per cycle."""
+"""The multiplier: exact, registered or not, one product per cycle."""
 
 from collections import Counter
 import json
@@ -8,12 +8,13 @@ import shutil
 import subprocess
 
 from amaranth.back import verilog
+from amaranth.hdl import ClockDomain, Module
 from amaranth.sim import Simulator
 import pytest
 
 import wingbeat.gen
 from wingbeat.gen.synth import cell_counts, run_yosys
-from wingbeat.hw.config import MULTIPLIER_LATENCY, Target
+from wingbeat.hw.config import Pipeline, Target
 from wingbeat.hw.multiplier import Multiplier, MultiplierParameters
 
 MODELS = Path(wingbeat.gen.__path__[0]) / "models" / "ecp5.v"
@@ -22,18 +23,22 @@ WIDTHS = [(8, 8), (16, 16), (18, 17), (18, 18), (5, 3)]
 
 
 def simulate(parameters, operands):
-    """Products the portable block shows, one per cycle, from the cycle after the first operand pair."""
-    dut = Multiplier(parameters)
-    seen = []
+    """Products the portable block shows, one per cycle; a registered one from the cycle after the first operands."""
+    dut, m, seen = Multiplier(parameters), Module(), []
+    m.domains.sync = ClockDomain()  # which a multiplier without registers does not ask for
+    m.submodules.dut = dut
 
     async def bench(ctx):
         for a, b in operands:
             ctx.set(dut.a, a)
             ctx.set(dut.b, b)
+            if parameters.latency == 0:
+                seen.append(ctx.get(dut.o))
             await ctx.tick()
-            seen.append(ctx.get(dut.o))
+            if parameters.latency:
+                seen.append(ctx.get(dut.o))
 
-    simulator = Simulator(dut)
+    simulator = Simulator(m)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
@@ -41,8 +46,8 @@ def simulate(parameters, operands):
 
 
 def check(parameters, operands, context):
-    padding = [(0, 0)] * (MULTIPLIER_LATENCY - 1)
-    seen = simulate(parameters, [*operands, *padding])[MULTIPLIER_LATENCY - 1:]
+    late = max(0, parameters.latency - 1)
+    seen = simulate(parameters, [*operands, *[(0, 0)] * late])[late:]
     for number, ((a, b), product) in enumerate(zip(operands, seen, strict=True)):
         assert product == a * b, f"{context}: product {number} of {a} and {b}"
 
@@ -66,16 +71,17 @@ def test_exhaustive_at_a_tiny_width():
     check(MultiplierParameters(4, 4), [(a, b) for a in values for b in values], "4 x 4 bits")
 
 
+@pytest.mark.parametrize("pipeline", list(Pipeline))
 @pytest.mark.parametrize("a_width, b_width", WIDTHS)
-def test_corners_then_random(a_width, b_width):
-    operands = corners_and_random(a_width, b_width)
-    check(MultiplierParameters(a_width, b_width), operands, f"{a_width} x {b_width} bits, seed {SEED}")
+def test_corners_then_random(a_width, b_width, pipeline):
+    parameters = MultiplierParameters(a_width, b_width, pipeline=pipeline)
+    check(parameters, corners_and_random(a_width, b_width), f"{parameters}, seed {SEED}")
 
 
 def test_latency_is_the_one_of_the_configuration():
     parameters = MultiplierParameters(8, 8)
     seen = simulate(parameters, [(3, 5)] + [(0, 0)] * 5)
-    assert seen.index(15) + 1 == MULTIPLIER_LATENCY == parameters.latency
+    assert seen.index(15) + 1 == 3 == parameters.latency == Pipeline.DEEP.multiplier_latency
 
 
 def netlist(dut, script, folder):
@@ -102,6 +108,11 @@ def test_ice40_takes_two_of_the_three_registers_into_its_dsp(a_width, b_width, t
     counts, _, log = netlist(Multiplier(MultiplierParameters(a_width, b_width)), "synth_ice40 -dsp", tmp_path)
     assert counts == {"SB_MAC16": 1, "SB_DFF": a_width + b_width}
     assert "conflict" not in log
+
+
+def test_ice40_without_registers_is_one_dsp(tmp_path):
+    dut = Multiplier(MultiplierParameters(16, 16, pipeline=Pipeline.SHORT))
+    assert netlist(dut, "synth_ice40 -dsp", tmp_path)[0] == {"SB_MAC16": 1}
 
 
 TESTBENCH = """`timescale 1ns / 1ps
@@ -133,10 +144,10 @@ def test_ecp5_primitive_multiplies(a_width, b_width, tmp_path):
     source = verilog.convert(Multiplier(parameters), name="dut", emit_src=False)
     (tmp_path / "dut.v").write_text("`timescale 1ns / 1ps\n" + source)
     (tmp_path / "tb.v").write_text(TESTBENCH.format(a=a_width - 1, b=b_width - 1, o=parameters.o_width - 1))
-    padded = [*operands, *[(0, 0)] * (MULTIPLIER_LATENCY - 1)]
+    padded = [*operands, *[(0, 0)] * (parameters.latency - 1)]
     (tmp_path / "stimulus.txt").write_text("".join(f"{a} {b}\n" for a, b in padded))
     build = ["iverilog", "-g2012", "-o", "tb.vvp", "tb.v", "dut.v", str(MODELS)]
     subprocess.run(build, cwd=tmp_path, check=True)
     run = subprocess.run(["vvp", "-n", "tb.vvp"], cwd=tmp_path, check=True, capture_output=True, text=True)
-    shown = [int(line) for line in run.stdout.split()[MULTIPLIER_LATENCY - 1:]]
+    shown = [int(line) for line in run.stdout.split()[parameters.latency - 1:]]
     assert shown == [a * b for a, b in operands], f"{a_width} x {b_width} bits, seed {SEED}"

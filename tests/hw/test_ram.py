@@ -1,4 +1,4 @@
-"""The RAM: two enabled cycles, frozen reads, and the fewest block RAMs of an ECP5."""
+"""The RAM: its enabled cycles, frozen reads, and the fewest block RAMs of an ECP5."""
 
 from pathlib import Path
 import random
@@ -11,7 +11,7 @@ import pytest
 
 import wingbeat.gen
 from wingbeat.gen.synth import cell_counts, run_yosys
-from wingbeat.hw.config import RAM_LATENCY, Target
+from wingbeat.hw.config import Pipeline, Target
 from wingbeat.hw.ram import Ram, RamParameters
 
 MODELS = Path(wingbeat.gen.__path__[0]) / "models" / "ecp5.v"
@@ -32,15 +32,15 @@ def accesses(width, depth, seed, cycles=400):
         yield rng.random() < 0.6 and write != read, write, rng.getrandbits(width), rng.random() < 0.7, read
 
 
-def expected(stimulus):
+def expected(stimulus, latency=2):
     """What ``r_data`` shows after each cycle; None until the first word has come through."""
-    memory, stages, shown = {}, [None, None], []
+    memory, stages, shown = {}, [None] * latency, []
     for w_en, w_addr, w_data, r_en, r_addr in stimulus:
         if r_en:
-            stages = [memory.get(r_addr, 0), stages[0]]
+            stages = [memory.get(r_addr, 0), *stages[:-1]]
         if w_en:
             memory[w_addr] = w_data
-        shown.append(stages[1])
+        shown.append(stages[-1])
     return shown
 
 
@@ -62,8 +62,8 @@ def simulate(parameters, stimulus):
     return shown
 
 
-def compare(shown, stimulus, context):
-    for cycle, (got, want) in enumerate(zip(shown, expected(stimulus), strict=True)):
+def compare(shown, stimulus, context, latency=2):
+    for cycle, (got, want) in enumerate(zip(shown, expected(stimulus, latency), strict=True)):
         assert want is None or got == want, f"{context}: cycle {cycle}"
 
 
@@ -74,10 +74,11 @@ def test_refuses(field, width, depth):
         RamParameters(width, depth)
 
 
+@pytest.mark.parametrize("pipeline", list(Pipeline))
 @pytest.mark.parametrize("width, depth", SIZES)
-def test_portable(width, depth):
-    stimulus = list(accesses(width, depth, SEED))
-    compare(simulate(RamParameters(width, depth), stimulus), stimulus, f"{width} x {depth}, seed {SEED}")
+def test_portable(width, depth, pipeline):
+    stimulus, parameters = list(accesses(width, depth, SEED)), RamParameters(width, depth, pipeline=pipeline)
+    compare(simulate(parameters, stimulus), stimulus, f"{parameters}, seed {SEED}", parameters.latency)
 
 
 def test_portable_reads_the_old_word_of_a_write_in_the_same_cycle():
@@ -85,10 +86,21 @@ def test_portable_reads_the_old_word_of_a_write_in_the_same_cycle():
     assert simulate(RamParameters(8, 8), stimulus)[-1] == 5
 
 
-def test_latency_is_the_one_of_the_configuration():
+@pytest.mark.parametrize("pipeline, latency", [(Pipeline.DEEP, 2), (Pipeline.SHORT, 1)])
+def test_latency_is_the_one_of_the_configuration(pipeline, latency):
     read = [(0, 0, 0, 1, 6)] + [(0, 0, 0, 1, 0)] * 4
-    shown = simulate(RamParameters(8, 8), [(1, 6, 77, 0, 0), *read])
-    assert shown.index(77) == RAM_LATENCY == RamParameters(8, 8).latency
+    parameters = RamParameters(8, 8, pipeline=pipeline)
+    shown = simulate(parameters, [(1, 6, 77, 0, 0), *read])
+    assert shown.index(77) == latency == parameters.latency == pipeline.ram_latency
+
+
+def test_ice40_block_ram_and_nothing_else(tmp_path):
+    """No gates that keep the old word of a write in the same cycle: nobody reads it."""
+    parameters = RamParameters(32, 256, pipeline=Pipeline.SHORT)
+    (tmp_path / "dut.v").write_text(verilog.convert(Ram(parameters), name="dut", emit_src=False))
+    run_yosys("read_verilog dut.v; synth_ice40 -top dut -json dut.json", tmp_path)
+    counts = cell_counts(tmp_path / "dut.json", "dut")
+    assert counts["SB_RAM40_4K"] == 2 and counts["SB_LUT4"] <= 1 and not any(c.startswith("SB_DFF") for c in counts)
 
 
 @pytest.mark.parametrize("width, depth, blocks", [

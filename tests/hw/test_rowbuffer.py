@@ -4,14 +4,14 @@ import random
 
 import pytest
 
-from wingbeat.hw.config import RAM_LATENCY, ArrayConfig
+from wingbeat.hw.config import ArrayConfig, Pipeline
 from wingbeat.hw.rowbuffer import HalfPorts, RowBuffer
 
 SEED = 41
 
 
-def small(layers):
-    return ArrayConfig(layers=layers, width=8, element_width=8, half_words=8 << layers, stream_words=1)
+def small(layers, pipeline=Pipeline.DEEP):
+    return ArrayConfig(layers=layers, width=8, element_width=8, half_words=8 << layers, stream_words=1, pipeline=pipeline)
 
 
 def random_rows(rng, c):
@@ -68,7 +68,7 @@ class Model:
 
     def __init__(self, c):
         self.memory = [[[0] * c.bank_rows for _ in range(c.lanes)] for _ in range(2)]
-        self.reads = [[[0] * c.lanes for _ in range(RAM_LATENCY)] for _ in range(2)]
+        self.reads = [[[0] * c.lanes for _ in range(c.ram_latency)] for _ in range(2)]
         self.write_words, self.write_en = [[0] * c.lanes] * 2, [0, 0]
         self.compute, self.store = [0] * c.lanes, [0] * c.lanes
 
@@ -117,10 +117,12 @@ def bits(step, c):
     return pattern | {"halves": low | high << 3 + 2 * c.row_bits * c.lanes}
 
 
+@pytest.mark.parametrize("pipeline", list(Pipeline))
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_reads_and_writes_of_both_halves(drive, layers):
+def test_reads_and_writes_of_both_halves(drive, layers, pipeline):
     """Both halves read and written in every kind of cycle, compute and store from either, with stalls."""
-    c, rng, model, steps, want = small(layers), random.Random(SEED), Model(small(layers)), [], []
+    c, rng, steps, want = small(layers, pipeline), random.Random(SEED), [], []
+    model = Model(c)
     for _ in range(500):
         step = random_step(rng, c, model.write_en)
         steps.append(bits(step, c))
@@ -134,11 +136,12 @@ def test_reads_and_writes_of_both_halves(drive, layers):
     assert len({store for _, store in want}) > 50
 
 
-def test_latency_and_reset(drive):
-    """A row shows RAM_LATENCY + 1 cycles after its address; a word is kept over a reset, which enables no
+@pytest.mark.parametrize("pipeline", list(Pipeline))
+def test_latency_and_reset(drive, pipeline):
+    """A row shows ram_latency + 1 cycles after its address; a word is kept over a reset, which enables no
     write.
     """
-    c = small(1)
+    c = small(1, pipeline)
     idle = {"r_en": 1, "r_rows": [0, 0], "w_rows": [0, 0], "from_load": 0, "compute_en": 0}
     rest = {"compute_half": 0, "store_half": 0, "store_en": 1, "load_en": 0, "load": [0, 0], "result": [0, 0]}
 
@@ -149,8 +152,8 @@ def test_latency_and_reset(drive):
 
     steps = [step(load=[7, 9], load_en=1, from_load=1), step(w_rows=[3, 3])]
     steps += [step(result=[5, 5], compute_en=1)]  # the reset takes this write back
-    steps += [step(w_rows=[3, 3])] * 2 + [step(r_rows=[3, 3])] + [step()] * (RAM_LATENCY + 2)
+    steps += [step(w_rows=[3, 3])] * 2 + [step(r_rows=[3, 3])] + [step()] * (c.ram_latency + 2)
     seen = drive(RowBuffer(c), steps, ("compute", "store"), resets=(2,))
     for name, words in seen.items():
-        assert [at for at, word in enumerate(words) if word] == [5 + RAM_LATENCY + 1], name
-        assert words[5 + RAM_LATENCY + 1] == 7 | 9 << 16, name
+        assert [at for at, word in enumerate(words) if word] == [5 + c.ram_latency + 1], name
+        assert words[5 + c.ram_latency + 1] == 7 | 9 << 16, name

@@ -10,6 +10,7 @@ from wingbeat.hw.sequencer import Sequencer
 from wingbeat.sim.bench import Bench, Stall
 
 SEED = 3
+LATENCY = 4  # from an accepted instruction to its first group
 
 
 def small(layers=1, half_words=256):
@@ -115,12 +116,14 @@ def check_groups(watch, passes, patterns, context):
 
 
 def earliest(config, passes):
-    """Starts when blocks and instructions are never late: 2 cycles after the first instruction, then as
-    soon as the pass before has ended, its gap has passed and pass_spacing cycles lie between the starts.
+    """Starts when blocks and instructions are never late: LATENCY cycles after the first instruction, then as
+    soon as the pass before has ended, its gap has passed (one cycle takes two) and pass_spacing cycles lie
+    between the starts.
     """
     starts, end = [], 0
     for p in passes:
-        start = 2 if not starts else max(end + p.gap, starts[-1] + config.pass_spacing, end)
+        gap = 2 if p.gap == 1 else p.gap
+        start = max(end + gap, starts[-1] + config.pass_spacing) if starts else LATENCY
         starts.append(start)
         end = start + p.groups
     return starts
@@ -138,7 +141,9 @@ def test_no_cycle_is_lost(field_bits, layers, half_words):
     context = f"layers {layers}, seed {SEED + layers}"
     assert watch.starts() == want, context
     check_groups(watch, passes, patterns, context)
-    assert any(b == a + p.groups for a, b, p in zip(want, want[1:], passes)), "no two passes back to back"
+    idle = [(p.gap, b - a - before.groups) for a, b, before, p in zip(want, want[1:], passes, passes[1:])]
+    assert (0, 0) in idle, "no two passes back to back"
+    assert (1, 2) in idle or config.layers > 1, "no gap of one cycle"
 
 
 @pytest.mark.parametrize("stall", [Stall.RANDOM, Stall.OFTEN, Stall.BURSTS])
@@ -171,9 +176,39 @@ def test_idle_until_an_instruction_and_again_after_it(field_bits):
     p = Pass(Mode.BPMM, 0, 3, 1, (0,), first=True, last=True)
     watch = Watch(small(), [field_bits(p)])
     watch.run(12)
-    # Accepted in cycle 0, waiting in cycle 1, groups in cycles 2..4.
-    assert watch.spent[:7] == [(0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 0, 0), (1, 0, 0), (0, 0, 1), (0, 0, 1)]
+    # Accepted in cycle 0, settling in cycle 1, checked and taken in cycles 2 and 3, groups in cycles 4..6.
+    assert watch.spent[:9] == [(0, 0, 1), (0, 0, 0), *[(0, 1, 0)] * 2, *[(1, 0, 0)] * 3, *[(0, 0, 1)] * 2]
     assert watch.feed.cycles == [0]
+
+
+class At:
+    """Stall profile that is willing from the given cycle on, and in cycle 0."""
+
+    def __init__(self, cycle):
+        self.cycle = cycle
+
+    def willing(self, rng):
+        yield from (cycle in (0, self.cycle) for cycle in range(self.cycle + 1))
+
+
+@pytest.mark.parametrize("before_last", [4, 3, 2, 0, -3])
+def test_an_instruction_late_in_the_pass(field_bits, before_last):
+    """Accepted 3 cycles before the last group it loses no cycle, later one for each."""
+    passes = [Pass(Mode.PASS, 0, 30, 0, (0,), first=k == 0) for k in range(2)]
+    last_group = LATENCY + 29
+    watch = Watch(small(), [field_bits(p) for p in passes], At(last_group - before_last))
+    watch.run(90)
+    assert watch.feed.cycles == [0, last_group - before_last]
+    assert watch.starts() == [LATENCY, last_group + 1 + max(0, 3 - before_last)]
+
+
+def test_a_late_block(field_bits):
+    """Its first group comes 2 cycles after ``loaded``; until then no cycle is a hazard."""
+    watch = Watch(small(), [field_bits(Pass(Mode.PASS, 0, 1, 0, (0,), first=True))],
+                  loaded_at=lambda block, cycle: cycle >= 20)
+    watch.run(30)
+    assert watch.takes == [21] and watch.starts() == [22]
+    assert watch.spent[1:24] == [(0, 0, 0)] * 19 + [(0, 1, 0)] * 2 + [(1, 0, 0), (0, 0, 1)]
 
 
 def test_a_block_that_never_comes(field_bits):
@@ -196,4 +231,4 @@ def test_reset_mid_stream(field_bits, reset_at):
     watch.run(reset_at + earliest(config, passes)[-1] + 300, reset_at)
     check_groups(watch, passes, patterns, f"reset in cycle {reset_at}, seed {SEED}")
     shift = watch.starts()[0]
-    assert watch.starts() == [start - 2 + shift for start in earliest(config, passes)]
+    assert watch.starts() == [start - LATENCY + shift for start in earliest(config, passes)]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import RAM_LATENCY, ArrayConfig
+from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.numeric import largest, round_half_up, saturate, smallest
 from wingbeat.hw.program import Store, Walk, walk_indices
 from wingbeat.hw.store import Store as StoreUnit
@@ -18,9 +18,10 @@ from wingbeat.sim.shuffle import route
 CONFIGS = [dict(layers=1, engines=1, half_words=16, stream_words=2),
            dict(layers=2, engines=3, half_words=32, stream_words=4),
            dict(layers=2, engines=4, half_words=16, stream_words=8, width=10),
-           dict(layers=3, engines=2, half_words=64, stream_words=16)]
+           dict(layers=3, engines=2, half_words=64, stream_words=16),
+           dict(layers=1, engines=2, half_words=16, stream_words=2, pipeline="short"),
+           dict(layers=2, engines=3, half_words=32, stream_words=4, pipeline="short")]
 SEED = 37
-STAGES = 1 + RAM_LATENCY + 1  # row register of the ports, RAM, word register of the buffer
 
 
 def config_of(fields):
@@ -86,7 +87,7 @@ class Harness:
     def clear(self):
         self.takes, self.dones, self.outs = [], [], []
         self.memory = [block.words.copy() for block in self.blocks]
-        self.pipeline = [0] * STAGES
+        self.pipeline = [0] * (1 + self.c.ram_latency + 1)  # row register, RAM, word register
         self.computed = 1
 
     def rows(self, bits):
@@ -225,13 +226,17 @@ def test_every_value_is_rounded_right(field_bits):
 
 @pytest.mark.parametrize("fields", CONFIGS + [CONFIGS[1] | dict(element_width=12)], ids=str)
 def test_stated_latency_and_throughput(field_bits, fields):
-    """The first beat 9 + S cycles after its block is taken, 2 more with rounding; then one in every cycle."""
+    """The first beat, behind the skid buffer, 10 + S cycles after its block is taken, 4 less in a short
+    pipeline, 2 more with rounding; then one in every cycle.
+    """
     c = config_of(fields)
     walk = Walk(tuple(range(c.layers)), (1 << c.index_bits) - c.lanes, 0)
     blocks = [make_block(c, walk, np.random.default_rng(SEED)) for _ in range(2)]
     harness = Harness(c, blocks, SEED).run(field_bits, 2000)
     harness.check(f"seed {SEED}")
-    n, latency = len(blocks[0].beats), 9 + c.layers + 2 * (c.element_width < c.width)
+    n = len(blocks[0].beats)
+    latency = (10 if c.pipeline.is_deep else 6) + c.layers + 2 * (c.element_width < c.width)
+    assert latency == 2 + c.store_latency + 1
     for k, take in enumerate(harness.takes):
         assert harness.out.cycles[k * n:(k + 1) * n] == list(range(take + latency, take + latency + n))
     assert [cycle + 1 for cycle in harness.commands.cycles] == harness.takes
