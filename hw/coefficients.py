@@ -78,7 +78,8 @@ class CoefficientMemory(wiring.Component):
         c = self._config
         ram = Ram(RamParameters(c.coefficient_bits, c.coefficient_words, c.target, c.pipeline))
         m.submodules[f"bank{number}"] = ram
-        write, enable = delay(m, self.write, int(c.pipeline.is_deep), f"write{number}"), Signal(name=f"write_en{number}")
+        write = delay(m, self.write, int(c.pipeline.is_deep), f"write{number}")
+        enable = Signal(name=f"write_en{number}")
         m.d.comb += [
             ram.r_en.eq(1), ram.r_addr.eq(address),
             ram.w_en.eq(enable), ram.w_addr.eq(write.address), ram.w_data.eq(write.data)]

@@ -70,7 +70,8 @@ class Fetch(wiring.Component):
                     m.next = "Read"
             with m.State("Read"):
                 # The memory answers ram_latency cycles later; the first word read ends up at the low end.
-                m.d.sync += [count.eq(count + 1), before.eq(rest), again.eq(Mux(looping, more, loop_coming.count[1:].any())),
+                m.d.sync += [count.eq(count + 1), before.eq(rest),
+                             again.eq(Mux(looping, more, loop_coming.count[1:].any())),
                              kind.eq(Cat(coming[:3] == code for code in Opcode))]
                 with m.If(count < INSTRUCTION_WORDS):
                     m.d.comb += reading.eq(1)

@@ -96,7 +96,8 @@ class Load(wiring.Component):
             stage += [aligned.re.eq(Cat(padding, word.re)), aligned.im.eq(Cat(padding, word.im))]
 
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
-        m.d.comb += [bank.base.eq(base), bank.window.eq(command.window), self.rows.eq(delay(m, bank.rows, c.layers, "rows"))]
+        m.d.comb += [bank.base.eq(base), bank.window.eq(command.window),
+                     self.rows.eq(delay(m, bank.rows, c.layers, "rows"))]
         for j in range(c.engines_per_beat):
             ordered = Signal(words[j].shape(), name=f"ordered{j}", reset_less=True)
             stage += ordered.eq(permuted(m, words[j], command, c.layers, to_banks=True))

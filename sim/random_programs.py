@@ -10,7 +10,7 @@ import random
 
 import numpy as np
 
-from ..hw.config import ArrayConfig, Target
+from ..hw.config import ArrayConfig, Pipeline, Target
 from ..hw.numeric import largest, smallest
 from ..hw.program import INSTRUCTION_WORDS, Halt, Instruction, Load, Mode, Pass, Store, Walk, schedule
 
@@ -52,7 +52,8 @@ def random_config(rng: random.Random, name: str = "wingbeat") -> ArrayConfig:
         name=name, engines=engines, layers=layers, width=width, element_width=rng.randint(8, width),
         coefficient_width=rng.randint(8, 18), half_words=lanes << rng.randint(1, max(2, 7 - layers)),
         coefficient_words=rng.choice((16, 24, 32, 64, 100)), program_words=rng.choice((128, 256)),
-        stream_words=rng.choice(widths), target=rng.choice((Target.PORTABLE, Target.PORTABLE, Target.ECP5)))
+        stream_words=rng.choice(widths), target=rng.choice((Target.PORTABLE, Target.PORTABLE, Target.ECP5)),
+        pipeline=rng.choice((Pipeline.DEEP, Pipeline.DEEP, Pipeline.SHORT)))
 
 
 def random_job(config: ArrayConfig, rng: random.Random) -> RandomJob:
