@@ -130,7 +130,8 @@ class Host:
         """
         content = self.ask(Kind.STATUS)
         flags, *words = (int.from_bytes(word, "little") for word in self._chunks(content, 4, 4))
-        return Counters(flags & 1, flags >> 1 & 1, *words)
+        *causes, blocks = words
+        return Counters(flags & 1, flags >> 1 & 1, sum(causes) & 0xFFFFFFFF, *causes, blocks)
 
     def reset(self) -> None:
         """Reset array and link; memories keep their contents."""

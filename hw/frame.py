@@ -17,8 +17,9 @@ quiet for its timeout, then replies.
     START     none            empty; BUSY while a program runs or data wait
     DATA      input beats     empty; the beats go to the array in the background; BUSY while earlier ones wait
     RESULT    none            the output beats that have arrived; they leave the link
-    STATUS    none            seven 32-bit words: flags (bit 0 busy, 1 saturated, 2 data waiting), total,
-                              computing, waiting_input, waiting_output, waiting_hazard, blocks
+    STATUS    none            six 32-bit words: flags (bit 0 busy, 1 saturated, 2 data waiting), computing,
+                              waiting_input, waiting_output, waiting_hazard, blocks; the four causes of
+                              cycles add up to the total
     RESET     none            empty, then array and link are reset
 
 A record is target (1 byte), address (2), data (5).
@@ -43,7 +44,7 @@ SYNC = 0xA5
 REPLY = 0x80
 ERROR = 0xFF
 RECORD_BYTES = 8
-STATUS_WORDS = 7
+STATUS_WORDS = 6
 OVERHEAD = 6  # bytes of a frame besides its payload
 
 

@@ -105,7 +105,7 @@ class LaneReversal(wiring.Component):
             m.d.comb += self.o.eq(self.i)
             return m
         reversed_ = Signal(self.o.shape(), reset_less=True)
-        for lane in range(1 << self._layers):
-            m.d.sync += reversed_[lane].eq(Mux(self.enable, self.i[reverse_bits(lane, self._layers)], self.i[lane]))
+        order = Cat(self.i[reverse_bits(lane, self._layers)] for lane in range(1 << self._layers))
+        m.d.sync += reversed_.eq(Mux(self.enable, order, self.i))
         m.d.comb += self.o.eq(reversed_)
         return m

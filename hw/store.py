@@ -27,9 +27,11 @@ class Store(wiring.Component):
     follows; it is zero between blocks. ``done`` says that all have.
 
     Formats: the upper element_width bits of W-bit values, rounded half up and saturated.
-    Latency: 2 + config.store_latency cycles from ``take`` to the first beat, and 1 in the skid buffer.
+    Latency: 2 + config.store_latency cycles from ``take`` to the first beat, and 1 in the skid buffer that only a
+    deep pipeline has.
     Throughput: one beat per cycle; the pipeline empties between two blocks. Backpressure: the whole pipeline,
-    RAM output registers included, stops (``en``); the skid buffer cuts ``o.ready``. Reset: idle, half 0 next.
+    RAM output registers included, stops (``en``); the skid buffer cuts ``o.ready``, a short pipeline does
+    not. Reset: idle, half 0 next.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -145,11 +147,17 @@ class Store(wiring.Component):
         return element, Cat(flags).any()
 
     def _output(self, m, words, beat, clamped):
-        m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
         clamped_before, clamped_now = Signal(), Signal()
-        payload = skid.i.payload
+        if self._config.pipeline.is_deep:
+            m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
+            out, moving, ready = skid.i, skid.moving, skid.i.ready
+            wiring.connect(m, skid.o, wiring.flipped(self.o))
+        else:
+            out = self.o
+            moving = ready = out.ready | ~beat.valid
+        payload = out.payload
         m.d.comb += [
-            self.en.eq(skid.moving), self._go.eq(skid.i.ready), skid.i.valid.eq(beat.valid),
+            self.en.eq(moving), self._go.eq(ready), out.valid.eq(beat.valid),
             clamped_now.eq(clamped_before | (beat.valid & clamped)),
             payload.exponent.eq(self.exponent), payload.saturated.eq(self.saturated | clamped_now),
             payload.last.eq(beat.last), self.block_out.eq(beat.last & self._go)]
@@ -158,4 +166,3 @@ class Store(wiring.Component):
             m.d.sync += clamped_before.eq(0)
         with m.Elif(self.en):
             m.d.sync += clamped_before.eq(clamped_now)
-        wiring.connect(m, skid.o, wiring.flipped(self.o))

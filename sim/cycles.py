@@ -132,26 +132,32 @@ class _Load:
 
 
 class _Output:
-    """Skid buffer and width converter at the end of the store unit; ``ready`` is the enable of its
-    pipeline."""
+    """Skid buffer (deep pipeline only) and width converter at the end of the store unit."""
 
-    def __init__(self, ratio: int):
-        self.ratio = ratio
+    def __init__(self, config: ArrayConfig):
+        self.ratio, self.deep = config.gearbox, config.pipeline.is_deep
         self.skid = self.valid = self.held = False
         self.piece = 0
 
     @property
-    def ready(self) -> bool:
-        return not self.skid
+    def taken(self) -> bool:
+        """Whether the converter takes a beat."""
+        return not self.held or self.piece == self.ratio - 1
+
+    def moves(self, arriving: bool) -> bool:
+        """Enable of the pipeline of the store unit, at whose end there is a beat or not."""
+        return not self.skid if self.deep else not arriving or self.taken
 
     def step(self, arriving: bool) -> None:
         if self.ratio == 1:
             return
-        taken = not self.held or self.piece == self.ratio - 1
+        taken = self.taken
         if taken:
-            self.held, self.piece = self.valid, 0
+            self.held, self.piece = self.valid if self.deep else arriving, 0
         else:
             self.piece += 1
+        if not self.deep:
+            return
         if taken or not self.valid:
             self.valid, self.skid = self.skid or arriving, False
         elif arriving:
@@ -159,12 +165,12 @@ class _Output:
 
 
 class _Store:
-    """The store unit. Its pipeline moves with ``ready`` of the output, and so do the events in it."""
+    """The store unit. Its pipeline ``moves`` as the output lets it, and so do the events in it."""
 
     def __init__(self, config: ArrayConfig):
         self.groups = config.beat_groups
         self.length, self.taken = config.store_latency, config.taken_latency
-        self.output = _Output(config.gearbox)
+        self.output = _Output(config)
         self.command: Store | None = None
         self.waiting = self.starting = self.running = self.draining = False
         self.beat = self.taken_steps = 0
@@ -180,15 +186,19 @@ class _Store:
         return self.command.walk.beats * self.groups
 
     @property
+    def moves(self) -> bool:
+        return self.output.moves(self.pipeline[-1][0])
+
+    @property
     def done(self) -> bool:
-        return self.output.ready and self.pipeline[self.taken - 1][2]
+        return self.moves and self.pipeline[self.taken - 1][2]
 
     @property
     def block_out(self) -> bool:
-        return self.output.ready and self.pipeline[-1][2]
+        return self.moves and self.pipeline[-1][2]
 
     def step(self, command: Store | None, take: bool) -> None:
-        block_out, enabled = self.block_out, self.output.ready
+        block_out, enabled = self.block_out, self.moves
         if enabled:
             leaving, taken = self.pipeline[-1], self.pipeline[self.taken - 1]
             if taken[2]:

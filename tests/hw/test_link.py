@@ -107,9 +107,9 @@ def test_identify_and_status(parameters):
             value.to_bytes(size, "little") for value, size in (
                 (parameters.stream_words, 2), (parameters.limit, 2), (parameters.identity, 4)))
         kind, payload = await link.ask(ctx, encode(Kind.STATUS))
-        words = [int.from_bytes(payload[at:at + 4], "little") for at in range(0, 28, 4)]
-        assert (kind, len(payload)) == (Kind.STATUS | REPLY, 28)
-        assert words == [2, *list(STATUS.values())[2:]]
+        words = [int.from_bytes(payload[at:at + 4], "little") for at in range(0, 24, 4)]
+        assert (kind, len(payload)) == (Kind.STATUS | REPLY, 24)
+        assert words == [2, *list(STATUS.values())[3:]]
     link.run(conversation)
 
 
