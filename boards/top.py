@@ -3,12 +3,13 @@
 from typing import Any, ClassVar
 
 from amaranth.build import Platform
-from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from ..gen.presets import load_preset
+from ..gen.verilog import emit
 from ..hw.array import Array
 from ..hw.config import ArrayConfig
 from ..hw.link import Link
@@ -75,6 +76,11 @@ class BoardTop(Elaboratable):
         """Divisor of the UART at the board's clock."""
         return UartParameters.from_rates(cls.clock_hz, cls.baud)
 
+    @classmethod
+    def linked(cls) -> LinkedArray:
+        """What the top holds between the pins."""
+        return LinkedArray(cls.config(), cls.uart(), round(cls.quiet_seconds * cls.clock_hz))
+
     @staticmethod
     def platform() -> Platform:
         """The platform of amaranth-boards, with tools from PyPI only."""
@@ -93,17 +99,20 @@ class BoardTop(Elaboratable):
         platform.add_clock_constraint(clk, self.clock_hz)
         m.d.comb += [start.clk.eq(clk), sync.clk.eq(ClockSignal("start"))]
 
-        linked = LinkedArray(self.config(), self.uart(), round(self.quiet_seconds * self.clock_hz))
-        m.submodules.linked = linked
+        # The board gets the Verilog that the simulators get, not another elaboration of the same blocks.
+        platform.add_file("linked.v", emit(self.linked(), "linked"))
+        rx, tx, request, busy, saturated = (Signal() for _ in range(5))
+        m.submodules.linked = Instance(
+            "linked", i_clk=ClockSignal(), i_rst=ResetSignal(), i_rx=rx, o_tx=tx, o_o_reset=request, o_busy=busy,
+            o_saturated=saturated)
         button = Signal()
         m.submodules.button = FFSynchronizer(platform.request("button", 0).i, button, o_domain="start")
         # Block RAMs of iCE40 cannot be read for some microseconds after configuration.
         waiting = Signal(9, init=-1)
         m.d.start += [waiting.eq(waiting - (steady & (waiting != 0))),
-                      sync.rst.eq((waiting != 0) | button | linked.o_reset)]
+                      sync.rst.eq((waiting != 0) | button | request)]
 
         pins = platform.request("uart")
-        m.d.comb += [linked.rx.eq(pins.rx.i), pins.tx.o.eq(linked.tx),
-                     platform.request("led", 0).o.eq(linked.busy),
-                     platform.request("led", 1).o.eq(linked.saturated)]
+        m.d.comb += [rx.eq(pins.rx.i), pins.tx.o.eq(tx), platform.request("led", 0).o.eq(busy),
+                     platform.request("led", 1).o.eq(saturated)]
         return m

@@ -74,7 +74,7 @@ class GroupAddress(wiring.Component):
         following = Signal.like(self.group)
         m.d.comb += self.group.eq(Mux(self.start, 0, following))
         with m.If(self.valid):
-            m.d.sync += following.eq(self.group + 1)
+            m.d.sync += following.eq(Mux(self.start, 1, following + 1))
 
         with m.Switch(self.digit):
             for d in range(bits // s):  # a digit that sticks out of the half is not legal
@@ -96,9 +96,11 @@ class Walker(wiring.Component):
     ``restart`` takes up the masks and goes to the first beat; it is needed before the first step, and
     ``inner`` and ``outer`` stay as they are until the next. ``base`` is the index of lane 0 of the present
     beat; ``step`` moves to the next; ``last`` marks the final beat, after which the walk is back at its
-    start. The bits of ``inner`` count fastest, then those of ``outer``.
+    start. The bits of ``inner`` count fastest, then those of ``outer``; ``inner`` is empty only where ``outer``
+    is too.
 
-    A counter whose bits lie scattered: with all other bits set to one the carry jumps over them.
+    A counter whose bits lie scattered: with all other bits set to one the carry jumps over them. It runs one
+    step ahead, so that its carry says in time that the next position is the last.
 
     Latency: ``base`` and ``last`` follow ``step`` and ``restart``, which wins over it, by one cycle. Reset:
     waits for ``restart``. Cost: two adders of index_bits.
@@ -113,21 +115,25 @@ class Walker(wiring.Component):
         counters = []
         enable = self.step
         for name, mask in (("inner", self.inner), ("outer", self.outer)):
-            # Kept twice, with zeros and with ones outside the mask: no gate before the carry.
-            position = Signal(mask.shape(), name=name)
-            filled = Signal(mask.shape(), name=f"{name}_filled")
-            following = Signal(mask.shape(), name=f"{name}_next")
-            # ``full`` is foreseen: all bits but the lowest are one and the lowest comes next.
-            full, empty = Signal(name=f"{name}_full"), Signal(name=f"{name}_empty")
-            lowest = Signal(mask.shape(), name=f"{name}_lowest")
-            m.d.comb += following.eq(filled + 1)
+            # ``ahead`` is the next position with ones outside the mask: no gate before the carry.
+            position, full = Signal(mask.shape(), name=name), Signal(name=f"{name}_full")
+            ahead = Signal(mask.shape(), name=f"{name}_ahead")
+            following = Signal(len(mask) + 1, name=f"{name}_following")
+            full_next = Signal(name=f"{name}_full_next")
+            # The second position has the lowest bit of the mask: all ones but the bits of the mask above that.
+            first = Cat(~(bit & mask[:i].any()) for i, bit in enumerate(mask))
+            m.d.comb += following.eq(ahead + 1)
             with m.If(enable):
-                m.d.sync += [position.eq(following & mask), filled.eq(following | ~mask),
-                             full.eq(empty | (~full & (filled | lowest).all()))]
+                m.d.sync += [position.eq(ahead & mask), ahead.eq(following[:-1] | ~mask), full.eq(full_next)]
             with m.If(self.restart):
-                m.d.sync += [position.eq(0), filled.eq(~mask), full.eq(mask == 0), empty.eq(mask == 0),
-                             lowest.eq(Cat(bit & ~mask[:i].any() for i, bit in enumerate(mask)))]
-            counters.append((position, full))
+                m.d.sync += [position.eq(0), ahead.eq(first), full.eq(~mask.any())]
+            counters.append((position, full, full_next, following[-1]))
             enable = self.step & full
-        m.d.comb += [self.base.eq(counters[0][0] | counters[1][0]), self.last.eq(counters[0][1] & counters[1][1])]
+        (inner, inner_full, inner_full_next, inner_carry), (outer, outer_full, outer_full_next, outer_carry) = counters
+        m.d.comb += [self.base.eq(inner | outer), inner_full_next.eq(inner_carry)]
+        m.d.sync += outer_full_next.eq(outer_carry)  # the outer counter never moves in two cycles running
+        with m.If(self.step):
+            m.d.sync += self.last.eq(inner_carry & Mux(inner_full, outer_full_next, outer_full))
+        with m.If(self.restart):
+            m.d.sync += self.last.eq(~self.inner.any())
         return m

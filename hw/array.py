@@ -72,7 +72,7 @@ class Array(wiring.Component):
             ports.store_rows.eq(store.rows), ports.store_en.eq(store.en), ports.store_owns.eq(store.owns),
             ports.load_rows.eq(load.rows), ports.load_owns.eq(load.owns),
             block_float.pass_fields.eq(sequencer.pass_fields), block_float.half.eq(sequencer.half),
-            block_float.start.eq(sequencer.valid & sequencer.start),
+            block_float.start.eq(sequencer.start),
             block_float.load_done.eq(load.done), block_float.load_half.eq(load.half),
             block_float.load_magnitude.eq(load.magnitude),
             block_float.result_valid.eq(flow.result_valid), block_float.result_half.eq(flow.result_half),
@@ -87,7 +87,7 @@ class Array(wiring.Component):
             counters.clear.eq(start), counters.running.eq(fetch.running), counters.computing.eq(sequencer.computing),
             counters.hazard.eq(sequencer.hazard), counters.load_blocked.eq(load.blocked),
             counters.load_idle.eq(load.idle), counters.store_idle.eq(store.idle),
-            counters.block_out.eq(store.block_out), counters.saturated.eq(store.o.payload.saturated & store.o.valid),
+            counters.block_out.eq(store.block_out), counters.saturated.eq(store.block_saturated),
             counters.starting.eq(starting), self.status.eq(counters.status)]
         return m
 

@@ -92,17 +92,20 @@ class BlockFloat(wiring.Component):
                     with m.Case(value):
                         m.d.sync += together[q].eq(max(0, g - z))
             m.d.comb += self.shifts[q].eq(together[q] - together[q - 1] if q else together[q])
-        with m.If(self.shift_start[-1]):
-            for half in range(2):
+        added, update = Signal.like(together[-1], name="added"), Signal(2, name="update")
+        m.d.sync += [added.eq(Mux(self.pass_fields.block_float, together[-1], 0)),
+                     update.eq(Cat(self.shift_start[-1] & (self.half == half) for half in range(2)))]
+        for half in range(2):
+            with m.If(update[half]):
                 before = Mux(self.pass_fields.first, 0, self.exponent[half])
-                added = Mux(self.pass_fields.block_float, together[-1], 0)
-                with m.If(self.half == half):
-                    m.d.sync += self.exponent[half].eq(before + added)
+                m.d.sync += self.exponent[half].eq(before + added)
 
     def _flags(self, m):
         c = self._config
         for half in range(2):
-            with m.If(self.start & self.pass_fields.first & (self.half == half)):
+            clear = Signal(name=f"clear{half}")
+            m.d.sync += clear.eq(self.start & self.pass_fields.first & (self.half == half))
+            with m.If(clear):
                 m.d.sync += self.saturated[half].eq(0)
         for q in range(c.layers):
             clamped, levels = _tree(m, [self.saturations[e][q] for e in range(c.engines)], f"saturation{q}")

@@ -17,7 +17,7 @@ class Fetch(wiring.Component):
     """Reads instructions and hands each to the unit it is for; ``start`` begins at instruction 0.
 
     The next instruction is fetched when the unit has taken the present one, so the order of the program holds
-    for every unit and between them. HALT waits until ``units_idle``.
+    for every unit and between them. HALT waits until ``units_idle``, as it was a cycle ago.
 
     Latency: 4 + ram_latency cycles from ``start`` to the first offer and from one hand-out to the next offer;
     a LOOP takes as many more. Throughput: one instruction in 4 + ram_latency cycles. Backpressure: each
@@ -59,8 +59,13 @@ class Fetch(wiring.Component):
         m.d.comb += [
             memory.r_en.eq(1), memory.r_addr.eq(address),
             memory.w_en.eq(self.write_en), memory.w_addr.eq(self.write.address), memory.w_data.eq(self.write.data)]
-        for port in (self.o_load, self.o_pass, self.o_store):
+        for port in ports.values():
             m.d.comb += port.payload.eq(fields)
+            with m.If(port.ready):
+                m.d.sync += port.valid.eq(0)
+        # Nothing has been handed out for some cycles where HALT looks at it.
+        quiet = Signal()
+        m.d.sync += quiet.eq(self.units_idle)
 
         with m.FSM():
             with m.State("Idle"):
@@ -81,16 +86,14 @@ class Fetch(wiring.Component):
                     m.d.sync += [port.valid.eq(coming[:3] == code) for code, port in ports.items()]
                     m.next = "Offer"
             with m.State("Offer"):
-                for port in ports.values():
-                    with m.If(port.valid & port.ready):
-                        m.d.sync += port.valid.eq(0)
-                        m.next = "Read"
+                with m.If(Cat(port.valid & port.ready for port in ports.values()).any()):
+                    m.next = "Read"
                 with m.If(kind[list(Opcode).index(Opcode.LOOP)]):
                     m.d.sync += [looping.eq(again), left.eq(before - 1)]
                     with m.If(again):
                         m.d.sync += address.eq(loop.target)
                     m.next = "Read"
-                with m.If(kind[list(Opcode).index(Opcode.HALT)] & self.units_idle):
+                with m.If(kind[list(Opcode).index(Opcode.HALT)] & quiet):
                     m.d.sync += self.running.eq(0)
                     m.next = "Idle"
         return m

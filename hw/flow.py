@@ -16,7 +16,7 @@ __all__ = ["Flow"]
 class Flow(wiring.Component):
     """Follows the groups of a pass through the pipeline and tells every stage what to do.
 
-    ``valid`` issues a group, ``start`` marks the first of a pass, ``finish`` the last of a block; ``half``
+    ``valid`` issues a group, ``start``, never without it, marks the first of a pass, ``finish`` the last of a block; ``half``
     and ``pass_fields`` stay still from one ``start`` to the next, and starts are at least L + 1 =
     pipeline_latency + 1 cycles apart (the sequencer sees to it). So a stage captures the fields when the
     delayed start reaches it, and only single bits travel.
@@ -54,7 +54,7 @@ class Flow(wiring.Component):
         end = self.column_cycle(c.layers)
         last = c.address_latency + c.pipeline_latency
         self._valid = [self.valid, *self._taps(m, self.valid, last, "valid")]
-        self._start = [self.valid & self.start, *self._taps(m, self.valid & self.start, last, "start")]
+        self._start = [self.start, *self._taps(m, self.start, last, "start")]
 
         m.submodules.read = read = GroupAddress(c.index_bits, c.layers, c.pipeline)
         m.d.comb += [

@@ -13,7 +13,7 @@ from .engine import leading_magnitude
 from .pipeline import delay, optional
 from .program import Opcode
 from .shapes import input_beat, instruction, lanes
-from .shuffle import XorShuffle, permuted
+from .shuffle import XorShuffle, lane_order, permuted
 
 __all__ = ["Load"]
 
@@ -49,9 +49,9 @@ class Load(wiring.Component):
         c = self._config
         m.submodules.walker = walker = Walker(c.index_bits)
         command = Signal.like(self.i_command.payload)
-        running, busy, claimed, allowed, behind, owning = (
-            Signal(name=name) for name in ("running", "busy", "claimed", "allowed", "behind", "owning"))
-        # Steps that the store must have passed so that the next beat may enter: step + lag + 1, and one more.
+        running, busy, claimed, allowed, behind = (
+            Signal(name=name) for name in ("running", "busy", "claimed", "allowed", "behind"))
+        # The store must have passed more steps than this so that the next beat may enter.
         ahead, group = Signal(c.row_bits + 2), Signal(range(c.beat_groups))
         beat, last, accept, restart = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
@@ -59,27 +59,31 @@ class Load(wiring.Component):
             self.i.ready.eq(allowed), beat.eq(self.i.valid & allowed),
             walker.step.eq(beat & (group == c.beat_groups - 1)), last.eq(walker.step & walker.last),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
-            self.blocked.eq(running & ~allowed), self.claim.eq(running & ~claimed & self.vacant),
-            self.owns.eq(Cat(owning & ~self.half, owning & self.half))]
+            self.blocked.eq(running & ~allowed), self.claim.eq(running & ~claimed & self.vacant)]
 
         # Decided two cycles ahead, in which two beats may move.
-        m.d.sync += [behind.eq(running & command.overlap & (self.store_steps > ahead)), restart.eq(accept),
+        m.d.sync += [behind.eq(self.store_steps > ahead), restart.eq(accept),
                      allowed.eq(running & ~last & (claimed | self.claim | behind))]
+        with m.If(~(running & command.overlap)):
+            m.d.sync += behind.eq(0)
         with m.If(self.claim):
             m.d.sync += claimed.eq(1)
         with m.If(allowed):  # until then an instruction waits, while the columns still write into its half
-            m.d.sync += owning.eq(1)
+            m.d.sync += self.owns.eq(Cat(~self.half, self.half))
         with m.If(beat):
             m.d.sync += group.eq(group + 1)
         with m.If(walker.step):
-            m.d.sync += [group.eq(0), ahead.eq(ahead + 1)]
+            m.d.sync += group.eq(0)
+        with m.If(~busy):
+            m.d.sync += [command.eq(self.i_command.payload), ahead.eq(self.i_command.payload.lead)]
+        with m.Elif(walker.step):
+            m.d.sync += ahead.eq(ahead + 1)
         with m.If(last):
-            m.d.sync += [running.eq(0), claimed.eq(0), behind.eq(0)]
+            m.d.sync += [running.eq(0), claimed.eq(0)]
         with m.If(accept):
-            m.d.sync += [command.eq(self.i_command.payload), ahead.eq(self.i_command.payload.lag + 2),
-                         running.eq(1), busy.eq(1)]
+            m.d.sync += [running.eq(1), busy.eq(1)]
         with m.If(self.done):
-            m.d.sync += [busy.eq(0), owning.eq(0), self.half.eq(~self.half)]
+            m.d.sync += [busy.eq(0), self.owns.eq(0), self.half.eq(~self.half)]
         m.d.comb += self.done.eq(delay(m, last, c.load_latency + 1, "last", reset_less=False))
 
         self._datapath(m, command, walker, beat, group)
@@ -95,12 +99,13 @@ class Load(wiring.Component):
             aligned = words[position // c.lanes][position % c.lanes]
             stage += [aligned.re.eq(Cat(padding, word.re)), aligned.im.eq(Cat(padding, word.im))]
 
+        order = lane_order(m, command, c.layers)
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
         m.d.comb += [bank.base.eq(base), bank.window.eq(command.window),
                      self.rows.eq(delay(m, bank.rows, c.layers, "rows"))]
         for j in range(c.engines_per_beat):
             ordered = Signal(words[j].shape(), name=f"ordered{j}", reset_less=True)
-            stage += ordered.eq(permuted(m, words[j], command, c.layers, to_banks=True))
+            stage += ordered.eq(permuted(m, words[j], order, c.layers, to_banks=True))
             m.submodules[f"shuffle{j}"] = shuffle = XorShuffle(c.width, c.layers)
             m.d.comb += [shuffle.i.eq(ordered), shuffle.select.eq(bank.select), self.words[j].eq(shuffle.o)]
         enable = Signal(c.beat_groups)

@@ -19,6 +19,7 @@ import numpy as np
 __all__ = ["Opcode", "Mode", "Walk", "Load", "Pass", "Store", "Loop", "Halt", "Instruction", "FIELDS",
            "INSTRUCTION_WORDS", "encode", "decode", "walk_indices", "schedule"]
 
+LOAD_DECISION = 2       # steps that move between the decision to load a beat and the beat
 INSTRUCTION_WORDS = 3  # 32-bit words of one instruction
 _MASK = 16             # bits of an index in an instruction, enough for the largest half
 
@@ -46,7 +47,7 @@ class Mode(IntEnum):
 _WALK = [("inner", _MASK), ("outer", _MASK), ("window", _MASK), ("rotation", 2), ("reverse", 1)]
 FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.HALT: [],
-    Opcode.LOAD: [*_WALK, ("overlap", 1), ("lag", 5)],
+    Opcode.LOAD: [*_WALK, ("overlap", 1), ("lead", 5)],
     Opcode.PASS: [("mode", 2), ("active", 4), ("descending", 1), ("digit", 4), ("last_group", _MASK),
                   ("coef_base", _MASK), ("coef_shift", 4), ("coef_mask_bits", 5), ("shifts", 12),
                   ("block_float", 1), ("growth", 12),
@@ -62,8 +63,8 @@ class Walk:
 
     A beat holds the P words whose index differs in the ``window`` bits; lane bit j of the beat is index bit
     ``window[j]``. The bits of ``inner`` (a mask) count up fastest, those of ``outer`` after them; within each
-    the lowest bit is fastest. The bank map asks that window[j] mod S are all different: a rotation, or a
-    reversed rotation, of 0..S-1.
+    the lowest bit is fastest. An empty ``inner`` takes over the bits of ``outer``. The bank map asks that
+    window[j] mod S are all different: a rotation, or a reversed rotation, of 0..S-1.
     """
 
     window: tuple[int, ...]
@@ -77,6 +78,9 @@ class Walk:
         down = [(residues[0] - j) % s for j in range(s)]
         if residues not in (up, down):
             raise ValueError(f"window: index bits {self.window} do not reach {1 << s} different banks")
+        if not self.inner:  # the walker counts its outer bits once the inner ones are through
+            object.__setattr__(self, "inner", self.outer)
+            object.__setattr__(self, "outer", 0)
         if self.inner & self.outer or (self.inner | self.outer) & self.window_mask:
             raise ValueError("window, inner and outer: an index bit stands in two of them")
 
@@ -172,6 +176,8 @@ def _values(instruction: Instruction) -> dict[str, int]:
         walk = values.pop("walk")
         values |= {"inner": walk.inner, "outer": walk.outer, "window": walk.window_mask,
                    "rotation": walk.rotation, "reverse": walk.reverse}
+        if isinstance(instruction, Load):
+            values["lead"] = values.pop("lag") + LOAD_DECISION
     elif isinstance(instruction, Pass):
         values["last_group"] = values.pop("groups") - 1
         for name in ("shifts", "growth"):
@@ -221,7 +227,8 @@ def decode(words: list[int], layers: int) -> list[Instruction]:
             by_residue = {b % layers: b for b in range(_MASK) if mask >> b & 1}
             window = tuple(by_residue[(rotation + sign * j) % layers] for j in range(layers))
             values["walk"] = Walk(window, values.pop("inner"), values.pop("outer"))
-            if "overlap" in values:
+            if opcode is Opcode.LOAD:
+                values["lag"] = values.pop("lead") - LOAD_DECISION
                 values["overlap"] = bool(values["overlap"])
         elif opcode is Opcode.PASS:
             values["groups"] = values.pop("last_group") + 1

@@ -1,6 +1,6 @@
 """Pass sequencer: issues the groups of the passes of a block, back to back where the data allow it."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -48,12 +48,12 @@ class Sequencer(wiring.Component):
             self.take.eq(issue & following.first), self.finish.eq(self.valid & ended & self.pass_fields.last),
             self.computing.eq(self.valid), self.hazard.eq(~self.valid & armed & loaded),
             self.idle.eq(~self.valid & ~occupied)]
-        with m.If(issue):
+        with m.If(~occupied):
+            m.d.sync += [following.eq(self.i.payload), occupied.eq(self.i.valid)]
+        with m.Elif(issue):
             m.d.sync += occupied.eq(0)
-        with m.Elif(self.i.valid & self.i.ready):
-            m.d.sync += [following.eq(self.i.payload), occupied.eq(1)]
         m.d.sync += [armed.eq(occupied & ~issue), ready.eq(armed & ~issue & loaded & spaced & gap_over)]
-        self._distances(m, following, issue, ended, spaced, gap_over)
+        self._distances(m, following, ended, spaced, gap_over)
 
         left, single = Signal(c.row_bits), Signal()
         m.d.sync += [single.eq(following.last_group == 0), self.start.eq(issue)]
@@ -66,18 +66,18 @@ class Sequencer(wiring.Component):
             m.d.sync += [left.eq(left - 1), ended.eq(left == 1)]
         return m
 
-    def _distances(self, m, following, issue, ended, spaced, gap_over):
+    def _distances(self, m, following, ended, spaced, gap_over):
         """Registers that say whether an issue two cycles from now keeps the spacing and the gap."""
         spacing = Signal(range(self._config.pass_spacing))
-        with m.If(issue):
-            m.d.sync += [spacing.eq(self._config.pass_spacing - 3), spaced.eq(0)]
+        with m.If(self.start):
+            m.d.sync += [spacing.eq(self._config.pass_spacing - 4), spaced.eq(0)]
         with m.Else():
             m.d.sync += [spacing.eq(spacing - ~spaced), spaced.eq(spaced | (spacing == 0))]
 
         # Idle cycles there will be two cycles from now; the top bit stops the count.
         idle_cycles = Signal(len(following.gap) + 1, init=-1)
-        with m.If(issue):
-            m.d.sync += idle_cycles.eq(2)
+        with m.If(self.start):
+            m.d.sync += idle_cycles.eq(Mux(ended, 3, 2))
         with m.Elif(ended & ~idle_cycles[-1]):
             m.d.sync += idle_cycles.eq(idle_cycles + 1)
         no_gap, enough = Signal(), Signal()

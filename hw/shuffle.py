@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from .shapes import lanes
 
-__all__ = ["XorShuffle", "LaneReversal", "permuted", "permute_lanes", "lane_orders", "reverse_bits"]
+__all__ = ["XorShuffle", "LaneReversal", "permuted", "permute_lanes", "lane_orders", "lane_order", "reverse_bits"]
 
 
 def reverse_bits(value: int, bits: int) -> int:
@@ -37,22 +37,38 @@ def permute_lanes(words, order: tuple[int, ...], *, to_banks: bool) -> list:
     return [words[bank(lane)] for lane in range(n)]
 
 
-def permuted(m, words, command, layers: int, *, to_banks: bool):
-    """Words in the lane order that the rotation and reversal of a LOAD or STORE instruction ask for, or the
-    inverse."""
-    out = Signal(words.shape(), name="permuted")
-    codes: dict[tuple, list[int]] = {}
+def _distinct_orders(layers: int) -> dict[tuple[int, ...], list[int]]:
+    """Every lane order once, the straight one first, with the codes ``reverse << 2 | rotation`` that ask for it."""
+    codes: dict[tuple[int, ...], list[int]] = {}
     for number, order in enumerate(lane_orders(layers)):
         reverse, rotation = divmod(number, layers)
         codes.setdefault(order, []).append(reverse << 2 | rotation)
-    straight = tuple(range(layers))
-    m.d.comb += out.eq(words)
+    return codes
+
+
+def lane_order(m, command, layers: int):
+    """Number of the lane order that the rotation and reversal of a LOAD or STORE instruction ask for.
+
+    Latency: one cycle from ``command``, which then stands still.
+    """
+    codes = _distinct_orders(layers)
+    order = Signal(range(len(codes)), name="lane_order", reset_less=True)
+    m.d.sync += order.eq(0)
     with m.Switch(Cat(command.rotation, command.reverse)):
-        for order, numbers in codes.items():
-            if order != straight:
-                with m.Case(*numbers):
-                    for lane, value in enumerate(permute_lanes(words, order, to_banks=to_banks)):
-                        m.d.comb += out[lane].eq(value)
+        for number, values in enumerate(codes.values()):
+            with m.Case(*values):
+                m.d.sync += order.eq(number)
+    return order
+
+
+def permuted(m, words, order, layers: int, *, to_banks: bool):
+    """Words in lane order number ``order`` from words in bank order (before the XOR), or the inverse."""
+    out = Signal(words.shape(), name="permuted")
+    with m.Switch(order):
+        for number, lanes_of in enumerate(_distinct_orders(layers)):
+            with m.Case(number):
+                for lane, value in enumerate(permute_lanes(words, lanes_of, to_banks=to_banks)):
+                    m.d.comb += out[lane].eq(value)
     return out
 
 

@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +11,7 @@ from .config import ArrayConfig
 from .pipeline import optional
 from .program import Opcode
 from .shapes import EXPONENT_BITS, instruction, lanes, output_beat
-from .shuffle import XorShuffle, permuted
+from .shuffle import XorShuffle, lane_order, permuted
 from .stream import SkidBuffer
 
 __all__ = ["Store"]
@@ -43,7 +43,7 @@ class Store(wiring.Component):
             "exponent": In(EXPONENT_BITS), "saturated": In(1),
             "words": In(data.ArrayLayout(lanes(c.width, c.lanes), c.engines)),
             "en": Out(1), "owns": Out(2), "half": Out(1), "rows": Out(data.ArrayLayout(c.row_bits, c.lanes)),
-            "steps": Out(c.row_bits + 1), "done": Out(1), "idle": Out(1), "block_out": Out(1),
+            "steps": Out(c.row_bits + 1), "done": Out(1), "idle": Out(1), "block_out": Out(1), "block_saturated": Out(1),
         })
 
     def elaborate(self, platform):
@@ -52,38 +52,38 @@ class Store(wiring.Component):
         m.submodules.walker = walker = Walker(c.index_bits)
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
         command = Signal.like(self.i_command.payload)
-        waiting, starting, running, busy, owning = (
-            Signal(name=name) for name in ("waiting", "starting", "running", "busy", "owning"))
+        waiting, starting, running, busy = (
+            Signal(name=name) for name in ("waiting", "starting", "running", "busy"))
         self._go = go = Signal()  # like ``en``, for the few gates of the control
-        group, last, accept = Signal(range(c.beat_groups)), Signal(), Signal()
+        # Between blocks the walker walks on: ``running`` says which beats count, and stays out of its enables.
+        group, final_group, accept = Signal(range(c.beat_groups)), Signal(), Signal()
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(starting),
-            walker.step.eq(running & go & (group == c.beat_groups - 1)), last.eq(walker.step & walker.last),
+            final_group.eq(group == c.beat_groups - 1), walker.step.eq(go & final_group),
             bank.en.eq(self.en), bank.base.eq(walker.base), bank.window.eq(command.window), self.rows.eq(bank.rows),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
-            self.take.eq(waiting & self.computed),
-            self.owns.eq(Cat(owning & ~self.half, owning & self.half))]
-        with m.If(running & go):
-            m.d.sync += group.eq(group + 1)
-        with m.If(walker.step):
-            m.d.sync += group.eq(0)
-        with m.If(last):
+            self.take.eq(waiting & self.computed)]
+        with m.If(go):
+            m.d.sync += group.eq(Mux(final_group, 0, group + 1))
+        with m.If(walker.step & walker.last):
             m.d.sync += running.eq(0)
         with m.If(starting):
-            m.d.sync += running.eq(1)
+            m.d.sync += [running.eq(1), group.eq(0)]
+        with m.If(~busy):
+            m.d.sync += command.eq(self.i_command.payload)
         with m.If(accept):
-            m.d.sync += [command.eq(self.i_command.payload), waiting.eq(1), busy.eq(1)]
+            m.d.sync += [waiting.eq(1), busy.eq(1)]
         with m.If(self.take):
-            m.d.sync += [waiting.eq(0), owning.eq(1)]
+            m.d.sync += [waiting.eq(0), self.owns.eq(Cat(~self.half, self.half))]
         m.d.sync += starting.eq(self.take)  # the walker returns to the first beat
         with m.If(self.block_out):
             m.d.sync += [busy.eq(0), self.half.eq(~self.half)]
 
-        beat = data.View(_BEAT, Cat(running, walker.step, last))
+        beat = data.View(_BEAT, Cat(running, running & final_group, running & final_group & walker.last))
         taken = self._delayed(m, beat, c.taken_latency, "taken")
         m.d.comb += self.done.eq(taken.last & go)
         with m.If(self.done):
-            m.d.sync += [self.steps.eq(0), owning.eq(0)]
+            m.d.sync += [self.steps.eq(0), self.owns.eq(0)]
         with m.Elif(taken.step & go):
             m.d.sync += self.steps.eq(self.steps + 1)
 
@@ -105,6 +105,7 @@ class Store(wiring.Component):
         group = self._delayed(m, group, c.taken_latency, "group")
         select = self._delayed(m, bank.select, c.taken_latency, "select")
         outputs, stage = [], optional(m, c.pipeline)
+        order = lane_order(m, command, c.layers)
         for j in range(c.engines_per_beat):
             chosen = Signal(lanes(c.width, c.lanes), name=f"chosen{j}", reset_less=True)
             with self._moving(m), m.Switch(group):
@@ -115,7 +116,7 @@ class Store(wiring.Component):
             m.d.comb += [shuffle.en.eq(self.en), shuffle.i.eq(chosen), shuffle.select.eq(select)]
             ordered = Signal(chosen.shape(), name=f"ordered{j}", reset_less=True)
             with self._moving(m):
-                stage += ordered.eq(permuted(m, shuffle.o, command, c.layers, to_banks=False))
+                stage += ordered.eq(permuted(m, shuffle.o, order, c.layers, to_banks=False))
             outputs += [ordered[lane] for lane in range(c.lanes)]
         beat = self._delayed(m, beat, c.layers + 2 * c.pipeline.is_deep, "beat_ordered")
         if c.element_width == c.width:
@@ -160,7 +161,8 @@ class Store(wiring.Component):
             self.en.eq(moving), self._go.eq(ready), out.valid.eq(beat.valid),
             clamped_now.eq(clamped_before | (beat.valid & clamped)),
             payload.exponent.eq(self.exponent), payload.saturated.eq(self.saturated | clamped_now),
-            payload.last.eq(beat.last), self.block_out.eq(beat.last & self._go)]
+            payload.last.eq(beat.last), self.block_out.eq(beat.last & self._go),
+            self.block_saturated.eq(self.block_out & payload.saturated)]
         m.d.comb += [payload.words[position].eq(word) for position, word in enumerate(words)]
         with m.If(self.block_out):
             m.d.sync += clamped_before.eq(0)

@@ -36,14 +36,16 @@ class SkidBuffer(wiring.Component):
         m = Module()
         words = [Signal(Shape.cast(self.i.payload.shape()), name=f"word{n}") for n in range(2)]
         follows = [Signal(name=f"follows{n}", init=n == 0) for n in range(2)]
-        ready, writing, reading = Signal(init=1), Signal(), Signal()
-        accept, leave, full, writing_next = Signal(), Signal(), Signal(), Signal()
+        # Not the inverse of ``moving``, which synthesis would share: the enable of a pipeline and the gates of its
+        # control want registers of their own.
+        stopped, writing, reading = Signal(), Signal(), Signal()
+        ready, accept, leave, full, writing_next = (Signal() for _ in range(5))
         m.d.comb += [
-            self.i.ready.eq(ready), accept.eq(self.i.valid & ready), leave.eq(self.o.valid & self.o.ready),
+            ready.eq(~stopped), self.i.ready.eq(ready), accept.eq(self.i.valid & ready), leave.eq(self.o.valid & self.o.ready),
             full.eq(Mux(ready, self.o.valid & self.i.valid & ~self.o.ready, ~self.o.ready)),
             writing_next.eq(writing ^ accept), _bits(self.o.payload).eq(Mux(reading, words[1], words[0]))]
         m.d.sync += [
-            ready.eq(~full), self.moving.eq(~full), writing.eq(writing_next), reading.eq(reading ^ leave),
+            stopped.eq(full), self.moving.eq(~full), writing.eq(writing_next), reading.eq(reading ^ leave),
             self.o.valid.eq(accept | (self.o.valid & ~self.o.ready) | ~ready)]
         for n in range(2):
             m.d.sync += follows[n].eq(~full & (writing_next == n))

@@ -51,18 +51,20 @@ class _Fetch:
         self.looping = False
         self.left = 0
         self.running = True
+        self.quiet = False
 
     @property
     def offer(self) -> Instruction | None:
         return self.program[self.number] if self.running and self.count == self.read else None
 
     def step(self, taken: bool, units_idle: bool) -> None:
+        quiet, self.quiet = self.quiet, units_idle
         if self.count < self.read:
             self.count += 1
             return
         instruction = self.program[self.number]
         if isinstance(instruction, Halt):
-            self.running = not units_idle
+            self.running = not quiet
         elif isinstance(instruction, Loop):
             self._loop(instruction)
         elif taken:
