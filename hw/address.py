@@ -93,47 +93,50 @@ assert Pipeline.SHORT.address_latency == 2, "insertion, and the row register of 
 class Walker(wiring.Component):
     """Counts through the beats of a block in the order of a walk (``hw/program.py``).
 
-    ``restart`` takes up the masks and goes to the first beat; it is needed before the first step, and
-    ``inner`` and ``outer`` stay as they are until the next. ``base`` is the index of lane 0 of the present
-    beat; ``step`` moves to the next; ``last`` marks the final beat, after which the walk is back at its
-    start. The bits of ``inner`` count fastest, then those of ``outer``; ``inner`` is empty only where ``outer``
-    is too.
+    ``restart`` takes up the masks and goes to the first beat; it is needed before the first step. ``inner`` and
+    ``outer`` stay as they are from the cycle before a restart (from the restart itself in a short pipeline) to
+    the next one. ``base`` is the index of lane 0 of the present
+    beat; ``step`` moves to the next, after the last one to the first. The bits of ``inner`` count fastest,
+    then those of ``outer``; ``inner`` is empty only where ``outer`` is too.
 
     A counter whose bits lie scattered: with all other bits set to one the carry jumps over them. It runs one
     step ahead, so that its carry says in time that the next position is the last.
 
-    Latency: ``base`` and ``last`` follow ``step`` and ``restart``, which wins over it, by one cycle. Reset:
-    waits for ``restart``. Cost: two adders of index_bits.
+    Latency: ``base`` follows ``step`` and ``restart``, which wins over it, by one cycle. Reset: waits for
+    ``restart``. Cost: two adders of index_bits.
     """
 
-    def __init__(self, index_bits: int):
+    def __init__(self, index_bits: int, pipeline: Pipeline = Pipeline.DEEP):
+        self._pipeline = pipeline
         super().__init__({"inner": In(index_bits), "outer": In(index_bits), "restart": In(1), "step": In(1),
-                          "base": Out(index_bits), "last": Out(1)})
+                          "base": Out(index_bits)})
 
     def elaborate(self, platform):
         m = Module()
-        counters = []
-        enable = self.step
-        for name, mask in (("inner", self.inner), ("outer", self.outer)):
-            # ``ahead`` is the next position with ones outside the mask: no gate before the carry.
-            position, full = Signal(mask.shape(), name=name), Signal(name=f"{name}_full")
-            ahead = Signal(mask.shape(), name=f"{name}_ahead")
-            following = Signal(len(mask) + 1, name=f"{name}_following")
-            full_next = Signal(name=f"{name}_full_next")
-            # The second position has the lowest bit of the mask: all ones but the bits of the mask above that.
-            first = Cat(~(bit & mask[:i].any()) for i, bit in enumerate(mask))
-            m.d.comb += following.eq(ahead + 1)
-            with m.If(enable):
-                m.d.sync += [position.eq(ahead & mask), ahead.eq(following[:-1] | ~mask), full.eq(full_next)]
-            with m.If(self.restart):
-                m.d.sync += [position.eq(0), ahead.eq(first), full.eq(~mask.any())]
-            counters.append((position, full, full_next, following[-1]))
-            enable = self.step & full
-        (inner, inner_full, inner_full_next, inner_carry), (outer, outer_full, outer_full_next, outer_carry) = counters
-        m.d.comb += [self.base.eq(inner | outer), inner_full_next.eq(inner_carry)]
-        m.d.sync += outer_full_next.eq(outer_carry)  # the outer counter never moves in two cycles running
+        inner_full, single = Signal(), Signal()
+        stage = optional(m, self._pipeline)
+        stage += single.eq(~self.inner.any())
+        inner, last = self._counter(m, "inner", self.inner, self.step)
+        outer, _ = self._counter(m, "outer", self.outer, self.step & inner_full)
         with m.If(self.step):
-            m.d.sync += self.last.eq(inner_carry & Mux(inner_full, outer_full_next, outer_full))
+            m.d.sync += inner_full.eq(last)
         with m.If(self.restart):
-            m.d.sync += self.last.eq(~self.inner.any())
+            m.d.sync += inner_full.eq(single)
+        m.d.comb += self.base.eq(inner | outer)
         return m
+
+    def _counter(self, m, name, mask, step):
+        """Position, and whether the next one is the last."""
+        position = Signal(mask.shape(), name=name)
+        ahead = Signal(mask.shape(), name=f"{name}_ahead")  # next position, ones outside the mask
+        following = Signal(len(mask) + 1, name=f"{name}_following")
+        # The second position has the lowest bit of the mask: all ones but the bits of the mask above that.
+        first = Signal(mask.shape(), name=f"{name}_first", reset_less=True)
+        stage = optional(m, self._pipeline)
+        stage += first.eq(Cat(~(bit & mask[:i].any()) for i, bit in enumerate(mask)))
+        m.d.comb += following.eq(ahead + 1)
+        with m.If(step):
+            m.d.sync += [position.eq(ahead & mask), ahead.eq(following[:-1] | ~mask)]
+        with m.If(self.restart):
+            m.d.sync += [position.eq(0), ahead.eq(first)]
+        return position, following[-1]

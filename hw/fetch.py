@@ -44,7 +44,8 @@ class Fetch(wiring.Component):
         fields = buffer[3:]
         # Decoded one shift before the first word reaches the low end.
         coming = buffer[32:]
-        kind, looping, again = Signal(len(Opcode)), Signal(), Signal()
+        is_loop, is_halt, looping, again, pending = (
+            Signal(name=name) for name in ("is_loop", "is_halt", "looping", "again", "pending"))
         loop, loop_coming = Signal(instruction(Opcode.LOOP)), Signal(instruction(Opcode.LOOP))
         left, before = Signal(loop.count.shape()), Signal(loop.count.shape())
         m.d.comb += [loop.eq(fields), loop_coming.eq(coming[3:])]
@@ -67,33 +68,25 @@ class Fetch(wiring.Component):
         quiet = Signal()
         m.d.sync += quiet.eq(self.units_idle)
 
-        with m.FSM():
-            with m.State("Idle"):
-                m.d.sync += [address.eq(0), count.eq(0)]
-                with m.If(self.start):
-                    m.d.sync += self.running.eq(1)
-                    m.next = "Read"
-            with m.State("Read"):
-                # The memory answers ram_latency cycles later; the first word read ends up at the low end.
-                m.d.sync += [count.eq(count + 1), before.eq(rest),
-                             again.eq(Mux(looping, more, loop_coming.count[1:].any())),
-                             kind.eq(Cat(coming[:3] == code for code in Opcode))]
-                with m.If(count < INSTRUCTION_WORDS):
-                    m.d.comb += reading.eq(1)
-                    m.d.sync += address.eq(address + 1)
-                with m.If(final):
-                    m.d.sync += count.eq(0)
-                    m.d.sync += [port.valid.eq(coming[:3] == code) for code, port in ports.items()]
-                    m.next = "Offer"
-            with m.State("Offer"):
-                with m.If(Cat(port.valid & port.ready for port in ports.values()).any()):
-                    m.next = "Read"
-                with m.If(kind[list(Opcode).index(Opcode.LOOP)]):
-                    m.d.sync += [looping.eq(again), left.eq(before - 1)]
-                    with m.If(again):
-                        m.d.sync += address.eq(loop.target)
-                    m.next = "Read"
-                with m.If(kind[list(Opcode).index(Opcode.HALT)] & quiet):
-                    m.d.sync += self.running.eq(0)
-                    m.next = "Idle"
+        m.d.comb += pending.eq(Cat(is_loop, is_halt, *(port.valid for port in ports.values())).any())
+        with m.If(~self.running):
+            m.d.sync += self.running.eq(self.start)
+        with m.Elif(~pending):
+            # The memory answers ram_latency cycles later; the first word read ends up at the low end.
+            m.d.sync += [count.eq(count + 1), before.eq(rest),
+                         again.eq(Mux(looping, more, loop_coming.count[1:].any()))]
+            with m.If(count < INSTRUCTION_WORDS):
+                m.d.comb += reading.eq(1)
+                m.d.sync += address.eq(address + 1)
+            with m.If(final):
+                m.d.sync += [count.eq(0), is_loop.eq(coming[:3] == Opcode.LOOP), is_halt.eq(coming[:3] == Opcode.HALT)]
+                m.d.sync += [port.valid.eq(coming[:3] == code) for code, port in ports.items()]
+        with m.If(is_loop):
+            m.d.sync += [is_loop.eq(0), looping.eq(again), left.eq(before - 1)]
+            with m.If(again):
+                m.d.sync += address.eq(loop.target)
+        with m.If(is_halt & quiet):
+            m.d.sync += [is_halt.eq(0), self.running.eq(0)]
+        with m.If(~self.running):
+            m.d.sync += address.eq(0)
         return m

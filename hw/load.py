@@ -47,39 +47,46 @@ class Load(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self._config
-        m.submodules.walker = walker = Walker(c.index_bits)
+        m.submodules.walker = walker = Walker(c.index_bits, c.pipeline)
         command = Signal.like(self.i_command.payload)
         running, busy, claimed, allowed, behind = (
             Signal(name=name) for name in ("running", "busy", "claimed", "allowed", "behind"))
         # The store must have passed more steps than this so that the next beat may enter.
         ahead, group = Signal(c.row_bits + 2), Signal(range(c.beat_groups))
-        beat, last, accept, restart = Signal(), Signal(), Signal(), Signal()
+        beat, step, last, accept, accepted = (Signal(name=n) for n in ("beat", "step", "last", "accept", "accepted"))
+        left, final = Signal(c.row_bits), Signal()
         m.d.comb += [
-            walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(restart),
+            walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(delay(m, accepted, int(c.pipeline.is_deep), "restart", reset_less=False)),
             self.i.ready.eq(allowed), beat.eq(self.i.valid & allowed),
-            walker.step.eq(beat & (group == c.beat_groups - 1)), last.eq(walker.step & walker.last),
+            step.eq(beat & (group == c.beat_groups - 1)), last.eq(step & final),
+            walker.step.eq(delay(m, step, int(c.pipeline.is_deep), "step", reset_less=False)),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
             self.blocked.eq(running & ~allowed), self.claim.eq(running & ~claimed & self.vacant)]
 
-        # Decided two cycles ahead, in which two beats may move.
-        m.d.sync += [behind.eq(self.store_steps > ahead), restart.eq(accept),
-                     allowed.eq(running & ~last & (claimed | self.claim | behind))]
+        # Decided two cycles ahead, in which two beats may move. That ``store_steps`` is a cycle old errs on the safe
+        # side.
+        store_steps = Signal.like(self.store_steps, name="store_steps_before")
+        m.d.sync += [store_steps.eq(self.store_steps), behind.eq(store_steps > ahead), accepted.eq(accept),
+                     allowed.eq(running & ~last & (claimed | self.vacant | behind))]
         with m.If(~(running & command.overlap)):
             m.d.sync += behind.eq(0)
-        with m.If(self.claim):
-            m.d.sync += claimed.eq(1)
+        m.d.sync += claimed.eq(running & (claimed | self.vacant))
         with m.If(allowed):  # until then an instruction waits, while the columns still write into its half
             m.d.sync += self.owns.eq(Cat(~self.half, self.half))
         with m.If(beat):
             m.d.sync += group.eq(group + 1)
-        with m.If(walker.step):
+        with m.If(step):
             m.d.sync += group.eq(0)
         with m.If(~busy):
             m.d.sync += [command.eq(self.i_command.payload), ahead.eq(self.i_command.payload.lead)]
-        with m.Elif(walker.step):
+        with m.Elif(step):
             m.d.sync += ahead.eq(ahead + 1)
+        with m.If(accepted):
+            m.d.sync += [left.eq(command.last_step), final.eq(command.last_step == 0)]
+        with m.Elif(step):
+            m.d.sync += [left.eq(left - 1), final.eq(left == 1)]
         with m.If(last):
-            m.d.sync += [running.eq(0), claimed.eq(0)]
+            m.d.sync += running.eq(0)
         with m.If(accept):
             m.d.sync += [running.eq(1), busy.eq(1)]
         with m.If(self.done):
@@ -92,7 +99,6 @@ class Load(wiring.Component):
     def _datapath(self, m, command, walker, beat, group):
         c, stage = self._config, optional(m, self._config.pipeline)
         words = Signal(self.words.shape(), name="aligned", reset_less=True)
-        base = delay(m, walker.base, int(c.pipeline.is_deep), "base")
         padding = Const(0, c.width - c.element_width)
         for position in range(c.beat_words):
             word = self.i.payload.words[position]
@@ -101,7 +107,7 @@ class Load(wiring.Component):
 
         order = lane_order(m, command, c.layers)
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
-        m.d.comb += [bank.base.eq(base), bank.window.eq(command.window),
+        m.d.comb += [bank.base.eq(walker.base), bank.window.eq(command.window),
                      self.rows.eq(delay(m, bank.rows, c.layers, "rows"))]
         for j in range(c.engines_per_beat):
             ordered = Signal(words[j].shape(), name=f"ordered{j}", reset_less=True)

@@ -44,7 +44,8 @@ class Mode(IntEnum):
 
 
 # (name, bits) of every field behind the 3-bit opcode, least significant first.
-_WALK = [("inner", _MASK), ("outer", _MASK), ("window", _MASK), ("rotation", 2), ("reverse", 1)]
+_WALK = [("inner", _MASK), ("outer", _MASK), ("window", _MASK), ("rotation", 2), ("reverse", 1),
+         ("last_step", _MASK)]
 FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.HALT: [],
     Opcode.LOAD: [*_WALK, ("overlap", 1), ("lead", 5)],
@@ -175,7 +176,7 @@ def _values(instruction: Instruction) -> dict[str, int]:
     if isinstance(instruction, (Load, Store)):
         walk = values.pop("walk")
         values |= {"inner": walk.inner, "outer": walk.outer, "window": walk.window_mask,
-                   "rotation": walk.rotation, "reverse": walk.reverse}
+                   "rotation": walk.rotation, "reverse": walk.reverse, "last_step": walk.beats - 1}
         if isinstance(instruction, Load):
             values["lead"] = values.pop("lag") + LOAD_DECISION
     elif isinstance(instruction, Pass):
@@ -223,6 +224,7 @@ def decode(words: list[int], layers: int) -> list[Instruction]:
         if opcode in (Opcode.LOAD, Opcode.STORE):
             # The window bit with residue r mod S belongs to the lane bit the rotation puts there.
             mask, rotation = values.pop("window"), values.pop("rotation")
+            del values["last_step"]
             sign = -1 if values.pop("reverse") else 1
             by_residue = {b % layers: b for b in range(_MASK) if mask >> b & 1}
             window = tuple(by_residue[(rotation + sign * j) % layers] for j in range(layers))

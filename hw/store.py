@@ -49,7 +49,7 @@ class Store(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self._config
-        m.submodules.walker = walker = Walker(c.index_bits)
+        m.submodules.walker = walker = Walker(c.index_bits, c.pipeline)
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
         command = Signal.like(self.i_command.payload)
         waiting, starting, running, busy = (
@@ -57,6 +57,7 @@ class Store(wiring.Component):
         self._go = go = Signal()  # like ``en``, for the few gates of the control
         # Between blocks the walker walks on: ``running`` says which beats count, and stays out of its enables.
         group, final_group, accept = Signal(range(c.beat_groups)), Signal(), Signal()
+        left, final = Signal(c.row_bits), Signal()
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(starting),
             final_group.eq(group == c.beat_groups - 1), walker.step.eq(go & final_group),
@@ -65,10 +66,12 @@ class Store(wiring.Component):
             self.take.eq(waiting & self.computed)]
         with m.If(go):
             m.d.sync += group.eq(Mux(final_group, 0, group + 1))
-        with m.If(walker.step & walker.last):
+        with m.If(walker.step):
+            m.d.sync += [left.eq(left - 1), final.eq(left == 1)]
+        with m.If(walker.step & final):
             m.d.sync += running.eq(0)
         with m.If(starting):
-            m.d.sync += [running.eq(1), group.eq(0)]
+            m.d.sync += [running.eq(1), group.eq(0), left.eq(command.last_step), final.eq(command.last_step == 0)]
         with m.If(~busy):
             m.d.sync += command.eq(self.i_command.payload)
         with m.If(accept):
@@ -79,7 +82,7 @@ class Store(wiring.Component):
         with m.If(self.block_out):
             m.d.sync += [busy.eq(0), self.half.eq(~self.half)]
 
-        beat = data.View(_BEAT, Cat(running, running & final_group, running & final_group & walker.last))
+        beat = data.View(_BEAT, Cat(running, running & final_group, running & final_group & final))
         taken = self._delayed(m, beat, c.taken_latency, "taken")
         m.d.comb += self.done.eq(taken.last & go)
         with m.If(self.done):

@@ -85,7 +85,7 @@ class _Load:
         self.tail = config.load_latency + 1
         self.command: Load | None = None
         self.running = self.claimed = self.allowed = self.behind = False
-        self.done_in = 0
+        self.done_in = self.store_steps = 0
         self.step_number = self.group = 0
         self.filled = True   # the converter has gathered a beat while the array was idle
         self.piece = 0
@@ -110,7 +110,8 @@ class _Load:
         claim = self.claim and vacant
         self.allowed = self.running and not last and (self.claimed or claim or self.behind)
         self.behind = (self.running and not last and self.command is not None and self.command.overlap
-                       and store_steps > self.step_number + self.command.lag + 2)
+                       and self.store_steps > self.step_number + self.command.lag + 2)
+        self.store_steps = store_steps
         self.claimed |= claim
         self.done_in = max(0, self.done_in - 1)
         if beat:
