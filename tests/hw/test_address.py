@@ -98,16 +98,20 @@ def test_group_address_restarts_after_reset(drive):
     assert seen == [0, 1, 2, 3, 4, 0, 0, 1, 2, 3, 4, 5]
 
 
-def restarted(walk):
-    """The cycle in which a walker takes the masks of a walk; it is at the first beat one cycle later."""
-    return {"inner": walk.inner, "outer": walk.outer, "restart": 1, "step": 0}
-
-
-def walker_steps(walk, bits, rounds, rng):
-    """A restart and random steps through ``rounds`` rounds of the walk; and the number of the beat shown in
-    each cycle, None in that of the restart.
+def restarted(walk, pipeline=Pipeline.DEEP):
+    """The cycle in which a walker takes the masks of a walk, and the one before, in which a deep one sees them
+    first; it is at the first beat one cycle later.
     """
-    steps, beats, at = [restarted(walk)], [None], 0
+    masks = {"inner": walk.inner, "outer": walk.outer, "step": 0}
+    return [masks | {"restart": 0}] * pipeline.is_deep + [masks | {"restart": 1}]
+
+
+def walker_steps(walk, pipeline, rounds, rng):
+    """A restart and random steps through ``rounds`` rounds of the walk; and the number of the beat shown in
+    each cycle, None up to the restart.
+    """
+    steps, at = restarted(walk, pipeline), 0
+    beats = [None] * len(steps)
     while at < rounds * walk.beats:
         step = rng.random() < 0.7
         steps.append({"inner": walk.inner, "outer": walk.outer, "restart": 0, "step": step})
@@ -116,8 +120,9 @@ def walker_steps(walk, bits, rounds, rng):
     return steps, beats
 
 
+@pytest.mark.parametrize("pipeline", list(Pipeline))
 @pytest.mark.parametrize("bits", [1, 3, 4])
-def test_walker_through_every_order(drive, bits):
+def test_walker_through_every_order(drive, bits, pipeline):
     """Every split of the index bits in window, inner and outer; after the last beat it is back at the
     first.
     """
@@ -129,24 +134,24 @@ def test_walker_through_every_order(drive, bits):
             continue
         walk = Walk(window, inner, outer)
         bases = walk_indices(walk)[:, 0].tolist()
-        more, beats = walker_steps(walk, bits, 2 if bits < 4 else 1, rng)
+        more, beats = walker_steps(walk, pipeline, 2 if bits < 4 else 1, rng)
         steps += more
-        want += [None if beat is None else (bases[beat], beat == walk.beats - 1, walk) for beat in beats]
-    seen = drive(Walker(bits), steps, ("base", "last"))
-    for cycle, (beat, got, at_end) in enumerate(zip(want, seen["base"], seen["last"], strict=True)):
+        want += [None if beat is None else (bases[beat], walk) for beat in beats]
+    seen = drive(Walker(bits, pipeline), steps, ("base",))
+    for cycle, (beat, got) in enumerate(zip(want, seen["base"], strict=True)):
         if beat is not None:
-            base, last, walk = beat
-            assert (got, at_end) == (base, last), f"cycle {cycle} in {walk}, seed {SEED}"
+            base, walk = beat
+            assert got == base, f"cycle {cycle} in {walk}, seed {SEED}"
 
 
 def test_walker_restarts_anywhere(drive):
     """In the middle of a walk, also against a step, and after a reset, which leaves it without masks."""
     walk, other = Walk((1, 2), 0b1001000, 0b110001), Walk((0, 3), 0b110, 0b1110000)
-    restart, onwards = restarted(walk), {"restart": 0, "step": 1}
-    steps = [restart, *[onwards] * 13, restarted(other) | {"step": 1}, *[onwards] * 9,
-             restart, *[onwards] * 15]
-    seen = drive(Walker(7), steps, ("base", "last"), resets=(23,))
+    onwards = {"restart": 0, "step": 1}
+    steps = [*restarted(walk), *[onwards] * 13, *(step | {"step": 1} for step in restarted(other)), *[onwards] * 9,
+             *restarted(walk), *[onwards] * 15]
+    seen = drive(Walker(7), steps, ("base",), resets=(25,))
     first, second = (walk_indices(w)[:, 0].tolist() for w in (walk, other))
-    assert seen["base"][1:15] == first[:14]
-    assert seen["base"][15:24] == second[:9]
-    assert seen["base"][25:] == first[:15] and not any(seen["last"])
+    assert seen["base"][2:16] == first[:14]
+    assert seen["base"][17:26] == second[:9]
+    assert seen["base"][28:] == first[:15]

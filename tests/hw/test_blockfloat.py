@@ -82,7 +82,7 @@ class Plan:
                 for _ in range(c.butterfly_latency - 1):
                     self.cycle()
         self.exponents[half] += together[-1] if p.block_float else 0
-        self.expect("exponent", 6 * half, 6, self.exponents[half] % 64)
+        self.expect("exponent", 6 * half, 6, self.exponents[half] % 64, len(self.steps) + 1)
         self.results(half)
 
     def results(self, half):

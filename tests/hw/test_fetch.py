@@ -22,7 +22,7 @@ def random_instruction(rng):
     walk = Walk(window, inner, sum(1 << b for b in rest) & ~inner)
     return rng.choice(
         [
-            Load(walk, rng.random() < 0.5, rng.randrange(32)),
+            Load(walk, rng.random() < 0.5, rng.randrange(30)),
             Store(walk),
             Pass(
                 rng.choice(list(Mode)),
@@ -151,7 +151,7 @@ def test_stated_latency_and_throughput():
 @pytest.mark.parametrize("idle_from", [0, 12, 40])
 def test_halt_waits_for_the_units(idle_from):
     run = Run([Load(Walk((0, 1), 0b1100, 0)), Halt()]).all(60, idle_from=idle_from)
-    assert run.running == [1] * (max(11, idle_from) + 1) + [0] * (60 - max(11, idle_from) - 1)
+    assert run.running == [1] * (max(11, idle_from + 1) + 1) + [0] * (60 - max(11, idle_from + 1) - 1)
     assert len(run.taken) == 1
 
 

@@ -38,7 +38,7 @@ def random_walk(rng, layers, bits=16):
 def random_instruction(rng, layers):
     kind = rng.choice([Load, Pass, Store, Loop, Halt])
     if kind is Load:
-        return Load(random_walk(rng, layers), rng.random() < 0.5, rng.randrange(32))
+        return Load(random_walk(rng, layers), rng.random() < 0.5, rng.randrange(30))
     if kind is Store:
         return Store(random_walk(rng, layers))
     if kind is Loop:
@@ -94,8 +94,8 @@ def test_words_bit_by_bit():
     assert encode([Halt()]) == [0, 0, 0]
     assert encode([Loop(5, 7)]) == [4 | 15 << 3 | 7 << 15, 0, 0]
     load = Load(Walk((2, 1), 0b1000, 0b10001), True, 3)
-    bits = 1 | 0b1000 << 3 | 0b10001 << 19 | 0b110 << 35 | 0 << 51 | 0 << 53 | 1 << 54 | 3 << 55
-    assert encode([load]) == [bits & 0xFFFFFFFF, bits >> 32, 0]
+    bits = 1 | 0b1000 << 3 | 0b10001 << 19 | 0b110 << 35 | 0 << 51 | 0 << 53 | 7 << 54 | 1 << 70 | 5 << 71
+    assert encode([load]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
     step = Pass(Mode.FFT, 3, 9, 1, (1, 2), 5, 6, 7, True, True, (4, 6), 11, True, False)
     bits, at = 2, 3
     for value, width in [
@@ -124,9 +124,9 @@ GOOD = dict(mode=Mode.PASS, digit=0, groups=1, active=0, shifts=(0,))
 @pytest.mark.parametrize(
     "instruction, message",
     [
-        (Load(Walk((0,), 0, 0), True, 32), "^instruction 1 LOAD: lag = 32 does not fit 5 bits$"),
+        (Load(Walk((0,), 0, 0), True, 30), "^instruction 1 LOAD: lead = 32 does not fit 5 bits$"),
         (Store(Walk((0,), 1 << 16, 0)), "^instruction 1 STORE: inner = 65536 does not fit 16 bits$"),
-        (Store(Walk((0,), 0, 1 << 17)), "^instruction 1 STORE: outer = 131072 does not fit 16 bits$"),
+        (Store(Walk((0,), 2, 1 << 17)), "^instruction 1 STORE: outer = 131072 does not fit 16 bits$"),
         (Store(Walk((16,), 0, 0)), "^instruction 1 STORE: window = 65536 does not fit 16 bits$"),
         (Loop(1366, 1), "^instruction 1 LOOP: target = 4098 does not fit 12 bits$"),
         (Loop(0, -1), "^instruction 1 LOOP: count = -1 does not fit 24 bits$"),

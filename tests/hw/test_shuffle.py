@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.shapes import lanes
-from wingbeat.hw.shuffle import LaneReversal, XorShuffle, lane_orders, permuted
+from wingbeat.hw.shuffle import LaneReversal, XorShuffle, lane_order, lane_orders, permuted
 from wingbeat.sim import shuffle as model
 
 WIDTH = 5
@@ -74,8 +74,9 @@ class Permutation(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        order = lane_order(m, self.command, self.layers)
         for port, to_banks in ((self.to_banks, True), (self.to_lanes, False)):
-            m.d.comb += port.eq(permuted(m, self.i, self.command, self.layers, to_banks=to_banks))
+            m.d.comb += port.eq(permuted(m, self.i, order, self.layers, to_banks=to_banks))
         return m
 
 
@@ -84,8 +85,9 @@ def test_permuted_and_its_inverse(drive, lane_bits, layers):
     orders = [(rotation, reverse) for rotation in range(layers) for reverse in range(2)]
     beats = random_beats(layers, len(orders), SEED)
     steps = [{"command": {"rotation": rotation, "reverse": reverse}, "i": lane_bits(beat, WIDTH)}
-             for (rotation, reverse), beat in zip(orders, beats)]
+             for (rotation, reverse), beat in zip(orders, beats) for _ in range(2)]
     seen = drive(Permutation(layers), steps, ("to_banks", "to_lanes"))
+    seen = {port: values[1::2] for port, values in seen.items()}  # the order takes a cycle
     for number, ((rotation, reverse), beat) in enumerate(zip(orders, beats)):
         banks = model.lane_order(rotation, bool(reverse), layers)
         by_bank = np.empty_like(beat)
