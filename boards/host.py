@@ -130,8 +130,7 @@ class Host:
         """
         content = self.ask(Kind.STATUS)
         flags, *words = (int.from_bytes(word, "little") for word in self._chunks(content, 4, 4))
-        *causes, blocks = words
-        return Counters(flags & 1, flags >> 1 & 1, sum(causes) & 0xFFFFFFFF, *causes, blocks)
+        return Counters(flags & 1, flags >> 1 & 1, sum(words[:-1]) & 0xFFFFFFFF, *words)
 
     def reset(self) -> None:
         """Reset array and link; memories keep their contents."""

@@ -1,6 +1,7 @@
 """Adder with a selected operand: one carry chain, the selection inside it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -55,7 +56,7 @@ class SelectAdder(wiring.Component):
         total = Signal(width + width % 2)
         carry: Signal | Const = Const(0, 1)
         for low in range(0, len(total), 2):
-            pins = {}
+            pins: dict[str, Any] = {}
             for half in range(2):
                 pins |= {f"p_INIT{half}": Const(_SELECT_ADD, 16), f"p_INJECT1_{half}": "NO",
                          f"i_A{half}": addend[low + half], f"i_B{half}": b[low + half],

@@ -37,8 +37,8 @@ class BlockFloat(wiring.Component):
     free in every value. Rule (docs/architecture.md): columns 0..q together shift by c[q] = max(0, growth[q] -
     z), the exponent grows by c[S-1].
     Latency: maximum_tree_latency + 3 cycles from a result to ``shifts``; ``config.block_float_gap`` idle
-    cycles between the passes cover it. ``exponent`` follows ``shift_start[S-1]`` by two cycles. Throughput: one beat per cycle. No backpressure. Reset: flags clear,
-    exponents zero.
+    cycles between the passes cover it. ``exponent`` follows ``shift_start[S-1]`` by two cycles. Throughput: one
+    beat per cycle. No backpressure. Reset: flags clear, exponents zero.
     """
 
     def __init__(self, config: ArrayConfig):

@@ -16,8 +16,8 @@ __all__ = ["Flow"]
 class Flow(wiring.Component):
     """Follows the groups of a pass through the pipeline and tells every stage what to do.
 
-    ``valid`` issues a group, ``start``, never without it, marks the first of a pass, ``finish`` the last of a block; ``half``
-    and ``pass_fields`` stay still from one ``start`` to the next, and starts are at least L + 1 =
+    ``valid`` issues a group; ``start``, never without it, marks the first of a pass, ``finish`` the last of a
+    block. ``half`` and ``pass_fields`` stay still from one ``start`` to the next, and starts are at least L + 1 =
     pipeline_latency + 1 cycles apart (the sequencer sees to it). So a stage captures the fields when the
     delayed start reaches it, and only single bits travel.
 

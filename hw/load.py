@@ -55,11 +55,13 @@ class Load(wiring.Component):
         ahead, group = Signal(c.row_bits + 2), Signal(range(c.beat_groups))
         beat, step, last, accept, accepted = (Signal(name=n) for n in ("beat", "step", "last", "accept", "accepted"))
         left, final = Signal(c.row_bits), Signal()
+        deep = int(c.pipeline.is_deep)  # the walker moves when the words have been aligned
         m.d.comb += [
-            walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(delay(m, accepted, int(c.pipeline.is_deep), "restart", reset_less=False)),
+            walker.inner.eq(command.inner), walker.outer.eq(command.outer),
+            walker.restart.eq(delay(m, accepted, deep, "restart", reset_less=False)),
             self.i.ready.eq(allowed), beat.eq(self.i.valid & allowed),
             step.eq(beat & (group == c.beat_groups - 1)), last.eq(step & final),
-            walker.step.eq(delay(m, step, int(c.pipeline.is_deep), "step", reset_less=False)),
+            walker.step.eq(delay(m, step, deep, "step", reset_less=False)),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
             self.blocked.eq(running & ~allowed), self.claim.eq(running & ~claimed & self.vacant)]
 

@@ -38,9 +38,8 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self._config
-        following, occupied, armed, ready, issue = (
-            Signal.like(self.i.payload, name="following"),
-            *(Signal(name=n) for n in ("occupied", "armed", "ready", "issue")))
+        following = Signal.like(self.i.payload, name="following")
+        occupied, armed, ready, issue = (Signal(name=n) for n in ("occupied", "armed", "ready", "issue"))
         # Every condition is a register, computed while the instruction settles: issuing is one gate deep.
         loaded, gap_over, ended, spaced = Signal(), Signal(), Signal(init=1), Signal(init=1)
         m.d.comb += [

@@ -43,7 +43,8 @@ class Store(wiring.Component):
             "exponent": In(EXPONENT_BITS), "saturated": In(1),
             "words": In(data.ArrayLayout(lanes(c.width, c.lanes), c.engines)),
             "en": Out(1), "owns": Out(2), "half": Out(1), "rows": Out(data.ArrayLayout(c.row_bits, c.lanes)),
-            "steps": Out(c.row_bits + 1), "done": Out(1), "idle": Out(1), "block_out": Out(1), "block_saturated": Out(1),
+            "steps": Out(c.row_bits + 1), "done": Out(1), "idle": Out(1),
+            "block_out": Out(1), "block_saturated": Out(1),
         })
 
     def elaborate(self, platform):

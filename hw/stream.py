@@ -41,7 +41,8 @@ class SkidBuffer(wiring.Component):
         stopped, writing, reading = Signal(), Signal(), Signal()
         ready, accept, leave, full, writing_next = (Signal() for _ in range(5))
         m.d.comb += [
-            ready.eq(~stopped), self.i.ready.eq(ready), accept.eq(self.i.valid & ready), leave.eq(self.o.valid & self.o.ready),
+            ready.eq(~stopped), self.i.ready.eq(ready), accept.eq(self.i.valid & ready),
+            leave.eq(self.o.valid & self.o.ready),
             full.eq(Mux(ready, self.o.valid & self.i.valid & ~self.o.ready, ~self.o.ready)),
             writing_next.eq(writing ^ accept), _bits(self.o.payload).eq(Mux(reading, words[1], words[0]))]
         m.d.sync += [
