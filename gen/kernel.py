@@ -4,7 +4,6 @@ The compiler (gen/compiler.py) builds it; simulators, boards and reports run it.
 parts, one program each; a part runs every block of rows through one or more stacks.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 import warnings
@@ -14,10 +13,10 @@ import numpy as np
 from ..hw.config import ArrayConfig
 from ..hw.errors import WingbeatError
 from ..hw.numeric import largest
-from ..hw.program import INSTRUCTION_WORDS, Halt, Instruction, Load, Loop, Mode, Pass, Store, walk_indices
+from ..hw.program import INSTRUCTION_WORDS, Instruction, Load, Mode, Pass, Store, schedule, walk_indices
 from ..sim.array import ArrayModel, BlockResult
 
-__all__ = ["Kernel", "Stack", "Part", "Job", "Run", "SaturationWarning", "build_program"]
+__all__ = ["Kernel", "Stack", "Part", "Job", "Run", "SaturationWarning"]
 
 
 class SaturationWarning(UserWarning):
@@ -71,25 +70,6 @@ class Run:
     exponents: list[int]
     saturated_blocks: int
     clamped_inputs: int
-
-
-def build_program(load: Load, bodies: Sequence[list[Pass]], store: Store, blocks: int) -> list[Instruction]:
-    """Program that runs ``blocks`` blocks through each of ``bodies``, one body after the other.
-
-    The load of the next block stands before the passes of the block before it (hw/program.py), also where
-    the next block belongs to the next body. The length does not depend on ``blocks`` beyond 2.
-    """
-    program: list[Instruction] = [load]
-    for number, passes in enumerate(bodies):
-        last = number == len(bodies) - 1
-        count, start = blocks - last, len(program)
-        if count:
-            program += [load, *passes, store]
-        if count > 1:
-            program.append(Loop(start, count))
-        if last:
-            program += [*passes, store, Halt()]
-    return program
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +203,7 @@ class Kernel:
 
     def program(self, part: Part, blocks: int) -> list[Instruction]:
         """Program of one part for ``blocks`` blocks per stack."""
-        return build_program(self.load, [stack.passes for stack in part.stacks], self.store, blocks)
+        return schedule(self.load, [stack.passes for stack in part.stacks], self.store, blocks)
 
     def program_words(self, part: Part) -> int:
         """Words of program memory the part needs, whatever the number of rows."""

@@ -10,6 +10,7 @@ So that loading, computing and storing overlap, the load of a block stands befor
 before it: see :func:`schedule`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any
@@ -269,9 +270,20 @@ def walk_indices(walk: Walk) -> np.ndarray:
     return base[:, None] | offset[None, :]
 
 
-def schedule(load: Load, passes: list[Pass], store: Store, blocks: int) -> list[Instruction]:
-    """Program that runs ``blocks`` equal blocks: the load of each block stands before the passes of the one
-    before it, so that the three units overlap."""
-    if blocks == 1:
-        return [load, *passes, store, Halt()]
-    return [load, load, *passes, store, Loop(1, blocks - 1), *passes, store, Halt()]
+def schedule(load: Load, bodies: Sequence[list[Pass]], store: Store, blocks: int) -> list[Instruction]:
+    """Program that runs ``blocks`` equal blocks through each of ``bodies``, one body after the other.
+
+    The load of a block stands before the passes of the block before it, so that the three units overlap; also
+    where the next block belongs to the next body. The length does not depend on ``blocks`` beyond 2.
+    """
+    program: list[Instruction] = [load]
+    for number, passes in enumerate(bodies):
+        last = number == len(bodies) - 1
+        count, start = blocks - last, len(program)
+        if count:
+            program += [load, *passes, store]
+        if count > 1:
+            program.append(Loop(start, count))
+        if last:
+            program += [*passes, store, Halt()]
+    return program

@@ -14,7 +14,7 @@ from ..hw.config import ArrayConfig, Pipeline, Target
 from ..hw.numeric import largest, smallest
 from ..hw.program import INSTRUCTION_WORDS, Halt, Instruction, Load, Mode, Pass, Store, Walk, schedule
 
-__all__ = ["RandomJob", "random_config", "random_job"]
+__all__ = ["RandomJob", "random_config", "random_job", "random_walk"]
 
 _MOST_WORDS = 1536  # words of one block in all engines, so that a run takes seconds
 
@@ -61,7 +61,7 @@ def random_job(config: ArrayConfig, rng: random.Random) -> RandomJob:
     if rng.random() < 0.6:
         kernel = _random_kernel(config, rng)
         order = [kernel] * rng.choice((1, 2, 3, 4, 7))
-        program = schedule(kernel.load, kernel.passes, kernel.store, len(order))
+        program = schedule(kernel.load, [kernel.passes], kernel.store, len(order))
     else:
         kernels = [_random_kernel(config, rng) for _ in range(rng.randint(2, 3))]
         order = [rng.choice(kernels) for _ in range(rng.randint(2, 5))]
@@ -96,6 +96,14 @@ def _random_kernel(config: ArrayConfig, rng: random.Random) -> _Kernel:
     return _Kernel(load, passes, store, config.engines << bits)
 
 
+def random_walk(rng: random.Random, layers: int, bits: int) -> Walk:
+    """A walk through all words whose index has ``bits`` bits: any window, any split into inner and outer."""
+    window = _random_window(layers, bits, rng)
+    rest = [bit for bit in range(bits) if bit not in window]
+    inner = sum(1 << bit for bit in rest if rng.random() < 0.5)
+    return Walk(window, inner, sum(1 << bit for bit in rest) - inner)
+
+
 def _random_window(layers: int, bits: int, rng: random.Random) -> tuple[int, ...]:
     """A window whose bits reach different banks: residues a rotation of 0..S-1, rising or falling."""
     start, step = rng.randrange(layers), rng.choice((1, -1))
@@ -103,19 +111,15 @@ def _random_window(layers: int, bits: int, rng: random.Random) -> tuple[int, ...
 
 
 def _random_walks(config: ArrayConfig, bits: int, rng: random.Random) -> tuple[Load, Store]:
+    if rng.random() < 0.4:
+        return Load(random_walk(rng, config.layers, bits)), Store(random_walk(rng, config.layers, bits))
     windows = [_random_window(config.layers, bits, rng) for _ in range(2)]
     if rng.random() < 0.3:
         windows = [tuple(range(config.layers))] * 2
     masks = [sum(1 << bit for bit in window) for window in windows]
     everything, both = (1 << bits) - 1, masks[0] | masks[1]
-    if rng.random() < 0.6:
-        walks = [Walk(window, both & ~mask, everything & ~both) for window, mask in zip(windows, masks)]
-        return Load(walks[0], True, (1 << both.bit_count() - config.layers) - 1), Store(walks[1])
-    walks = []
-    for window, mask in zip(windows, masks):
-        inner = rng.getrandbits(bits) & everything & ~mask
-        walks.append(Walk(window, inner, everything & ~mask & ~inner))
-    return Load(walks[0]), Store(walks[1])
+    walks = [Walk(window, both & ~mask, everything & ~both) for window, mask in zip(windows, masks)]
+    return Load(walks[0], True, (1 << both.bit_count() - config.layers) - 1), Store(walks[1])
 
 
 def _random_passes(config: ArrayConfig, bits: int, digits: list[int], rng: random.Random) -> list[Pass]:

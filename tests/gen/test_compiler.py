@@ -10,13 +10,13 @@ from safetensors.numpy import save_file
 from wingbeat.gen.accuracy import accuracy_table
 from wingbeat.gen.calibration import best_limit, noise_gains, safe_shifts, static_shifts
 from wingbeat.gen.compiler import compile_butterfly, compile_fft, compile_fft2
-from wingbeat.gen.kernel import SaturationWarning, build_program
+from wingbeat.gen.kernel import SaturationWarning
 from wingbeat.gen.layers import fft_layers
 from wingbeat.gen.passes import assign_columns, build_passes
 from wingbeat.gen.unitpivot import block_layers, unit_pivot
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.hw.program import decode, encode, schedule, walk_indices
+from wingbeat.hw.program import decode, encode, walk_indices
 from wingbeat.sim.reference import butterfly_multiply, sqnr_db
 
 # layers, engines, stream words: K < P, K = P, K > P, odd engine counts
@@ -205,13 +205,6 @@ def test_natural_order_stores_in_index_order():
     kernel = compile_fft(64, array(2), order="natural")
     assert np.array_equal(walk_indices(kernel.store.walk).reshape(-1), np.arange(1024))
     assert not kernel.load.overlap
-
-
-def test_program_is_the_schedule_of_the_contract():
-    kernel = compile_fft(64, array(2))
-    load, store, passes = kernel.load, kernel.store, kernel.parts[0].stacks[0].passes
-    for blocks in (1, 7):
-        assert build_program(load, [passes], store, blocks) == schedule(load, passes, store, blocks)
 
 
 @pytest.mark.parametrize("rows, row_bits", [(None, 4), (1, 0), (2, 0), (3, 0), (5, 1), (13, 2), (10_000, 4)])

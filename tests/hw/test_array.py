@@ -15,6 +15,7 @@ from wingbeat.hw.shapes import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, stat
 from wingbeat.sim.array import ArrayModel
 from wingbeat.sim.bench import Bench, Stall
 from wingbeat.sim.cycles import estimate
+from wingbeat.sim.random_programs import random_walk
 
 CONFIGS = {
     "one layer, gearbox": dict(layers=1, engines=2, half_words=32, stream_words=1, width=10),
@@ -44,12 +45,6 @@ class Job:
     words: np.ndarray
     results: list
     groups: int       # groups that all passes together issue
-
-
-def random_walk(rng, layers, bits):
-    start, step = rng.randrange(layers), rng.choice([1, -1])
-    window = tuple(rng.choice(range((start + step * j) % layers, bits, layers)) for j in range(layers))
-    return Walk(window, sum(1 << b for b in range(bits) if b not in window), 0)
 
 
 def random_walks(rng, c, bits):
@@ -126,7 +121,7 @@ def random_job(c, rng, coefficients, blocks=None):
     blocks = rng.choice([1, 3, 4]) if blocks is None else blocks
     words = np.concatenate([random_words(rng, c, c.engines << bits) for _ in range(blocks)])
     return job_of(
-        c, schedule(load, passes, store, blocks), words, coefficients, blocks * sum(p.groups for p in passes)
+        c, schedule(load, [passes], store, blocks), words, coefficients, blocks * sum(p.groups for p in passes)
     )
 
 
@@ -307,7 +302,7 @@ def test_no_bubble_between_blocks():
     passes = [
         Pass(Mode.BPMM, digit, 32, 1, (1,), first=k == 0, last=k == 2) for k, digit in enumerate((0, 1, 0))
     ]
-    program = schedule(Load(walk, True, 0), passes, Store(walk), blocks)
+    program = schedule(Load(walk, True, 0), [passes], Store(walk), blocks)
     job = job_of(c, program, random_words(rng, c, 64 * blocks), coefficient_writes(rng, c), 96 * blocks)
     run = Run(c, [job], 7).run()
     run.check("seed 7")

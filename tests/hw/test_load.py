@@ -9,8 +9,9 @@ import pytest
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.load import Load as LoadUnit
 from wingbeat.hw.numeric import largest, smallest
-from wingbeat.hw.program import Load, Walk, walk_indices
+from wingbeat.hw.program import Load, walk_indices
 from wingbeat.sim.bench import Bench, Stall
+from wingbeat.sim.random_programs import random_walk
 from wingbeat.sim.shuffle import route
 
 CONFIGS = [dict(layers=1, engines=1, half_words=16, stream_words=2),
@@ -24,14 +25,6 @@ SEED = 29
 
 def config_of(fields):
     return ArrayConfig(**({"width": 12, "element_width": 10} | fields))
-
-
-def random_walk(rng, layers, bits):
-    start, step = rng.randrange(layers), rng.choice([1, -1])
-    window = tuple(rng.choice(range((start + step * j) % layers, bits, layers)) for j in range(layers))
-    rest = [b for b in range(bits) if b not in window]
-    inner = sum(1 << b for b in rest if rng.random() < 0.5)
-    return Walk(window, inner, sum(1 << b for b in rest) - inner)
 
 
 @dataclass

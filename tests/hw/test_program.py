@@ -199,7 +199,7 @@ def test_schedule(blocks):
     before."""
     walk = Walk((0,), 2, 0)
     load, store, step = Load(walk), Store(walk), Pass(**GOOD, first=True, last=True)
-    program, at, rounds, trace = schedule(load, [step], store, blocks), 0, 0, []
+    program, at, rounds, trace = schedule(load, [[step]], store, blocks), 0, 0, []
     while not isinstance(program[at], Halt):
         if isinstance(program[at], Loop):
             rounds += 1

@@ -13,6 +13,7 @@ from wingbeat.hw.numeric import largest, round_half_up, saturate, smallest
 from wingbeat.hw.program import Store, Walk, walk_indices
 from wingbeat.hw.store import Store as StoreUnit
 from wingbeat.sim.bench import Bench, Stall
+from wingbeat.sim.random_programs import random_walk
 from wingbeat.sim.shuffle import route
 
 CONFIGS = [dict(layers=1, engines=1, half_words=16, stream_words=2),
@@ -26,14 +27,6 @@ SEED = 37
 
 def config_of(fields):
     return ArrayConfig(**({"width": 12, "element_width": 10} | fields))
-
-
-def random_walk(rng, layers, bits):
-    start, step = rng.randrange(layers), rng.choice([1, -1])
-    window = tuple(rng.choice(range((start + step * j) % layers, bits, layers)) for j in range(layers))
-    rest = [b for b in range(bits) if b not in window]
-    inner = sum(1 << b for b in rest if rng.random() < 0.5)
-    return Walk(window, inner, sum(1 << b for b in rest) - inner)
 
 
 class Block(NamedTuple):

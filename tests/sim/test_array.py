@@ -223,7 +223,7 @@ def random_case(seed):
     load, store = Load(random_walk(rng, bits, config.layers)), Store(random_walk(rng, bits, config.layers))
     passes = [random_pass(rng, config, bits, i == 0, i == n_passes - 1) for i in range(n_passes)]
     elements = [word for _ in range(blocks) for word in random_elements(rng, config, config.engines << bits)]
-    model.load_program(schedule(load, passes, store, blocks))
+    model.load_program(schedule(load, [passes], store, blocks))
     return model, load, passes, store, elements
 
 
@@ -293,7 +293,7 @@ def test_overlap_and_loops_do_not_change_results(small):
     second = [Pass(Mode.BPMM, 0, 4, 3, (1, 1), coef_base=4, first=True, last=True)]
     elements = rng.integers(-(2**15), 2**15, (5 * 16, 2))
     load, store = Load(WALK), Store(WALK)
-    ahead = [*schedule(load, first, store, 3)[:-1], *schedule(load, second, store, 2)]
+    ahead = [*schedule(load, [first], store, 3)[:-1], *schedule(load, [second], store, 2)]
     plain = [load, *first, store] * 3 + [load, *second, store] * 2 + [Halt()]
     looped = [load, *first, store, Loop(0, 3), load, *second, store, Loop(4, 2), Halt()]
     results = [

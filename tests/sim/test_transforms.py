@@ -149,7 +149,7 @@ def round_trip(model, passes, block, load_window):
     order = [walk_indices(walk) for walk in walks]
     shape = (-1, config.beat_groups, config.engines_per_beat, config.lanes, 2)
     stream = block[:, order[0]].swapaxes(0, 1).reshape(shape)
-    (result,) = model.run(schedule(Load(walks[0]), passes, Store(walks[1]), 1), stream.reshape(-1, 2))
+    (result,) = model.run(schedule(Load(walks[0]), [passes], Store(walks[1]), 1), stream.reshape(-1, 2))
     out = np.empty_like(block)
     out[:, order[1]] = result.words.reshape(-1, config.engines, config.lanes, 2).swapaxes(0, 1)
     return out, result
