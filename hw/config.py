@@ -214,19 +214,14 @@ class ArrayConfig(BaseModel):
         return self.pipeline.shift_delay
 
     @property
-    def reversal_latency(self) -> int:
-        """The lane reversal is a stage of its own; one layer has nothing to reverse."""
-        return 1 if self.layers > 1 else 0
-
-    @property
     def read_latency(self) -> int:
-        """Row address at a bank to the same word in its lane: RAM, half select, XOR shuffle, reversal."""
-        return self.ram_latency + 1 + self.layers + self.reversal_latency
+        """Row address at a bank to the same word in its lane: RAM, half select, shuffle."""
+        return self.ram_latency + 1 + self.layers
 
     @property
     def write_latency(self) -> int:
         """Result of the last column to the write port of its bank."""
-        return self.reversal_latency + self.layers + 1
+        return self.layers + 1
 
     @property
     def load_latency(self) -> int:
@@ -241,10 +236,11 @@ class ArrayConfig(BaseModel):
 
     @property
     def store_latency(self) -> int:
-        """Step of a store to the output buffer: with engine select and lane order as stages where the
-        pipeline is deep."""
+        """Step of a store to the output buffer: with engine select, and with the lane orders that the shuffle
+        does not do, as stages where the pipeline is deep."""
         rounding = 2 if self.element_width < self.width else 0
-        return self.taken_latency + self.layers + (2 if self.pipeline.is_deep else 0) + rounding
+        stages = (2 if self.layers > 2 else 1) if self.pipeline.is_deep else 0
+        return self.taken_latency + self.layers + stages + rounding
 
     @property
     def pipeline_latency(self) -> int:

@@ -12,7 +12,7 @@ from .config import ArrayConfig
 from .once import once
 from .rowbuffer import RowBuffer
 from .shapes import engine_control, half_control, lanes, unit_coefficient
-from .shuffle import LaneReversal, XorShuffle
+from .shuffle import LaneShuffle
 
 __all__ = ["Engine"]
 
@@ -48,27 +48,22 @@ class Engine(wiring.Component):
         m = Module()
         c = self._config
         m.submodules.buffer = buffer = RowBuffer(c)
-        m.submodules.pre = pre = XorShuffle(c.width, c.layers)
-        m.submodules.pre_reverse = pre_reverse = LaneReversal(c.width, c.layers)
-        m.submodules.post_reverse = post_reverse = LaneReversal(c.width, c.layers)
-        m.submodules.post = post = XorShuffle(c.width, c.layers)
+        m.submodules.pre = pre = LaneShuffle(c.width, c.layers)
+        m.submodules.post = post = LaneShuffle(c.width, c.layers)
         m.d.comb += [
             buffer.halves.eq(self.halves), buffer.load.eq(self.load), buffer.load_en.eq(self.load_en),
             buffer.store_half.eq(self.store_half), buffer.store_en.eq(self.store_en), self.store.eq(buffer.store),
             buffer.compute_half.eq(self.control.half),
-            pre.i.eq(buffer.compute), pre.select.eq(self.control.pre_select),
-            pre_reverse.i.eq(pre.o), pre_reverse.enable.eq(self.control.pre_reverse)]
+            pre.i.eq(buffer.compute), pre.switches.eq(self.control.pre)]
 
-        words = pre_reverse.o
+        words = pre.o
         for q in range(c.layers):
             words = self._column(m, q, words)
         self._magnitude(m, words)
 
         m.d.comb += [
-            post_reverse.i.eq(words), post_reverse.enable.eq(self.control.post_reverse),
-            post.i.eq(post_reverse.o), post.select.eq(self.control.post_select), buffer.result.eq(post.o)]
-        assert c.pipeline_latency == (c.ram_latency + 1 + c.layers + c.reversal_latency + c.layers * c.butterfly_latency
-                                      + c.reversal_latency + c.layers + 1)
+            post.i.eq(words), post.switches.eq(self.control.post), buffer.result.eq(post.o)]
+        assert c.pipeline_latency == c.ram_latency + 1 + c.layers + c.layers * c.butterfly_latency + c.layers + 1
         return m
 
     def _column(self, m, q, words):

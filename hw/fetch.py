@@ -44,8 +44,8 @@ class Fetch(wiring.Component):
         fields = buffer[3:]
         # Decoded one shift before the first word reaches the low end.
         coming = buffer[32:]
-        is_loop, is_halt, looping, again, pending = (
-            Signal(name=name) for name in ("is_loop", "is_halt", "looping", "again", "pending"))
+        is_loop, is_halt, looping, again, offering = (
+            Signal(name=name) for name in ("is_loop", "is_halt", "looping", "again", "offering"))
         loop, loop_coming = Signal(instruction(Opcode.LOOP)), Signal(instruction(Opcode.LOOP))
         left, before = Signal(loop.count.shape()), Signal(loop.count.shape())
         m.d.comb += [loop.eq(fields), loop_coming.eq(coming[3:])]
@@ -53,7 +53,7 @@ class Fetch(wiring.Component):
         more, final = Signal(), Signal()
         m.d.sync += [more.eq(left[1:].any()), final.eq(count == INSTRUCTION_WORDS + c.ram_latency - 2)]
         ports = {Opcode.LOAD: self.o_load, Opcode.PASS: self.o_pass, Opcode.STORE: self.o_store}
-        reading = Signal()
+        reading = Signal()  # a word is read in this cycle
         capture = delay(m, reading, c.ram_latency, "capture", reset_less=False)
         with m.If(capture):
             m.d.sync += buffer.eq(Cat(buffer[32:], memory.r_data))
@@ -68,25 +68,36 @@ class Fetch(wiring.Component):
         quiet = Signal()
         m.d.sync += quiet.eq(self.units_idle)
 
-        m.d.comb += pending.eq(Cat(is_loop, is_halt, *(port.valid for port in ports.values())).any())
+        # A register, not the OR of the offers: it holds back the address and all that counts.
+        taken = Cat(*(port.valid & port.ready for port in ports.values()), is_loop, is_halt & quiet).any()
+        m.d.sync += offering.eq(final | (offering & ~taken))
         with m.If(~self.running):
             m.d.sync += self.running.eq(self.start)
-        with m.Elif(~pending):
+        with m.Elif(~offering):
             # The memory answers ram_latency cycles later; the first word read ends up at the low end.
             m.d.sync += [count.eq(count + 1), before.eq(rest),
                          again.eq(Mux(looping, more, loop_coming.count[1:].any()))]
-            with m.If(count < INSTRUCTION_WORDS):
-                m.d.comb += reading.eq(1)
-                m.d.sync += address.eq(address + 1)
             with m.If(final):
                 m.d.sync += [count.eq(0), is_loop.eq(coming[:3] == Opcode.LOOP), is_halt.eq(coming[:3] == Opcode.HALT)]
                 m.d.sync += [port.valid.eq(coming[:3] == code) for code, port in ports.items()]
         with m.If(is_loop):
             m.d.sync += [is_loop.eq(0), looping.eq(again), left.eq(before - 1)]
-            with m.If(again):
-                m.d.sync += address.eq(loop.target)
         with m.If(is_halt & quiet):
             m.d.sync += [is_halt.eq(0), self.running.eq(0)]
+        self._address(m, address, reading, count, offering, is_loop & again, loop.target)
+        return m
+
+    def _address(self, m, address, reading, count, offering, jump, target):
+        """The words of an instruction are read in its first cycles; a jump falls between two instructions."""
+        words_left = Signal(init=1)
+        m.d.comb += reading.eq(words_left & ~offering)  # also before the start: only the last words count
+        with m.If(offering):
+            m.d.sync += words_left.eq(1)
+        with m.Elif(count == INSTRUCTION_WORDS - 1):
+            m.d.sync += words_left.eq(0)
+        with m.If(jump):
+            m.d.sync += address.eq(target)
+        with m.Elif(reading):
+            m.d.sync += address.eq(address + 1)
         with m.If(~self.running):
             m.d.sync += address.eq(0)
-        return m

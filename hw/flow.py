@@ -9,6 +9,7 @@ from .config import ArrayConfig
 from .pipeline import delay
 from .program import Opcode
 from .shapes import engine_control, instruction
+from .shuffle import steer
 
 __all__ = ["Flow"]
 
@@ -64,24 +65,23 @@ class Flow(wiring.Component):
             self.read.half.eq(self._at(m, self.half, c.address_latency - 1, "read_half"))]
 
         # The write side recounts the groups instead of carrying every address along.
-        post = end + c.reversal_latency
-        counted = post - (c.address_latency - 1)
+        counted = end - c.address_latency
         m.submodules.write = write = GroupAddress(c.index_bits, c.layers, c.pipeline)
         m.d.comb += [
             write.valid.eq(self._valid[counted]), write.start.eq(self._start[counted]),
             write.digit.eq(self._at(m, self.pass_fields.digit, counted, "write_digit")),
-            self.write.rows.eq(delay(m, write.rows, c.layers, "write_rows")),
+            self.write.rows.eq(delay(m, write.rows, c.layers + 1, "write_rows")),
             self.write.valid.eq(self._valid[last - 1]),
             self.write.half.eq(self._at(m, self.half, last - 1, "write_half"))]
 
         control, fields = self.control, self.pass_fields
+        # Switches are worked out a cycle or more before they are due: they drive wide multiplexers.
+        selected = c.address_latency - 1
+        pre = steer(m, read.select, self._at(m, fields.descending, selected, "pre_reverse"), c.layers, to_banks=False)
+        post = steer(m, write.select, self._at(m, fields.descending, end - 1, "post_reverse"), c.layers, to_banks=True)
         m.d.comb += [
             control.half.eq(self._at(m, self.half, c.address_latency + c.ram_latency, "select_half")),
-            control.pre_select.eq(delay(m, read.select, c.ram_latency + 2, "pre_select")),
-            control.pre_reverse.eq(
-                self._at(m, fields.descending, self.column_cycle(0) - c.reversal_latency, "pre_reverse")),
-            control.post_reverse.eq(self._at(m, fields.descending, end, "post_reverse")),
-            control.post_select.eq(write.select)]
+            control.pre.eq(delay(m, pre, c.ram_latency + 2, "pre")), control.post.eq(delay(m, post, 1, "post"))]
         for q in range(c.layers):
             self._column(m, q)
         m.d.comb += [self.result_start.eq(self._start[end]),

@@ -13,7 +13,7 @@ from .engine import leading_magnitude
 from .pipeline import delay, optional
 from .program import Opcode
 from .shapes import input_beat, instruction, lanes
-from .shuffle import XorShuffle, lane_order, permuted
+from .shuffle import LaneShuffle, lane_order, permuted, steer
 
 __all__ = ["Load"]
 
@@ -111,11 +111,14 @@ class Load(wiring.Component):
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
         m.d.comb += [bank.base.eq(walker.base), bank.window.eq(command.window),
                      self.rows.eq(delay(m, bank.rows, c.layers, "rows"))]
+        # Up to two layers the shuffle itself does the lane orders.
+        reverse = order if c.layers == 2 else Const(0, 1)
+        switches = steer(m, bank.select, reverse, c.layers, to_banks=True)
         for j in range(c.engines_per_beat):
             ordered = Signal(words[j].shape(), name=f"ordered{j}", reset_less=True)
-            stage += ordered.eq(permuted(m, words[j], order, c.layers, to_banks=True))
-            m.submodules[f"shuffle{j}"] = shuffle = XorShuffle(c.width, c.layers)
-            m.d.comb += [shuffle.i.eq(ordered), shuffle.select.eq(bank.select), self.words[j].eq(shuffle.o)]
+            stage += ordered.eq(permuted(m, words[j], order, c.layers, to_banks=True) if c.layers > 2 else words[j])
+            m.submodules[f"shuffle{j}"] = shuffle = LaneShuffle(c.width, c.layers)
+            m.d.comb += [shuffle.i.eq(ordered), shuffle.switches.eq(switches), self.words[j].eq(shuffle.o)]
         enable = Signal(c.beat_groups)
         m.d.comb += enable.eq(beat << group)
         m.d.comb += self.en.eq(delay(m, enable, c.load_latency - 1, "enable", reset_less=False))

@@ -6,7 +6,8 @@ from amaranth.lib import data
 from .config import ArrayConfig
 from .program import FIELDS, Opcode
 
-__all__ = ["word", "lanes", "coefficient", "unit_coefficient", "engine_control", "half_control", "instruction",
+__all__ = ["word", "lanes", "coefficient", "unit_coefficient", "engine_control", "switches", "half_control",
+           "instruction",
            "setup", "input_beat", "output_beat", "status", "EXPONENT_BITS",
            "SETUP_PROGRAM", "SETUP_CONTROL", "CONTROL_START"]
 
@@ -44,9 +45,14 @@ def engine_control(config: ArrayConfig) -> data.StructLayout:
     """What every engine does in the present cycle, each field for the stage that reads it
     (``hw/flow.py``)."""
     return data.StructLayout({
-        "half": unsigned(1), "pre_select": unsigned(config.layers), "pre_reverse": unsigned(1),
-        "post_reverse": unsigned(1), "post_select": unsigned(config.layers),
+        "half": unsigned(1), "pre": switches(config.layers), "post": switches(config.layers),
         "shifts": data.ArrayLayout(unsigned(config.shift_bits), config.layers)})
+
+
+def switches(layers: int) -> data.StructLayout:
+    """Controls of a lane shuffle (``hw/shuffle.py``)."""
+    return data.StructLayout({"folds": data.ArrayLayout(unsigned(2), layers // 2), "swaps": unsigned(layers // 2),
+                              "middle": unsigned(layers % 2)})
 
 
 def half_control(config: ArrayConfig) -> data.StructLayout:

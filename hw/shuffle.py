@@ -1,7 +1,8 @@
 """Shuffle network: conditional swaps that take words from bank order to lane order and back.
 
 Element i lives in bank XOR of the S-bit digits of i, so the words of a beat arrive at their lanes after an
-XOR of the lane number with one constant: S levels of conditional swaps (design.md section 4).
+XOR of the lane number with one constant (design.md section 4). The direction of the strides asks for the lanes
+in bit-reversed order on top of that: S levels of conditional swaps do both.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -9,8 +10,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .shapes import lanes
+from .shapes import switches as switches_layout
 
-__all__ = ["XorShuffle", "LaneReversal", "permuted", "permute_lanes", "lane_orders", "lane_order", "reverse_bits"]
+__all__ = ["LaneShuffle", "steer", "permuted", "permute_lanes", "lane_orders", "lane_order", "reverse_bits"]
 
 
 def reverse_bits(value: int, bits: int) -> int:
@@ -72,56 +74,64 @@ def permuted(m, words, order, layers: int, *, to_banks: bool):
     return out
 
 
-class XorShuffle(wiring.Component):
-    """o[l] = i[l ^ select], S levels.
+def steer(m, select, reverse, layers: int, *, to_banks: bool):
+    """The switches of a :class:`LaneShuffle` for the shuffle constant ``select``, without a register.
 
-    Formats: P words of W + W bits, unchanged. Latency: S cycles, one level of swaps each; ``select`` is
-    sampled with the words. Throughput: one beat per cycle. With ``en`` low nothing moves (that is the only
-    backpressure).
-    Reset: none. Cost: 2*W*P LUTs per level. It is its own inverse.
+    From banks to lanes, ``reverse`` turns the bits of the lane around behind the XOR, to banks before it.
+    """
+    switches = Signal(switches_layout(layers), name="switches")
+    if to_banks:
+        select = Mux(reverse, Cat(reversed(select)), select)[:layers]
+    for pair in range(layers // 2):
+        low, high = select[pair], select[layers - 1 - pair]
+        swap = low ^ high
+        m.d.comb += [switches.folds[pair].eq(Cat(high ^ (swap & reverse), high ^ (~swap & reverse))),
+                     switches.swaps[pair].eq(swap)]
+    m.d.comb += switches.middle.eq(select[layers // 2:layers // 2 + layers % 2])
+    return switches
+
+
+class LaneShuffle(wiring.Component):
+    """o[l] = i[l' ^ select], where l' is l, or l with its bits in reverse order: one of 2 * 2^S permutations.
+
+    Bits j and S-1-j of the lane form a pair, which takes two levels of 2:1 switches. The first exchanges the
+    words of lanes in which both bits differ, under one control where the two bits are alike and another where
+    they are not; the second exchanges lanes that differ in bit j. So reversing the lanes costs nothing beside
+    the XOR. The middle bit of an odd S is one level of its own.
+
+    Formats: P words of W + W bits, unchanged. Latency: S cycles, one for each level; ``switches``
+    (:func:`steer`) are sampled with the words. Throughput: one beat per cycle. With ``en`` low nothing moves
+    (that is the only backpressure). Reset: none. Cost: 2*W*P LUTs per level.
     """
 
     def __init__(self, width: int, layers: int):
         self._layers = layers
         super().__init__({
-            "en": In(1, init=1), "i": In(lanes(width, 1 << layers)), "select": In(layers),
+            "en": In(1, init=1), "i": In(lanes(width, 1 << layers)), "switches": In(switches_layout(layers)),
             "o": Out(lanes(width, 1 << layers)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        words, select = self.i, self.select
-        for level in range(self._layers):
-            swapped = Signal(self.o.shape(), name=f"level{level}", reset_less=True)
-            rest = Signal(len(select) - 1, name=f"select{level}", reset_less=True)
+        words, switches = self.i, self.switches
+        for number, (partner, control) in enumerate(_levels(self._layers)):
+            moved = Signal(self.o.shape(), name=f"level{number}", reset_less=True)
+            rest = Signal(switches.shape(), name=f"switches{number}", reset_less=True)
             with m.If(self.en):
                 for lane in range(1 << self._layers):
-                    m.d.sync += swapped[lane].eq(Mux(select[0], words[lane ^ 1 << level], words[lane]))
-                m.d.sync += rest.eq(select[1:])
-            words, select = swapped, rest
+                    m.d.sync += moved[lane].eq(Mux(control(switches, lane), words[lane ^ partner], words[lane]))
+                m.d.sync += rest.eq(switches)
+            words, switches = moved, rest
         m.d.comb += self.o.eq(words)
         return m
 
 
-class LaneReversal(wiring.Component):
-    """o[l] = i[bit-reversed l] where ``enable``, else i[l]: the direction of the strides (design.md section
-    4).
-
-    Latency: one cycle for S > 1, none for S = 1, which has nothing to reverse. Throughput: one beat per
-    cycle. No backpressure, no reset.
-    """
-
-    def __init__(self, width: int, layers: int):
-        self._layers = layers
-        super().__init__({"i": In(lanes(width, 1 << layers)), "enable": In(1), "o": Out(lanes(width, 1 << layers))})
-
-    def elaborate(self, platform):
-        m = Module()
-        if self._layers == 1:
-            m.d.comb += self.o.eq(self.i)
-            return m
-        reversed_ = Signal(self.o.shape(), reset_less=True)
-        order = Cat(self.i[reverse_bits(lane, self._layers)] for lane in range(1 << self._layers))
-        m.d.sync += reversed_.eq(Mux(self.enable, order, self.i))
-        m.d.comb += self.o.eq(reversed_)
-        return m
+def _levels(layers: int):
+    """For every level: in which bits the lanes differ that it exchanges, and the control of a lane."""
+    for pair in range(layers // 2):
+        low, high = 1 << pair, 1 << layers - 1 - pair
+        yield low | high, lambda switches, lane, pair=pair, low=low, high=high: (
+            switches.folds[pair][bool(lane & low) != bool(lane & high)])
+        yield low, lambda switches, lane, pair=pair: switches.swaps[pair]
+    if layers % 2:
+        yield 1 << layers // 2, lambda switches, lane: switches.middle

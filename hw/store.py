@@ -11,7 +11,7 @@ from .config import ArrayConfig
 from .pipeline import optional
 from .program import Opcode
 from .shapes import EXPONENT_BITS, instruction, lanes, output_beat
-from .shuffle import XorShuffle, lane_order, permuted
+from .shuffle import LaneShuffle, lane_order, permuted, steer
 from .stream import SkidBuffer
 
 __all__ = ["Store"]
@@ -107,22 +107,28 @@ class Store(wiring.Component):
         """Words of a beat in lane order, rounded, with their beat flags."""
         c = self._config
         group = self._delayed(m, group, c.taken_latency, "group")
-        select = self._delayed(m, bank.select, c.taken_latency, "select")
         outputs, stage = [], optional(m, c.pipeline)
         order = lane_order(m, command, c.layers)
+        # Up to two layers the shuffle itself does the lane orders.
+        reverse = order if c.layers == 2 else Const(0, 1)
+        switches = steer(m, bank.select, reverse, c.layers, to_banks=False)
+        switches = self._delayed(m, switches, c.taken_latency, "switches")
         for j in range(c.engines_per_beat):
             chosen = Signal(lanes(c.width, c.lanes), name=f"chosen{j}", reset_less=True)
             with self._moving(m), m.Switch(group):
                 for number in range(c.beat_groups):
                     with m.Case(number):
                         stage += chosen.eq(self.words[number * c.engines_per_beat + j])
-            m.submodules[f"shuffle{j}"] = shuffle = XorShuffle(c.width, c.layers)
-            m.d.comb += [shuffle.en.eq(self.en), shuffle.i.eq(chosen), shuffle.select.eq(select)]
-            ordered = Signal(chosen.shape(), name=f"ordered{j}", reset_less=True)
-            with self._moving(m):
-                stage += ordered.eq(permuted(m, shuffle.o, order, c.layers, to_banks=False))
+            m.submodules[f"shuffle{j}"] = shuffle = LaneShuffle(c.width, c.layers)
+            m.d.comb += [shuffle.en.eq(self.en), shuffle.i.eq(chosen), shuffle.switches.eq(switches)]
+            ordered = shuffle.o
+            if c.layers > 2:
+                ordered = Signal(chosen.shape(), name=f"ordered{j}", reset_less=True)
+                with self._moving(m):
+                    stage += ordered.eq(permuted(m, shuffle.o, order, c.layers, to_banks=False))
             outputs += [ordered[lane] for lane in range(c.lanes)]
-        beat = self._delayed(m, beat, c.layers + 2 * c.pipeline.is_deep, "beat_ordered")
+        rounding = 2 if c.element_width < c.width else 0
+        beat = self._delayed(m, beat, c.store_latency - c.taken_latency - rounding, "beat_ordered")
         if c.element_width == c.width:
             return outputs, beat, Const(0, 1)
         elements, clamped = zip(*(self._round(m, word) for word in outputs))

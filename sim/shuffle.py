@@ -6,7 +6,8 @@ All functions work on int64 arrays of any shape; S is ``layers`` and P = 2^S.
 
 import numpy as np
 
-__all__ = ["bank_of", "row_of", "pass_indices", "lane_order", "reverse_lanes", "xor_lanes", "route"]
+__all__ = ["bank_of", "row_of", "pass_indices", "lane_order", "reverse_lanes", "xor_lanes", "route", "switched",
+           "switches_for"]
 
 
 def bank_of(index: np.ndarray, layers: int) -> np.ndarray:
@@ -54,6 +55,30 @@ def xor_lanes(words: np.ndarray, constant: int) -> np.ndarray:
         if constant >> level & 1:
             words = words[np.arange(words.shape[0]) ^ (1 << level)]
     return words
+
+
+def switched(switches: int, layers: int) -> np.ndarray:
+    """Lane from which each output of the lane shuffle takes its word, shape (P,), for the control bits
+    ``switches``, packed as in hw/shapes.py: two folds for every pair of lane bits, then the swaps, then the
+    middle bit of an odd S."""
+    lane, pairs = np.arange(1 << layers), layers // 2
+    source = lane
+    for pair in range(pairs):
+        low, high = lane >> pair & 1, lane >> (layers - 1 - pair) & 1
+        fold = switches >> (2 * pair + (low ^ high)) & 1
+        source = source[lane ^ fold * (1 << pair | 1 << layers - 1 - pair)]
+        source = source[lane ^ (switches >> (2 * pairs + pair) & 1) << pair]
+    if layers % 2:
+        source = source[lane ^ (switches >> 3 * pairs & 1) << pairs]
+    return source
+
+
+def switches_for(source: np.ndarray, layers: int) -> int:
+    """Control bits for which the lane shuffle is the permutation ``source``; ValueError when there are none."""
+    for switches in range(1 << 3 * (layers // 2) + layers % 2):
+        if np.array_equal(switched(switches, layers), source):
+            return switches
+    raise ValueError(f"source: the lane shuffle of {layers} layers is never {np.asarray(source).tolist()}")
 
 
 def route(indices: np.ndarray, layers: int) -> tuple[np.ndarray, np.ndarray]:

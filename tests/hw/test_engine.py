@@ -15,9 +15,16 @@ from wingbeat.hw.engine import Engine
 from wingbeat.hw.numeric import largest, smallest
 from wingbeat.hw.program import Mode
 from wingbeat.sim.butterfly import Coefficients, butterfly, pack_coefficients
-from wingbeat.sim.shuffle import pass_indices, reverse_lanes, route
+from wingbeat.sim.shuffle import pass_indices, reverse_lanes, route, switches_for
 
 SEED = 17
+
+
+def switches_of(c, select, reverse):
+    """Controls of the shuffles before and behind the columns."""
+    lane = np.arange(c.lanes)
+    to_lanes = (reverse_lanes(c.layers) if reverse else lane) ^ select
+    return switches_for(to_lanes, c.layers), switches_for(np.argsort(to_lanes), c.layers)
 
 
 @dataclass
@@ -93,12 +100,9 @@ class Schedule:
                 self.set(cycle, "halves", half, "r_en", value=1)
             self.set(at, "halves", half, "r_rows", value=rows[g].tolist())
             self.set(at + c.ram_latency, "control", "half", value=half)
-            self.set(at + c.ram_latency + 1, "control", "pre_select", value=select)
-            self.set(
-                at + c.read_latency - c.reversal_latency, "control", "pre_reverse", value=int(step.descending)
-            )
-            self.set(at + end, "control", "post_reverse", value=int(step.descending))
-            self.set(at + end + c.reversal_latency, "control", "post_select", value=select)
+            to_lanes, to_banks = switches_of(c, select, step.descending)
+            self.set(at + c.ram_latency + 1, "control", "pre", value=to_lanes)
+            self.set(at + end, "control", "post", value=to_banks)
             self.set(at + c.pipeline_latency - 1, "halves", half, "compute_en", value=1)
             self.set(at + c.pipeline_latency - 1, "halves", half, "from_load", value=0)
             self.set(at + c.pipeline_latency, "halves", half, "w_rows", value=rows[g].tolist())

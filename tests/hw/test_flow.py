@@ -4,12 +4,13 @@ passes.
 
 import random
 
+import numpy as np
 import pytest
 
 from wingbeat.hw.config import ArrayConfig, Pipeline
 from wingbeat.hw.flow import Flow
 from wingbeat.hw.program import Mode, Pass
-from wingbeat.sim.shuffle import pass_indices, route
+from wingbeat.sim.shuffle import pass_indices, reverse_lanes, route, switches_for
 
 SEED = 13
 OUTPUTS = (
@@ -77,10 +78,17 @@ def port_bits(half, rows, row_bits):
     return 1 | half << 1 | sum(row << row_bits * bank for bank, row in enumerate(rows)) << 2
 
 
+def switches_of(c, select, reverse):
+    """Controls of the shuffles before and behind the columns."""
+    lane = np.arange(c.lanes)
+    to_lanes = (reverse_lanes(c.layers) if reverse else lane) ^ select
+    return switches_for(to_lanes, c.layers), switches_for(np.argsort(to_lanes), c.layers)
+
+
 def control_fields(bits, c):
-    """half, pre_select, pre_reverse, post_reverse, post_select and the shifts, unpacked by hand."""
-    values = []
-    for width in (1, c.layers, 1, 1, c.layers, *[c.shift_bits] * c.layers):
+    """half, pre, post and the shifts, unpacked by hand."""
+    values, switches = [], 3 * (c.layers // 2) + c.layers % 2
+    for width in (1, switches, switches, *[c.shift_bits] * c.layers):
         values.append(bits & (1 << width) - 1)
         bits >>= width
     return values
@@ -97,15 +105,14 @@ def check(plan, seen, context):
         assert seen["read"][at + base - 1] == port_bits(half, rows, c.row_bits), note
         assert seen["write"][at + base + c.pipeline_latency - 1] == port_bits(half, rows, c.row_bits), note
         assert control[at + base + c.ram_latency][0] == half, note
-        assert control[at + base + c.ram_latency + 1][1] == select, note
-        assert control[at + end + c.reversal_latency][4] == select, note
-        if c.layers > 1:
-            assert control[at + column - 1][2] == control[at + end][3] == p.descending, note
+        to_lanes, to_banks = switches_of(c, select, p.descending)
+        assert control[at + base + c.ram_latency + 1][1] == to_lanes, note
+        assert control[at + end][2] == to_banks, note
         for q in range(c.layers):
             sample = at + column + q * c.butterfly_latency + c.shift_delay
             start = sample - g  # the shifts of a pass are taken when its first group is there
             dynamic = plan.steps[start - 1]["dynamic_shifts"] >> q * c.shift_bits & (1 << c.shift_bits) - 1
-            assert control[sample][5 + q] == (dynamic if p.block_float else p.shifts[q]), (
+            assert control[sample][3 + q] == (dynamic if p.block_float else p.shifts[q]), (
                 f"{note}, column {q}"
             )
             assert seen["result_half"][at + column + (q + 1) * c.butterfly_latency] >> q & 1 == half, note

@@ -1,4 +1,4 @@
-"""The shuffle network, the lane orders of the walks and the lane reversal against their models."""
+"""The shuffle network and the lane orders of the walks against their models."""
 
 import random
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.shapes import lanes
-from wingbeat.hw.shuffle import LaneReversal, XorShuffle, lane_order, lane_orders, permuted
+from wingbeat.hw.shuffle import LaneShuffle, lane_order, lane_orders, permuted, steer
 from wingbeat.sim import shuffle as model
 
 WIDTH = 5
@@ -22,15 +22,41 @@ def random_beats(layers, n, seed):
     return np.random.default_rng(seed).integers(-1 << WIDTH - 1, 1 << WIDTH - 1, (n, 1 << layers, 2))
 
 
+class Steered(wiring.Component):
+    """A shuffle behind its switches."""
+
+    def __init__(self, layers, to_banks):
+        self.layers, self.to_banks = layers, to_banks
+        beat = lanes(WIDTH, 1 << layers)
+        super().__init__({"en": In(1, init=1), "i": In(beat), "select": In(layers), "reverse": In(1), "o": Out(beat)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.shuffle = shuffle = LaneShuffle(WIDTH, self.layers)
+        switches = steer(m, self.select, self.reverse, self.layers, to_banks=self.to_banks)
+        m.d.comb += [shuffle.en.eq(self.en), shuffle.i.eq(self.i), shuffle.switches.eq(switches), self.o.eq(shuffle.o)]
+        return m
+
+
+def shuffled(beat, constant, reverse, to_banks):
+    """Lanes from banks: the XOR, then the lanes in bit-reversed order; to banks the other way round."""
+    order = model.reverse_lanes(len(beat).bit_length() - 1) if reverse else np.arange(len(beat))
+    return model.xor_lanes(beat[order], constant) if to_banks else model.xor_lanes(beat, constant)[order]
+
+
 @LAYERS
-def test_every_constant(drive, lane_bits, layers):
-    """Beats with every constant, back to back: S cycles later they leave in the model's order."""
-    constants = [*range(1 << layers), *random.Random(SEED).choices(range(1 << layers), k=40)]
-    beats = random_beats(layers, len(constants), SEED)
-    steps = [{"i": lane_bits(beat, WIDTH), "select": c} for beat, c in zip(beats, constants)] + [{}] * layers
-    seen = drive(XorShuffle(WIDTH, layers), steps, ("o",))["o"][layers:]
-    for number, (beat, constant, got) in enumerate(zip(beats, constants, seen, strict=True)):
-        assert got == lane_bits(model.xor_lanes(beat, constant), WIDTH), f"beat {number}, seed {SEED}"
+@pytest.mark.parametrize("to_banks", [False, True])
+def test_every_permutation(drive, lane_bits, layers, to_banks):
+    """Beats with every constant and both orders, back to back: S cycles later they leave in the model's order."""
+    every = [(constant, reverse) for constant in range(1 << layers) for reverse in range(2)]
+    orders = [*every, *random.Random(SEED).choices(every, k=40)]
+    beats = random_beats(layers, len(orders), SEED)
+    steps = [{"i": lane_bits(beat, WIDTH), "select": constant, "reverse": reverse}
+             for beat, (constant, reverse) in zip(beats, orders)] + [{}] * layers
+    seen = drive(Steered(layers, to_banks), steps, ("o",))["o"][layers:]
+    for number, (beat, order, got) in enumerate(zip(beats, orders, seen, strict=True)):
+        want = lane_bits(shuffled(beat, *order, to_banks), WIDTH)
+        assert got == want, f"beat {number}, constant and reverse {order}, seed {SEED}"
 
 
 @LAYERS
@@ -43,10 +69,11 @@ def test_nothing_moves_while_en_is_low(drive, lane_bits, layers, reset):
     while waiting:
         en = rng.random() < 0.5
         at = waiting.pop(0) if en else rng.randrange(60)
-        steps.append({"en": en, "i": lane_bits(beats[at], WIDTH), "select": constants[at] if en else 0})
+        steps.append({"en": en, "i": lane_bits(beats[at], WIDTH), "select": constants[at] if en else 0,
+                      "reverse": 0 if en else rng.getrandbits(1)})
         enabled.append(en)
     resets = range(3, len(steps), 9) if reset else ()
-    seen = drive(XorShuffle(WIDTH, layers), steps, ("o",), resets)["o"]
+    seen = drive(Steered(layers, False), steps, ("o",), resets)["o"]
     want = [lane_bits(model.xor_lanes(beat, c), WIDTH) for beat, c in zip(beats, constants)]
     taken = 0  # beats that have entered
     for cycle, got in enumerate(seen):
@@ -95,15 +122,3 @@ def test_permuted_and_its_inverse(drive, lane_bits, layers):
         context = f"rotation {rotation}, reverse {reverse}, seed {SEED}"
         assert seen["to_banks"][number] == lane_bits(by_bank, WIDTH), context
         assert seen["to_lanes"][number] == lane_bits(beat[banks], WIDTH), context
-
-
-@LAYERS
-def test_lane_reversal(drive, lane_bits, layers):
-    """One cycle later in bit-reversed order where enabled; one layer passes its words on at once."""
-    latency, rng = int(layers > 1), random.Random(SEED)
-    beats, enables = random_beats(layers, 40, SEED), [rng.getrandbits(1) for _ in range(40)]
-    steps = [{"i": lane_bits(beat, WIDTH), "enable": on} for beat, on in zip(beats, enables)] + [{}] * latency
-    seen = drive(LaneReversal(WIDTH, layers), steps, ("o",), resets=(7, 20))["o"][latency:]
-    for number, (beat, on, got) in enumerate(zip(beats, enables, seen, strict=True)):
-        want = beat[model.reverse_lanes(layers)] if on else beat
-        assert got == lane_bits(want, WIDTH), f"beat {number}, seed {SEED}"

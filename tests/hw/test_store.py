@@ -228,7 +228,7 @@ def test_stated_latency_and_throughput(field_bits, fields):
     harness = Harness(c, blocks, SEED).run(field_bits, 2000)
     harness.check(f"seed {SEED}")
     n = len(blocks[0].beats)
-    latency = (10 if c.pipeline.is_deep else 5) + c.layers + 2 * (c.element_width < c.width)
+    latency = (9 + (c.layers > 2) if c.pipeline.is_deep else 5) + c.layers + 2 * (c.element_width < c.width)
     assert latency == 2 + c.store_latency + c.pipeline.is_deep
     for k, take in enumerate(harness.takes):
         assert harness.out.cycles[k * n:(k + 1) * n] == list(range(take + latency, take + latency + n))
