@@ -25,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _MEMORY_WORD = re.compile(r"( *)(\w+)\[(\d+)\] = (\d+'h[0-9a-fx]+);")
 
 # What `amaranth.back.verilog` runs, plus the removal of the one attribute that says nothing; and multiplexers
-# in # place of `always @*`: an Icarus process whose inputs never change does not run at time zero and leaves
+# in place of `always @*`: an Icarus process whose inputs never change does not run at time zero and leaves
 # X behind.
 _SCRIPT = """read_rtlil <<rtlil
 {rtlil}
