@@ -1,0 +1,62 @@
+"""The memory port: beats by number, one read and one write stream.
+
+A beat is what the memory moves in one cycle: 2K elements of a row, or K words (re in the lower element). Every
+memory behind the port keeps the order of each stream; between a read and a write of the same beat it promises
+an order only once the write has been reported as done.
+"""
+
+from dataclasses import dataclass
+
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["MemoryParameters", "MemoryPort"]
+
+
+@dataclass(frozen=True)
+class MemoryParameters:
+    """``elements`` per beat, a power of two >= 2, of ``element_width`` bits; ``address_bits`` of a beat number.
+
+    Raises ValueError naming the field.
+    """
+
+    elements: int
+    element_width: int
+    address_bits: int
+
+    def __post_init__(self):
+        if self.elements < 2 or self.elements & (self.elements - 1):
+            raise ValueError(f"elements: {self.elements} is not a power of two of at least 2")
+        if not 8 <= self.element_width <= 18:
+            raise ValueError(f"element_width: {self.element_width} is not in 8..18")
+        if not 1 <= self.address_bits <= 32:
+            raise ValueError(f"address_bits: {self.address_bits} is not in 1..32")
+
+    @property
+    def beat(self) -> data.StructLayout:
+        """One beat, the lowest element first."""
+        return data.StructLayout({"elements": data.ArrayLayout(self.element_width, self.elements)})
+
+    @property
+    def write(self) -> data.StructLayout:
+        """A beat to write; bit i of ``strobe`` says that element i is written."""
+        return data.StructLayout({"address": self.address_bits, "strobe": self.elements, "beat": self.beat})
+
+
+class MemoryPort(wiring.Signature):
+    """As the side sees it that asks.
+
+    ``read``: beat numbers; the beats come back on ``beats`` in the same order. ``write``: beats with their
+    numbers; ``written`` is high for one cycle for every beat that has become visible to reads, in order.
+    ``refused`` is high for one cycle when a number lies outside the memory: such a read brings a beat of
+    zeros, such a write changes nothing and is reported as written all the same, so nobody waits for ever.
+    """
+
+    def __init__(self, parameters: MemoryParameters):
+        self.parameters = parameters
+        super().__init__({
+            "read": Out(stream.Signature(parameters.address_bits)),
+            "beats": In(stream.Signature(parameters.beat)),
+            "write": Out(stream.Signature(parameters.write)),
+            "written": In(1), "refused": In(1),
+        })
