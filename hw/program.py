@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Opcode", "Mode", "Walk", "Load", "Pass", "Store", "Loop", "Halt", "Instruction", "FIELDS",
+__all__ = ["Opcode", "Mode", "SubOrder", "Walk", "Load", "Pass", "Store", "Loop", "Halt", "Instruction", "FIELDS",
            "INSTRUCTION_WORDS", "encode", "decode", "walk_indices", "schedule"]
 
 LOAD_DECISION = 2       # steps that move between the decision to load a beat and the beat
@@ -35,6 +35,15 @@ class Opcode(IntEnum):
     LOOP = 4
 
 
+class SubOrder(IntEnum):
+    """What follows one another fastest in a walk; ``sub_at`` is the lowest bit of ``sub``, or n - 1 of the pairs."""
+
+    NONE = 0
+    UP = 1      # the bits of sub, the lowest first
+    DOWN = 2    # the bits of sub, the highest first
+    MIRROR = 3  # an index and its mirror image
+
+
 class Mode(IntEnum):
     """What a column does with a word pair (A, B), design.md section 3."""
 
@@ -46,7 +55,7 @@ class Mode(IntEnum):
 
 # (name, bits) of every field behind the 3-bit opcode, least significant first.
 _WALK = [("inner", _MASK), ("outer", _MASK), ("window", _MASK), ("rotation", 2), ("reverse", 1),
-         ("last_step", _MASK)]
+         ("last_step", _MASK), ("sub_order", 2), ("sub_at", 4), ("sub_bits", 3)]
 FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.HALT: [],
     Opcode.LOAD: [*_WALK, ("overlap", 1), ("lead", 5)],
@@ -64,14 +73,21 @@ class Walk:
     """The order in which the beats of a stream visit the words of a half.
 
     A beat holds the P words whose index differs in the ``window`` bits; lane bit j of the beat is index bit
-    ``window[j]``. The bits of ``inner`` (a mask) count up fastest, those of ``outer`` after them; within each
-    the lowest bit is fastest. An empty ``inner`` takes over the bits of ``outer``. The bank map asks that
-    window[j] mod S are all different: a rotation, or a reversed rotation, of 0..S-1.
+    ``window[j]``. The bits of ``sub`` count up fastest, in the order in which they stand there, and are what a tile
+    of the transposer delivers together; then the groups of engines take turns; then the bits of ``inner`` (a mask)
+    and after them those of ``outer`` count up, the lowest first. An empty ``inner`` takes over the bits of
+    ``outer``. The bank map asks that window[j] mod S are all different: a rotation, or a reversed rotation, of
+    0..S-1.
+
+    With ``mirror`` = n every step is a pair: index i and the one with -i mod 2^n in its low n bits, where
+    2^(n-1) stands for -0. Then bit n-1 stands in none of the masks, and ``sub`` is empty.
     """
 
     window: tuple[int, ...]
     inner: int
     outer: int
+    sub: tuple[int, ...] = ()
+    mirror: int = 0
 
     def __post_init__(self):
         s = len(self.window)
@@ -83,12 +99,40 @@ class Walk:
         if not self.inner:  # the walker counts its outer bits once the inner ones are through
             object.__setattr__(self, "inner", self.outer)
             object.__setattr__(self, "outer", 0)
-        if self.inner & self.outer or (self.inner | self.outer) & self.window_mask:
-            raise ValueError("window, inner and outer: an index bit stands in two of them")
+        self._check_masks()
+
+    def _check_masks(self) -> None:
+        masks = (self.window_mask, self.sub_mask, self.inner, self.outer)
+        union = 0
+        for mask in masks:
+            if union & mask:
+                raise ValueError("window, sub, inner and outer: an index bit stands in two of them")
+            union |= mask
+        up = tuple(range(min(self.sub, default=0), max(self.sub, default=-1) + 1))
+        if self.sub not in (up, up[::-1]):
+            raise ValueError(f"sub: {self.sub} is not a run of neighbouring bits, up or down")
+        if self.mirror and (self.sub or union >> self.mirror - 1 & 1):
+            raise ValueError(f"mirror: bit {self.mirror - 1} and sub must be free for the pairs")
 
     @property
     def window_mask(self) -> int:
         return sum(1 << w for w in self.window)
+
+    @property
+    def sub_mask(self) -> int:
+        return sum(1 << b for b in self.sub)
+
+    @property
+    def sub_order(self) -> SubOrder:
+        if self.mirror:
+            return SubOrder.MIRROR
+        if not self.sub:
+            return SubOrder.NONE
+        return SubOrder.UP if self.sub[0] <= self.sub[-1] else SubOrder.DOWN
+
+    @property
+    def sub_at(self) -> int:
+        return self.mirror - 1 if self.mirror else min(self.sub, default=0)
 
     @property
     def rotation(self) -> int:
@@ -100,9 +144,18 @@ class Walk:
         return s > 1 and (self.window[1] - self.window[0]) % s != 1 % s
 
     @property
+    def steps(self) -> int:
+        """Steps of ``inner`` and ``outer`` in one block; every group of engines has ``step_beats`` beats in each."""
+        return 1 << (self.inner | self.outer).bit_count()
+
+    @property
+    def step_beats(self) -> int:
+        return 2 if self.mirror else 1 << len(self.sub)
+
+    @property
     def beats(self) -> int:
         """Beats per engine group of one block."""
-        return 1 << (self.inner | self.outer).bit_count()
+        return self.steps * self.step_beats
 
 
 @dataclass(frozen=True)
@@ -177,7 +230,8 @@ def _values(instruction: Instruction) -> dict[str, int]:
     if isinstance(instruction, (Load, Store)):
         walk = values.pop("walk")
         values |= {"inner": walk.inner, "outer": walk.outer, "window": walk.window_mask,
-                   "rotation": walk.rotation, "reverse": walk.reverse, "last_step": walk.beats - 1}
+                   "rotation": walk.rotation, "reverse": walk.reverse, "last_step": walk.steps - 1,
+                   "sub_order": walk.sub_order, "sub_at": walk.sub_at, "sub_bits": len(walk.sub)}
         if isinstance(instruction, Load):
             values["lead"] = values.pop("lag") + LOAD_DECISION
     elif isinstance(instruction, Pass):
@@ -229,7 +283,10 @@ def decode(words: list[int], layers: int) -> list[Instruction]:
             sign = -1 if values.pop("reverse") else 1
             by_residue = {b % layers: b for b in range(_MASK) if mask >> b & 1}
             window = tuple(by_residue[(rotation + sign * j) % layers] for j in range(layers))
-            values["walk"] = Walk(window, values.pop("inner"), values.pop("outer"))
+            order, at, count = (values.pop(name) for name in ("sub_order", "sub_at", "sub_bits"))
+            run = tuple(range(at, at + count))
+            values["walk"] = Walk(window, values.pop("inner"), values.pop("outer"),
+                                  run[::-1] if order == SubOrder.DOWN else run, at + 1 if order == SubOrder.MIRROR else 0)
             if opcode is Opcode.LOAD:
                 values["lag"] = values.pop("lead") - LOAD_DECISION
                 values["overlap"] = bool(values["overlap"])
@@ -259,15 +316,31 @@ def _deposit(counts: np.ndarray, mask: int) -> np.ndarray:
 
 
 def walk_indices(walk: Walk) -> np.ndarray:
-    """Index of every word of a block in stream order, shape (beats, P), int64."""
-    beats = np.arange(walk.beats, dtype=np.int64)
+    """Index of every word of a block in stream order, shape (beats, P), int64.
+
+    With several groups of engines the beats of one step of all groups lie together: group by group.
+    """
+    steps = np.arange(walk.steps, dtype=np.int64)
     n_inner = walk.inner.bit_count()
-    base = _deposit(beats & ((1 << n_inner) - 1), walk.inner) | _deposit(beats >> n_inner, walk.outer)
+    base = _deposit(steps & ((1 << n_inner) - 1), walk.inner) | _deposit(steps >> n_inner, walk.outer)
+    if walk.mirror:
+        modulus = 1 << walk.mirror
+        element = base & modulus - 1
+        partner = np.where(element, -element % modulus, modulus >> 1)
+        base = np.stack([base, base - element + partner], axis=1).ravel()
+    else:
+        count = np.arange(walk.step_beats, dtype=np.int64)
+        base = (base[:, None] | _spread(count, walk.sub)).ravel()
     lane = np.arange(1 << len(walk.window), dtype=np.int64)
-    offset = np.zeros_like(lane)
-    for j, position in enumerate(walk.window):
-        offset |= (lane >> j & 1) << position
-    return base[:, None] | offset[None, :]
+    return base[:, None] | _spread(lane, walk.window)
+
+
+def _spread(counts: np.ndarray, positions: tuple[int, ...]) -> np.ndarray:
+    """Bit k of every count at bit ``positions[k]``."""
+    out = np.zeros_like(counts)
+    for bit, position in enumerate(positions):
+        out |= (counts >> bit & 1) << position
+    return out
 
 
 def schedule(load: Load, bodies: Sequence[list[Pass]], store: Store, blocks: int) -> list[Instruction]:

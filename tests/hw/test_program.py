@@ -28,11 +28,15 @@ def random_walk(rng, layers, bits=16):
     sign, start = rng.choice([1, -1]), rng.randrange(layers)
     window = tuple(rng.choice(range((start + sign * j) % layers, bits, layers)) for j in range(layers))
     inner = outer = 0
-    for bit in set(range(bits)) - set(window):
+    free = set(range(bits)) - set(window)
+    at, count = rng.randrange(bits), rng.randrange(4)
+    sub = tuple(range(at, at + count)) if free.issuperset(range(at, at + count)) else ()
+    mirror = rng.choice([0, rng.choice(sorted(free)) + 1]) if not sub else 0
+    for bit in free - set(sub) - {mirror - 1}:
         kind = rng.randrange(3)
         inner |= (kind == 1) << bit
         outer |= (kind == 2) << bit
-    return Walk(window, inner, outer)
+    return Walk(window, inner, outer, sub[::rng.choice([1, -1])], mirror)
 
 
 def random_instruction(rng, layers):
@@ -94,7 +98,7 @@ def test_words_bit_by_bit():
     assert encode([Halt()]) == [0, 0, 0]
     assert encode([Loop(5, 7)]) == [4 | 15 << 3 | 7 << 15, 0, 0]
     load = Load(Walk((2, 1), 0b1000, 0b10001), True, 3)
-    bits = 1 | 0b1000 << 3 | 0b10001 << 19 | 0b110 << 35 | 0 << 51 | 0 << 53 | 7 << 54 | 1 << 70 | 5 << 71
+    bits = 1 | 0b1000 << 3 | 0b10001 << 19 | 0b110 << 35 | 0 << 51 | 0 << 53 | 7 << 54 | 1 << 79 | 5 << 80
     assert encode([load]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
     step = Pass(Mode.FFT, 3, 9, 1, (1, 2), 5, 6, 7, True, True, (4, 6), 11, True, False)
     bits, at = 2, 3
@@ -155,14 +159,42 @@ def test_refused_fields(instruction, message):
         ((0, 2), 0, 0, r"^window: index bits \(0, 2\) do not reach 4 different banks$"),
         ((0, 1, 1), 0, 0, "do not reach 8 different banks"),
         ((0, 1, 3, 2), 0, 0, "do not reach 16 different banks"),
-        ((0, 1), 2, 0, "^window, inner and outer: an index bit stands in two of them$"),
-        ((0, 1), 0, 1, "^window, inner and outer"),
-        ((0, 1), 4, 12, "^window, inner and outer"),
+        ((0, 1), 2, 0, "^window, sub, inner and outer: an index bit stands in two of them$"),
+        ((0, 1), 0, 1, "^window, sub, inner and outer"),
+        ((0, 1), 4, 12, "^window, sub, inner and outer"),
     ],
 )
 def test_refused_walks(window, inner, outer, message):
     with pytest.raises(ValueError, match=message):
         Walk(window, inner, outer)
+
+
+@pytest.mark.parametrize(
+    "sub, mirror, message",
+    [
+        ((2, 4), 0, r"^sub: \(2, 4\) is not a run of neighbouring bits, up or down$"),
+        ((3, 2, 4), 0, r"^sub: \(3, 2, 4\) is not a run of neighbouring bits, up or down$"),
+        ((5,), 0, "^window, sub, inner and outer: an index bit stands in two of them$"),
+        ((), 6, "^mirror: bit 5 and sub must be free for the pairs$"),
+        ((2,), 4, "^mirror: bit 3 and sub must be free for the pairs$"),
+    ],
+)
+def test_refused_fastest_bits(sub, mirror, message):
+    with pytest.raises(ValueError, match=message):
+        Walk((0, 1), 0b100000, 0, sub, mirror)
+
+
+def test_sub_counts_fastest_in_its_own_order():
+    up, down = Walk((0,), 0b1000, 0, (1, 2)), Walk((0,), 0b1000, 0, (2, 1))
+    assert up.beats == down.beats == 8 and up.steps == 2 and up.step_beats == 4
+    assert walk_indices(up)[:, 0].tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert walk_indices(down)[:, 0].tolist() == [0, 4, 2, 6, 8, 12, 10, 14]
+
+
+def test_mirror_pairs():
+    """Every index once, next to its mirror image; 0 is its own image and stands beside the middle."""
+    walk = Walk((3,), 0b11, 0, mirror=3)
+    assert walk_indices(walk).tolist() == [[0, 8], [4, 12], [1, 9], [7, 15], [2, 10], [6, 14], [3, 11], [5, 13]]
 
 
 def test_walk_order():
