@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import Pipeline
 from .pipeline import optional
+from .program import SubOrder
 
 __all__ = ["BankAddress", "GroupAddress", "Walker"]
 
@@ -97,7 +98,8 @@ class Walker(wiring.Component):
     ``outer`` stay as they are from the cycle before a restart (from the restart itself in a short pipeline) to
     the next one. ``base`` is the index of lane 0 of the present
     beat; ``step`` moves to the next, after the last one to the first. The bits of ``inner`` count fastest,
-    then those of ``outer``; ``inner`` is empty only where ``outer`` is too.
+    then those of ``outer``; ``inner`` is empty only where ``outer`` is too. ``sub``, the number of the beat in
+    its step, enters ``base`` at bit ``sub_at``, upside down where ``sub_order`` says so, in the same cycle.
 
     A counter whose bits lie scattered: with all other bits set to one the carry jumps over them. It runs one
     step ahead, so that its carry says in time that the next position is the last.
@@ -106,10 +108,10 @@ class Walker(wiring.Component):
     ``restart``. Cost: two adders of index_bits.
     """
 
-    def __init__(self, index_bits: int, pipeline: Pipeline = Pipeline.DEEP):
+    def __init__(self, index_bits: int, pipeline: Pipeline = Pipeline.DEEP, sub_bits: int = 0):
         self._pipeline = pipeline
         super().__init__({"inner": In(index_bits), "outer": In(index_bits), "restart": In(1), "step": In(1),
-                          "base": Out(index_bits)})
+                          "sub_order": In(2), "sub_at": In(4), "sub": In(sub_bits), "base": Out(index_bits)})
 
     def elaborate(self, platform):
         m = Module()
@@ -122,8 +124,20 @@ class Walker(wiring.Component):
             m.d.sync += inner_full.eq(last)
         with m.If(self.restart):
             m.d.sync += inner_full.eq(single)
-        m.d.comb += self.base.eq(inner | outer)
+        m.d.comb += self.base.eq(inner | outer | self._sub(m))
         return m
+
+    def _sub(self, m):
+        """Number ``sub`` at its place in the index."""
+        if not len(self.sub):
+            return 0
+        ordered, places = Signal(self.sub.shape()), Signal(self.base.shape(), reset_less=True)
+        m.d.comb += ordered.eq(Mux(self.sub_order == SubOrder.DOWN, Cat(reversed(self.sub)), self.sub))
+        with m.If(self.restart):
+            m.d.sync += places.eq(Mux(self.sub_order == SubOrder.NONE, 0, 1 << self.sub_at))
+        spread = [Cat(ordered[i] & places[b - i] for i in range(len(ordered)) if b >= i).any()
+                  for b in range(len(self.base))]
+        return Cat(spread)
 
     def _counter(self, m, name, mask, step):
         """Position, and whether the next one is the last."""

@@ -166,6 +166,11 @@ class ArrayConfig(BaseModel):
         return self.engines // self.engines_per_beat
 
     @property
+    def sub_bits(self) -> int:
+        """Index bits of the sub-steps of a walk: the beats that a J x J tile of a transposer makes."""
+        return (self.engines_per_beat - 1).bit_length()
+
+    @property
     def beat_words(self) -> int:
         """Complex words per internal beat: whole lanes of J engines."""
         return self.engines_per_beat * self.lanes

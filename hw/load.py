@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +11,7 @@ from .address import BankAddress, Walker
 from .config import ArrayConfig
 from .engine import leading_magnitude
 from .pipeline import delay, optional
-from .program import Opcode
+from .program import Opcode, SubOrder
 from .shapes import input_beat, instruction, lanes
 from .shuffle import LaneShuffle, lane_order, permuted, steer
 
@@ -47,7 +47,7 @@ class Load(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self._config
-        m.submodules.walker = walker = Walker(c.index_bits, c.pipeline)
+        m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits)
         command = Signal.like(self.i_command.payload)
         running, busy, claimed, allowed, behind = (
             Signal(name=name) for name in ("running", "busy", "claimed", "allowed", "behind"))
@@ -55,12 +55,16 @@ class Load(wiring.Component):
         ahead, group = Signal(c.row_bits + 2), Signal(range(c.beat_groups))
         beat, step, last, accept, accepted = (Signal(name=n) for n in ("beat", "step", "last", "accept", "accepted"))
         left, final = Signal(c.row_bits), Signal()
+        sub, sub_final = Signal(c.sub_bits), Signal()
         deep = int(c.pipeline.is_deep)  # the walker moves when the words have been aligned
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer),
             walker.restart.eq(delay(m, accepted, deep, "restart", reset_less=False)),
             self.i.ready.eq(allowed), beat.eq(self.i.valid & allowed),
-            step.eq(beat & (group == c.beat_groups - 1)), last.eq(step & final),
+            sub_final.eq((command.sub_order == SubOrder.NONE) | sub.all()),
+            step.eq(beat & sub_final & (group == c.beat_groups - 1)), last.eq(step & final),
+            walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at),
+            walker.sub.eq(delay(m, sub, deep, "sub")),
             walker.step.eq(delay(m, step, deep, "step", reset_less=False)),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
             self.blocked.eq(running & ~allowed), self.claim.eq(running & ~claimed & self.vacant)]
@@ -76,6 +80,8 @@ class Load(wiring.Component):
         with m.If(allowed):  # until then an instruction waits, while the columns still write into its half
             m.d.sync += self.owns.eq(Cat(~self.half, self.half))
         with m.If(beat):
+            m.d.sync += sub.eq(Mux(sub_final, 0, sub + 1))
+        with m.If(beat & sub_final):
             m.d.sync += group.eq(group + 1)
         with m.If(step):
             m.d.sync += group.eq(0)

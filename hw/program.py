@@ -123,6 +123,12 @@ class Walk:
         return sum(1 << b for b in self.sub)
 
     @property
+    def index_mask(self) -> int:
+        """Index bits that the walk runs through."""
+        pair = 1 << self.mirror - 1 if self.mirror else 0
+        return self.window_mask | self.sub_mask | self.inner | self.outer | pair
+
+    @property
     def sub_order(self) -> SubOrder:
         if self.mirror:
             return SubOrder.MIRROR
@@ -286,7 +292,8 @@ def decode(words: list[int], layers: int) -> list[Instruction]:
             order, at, count = (values.pop(name) for name in ("sub_order", "sub_at", "sub_bits"))
             run = tuple(range(at, at + count))
             values["walk"] = Walk(window, values.pop("inner"), values.pop("outer"),
-                                  run[::-1] if order == SubOrder.DOWN else run, at + 1 if order == SubOrder.MIRROR else 0)
+                                  run[::-1] if order == SubOrder.DOWN else run,
+                                  at + 1 if order == SubOrder.MIRROR else 0)
             if opcode is Opcode.LOAD:
                 values["lag"] = values.pop("lead") - LOAD_DECISION
                 values["overlap"] = bool(values["overlap"])

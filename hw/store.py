@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from .address import BankAddress, Walker
 from .config import ArrayConfig
 from .pipeline import optional
-from .program import Opcode
+from .program import Opcode, SubOrder
 from .shapes import EXPONENT_BITS, instruction, lanes, output_beat
 from .shuffle import LaneShuffle, lane_order, permuted, steer
 from .stream import SkidBuffer
@@ -50,29 +50,34 @@ class Store(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self._config
-        m.submodules.walker = walker = Walker(c.index_bits, c.pipeline)
+        m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits)
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
         command = Signal.like(self.i_command.payload)
         waiting, starting, running, busy = (
             Signal(name=name) for name in ("waiting", "starting", "running", "busy"))
         self._go = go = Signal()  # like ``en``, for the few gates of the control
         # Between blocks the walker walks on: ``running`` says which beats count, and stays out of its enables.
-        group, final_group, accept = Signal(range(c.beat_groups)), Signal(), Signal()
+        group, step_end, accept = Signal(range(c.beat_groups)), Signal(), Signal()
+        sub, sub_final = Signal(c.sub_bits), Signal()
         left, final = Signal(c.row_bits), Signal()
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(starting),
-            final_group.eq(group == c.beat_groups - 1), walker.step.eq(go & final_group),
+            sub_final.eq((command.sub_order == SubOrder.NONE) | sub.all()),
+            step_end.eq(sub_final & (group == c.beat_groups - 1)), walker.step.eq(go & step_end),
+            walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at), walker.sub.eq(sub),
             bank.en.eq(self.en), bank.base.eq(walker.base), bank.window.eq(command.window), self.rows.eq(bank.rows),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
             self.take.eq(waiting & self.computed)]
         with m.If(go):
-            m.d.sync += group.eq(Mux(final_group, 0, group + 1))
+            m.d.sync += sub.eq(Mux(sub_final, 0, sub + 1))
+        with m.If(go & sub_final):
+            m.d.sync += group.eq(Mux(step_end, 0, group + 1))
         with m.If(walker.step):
             m.d.sync += [left.eq(left - 1), final.eq(left == 1)]
         with m.If(walker.step & final):
             m.d.sync += running.eq(0)
         with m.If(starting):
-            m.d.sync += [running.eq(1), group.eq(0), left.eq(command.last_step), final.eq(command.last_step == 0)]
+            m.d.sync += [running.eq(1), sub.eq(0), group.eq(0), left.eq(command.last_step), final.eq(command.last_step == 0)]
         with m.If(~busy):
             m.d.sync += command.eq(self.i_command.payload)
         with m.If(accept):
@@ -83,7 +88,7 @@ class Store(wiring.Component):
         with m.If(self.block_out):
             m.d.sync += [busy.eq(0), self.half.eq(~self.half)]
 
-        beat = data.View(_BEAT, Cat(running, running & final_group, running & final_group & final))
+        beat = data.View(_BEAT, Cat(running, running & step_end, running & step_end & final))
         taken = self._delayed(m, beat, c.taken_latency, "taken")
         m.d.comb += self.done.eq(taken.last & go)
         with m.If(self.done):

@@ -60,7 +60,7 @@ class _Block:
 
 def block_bits(walk: Walk) -> int:
     """Index bits of the block that ``walk`` visits; ValueError unless these are the low bits of the index."""
-    mask = walk.inner | walk.outer | walk.window_mask
+    mask = walk.index_mask
     if mask & (mask + 1):
         raise ValueError(f"walk: index bits {mask:#b} have a gap; a block uses the low bits of the index")
     return mask.bit_length()
@@ -249,9 +249,9 @@ class ArrayModel:
         if at + count > len(elements):
             raise ValueError(f"stream: {len(elements)} words end inside a load of words "
                              f"{at}..{at + count - 1}")
-        beats = elements[at:at + count].reshape(*self._beat_shape(index), 2)
+        beats = elements[at:at + count].reshape(*self._stream_shape(instruction.walk), 2)
         shift = config.width - config.element_width
-        values[:, :, index] = beats.transpose(4, 1, 2, 0, 3).reshape(2, config.engines, *index.shape) << shift
+        values[:, :, index] = beats.transpose(5, 1, 3, 0, 2, 4).reshape(2, config.engines, *index.shape) << shift
         return self._new_block(values), at + count
 
     def _store(self, instruction: Store, block: _Block) -> BlockResult:
@@ -262,17 +262,18 @@ class ArrayModel:
                              f"the block ends at {block.values.shape[2] - 1}")
         values = round_half_up(block.values[:, :, index], config.width - config.element_width)
         values, clamped = saturate(values, config.element_width)
-        steps, groups, engines, lanes = self._beat_shape(index)
-        words = values.reshape(2, groups, engines, steps, lanes).transpose(3, 1, 2, 4, 0).reshape(-1, 2)
+        steps, groups, beats, engines, lanes = self._stream_shape(instruction.walk)
+        words = values.reshape(2, groups, engines, steps, beats, lanes).transpose(3, 1, 4, 2, 5, 0).reshape(-1, 2)
         saturated = block.saturated or bool(np.any(clamped))
         return BlockResult(words, block.exponent % (1 << EXPONENT_BITS), saturated)
 
-    def _beat_shape(self, index: np.ndarray) -> tuple[int, int, int, int]:
-        """A block on the streams: steps, engine groups, engines of a group, lanes."""
-        return (len(index), self.config.beat_groups, self.config.engines_per_beat, self.config.lanes)
+    def _stream_shape(self, walk: Walk) -> tuple[int, int, int, int, int]:
+        """A block on the streams: steps, engine groups, beats of a group, engines of a group, lanes."""
+        config = self.config
+        return walk.steps, config.beat_groups, walk.step_beats, config.engines_per_beat, config.lanes
 
     def _walk(self, walk: Walk) -> np.ndarray:
-        """Indices (steps, P) of a walk that fits this array."""
+        """Indices (beats, P) of a walk that fits this array."""
         if len(walk.window) != self.config.layers:
             raise ValueError(f"window: {walk.window} is not {self.config.layers} index bits")
         if block_bits(walk) > self.config.index_bits:

@@ -102,7 +102,8 @@ class _Load:
     def remaining(self) -> int:
         """Beats still to come in this block, the present one included."""
         assert self.command is not None
-        return (self.command.walk.beats - self.step_number) * self.groups - self.group
+        walk = self.command.walk
+        return (walk.steps - self.step_number) * self.groups * walk.step_beats - self.group
 
     def step(self, command: Load | None, vacant: bool, store_steps: int) -> None:
         beat = self.allowed and self.filled
@@ -115,8 +116,9 @@ class _Load:
         self.claimed |= claim
         self.done_in = max(0, self.done_in - 1)
         if beat:
+            assert self.command is not None
             self.group += 1
-            if self.group == self.groups:
+            if self.group == self.groups * self.command.walk.step_beats:
                 self.group, self.step_number = 0, self.step_number + 1
         self._gather(beat)
         if last:
@@ -184,9 +186,14 @@ class _Store:
         return not (self.waiting or self.starting or self.running or self.draining)
 
     @property
+    def step_beats(self) -> int:
+        assert self.command is not None
+        return self.groups * self.command.walk.step_beats
+
+    @property
     def beats(self) -> int:
         assert self.command is not None
-        return self.command.walk.beats * self.groups
+        return self.command.walk.steps * self.step_beats
 
     @property
     def moves(self) -> bool:
@@ -211,7 +218,7 @@ class _Store:
             self.beat += self.running
             final = self.running and self.beat == self.beats
             self.pipeline.pop()
-            self.pipeline.appendleft((self.running, self.running and self.beat % self.groups == 0, final))
+            self.pipeline.appendleft((self.running, self.running and self.beat % self.step_beats == 0, final))
             if final:
                 self.running, self.draining, self.beat = False, True, 0
         self.output.step(enabled and leaving[0])

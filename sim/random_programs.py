@@ -14,7 +14,7 @@ from ..hw.config import ArrayConfig, Pipeline, Target
 from ..hw.numeric import largest, smallest
 from ..hw.program import INSTRUCTION_WORDS, Halt, Instruction, Load, Mode, Pass, Store, Walk, schedule
 
-__all__ = ["RandomJob", "random_config", "random_job", "random_walk"]
+__all__ = ["RandomJob", "random_config", "random_job", "random_walk", "random_walks"]
 
 _MOST_WORDS = 1536  # words of one block in all engines, so that a run takes seconds
 
@@ -90,36 +90,49 @@ def _random_kernel(config: ArrayConfig, rng: random.Random) -> _Kernel:
     s = config.layers
     most = min(config.index_bits, (_MOST_WORDS // config.engines).bit_length() - 1)
     bits = rng.randint(s, max(s, most))
-    load, store = _random_walks(config, bits, rng)
+    load, store = random_walks(rng, config, bits)
     digits = range(bits // s)
     passes = _random_passes(config, bits, [rng.choice(digits) for _ in range(rng.randint(1, 4))], rng)
     return _Kernel(load, passes, store, config.engines << bits)
 
 
-def random_walk(rng: random.Random, layers: int, bits: int) -> Walk:
-    """A walk through all words whose index has ``bits`` bits: any window, any split into inner and outer."""
-    window = _random_window(layers, bits, rng)
+def random_walk(rng: random.Random, config: ArrayConfig, bits: int) -> Walk:
+    """A walk through all words whose index has ``bits`` bits: any window, any sub-steps, any split of the rest."""
+    window = _random_window(config.layers, bits, rng)
     rest = [bit for bit in range(bits) if bit not in window]
+    sub = _random_sub(config, rest, rng) if rng.random() < 0.6 else ()
+    rest = [bit for bit in rest if bit not in sub]
     inner = sum(1 << bit for bit in rest if rng.random() < 0.5)
-    return Walk(window, inner, sum(1 << bit for bit in rest) - inner)
+    return Walk(window, inner, sum(1 << bit for bit in rest) - inner, sub)
+
+
+def random_walks(rng: random.Random, config: ArrayConfig, bits: int) -> tuple[Load, Store]:
+    """Load and store of a block; more often than not they overlap: the same bits outermost on both sides."""
+    load, store = (random_walk(rng, config, bits) for _ in range(2))
+    if rng.random() < 0.4:
+        return Load(load), Store(store)
+    if rng.random() < 0.3:
+        store = load
+    # The steps of both must be of one size.
+    subs = (load.sub, store.sub) if load.sub and store.sub else ((), ())
+    windows = [walk.window for walk in (load, store)]
+    masks = [sum(1 << bit for bit in (*window, *sub)) for window, sub in zip(windows, subs)]
+    everything, both = (1 << bits) - 1, masks[0] | masks[1]
+    walks = [Walk(window, both & ~mask, everything & ~both, sub) for window, mask, sub in zip(windows, masks, subs)]
+    return Load(walks[0], True, (1 << (both & ~masks[0]).bit_count()) - 1), Store(walks[1])
+
+
+def _random_sub(config: ArrayConfig, free: list[int], rng: random.Random) -> tuple[int, ...]:
+    """Neighbouring bits, up or down, as many as the walker counts; none where there is no room."""
+    runs = [tuple(range(at, at + config.sub_bits)) for at in free]
+    runs = [run for run in runs if set(run) <= set(free)]
+    return rng.choice(runs)[::rng.choice((1, -1))] if runs else ()
 
 
 def _random_window(layers: int, bits: int, rng: random.Random) -> tuple[int, ...]:
     """A window whose bits reach different banks: residues a rotation of 0..S-1, rising or falling."""
     start, step = rng.randrange(layers), rng.choice((1, -1))
     return tuple(rng.choice(range((start + step * j) % layers, bits, layers)) for j in range(layers))
-
-
-def _random_walks(config: ArrayConfig, bits: int, rng: random.Random) -> tuple[Load, Store]:
-    if rng.random() < 0.4:
-        return Load(random_walk(rng, config.layers, bits)), Store(random_walk(rng, config.layers, bits))
-    windows = [_random_window(config.layers, bits, rng) for _ in range(2)]
-    if rng.random() < 0.3:
-        windows = [tuple(range(config.layers))] * 2
-    masks = [sum(1 << bit for bit in window) for window in windows]
-    everything, both = (1 << bits) - 1, masks[0] | masks[1]
-    walks = [Walk(window, both & ~mask, everything & ~both) for window, mask in zip(windows, masks)]
-    return Load(walks[0], True, (1 << both.bit_count() - config.layers) - 1), Store(walks[1])
 
 
 def _random_passes(config: ArrayConfig, bits: int, digits: list[int], rng: random.Random) -> list[Pass]:

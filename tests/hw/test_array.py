@@ -15,13 +15,14 @@ from wingbeat.hw.shapes import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, stat
 from wingbeat.sim.array import ArrayModel
 from wingbeat.sim.bench import Bench, Stall
 from wingbeat.sim.cycles import estimate
-from wingbeat.sim.random_programs import random_walk
+from wingbeat.sim.random_programs import random_walks
 
 CONFIGS = {
     "one layer, gearbox": dict(layers=1, engines=2, half_words=32, stream_words=1, width=10),
     "one layer, all engines a beat": dict(layers=1, engines=3, half_words=16, stream_words=6, width=9),
     "two layers": dict(layers=2, engines=1, half_words=32, stream_words=4, width=11, coefficient_width=12),
     "two layers, beat groups": dict(layers=2, engines=2, half_words=16, stream_words=4, width=9),
+    "one layer, four engines a beat": dict(layers=1, engines=8, half_words=16, stream_words=8, width=9),
     "three layers, gearbox": dict(layers=3, engines=1, half_words=16, stream_words=4, width=9),
 }
 TWO_LAYERS = CONFIGS["two layers"]
@@ -45,16 +46,6 @@ class Job:
     words: np.ndarray
     results: list
     groups: int       # groups that all passes together issue
-
-
-def random_walks(rng, c, bits):
-    """Load and store of a block; every second time they overlap: the same bits outermost on both sides."""
-    load, store = (random_walk(rng, c.layers, bits) for _ in range(2))
-    if rng.random() < 0.5:
-        return Load(load), Store(store)
-    union, everything = load.window_mask | store.window_mask, (1 << bits) - 1
-    walks = [Walk(w.window, union & ~w.window_mask, everything & ~union) for w in (load, store)]
-    return Load(walks[0], True, (1 << union.bit_count() - c.layers) - 1), Store(walks[1])
 
 
 def random_passes(rng, c, bits, count):

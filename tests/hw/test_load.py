@@ -18,6 +18,7 @@ CONFIGS = [dict(layers=1, engines=1, half_words=16, stream_words=2),
            dict(layers=2, engines=3, half_words=32, stream_words=4),
            dict(layers=2, engines=4, half_words=16, stream_words=8, width=10),
            dict(layers=3, engines=2, half_words=64, stream_words=16),
+           dict(layers=1, engines=8, half_words=64, stream_words=8),
            dict(layers=1, engines=2, half_words=16, stream_words=2, pipeline="short"),
            dict(layers=2, engines=3, half_words=32, stream_words=4, pipeline="short")]
 SEED = 29
@@ -43,17 +44,19 @@ def make_block(c, load, numbers):
     shrink = int(numbers.integers(0, 6))
     elements = numbers.integers(low >> shrink, (high >> shrink) + 1, (index.size * c.engines, 2))
     block = Block(load, elements)
+    walk = load.walk
     beats = (
-        elements.reshape(len(index), c.beat_groups, c.engines_per_beat, c.lanes, 2)
+        elements.reshape(walk.steps, c.beat_groups, walk.step_beats, c.engines_per_beat, c.lanes, 2)
         << c.width - c.element_width
     )
     banks, rows = route(index, c.layers)
-    for step in range(len(index)):
+    for beat in range(len(index)):
+        step, sub = divmod(beat, walk.step_beats)
         for engine in range(c.engines):
             for lane in range(c.lanes):
-                bank = int(banks[step, lane])
-                word = beats[step, engine // c.engines_per_beat, engine % c.engines_per_beat, lane]
-                block.banks[engine, bank, int(rows[step, bank])] = tuple(word.tolist())
+                bank = int(banks[beat, lane])
+                word = beats[step, engine // c.engines_per_beat, sub, engine % c.engines_per_beat, lane]
+                block.banks[engine, bank, int(rows[beat, bank])] = tuple(word.tolist())
     ones = int(np.bitwise_or.reduce((beats ^ (beats >> 63)).ravel()))
     block.magnitude = ones >> c.width - 1 - c.magnitude_bits
     return block
@@ -96,7 +99,7 @@ class Harness:
         self.wait = max(0, self.wait - 1)
         if self.store_block >= len(self.done) or self.wait:
             return
-        steps = self.blocks[self.store_block].load.walk.beats
+        steps = self.blocks[self.store_block].load.walk.steps
         self.wait = self.pace(rng)
         self.store_steps += 1
         if self.store_steps == steps:
@@ -182,7 +185,7 @@ class Harness:
         while beat >= self.blocks[k].load.walk.beats * self.c.beat_groups:
             beat -= self.blocks[k].load.walk.beats * self.c.beat_groups
             k += 1
-        step = beat // self.c.beat_groups
+        step = beat // (self.c.beat_groups * self.blocks[k].load.walk.step_beats)
         assert self.may_write(k, step), \
             f"beat {beat} of block {k} in cycle {cycle} runs ahead of the store ({self.bench.seed_note})"
 
@@ -216,7 +219,7 @@ class Harness:
 def equal_blocks(c, n, seed, overlap):
     """Blocks of one walk, so that loads may follow stores with any lag."""
     rng, numbers = random.Random(seed), np.random.default_rng(seed)
-    walk = random_walk(rng, c.layers, c.index_bits)
+    walk = random_walk(rng, c, c.index_bits)
     return [
         make_block(c, Load(walk, overlap, rng.randrange(c.lanes) if overlap else 0), numbers)
         for _ in range(n)
@@ -229,7 +232,7 @@ def equal_blocks(c, n, seed, overlap):
 def test_every_word_finds_its_place(field_bits, fields, source, commands):
     """Blocks of different sizes and walks, into halves that a slow store vacates."""
     c, rng, numbers = config_of(fields), random.Random(SEED), np.random.default_rng(SEED)
-    blocks = [make_block(c, Load(random_walk(rng, c.layers, rng.randint(c.layers, c.index_bits))), numbers)
+    blocks = [make_block(c, Load(random_walk(rng, c, rng.randint(c.layers, c.index_bits))), numbers)
               for _ in range(6)]
     harness = Harness(c, blocks, SEED, source, commands, pace=lambda rng: rng.choice([1, 1, 2, 5]))
     harness.run(field_bits, 6000).check(f"seed {SEED}")

@@ -20,6 +20,7 @@ CONFIGS = [dict(layers=1, engines=1, half_words=16, stream_words=2),
            dict(layers=2, engines=3, half_words=32, stream_words=4),
            dict(layers=2, engines=4, half_words=16, stream_words=8, width=10),
            dict(layers=3, engines=2, half_words=64, stream_words=16),
+           dict(layers=1, engines=8, half_words=64, stream_words=8),
            dict(layers=1, engines=2, half_words=16, stream_words=2, pipeline="short"),
            dict(layers=2, engines=3, half_words=32, stream_words=4, pipeline="short")]
 SEED = 37
@@ -56,8 +57,8 @@ def make_block(c, walk, numbers):
     step = np.arange(len(index))[:, None]
     words[:, banks, rows[step, banks]] = patterns[:, index]
     elements, clamped = saturate(round_half_up(values[:, index], c.width - c.element_width), c.element_width)
-    shape = c.beat_groups, c.engines_per_beat, len(index), 2 * c.lanes
-    beats = elements.reshape(shape).transpose(2, 0, 1, 3).reshape(len(index) * c.beat_groups, -1)
+    shape = c.beat_groups, c.engines_per_beat, walk.steps, walk.step_beats, 2 * c.lanes
+    beats = elements.reshape(shape).transpose(2, 0, 3, 1, 4).reshape(len(index) * c.beat_groups, -1)
     mask = (1 << c.element_width) - 1
     beats = [sum((v & mask) << c.element_width * i for i, v in enumerate(beat)) for beat in beats.tolist()]
     return Block(Store(walk), words, int(numbers.integers(0, 64)), bool(numbers.integers(0, 2)), beats,
@@ -100,11 +101,11 @@ class Harness:
 
     def destroy(self, steps, done):
         k = len(self.dones)
-        index = walk_indices(self.blocks[k].store.walk)
-        _, rows = route(index[:steps], self.c.layers)
+        walk = self.blocks[k].store.walk
+        _, rows = route(walk_indices(walk)[:steps * walk.step_beats], self.c.layers)
         self.memory[k][:, np.arange(self.c.lanes), rows] = 0
         if done:
-            assert steps == len(index) - 1, "all steps but the last have been counted at done"
+            assert steps == walk.steps - 1, "all steps but the last have been counted at done"
             self.memory[k][:] = 0
 
     def run(self, field_bits, deadline, reset_at=None):
@@ -174,7 +175,7 @@ class Harness:
 def random_blocks(c, n, seed):
     rng, numbers = random.Random(seed), np.random.default_rng(seed)
     return [
-        make_block(c, random_walk(rng, c.layers, rng.randint(c.layers, c.index_bits)), numbers)
+        make_block(c, random_walk(rng, c, rng.randint(c.layers, c.index_bits)), numbers)
         for _ in range(n)
     ]
 
