@@ -77,7 +77,8 @@ class Store(wiring.Component):
         with m.If(walker.step & final):
             m.d.sync += running.eq(0)
         with m.If(starting):
-            m.d.sync += [running.eq(1), sub.eq(0), group.eq(0), left.eq(command.last_step), final.eq(command.last_step == 0)]
+            m.d.sync += [running.eq(1), sub.eq(0), group.eq(0), left.eq(command.last_step),
+                         final.eq(command.last_step == 0)]
         with m.If(~busy):
             m.d.sync += command.eq(self.i_command.payload)
         with m.If(accept):
