@@ -11,7 +11,7 @@ from .address import BankAddress, Walker
 from .config import ArrayConfig
 from .engine import leading_magnitude
 from .pipeline import delay, optional
-from .program import Opcode, SubOrder
+from .program import Opcode
 from .shapes import input_beat, instruction, lanes
 from .shuffle import LaneShuffle, lane_order, permuted, steer
 
@@ -55,13 +55,13 @@ class Load(wiring.Component):
         ahead, group = Signal(c.row_bits + 2), Signal(range(c.beat_groups))
         beat, step, last, accept, accepted = (Signal(name=n) for n in ("beat", "step", "last", "accept", "accepted"))
         left, final = Signal(c.row_bits), Signal()
-        sub, sub_final = Signal(c.sub_bits), Signal()
+        sub, sub_last, sub_final = Signal(c.sub_bits), Signal(c.sub_bits), Signal()
         deep = int(c.pipeline.is_deep)  # the walker moves when the words have been aligned
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer),
             walker.restart.eq(delay(m, accepted, deep, "restart", reset_less=False)),
             self.i.ready.eq(allowed), beat.eq(self.i.valid & allowed),
-            sub_final.eq((command.sub_order == SubOrder.NONE) | sub.all()),
+            sub_final.eq(sub == sub_last),
             step.eq(beat & sub_final & (group == c.beat_groups - 1)), last.eq(step & final),
             walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at),
             walker.sub.eq(delay(m, sub, deep, "sub")),
@@ -90,7 +90,8 @@ class Load(wiring.Component):
         with m.Elif(step):
             m.d.sync += ahead.eq(ahead + 1)
         with m.If(accepted):
-            m.d.sync += [left.eq(command.last_step), final.eq(command.last_step == 0)]
+            m.d.sync += [left.eq(command.last_step), final.eq(command.last_step == 0),
+                         sub_last.eq((1 << command.sub_bits) - 1)]
         with m.Elif(step):
             m.d.sync += [left.eq(left - 1), final.eq(left == 1)]
         with m.If(last):

@@ -237,7 +237,8 @@ def _values(instruction: Instruction) -> dict[str, int]:
         walk = values.pop("walk")
         values |= {"inner": walk.inner, "outer": walk.outer, "window": walk.window_mask,
                    "rotation": walk.rotation, "reverse": walk.reverse, "last_step": walk.steps - 1,
-                   "sub_order": walk.sub_order, "sub_at": walk.sub_at, "sub_bits": len(walk.sub)}
+                   "sub_order": walk.sub_order, "sub_at": walk.sub_at,
+                   "sub_bits": walk.step_beats.bit_length() - 1}
         if isinstance(instruction, Load):
             values["lead"] = values.pop("lag") + LOAD_DECISION
     elif isinstance(instruction, Pass):
@@ -290,7 +291,7 @@ def decode(words: list[int], layers: int) -> list[Instruction]:
             by_residue = {b % layers: b for b in range(_MASK) if mask >> b & 1}
             window = tuple(by_residue[(rotation + sign * j) % layers] for j in range(layers))
             order, at, count = (values.pop(name) for name in ("sub_order", "sub_at", "sub_bits"))
-            run = tuple(range(at, at + count))
+            run = tuple(range(at, at + count)) if order != SubOrder.MIRROR else ()
             values["walk"] = Walk(window, values.pop("inner"), values.pop("outer"),
                                   run[::-1] if order == SubOrder.DOWN else run,
                                   at + 1 if order == SubOrder.MIRROR else 0)

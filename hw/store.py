@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from .address import BankAddress, Walker
 from .config import ArrayConfig
 from .pipeline import optional
-from .program import Opcode, SubOrder
+from .program import Opcode
 from .shapes import EXPONENT_BITS, instruction, lanes, output_beat
 from .shuffle import LaneShuffle, lane_order, permuted, steer
 from .stream import SkidBuffer
@@ -58,11 +58,11 @@ class Store(wiring.Component):
         self._go = go = Signal()  # like ``en``, for the few gates of the control
         # Between blocks the walker walks on: ``running`` says which beats count, and stays out of its enables.
         group, step_end, accept = Signal(range(c.beat_groups)), Signal(), Signal()
-        sub, sub_final = Signal(c.sub_bits), Signal()
+        sub, sub_last, sub_final = Signal(c.sub_bits), Signal(c.sub_bits), Signal()
         left, final = Signal(c.row_bits), Signal()
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(starting),
-            sub_final.eq((command.sub_order == SubOrder.NONE) | sub.all()),
+            sub_final.eq(sub == sub_last),
             step_end.eq(sub_final & (group == c.beat_groups - 1)), walker.step.eq(go & step_end),
             walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at), walker.sub.eq(sub),
             bank.en.eq(self.en), bank.base.eq(walker.base), bank.window.eq(command.window), self.rows.eq(bank.rows),
@@ -78,7 +78,7 @@ class Store(wiring.Component):
             m.d.sync += running.eq(0)
         with m.If(starting):
             m.d.sync += [running.eq(1), sub.eq(0), group.eq(0), left.eq(command.last_step),
-                         final.eq(command.last_step == 0)]
+                         final.eq(command.last_step == 0), sub_last.eq((1 << command.sub_bits) - 1)]
         with m.If(~busy):
             m.d.sync += command.eq(self.i_command.payload)
         with m.If(accept):

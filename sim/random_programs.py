@@ -114,7 +114,7 @@ def random_walks(rng: random.Random, config: ArrayConfig, bits: int) -> tuple[Lo
     if rng.random() < 0.3:
         store = load
     # The steps of both must be of one size.
-    subs = (load.sub, store.sub) if load.sub and store.sub else ((), ())
+    subs = (load.sub, store.sub) if len(load.sub) == len(store.sub) else ((), ())
     windows = [walk.window for walk in (load, store)]
     masks = [sum(1 << bit for bit in (*window, *sub)) for window, sub in zip(windows, subs)]
     everything, both = (1 << bits) - 1, masks[0] | masks[1]
@@ -123,8 +123,9 @@ def random_walks(rng: random.Random, config: ArrayConfig, bits: int) -> tuple[Lo
 
 
 def _random_sub(config: ArrayConfig, free: list[int], rng: random.Random) -> tuple[int, ...]:
-    """Neighbouring bits, up or down, as many as the walker counts; none where there is no room."""
-    runs = [tuple(range(at, at + config.sub_bits)) for at in free]
+    """Neighbouring bits, up or down, at most as many as the walker counts; none where there is no room."""
+    count = rng.randint(0, config.sub_bits)
+    runs = [tuple(range(at, at + count)) for at in free]
     runs = [run for run in runs if set(run) <= set(free)]
     return rng.choice(runs)[::rng.choice((1, -1))] if runs else ()
 
