@@ -223,10 +223,11 @@ class BurstQueue(wiring.Component):
 class BeatBuffer(wiring.Component):
     """First in, first out: ``depth`` beats of ``width`` bits in block RAMs with their output register.
 
-    Ports ``i`` and ``o``, streams. Latency: 3 cycles. Throughput: one beat per cycle, except that the second beat behind an
-    empty buffer comes a cycle late when the first one has waited. Depth: ``depth``, and two more that have left the RAM. Backpressure: ``i.ready``, ``o.valid`` and ``o.payload`` come out of registers (``i.ready``
-    through a comparator); ``o.ready`` is **not** cut from the read enable of the RAM. Reset: empties the
-    buffer. Cost: the RAM, two addresses and a counter.
+    Ports ``i`` and ``o``, streams. Latency: 3 cycles. Throughput: one beat per cycle, except that the second beat
+    behind an empty buffer comes a cycle late when the first one has waited. Depth: ``depth``, and two more that have
+    left the RAM. Backpressure: ``i.ready`` (through a comparator), ``o.valid`` and ``o.payload`` come out of
+    registers; ``o.ready`` is **not** cut from the read enable of the RAM. Reset: empties the buffer.
+    Cost: the RAM, two addresses and a counter.
     """
 
     def __init__(self, width: int, depth: int, target: Target):

@@ -95,7 +95,8 @@ class AxiWriter(wiring.Component):
                          into.strobe.eq(strobe << (beat.payload.lane * p.transfer_bytes))]
         refused, out = beat.payload.refused, downsizer.o.payload
         m.d.comb += [
-            downsizer.i.valid.eq(beat.valid & buffer.o.valid & ~refused), downsizer.i.payload.last.eq(beat.payload.final),
+            downsizer.i.valid.eq(beat.valid & buffer.o.valid & ~refused),
+            downsizer.i.payload.last.eq(beat.payload.final),
             beat.ready.eq(buffer.o.valid & (refused | downsizer.i.ready)), buffer.o.ready.eq(beat.valid & beat.ready),
             self.w.valid.eq(downsizer.o.valid), downsizer.o.ready.eq(self.w.ready),
             self.w.payload.data.eq(out.words[0].data.replicate(p.lanes)),

@@ -7,6 +7,8 @@ the master asks. All else is a free input in every cycle, the reset included. Ev
 that refute it.
 """
 
+from dataclasses import replace
+
 from amaranth.hdl import Assert, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
@@ -24,6 +26,10 @@ SMALL = {"wide": AxiParameters(MemoryParameters(2, 8, 3), 8, address_width=13, r
          "equal": AxiParameters(MemoryParameters(2, 8, 3), 16, address_width=13, reads=2, writes=2, longest_burst=2),
          "narrow": AxiParameters(MemoryParameters(2, 8, 3), 32, address_width=13, reads=2, writes=2,
                                  longest_burst=2)}
+
+# Counting places takes longest to prove: bursts of two beats only where a beat is one transfer.
+PLACES = {"equal": SMALL["equal"], "wide": replace(SMALL["wide"], reads=1, longest_burst=2),
+          "narrow": replace(SMALL["narrow"], reads=1, longest_burst=1)}
 
 
 @pytest.fixture
@@ -164,9 +170,9 @@ def test_stability_is_refuted(prove, channel, fault):
     assert not holds(prove, Bench(SMALL["wide"], stability(channel), f"{channel} {fault}"))
 
 
-@pytest.mark.parametrize("size", SMALL)
+@pytest.mark.parametrize("size", PLACES)
 def test_every_transfer_has_a_place(prove, size):
-    assert holds(prove, Honest(SMALL[size]))
+    assert holds(prove, Honest(PLACES[size]))
 
 
 def test_a_transfer_too_many_is_refuted(prove):
