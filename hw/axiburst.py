@@ -24,8 +24,8 @@ class AxiParameters:
     ``data_width``: bits of the data channels, a power of two in 8..1024, independent of the beat.
     ``address_width``: bits of a byte address. ``id_width``: bits of the identifiers, which are all 0.
     ``reads``: most beats asked for and not yet delivered. ``writes``: most bursts of writes that wait for
-    their answer. ``longest_burst``: most data transfers of one burst, 1..256. ``target``: what the buffers are
-    made of.
+    their answer; one more of each may be under way. ``longest_burst``: most data transfers of one burst, 1..256.
+    ``target``: what the buffers are made of.
 
     In memory an element has a *slot* of 8 bits (elements of 8), 16 bits (9..16) or 32 bits (17, 18),
     sign-extended; the lowest element stands at the lowest address, the lowest byte first. Beat n of the port
