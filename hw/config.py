@@ -240,12 +240,16 @@ class ArrayConfig(BaseModel):
         return self.address_latency - 1 + self.ram_latency + 1
 
     @property
+    def rounding_latency(self) -> int:
+        """Rounding of a stored word to element_width bits, and its saturation."""
+        return 2 if self.element_width < self.width else 0
+
+    @property
     def store_latency(self) -> int:
         """Step of a store to the output buffer: with engine select, and with the lane orders that the shuffle
         does not do, as stages where the pipeline is deep."""
-        rounding = 2 if self.element_width < self.width else 0
         stages = (2 if self.layers > 2 else 1) if self.pipeline.is_deep else 0
-        return self.taken_latency + self.layers + stages + rounding
+        return self.taken_latency + self.layers + stages + self.rounding_latency
 
     @property
     def pipeline_latency(self) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 __all__ = ["Opcode", "Mode", "SubOrder", "Walk", "Load", "Pass", "Store", "Loop", "Halt", "Instruction", "FIELDS",
-           "INSTRUCTION_WORDS", "encode", "decode", "walk_indices", "schedule"]
+           "INSTRUCTION_WORDS", "LOAD_DECISION", "encode", "decode", "walk_indices", "schedule"]
 
 LOAD_DECISION = 2       # steps that move between the decision to load a beat and the beat
 INSTRUCTION_WORDS = 3  # 32-bit words of one instruction

@@ -133,12 +133,11 @@ class Store(wiring.Component):
                 with self._moving(m):
                     stage += ordered.eq(permuted(m, shuffle.o, order, c.layers, to_banks=False))
             outputs += [ordered[lane] for lane in range(c.lanes)]
-        rounding = 2 if c.element_width < c.width else 0
-        beat = self._delayed(m, beat, c.store_latency - c.taken_latency - rounding, "beat_ordered")
+        beat = self._delayed(m, beat, c.store_latency - c.taken_latency - c.rounding_latency, "beat_ordered")
         if c.element_width == c.width:
             return outputs, beat, Const(0, 1)
         elements, clamped = zip(*(self._round(m, word) for word in outputs))
-        return elements, self._delayed(m, beat, 2, "beat_rounded"), Cat(clamped).any()
+        return elements, self._delayed(m, beat, c.rounding_latency, "beat_rounded"), Cat(clamped).any()
 
     def _moving(self, m):
         """The enable of registers that only a deep pipeline has."""

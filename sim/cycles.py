@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from ..hw.config import ArrayConfig
-from ..hw.program import INSTRUCTION_WORDS, Halt, Instruction, Load, Loop, Pass, Store
+from ..hw.program import INSTRUCTION_WORDS, LOAD_DECISION, Halt, Instruction, Load, Loop, Pass, Store
 
 __all__ = ["Cycles", "estimate"]
 
@@ -111,7 +111,7 @@ class _Load:
         claim = self.claim and vacant
         self.allowed = self.running and not last and (self.claimed or claim or self.behind)
         self.behind = (self.running and not last and self.command is not None and self.command.overlap
-                       and self.store_steps > self.step_number + self.command.lag + 2)
+                       and self.store_steps > self.step_number + self.command.lag + LOAD_DECISION)
         self.store_steps = store_steps
         self.claimed |= claim
         self.done_in = max(0, self.done_in - 1)
