@@ -94,6 +94,9 @@ class ArrayConfig(BaseModel):
     coefficient_words: int = Field(256, ge=4, le=65536, description="words of each coefficient bank")
     program_words: int = Field(512, ge=32, le=4096, description="32-bit words of program memory")
     stream_words: int = Field(2, ge=1, le=256, description="K, complex words per cycle on each data stream")
+    memory_bits: int = Field(0, ge=0, le=32, description="bits of a beat number of the memory; 0: no memory units")
+    descriptors: int = Field(16, ge=1, le=64, description="descriptors of the reader and of the writer")
+    watchdog: int = Field(65536, ge=256, le=1 << 30, description="cycles without a move after which a program is stopped")
     target: Target = Field(Target.PORTABLE, strict=False, description="portable or ecp5")
     pipeline: Pipeline = Field(Pipeline.DEEP, strict=False, description="deep for the clock or short for the area")
 
@@ -120,6 +123,9 @@ class ArrayConfig(BaseModel):
             allowed = [d for d in range(1, p) if p % d == 0] + [p * j for j in range(1, e + 1) if e % j == 0]
             faults.append(f"stream_words: {k} does not divide the work of {e} engines of {p} lanes; "
                           f"allowed are {', '.join(map(str, allowed))}")
+        elif self.memory_bits and (part or k // p & k // p - 1):
+            allowed = [p << j for j in range(8) if e % (1 << j) == 0]
+            faults.append(f"stream_words: {k} is not a beat of a memory; allowed are {', '.join(map(str, allowed))}")
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -166,9 +172,19 @@ class ArrayConfig(BaseModel):
         return self.engines // self.engines_per_beat
 
     @property
+    def is_processor(self) -> bool:
+        """Whether memory units stand around the array."""
+        return self.memory_bits > 0
+
+    @property
+    def memory_elements(self) -> int:
+        """Elements of one beat of the memory."""
+        return 2 * self.stream_words
+
+    @property
     def sub_bits(self) -> int:
-        """Index bits of the sub-steps of a walk: the beats that a J x J tile of a transposer makes."""
-        return (self.engines_per_beat - 1).bit_length()
+        """Index bits of the sub-steps of a walk: the 2J cells of a memory beat."""
+        return (self.engines_per_beat - 1).bit_length() + self.is_processor
 
     @property
     def beat_words(self) -> int:

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .pipeline import delay
-from .program import INSTRUCTION_WORDS, Opcode
+from .program import INSTRUCTION_WORDS, OPCODE_BITS, Opcode
 from .ram import Ram, RamParameters
 from .shapes import instruction, setup
 
@@ -41,14 +41,14 @@ class Fetch(wiring.Component):
         bits = (c.program_words - 1).bit_length()
         address, count = Signal(bits), Signal(range(INSTRUCTION_WORDS + c.ram_latency + 1))
         buffer = Signal(32 * INSTRUCTION_WORDS)
-        fields = buffer[3:]
+        fields = buffer[OPCODE_BITS:]
         # Decoded one shift before the first word reaches the low end.
         coming = buffer[32:]
         is_loop, is_halt, looping, again, offering = (
             Signal(name=name) for name in ("is_loop", "is_halt", "looping", "again", "offering"))
         loop, loop_coming = Signal(instruction(Opcode.LOOP)), Signal(instruction(Opcode.LOOP))
         left, before = Signal(loop.count.shape()), Signal(loop.count.shape())
-        m.d.comb += [loop.eq(fields), loop_coming.eq(coming[3:])]
+        m.d.comb += [loop.eq(fields), loop_coming.eq(coming[OPCODE_BITS:])]
         rest = Mux(looping, left, loop_coming.count)
         more, final = Signal(), Signal()
         m.d.sync += [more.eq(left[1:].any()), final.eq(count == INSTRUCTION_WORDS + c.ram_latency - 2)]
@@ -78,8 +78,8 @@ class Fetch(wiring.Component):
             m.d.sync += [count.eq(count + 1), before.eq(rest),
                          again.eq(Mux(looping, more, loop_coming.count[1:].any()))]
             with m.If(final):
-                m.d.sync += [count.eq(0), is_loop.eq(coming[:3] == Opcode.LOOP), is_halt.eq(coming[:3] == Opcode.HALT)]
-                m.d.sync += [port.valid.eq(coming[:3] == code) for code, port in ports.items()]
+                m.d.sync += [count.eq(0), is_loop.eq(coming[:OPCODE_BITS] == Opcode.LOOP), is_halt.eq(coming[:OPCODE_BITS] == Opcode.HALT)]
+                m.d.sync += [port.valid.eq(coming[:OPCODE_BITS] == code) for code, port in ports.items()]
         with m.If(is_loop):
             m.d.sync += [is_loop.eq(0), looping.eq(again), left.eq(before - 1)]
         with m.If(is_halt & quiet):

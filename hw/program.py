@@ -17,22 +17,45 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Opcode", "Mode", "SubOrder", "Walk", "Load", "Pass", "Store", "Loop", "Halt", "Instruction", "FIELDS",
-           "INSTRUCTION_WORDS", "LOAD_DECISION", "encode", "decode", "walk_indices", "schedule"]
+__all__ = ["Opcode", "Mode", "MemoryMode", "SubOrder", "Unit", "Walk", "Load", "Pass", "Store", "Loop", "Halt", "Read",
+           "Write", "Set", "Instruction", "FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION", "encode", "decode",
+           "walk_indices", "schedule"]
 
 LOAD_DECISION = 2       # steps that move between the decision to load a beat and the beat
 INSTRUCTION_WORDS = 3  # 32-bit words of one instruction
+OPCODE_BITS = 4
 _MASK = 16             # bits of an index in an instruction, enough for the largest half
 
 
 class Opcode(IntEnum):
-    """Kind of an instruction, its lowest three bits."""
+    """Kind of an instruction, its lowest OPCODE_BITS bits."""
 
     HALT = 0   # wait until every unit is idle, then stop
     LOAD = 1
     PASS = 2
     STORE = 3
     LOOP = 4
+    READ = 5
+    WRITE = 6
+    SET = 7
+
+
+class MemoryMode(IntEnum):
+    """How memory beats and array beats map, docs/processor.md; the last three only in a WRITE."""
+
+    COLUMNS = 0
+    ROWS = 1
+    PAIRS = 2
+    REAL = 3
+    FOLD = 4
+    SPLIT = 5
+
+
+class Unit(IntEnum):
+    """Whose address register a SET writes."""
+
+    READER = 0
+    WRITER = 1
 
 
 class SubOrder(IntEnum):
@@ -53,9 +76,10 @@ class Mode(IntEnum):
     SCALE = 3  # Y1 = c0*A, Y2 = c1*B
 
 
-# (name, bits) of every field behind the 3-bit opcode, least significant first.
+# (name, bits) of every field behind the opcode, least significant first.
 _WALK = [("inner", _MASK), ("outer", _MASK), ("window", _MASK), ("rotation", 2), ("reverse", 1),
          ("last_step", _MASK), ("sub_order", 2), ("sub_at", 4), ("sub_bits", 3)]
+_MEMORY = [("descriptor", 6), ("register", 3), ("increment", 32), ("rows", 16), ("mode", 3)]
 FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.HALT: [],
     Opcode.LOAD: [*_WALK, ("overlap", 1), ("lead", 5)],
@@ -65,6 +89,9 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
                   ("gap", 8), ("first", 1), ("last", 1)],
     Opcode.STORE: [*_WALK],
     Opcode.LOOP: [("target", 12), ("count", 24)],
+    Opcode.READ: [*_MEMORY, ("after", 6), ("after_beats", 16)],
+    Opcode.WRITE: [*_MEMORY, ("fold_from", 1), ("fold_rows", 16)],
+    Opcode.SET: [("unit", 1), ("register", 3), ("value", 32)],
 }
 
 
@@ -223,12 +250,56 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class Read:
+    """Send one block from memory to the array, docs/processor.md.
+
+    Beats are addressed by ``descriptor`` from the address in ``register`` on, to which ``increment`` beats (signed) are
+    added afterwards; rows from ``rows`` on are zeros. It waits for the WRITE ``after`` tags back, or for the first
+    ``after_beats`` beats of it.
+    """
+
+    descriptor: int
+    register: int
+    rows: int
+    mode: MemoryMode
+    increment: int = 0
+    after: int = 0
+    after_beats: int = 0
+
+
+@dataclass(frozen=True)
+class Write:
+    """Put one block from the array into memory; as :class:`Read`, rows from ``rows`` on are not written.
+
+    In mode FOLD rows from ``fold_from`` (0 or 1) to ``fold_rows`` - 1 are also written mirrored.
+    """
+
+    descriptor: int
+    register: int
+    rows: int
+    mode: MemoryMode
+    increment: int = 0
+    fold_from: int = 0
+    fold_rows: int = 0
+
+
+@dataclass(frozen=True)
+class Set:
+    """Put ``value``, the number of a beat, into an address register."""
+
+    unit: Unit
+    register: int
+    value: int
+
+
+@dataclass(frozen=True)
 class Halt:
     """End of the program."""
 
 
-Instruction = Load | Pass | Store | Loop | Halt
-_OPCODES = {Halt: Opcode.HALT, Load: Opcode.LOAD, Pass: Opcode.PASS, Store: Opcode.STORE, Loop: Opcode.LOOP}
+Instruction = Load | Pass | Store | Loop | Halt | Read | Write | Set
+_OPCODES = {Halt: Opcode.HALT, Load: Opcode.LOAD, Pass: Opcode.PASS, Store: Opcode.STORE, Loop: Opcode.LOOP,
+            Read: Opcode.READ, Write: Opcode.WRITE, Set: Opcode.SET}
 
 
 def _values(instruction: Instruction) -> dict[str, int]:
@@ -249,6 +320,8 @@ def _values(instruction: Instruction) -> dict[str, int]:
             values[name] = sum(bits << (3 * q) for q, bits in enumerate(values[name]))
     elif isinstance(instruction, Loop):
         values["target"] *= INSTRUCTION_WORDS
+    elif isinstance(instruction, Read | Write) and -1 << 31 <= values["increment"] < 0:
+        values["increment"] += 1 << 32
     return {name: int(value) for name, value in values.items()}
 
 
@@ -260,7 +333,7 @@ def encode(program: list[Instruction]) -> list[int]:
     words = []
     for number, instruction in enumerate(program):
         opcode = _OPCODES[type(instruction)]
-        values, bits, at = _values(instruction), int(opcode), 3
+        values, bits, at = _values(instruction), int(opcode), OPCODE_BITS
         for name, width in FIELDS[opcode]:
             value = values[name]
             if not 0 <= value < 1 << width:
@@ -278,8 +351,8 @@ def decode(words: list[int], layers: int) -> list[Instruction]:
     program = []
     for at in range(0, len(words), INSTRUCTION_WORDS):
         bits = sum(word << (32 * i) for i, word in enumerate(words[at:at + INSTRUCTION_WORDS]))
-        opcode = Opcode(bits & 7)
-        bits >>= 3
+        opcode = Opcode(bits & (1 << OPCODE_BITS) - 1)
+        bits >>= OPCODE_BITS
         values: dict[str, Any] = {}
         for name, width in FIELDS[opcode]:
             values[name], bits = bits & ((1 << width) - 1), bits >> width
@@ -309,6 +382,11 @@ def decode(words: list[int], layers: int) -> list[Instruction]:
                 values[name] = bool(values[name])
         elif opcode is Opcode.LOOP:
             values["target"] //= INSTRUCTION_WORDS
+        elif opcode in (Opcode.READ, Opcode.WRITE):
+            values["mode"] = MemoryMode(values["mode"])
+            values["increment"] -= (values["increment"] >> 31) << 32
+        elif opcode is Opcode.SET:
+            values["unit"] = Unit(values["unit"])
         program.append(kinds[opcode](**values))
     return program
 

@@ -4,16 +4,17 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
 from .config import ArrayConfig
-from .program import FIELDS, Opcode
+from .program import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, Opcode
 
 __all__ = ["word", "lanes", "coefficient", "unit_coefficient", "engine_control", "switches", "half_control",
-           "instruction",
-           "setup", "input_beat", "output_beat", "status", "EXPONENT_BITS",
-           "SETUP_PROGRAM", "SETUP_CONTROL", "CONTROL_START"]
+           "instruction", "memory_command", "table_write", "setup", "input_beat", "output_beat", "status", "EXPONENT_BITS",
+           "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER", "SETUP_WRITER", "CONTROL_START"]
 
 EXPONENT_BITS = 6
 SETUP_PROGRAM = 0x80  # setup target of the program memory
 SETUP_CONTROL = 0x81  # setup target of the control register
+SETUP_READER = 0x82   # setup target of the table of the reader
+SETUP_WRITER = 0x83   # setup target of the table of the writer
 CONTROL_START = 1
 
 
@@ -61,6 +62,16 @@ def half_control(config: ArrayConfig) -> data.StructLayout:
     rows = data.ArrayLayout(unsigned(config.row_bits), config.lanes)
     return data.StructLayout({"r_en": unsigned(1), "r_rows": rows, "w_rows": rows, "from_load": unsigned(1),
                               "compute_en": unsigned(1)})
+
+
+def memory_command() -> data.StructLayout:
+    """Command of a memory unit: a SET of one of its registers (``fields`` as instruction(SET)), or its READ or WRITE."""
+    return data.StructLayout({"set": unsigned(1), "fields": unsigned(32 * INSTRUCTION_WORDS - OPCODE_BITS)})
+
+
+def table_write() -> data.StructLayout:
+    """A word for the table of a memory unit, hw/descriptor.py."""
+    return data.StructLayout({"address": unsigned(12), "data": unsigned(32)})
 
 
 def setup() -> data.StructLayout:

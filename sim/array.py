@@ -24,7 +24,7 @@ import numpy as np
 
 from ..hw.config import ArrayConfig
 from ..hw.numeric import round_half_up, saturate
-from ..hw.program import (INSTRUCTION_WORDS, Halt, Instruction, Load, Loop, Mode, Opcode, Pass, Store, Walk,
+from ..hw.program import (INSTRUCTION_WORDS, OPCODE_BITS, Halt, Instruction, Load, Loop, Mode, Opcode, Pass, Store, Walk,
                           decode, encode, walk_indices)
 from .butterfly import Coefficients, butterfly, unpack_coefficients
 from .shuffle import pass_indices, reverse_lanes
@@ -237,7 +237,7 @@ class ArrayModel:
 
     def _stored_program(self) -> list[Instruction]:
         for at in range(0, len(self.program) - INSTRUCTION_WORDS + 1, INSTRUCTION_WORDS):
-            if self.program[at] & 7 == Opcode.HALT:
+            if self.program[at] & (1 << OPCODE_BITS) - 1 == Opcode.HALT:
                 return decode(self.program[:at + INSTRUCTION_WORDS], self.config.layers)
         raise ValueError("program: the program memory holds no halt")
 
