@@ -99,19 +99,25 @@ class Walker(wiring.Component):
     the next one. ``base`` is the index of lane 0 of the present
     beat; ``step`` moves to the next, after the last one to the first. The bits of ``inner`` count fastest,
     then those of ``outer``; ``inner`` is empty only where ``outer`` is too. ``sub``, the number of the beat in
-    its step, enters ``base`` at bit ``sub_at``, upside down where ``sub_order`` says so, in the same cycle.
+    its step, enters ``base`` at bit ``sub_at``, upside down where ``sub_order`` says so, in the same cycle;
+    ``sub_length`` is the bits it has in this walk (looked at where there can be more than two). With ``mirror`` the
+    walker also knows SubOrder.MIRROR. In the first cycle of every step ``sub`` is 0.
 
     A counter whose bits lie scattered: with all other bits set to one the carry jumps over them. It runs one
     step ahead, so that its carry says in time that the next position is the last.
 
     Latency: ``base`` follows ``step`` and ``restart``, which wins over it, by one cycle. Reset: waits for
-    ``restart``. Cost: two adders of index_bits.
+    ``restart``. Cost: two adders of index_bits; the mirror image takes an OR over the bits below each bit, no adder.
     """
 
-    def __init__(self, index_bits: int, pipeline: Pipeline = Pipeline.DEEP, sub_bits: int = 0):
-        self._pipeline = pipeline
+    def __init__(self, index_bits: int, pipeline: Pipeline = Pipeline.DEEP, sub_bits: int = 0, mirror: bool = False):
+        if mirror and not sub_bits:
+            raise ValueError("sub_bits: 0 cannot tell an index from its mirror image; allowed with mirror are 1 or more")
+        self._pipeline, self._mirror = pipeline, mirror
+        self._spare = max(0, sub_bits - 2)  # bits that two reversed ones lie too high: the others come in below them
         super().__init__({"inner": In(index_bits), "outer": In(index_bits), "restart": In(1), "step": In(1),
-                          "sub_order": In(2), "sub_at": In(4), "sub": In(sub_bits), "base": Out(index_bits)})
+                          "sub_order": In(2), "sub_at": In(4), "sub_length": In(3 if self._spare else 0),
+                          "sub": In(sub_bits), "base": Out(index_bits)})
 
     def elaborate(self, platform):
         m = Module()
@@ -124,20 +130,46 @@ class Walker(wiring.Component):
             m.d.sync += inner_full.eq(last)
         with m.If(self.restart):
             m.d.sync += inner_full.eq(single)
-        m.d.comb += self.base.eq(inner | outer | self._sub(m))
+        if self._mirror:
+            m.d.comb += self.base.eq((inner | outer) ^ self._sub(m, inner | outer))
+        else:
+            m.d.comb += self.base.eq(inner | outer | self._sub(m, None))
         return m
 
-    def _sub(self, m):
-        """Number ``sub`` at its place in the index."""
+    def _sub(self, m, position):
+        """The bits in which ``sub`` changes the index: its number at its place, or what differs in the mirror image."""
         if not len(self.sub):
             return 0
-        ordered, places = Signal(self.sub.shape()), Signal(self.base.shape(), reset_less=True)
+        ordered, places = Signal(self.sub.shape()), Signal(len(self.base) + self._spare, reset_less=True)
         m.d.comb += ordered.eq(Mux(self.sub_order == SubOrder.DOWN, Cat(reversed(self.sub)), self.sub))
         with m.If(self.restart):
-            m.d.sync += places.eq(Mux(self.sub_order == SubOrder.NONE, 0, 1 << self.sub_at))
-        spread = [Cat(ordered[i] & places[b - i] for i in range(len(ordered)) if b >= i).any()
-                  for b in range(len(self.base))]
+            m.d.sync += places.eq(Mux(self.sub_order == SubOrder.NONE, 0, 1 << self._place()))
+        lowest = places[self._spare:]
+        if self._mirror:
+            lowest = self._mirrored(m, lowest, position)
+        spread = [Cat(bit & (places[b + self._spare - i] if i else lowest[b]) for i, bit in enumerate(ordered)
+                      if b + self._spare >= i).any() for b in range(len(self.base))]
         return Cat(spread)
+
+    def _place(self):
+        """Place of the lowest bit of the ordered ``sub``: fewer bits than there can be lie too high when reversed."""
+        if not self._spare:
+            return self.sub_at
+        return self.sub_at + Mux(self.sub_order == SubOrder.DOWN, self.sub_length - 2, self._spare)[:3]
+
+    def _mirrored(self, m, places, position):
+        """``places``, and in a mirror walk the other bits that differ between i and -i mod 2^n.
+
+        -e differs from e in the bits above the lowest one of e. Bit n - 1, the place, differs always: it is clear in e,
+        and 2^(n-1) stands for -0. The position stands still from one beat of a pair to the other, so its bits may
+        take one cycle.
+        """
+        below = Signal(places.shape(), name="below_place", reset_less=True)
+        differing = Signal(places.shape(), reset_less=True)
+        with m.If(self.restart):
+            m.d.sync += below.eq(Mux(self.sub_order == SubOrder.MIRROR, (1 << self.sub_at) - 1, 0))
+        m.d.sync += differing.eq(places | (below & Cat(position[:b].any() for b in range(len(position)))))
+        return differing
 
     def _counter(self, m, name, mask, step):
         """Position, and whether the next one is the last."""

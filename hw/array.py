@@ -1,11 +1,13 @@
 """The array: E engines on one broadcast of addresses, control and coefficients. The only file that knows
 every block."""
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .blockfloat import BlockFloat
+from .checker import Fault
 from .coefficients import CoefficientMemory
 from .config import ArrayConfig
 from .counters import Counters
@@ -16,11 +18,24 @@ from .load import Load
 from .pipeline import delay, optional
 from .rowbuffer import HalfPorts
 from .sequencer import Sequencer
-from .shapes import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, input_beat, output_beat, setup, status
+from .shapes import (CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, TAG_BITS, input_beat, memory_command, output_beat,
+                     setup, status, unit_activity)
 from .store import Store
 from .stream import Downsizer, Upsizer
 
 __all__ = ["Array"]
+
+
+# What a queue of a processor holds, so that the program runs ahead of the units; whole LUT memories.
+_QUEUE = 16
+
+
+def _processor_ports() -> dict:
+    """Commands of the memory units, faults, and what the units do, for the processor around the array."""
+    return {"o_reader": Out(stream.Signature(memory_command())), "o_writer": Out(stream.Signature(memory_command())),
+            "memory_idle": In(1), "stop": In(1), "start": Out(1), "running": Out(1),
+            "fault": Out(Fault), "fault_tag": Out(TAG_BITS),
+            "activity": Out(data.StructLayout({unit: unit_activity() for unit in ("load", "cal", "store")}))}
 
 
 class Array(wiring.Component):
@@ -33,6 +48,7 @@ class Array(wiring.Component):
     overlap.
     Backpressure: every stall on ``i``, ``o`` or ``i_setup`` is honoured, ``i.ready`` and ``o.valid`` come out
     of registers when K >= P. Reset: idle; memories keep their contents.
+    In a processor (hw/processor.py) queues stand between the fetch unit and the others, and more ports lead out.
     Cost: n_multipliers multipliers, 2*P*E bank RAMs, n_units coefficient RAMs, one program RAM.
     """
 
@@ -42,8 +58,7 @@ class Array(wiring.Component):
             "i": In(stream.Signature(input_beat(c.element_width, c.stream_words))),
             "o": Out(stream.Signature(output_beat(c.element_width, c.stream_words))),
             "i_setup": In(stream.Signature(setup())),
-            "status": Out(status()),
-        })
+            "status": Out(status()), **(_processor_ports() if c.is_processor else {})})
 
     def elaborate(self, platform):
         m = Module()
@@ -56,12 +71,10 @@ class Array(wiring.Component):
         m.submodules.ports = ports = HalfPorts(c)
         m.submodules.coefficients = coefficients = CoefficientMemory(c)
         m.submodules.block_float = block_float = BlockFloat(c)
-        wiring.connect(m, fetch.o_load, load.i_command)
-        wiring.connect(m, fetch.o_pass, sequencer.i)
-        wiring.connect(m, fetch.o_store, store.i_command)
+        queued = self._commands(m, fetch, load, sequencer, store)
         self._streams(m, load, store)
         starting, start = self._setup(m, fetch, coefficients)
-        self._tokens(m, load, sequencer, flow, store, fetch)
+        self._tokens(m, load, sequencer, flow, store, fetch, queued)
 
         m.d.comb += [
             flow.valid.eq(sequencer.valid), flow.start.eq(sequencer.start), flow.finish.eq(sequencer.finish),
@@ -89,7 +102,54 @@ class Array(wiring.Component):
             counters.load_idle.eq(load.idle), counters.store_idle.eq(store.idle),
             counters.block_out.eq(store.block_out), counters.saturated.eq(store.block_saturated),
             counters.starting.eq(starting), self.status.eq(counters.status)]
+        if c.is_processor:
+            m.d.comb += [self.start.eq(start), self.running.eq(fetch.running)]
+            self._activity(m, load, sequencer, store)
         return m
+
+    def _commands(self, m, fetch, load, sequencer, store):
+        """Way of the instructions to the units; whether some stand in queues."""
+        units = {"load": (fetch.o_load, load.i_command), "pass": (fetch.o_pass, sequencer.i),
+                 "store": (fetch.o_store, store.i_command)}
+        if not self._config.is_processor:
+            for source, sink in units.values():
+                wiring.connect(m, source, sink)
+            return Const(0)
+        units |= {"reader": (fetch.o_reader, wiring.flipped(self.o_reader)),
+                  "writer": (fetch.o_writer, wiring.flipped(self.o_writer))}
+        m.d.comb += [fetch.stop.eq(self.stop), self.fault.eq(fetch.fault), self.fault_tag.eq(fetch.fault_tag)]
+        queued = Signal()
+        levels = []
+        for name, (source, sink) in units.items():
+            queue = SyncFIFOBuffered(width=len(source.payload.as_value()), depth=_QUEUE)
+            m.submodules[f"{name}_queue"] = queue
+            m.d.comb += [
+                queue.w_data.eq(source.payload), queue.w_en.eq(source.valid), source.ready.eq(queue.w_rdy),
+                sink.payload.eq(queue.r_data), sink.valid.eq(queue.r_rdy), queue.r_en.eq(sink.ready)]
+            levels.append(queue.level != 0)
+        m.d.sync += queued.eq(Cat(*levels).any())
+        return queued
+
+    def _activity(self, m, load, sequencer, store):
+        """Registers of what each unit does; they drive counters and the trace."""
+        busy = {"load": ~load.idle, "cal": Signal(name="cal_busy"), "store": Signal(name="store_busy")}
+        with m.If(sequencer.finish):
+            m.d.sync += busy["cal"].eq(0)
+        with m.If(sequencer.take):
+            m.d.sync += busy["cal"].eq(1)
+        with m.If(store.block_out):
+            m.d.sync += busy["store"].eq(0)
+        with m.If(store.take):
+            m.d.sync += busy["store"].eq(1)
+        taking, giving = self.i.valid & self.i.ready, self.o.valid & self.o.ready
+        facts = {
+            "load": (load.done, taking, ~load.idle & ~load.blocked & ~taking, load.blocked),
+            "cal": (sequencer.finish, sequencer.computing, ~sequencer.computing & ~sequencer.hazard, 0),
+            "store": (store.block_out, giving, ~store.idle & ~busy["store"], self.o.valid & ~self.o.ready)}
+        for unit, (ended, moving, no_input, no_output) in facts.items():
+            now = self.activity[unit]
+            m.d.sync += [now.busy.eq(busy[unit]), now.moving.eq(moving), now.waiting_input.eq(no_input),
+                         now.waiting_output.eq(no_output), now.block.eq(now.block + ended)]
 
     def _engine(self, m, e, flow, ports, coefficients, load, store, block_float):
         c = self._config
@@ -136,7 +196,7 @@ class Array(wiring.Component):
                      starting.eq(Mux(starting, plain & fetch.running, self.i_setup.valid & command))]
         return starting & plain, start
 
-    def _tokens(self, m, load, sequencer, flow, store, fetch):
+    def _tokens(self, m, load, sequencer, flow, store, fetch, queued):
         """Hand-over of halves: vacant -> loaded -> computed -> vacant, each counted."""
         # A saturation may reach its flag after the last result has reached its bank.
         finished = delay(m, flow.done, self._config.maximum_tree_latency, "finished", reset_less=False)
@@ -155,4 +215,5 @@ class Array(wiring.Component):
         m.d.comb += [
             load.vacant.eq(vacant != 0), sequencer.loaded.eq(loaded != 0), store.computed.eq(computed != 0),
             load.store_steps.eq(store.steps),
-            fetch.units_idle.eq(load.idle & sequencer.idle & store.idle & (in_flight == 0) & (computed == 0))]
+            fetch.units_idle.eq(load.idle & sequencer.idle & store.idle & (in_flight == 0) & (computed == 0)
+                                & ~queued & (self.memory_idle if self._config.is_processor else 1))]

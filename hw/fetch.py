@@ -4,11 +4,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .checker import Checker, Fault
 from .config import ArrayConfig
 from .pipeline import delay
-from .program import INSTRUCTION_WORDS, OPCODE_BITS, Opcode
+from .program import INSTRUCTION_WORDS, OPCODE_BITS, Opcode, Unit
 from .ram import Ram, RamParameters
-from .shapes import instruction, setup
+from .shapes import TAG_BITS, instruction, memory_command, setup
 
 __all__ = ["Fetch"]
 
@@ -19,20 +20,29 @@ class Fetch(wiring.Component):
     The next instruction is fetched when the unit has taken the present one, so the order of the program holds
     for every unit and between them. HALT waits until ``units_idle``, as it was a cycle ago.
 
-    Latency: 4 + ram_latency cycles from ``start`` to the first offer and from one hand-out to the next offer;
-    a LOOP takes as many more. Throughput: one instruction in 4 + ram_latency cycles. Backpressure: each
+    In a processor every instruction is checked first (``hw/checker.py``): one that is not legal is not handed out;
+    the program ends with its code in ``fault`` for one cycle and the tag of its block in ``fault_tag``. ``stop`` ends
+    a program too.
+
+    Latency: 4 + ram_latency + check_latency cycles from ``start`` to the first offer and from one hand-out to the
+    next offer; a LOOP takes as many more. Throughput: one instruction in as many cycles. Backpressure: each
     ``o_*`` stream. Reset: not running; the memory is kept. Cost: one RAM of program_words x 32 bits.
     """
 
     def __init__(self, config: ArrayConfig):
         self._config = config
-        super().__init__({
-            "start": In(1), "running": Out(1), "units_idle": In(1),
-            "write": In(setup()), "write_en": In(1),
+        units = {
             "o_load": Out(stream.Signature(instruction(Opcode.LOAD))),
             "o_pass": Out(stream.Signature(instruction(Opcode.PASS))),
             "o_store": Out(stream.Signature(instruction(Opcode.STORE))),
-        })
+        }
+        if config.is_processor:
+            units |= {"o_reader": Out(stream.Signature(memory_command())),
+                      "o_writer": Out(stream.Signature(memory_command())),
+                      "stop": In(1), "fault": Out(Fault), "fault_tag": Out(TAG_BITS)}
+        super().__init__({
+            "start": In(1), "running": Out(1), "units_idle": In(1),
+            "write": In(setup()), "write_en": In(1), **units})
 
     def elaborate(self, platform):
         m = Module()
@@ -44,15 +54,14 @@ class Fetch(wiring.Component):
         fields = buffer[OPCODE_BITS:]
         # Decoded one shift before the first word reaches the low end.
         coming = buffer[32:]
-        is_loop, is_halt, looping, again, offering = (
-            Signal(name=name) for name in ("is_loop", "is_halt", "looping", "again", "offering"))
+        is_loop, is_halt, looping, again, offering, taken = (
+            Signal(name=name) for name in ("is_loop", "is_halt", "looping", "again", "offering", "taken"))
         loop, loop_coming = Signal(instruction(Opcode.LOOP)), Signal(instruction(Opcode.LOOP))
         left, before = Signal(loop.count.shape()), Signal(loop.count.shape())
         m.d.comb += [loop.eq(fields), loop_coming.eq(coming[OPCODE_BITS:])]
         rest = Mux(looping, left, loop_coming.count)
         more, final = Signal(), Signal()
         m.d.sync += [more.eq(left[1:].any()), final.eq(count == INSTRUCTION_WORDS + c.ram_latency - 2)]
-        ports = {Opcode.LOAD: self.o_load, Opcode.PASS: self.o_pass, Opcode.STORE: self.o_store}
         reading = Signal()  # a word is read in this cycle
         capture = delay(m, reading, c.ram_latency, "capture", reset_less=False)
         with m.If(capture):
@@ -60,32 +69,73 @@ class Fetch(wiring.Component):
         m.d.comb += [
             memory.r_en.eq(1), memory.r_addr.eq(address),
             memory.w_en.eq(self.write_en), memory.w_addr.eq(self.write.address), memory.w_data.eq(self.write.data)]
-        for port in ports.values():
-            m.d.comb += port.payload.eq(fields)
-            with m.If(port.ready):
-                m.d.sync += port.valid.eq(0)
+        units = self._units(m, buffer)
         # Nothing has been handed out for some cycles where HALT looks at it.
         quiet = Signal()
         m.d.sync += quiet.eq(self.units_idle)
 
         # A register, not the OR of the offers: it holds back the address and all that counts.
-        taken = Cat(*(port.valid & port.ready for port in ports.values()), is_loop, is_halt & quiet).any()
+        m.d.comb += taken.eq(Cat(*(port.valid & port.ready for port, _ in units), is_loop, is_halt & quiet).any())
         m.d.sync += offering.eq(final | (offering & ~taken))
         with m.If(~self.running):
             m.d.sync += self.running.eq(self.start)
         with m.Elif(~offering):
             # The memory answers ram_latency cycles later; the first word read ends up at the low end.
-            m.d.sync += [count.eq(count + 1), before.eq(rest),
+            m.d.sync += [count.eq(Mux(final, 0, count + 1)), before.eq(rest),
                          again.eq(Mux(looping, more, loop_coming.count[1:].any()))]
-            with m.If(final):
-                m.d.sync += [count.eq(0), is_loop.eq(coming[:OPCODE_BITS] == Opcode.LOOP), is_halt.eq(coming[:OPCODE_BITS] == Opcode.HALT)]
-                m.d.sync += [port.valid.eq(coming[:OPCODE_BITS] == code) for code, port in ports.items()]
+        if c.is_processor:
+            due, decoded = self._check(m, buffer, address, looping, final, taken), buffer
+        else:
+            due, decoded = self.running & final, coming
+        with m.If(due):
+            m.d.sync += [is_loop.eq(decoded[:OPCODE_BITS] == Opcode.LOOP),
+                         is_halt.eq(decoded[:OPCODE_BITS] == Opcode.HALT)]
+            m.d.sync += [port.valid.eq(wanted(decoded)) for port, wanted in units]
         with m.If(is_loop):
             m.d.sync += [is_loop.eq(0), looping.eq(again), left.eq(before - 1)]
         with m.If(is_halt & quiet):
             m.d.sync += [is_halt.eq(0), self.running.eq(0)]
         self._address(m, address, reading, count, offering, is_loop & again, loop.target)
         return m
+
+    def _units(self, m, buffer):
+        """The port of each unit, and the function that tells whether an instruction is for it."""
+        def is_for(code, unit=None):
+            def wanted(bits):
+                opcode = bits[:OPCODE_BITS]
+                set_one = (opcode == Opcode.SET) & (bits[OPCODE_BITS] == unit) if unit is not None else 0
+                return (opcode == code) | set_one
+            return wanted
+
+        units = [(port, is_for(code)) for code, port in (
+            (Opcode.LOAD, self.o_load), (Opcode.PASS, self.o_pass), (Opcode.STORE, self.o_store))]
+        for port, _ in units:
+            m.d.comb += port.payload.eq(buffer[OPCODE_BITS:])
+        if self._config.is_processor:
+            for code, unit, port in ((Opcode.READ, Unit.READER, self.o_reader),
+                                     (Opcode.WRITE, Unit.WRITER, self.o_writer)):
+                m.d.comb += [port.payload.fields.eq(buffer[OPCODE_BITS:]),
+                             port.payload.set.eq(buffer[:OPCODE_BITS] == Opcode.SET)]
+                units.append((port, is_for(code, unit)))
+        for port, _ in units:
+            with m.If(port.ready):
+                m.d.sync += port.valid.eq(0)
+        return units
+
+    def _check(self, m, buffer, address, looping, final, taken):
+        """Judge the instruction; the cycle in which a legal one may be offered."""
+        c = self._config
+        m.submodules.checker = checker = Checker(c)
+        m.d.comb += [checker.instruction.eq(buffer), checker.address.eq(address), checker.looping.eq(looping),
+                     checker.taken.eq(taken), checker.clear.eq(self.start), self.fault_tag.eq(checker.tag)]
+        checked = delay(m, self.running & final, c.check_latency, "checked", reset_less=False)
+        legal = Signal()
+        m.d.comb += legal.eq(checker.fault == Fault.NONE)
+        with m.If(checked):
+            m.d.comb += self.fault.eq(checker.fault)
+        with m.If(self.stop | (checked & ~legal)):
+            m.d.sync += self.running.eq(0)
+        return checked & legal & ~self.stop
 
     def _address(self, m, address, reading, count, offering, jump, target):
         """The words of an instruction are read in its first cycles; a jump falls between two instructions."""

@@ -13,7 +13,7 @@ from .engine import leading_magnitude
 from .pipeline import delay, optional
 from .program import Opcode
 from .shapes import input_beat, instruction, lanes
-from .shuffle import LaneShuffle, lane_order, permuted, steer
+from .shuffle import LaneShuffle, lane_order, permuted, shuffle_reverses, steer
 
 __all__ = ["Load"]
 
@@ -47,7 +47,7 @@ class Load(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self._config
-        m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits)
+        m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits, mirror=c.is_processor)
         command = Signal.like(self.i_command.payload)
         running, busy, claimed, allowed, behind = (
             Signal(name=name) for name in ("running", "busy", "claimed", "allowed", "behind"))
@@ -64,6 +64,7 @@ class Load(wiring.Component):
             sub_final.eq(sub == sub_last),
             step.eq(beat & sub_final & (group == c.beat_groups - 1)), last.eq(step & final),
             walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at),
+            walker.sub_length.eq(command.sub_bits),
             walker.sub.eq(delay(m, sub, deep, "sub")),
             walker.step.eq(delay(m, step, deep, "step", reset_less=False)),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
@@ -118,9 +119,7 @@ class Load(wiring.Component):
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
         m.d.comb += [bank.base.eq(walker.base), bank.window.eq(command.window),
                      self.rows.eq(delay(m, bank.rows, c.layers, "rows"))]
-        # Up to two layers the shuffle itself does the lane orders.
-        reverse = order if c.layers == 2 else Const(0, 1)
-        switches = steer(m, bank.select, reverse, c.layers, to_banks=True)
+        switches = steer(m, bank.select, shuffle_reverses(order, c.layers), c.layers, to_banks=True)
         for j in range(c.engines_per_beat):
             ordered = Signal(words[j].shape(), name=f"ordered{j}", reset_less=True)
             stage += ordered.eq(permuted(m, words[j], order, c.layers, to_banks=True) if c.layers > 2 else words[j])

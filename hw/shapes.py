@@ -7,10 +7,13 @@ from .config import ArrayConfig
 from .program import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, Opcode
 
 __all__ = ["word", "lanes", "coefficient", "unit_coefficient", "engine_control", "switches", "half_control",
-           "instruction", "memory_command", "table_write", "setup", "input_beat", "output_beat", "status", "EXPONENT_BITS",
+           "instruction", "memory_command", "table_write", "setup", "input_beat", "output_beat", "status", "processor_status", "unit_activity", "block_report", "EXPONENT_BITS",
+           "TAG_BITS", "UNITS",
            "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER", "SETUP_WRITER", "CONTROL_START"]
 
 EXPONENT_BITS = 6
+TAG_BITS = 16         # of a block of a processor; tags wrap
+UNITS = ("reader", "load", "cal", "store", "writer")  # of a processor, in the order of the blocks' way
 SETUP_PROGRAM = 0x80  # setup target of the program memory
 SETUP_CONTROL = 0x81  # setup target of the control register
 SETUP_READER = 0x82   # setup target of the table of the reader
@@ -93,3 +96,23 @@ def status() -> data.StructLayout:
         "busy": unsigned(1), "saturated": unsigned(1), "total": unsigned(32), "computing": unsigned(32),
         "waiting_input": unsigned(32), "waiting_output": unsigned(32), "waiting_hazard": unsigned(32),
         "blocks": unsigned(32)})
+
+
+def unit_activity() -> data.StructLayout:
+    """What a unit of a processor does in a cycle: it has a block, a beat or group of it moves, or why not; ``block``
+    counts the blocks it has begun or ended."""
+    return data.StructLayout({"busy": unsigned(1), "moving": unsigned(1), "waiting_input": unsigned(1),
+                              "waiting_output": unsigned(1), "block": unsigned(2)})
+
+
+def block_report() -> data.StructLayout:
+    """A block that has left the array in this cycle, where ``valid``."""
+    return data.StructLayout({"valid": unsigned(1), "exponent": unsigned(EXPONENT_BITS), "saturated": unsigned(1)})
+
+
+def processor_status() -> data.StructLayout:
+    """Status of the array, then why the program was stopped and where, then for each unit but cal its cycles moving,
+    waiting for input and waiting for output."""
+    counters = {f"{unit}_{cause}": unsigned(32) for unit in UNITS if unit != "cal"
+                for cause in ("moving", "waiting_input", "waiting_output")}
+    return data.StructLayout({**status().members, "error": unsigned(4), "tag": unsigned(TAG_BITS), **counters})

@@ -5,14 +5,15 @@ XOR of the lane number with one constant (design.md section 4). The direction of
 in bit-reversed order on top of that: S levels of conditional swaps do both.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .shapes import lanes
 from .shapes import switches as switches_layout
 
-__all__ = ["LaneShuffle", "steer", "permuted", "permute_lanes", "lane_orders", "lane_order", "reverse_bits"]
+__all__ = ["LaneShuffle", "steer", "permuted", "permute_lanes", "lane_orders", "lane_order", "shuffle_reverses",
+           "reverse_bits"]
 
 
 def reverse_bits(value: int, bits: int) -> int:
@@ -61,6 +62,11 @@ def lane_order(m, command, layers: int):
             with m.Case(*values):
                 m.d.sync += order.eq(number)
     return order
+
+
+def shuffle_reverses(order, layers: int):
+    """What :func:`steer` does about lane order number ``order``: up to two layers all of it, beyond that nothing."""
+    return order if layers == 2 else Const(0, 1)
 
 
 def permuted(m, words, order, layers: int, *, to_banks: bool):

@@ -11,7 +11,7 @@ from .config import ArrayConfig
 from .pipeline import optional
 from .program import Opcode
 from .shapes import EXPONENT_BITS, instruction, lanes, output_beat
-from .shuffle import LaneShuffle, lane_order, permuted, steer
+from .shuffle import LaneShuffle, lane_order, permuted, shuffle_reverses, steer
 from .stream import SkidBuffer
 
 __all__ = ["Store"]
@@ -50,7 +50,7 @@ class Store(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self._config
-        m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits)
+        m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits, mirror=c.is_processor)
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
         command = Signal.like(self.i_command.payload)
         waiting, starting, running, busy = (
@@ -64,7 +64,8 @@ class Store(wiring.Component):
             walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(starting),
             sub_final.eq(sub == sub_last),
             step_end.eq(sub_final & (group == c.beat_groups - 1)), walker.step.eq(go & step_end),
-            walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at), walker.sub.eq(sub),
+            walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at),
+            walker.sub_length.eq(command.sub_bits), walker.sub.eq(sub),
             bank.en.eq(self.en), bank.base.eq(walker.base), bank.window.eq(command.window), self.rows.eq(bank.rows),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
             self.take.eq(waiting & self.computed)]
@@ -115,9 +116,7 @@ class Store(wiring.Component):
         group = self._delayed(m, group, c.taken_latency, "group")
         outputs, stage = [], optional(m, c.pipeline)
         order = lane_order(m, command, c.layers)
-        # Up to two layers the shuffle itself does the lane orders.
-        reverse = order if c.layers == 2 else Const(0, 1)
-        switches = steer(m, bank.select, reverse, c.layers, to_banks=False)
+        switches = steer(m, bank.select, shuffle_reverses(order, c.layers), c.layers, to_banks=False)
         switches = self._delayed(m, switches, c.taken_latency, "switches")
         for j in range(c.engines_per_beat):
             chosen = Signal(lanes(c.width, c.lanes), name=f"chosen{j}", reset_less=True)

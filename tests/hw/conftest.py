@@ -5,7 +5,7 @@ from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
-from wingbeat.hw.program import encode
+from wingbeat.hw.program import OPCODE_BITS, encode
 from wingbeat.sim.bench import bits_of
 
 
@@ -58,7 +58,7 @@ def _lane_words(bits, width, n):
 
 def _field_bits(instruction):
     """The fields of an instruction behind its opcode, as the units receive them."""
-    return sum(word << 32 * i for i, word in enumerate(encode([instruction]))) >> 3
+    return sum(word << 32 * i for i, word in enumerate(encode([instruction]))) >> OPCODE_BITS
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,20 @@ import pytest
 from wingbeat.hw.program import (
     FIELDS,
     INSTRUCTION_WORDS,
+    OPCODE_BITS,
     Halt,
     Load,
     Loop,
+    MemoryMode,
     Mode,
     Opcode,
     Pass,
+    Read,
+    Set,
     Store,
+    Unit,
     Walk,
+    Write,
     decode,
     encode,
     schedule,
@@ -90,18 +96,18 @@ def test_every_window_there_and_back(layers):
 
 def test_instructions_fit_their_words():
     for opcode, fields in FIELDS.items():
-        assert 3 + sum(width for _, width in fields) <= 32 * INSTRUCTION_WORDS, opcode.name
+        assert OPCODE_BITS + sum(width for _, width in fields) <= 32 * INSTRUCTION_WORDS, opcode.name
 
 
 def test_words_bit_by_bit():
     """The layout is a contract with programs that are already stored."""
     assert encode([Halt()]) == [0, 0, 0]
-    assert encode([Loop(5, 7)]) == [4 | 15 << 3 | 7 << 15, 0, 0]
+    assert encode([Loop(5, 7)]) == [4 | 15 << 4 | 7 << 16, 0, 0]
     load = Load(Walk((2, 1), 0b1000, 0b10001), True, 3)
-    bits = 1 | 0b1000 << 3 | 0b10001 << 19 | 0b110 << 35 | 0 << 51 | 0 << 53 | 7 << 54 | 1 << 79 | 5 << 80
+    bits = 1 | 0b1000 << 4 | 0b10001 << 20 | 0b110 << 36 | 0 << 52 | 0 << 54 | 7 << 55 | 1 << 80 | 5 << 81
     assert encode([load]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
     step = Pass(Mode.FFT, 3, 9, 1, (1, 2), 5, 6, 7, True, True, (4, 6), 11, True, False)
-    bits, at = 2, 3
+    bits, at = 2, 4
     for value, width in [
         (2, 2),
         (1, 4),
@@ -120,6 +126,15 @@ def test_words_bit_by_bit():
     ]:
         bits, at = bits | value << at, at + width
     assert encode([step]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
+    read = Read(5, 3, 40, MemoryMode.PAIRS, -2, 7, 9)
+    bits = 5 | 5 << 4 | 3 << 10 | 0xFFFFFFFE << 13 | 40 << 45 | 2 << 61 | 7 << 64 | 9 << 70
+    assert encode([read]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
+    write = Write(5, 3, 40, MemoryMode.SPLIT, 16, 1, 33)
+    bits = 6 | 5 << 4 | 3 << 10 | 16 << 13 | 40 << 45 | 5 << 61 | 1 << 64 | 33 << 65
+    assert encode([write]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
+    bits = 7 | 1 << 4 | 6 << 5 | 12345 << 8
+    assert encode([Set(Unit.WRITER, 6, 12345)]) == [bits & 0xFFFFFFFF, bits >> 32, 0]
+    assert decode(encode([read, write, Set(Unit.WRITER, 6, 12345)]), 1) == [read, write, Set(Unit.WRITER, 6, 12345)]
 
 
 GOOD = dict(mode=Mode.PASS, digit=0, groups=1, active=0, shifts=(0,))

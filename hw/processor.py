@@ -1,0 +1,139 @@
+"""The processor: the array between a reader and a writer of one memory."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .array import Array
+from .checker import Fault
+from .config import ArrayConfig
+from .gather import Gather
+from .memory import MemoryParameters, MemoryPort
+from .reader import Reader
+from .shapes import (SETUP_READER, SETUP_WRITER, TAG_BITS, UNITS, block_report, processor_status, setup,
+                     unit_activity)
+from .unitcounters import UnitCounters
+from .writer import Writer
+
+__all__ = ["Processor"]
+
+
+class Processor(wiring.Component):
+    """Runs a program of tagged blocks on a memory. Contract: docs/processor.md.
+
+    ``port`` is the memory; ``i_setup`` as in the array, and the tables of reader and writer; ``block`` reports each
+    block that has left the array; ``activity`` says what each unit did two cycles ago.
+
+    Formats: elements of element_width bits in memory, W bits inside. Latency and throughput: sim/cycles.py.
+    Backpressure: every stall of the memory is honoured. After a fault nothing is asked of the memory but what was
+    offered already, and only a reset goes on. Reset: idle; memories and tables keep their contents, so a reset with
+    requests in flight wants the memory reset too. Cost: an array, two address units, four tile transposers.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        if not config.is_processor:
+            raise ValueError(f"memory_bits: {config.memory_bits}; allowed are 1..32 for a processor")
+        self._config = c = config
+        self.memory = MemoryParameters(c.memory_elements, c.element_width, c.memory_bits)
+        super().__init__({
+            "i_setup": In(stream.Signature(setup())), "port": Out(MemoryPort(self.memory)),
+            "status": Out(processor_status()), "block": Out(block_report()),
+            "activity": Out(data.StructLayout({unit: unit_activity() for unit in UNITS}))})
+
+    def elaborate(self, platform):
+        m = Module()
+        c, port = self._config, self.port
+        m.submodules.array = array = Array(c)
+        m.submodules.reader = reader = Reader(c)
+        m.submodules.gather = gather = Gather(c)
+        m.submodules.writer = writer = Writer(c)
+        m.submodules.counters = counters = UnitCounters()
+        wiring.connect(m, array.o_reader, reader.i_command)
+        wiring.connect(m, array.o_writer, writer.i_command)
+        wiring.connect(m, reader.o, gather.i)
+        wiring.connect(m, gather.o, array.i)
+        wiring.connect(m, array.o, writer.i)
+        stopped = self._faults(m, array, reader, writer)
+        self._gated(m, reader.read, port.read, stopped)
+        self._gated(m, writer.memory, port.write, stopped)
+        wiring.connect(m, wiring.flipped(port.beats), reader.beats)
+        m.d.comb += [
+            writer.written.eq(port.written), reader.completed.eq(writer.completed),
+            reader.progress.eq(writer.progress), array.memory_idle.eq(reader.idle & writer.idle),
+            reader.clear.eq(array.start), writer.clear.eq(array.start), counters.clear.eq(array.start),
+            counters.activity.eq(self.activity)]
+        self._setup(m, array, reader, writer)
+        self._activity(m, array, reader, writer)
+
+        leaving = Signal(block_report())
+        last = array.o.valid & array.o.ready & array.o.payload.last
+        m.d.sync += [leaving.valid.eq(last), leaving.exponent.eq(array.o.payload.exponent),
+                     leaving.saturated.eq(array.o.payload.saturated)]
+        m.d.comb += self.block.eq(leaving)
+        saturated = Signal()
+        m.d.sync += saturated.eq((saturated | writer.saturated) & ~array.start)
+        m.d.comb += [self.status[name].eq(counters.counts[name]) for name in counters.counts.shape().members]
+        m.d.comb += [self.status[name].eq(array.status[name] | (saturated if name == "saturated" else 0))
+                     for name in array.status.shape().members]
+        return m
+
+    def _setup(self, m, array, reader, writer):
+        """The array takes every setup write and ignores those for the tables."""
+        port = self.i_setup
+        accepted, write = Signal(), Signal(setup())
+        m.d.comb += [array.i_setup.payload.eq(port.payload), array.i_setup.valid.eq(port.valid),
+                     port.ready.eq(array.i_setup.ready)]
+        m.d.sync += [accepted.eq(port.valid & port.ready), write.eq(port.payload)]
+        for unit, target in ((reader, SETUP_READER), (writer, SETUP_WRITER)):
+            m.d.comb += [unit.write.address.eq(write.address), unit.write.data.eq(write.data),
+                         unit.write_en.eq(accepted & (write.target == target))]
+
+    def _faults(self, m, array, reader, writer):
+        """Keeps the first fault; whether there is one."""
+        code, tag, stopped = Signal(Fault), Signal(TAG_BITS), Signal()
+        completed, idle_cycles = Signal(TAG_BITS), Signal(range(self._config.watchdog + 1))
+        moved, late = Signal(), Signal()
+        moves = [self.activity[unit].moving for unit in UNITS]
+        m.d.sync += [moved.eq(Cat(*moves, self.port.written).any()),
+                     late.eq(idle_cycles == self._config.watchdog)]
+        with m.If(moved | ~array.running):
+            m.d.sync += idle_cycles.eq(0)
+        with m.Elif(~late):
+            m.d.sync += idle_cycles.eq(idle_cycles + 1)
+        with m.If(array.start):
+            m.d.sync += completed.eq(0)
+        with m.Elif(writer.completed):
+            m.d.sync += completed.eq(completed + 1)
+        # A fault of the program is known with its own tag, others with that of the oldest block.
+        with m.If(~stopped):
+            m.d.sync += [stopped.eq((array.fault != Fault.NONE) | reader.bad_after | self.port.refused | late),
+                         tag.eq(completed)]
+            with m.If(array.fault != Fault.NONE):
+                m.d.sync += [code.eq(array.fault), tag.eq(array.fault_tag)]
+            with m.Elif(reader.bad_after):
+                m.d.sync += [code.eq(Fault.AFTER), tag.eq(reader.tag)]
+            with m.Elif(self.port.refused):
+                m.d.sync += code.eq(Fault.REFUSED)
+            with m.Elif(late):
+                m.d.sync += code.eq(Fault.WATCHDOG)
+        m.d.comb += [array.stop.eq(stopped), self.status.error.eq(code), self.status.tag.eq(tag)]
+        return stopped
+
+    def _gated(self, m, source, sink, stopped):
+        """No new request after a fault; one that is on offer stays until it is taken."""
+        offered, passing = Signal(), Signal()
+        m.d.sync += offered.eq(sink.valid & ~sink.ready)
+        m.d.comb += [passing.eq(offered | ~stopped), sink.payload.eq(source.payload),
+                     sink.valid.eq(source.valid & passing), source.ready.eq(sink.ready & passing)]
+
+    def _activity(self, m, array, reader, writer):
+        for unit in array.activity.shape().members:
+            m.d.sync += self.activity[unit].eq(array.activity[unit])
+        for name, unit, moving, no_input in (
+                ("reader", reader, self.port.read.valid & self.port.read.ready, reader.waiting),
+                ("writer", writer, self.port.write.valid & self.port.write.ready,
+                 writer.running & ~self.port.write.valid)):
+            now, before = self.activity[name], Signal(unit_activity(), name=f"{name}_activity")
+            m.d.sync += [before.busy.eq(unit.running), before.moving.eq(moving), before.waiting_input.eq(no_input),
+                         before.waiting_output.eq(unit.running & ~moving & ~no_input), before.block.eq(unit.tag),
+                         now.eq(before)]
