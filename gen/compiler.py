@@ -24,7 +24,7 @@ from .passes import (Scaling, assign_columns, build_passes, coefficient_image, c
                      overlapped_walks, reversed_window)
 from .unitpivot import block_layers, unit_pivot
 
-__all__ = ["compile_butterfly", "compile_fft", "compile_fft2"]
+__all__ = ["Numbers", "checked_log2", "checked_weights", "compile_butterfly", "compile_fft", "compile_fft2"]
 
 Order = Literal["overlap", "natural"]
 Square = tuple[list[Layer], np.ndarray]  # layers of one stack and the scale (N,) left on its outputs
@@ -74,36 +74,20 @@ def _limit(limit: float | None, rows: np.ndarray | None, headroom: float) -> flo
     return float(limit)
 
 
-class _Builder:
-    """What all kernels share: number format, scaling policy, geometry of a block."""
+class Numbers:
+    """What all kernels share whatever their size: number format and scaling policy."""
 
-    def __init__(self, config: ArrayConfig, log2_size: int, in_size: int, *, scaling: Scaling,
-                 calibration: Any, input_limit: float | None, headroom: float, rows: int | None, order: Order,
-                 real: bool):
+    def __init__(self, config: ArrayConfig, in_size: int, *, scaling: Scaling, calibration: Any,
+                 input_limit: float | None, headroom: float, real: bool):
         _choice("scaling", scaling, ("static", "safe", "block"))
-        _choice("order", order, ("overlap", "natural"))
-        if rows is not None and rows < 1:
-            raise WingbeatError(f"rows: {rows}; allowed are numbers >= 1")
-        self.config, self.scaling, self.order, self.headroom = config, scaling, order, headroom
-        self.log2_size, self.in_size = log2_size, in_size
+        self.config, self.scaling, self.headroom, self.in_size = config, scaling, headroom, in_size
         self.calibration = _calibration_rows(calibration, in_size, scaling, real)
         self.limit, self.limit_is_open = _limit(input_limit, self.calibration, headroom), input_limit is None
-        row_words = None if rows is None else -(-rows // 2) if real else rows
-        self.row_bits = _row_bits(config, log2_size, row_words)
 
     @property
-    def block_bits(self) -> int:
-        return self.log2_size + self.row_bits
-
-    def walks(self, load_window: tuple[int, ...]) -> tuple[Load, Store]:
-        """Load through ``load_window``, store in row order."""
-        rows = tuple(range(self.config.layers))
-        load, store, lag = overlapped_walks(load_window, rows, self.block_bits)
-        if self.order == "overlap":
-            return Load(load, True, lag), Store(store)
-        everything = (1 << self.block_bits) - 1
-        return (Load(Walk(load_window, everything & ~load.window_mask, 0)),
-                Store(Walk(rows, everything & ~store.window_mask, 0)))
+    def step(self) -> float:
+        """Value of one unit of an element on the way in."""
+        return self.limit / largest(self.config.element_width)
 
     def plan(self, stacks: list[Square], load_order: np.ndarray) -> list[list[int] | None]:
         """Right shift of every layer of every stack, None for block floating point.
@@ -124,6 +108,34 @@ class _Builder:
             self.limit = best_limit(self.limit, list(zip(peaks, gains)), self.headroom, self.config)
         most = (1 << self.config.shift_bits) - 1
         return [static_shifts(peak, self.limit, self.headroom, most) for peak in peaks]
+
+
+class _Builder(Numbers):
+    """Kernels of one block: numbers and the geometry of the block."""
+
+    def __init__(self, config: ArrayConfig, log2_size: int, in_size: int, *, rows: int | None, order: Order,
+                 real: bool, **numbers: Any):
+        _choice("order", order, ("overlap", "natural"))
+        if rows is not None and rows < 1:
+            raise WingbeatError(f"rows: {rows}; allowed are numbers >= 1")
+        super().__init__(config, in_size, real=real, **numbers)
+        self.order, self.log2_size = order, log2_size
+        row_words = None if rows is None else -(-rows // 2) if real else rows
+        self.row_bits = _row_bits(config, log2_size, row_words)
+
+    @property
+    def block_bits(self) -> int:
+        return self.log2_size + self.row_bits
+
+    def walks(self, load_window: tuple[int, ...]) -> tuple[Load, Store]:
+        """Load through ``load_window``, store in row order."""
+        rows = tuple(range(self.config.layers))
+        load, store, lag = overlapped_walks(load_window, rows, self.block_bits)
+        if self.order == "overlap":
+            return Load(load, True, lag), Store(store)
+        everything = (1 << self.block_bits) - 1
+        return (Load(Walk(load_window, everything & ~load.window_mask, 0)),
+                Store(Walk(rows, everything & ~store.window_mask, 0)))
 
     def parts(self, stacks: list[Square], load_order: np.ndarray) -> list[Part]:
         """The stacks, as many in one part as the coefficient memory holds."""
@@ -150,9 +162,8 @@ class _Builder:
                out_size: int, bias: np.ndarray | None = None) -> Kernel:
         parts = self.parts(stacks, load_order)
         load, store = self.walks(load_window)
-        step = self.limit / largest(self.config.element_width)
         kernel = Kernel(self.config, mode, self.scaling, self.log2_size, self.row_bits, self.in_size,
-                        out_size, step, load, store, load_order, tuple(parts), len(stacks[0][0]), bias)
+                        out_size, self.step, load, store, load_order, tuple(parts), len(stacks[0][0]), bias)
         need = max(kernel.program_words(part) for part in parts)
         if need > self.config.program_words:
             raise WingbeatError(f"program_words: {self.config.program_words} is too small for a program of "
@@ -160,7 +171,7 @@ class _Builder:
         return kernel
 
 
-def _weights(weights: Any, name: str | None, **options: Any) -> ButterflyWeights:
+def checked_weights(weights: Any, name: str | None, **options: Any) -> ButterflyWeights:
     """Checked weights from a path, weights that were checked before, or an array; given options win."""
     if isinstance(weights, (str, Path)):
         return read_layer(weights, name, **options)
@@ -189,7 +200,7 @@ def compile_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = N
 
     Raises WingbeatError.
     """
-    w = _weights(weights, name, increasing_stride=increasing_stride, in_size=in_size, out_size=out_size,
+    w = checked_weights(weights, name, increasing_stride=increasing_stride, in_size=in_size, out_size=out_size,
                  bias=bias)
     builder = _Builder(config, w.log2_size, w.in_size, scaling=scaling, calibration=calibration,
                        input_limit=input_limit, headroom=headroom, rows=rows, order=order, real=True)
@@ -202,7 +213,7 @@ def compile_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = N
                           w.bias)
 
 
-def _log2(field: str, points: Any, smallest: int = 2) -> int:
+def checked_log2(field: str, points: Any, smallest: int = 2) -> int:
     if isinstance(points, bool) or not isinstance(points, (int, np.integer)) or points < smallest \
             or points & (points - 1):
         raise WingbeatError(f"{field}: {points!r}; allowed are powers of two from {smallest} on")
@@ -237,7 +248,7 @@ def compile_fft(points: int, config: ArrayConfig, *, inverse: bool = False, scal
 
     Raises WingbeatError.
     """
-    return _compile_transform(config, 0, _log2("points", points), inverse, scaling=scaling,
+    return _compile_transform(config, 0, checked_log2("points", points), inverse, scaling=scaling,
                               calibration=calibration, headroom=headroom, input_limit=input_limit, rows=rows,
                               order=order)
 
@@ -255,6 +266,6 @@ def compile_fft2(tokens: int, hidden: int, config: ArrayConfig, *, inverse: bool
 
     Raises WingbeatError.
     """
-    return _compile_transform(config, _log2("tokens", tokens, 1), _log2("hidden", hidden, 2), inverse,
+    return _compile_transform(config, checked_log2("tokens", tokens, 1), checked_log2("hidden", hidden, 2), inverse,
                               scaling=scaling, calibration=calibration, headroom=headroom,
                               input_limit=input_limit, rows=rows, order=order)

@@ -17,7 +17,8 @@ from .dataflow import Task
 from .kernel import Kernel
 from .stages import Block, Place, Side, build_stage, cell_bits
 
-__all__ = ["Matrix", "Coefficients", "butterfly", "transform_rows", "transform_columns", "mix_real", "mixed_rows"]
+__all__ = ["Matrix", "Coefficients", "butterfly", "transform_rows", "transform_columns", "mix_real", "mixed_rows",
+           "row_places"]
 
 
 @dataclass(frozen=True)
@@ -63,24 +64,28 @@ class Coefficients:
 
     def __init__(self, config: ArrayConfig):
         self._config, self._next = config, 0
+        self._placed: dict[bytes, tuple[int, np.ndarray]] = {}
 
     def place(self, passes: Sequence[Pass], image: np.ndarray) -> tuple[tuple[Pass, ...], np.ndarray]:
-        """Passes and image (bank, address, data) moved behind what has been placed before."""
+        """Passes and image (bank, address, data) moved behind what has been placed before; equal images share a place."""
         least, most = int(image[:, 1].min()), int(image[:, 1].max())
-        move = self._next - least
-        self._next += most - least + 1
-        if self._next > self._config.coefficient_words:
-            raise WingbeatError(f"coefficient_words: {self._config.coefficient_words} is too small for the coefficients "
-                                f"of the program; allowed are {self._next} and more")
-        return (tuple(replace(step, coef_base=step.coef_base + move) for step in passes),
-                image + np.array([0, move, 0]))
+        known = (image - np.array([0, least, 0])).tobytes()
+        if known not in self._placed:
+            move = self._next - least
+            self._next += most - least + 1
+            if self._next > self._config.coefficient_words:
+                raise WingbeatError(f"coefficient_words: {self._config.coefficient_words} is too small for the "
+                                    f"coefficients of the program; allowed are {self._next} and more")
+            self._placed[known] = self._next - (most - least + 1), image + np.array([0, move, 0])
+        start, placed = self._placed[known]
+        return tuple(replace(step, coef_base=step.coef_base + start - least) for step in passes), placed
 
 
 def _log2(value: int) -> int:
     return value.bit_length() - 1
 
 
-def _row_places(config: ArrayConfig, mode: MemoryMode, bits: int, columns: Sequence[int], sub: int) -> list[Place]:
+def row_places(config: ArrayConfig, mode: MemoryMode, bits: int, columns: Sequence[int], sub: int) -> list[Place]:
     """Places of ``bits`` element bits whose memory column bits are ``columns``: index bit b is column bit columns[b].
 
     ``sub`` column bits above the lanes belong to the sub-steps; a beat of memory may hold fewer.
@@ -119,7 +124,7 @@ def butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coef
     """
     config, mode = kernel.config, MemoryMode.PAIRS
     natural = range(kernel.log2_size)
-    places = [*_row_places(config, mode, kernel.log2_size, natural, cell_bits(config, mode)), *_row_bits(kernel, 2)]
+    places = [*row_places(config, mode, kernel.log2_size, natural, cell_bits(config, mode)), *_row_bits(kernel, 2)]
     read = Side(mode, tuple(places), source.pitch, source.chunks(config), source.tail(config))
     tasks = []
     stack_chunks = kernel.size // config.memory_elements
@@ -148,11 +153,11 @@ def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients:
     """
     config, bits = kernel.config, kernel.log2_size
     sub = cell_bits(config, mode)
-    read = Side(MemoryMode.ROWS, tuple([*_row_places(config, MemoryMode.ROWS, bits, _reversed(bits), sub),
+    read = Side(MemoryMode.ROWS, tuple([*row_places(config, MemoryMode.ROWS, bits, _reversed(bits), sub),
                                         *_row_bits(kernel, 1)]), source.pitch, source.chunks(config))
     rows_of_target = 2 * mirrored_rows if mirrored_rows else target.rows
     other = 2 * target.base + rows_of_target * target.pitch + target.chunks(config) - 1
-    write = Side(mode, tuple([*_row_places(config, mode, bits, range(bits), sub), *_row_bits(kernel, 1)]),
+    write = Side(mode, tuple([*row_places(config, mode, bits, range(bits), sub), *_row_bits(kernel, 1)]),
                  target.pitch, target.chunks(config), other=other if mode is MemoryMode.FOLD else 0)
     stack = kernel.stacks[0]
     stage = build_stage(name, config, *coefficients.place(stack.passes, stack.image), read, write)

@@ -174,25 +174,28 @@ def models(config: ArrayConfig) -> list[Path]:
     return [_HERE / "models" / "ecp5.v"] if config.target is Target.ECP5 else []
 
 
-def build_verilog(config: ArrayConfig, sources: Sequence[Path], simulator: str = "verilator") -> Build:
-    """Build the Verilog of an array (``sources`` with top module ``config.name``), or take it from the cache.
+def build_verilog(config: ArrayConfig, sources: Sequence[Path], simulator: str = "verilator",
+                  top: str | None = None) -> Build:
+    """Build the Verilog of an array (``sources`` with top module ``top``, else ``config.name``), or take it from the
+    cache.
 
     Raises :class:`SimulatorError` when the simulator is missing or refuses the design.
     """
+    top = top or config.name
     versions = simulators.tool_versions(simulator)
     digest = hashlib.sha256(Path(simulators.__file__).read_bytes())
-    for text in (config.name, *versions):
+    for text in (top, *versions):
         digest.update(text.encode() + b"\0")
     for source in sources:
         digest.update(source.read_bytes() + b"\0")
     folder = cache_folder() / "builds" / digest.hexdigest()[:32]
-    build = Build(folder, config.name, simulator, config.element_width, config.stream_words)
+    build = Build(folder, top, simulator, config.element_width, config.stream_words)
     if folder.exists():
         return build
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
     tools = hashlib.sha256("\0".join(versions).encode()).hexdigest()[:16]
-    simulators.compile_verilog(sources, config.name, partial, simulator,
+    simulators.compile_verilog(sources, top, partial, simulator,
                                runtime=cache_folder() / "runtime" / tools)
     try:
         partial.rename(folder)  # whoever comes first wins; a half-made build never has the final name

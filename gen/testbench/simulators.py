@@ -158,9 +158,10 @@ def _keep_runtime(folder: Path, runtime: Path) -> None:
             partial.replace(runtime / f"{name}.o")
 
 
-def run_cocotb(folder: Path, top: str, simulator: str, trials: Path, results: Path) -> tuple[int, int]:
-    """Run array_bench.py on the build in ``folder`` with the trials in ``trials``; its files go to
-    ``results``.
+def run_cocotb(folder: Path, top: str, simulator: str, trials: Path, results: Path,
+               bench: str = "array_bench") -> tuple[int, int]:
+    """Run ``bench``, a test module of this folder, on the build in ``folder`` with the trials in ``trials``; its
+    files go to ``results``.
 
     Returns (tests run, tests failed). Raises :class:`SimulatorError` when the simulator ended without a
     result. All output of the simulator goes to ``results``/simulation.log.
@@ -176,7 +177,7 @@ def run_cocotb(folder: Path, top: str, simulator: str, trials: Path, results: Pa
         sys.path.insert(0, here)  # the runner hands sys.path to the simulator
         try:
             xml = get_runner(simulator).test(
-                test_module="array_bench", hdl_toplevel=top, hdl_toplevel_lang="verilog",
+                test_module=bench, hdl_toplevel=top, hdl_toplevel_lang="verilog",
                 build_dir=folder.resolve(), test_dir=results, results_xml=str(results / "results.xml"),
                 log_file=results / "simulation.log", timescale=TIMESCALE,
                 extra_env={"ARRAY_TRIALS": str(trials.resolve()), "ARRAY_RESULTS": str(results),
