@@ -100,7 +100,7 @@ class Walker(wiring.Component):
     beat; ``step`` moves to the next, after the last one to the first. The bits of ``inner`` count fastest,
     then those of ``outer``; ``inner`` is empty only where ``outer`` is too. ``sub``, the number of the beat in
     its step, enters ``base`` at bit ``sub_at``, upside down where ``sub_order`` says so, in the same cycle;
-    ``sub_length`` is the bits it has in this walk (looked at where there can be more than two). With ``mirror`` the
+    ``sub_length``, which exists where sub_bits > 2, is the bits it has in this walk. With ``mirror`` the
     walker also knows SubOrder.MIRROR. In the first cycle of every step ``sub`` is 0.
 
     A counter whose bits lie scattered: with all other bits set to one the carry jumps over them. It runs one
@@ -112,12 +112,16 @@ class Walker(wiring.Component):
 
     def __init__(self, index_bits: int, pipeline: Pipeline = Pipeline.DEEP, sub_bits: int = 0, mirror: bool = False):
         if mirror and not sub_bits:
-            raise ValueError("sub_bits: 0 cannot tell an index from its mirror image; allowed with mirror are 1 or more")
+            raise ValueError("sub_bits: 0 leaves no bit to tell a mirror image by; allowed with mirror are 1 or more")
         self._pipeline, self._mirror = pipeline, mirror
         self._spare = max(0, sub_bits - 2)  # bits that two reversed ones lie too high: the others come in below them
+        length = {"sub_length": In(3)} if self._spare else {}
         super().__init__({"inner": In(index_bits), "outer": In(index_bits), "restart": In(1), "step": In(1),
-                          "sub_order": In(2), "sub_at": In(4), "sub_length": In(3 if self._spare else 0),
-                          "sub": In(sub_bits), "base": Out(index_bits)})
+                          "sub_order": In(2), "sub_at": In(4), **length, "sub": In(sub_bits), "base": Out(index_bits)})
+
+    def measure(self, command):
+        """Statements that give the length of ``sub`` in a LOAD or STORE instruction to the port, where there is one."""
+        return [self.sub_length.eq(command.sub_bits)] if self._spare else []
 
     def elaborate(self, platform):
         m = Module()

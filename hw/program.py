@@ -82,7 +82,7 @@ _WALK = [("inner", _MASK), ("outer", _MASK), ("window", _MASK), ("rotation", 2),
 _MEMORY = [("descriptor", 6), ("register", 3), ("increment", 32), ("rows", 16), ("mode", 3)]
 FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.HALT: [],
-    Opcode.LOAD: [*_WALK, ("overlap", 1), ("lead", 5)],
+    Opcode.LOAD: [*_WALK, ("overlap", 1), ("lead", 15)],
     Opcode.PASS: [("mode", 2), ("active", 4), ("descending", 1), ("digit", 4), ("last_group", _MASK),
                   ("coef_base", _MASK), ("coef_shift", 4), ("coef_mask_bits", 5), ("shifts", 12),
                   ("block_float", 1), ("growth", 12),

@@ -64,8 +64,8 @@ class Store(wiring.Component):
             walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(starting),
             sub_final.eq(sub == sub_last),
             step_end.eq(sub_final & (group == c.beat_groups - 1)), walker.step.eq(go & step_end),
-            walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at),
-            walker.sub_length.eq(command.sub_bits), walker.sub.eq(sub),
+            walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at), walker.sub.eq(sub),
+            *walker.measure(command),
             bank.en.eq(self.en), bank.base.eq(walker.base), bank.window.eq(command.window), self.rows.eq(bank.rows),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
             self.take.eq(waiting & self.computed)]

@@ -24,12 +24,12 @@ import numpy as np
 
 from ..hw.config import ArrayConfig
 from ..hw.numeric import round_half_up, saturate
-from ..hw.program import (INSTRUCTION_WORDS, OPCODE_BITS, Halt, Instruction, Load, Loop, Mode, Opcode, Pass, Store, Walk,
-                          decode, encode, walk_indices)
+from ..hw.program import (INSTRUCTION_WORDS, OPCODE_BITS, Halt, Instruction, Load, Loop, Mode, Opcode, Pass, Store,
+                          Walk, decode, encode, walk_indices)
 from .butterfly import Coefficients, butterfly, unpack_coefficients
 from .shuffle import pass_indices, reverse_lanes
 
-__all__ = ["ArrayModel", "BlockResult", "block_bits"]
+__all__ = ["ArrayModel", "Block", "BlockResult", "block_bits"]
 
 PROGRAM_TARGET = 0x80  # setup target of the program memory
 EXPONENT_BITS = 6      # bits of the exponent on the output stream
@@ -49,7 +49,7 @@ class BlockResult(NamedTuple):
 
 
 @dataclass
-class _Block:
+class Block:
     """A block in the buffers: values (2, E, words) int64 with re and im first, z, exponent and flag."""
 
     values: np.ndarray
@@ -112,20 +112,21 @@ class ArrayModel:
             raise ValueError(f"block: shape {block.shape} is not ({self.config.engines}, words, 2)")
         state = self._new_block(np.ascontiguousarray(np.moveaxis(block, 2, 0), dtype=np.int64))
         for instruction in passes:
-            self._pass(instruction, state)
+            self.run_pass(instruction, state)
         return np.ascontiguousarray(np.moveaxis(state.values, 0, 2)), state.exponent, state.saturated
 
-    def _new_block(self, values: np.ndarray) -> _Block:
+    def _new_block(self, values: np.ndarray) -> Block:
         if np.any(saturate(values, self.config.width)[1]):
             raise ValueError(f"block: a value does not fit width = {self.config.width} bits")
-        return _Block(values, self._free(values))
+        return Block(values, self._free(values))
 
     def _free(self, values: np.ndarray) -> int:
         """z: redundant sign bits of the largest magnitude, as far as they are counted."""
         magnitude = int(np.max(values ^ (values >> 63)))
         return min(self.config.magnitude_bits, self.config.width - 1 - magnitude.bit_length())
 
-    def _pass(self, instruction: Pass, block: _Block) -> None:
+    def run_pass(self, instruction: Pass, block: Block) -> None:
+        """Send ``block`` through one pass, in place. Raises ValueError when the pass leaves the block or its fields."""
         self._check_pass(instruction, block.values.shape[2])
         shifts, exponent = self._shifts(instruction, block.free)
         index = pass_indices(instruction.digit, instruction.groups, self.config.layers).T
@@ -211,23 +212,23 @@ class ArrayModel:
             raise ValueError(f"stream: shape {elements.shape} is not (words, 2)")
         if np.any(saturate(elements, self.config.element_width)[1]):
             raise ValueError(f"stream: a value does not fit element_width = {self.config.element_width} bits")
-        loaded: deque[_Block] = deque()
-        computed: deque[_Block] = deque()
-        current: _Block | None = None
+        loaded: deque[Block] = deque()
+        computed: deque[Block] = deque()
+        current: Block | None = None
         results: list[BlockResult] = []
         at = 0
         for instruction in _trace(program):
             if isinstance(instruction, Load):
-                block, at = self._load(instruction, elements, at)
+                block, at = self.load(instruction, elements, at)
                 loaded.append(block)
             elif isinstance(instruction, Store):
-                results.append(self._store(instruction, _next(computed, "a store without a computed block")))
+                results.append(self.store(instruction, _next(computed, "a store without a computed block")))
             else:
                 if instruction.first:
                     current = _next(loaded, "a first pass without a loaded block")
                 if current is None:
                     raise ValueError("first: a pass without a block; the first pass of a block sets it")
-                self._pass(instruction, current)
+                self.run_pass(instruction, current)
                 if instruction.last:
                     computed.append(current)
                     current = None
@@ -241,7 +242,11 @@ class ArrayModel:
                 return decode(self.program[:at + INSTRUCTION_WORDS], self.config.layers)
         raise ValueError("program: the program memory holds no halt")
 
-    def _load(self, instruction: Load, elements: np.ndarray, at: int) -> tuple[_Block, int]:
+    def load(self, instruction: Load, elements: np.ndarray, at: int = 0) -> tuple[Block, int]:
+        """The block that a LOAD takes from the words ``elements`` (n, 2) from ``at`` on, and where the next one begins.
+
+        Raises ValueError when the words end before the block does.
+        """
         config = self.config
         index = self._walk(instruction.walk)
         values = np.zeros((2, config.engines, 1 << block_bits(instruction.walk)), dtype=np.int64)
@@ -254,7 +259,8 @@ class ArrayModel:
         values[:, :, index] = beats.transpose(5, 1, 3, 0, 2, 4).reshape(2, config.engines, *index.shape) << shift
         return self._new_block(values), at + count
 
-    def _store(self, instruction: Store, block: _Block) -> BlockResult:
+    def store(self, instruction: Store, block: Block) -> BlockResult:
+        """The block as a STORE sends it. Raises ValueError when its walk leaves the block."""
         config = self.config
         index = self._walk(instruction.walk)
         if index.max() >= block.values.shape[2]:
@@ -276,12 +282,13 @@ class ArrayModel:
         """Indices (beats, P) of a walk that fits this array."""
         if len(walk.window) != self.config.layers:
             raise ValueError(f"window: {walk.window} is not {self.config.layers} index bits")
-        if block_bits(walk) > self.config.index_bits:
-            raise ValueError(f"walk: index bit {block_bits(walk) - 1}; a half has {self.config.index_bits}")
+        bits = walk.index_mask.bit_length()
+        if bits > self.config.index_bits:
+            raise ValueError(f"walk: index bit {bits - 1}; a half has {self.config.index_bits}")
         return walk_indices(walk)
 
 
-def _next(queue: deque[_Block], fault: str) -> _Block:
+def _next(queue: deque[Block], fault: str) -> Block:
     if not queue:
         raise ValueError(f"program: {fault}; it would wait forever")
     return queue.popleft()

@@ -5,7 +5,7 @@ where no compiled kernel goes (any mix of modes, digits, windows and layouts). A
 ``sim``.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import random
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..hw.config import ArrayConfig, Pipeline, Target
 from ..hw.numeric import largest, smallest
 from ..hw.program import INSTRUCTION_WORDS, Halt, Instruction, Load, Mode, Pass, Store, Walk, schedule
 
-__all__ = ["RandomJob", "random_config", "random_job", "random_walk", "random_walks"]
+__all__ = ["RandomJob", "overlapping", "random_config", "random_job", "random_walk", "random_walks"]
 
 _MOST_WORDS = 1536  # words of one block in all engines, so that a run takes seconds
 
@@ -97,13 +97,15 @@ def _random_kernel(config: ArrayConfig, rng: random.Random) -> _Kernel:
 
 
 def random_walk(rng: random.Random, config: ArrayConfig, bits: int) -> Walk:
-    """A walk through all words whose index has ``bits`` bits: any window, any sub-steps, any split of the rest."""
+    """A walk through all words whose index has ``bits`` bits: any window, any sub-steps or, in a processor, mirror
+    pairs, any split of the rest."""
     window = _random_window(config.layers, bits, rng)
-    rest = [bit for bit in range(bits) if bit not in window]
-    sub = _random_sub(config, rest, rng) if rng.random() < 0.6 else ()
+    mirror = _random_mirror(window, bits, rng) if config.is_processor and rng.random() < 0.4 else 0
+    rest = [bit for bit in range(bits) if bit not in (*window, mirror - 1)]
+    sub = _random_sub(config, rest, rng) if not mirror and rng.random() < 0.6 else ()
     rest = [bit for bit in rest if bit not in sub]
     inner = sum(1 << bit for bit in rest if rng.random() < 0.5)
-    return Walk(window, inner, sum(1 << bit for bit in rest) - inner, sub)
+    return Walk(window, inner, sum(1 << bit for bit in rest) - inner, sub, mirror)
 
 
 def random_walks(rng: random.Random, config: ArrayConfig, bits: int) -> tuple[Load, Store]:
@@ -113,13 +115,35 @@ def random_walks(rng: random.Random, config: ArrayConfig, bits: int) -> tuple[Lo
         return Load(load), Store(store)
     if rng.random() < 0.3:
         store = load
-    # The steps of both must be of one size.
-    subs = (load.sub, store.sub) if len(load.sub) == len(store.sub) else ((), ())
-    windows = [walk.window for walk in (load, store)]
-    masks = [sum(1 << bit for bit in (*window, *sub)) for window, sub in zip(windows, subs)]
-    everything, both = (1 << bits) - 1, masks[0] | masks[1]
-    walks = [Walk(window, both & ~mask, everything & ~both, sub) for window, mask, sub in zip(windows, masks, subs)]
-    return Load(walks[0], True, (1 << (both & ~masks[0]).bit_count()) - 1), Store(walks[1])
+    return overlapping(load, store)
+
+
+def overlapping(load: Walk, store: Walk) -> tuple[Load, Store]:
+    """The walks with the same bits outermost, so that the load may follow the store through one half.
+
+    Where their steps are not of one size, both lose their sub-steps or pairs. Source: docs/architecture.md.
+    """
+    walks, everything = [load, store], load.index_mask
+    if load.step_beats != store.step_beats:
+        walks = [Walk(walk.window, 0, 0) for walk in walks]
+    masks = [walk.index_mask & ~(walk.inner | walk.outer) for walk in walks]
+    both = masks[0] | masks[1] | _torn_by_pairs(*walks)
+    load, store = (replace(walk, inner=both & ~mask, outer=everything & ~both) for walk, mask in zip(walks, masks))
+    return Load(load, True, (1 << (both & ~masks[0]).bit_count()) - 1), Store(store)
+
+
+def _torn_by_pairs(load: Walk, store: Walk) -> int:
+    """Index bits that cannot be outermost because pairs cross from one of their values to another
+    (docs/architecture.md)."""
+    if load.mirror == store.mirror and all(bit >= load.mirror for bit in load.window + store.window):
+        return 0
+    return sum(1 << bit for bit in range(1, max(load.mirror, store.mirror) - 1))
+
+
+def _random_mirror(window: tuple[int, ...], bits: int, rng: random.Random) -> int:
+    """Bits of the indices of the pairs, 0 where none will do: lanes below them must be the lowest bits."""
+    return rng.choice([n for n in range(1, bits + 1) if n - 1 not in window
+                       and all(bit < sum(other < n for other in window) for bit in window if bit < n)] or [0])
 
 
 def _random_sub(config: ArrayConfig, free: list[int], rng: random.Random) -> tuple[int, ...]:

@@ -32,14 +32,6 @@ PLACES = {"equal": SMALL["equal"], "wide": replace(SMALL["wide"], reads=1, longe
           "narrow": replace(SMALL["narrow"], reads=1, longest_burst=1)}
 
 
-@pytest.fixture
-def prove(prove, monkeypatch):
-    """The prover for designs with memories: they become registers, and what does not reach an Assert goes."""
-    flow = prove.__globals__["_FLOW"].replace("chformal", "memory_map; opt -full; chformal", 1)
-    monkeypatch.setitem(prove.__globals__, "_FLOW", flow.replace("setundef", "opt_clean -purge; setundef"))
-    return prove
-
-
 class Bench(wiring.Component):
     """The master with free inputs; ``fault`` breaks something between it and the properties."""
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.address import BankAddress, GroupAddress, Walker
-from wingbeat.hw.config import Pipeline
-from wingbeat.hw.program import Walk, walk_indices
+from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.program import SubOrder, Walk, walk_indices
+from wingbeat.sim.random_programs import random_walk
 from wingbeat.sim.shuffle import bank_of, pass_indices, route
 
 SEED = 5
@@ -155,3 +156,55 @@ def test_walker_restarts_anywhere(drive):
     assert seen["base"][2:16] == first[:14]
     assert seen["base"][17:26] == second[:9]
     assert seen["base"][28:] == first[:15]
+
+
+# Pairs take the first bit of sub; with three and more, reversed runs of fewer bits must come down to their place.
+SUBS = [dict(layers=1, engines=1, stream_words=2), dict(layers=2, engines=2, stream_words=8),
+        dict(layers=1, engines=8, stream_words=8), dict(layers=1, engines=16, stream_words=32)]
+
+
+def sub_steps(walk, walker, pipeline, groups, rng):
+    """As :func:`walker_steps` through a walk or its beginning, with beats of every step and every group of engines, and random
+    stalls; and the beat of the walk shown in each cycle.
+    """
+    fields = {"sub_order": walk.sub_order, "sub_at": walk.sub_at, "sub": 0}
+    if "sub_length" in walker.signature.members:
+        fields["sub_length"] = walk.step_beats.bit_length() - 1
+    steps = [step | fields for step in restarted(walk, pipeline)]
+    beats = [None] * len(steps)
+    for step in range(rng.choice((walk.steps, min(walk.steps, 8)))):
+        for group, sub in product(range(groups), range(walk.step_beats)):
+            moves = [0] * rng.choice((0, 0, 0, 1, 2)) + [1]
+            last = group == groups - 1 and sub == walk.step_beats - 1
+            steps += [{"restart": 0, "step": move & last, "sub": sub} for move in moves]
+            beats += [step * walk.step_beats + sub] * len(moves)
+    return steps, beats
+
+
+@pytest.mark.parametrize("pipeline", list(Pipeline))
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("fields", SUBS, ids=str)
+@pytest.mark.parametrize("memory_bits", [0, 16])
+def test_walker_with_steps_of_several_beats(drive, fields, groups, memory_bits, pipeline):
+    """Sub-steps of every length, up and down, and mirror pairs, one walk behind the other."""
+    c = ArrayConfig(half_words=128, memory_bits=memory_bits, **fields)
+    rng, steps, want, orders = random.Random(SEED), [], [], set()
+    dut = Walker(c.index_bits, pipeline, c.sub_bits, mirror=c.is_processor)
+    for number in range(100):
+        walk = random_walk(rng, c, rng.randint(c.layers, c.index_bits) if number % 2 else c.index_bits)
+        more, beats = sub_steps(walk, dut, pipeline, groups, rng)
+        bases = walk_indices(walk)[:, 0].tolist()
+        steps += more
+        want += [None if beat is None else (bases[beat], walk) for beat in beats]
+        orders.add((walk.sub_order, walk.step_beats))
+    seen = drive(dut, steps, ("base",))
+    for cycle, (beat, got) in enumerate(zip(want, seen["base"], strict=True)):
+        assert beat is None or got == beat[0], f"cycle {cycle} in {beat[1]}, seed {SEED}"
+    want = [(SubOrder.UP, 2)] * (c.sub_bits > 0) + [(SubOrder.MIRROR, 2)] * c.is_processor
+    want += [(SubOrder.DOWN, 4)] * (c.sub_bits > 1)
+    assert orders >= set(want)
+
+
+def test_mirror_needs_a_sub_step():
+    with pytest.raises(ValueError, match="^sub_bits: 0 leaves no bit to tell a mirror image by; allowed with mirror "):
+        Walker(6, mirror=True)

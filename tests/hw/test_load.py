@@ -20,7 +20,11 @@ CONFIGS = [dict(layers=1, engines=1, half_words=16, stream_words=2),
            dict(layers=3, engines=2, half_words=64, stream_words=16),
            dict(layers=1, engines=8, half_words=64, stream_words=8),
            dict(layers=1, engines=2, half_words=16, stream_words=2, pipeline="short"),
-           dict(layers=2, engines=3, half_words=32, stream_words=4, pipeline="short")]
+           dict(layers=2, engines=3, half_words=32, stream_words=4, pipeline="short"),
+           # Processors: mirror pairs, and one sub-step bit more.
+           dict(layers=1, engines=4, half_words=32, stream_words=4, memory_bits=8),
+           dict(layers=2, engines=2, half_words=64, stream_words=4, memory_bits=8),
+           dict(layers=2, engines=2, half_words=32, stream_words=8, memory_bits=8, pipeline="short")]
 SEED = 29
 
 
@@ -236,6 +240,7 @@ def test_every_word_finds_its_place(field_bits, fields, source, commands):
               for _ in range(6)]
     harness = Harness(c, blocks, SEED, source, commands, pace=lambda rng: rng.choice([1, 1, 2, 5]))
     harness.run(field_bits, 6000).check(f"seed {SEED}")
+    assert any(block.load.walk.mirror for block in blocks) == c.is_processor
 
 
 @pytest.mark.parametrize("fields", CONFIGS, ids=str)

@@ -143,7 +143,7 @@ GOOD = dict(mode=Mode.PASS, digit=0, groups=1, active=0, shifts=(0,))
 @pytest.mark.parametrize(
     "instruction, message",
     [
-        (Load(Walk((0,), 0, 0), True, 30), "^instruction 1 LOAD: lead = 32 does not fit 5 bits$"),
+        (Load(Walk((0,), 0, 0), True, 0x7FFE), "^instruction 1 LOAD: lead = 32768 does not fit 15 bits$"),
         (Store(Walk((0,), 1 << 16, 0)), "^instruction 1 STORE: inner = 65536 does not fit 16 bits$"),
         (Store(Walk((0,), 2, 1 << 17)), "^instruction 1 STORE: outer = 131072 does not fit 16 bits$"),
         (Store(Walk((16,), 0, 0)), "^instruction 1 STORE: window = 65536 does not fit 16 bits$"),

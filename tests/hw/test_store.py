@@ -22,7 +22,11 @@ CONFIGS = [dict(layers=1, engines=1, half_words=16, stream_words=2),
            dict(layers=3, engines=2, half_words=64, stream_words=16),
            dict(layers=1, engines=8, half_words=64, stream_words=8),
            dict(layers=1, engines=2, half_words=16, stream_words=2, pipeline="short"),
-           dict(layers=2, engines=3, half_words=32, stream_words=4, pipeline="short")]
+           dict(layers=2, engines=3, half_words=32, stream_words=4, pipeline="short"),
+           # Processors: mirror pairs, and one sub-step bit more.
+           dict(layers=1, engines=4, half_words=32, stream_words=4, memory_bits=8),
+           dict(layers=2, engines=2, half_words=64, stream_words=4, memory_bits=8),
+           dict(layers=2, engines=2, half_words=32, stream_words=8, memory_bits=8, pipeline="short")]
 SEED = 37
 
 
@@ -189,6 +193,7 @@ def test_blocks_in_stream_order(field_bits, fields, sink):
     harness = Harness(c, blocks, SEED, sink, commands, late=lambda rng: rng.random() < 0.9)
     harness.run(field_bits, 6000).check(f"{sink.value}, seed {SEED}")
     assert {b.saturated or b.clamped for b in blocks} == {True, False} or sink is not Stall.NEVER
+    assert any(block.store.walk.mirror for block in blocks) == c.is_processor
 
 
 @pytest.mark.parametrize("fields", [dict(width=18, element_width=16), dict(width=9, element_width=9),

@@ -1,0 +1,172 @@
+"""Emission: beats that were rearranged and the places they belong to become writes of the memory port."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .adder import SelectAdder, SelectAdderParameters
+from .config import ArrayConfig
+from .memory import MemoryParameters
+from .scatter import scatter_beat
+from .stream import SkidBuffer
+
+__all__ = ["Emit", "place"]
+
+# Where an element of a write comes from: itself, or a word of the lower or upper half of one of the two beats.
+_CHOICE = data.StructLayout({"direct": 1, "beat": data.ArrayLayout(1, 2), "other": data.ArrayLayout(1, 2)})
+
+
+def place(config: ArrayConfig) -> data.StructLayout:
+    """Where one beat goes: ``address``, and where the mode asks for more writes ``second`` and ``third``.
+
+    ``valid``: it is written at all. ``fold``: two mirrored writes follow. ``split``: one of the two places of a pair,
+    ``high``: the later one; ``twice``: the place at row 0, a write at ``second`` follows. ``last``: final place of
+    the block. Where ``valid`` is 0 so are ``fold`` and ``twice``.
+    """
+    bits = config.memory_bits
+    return data.StructLayout({"address": bits, "second": bits, "third": bits, "valid": 1, "fold": 1, "split": 1,
+                              "twice": 1, "high": 1, "last": 1})
+
+
+class Emit(wiring.Component):
+    """Writes of one beat after the other, at one place after the other (docs/processor.md, From beats to the array
+    and back).
+
+    ``i`` delivers the beats, ``places`` where they go. A beat has one place, in SPLIT two: low, then high. A place is
+    one write; with ``fold`` three: direct, mirrored without element 0, element 0 alone; with ``twice`` two: the word
+    of ``beat``, then that of ``other``. A place that is not ``valid`` drops its beat in one cycle.
+    ``issued`` and ``ended`` are high in the cycle in which a write, and the final place of a block, has joined its
+    data; the final place waits for ``room``. ``saturated``: one cycle for each write of a SPLIT with a clamped
+    element. ``busy``: a place or a write is inside.
+
+    Formats: elements of element_width bits, two's complement. SPLIT makes sums exact, halves them with one round half
+    up and saturates. All other modes pass elements on unchanged, through the same adders: x = (x + x) / 2.
+    Latency: 1 cycle from a place to the cycle in which it can join its beat, 4 from there to ``memory``; ``saturated``
+    comes with the write on ``memory`` when nothing stalls. Throughput: one write per cycle. Backpressure:
+    ``memory.valid`` and ``places.ready`` come out of registers but for two gates; ``i.ready`` depends on registers
+    only; ``i.valid`` -> ``places.ready`` is **not** cut. Reset: forgets all places and writes inside.
+    Cost: 2K adders of element_width + 1 bits, K of them with an incrementer; five registers of a beat.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = config
+        self._memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+        self._tag = data.StructLayout({"address": config.memory_bits, "strobe": 2, "mirrored": 1, "split": 1})
+        super().__init__({
+            "places": In(stream.Signature(place(config))), "i": In(stream.Signature(scatter_beat(config))),
+            "memory": Out(stream.Signature(self._memory.write)), "room": In(1),
+            "issued": Out(1), "ended": Out(1), "saturated": Out(1), "busy": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.out = out = SkidBuffer(self._memory.write)
+        wiring.connect(m, out.o, wiring.flipped(self.memory))
+        tag, choices, present, writes, joined = self._slots(m, out.i.ready)
+
+        chosen = self._choose(m, out.moving, choices)
+        valid, valids = joined & writes, []
+        tags = []
+        for stage in ("chosen", "total", "rounded"):
+            valid_here, tag_here = Signal(name=f"{stage}_valid"), Signal(self._tag, name=f"{stage}_tag", reset_less=True)
+            with m.If(out.moving):
+                m.d.sync += [valid_here.eq(valid), tag_here.eq(tag)]
+            valid, tag = valid_here, tag_here
+            valids.append(valid)
+            tags.append(tag)
+        rounded = self._halve(m, out.moving, chosen, tags[0].split)
+        clamped = self._output(m, out.i.payload, rounded, tag)
+
+        m.d.comb += [out.i.valid.eq(valid),
+                     self.busy.eq(self.places.valid | present | Cat(valids).any() | self.memory.valid)]
+        m.d.sync += self.saturated.eq(valid & out.i.ready & clamped)
+        return m
+
+    def _slots(self, m, ready):
+        """One write, or one beat to drop, at a time, in a register that waits for its data and controls the wide
+        multiplexers. Returns its tag, the two choices, whether there is one, whether it writes, and the strobe with
+        which it joins its data."""
+        here = self.places.payload
+        tag, choices = Signal(self._tag, reset_less=True), Signal(data.ArrayLayout(_CHOICE, 2), reset_less=True)
+        present, writes, pops, last, joined, free, held, take = (
+            Signal(name=name) for name in ("present", "writes", "pops", "last", "joined", "free", "held", "take"))
+        second, third, final = Signal(), Signal(), Signal()  # which write of the place is next; it is the final one
+        m.d.comb += [
+            final.eq(third | (~here.fold & (second | ~here.twice))),
+            held.eq(here.last & ~self.room), take.eq(free & self.places.valid & ~held),
+            joined.eq(ready & present & self.i.valid), free.eq(~present | joined),
+            self.places.ready.eq(free & final & ~held), self.i.ready.eq(ready & present & pops),
+            self.issued.eq(joined & writes), self.ended.eq(joined & last)]
+        with m.If(take):
+            m.d.sync += [second.eq(~final & ~second), third.eq(~final & second)]
+        with m.If(free):
+            m.d.sync += [
+                present.eq(self.places.valid & ~held), writes.eq(here.valid), last.eq(final & here.last),
+                pops.eq(final & (~here.split | here.high)), tag.split.eq(here.split),
+                tag.address.eq(Mux(third, here.third, Mux(second, here.second, here.address))),
+                tag.mirrored.eq(here.fold & (second | third)), tag.strobe.eq(Cat(~(here.fold & second), ~third))]
+            # Z[0] and Z[N/2] stand for their own mirror images: both operands are the same word.
+            for choice, other in zip(choices, (second, second | ~here.twice)):
+                m.d.sync += choice.direct.eq(~here.split)
+                for half, wanted in enumerate((~here.high, here.high)):
+                    m.d.sync += [choice.beat[half].eq(here.split & wanted & ~other),
+                                 choice.other[half].eq(here.split & wanted & other)]
+        return tag, choices, present, writes, joined
+
+    def _choose(self, m, moving, choices):
+        """The elements themselves; in SPLIT the operands a, b, d, c of each transform, where Z[q] = a + jb and
+        Z[-q] = c + jd: then every result stands where its first operand stood."""
+        c = self._config
+        beat, other = self.i.payload.beat.elements, self.i.payload.other.elements
+        chosen = []
+        for number in range(c.memory_elements):
+            transform, operand = divmod(number, 4)
+            choice = choices[operand >> 1]
+            sources = [(choice.direct, beat[number])]
+            for half in range(2):
+                element = 2 * transform + half * c.stream_words + (0, 1, 1, 0)[operand]
+                sources += [(choice.beat[half], beat[element]), (choice.other[half], other[element])]
+            register = Signal(signed(c.element_width), name=f"chosen{number}", reset_less=True)
+            gated = Const(0, c.element_width)
+            for wanted, source in sources:
+                gated |= source & wanted.replicate(c.element_width)
+            with m.If(moving):
+                m.d.sync += register.eq(gated)
+            chosen.append(register)
+        return chosen
+
+    def _halve(self, m, moving, chosen, split):
+        """(a + c)/2, (b - d)/2, (d + b)/2, (c - a)/2 in two stages, the differences with one bit more than an
+        element; without ``split`` every element twice, halved."""
+        width = self._config.element_width
+        rounded = []
+        for number, own in enumerate(chosen):
+            partner, subtract = chosen[number ^ 3], number & 1
+            # The lowest bits make the carry: half of the last bit kept of a sum, the one of the two's complement of a
+            # difference.
+            a = Cat(Const(1 - subtract, 1), own).as_signed()
+            b = Cat(Const(1, 1), ~partner if subtract else partner).as_signed()
+            m.submodules[f"sum{number}"] = adder = SelectAdder(SelectAdderParameters(width + 2, self._config.target))
+            m.d.comb += [adder.addend.eq(Cat(Const(1, 1), own).as_signed()), adder.a.eq(a), adder.b.eq(b), adder.select.eq(split)]
+            total = Signal(signed(width + 1), name=f"total{number}", reset_less=True)
+            result = Signal(signed(width + subtract), name=f"rounded{number}", reset_less=True)
+            with m.If(moving):
+                m.d.sync += [total.eq(adder.o[1:]), result.eq((total + subtract) >> 1)]
+            rounded.append(result)
+        return rounded
+
+    def _output(self, m, write, rounded, tag):
+        """Clamp and mirror, which do not meet in one mode; returns whether an element was clamped."""
+        width, count = self._config.element_width, self._config.memory_elements
+        clamped = []
+        for number in range(count):
+            result = rounded[number][:width]
+            if number & 1:  # of the differences only the largest, 2^(width-1), does not fit
+                over = Signal(name=f"over{number}")
+                m.d.comb += over.eq(rounded[number][width] ^ rounded[number][width - 1])
+                result ^= over.replicate(width)
+                clamped.append(over)
+            mirrored = rounded[-number % count][:width]
+            m.d.comb += write.beat.elements[number].eq(Mux(tag.mirrored, mirrored, result))
+        m.d.comb += [write.address.eq(tag.address),
+                     write.strobe.eq(Cat(tag.strobe[0], tag.strobe[1].replicate(count - 1)))]
+        return Cat(clamped).any()

@@ -1,0 +1,176 @@
+"""Memory beats to array beats, and the part that does it, which the way back (``hw/scatter.py``) uses too.
+
+Contract: docs/processor.md, "From beats to the array and back".
+"""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import ArrayConfig
+from .memory import MemoryParameters
+from .program import MemoryMode
+from .shapes import input_beat
+from .stream import SkidBuffer
+from .transposer import Transposer
+
+__all__ = ["Gather", "Regrouper", "gather_beat", "memory_beat"]
+
+
+def memory_beat(config: ArrayConfig) -> data.StructLayout:
+    """A beat of the memory of ``config``. Raises ValueError when it has none."""
+    if not config.is_processor:
+        raise ValueError(f"memory_bits: {config.memory_bits} means no memory; allowed are 1..32")
+    return MemoryParameters(config.memory_elements, config.element_width, config.memory_bits).beat
+
+
+def gather_beat(config: ArrayConfig) -> data.StructLayout:
+    """What a Gather takes: a beat, the ``mode`` of its block, ``last`` on the final beat of the block."""
+    return data.StructLayout({"beat": memory_beat(config), "mode": 2, "last": 1})
+
+
+class Regrouper(wiring.Component):
+    """Exchanges chunk and row (or engine) in tiles of beats, in the way that each block asks for.
+
+    A beat has 2K = 2*P*J elements, J cells of 2P. By ``mode``, a :class:`MemoryMode` that is the same on all beats of
+    a block:
+
+    * ``COLUMNS``, ``SPLIT``: beats as they are.
+    * ``ROWS``: J beats to J beats: cell r of beat c is cell c of beat r that came in.
+    * ``PAIRS``: 2J beats to 2J beats. Cells c of beats 2r and 2r+1 together are 4P elements; ``order`` lists them anew,
+      entry e being the position of the one that becomes number e, and they leave as cells r of beats 2c and 2c+1.
+    * ``REAL``, ``FOLD``: as PAIRS, but the odd beats do not leave.
+
+    ``last`` marks the final beat of a block, in and out. Blocks consist of whole tiles.
+
+    Latency, from beat n in to beat n out, of a block that comes without a gap into an ``o`` that is ready: 1 cycle for
+    COLUMNS and SPLIT, J + 1 for ROWS, 2J + 2 for PAIRS; with J = 1: 1, 1 and 2. Beat r of REAL and FOLD leaves when
+    beat 2r of PAIRS would. The same holds for the last tile of a block: nothing has to follow, and what follows
+    changes nothing.
+    Throughput: one beat per cycle; a block of equal mode that follows at once costs no cycle. Otherwise:
+
+    * A block of equal mode that comes later, with J > 1, while the last tile is on its way out: its first beat (ROWS)
+      moves J + 1 cycles after the final beat of the block before, or its second one (PAIRS, REAL, FOLD) 2J + 1.
+    * A block of another mode: its first beat moves one cycle after the final beat of the block before has moved on
+      ``o`` or, if that is later, one cycle after it has come.
+
+    Backpressure: a skid buffer cuts ``o`` in both directions. ``i.ready`` follows ``i.valid`` and ``i.payload.mode``
+    without a register, through the transposer's control.
+    Reset: forgets what is inside; the mode is COLUMNS.
+    Cost: the transposer, 4*J*K elements of registers with a 2:1 multiplexer each; 4*K elements of registers for the
+    halves of pairs; the skid buffer, 4*K and 2*K 2:1 multiplexers; a 4:1 multiplexer for each of the 2*K elements.
+    Fewer than J = 2 need no transposer.
+    """
+
+    def __init__(self, config: ArrayConfig, order: tuple[int, ...]):
+        self._width, self._cells, self._cell = config.element_width, config.engines_per_beat, 2 * config.lanes
+        self._order = order
+        beat = stream.Signature(data.StructLayout({
+            "elements": data.ArrayLayout(config.element_width, config.memory_elements), "mode": 3, "last": 1}))
+        super().__init__({"i": In(beat), "o": Out(beat)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.tiles = tiles = Transposer(2 * self._cell * self._width, self._cells)
+        m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
+        wiring.connect(m, skid.o, wiring.flipped(self.o))
+        mode = Signal(3)
+        wires, pairs, both = Signal(), Signal(), Signal()
+        m.d.comb += [wires.eq(mode.matches(MemoryMode.COLUMNS, MemoryMode.SPLIT)),
+                     both.eq(mode == MemoryMode.PAIRS), pairs.eq(~wires & (mode != MemoryMode.ROWS))]
+
+        # The upper beat of a pair waits in ``upper``; the transposer takes both together, and so gives two beats at
+        # once, of which the second waits in ``lower``.
+        odd, arriving, same, accept = Signal(), Signal(), Signal(), Signal()
+        second, second_valid = Signal(), Signal()
+        m.d.comb += [
+            same.eq(self.i.payload.mode == mode), arriving.eq(self.i.valid & same),
+            self.i.ready.eq(same & Mux(wires, skid.i.ready, (pairs & ~odd) | tiles.i.ready)),
+            accept.eq(self.i.valid & self.i.ready),
+            tiles.i.valid.eq(arriving & ~wires & (odd | ~pairs)), tiles.i.payload.last.eq(self.i.payload.last),
+            tiles.o.ready.eq(skid.i.ready & ~second),
+            skid.i.valid.eq(Mux(wires, arriving, Mux(second, second_valid, tiles.o.valid))),
+            skid.i.payload.mode.eq(mode)]
+        m.d.sync += odd.eq(odd ^ (accept & pairs))
+
+        # The cycle after each step of the transposer belongs to the second beat, also where there is none: the
+        # transposer must not see the end of its input before the next pair has had the time to arrive.
+        given = tiles.o.valid & tiles.o.ready
+        with m.If(second):
+            m.d.sync += second.eq(second_valid & ~skid.i.ready)
+        with m.Else():
+            m.d.sync += [second.eq(pairs & (given | (tiles.i.valid & tiles.i.ready))), second_valid.eq(both & given)]
+        last = self._elements(m, tiles, skid.i.payload, Mux(wires, 0, Mux(second, 2, Mux(pairs, 1, 3))), odd, second)
+        m.d.comb += skid.i.payload.last.eq(
+            Mux(wires, self.i.payload.last, Mux(second, last, tiles.o.payload.last & ~both)))
+        self._switch(m, mode, same, accept & ~wires, skid.i.valid & skid.i.ready & skid.i.payload.last & ~wires)
+        return m
+
+    def _elements(self, m, tiles, out, source, odd, second):
+        """Elements into the transposer and out of it: ``source`` 0: the input, 1: the first beat of a pair, 2: the
+        second, 3: a row. Returns ``last`` of the pair whose second beat waits."""
+        size, cells = self._cell * self._width, range(self._cells)
+        now = self.i.payload.elements.as_value()
+        upper, lower, last = Signal(len(now), reset_less=True), Signal(len(now), reset_less=True), Signal()
+        m.d.comb += [tiles.i.payload.cells[n].eq(Cat(upper.word_select(n, size), now.word_select(n, size)))
+                     for n in cells]
+        # A row enters alone, as the lower one of a pair: no multiplexer.
+        given = tiles.o.payload.cells
+        pick = lambda n, order: Cat(given[n].word_select(e, self._width) for e in order)
+        first = Cat(pick(n, self._order[:self._cell]) for n in cells)
+        with m.If(~odd):
+            m.d.sync += upper.eq(now)
+        with m.If(~second):
+            m.d.sync += [lower.eq(Cat(pick(n, self._order[self._cell:]) for n in cells)),
+                         last.eq(tiles.o.payload.last)]
+        with m.Switch(source):
+            for number, value in enumerate((now, first, lower, Cat(given[n][size:] for n in cells))):
+                with m.Case(number):
+                    m.d.comb += out.elements.as_value().eq(value)
+        return last
+
+    def _switch(self, m, mode, same, accept, leave):
+        """Take the mode of the next block when no block is left in the transposer. ``blocks`` counts the final beats in
+        there, at most two: one on its way in, one on its way out."""
+        blocks = Signal(2)
+        m.d.sync += blocks.eq(blocks + (accept & self.i.payload.last) - leave)
+        with m.If(self.i.valid & ~same & (blocks == 0)):
+            m.d.sync += mode.eq(self.i.payload.mode)
+
+
+def _zip_order(lanes: int) -> tuple[int, ...]:
+    """2P elements of each of two rows -> P words (upper, lower) of the even cell, then P words of the odd cell."""
+    return tuple(row * 2 * lanes + cell * lanes + lane
+                 for cell in range(2) for lane in range(lanes) for row in range(2))
+
+
+class Gather(wiring.Component):
+    """Puts beats of memory together to beats of the array: the reader's table of docs/processor.md.
+
+    ``i``: beats of 2K elements with their ``mode`` (COLUMNS, ROWS or PAIRS, the same for a whole block) and ``last`` on
+    the final one of a block; ``o``: beats of K words of the stream format, as the Array takes them. COLUMNS: one beat;
+    ROWS: tiles of J beats; PAIRS: tiles of 2J beats, the rows in turn.
+
+    Latency, from beat n of a block to beat n: COLUMNS 1 cycle, ROWS J + 1, PAIRS 2J + 2; with J = 1: 1, 1 and 2.
+    Throughput: one beat per cycle, without a gap between blocks of equal mode; the first beat of a block of another
+    mode is taken one cycle after the final beat of the block before has left. Waits of blocks that do not follow at
+    once, backpressure paths, reset and cost: :class:`Regrouper`.
+
+    Raises ValueError when the configuration has no memory.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = config
+        super().__init__({"i": In(stream.Signature(gather_beat(config))),
+                          "o": Out(stream.Signature(input_beat(config.element_width, config.stream_words)))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.regrouper = regrouper = Regrouper(self._config, _zip_order(self._config.lanes))
+        to, back = regrouper.i, regrouper.o
+        m.d.comb += [
+            to.payload.elements.eq(self.i.payload.beat.elements), to.payload.mode.eq(self.i.payload.mode),
+            to.payload.last.eq(self.i.payload.last), to.valid.eq(self.i.valid), self.i.ready.eq(to.ready),
+            self.o.payload.words.as_value().eq(back.payload.elements.as_value()), self.o.valid.eq(back.valid),
+            back.ready.eq(self.o.ready)]
+        return m

@@ -1,0 +1,193 @@
+"""Writer: executes the WRITE commands of a program, from the output of the array to the writes of the memory port."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .config import ArrayConfig
+from .emit import Emit, place
+from .memory import MemoryParameters
+from .pipeline import delay
+from .program import FIELDS, MemoryMode, Opcode
+from .scatter import Scatter
+from .sequence import BeatSequence
+from .shapes import instruction, memory_command, output_beat, table_write
+from .stream import SkidBuffer
+
+__all__ = ["Writer", "Completion"]
+
+_FIELDS = dict(FIELDS[Opcode.WRITE])
+_WAITING = 8      # WRITEs that wait for their ``written``, and the FIFO of their ends
+_ON_THE_WAY = 4   # ends that the level of the FIFO does not show yet, at most
+_PROGRESS_BITS = 16
+
+
+class Completion(wiring.Component):
+    """Finds out when WRITEs are complete, from counts that wrap around.
+
+    ``issued``: a write is on its way to memory; ``ended``: so are all of the present WRITE, with the ``issued`` of this
+    cycle. ``written``: one write has become visible. ``completed`` is high for one cycle per WRITE, in order.
+    ``progress``: ``written`` of the oldest WRITE that is not complete, at most 65535; in the cycle of ``completed`` it
+    belongs to the next one already. ``room``: ``ended`` may follow, within two cycles.
+
+    Formats: counts of ``bits`` bits; fewer than 2^(bits-1) writes may be on their way, and ``progress`` is right for
+    WRITEs of fewer than 2^bits. Latency: 3 cycles from ``written`` to ``progress``, 5 to ``completed``; 6 from ``ended``
+    where nothing is left to wait for. Throughput: one write per cycle, a WRITE every two cycles.
+    Reset: forgets everything. Cost: five counters and sums, a FIFO of 8 counts.
+    """
+
+    def __init__(self, bits: int):
+        self._bits = bits
+        super().__init__({"issued": In(1), "ended": In(1), "written": In(1), "room": Out(1),
+                          "completed": Out(1), "progress": Out(_PROGRESS_BITS)})
+
+    def elaborate(self, platform):
+        m = Module()
+        made, done, begin, difference = (
+            Signal(self._bits, name=name) for name in ("made", "done", "begin", "difference"))
+        ending, reached = Signal(), Signal()
+        m.submodules.ends = ends = SyncFIFO(width=self._bits, depth=_WAITING)
+        m.d.comb += [ends.w_data.eq(made), ends.w_en.eq(ending), ends.r_en.eq(reached)]
+        left = (ends.r_data - done)[:self._bits]
+        m.d.sync += [
+            made.eq(made + self.issued), done.eq(done + self.written), ending.eq(self.ended),
+            self.room.eq(ends.level <= _WAITING - _ON_THE_WAY),
+            # The end that is being taken out would show once more.
+            reached.eq(ends.r_rdy & ~reached & ((left == 0) | left[-1])),
+            difference.eq(done - begin),
+            self.progress.eq(difference[:_PROGRESS_BITS] | difference[_PROGRESS_BITS:].any().replicate(_PROGRESS_BITS))]
+        with m.If(reached):
+            m.d.sync += begin.eq(ends.r_data)
+        m.d.comb += self.completed.eq(delay(m, reached, 3, "reached", reset_less=False))
+        return m
+
+
+class Writer(wiring.Component):
+    """Takes WRITE and SET commands and puts the blocks of the array into memory, in order (docs/processor.md).
+
+    ``i_command``: as ``shapes.memory_command``, the commands of this unit only. ``i``: the output of the array; its k-th
+    block belongs to the k-th WRITE. ``write``: words of the descriptor table (``hw/sequence.py``). ``clear``: a program
+    begins, while ``idle``. ``memory`` and ``written``: the write side of a memory port.
+
+    ``completed`` and ``progress``: :class:`Completion`. ``saturated``: one cycle for each write of a SPLIT with a
+    clamped element. ``running``: a WRITE has begun and not all of its writes have left on ``memory``. ``tag``: WRITEs
+    begun since ``clear``, mod 2^16. ``idle``: no command is inside and every WRITE is complete. A descriptor outside the
+    table, or a mode that does not exist, gives undefined writes; so does a block of other length than its WRITE.
+
+    Formats: elements of element_width bits; the arithmetic of SPLIT is that of :class:`Emit`.
+    Latency: SET 1 cycle. 3 cycles from a WRITE to its begin (``i`` accepts its block from then on), one for each of the
+    next two that wait. From its begin to the first place at its beat: BeatSequence.latency + 4; from a beat of ``i``:
+    that of the Scatter. When both are there it takes 4 more to ``memory``: 20 from a WRITE, short 18, to its first write.
+    Throughput: one write per cycle; the first place of a WRITE that waits inside is at its beat BeatSequence.latency +
+    1 cycles after the final one of the WRITE before has left the sequence, whatever is still to be ``written``.
+    Backpressure: ``memory.valid`` comes out of a register; ``i.ready`` as Scatter says, and waits for a WRITE;
+    ``i_command.ready`` is a register. Reset: empties everything but the table and the address registers.
+    Cost: BeatSequence, Scatter, Emit; two registers each of a WRITE and of a place.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = config
+        memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+        super().__init__({
+            "i_command": In(stream.Signature(memory_command())), "write": In(table_write()), "write_en": In(1),
+            "clear": In(1), "i": In(stream.Signature(output_beat(config.element_width, config.stream_words))),
+            "memory": Out(stream.Signature(memory.write)), "written": In(1),
+            "completed": Out(1), "progress": Out(_PROGRESS_BITS), "saturated": Out(1),
+            "idle": Out(1), "running": Out(1), "tag": Out(16)})
+        # A place gives up to three writes.
+        self._count_bits = 16 + config.beat_groups.bit_length() + config.sub_bits + 2
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.sequence = sequence = BeatSequence(self._config)
+        m.submodules.scatter = scatter = Scatter(self._config)
+        m.submodules.emit = emit = Emit(self._config)
+        m.submodules.completion = completion = Completion(self._count_bits)
+        wiring.connect(m, scatter.o, emit.i)
+        wiring.connect(m, emit.memory, wiring.flipped(self.memory))
+        held, begin, start, mode = self._commands(m)
+        self._input(m, mode.o, scatter.i)
+
+        # Held until all places of the WRITE have left the sequence.
+        current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": 16}), reset_less=True)
+        begun, going = Signal(), Signal()
+        m.d.comb += [
+            sequence.write.eq(self.write), sequence.write_en.eq(self.write_en),
+            sequence.start.valid.eq(start.o.valid), start.o.ready.eq(sequence.start.ready),
+            begun.eq(start.o.valid & sequence.start.ready)]
+        m.d.comb += [sequence.start.payload[name].eq(start.o.payload[name]) for name in ("descriptor", "base", "rows")]
+        with m.If(sequence.start.ready):
+            m.d.sync += [current[name].eq(start.o.payload[name]) for name in current.shape().members]
+        m.d.comb += going.eq(self._places(m, sequence, current, emit.places) | ~sequence.start.ready)
+
+        inside = Signal(range(2 * _WAITING + _ON_THE_WAY))
+        m.d.sync += [inside.eq(inside + begin - self.completed), self.tag.eq(Mux(self.clear, 0, self.tag + begun))]
+        m.d.comb += [
+            completion.issued.eq(emit.issued), completion.ended.eq(emit.ended), completion.written.eq(self.written),
+            emit.room.eq(completion.room), self.completed.eq(completion.completed),
+            self.progress.eq(completion.progress), self.saturated.eq(emit.saturated),
+            self.running.eq(going | emit.busy), self.idle.eq(~held & (inside == 0))]
+        return m
+
+    def _commands(self, m):
+        """SETs, and the address of every WRITE, which then waits in two queues: for the sequence, and with its mode for
+        the input, which is ahead. Returns whether a WRITE is in front of them, whether it enters, and the queues."""
+        c = self._config
+        command, held, decided, begin = Signal(instruction(Opcode.WRITE), reset_less=True), Signal(), Signal(), Signal()
+        setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
+        m.submodules.start = start = SkidBuffer(data.StructLayout({
+            "descriptor": 6, "base": c.memory_bits, "rows": 16, "fold": 1, "split": 1, "fold_from": 1, "fold_rows": 16}))
+        m.submodules.mode = mode = SkidBuffer(_FIELDS["mode"])
+        with m.If(~held):
+            m.d.sync += [command.eq(self.i_command.payload.fields),
+                         held.eq(self.i_command.valid & ~self.i_command.payload.set)]
+        with m.If(begin):
+            m.d.sync += held.eq(0)
+        m.d.sync += decided.eq(held & ~begin)
+
+        m.submodules.registers = registers = Memory(shape=c.memory_bits, depth=1 << _FIELDS["register"], init=[])
+        write, read = registers.write_port(), registers.read_port(domain="comb")
+        base, to = Signal(c.memory_bits, reset_less=True), start.i.payload
+        m.d.sync += base.eq(read.data)
+        m.d.comb += [
+            self.i_command.ready.eq(~held), begin.eq(decided & start.i.ready & mode.i.ready),
+            read.addr.eq(command.register), write.addr.eq(Mux(held, command.register, setting.register)),
+            write.data.eq(Mux(held, base + command.increment, setting.value)),
+            write.en.eq(begin | (self.i_command.valid & ~held & self.i_command.payload.set)),
+            start.i.valid.eq(begin), mode.i.valid.eq(begin), mode.i.payload.eq(command.mode), to.base.eq(base),
+            to.fold.eq(command.mode == MemoryMode.FOLD), to.split.eq(command.mode == MemoryMode.SPLIT)]
+        m.d.comb += [to[name].eq(command[name]) for name in ("descriptor", "rows", "fold_from", "fold_rows")]
+        return held, begin, start, mode
+
+    def _input(self, m, mode, to):
+        """Beats of the array, each with the mode of its WRITE."""
+        m.d.comb += [
+            to.payload.words.eq(self.i.payload.words), to.payload.last.eq(self.i.payload.last),
+            to.payload.mode.eq(mode.payload), to.valid.eq(self.i.valid & mode.valid),
+            self.i.ready.eq(to.ready & mode.valid), mode.ready.eq(self.i.valid & to.ready & self.i.payload.last)]
+
+    def _places(self, m, sequence, current, to):
+        """Places of the beats: two stages and a buffer behind the sequence. Returns whether there is one in them."""
+        bits = self._config.memory_bits
+        m.submodules.places = skid = SkidBuffer(place(self._config))
+        wiring.connect(m, skid.o, to)
+        here, moving, other = sequence.o.payload, skid.moving, sequence.other[:bits]
+        address, valid, at_zero, high = here.address, here.valid, here.row == 0, Signal()
+        first, final = (Signal(place(self._config), name=name, reset_less=True) for name in ("first", "final"))
+        valids, back = Signal(2), Signal(17, reset_less=True)  # back: from the second write to the third, less one
+        m.d.comb += [sequence.o.ready.eq(skid.i.ready), skid.i.valid.eq(valids[1]), skid.i.payload.eq(final)]
+        with m.If(moving):
+            m.d.sync += [valids.eq(Cat(sequence.o.valid, valids)), final.eq(first),
+                         final.third.eq(first.second + back.as_signed())]
+            m.d.sync += [
+                first.address.eq(address), back.eq(1 - (here.first_chunk.replicate(16) & sequence.chunks)),
+                # other + address or other - address: one carry chain.
+                first.second.eq((Cat(1, other) + Cat(~current.split, address ^ (~current.split).replicate(bits)))[1:]),
+                first.valid.eq(valid), first.split.eq(current.split), first.last.eq(here.last), first.high.eq(high),
+                first.twice.eq(current.split & valid & at_zero),
+                first.fold.eq(current.fold & valid & (here.row < current.fold_rows) & ~(current.fold_from & at_zero))]
+        with m.If(sequence.o.valid & skid.i.ready):
+            m.d.sync += high.eq(~high & ~here.last)
+        return valids.any()

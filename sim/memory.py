@@ -1,0 +1,202 @@
+"""Bit-exact model of the memory units: where the beats of a block stand, and how they map to the words of the array.
+
+A memory is int64 (beats, 2K), one row per beat, elements of ``element_width`` bits. A ``table`` is what the hardware
+holds of one descriptor: 64 words of 32 bits (``Descriptor.words``); the positions follow by adding up its differences,
+event by event, as the hardware counts. Contract: docs/processor.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..hw.config import ArrayConfig
+from ..hw.descriptor import ENTRIES, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT
+from ..hw.numeric import round_half_up, saturate
+from ..hw.program import MemoryMode, Read, Write
+
+__all__ = ["Positions", "Writes", "positions", "read_addresses", "write_addresses", "read_block", "write_block"]
+
+
+class Positions(NamedTuple):
+    """The beats of a block in the order (s, g, t), int64 (n,) each: address, row, chunk; and ``valid`` (n,) bool."""
+
+    address: np.ndarray
+    row: np.ndarray
+    chunk: np.ndarray
+    valid: np.ndarray
+
+
+class Writes(NamedTuple):
+    """The writes that belong to n beats, (n, v) each: ``address`` int64, and which of them are ``enabled``.
+
+    They happen in C order. v is 1, or 3 in mode FOLD (direct and mirrored beat, and its element 0), or 2 in mode SPLIT
+    (the second for row N/2).
+    """
+
+    address: np.ndarray
+    enabled: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """The entries behind the differences: counts, valid part of a row, second address."""
+
+    steps: int
+    sub_bits: int
+    chunks: int
+    tail: int
+    other: int
+
+
+def _shape(table: Sequence[int]) -> _Shape:
+    if len(table) != 2 * ENTRIES:
+        raise ValueError(f"table: {len(table)} words; a descriptor has {2 * ENTRIES}")
+    counts, row = table[2 * SHAPE], table[2 * SHAPE + 1]
+    return _Shape((counts & 0xFFFF) + 1, counts >> 16 & 7, row & 0xFFFF, row >> 16, table[2 * OTHER])
+
+
+def _events(sub_bits: int, groups: int, steps: int) -> np.ndarray:
+    """Table entry that moves the position to each beat; the origin for the first."""
+    count = np.arange(steps * groups << sub_bits, dtype=np.int64)
+    sub, rest = count & (1 << sub_bits) - 1, count >> sub_bits
+    group, step = rest % groups, rest // groups
+    events = np.where(sub > 0, _lowest_bit(sub), np.where(group > 0, GROUP_EVENT, STEP_EVENT + _lowest_bit(step)))
+    events[0] = ORIGIN
+    return events
+
+
+def _lowest_bit(count: np.ndarray) -> np.ndarray:
+    """Number of the lowest bit that is set: the one that has just gone from 0 to 1."""
+    return np.log2(np.maximum(count & -count, 1)).astype(np.int64)
+
+
+def positions(config: ArrayConfig, table: Sequence[int], rows: int, base: int) -> Positions:
+    """Replay of the counter: the beats of one block that starts at address ``base``; rows from ``rows`` on are invalid.
+
+    Rows and chunks are 16 bits, compared without sign. Raises ValueError unless ``table`` is one descriptor.
+    """
+    shape, entries = _shape(table), np.array(table, dtype=np.int64).reshape(ENTRIES, 2)
+    events = _events(shape.sub_bits, config.beat_groups, shape.steps)
+    address = np.cumsum(entries[events, 0]) + base & (1 << config.memory_bits) - 1
+    row, chunk = (np.cumsum(entries[events, 1] >> at & 0xFFFF) & 0xFFFF for at in (0, 16))
+    return Positions(address, row, chunk, (row < rows) & (chunk < shape.chunks))
+
+
+def read_addresses(config: ArrayConfig, table: Sequence[int], instruction: Read, base: int) -> np.ndarray:
+    """Beats that a READ asks for, int64 (m,) in order."""
+    beats = positions(config, table, instruction.rows, base)
+    return beats.address[beats.valid]
+
+
+def write_addresses(config: ArrayConfig, table: Sequence[int], instruction: Write, base: int) -> Writes:
+    """Beats that a WRITE writes."""
+    shape, beats = _shape(table), positions(config, table, instruction.rows, base)
+    addresses, enabled = [beats.address], [beats.valid]
+    if instruction.mode == MemoryMode.FOLD:
+        mirrored = shape.other - beats.address
+        folded = beats.valid & (beats.row >= instruction.fold_from) & (beats.row < instruction.fold_rows)
+        addresses += [mirrored, mirrored + 1 - np.where(beats.chunk == 0, shape.chunks, 0)]
+        enabled += [folded, folded]
+    elif instruction.mode == MemoryMode.SPLIT:
+        addresses.append(beats.address + shape.other)
+        enabled.append(beats.valid & (beats.row == 0))
+    mask = (1 << config.memory_bits) - 1
+    return Writes(np.stack(addresses, axis=1) & mask, np.stack(enabled, axis=1))
+
+
+def read_block(config: ArrayConfig, table: Sequence[int], instruction: Read, base: int,
+               memory: np.ndarray) -> np.ndarray:
+    """Words of one block in the order in which the array takes them, int64 (n, 2).
+
+    Raises ValueError for a beat outside ``memory``, a mode that only a WRITE has, or a number of beats that is no
+    whole number of tiles.
+    """
+    shape, beats = _shape(table), positions(config, table, instruction.rows, base)
+    _check_inside(memory, beats.address[beats.valid])
+    elements = np.zeros((len(beats.address), config.memory_elements), dtype=np.int64)
+    elements[beats.valid] = memory[beats.address[beats.valid]]
+    if shape.tail:
+        elements[beats.chunk == shape.chunks - 1, shape.tail:] = 0
+    j, p = config.engines_per_beat, config.lanes
+    if instruction.mode == MemoryMode.COLUMNS:
+        return elements.reshape(-1, 2)
+    if instruction.mode == MemoryMode.ROWS:
+        _check_tiles(len(elements), j)
+        return elements.reshape(-1, j, j, p, 2).swapaxes(1, 2).reshape(-1, 2)  # tile, row, cell, word
+    if instruction.mode == MemoryMode.PAIRS:
+        _check_tiles(len(elements), 2 * j)
+        return elements.reshape(-1, j, 2, 2 * j, p).transpose(0, 3, 1, 4, 2).reshape(-1, 2)  # tile, pair, row, cell
+    raise ValueError(f"mode: {instruction.mode.name} of a READ; allowed are COLUMNS, ROWS, PAIRS")
+
+
+def write_block(config: ArrayConfig, table: Sequence[int], instruction: Write, base: int, words: np.ndarray,
+                memory: np.ndarray) -> bool:
+    """Put the ``words`` (n, 2) of one block, in the order of the array, into ``memory``; True if SPLIT clamped a sum.
+
+    Sums count for the clamp whether or not their beat is valid. Where a WRITE names an element twice the later beat
+    wins. Raises ValueError for a beat outside ``memory``, or when words and beats differ in number.
+    """
+    writes, saturated = write_addresses(config, table, instruction, base), False
+    if instruction.mode == MemoryMode.SPLIT:
+        row = positions(config, table, instruction.rows, base).row
+        contents, saturated = _split(config, words, row == 0)
+    else:
+        contents = _direct(config, instruction.mode, words)[:, None]
+    if len(contents) != len(writes.address):
+        raise ValueError(f"words: {len(words)} words make {len(contents)} beats; the descriptor has "
+                         f"{len(writes.address)}")
+    strobes = np.ones((writes.address.shape[1], config.memory_elements), dtype=bool)
+    if instruction.mode == MemoryMode.FOLD:
+        mirrored = np.roll(contents[:, :, ::-1], 1, axis=2)  # element i is element -i mod 2K of the direct beat
+        contents = np.concatenate([contents, mirrored, mirrored], axis=1)
+        strobes[1, 0], strobes[2, 1:] = False, False
+    _check_inside(memory, writes.address[writes.enabled])
+    index = writes.address[:, :, None] * config.memory_elements + np.arange(config.memory_elements)
+    chosen = writes.enabled[:, :, None] & strobes
+    memory.reshape(-1)[index[chosen]] = contents[chosen]  # of equal indices the last one stays
+    return saturated
+
+
+def _direct(config: ArrayConfig, mode: MemoryMode, words: np.ndarray) -> np.ndarray:
+    """Elements (n, 2K) of the direct beats, the rearrangement of a READ backwards; REAL and FOLD leave out im."""
+    j, p = config.engines_per_beat, config.lanes
+    if mode == MemoryMode.COLUMNS:
+        return words.reshape(-1, config.memory_elements)
+    if mode == MemoryMode.ROWS:
+        _check_tiles(len(words) // config.stream_words, j)
+        return words.reshape(-1, j, j, p, 2).swapaxes(1, 2).reshape(-1, config.memory_elements)
+    _check_tiles(len(words) // config.stream_words, 2 * j)
+    pairs = words.reshape(-1, 2 * j, j, p, 2).transpose(0, 2, 4, 1, 3)  # tile, pair, row, cell, element
+    pairs = pairs if mode == MemoryMode.PAIRS else pairs[:, :, :1]
+    return pairs.reshape(-1, config.memory_elements)
+
+
+def _split(config: ArrayConfig, words: np.ndarray, at_zero: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Elements (n, 2, 2K) of row q and of row N/2, and whether a sum was clamped; ``at_zero`` (n,): beats of row 0."""
+    _check_tiles(len(words) // config.stream_words, 2)
+    z = words.reshape(-1, 2, config.stream_words, 2)
+    re, im, mirror_re, mirror_im = z[:, 0, :, 0], z[:, 0, :, 1], z[:, 1, :, 0], z[:, 1, :, 1]
+    sums = np.stack([re + mirror_re, im - mirror_im, im + mirror_im, mirror_re - re], axis=-1)
+    halves, clamped = saturate(round_half_up(sums, 1), config.element_width)
+    zeros = np.zeros_like(z)
+    # Rows 0 and N/2 of two real transforms: each word is Xe + j*Xo.
+    own = np.stack([z[..., 0], zeros[..., 0], z[..., 1], zeros[..., 1]], axis=-1)
+    beats = (-1, config.memory_elements)
+    row, low, high = halves.reshape(beats), own[:, 0].reshape(beats), own[:, 1].reshape(beats)
+    if len(row) != len(at_zero):
+        raise ValueError(f"words: {len(words)} words make {len(row)} beats; the descriptor has {len(at_zero)}")
+    saturated = bool(np.any(clamped.reshape(beats)[~at_zero]))
+    return np.stack([np.where(at_zero[:, None], low, row), high], axis=1), saturated
+
+
+def _check_tiles(beats: int, tile: int) -> None:
+    if beats % tile:
+        raise ValueError(f"beats: {beats} are no whole number of tiles of {tile}")
+
+
+def _check_inside(memory: np.ndarray, addresses: np.ndarray) -> None:
+    outside = addresses[addresses >= len(memory)]
+    if outside.size:
+        raise ValueError(f"address: {outside[0]} is not in 0..{len(memory) - 1}, the beats of the memory")

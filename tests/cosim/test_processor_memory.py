@@ -1,0 +1,248 @@
+"""The simulated memory and the bench of a processor: latency, throughput, order, refusals, and every kind of fault. The
+design is a small machine with the ports of a processor that copies beats."""
+
+from dataclasses import replace
+from functools import cache
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+import numpy as np
+import pytest
+
+from wingbeat.gen.processor_simulator import (STALLS, MemoryTiming, ProcessorTrial, build_processor, build_with_memory,
+                                              simulate_processor)
+from wingbeat.gen.simulator import SimulatorError
+from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.errors import WingbeatError
+from wingbeat.hw.memory import MemoryParameters, MemoryPort
+from wingbeat.hw.shapes import setup
+
+SEED = 12
+CONFIG = ArrayConfig(name="copier", engines=2, layers=1, width=9, element_width=9, coefficient_width=8, half_words=8,
+                     stream_words=4, memory_bits=10)
+BEATS = 600
+REFUSED = 8
+SETUP_PROGRAM, SETUP_CONTROL = 0x80, 0x81
+WORDS = ("source", "target", "count", "strobe", "fault")
+FAULTS = {"none": 0, "changed_read": 1, "changed_write": 2, "hasty": 3, "hanging": 4, "restless": 5}
+
+
+class Copier(wiring.Component):
+    """Its "program" is the words WORDS: copy ``count`` beats. The beats pass in the cycle in which they come. A write
+    with fault FAULTS makes it break a rule."""
+
+    def __init__(self):
+        counters = {name: 32 for name in ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard",
+                                          "blocks")}
+        super().__init__({
+            "i_setup": In(stream.Signature(setup())),
+            "port": Out(MemoryPort(MemoryParameters(8, CONFIG.element_width, CONFIG.memory_bits))),
+            "status": Out(data.StructLayout({"busy": 1, "saturated": 1, **counters, "error": 4, "tag": 16})),
+            "block": Out(data.StructLayout({"valid": 1, "exponent": 6, "saturated": 1})),
+            "activity": Out(data.StructLayout({
+                "moved": 64, "port": data.StructLayout({"read": 1, "beat": 1, "written": 1})}))})
+
+    def elaborate(self, platform):
+        m = Module()
+        port, status, word = self.port, self.status, {name: Signal(16, name=name) for name in WORDS}
+        asked, moved, written = (Signal(16, name=name) for name in ("asked", "moved", "written"))
+        busy, write = Signal(), self.i_setup.payload
+        moves = port.write.valid & port.write.ready
+        copying = moved != word["count"]
+        fault = {name: word["fault"] == code for name, code in FAULTS.items()}
+        for number, name in enumerate(WORDS):
+            with m.If(self.i_setup.valid & (write.target == SETUP_PROGRAM) & (write.address == number)):
+                m.d.sync += word[name].eq(write.data)
+        with m.If(busy):
+            m.d.sync += [asked.eq(asked + (port.read.valid & port.read.ready)), moved.eq(moved + moves),
+                         written.eq(written + port.written), status.total.eq(status.total + 1)]
+            m.d.sync += busy.eq((Mux(fault["hasty"], moved, written) != word["count"]) | fault["hanging"])
+        with m.If(self.i_setup.valid & (write.target == SETUP_CONTROL)):
+            m.d.sync += [busy.eq(1), asked.eq(0), moved.eq(0), written.eq(0)]
+        with m.If(port.refused & ~status.error.any()):
+            m.d.sync += [status.error.eq(REFUSED), status.tag.eq(moved)]
+        m.d.comb += [
+            self.i_setup.ready.eq(~busy), status.busy.eq(busy), status.blocks.eq(moved >> 3),
+            port.read.valid.eq(busy & (asked != word["count"] + fault["restless"])),
+            port.read.payload.eq(word["source"] + asked + (fault["changed_read"] & ~port.read.ready)),
+            port.write.valid.eq(port.beats.valid & copying), port.beats.ready.eq(port.write.ready & copying),
+            port.write.payload.address.eq(word["target"] + moved),
+            port.write.payload.strobe.eq(Mux(fault["changed_write"], asked, word["strobe"])),
+            port.write.payload.beat.eq(port.beats.payload),
+            self.block.valid.eq(moves & (moved[:3] == 7)), self.block.exponent.eq(moved >> 3),
+            self.activity.moved.eq(moved), self.activity.port.read.eq(port.read.valid & port.read.ready),
+            self.activity.port.beat.eq(port.beats.valid), self.activity.port.written.eq(port.written)]
+        return m
+
+
+COPIER = Copier()
+
+
+@cache
+def build(simulator):
+    return build_with_memory(COPIER, CONFIG, simulator)
+
+
+@pytest.fixture(params=["verilator", "icarus"])
+def simulator(request, need):
+    need(request.param)
+    return request.param
+
+
+IMAGE = np.random.default_rng(SEED).integers(-256, 256, (BEATS, 8))
+
+
+def copy(name, timing=MemoryTiming(), source=0, target=300, count=200, strobe=255, fault="none", **others):
+    program = [source, target, count, strobe, FAULTS[fault]]
+    return ProcessorTrial(name, [(3, 5, 7)] * 4, program, IMAGE, timing, trace=True, **{"deadline": 20000, **others})
+
+
+def copied(trial, memory=IMAGE):
+    """What a copy without overlap leaves."""
+    source, target, count, strobe, _ = trial.program
+    memory = memory.copy()
+    elements = [e for e in range(8) if strobe >> e & 1]
+    memory[target:target + count, elements] = memory[source:source + count, elements]
+    return memory
+
+
+def firsts(run):
+    """First cycle in which each activity bit was set."""
+    return [run.activity["cycle"][run.activity[unit].argmax()] for unit in ("port.read", "port.beat", "port.written")]
+
+
+@pytest.mark.parametrize("latencies", [(1, 2, 40, 400)])
+def test_latency(simulator, latencies):
+    trials = [copy(f"l{latency}", MemoryTiming(latency)) for latency in latencies]
+    for run, latency in zip(simulate_processor(build(simulator), trials), latencies):
+        read, beat, written = firsts(run)
+        assert (beat - read, written - beat) == (latency, latency)
+        # One beat per cycle; `busy` falls after the last beat has been counted.
+        assert run.cycles == 200 + 2 * latency + 2
+        assert (run.reads, run.writes, run.late_requests) == (200, 200, 0)
+        assert run.end_cycle - run.written_cycle == 2
+        assert np.array_equal(run.memory, copied(run.trial))
+        assert run.counters.total == run.cycles - 1 and run.counters.blocks == 25 and not run.error
+        assert [block.exponent for block in run.blocks] == list(range(25))
+        assert np.diff([block.cycle for block in run.blocks]).tolist() == [8] * 24
+        assert (np.diff(run.activity["moved"]) >= 0).all() and run.activity["moved"][-1] == 200
+
+
+def test_words_per_cycle(simulator):
+    rates = ("1", "1.5", "3", "3.9", "4", "16")
+    trials = [copy(f"w{rate}", MemoryTiming.parse(f"axi:7,{rate}")) for rate in rates]
+    for run, rate in zip(simulate_processor(build(simulator), trials), rates):
+        beats_per_cycle = min(1, float(rate) / 4)
+        assert run.cycles == pytest.approx(200 / beats_per_cycle + 16, abs=4 / beats_per_cycle), rate
+        assert np.array_equal(run.memory, copied(run.trial)), rate
+
+
+@pytest.mark.parametrize("profile", [name for name in STALLS if name != "none"])
+def test_stalls(simulator, profile):
+    trials = [copy(f"{profile}{seed}", MemoryTiming(latency, 3 * (seed % 2), profile, seed, bool(seed & 2)),
+                   strobe=0b10110001)
+              for seed, latency in enumerate((1, 1, 30, 30))]
+    runs = simulate_processor(build(simulator), [*trials, replace(trials[0], name="again")])
+    for run in runs:
+        note = f"{profile}, seed {run.trial.timing.seed}"
+        assert np.array_equal(run.memory, copied(run.trial)), note
+        assert run.cycles > 250, note
+    assert runs[-1].cycles == runs[0].cycles
+    assert np.array_equal(runs[-1].activity["cycle"], runs[0].activity["cycle"])
+    assert len({run.cycles for run in runs}) == 4
+
+
+def test_order_of_reads_and_writes(simulator):
+    """A copy onto its own source moved by one: reads run ahead of the writes by the latency."""
+    trials = [copy("kept", MemoryTiming(20), target=1), copy("overtaken", MemoryTiming(20, overtaking=True), target=1),
+              copy("behind", source=100, target=99)]
+    kept, overtaken, behind = simulate_processor(build(simulator), trials)
+    assert np.array_equal(kept.memory[1:201], IMAGE[:200])
+    assert (overtaken.memory[1:201] == IMAGE[0]).all()
+    assert np.array_equal(behind.memory[99:299], IMAGE[100:300])
+
+
+def test_a_read_behind_written_sees_the_write(simulator):
+    """The source follows the target at a distance: the copy feeds on itself as soon as `written` allows."""
+    trials = [copy(f"d{distance}", MemoryTiming(5), source=0, target=distance, count=40) for distance in (8, 9, 10, 11)]
+    for run in simulate_processor(build(simulator), trials):
+        distance = run.trial.program[1]
+        # Beat 0 has been written 2 * 5 cycles after it was asked for, and its copy is asked for `distance` after it.
+        want = np.resize(IMAGE[:distance], (40, 8)) if distance >= 10 else IMAGE[:40]
+        assert np.array_equal(run.memory[distance:distance + 40], want), distance
+
+
+def test_refused(simulator):
+    trials = [copy("read", limit=150, target=0, source=100, count=60), copy("write", limit=330),
+              copy("within", limit=500)]
+    read, write, within = simulate_processor(build(simulator), trials)
+    assert [run.error for run in (read, write, within)] == [REFUSED, REFUSED, 0]
+    assert np.array_equal(read.memory[:50], IMAGE[100:150])
+    assert not read.memory[50:60].any()
+    assert np.array_equal(read.memory[60:], IMAGE[60:])
+    assert np.array_equal(write.memory[300:330], IMAGE[:30])
+    assert np.array_equal(write.memory[330:], IMAGE[330:])
+    assert read.tag == 50 and read.cycles < 60 and read.late_requests > 0
+    assert np.array_equal(within.memory, copied(within.trial))
+
+
+@pytest.mark.parametrize("fault, message", [
+    ("changed_read", "a read request changed or vanished"), ("changed_write", "a write request changed or vanished"),
+    ("hasty", "busy fell in cycle .* with writes_left = "), ("restless", "with reads_left = 1"),
+    ("hanging", "deadline of 20000 cycles passed: 10 setup writes sent, 200 beats asked for, 200 written")])
+def test_sees_a_fault_of_the_design(simulator, fault, message):
+    trial = copy("copy", MemoryTiming(9, 3, "gaps" if fault.startswith("changed") else "none", SEED), fault=fault)
+    expected = rf"1 of 1 trials failed on {simulator}: copy \(latency 9, stalls .*, seed {SEED}\): .*{message}"
+    with pytest.raises(SimulatorError, match=expected):
+        simulate_processor(build(simulator), [trial])
+
+
+def test_instructions_or_words(need):
+    """A program of words is written as it stands, so that it can be an illegal one."""
+    trial = copy("words")
+    assert trial.setup_writes[4:] == [(SETUP_PROGRAM, n, word) for n, word in enumerate(trial.program)] + [
+        (SETUP_CONTROL, 0, 1)]
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"memory": IMAGE[:, :6]}, r"memory: shape \(600, 6\); allowed are \(1..1024, 8\)"),
+    ({"memory": np.zeros((1025, 8), int)}, r"memory: shape \(1025, 8\)"),
+    ({"memory": IMAGE + 256}, "does not fit 9 bits"),
+    ({"limit": 601}, "limit: 601; allowed are 0..600"),
+    ({"deadline": 0}, "deadline: 0 cycles"),
+])
+def test_trials_that_do_not_fit(simulator, change, message):
+    with pytest.raises(ValueError, match=message):
+        simulate_processor(build(simulator), [replace(copy("copy"), **change)])
+
+
+@pytest.mark.parametrize("text, timing", [
+    ("ideal", MemoryTiming()), ("axi:1,16", MemoryTiming(1, 16)), ("axi:200,12.5", MemoryTiming(200, 12.5))])
+def test_timing_options(text, timing):
+    assert MemoryTiming.parse(text) == timing
+
+
+@pytest.mark.parametrize("text, message", [
+    ("axi", "^memory: 'axi'; allowed are ideal and axi:LATENCY,WORDS_PER_CYCLE, such as axi:40,12$"),
+    ("axi:5", "memory: 'axi:5'"), ("axi:5,0", "memory: 'axi:5,0'"), ("ddr:5,4", "memory: 'ddr:5,4'"),
+    ("axi:0,4", "^latency: 0 cycles; allowed are 1..400$"), ("axi:401,4", "latency: 401"),
+    ("axi:4,300", "^words_per_cycle: 300; allowed are 0.001..256, or 0 for a beat per cycle$")])
+def test_timing_errors(text, message):
+    with pytest.raises(WingbeatError, match=message):
+        MemoryTiming.parse(text)
+
+
+def test_unknown_stalls():
+    with pytest.raises(WingbeatError, match="^stalls: 'some' is not known; allowed are none, gaps, "):
+        MemoryTiming(stalls="some")
+
+
+def test_an_array_is_no_processor():
+    with pytest.raises(WingbeatError, match="^memory_bits: 0 is an array"):
+        build_processor(CONFIG.model_copy(update={"memory_bits": 0}))
+
+
+def test_depth_is_checked():
+    with pytest.raises(WingbeatError, match="^depth: 0 beats; allowed are 1..1048576$"):
+        build_with_memory(COPIER, CONFIG, depth=0)
