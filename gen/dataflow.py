@@ -108,7 +108,7 @@ def _step(tasks: Sequence[Task], number: int, side: str) -> int:
 
 
 def _fetch(tasks: Sequence[Task], number: int, table: _Table, waits: list[tuple[int, int]]) -> list[Instruction]:
-    """READ and LOAD of a block; the load follows the store before it only where both have the same walks."""
+    """READ and LOAD of a block; the load follows the store of the block before in its half where it may."""
     if number >= len(tasks):
         return []
     stage, block = tasks[number]
@@ -116,8 +116,7 @@ def _fetch(tasks: Sequence[Task], number: int, table: _Table, waits: list[tuple[
     read = Read(table.number(stage.read), 0, block.read_rows, stage.read_mode, _step(tasks, number, "read_at"), after,
                 beats)
     before = tasks[number - 2].stage if number >= 2 else None
-    follows = before is not None and before.store == stage.store and before.load.walk == stage.load.walk
-    load = stage.load if follows else Load(stage.load.walk)
+    load = stage.load if before is not None and stage.follows(before) else Load(stage.load.walk)
     return [read, load]
 
 

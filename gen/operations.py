@@ -6,6 +6,7 @@ Number formats: elements of element_width bits; complex words are two neighbouri
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -15,10 +16,13 @@ from ..hw.errors import WingbeatError
 from ..hw.program import MemoryMode, Pass
 from .dataflow import Task
 from .kernel import Kernel
-from .stages import Block, Place, Side, build_stage, cell_bits
+from .stages import Block, Place, Side, Stage, build_stage, cell_bits
 
 __all__ = ["Matrix", "Coefficients", "butterfly", "transform_rows", "transform_columns", "mix_real", "mixed_rows",
-           "row_places"]
+           "row_blocks", "row_places"]
+
+
+Start = Literal["cold", "warm", "steady"]
 
 
 @dataclass(frozen=True)
@@ -106,37 +110,92 @@ def row_places(config: ArrayConfig, mode: MemoryMode, bits: int, columns: Sequen
     return places
 
 
-def _row_bits(kernel: Kernel, rows_per_word: int) -> list[Place]:
+def _row_moves(kernel: Kernel, row_bits: int) -> list[Place]:
     """Places of the index bits above the elements: rows that follow one another in one engine."""
-    step = kernel.config.engines * rows_per_word
-    return [Place("move", move=Move(step << bit)) for bit in range(kernel.row_bits)]
+    step = kernel.config.engines * kernel.rows_per_word
+    return [Place("move", move=Move(step << bit)) for bit in range(row_bits)]
+
+
+def _resized(kernel: Kernel, passes: Sequence[Pass], row_bits: int) -> tuple[Pass, ...]:
+    """The passes of a block that holds 2^row_bits words per element in each engine."""
+    config, sized = kernel.config, []
+    groups = 1 << kernel.log2_size + row_bits - config.layers
+    for number, step in enumerate(passes):
+        gap = config.pass_gap(passes[number - 1].digit, step.digit, groups) if number else 0
+        if number and step.block_float:
+            gap = max(gap, config.block_float_gap)
+        sized.append(replace(step, groups=groups, gap=gap))
+    return tuple(sized)
+
+
+def _least_row_bits(kernel: Kernel) -> int:
+    """Smallest blocks that run without a stall between passes, or those of the kernel."""
+    digits = -(-kernel.log2_size // kernel.config.layers)
+    least = digits * kernel.config.layers - kernel.log2_size  # the top digit is whole
+    for row_bits in range(least, kernel.row_bits):
+        if not any(step.gap for stack in kernel.stacks for step in _resized(kernel, stack.passes, row_bits)):
+            return row_bits
+    return kernel.row_bits
+
+
+def row_blocks(kernel: Kernel, rows: int, start: Start) -> list[tuple[int, int, int]]:
+    """Row bits, first row and number of rows of every block: as large as the kernel's, smaller ones where it pays.
+
+    A block must be loaded as a whole before it is computed. Where both halves are free (``cold``) the sizes rise
+    from the smallest one on, each loaded while the one before is computed. Where one half is still being stored
+    (``warm``) two blocks of half the size fill the time. What is left over at the end goes into ever smaller blocks.
+    """
+    unit = kernel.config.engines * kernel.rows_per_word
+    units = -(-rows // unit)
+    most, least = kernel.row_bits, _least_row_bits(kernel)
+    rising = {"cold": [*range(least, most)], "warm": [max(least, most - 1)] * 2, "steady": []}[start]
+    sizes = rising if sum(1 << bits for bits in rising) <= units else []
+    left = units - sum(1 << bits for bits in sizes)
+    sizes += [most] * (left >> most)
+    sizes += [bits for bits in range(most - 1, least - 1, -1) if left >> bits & 1]
+    if left & (1 << least) - 1:
+        sizes.append(least)
+    blocks, first = [], 0
+    for bits in sizes:
+        blocks.append((bits, first, min(unit << bits, rows - first)))
+        first += unit << bits
+    return blocks
 
 
 def _blocks(count: int, per_block: int) -> list[tuple[int, int]]:
-    """First row and number of rows of every block."""
+    """First one and number of every part of ``count`` things."""
     return [(first, min(per_block, count - first)) for first in range(0, count, per_block)]
 
 
-def butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str) -> list[Task]:
+def butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
+              start: Start = "cold") -> list[Task]:
     """``target`` = butterfly matrix of ``kernel`` times the rows of ``source``; real elements, two rows per word.
 
-    ``source`` has kernel.in_size elements a row, ``target`` kernel.out_size. Every stack reads all rows.
+    ``source`` has kernel.in_size elements a row, ``target`` kernel.out_size. Every stack reads all rows. ``start``: see
+    :func:`row_blocks`.
     """
     config, mode = kernel.config, MemoryMode.PAIRS
-    natural = range(kernel.log2_size)
-    places = [*row_places(config, mode, kernel.log2_size, natural, cell_bits(config, mode)), *_row_bits(kernel, 2)]
-    read = Side(mode, tuple(places), source.pitch, source.chunks(config), source.tail(config))
-    tasks = []
+    columns = row_places(config, mode, kernel.log2_size, range(kernel.log2_size), cell_bits(config, mode))
     stack_chunks = kernel.size // config.memory_elements
+    tasks = []
     for number, stack in enumerate(kernel.stacks):
         first = number * stack_chunks
         chunks = min(stack_chunks, target.chunks(config) - first)
-        out = [Place("skip") if place.kind == "move" and place.move.chunks >= chunks else place for place in places]
-        write = Side(mode, tuple(out), target.pitch, chunks)
+        kept = [Place("skip") if place.kind == "move" and place.move.chunks >= chunks else place for place in columns]
         passes, image = coefficients.place(stack.passes, stack.image)
-        stage = build_stage(f"{name}.{number}" if len(kernel.stacks) > 1 else name, config, passes, image, read, write)
-        tasks += [Task(stage, Block(source.base + row * source.pitch, rows, target.base + row * target.pitch + first, rows))
-                  for row, rows in _blocks(source.rows, kernel.rows_per_block)]
+
+        def stage(row_bits: int) -> Stage:
+            rows = _row_moves(kernel, row_bits)
+            read = Side(mode, (*columns, *rows), source.pitch, source.chunks(config), source.tail(config))
+            write = Side(mode, (*kept, *rows), target.pitch, chunks)
+            return build_stage(f"{name}.{number}" if len(kernel.stacks) > 1 else name, config,
+                               _resized(kernel, passes, row_bits), image, read, write)
+
+        blocks = row_blocks(kernel, source.rows, "steady" if number else start)
+        stages = {row_bits: stage(row_bits) for row_bits, _, _ in blocks}
+        tasks += [Task(stages[row_bits], Block(source.base + row * source.pitch, rows,
+                                               target.base + row * target.pitch + first, rows))
+                  for row_bits, row, rows in blocks]
     return tasks
 
 
@@ -145,27 +204,35 @@ def _reversed(bits: int) -> range:
 
 
 def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
-                   mode: MemoryMode = MemoryMode.ROWS, mirrored_rows: int = 0) -> list[Task]:
+                   mode: MemoryMode = MemoryMode.ROWS, mirrored_rows: int = 0,
+                   start: Start = "cold") -> list[Task]:
     """``target`` = Fourier transform of the complex rows of ``source``.
 
     ``mode`` ROWS keeps complex rows; REAL keeps the real part; FOLD also writes row q, 0 < q < ``mirrored_rows``, to row
-    2 * mirrored_rows - q of ``target``, columns mirrored likewise.
+    2 * mirrored_rows - q of ``target``, columns mirrored likewise. ``start``: see :func:`row_blocks`.
     """
     config, bits = kernel.config, kernel.log2_size
     sub = cell_bits(config, mode)
-    read = Side(MemoryMode.ROWS, tuple([*row_places(config, MemoryMode.ROWS, bits, _reversed(bits), sub),
-                                        *_row_bits(kernel, 1)]), source.pitch, source.chunks(config))
     rows_of_target = 2 * mirrored_rows if mirrored_rows else target.rows
     other = 2 * target.base + rows_of_target * target.pitch + target.chunks(config) - 1
-    write = Side(mode, tuple([*row_places(config, mode, bits, range(bits), sub), *_row_bits(kernel, 1)]),
-                 target.pitch, target.chunks(config), other=other if mode is MemoryMode.FOLD else 0)
     stack = kernel.stacks[0]
-    stage = build_stage(name, config, *coefficients.place(stack.passes, stack.image), read, write)
+    passes, image = coefficients.place(stack.passes, stack.image)
+
+    def stage(row_bits: int) -> Stage:
+        rows = _row_moves(kernel, row_bits)
+        read = Side(MemoryMode.ROWS, (*row_places(config, MemoryMode.ROWS, bits, _reversed(bits), sub), *rows),
+                    source.pitch, source.chunks(config))
+        write = Side(mode, (*row_places(config, mode, bits, range(bits), sub), *rows), target.pitch,
+                     target.chunks(config), other=other if mode is MemoryMode.FOLD else 0)
+        return build_stage(name, config, _resized(kernel, passes, row_bits), image, read, write)
+
+    blocks = row_blocks(kernel, source.rows, start)
+    stages = {row_bits: stage(row_bits) for row_bits, _, _ in blocks}
     tasks = []
-    for row, rows in _blocks(source.rows, kernel.rows_per_block):
+    for row_bits, row, rows in blocks:
         fold = (int(row == 0), max(0, min(rows, mirrored_rows - row))) if mode is MemoryMode.FOLD else (0, 0)
-        tasks.append(Task(stage, Block(source.base + row * source.pitch, rows, target.base + row * target.pitch, rows,
-                                       *fold)))
+        tasks.append(Task(stages[row_bits], Block(source.base + row * source.pitch, rows,
+                                                  target.base + row * target.pitch, rows, *fold)))
     return tasks
 
 
@@ -199,13 +266,18 @@ def transform_columns(kernel: Kernel, source: Matrix, target: Matrix, coefficien
         read, write = (side(MemoryMode.COLUMNS, order, matrix) for order, matrix in
                        ((_reversed(bits), source), (range(bits), target)))
     stack = kernel.stacks[0]
-    stage = build_stage(name, config, *coefficients.place(stack.passes, stack.image), read, write)
+    placed = coefficients.place(stack.passes, stack.image)
     width, tasks = 1 + split, []
-    for first, chunks in _blocks(source.chunks(config), groups << high):
-        # Where the last block sticks out of the matrix its descriptors end earlier.
-        own = replace(stage, read=replace(stage.read, chunks=chunks), write=replace(stage.write, chunks=width * chunks))
-        tasks.append(Task(stage if chunks == groups << high else own,
-                          Block(source.base + first, kernel.size, target.base + width * first, kernel.size)))
+    blocks = _blocks(source.chunks(config), groups << high)
+    stages = [build_stage(name, config, *placed, read, write, last=last) for last in (False, True)]
+    for first, chunks in blocks:
+        # What follows reads rows: the last block writes them in order. Where it sticks out of the matrix its
+        # descriptors end earlier.
+        stage = stages[first == blocks[-1][0]]
+        if chunks < groups << high:
+            stage = replace(stage, read=replace(stage.read, chunks=chunks),
+                            write=replace(stage.write, chunks=width * chunks))
+        tasks.append(Task(stage, Block(source.base + first, kernel.size, target.base + width * first, kernel.size)))
     return tasks
 
 
@@ -221,7 +293,6 @@ def mix_real(columns: Kernel, rows: Kernel, source: Matrix, between: Matrix, tar
     ``columns`` transforms the tokens, ``rows`` the hidden elements; ``between`` holds tokens/2 + 1 rows of hidden
     complex words.
     """
-    # The last row is real in the middle of the spectrum: it has no mirror image and goes into a block of its own.
-    half = source.rows // 2
     return [*transform_columns(columns, source, between, coefficients, f"{name}.tokens", split=True),
-            *transform_rows(rows, between, target, coefficients, f"{name}.hidden", MemoryMode.FOLD, half)]
+            *transform_rows(rows, between, target, coefficients, f"{name}.hidden", MemoryMode.FOLD, source.rows // 2,
+                            "warm")]

@@ -5,7 +5,7 @@ walks and descriptors: see :class:`Place`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -61,10 +61,15 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """Blocks that share walks, passes and descriptors. ``image``: coefficient writes (words, 3): bank, address, data."""
+    """Blocks that share walks, passes and descriptors.
+
+    ``image``: coefficient writes (words, 3): bank, address, data. ``load`` may overlap a store that walks as ``partner``
+    does: see :meth:`follows`.
+    """
 
     name: str
     load: Load
+    partner: Walk
     store: Store
     passes: tuple[Pass, ...]
     image: np.ndarray = field(repr=False)
@@ -72,6 +77,18 @@ class Stage:
     read_mode: MemoryMode
     write: Descriptor
     write_mode: MemoryMode
+
+
+    def follows(self, before: "Stage") -> bool:
+        """Whether the load may enter a half behind the store of a block of ``before``.
+
+        Both must visit the same sets of words one after the other, and the load must not be over before the store. So
+        the block that is loaded may be larger, as long as what it has more are its last steps.
+        """
+        mine, theirs = self.partner, before.store.walk
+        more = mine.outer & ~theirs.outer
+        alike = all(getattr(mine, field) == getattr(theirs, field) for field in ("window", "sub", "inner", "mirror"))
+        return (self.load.overlap and alike and mine.outer | theirs.outer == mine.outer and (not more or more & -more > theirs.outer))
 
 
 def cell_bits(config: ArrayConfig, mode: MemoryMode) -> int:
@@ -98,8 +115,10 @@ def _own(places: Sequence[Place], kind: str) -> tuple[int, ...]:
 
 
 def build_stage(name: str, config: ArrayConfig, passes: Sequence[Pass], image: np.ndarray, read: Side,
-                write: Side) -> Stage:
+                write: Side, *, last: bool = False) -> Stage:
     """Walks and descriptors of a stage; load and store overlap where their sub-steps have one length.
+
+    ``last``: nothing of this stage enters the half behind the block, so that its store goes through the rows in order.
 
     Raises ValueError when the places are no walk of the array.
     """
@@ -129,8 +148,13 @@ def build_stage(name: str, config: ArrayConfig, passes: Sequence[Pass], image: n
     descriptors = [_descriptor(config, side, [*inner, *rest], sub)
                    for side, (inner, rest), sub in zip((read, write), orders, subs)]
     lag = (1 << len(orders[0][0])) - 1 if overlap else 0
-    return Stage(name, Load(walks[0], overlap, lag), Store(walks[1]), tuple(passes), image,
-                 descriptors[0], read.mode, descriptors[1], write.mode)
+    stage = Stage(name, Load(walks[0], overlap, lag), walks[1], Store(walks[1]), tuple(passes), image,
+                  descriptors[0], read.mode, descriptors[1], write.mode)
+    if not last:
+        return stage
+    steps = sorted([*orders[1][0], *orders[1][1]])
+    return replace(stage, store=Store(replace(walks[1], inner=_mask(steps), outer=0)),
+                   write=_descriptor(config, write, steps, subs[1]))
 
 
 def _mask(bits: Sequence[int]) -> int:

@@ -64,10 +64,10 @@ class Emit(wiring.Component):
         tag, choices, present, writes, joined = self._slots(m, out.i.ready)
 
         chosen = self._choose(m, out.moving, choices)
-        valid, valids = joined & writes, []
-        tags = []
+        valid, valids, tags = joined & writes, [], []
         for stage in ("chosen", "total", "rounded"):
-            valid_here, tag_here = Signal(name=f"{stage}_valid"), Signal(self._tag, name=f"{stage}_tag", reset_less=True)
+            valid_here = Signal(name=f"{stage}_valid")
+            tag_here = Signal(self._tag, name=f"{stage}_tag", reset_less=True)
             with m.If(out.moving):
                 m.d.sync += [valid_here.eq(valid), tag_here.eq(tag)]
             valid, tag = valid_here, tag_here
@@ -146,7 +146,8 @@ class Emit(wiring.Component):
             a = Cat(Const(1 - subtract, 1), own).as_signed()
             b = Cat(Const(1, 1), ~partner if subtract else partner).as_signed()
             m.submodules[f"sum{number}"] = adder = SelectAdder(SelectAdderParameters(width + 2, self._config.target))
-            m.d.comb += [adder.addend.eq(Cat(Const(1, 1), own).as_signed()), adder.a.eq(a), adder.b.eq(b), adder.select.eq(split)]
+            m.d.comb += [adder.addend.eq(Cat(Const(1, 1), own).as_signed()), adder.a.eq(a), adder.b.eq(b),
+                         adder.select.eq(split)]
             total = Signal(signed(width + 1), name=f"total{number}", reset_less=True)
             result = Signal(signed(width + subtract), name=f"rounded{number}", reset_less=True)
             with m.If(moving):

@@ -3,6 +3,8 @@
 Contract: docs/processor.md, "From beats to the array and back".
 """
 
+from enum import IntEnum
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -27,6 +29,15 @@ def memory_beat(config: ArrayConfig) -> data.StructLayout:
 def gather_beat(config: ArrayConfig) -> data.StructLayout:
     """What a Gather takes: a beat, the ``mode`` of its block, ``last`` on the final beat of the block."""
     return data.StructLayout({"beat": memory_beat(config), "mode": 2, "last": 1})
+
+
+class _Source(IntEnum):
+    """Where the elements of a beat that leaves come from. A register: its fan-out leaves no time for a decoder."""
+
+    INPUT = 0
+    FIRST = 1   # of the two beats that the transposer gives at once
+    SECOND = 2
+    ROW = 3
 
 
 class Regrouper(wiring.Component):
@@ -59,7 +70,7 @@ class Regrouper(wiring.Component):
     Reset: forgets what is inside; the mode is COLUMNS.
     Cost: the transposer, 4*J*K elements of registers with a 2:1 multiplexer each; 4*K elements of registers for the
     halves of pairs; the skid buffer, 4*K and 2*K 2:1 multiplexers; a 4:1 multiplexer for each of the 2*K elements.
-    Fewer than J = 2 need no transposer.
+    With J = 1 the transposer is wires.
     """
 
     def __init__(self, config: ArrayConfig, order: tuple[int, ...]):
@@ -74,15 +85,14 @@ class Regrouper(wiring.Component):
         m.submodules.tiles = tiles = Transposer(2 * self._cell * self._width, self._cells)
         m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, skid.o, wiring.flipped(self.o))
-        mode = Signal(3)
-        wires, pairs, both = Signal(), Signal(), Signal()
-        m.d.comb += [wires.eq(mode.matches(MemoryMode.COLUMNS, MemoryMode.SPLIT)),
-                     both.eq(mode == MemoryMode.PAIRS), pairs.eq(~wires & (mode != MemoryMode.ROWS))]
+        mode, source = Signal(3), Signal(_Source)
+        wires, pairs, second, both = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [wires.eq(source == _Source.INPUT), second.eq(source == _Source.SECOND),
+                     pairs.eq(second | (source == _Source.FIRST)), both.eq(mode == MemoryMode.PAIRS)]
 
         # The upper beat of a pair waits in ``upper``; the transposer takes both together, and so gives two beats at
         # once, of which the second waits in ``lower``.
-        odd, arriving, same, accept = Signal(), Signal(), Signal(), Signal()
-        second, second_valid = Signal(), Signal()
+        odd, arriving, same, accept, second_valid = (Signal() for _ in range(5))
         m.d.comb += [
             same.eq(self.i.payload.mode == mode), arriving.eq(self.i.valid & same),
             self.i.ready.eq(same & Mux(wires, skid.i.ready, (pairs & ~odd) | tiles.i.ready)),
@@ -97,45 +107,54 @@ class Regrouper(wiring.Component):
         # transposer must not see the end of its input before the next pair has had the time to arrive.
         given = tiles.o.valid & tiles.o.ready
         with m.If(second):
-            m.d.sync += second.eq(second_valid & ~skid.i.ready)
+            with m.If(skid.i.ready | ~second_valid):
+                m.d.sync += source.eq(_Source.FIRST)
         with m.Else():
-            m.d.sync += [second.eq(pairs & (given | (tiles.i.valid & tiles.i.ready))), second_valid.eq(both & given)]
-        last = self._elements(m, tiles, skid.i.payload, Mux(wires, 0, Mux(second, 2, Mux(pairs, 1, 3))), odd, second)
+            m.d.sync += second_valid.eq(both & given)
+            with m.If(pairs & (given | (tiles.i.valid & tiles.i.ready))):
+                m.d.sync += source.eq(_Source.SECOND)
+        last = self._elements(m, tiles, skid.i.payload, source, odd, second)
         m.d.comb += skid.i.payload.last.eq(
             Mux(wires, self.i.payload.last, Mux(second, last, tiles.o.payload.last & ~both)))
-        self._switch(m, mode, same, accept & ~wires, skid.i.valid & skid.i.ready & skid.i.payload.last & ~wires)
+        left = skid.i.valid & skid.i.ready & skid.i.payload.last
+        self._switch(m, mode, source, self.i.valid & ~same, ~wires, accept, left)
         return m
 
     def _elements(self, m, tiles, out, source, odd, second):
-        """Elements into the transposer and out of it: ``source`` 0: the input, 1: the first beat of a pair, 2: the
-        second, 3: a row. Returns ``last`` of the pair whose second beat waits."""
+        """Elements into the transposer and out of it. Returns ``last`` of the pair whose second beat waits."""
         size, cells = self._cell * self._width, range(self._cells)
         now = self.i.payload.elements.as_value()
         upper, lower, last = Signal(len(now), reset_less=True), Signal(len(now), reset_less=True), Signal()
+        # A row enters alone, as the lower one of a pair: no multiplexer.
         m.d.comb += [tiles.i.payload.cells[n].eq(Cat(upper.word_select(n, size), now.word_select(n, size)))
                      for n in cells]
-        # A row enters alone, as the lower one of a pair: no multiplexer.
         given = tiles.o.payload.cells
-        pick = lambda n, order: Cat(given[n].word_select(e, self._width) for e in order)
-        first = Cat(pick(n, self._order[:self._cell]) for n in cells)
+        pick = lambda order: Cat(given[n].word_select(e, self._width) for n in cells for e in order)
         with m.If(~odd):
             m.d.sync += upper.eq(now)
         with m.If(~second):
-            m.d.sync += [lower.eq(Cat(pick(n, self._order[self._cell:]) for n in cells)),
-                         last.eq(tiles.o.payload.last)]
+            m.d.sync += [lower.eq(pick(self._order[self._cell:])), last.eq(tiles.o.payload.last)]
+        beats = {_Source.INPUT: now, _Source.FIRST: pick(self._order[:self._cell]), _Source.SECOND: lower,
+                 _Source.ROW: Cat(given[n][size:] for n in cells)}
         with m.Switch(source):
-            for number, value in enumerate((now, first, lower, Cat(given[n][size:] for n in cells))):
-                with m.Case(number):
-                    m.d.comb += out.elements.as_value().eq(value)
+            for case, beat in beats.items():
+                with m.Case(case):
+                    m.d.comb += out.elements.as_value().eq(beat)
         return last
 
-    def _switch(self, m, mode, same, accept, leave):
-        """Take the mode of the next block when no block is left in the transposer. ``blocks`` counts the final beats in
-        there, at most two: one on its way in, one on its way out."""
-        blocks = Signal(2)
-        m.d.sync += blocks.eq(blocks + (accept & self.i.payload.last) - leave)
-        with m.If(self.i.valid & ~same & (blocks == 0)):
-            m.d.sync += mode.eq(self.i.payload.mode)
+    def _switch(self, m, mode, source, waiting, tiled, accept, left):
+        """Take the mode of the block that is waiting when none is left in the transposer. ``blocks`` counts the final
+        beats in there, at most two: one on its way in, one on its way out."""
+        blocks, wanted = Signal(2), self.i.payload.mode
+        m.d.sync += blocks.eq(blocks + (tiled & accept & self.i.payload.last) - (tiled & left))
+        with m.If(waiting & (blocks == 0)):
+            m.d.sync += mode.eq(wanted)
+            with m.If(wanted.matches(MemoryMode.COLUMNS, MemoryMode.SPLIT)):
+                m.d.sync += source.eq(_Source.INPUT)
+            with m.Elif(wanted == MemoryMode.ROWS):
+                m.d.sync += source.eq(_Source.ROW)
+            with m.Else():
+                m.d.sync += source.eq(_Source.FIRST)
 
 
 def _zip_order(lanes: int) -> tuple[int, ...]:

@@ -27,38 +27,40 @@ def reader_beat(parameters: MemoryParameters) -> data.StructLayout:
 class Reader(wiring.Component):
     """Takes READ and SET commands and turns every READ into the beats of its block, in order.
 
-    ``i_command``: as ``shapes.memory_command``, the commands of this unit only. ``write``: words of its descriptor table
-    (``hw/sequence.py``). ``clear``: a program begins; counts of READs and WRITEs go to zero. ``completed`` is high for
-    one cycle per WRITE that is complete; from the cycle after it on ``progress`` belongs to the next WRITE.
-    ``read`` and ``beats``: the read side of a memory port. ``o``: every beat of every block; zeros where the position is
-    not valid, and in the tail of a row. ``in_flight``: how many beats may at least be on their way between ``read`` and
-    ``o``; more than the latency of the memory, or its throughput falls.
+    ``i_command``: as ``shapes.memory_command``, the commands of this unit only. ``write``: words of its descriptor
+    table (``hw/sequence.py``). ``clear``: a program begins, all blocks are complete; the count of READs goes to zero.
+    ``completed`` is high for one cycle per WRITE that is complete; from the cycle after it on ``progress`` belongs to
+    the next WRITE. ``read`` and ``beats``: the read side of a memory port. ``o``: every beat of every block; zeros
+    where the position is not valid, and in the tail of a row. ``in_flight``: beats that may be on their way between
+    ``read`` and ``o``, 4..1024; up to three more are.
 
     READ number n begins when, of the READs before it, fewer than ``after`` have no complete WRITE, or exactly ``after``
     and the oldest of those WRITEs has ``after_beats`` beats. ``after`` > n raises ``bad_after`` for one cycle; the
     reader then takes nothing more until it is reset. A descriptor outside the table gives undefined beats.
 
-    ``running``: a READ is inside whose last request has not left. ``waiting``: only its ``after`` holds a READ up.
-    ``idle``: no READ and no beat is inside; it rises a cycle late. ``tag``: READs begun since ``clear``, mod 2^16.
+    ``running``: a READ is inside whose last position has not had its turn. ``waiting``: a READ would begin but for its
+    ``after``. ``idle``: no READ and no beat is inside; it rises a cycle late. ``tag``: READs begun since ``clear``, mod
+    2^16, from the cycle after the begin on.
 
-    Latency: 2 cycles from a READ to its begin, which is the start of a BeatSequence; BeatSequence.latency more to
-    its first request (11 in all, short 9); 3 cycles from an invalid beat in the place of a request to ``o``, and as many
-    from a request, or those of the memory if they are more. A READ that waits for its ``after`` begins 2 cycles after
-    ``completed``, or 1 cycle after the first in which ``progress`` has reached ``after_beats``. SET: 1 cycle.
-    Throughput: one beat per cycle; a READ that waits for nothing else begins in the cycle after the last position of the
-    one before, so that there are BeatSequence.latency cycles (9, short 7) without a request, whatever is in flight.
-    A memory answers at full throughput when at most ``in_flight`` + 2 requests are on their way.
-    Backpressure: the paths ``beats`` -> ``o`` and ``o.ready`` -> ``beats.ready`` are **not** cut: one gate per bit;
-    ``read.ready`` is not cut from the counters, ``read.valid`` and the beat number come out of registers and a
-    multiplexer. Reset: empties everything but the table and the address registers; beats in flight are not awaited.
-    Cost: a BeatSequence, a queue of ``in_flight`` tokens, two registers of a token with a bit per element.
+    Latency: 2 cycles from a READ to its begin, which is the start of a BeatSequence; BeatSequence.latency more to the
+    turn of its first position, the request (11 in all, in a short pipeline 8). A beat is on ``o`` 4 cycles after its
+    turn, or in the cycle in which it is on ``beats`` if that is later. A READ that waits for its ``after`` begins 2
+    cycles after ``completed``, or 1 cycle after the first in which ``progress`` has reached ``after_beats``. The next
+    command is taken 2 cycles after a begin. SET: 1 cycle.
+    Throughput: one beat per cycle, if the memory answers within ``in_flight`` cycles. A READ that waits for nothing but
+    its turn begins in the cycle after the last position of the one before, so that there are BeatSequence.latency
+    cycles (9, short 6) without a position, whatever is in flight.
+    Backpressure: the paths ``beats`` -> ``o`` and ``o.ready`` -> ``beats.ready`` are **not** cut, there is a gate per
+    bit; ``read.ready`` ends in registers, ``read.valid`` and the beat number come out of them through a multiplexer and
+    two gates. Reset: empties everything but the table and the address registers; answers of the memory that are still
+    to come must not come. Cost: a BeatSequence, a queue of ``in_flight`` tokens, two registers of a bit per element.
 
     Raises ValueError naming the parameter.
     """
 
     def __init__(self, config: ArrayConfig, in_flight: int = 64):
-        if not 2 <= in_flight <= 1024:
-            raise ValueError(f"in_flight: {in_flight} is not in 2..1024")
+        if not 4 <= in_flight <= 1024:
+            raise ValueError(f"in_flight: {in_flight} is not in 4..1024")
         self._config, self._in_flight = config, in_flight
         memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
         super().__init__({
@@ -74,17 +76,17 @@ class Reader(wiring.Component):
         m.submodules.sequence = sequence = BeatSequence(self._config)
         command = Signal(instruction(Opcode.READ), reset_less=True)
         # ``held``: a READ is in ``command``; ``decided``: what depends on it is in its registers.
-        held, decided, begin = Signal(), Signal(), Signal()
+        held, decided, begin, begun = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             sequence.write.eq(self.write), sequence.write_en.eq(self.write_en), self.i_command.ready.eq(~held),
             sequence.start.payload.descriptor.eq(command.descriptor), sequence.start.payload.rows.eq(command.rows),
-            sequence.start.payload.base.eq(self._registers(m, command, held, begin)),
+            sequence.start.payload.base.eq(self._registers(m, command, held, begun)),
             begin.eq(sequence.start.valid & sequence.start.ready)]
-        m.d.sync += decided.eq(held & ~begin)
+        m.d.sync += [decided.eq(held & ~begin & ~begun), begun.eq(begin)]
         with m.If(~held):
             m.d.sync += [command.eq(self.i_command.payload.fields),
                          held.eq(self.i_command.valid & ~self.i_command.payload.set)]
-        with m.If(begin):
+        with m.If(begun):
             m.d.sync += held.eq(0)
 
         may, bad = self._dependency(m, command, begin)
@@ -105,18 +107,19 @@ class Reader(wiring.Component):
         m.d.comb += self.idle.eq(empty & ~held)
         return m
 
-    def _registers(self, m, command, held, begin):
-        """The address registers; returns the one that ``command`` names, from its second cycle on."""
+    def _registers(self, m, command, held, begun):
+        """The address registers; returns the one that ``command`` names, from its second cycle on. It takes its
+        increment in the cycle ``begun``."""
         bits = self._config.memory_bits
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
         m.submodules.registers = registers = Memory(shape=bits, depth=1 << _FIELDS["register"], init=[])
         write, read = registers.write_port(), registers.read_port(domain="comb")
-        base = Signal(bits, reset_less=True)
-        m.d.sync += base.eq(read.data)
+        base, following = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
+        m.d.sync += [base.eq(read.data), following.eq(base + command.increment)]
         m.d.comb += [
             read.addr.eq(command.register), write.addr.eq(Mux(held, command.register, setting.register)),
-            write.data.eq(Mux(held, base + command.increment, setting.value)),
-            write.en.eq(begin | (self.i_command.valid & ~held & self.i_command.payload.set))]
+            write.data.eq(Mux(held, following, setting.value)),
+            write.en.eq(begun | (self.i_command.valid & ~held & self.i_command.payload.set))]
         return base
 
     def _dependency(self, m, command, begin):
@@ -125,44 +128,57 @@ class Reader(wiring.Component):
         The first stays true until it begins: WRITEs only go on."""
         # READs begun whose WRITE is not complete. ``after`` is small, the count of tags is not.
         open_blocks, after_bits = Signal(16), _FIELDS["after"]
-        many, none, fewer, same, enough, bad = (Signal(name=n) for n in ("many", "none", "fewer", "same", "enough", "bad"))
+        many, may, bad = Signal(), Signal(), Signal()
+        fewer, same, enough = (
+            open_blocks < command.after, open_blocks == command.after, self.progress >= command.after_beats)
         m.d.sync += [
             open_blocks.eq(open_blocks + begin - self.completed), self.tag.eq(self.tag + begin),
-            many.eq(many | self.tag[after_bits]), none.eq(command.after == 0), fewer.eq(open_blocks < command.after),
-            same.eq((open_blocks == command.after) & (command.after_beats != 0)),
-            enough.eq(self.progress >= command.after_beats), bad.eq(~many & (command.after > self.tag))]
+            many.eq(many | self.tag[after_bits]), bad.eq(~many & (command.after > self.tag)),
+            may.eq((command.after == 0) | fewer | (same & enough & (command.after_beats != 0)))]
         with m.If(self.clear):
             m.d.sync += [open_blocks.eq(0), self.tag.eq(0), many.eq(0)]
-        return none | fewer | (same & enough), bad
+        return may, bad
 
     def _beats(self, m, sequence, mode):
         """Requests, tokens that go along with them, and what the tokens make of the beats. Returns whether any token
         is on its way."""
-        n_elements = self._config.memory_elements
-        place = sequence.o.payload
+        n_elements, place = self._config.memory_elements, sequence.o.payload
         token = Signal(data.StructLayout({"valid": 1, "tail": 1, "tail_elements": range(n_elements), "mode": _MODE_BITS,
-                                          "last": 1}))
-        m.submodules.tokens = tokens = SyncFIFOBuffered(width=len(token.as_value()), depth=self._in_flight + 1)
+                                          "last": 1}), reset_less=True)
+        places = self._in_flight + 1
+        m.submodules.tokens = tokens = SyncFIFOBuffered(width=len(token.as_value()), depth=places)
+        # Places of the queue that no token has been promised, and whether there is one.
+        free, space = Signal(range(places + 1), init=places), Signal(init=1)
+        move, moved, pop = Signal(), Signal(), Signal()
+        with m.If(move ^ pop):
+            m.d.sync += free.eq(free + Mux(pop, 1, -1))
+        m.d.sync += [
+            space.eq((free > 1) | ((free == 1) & ~move)), moved.eq(move),
+            token.valid.eq(place.valid), token.tail_elements.eq(place.tail_elements), token.mode.eq(mode),
+            token.tail.eq(place.tail & (place.tail_elements < n_elements)), token.last.eq(place.last)]
         # Invalid beats make no request and still keep their place.
         m.d.comb += [
-            token.valid.eq(place.valid), token.tail_elements.eq(place.tail_elements), token.mode.eq(mode),
-            token.tail.eq(place.tail & (place.tail_elements < n_elements)), token.last.eq(place.last),
-            self.read.payload.eq(place.address), self.read.valid.eq(sequence.o.valid & place.valid & tokens.w_rdy),
-            sequence.o.ready.eq(tokens.w_rdy & (~place.valid | self.read.ready)),
-            tokens.w_data.eq(token), tokens.w_en.eq(sequence.o.valid & (~place.valid | self.read.ready))]
+            self.read.payload.eq(place.address), self.read.valid.eq(sequence.o.valid & place.valid & space),
+            sequence.o.ready.eq(space & (~place.valid | self.read.ready)), move.eq(sequence.o.valid & sequence.o.ready),
+            tokens.w_data.eq(token), tokens.w_en.eq(moved)]
 
         m.submodules.skid = skid = SkidBuffer(
             data.StructLayout({"valid": 1, "keep": n_elements, "mode": _MODE_BITS, "last": 1}))
-        head, go = data.View(token.shape(), tokens.r_data), skid.o.payload
-        present = Signal()
+        head = data.View(token.shape(), tokens.r_data)
         m.d.comb += [
-            skid.i.valid.eq(tokens.r_rdy), tokens.r_en.eq(skid.i.ready), skid.i.payload.valid.eq(head.valid),
+            skid.i.valid.eq(tokens.r_rdy), tokens.r_en.eq(skid.i.ready), pop.eq(tokens.r_rdy & skid.i.ready),
+            skid.i.payload.valid.eq(head.valid), skid.i.payload.mode.eq(head.mode), skid.i.payload.last.eq(head.last),
             skid.i.payload.keep.eq(Cat(head.valid & ~(head.tail & (head.tail_elements <= number))
-                                       for number in range(n_elements))),
-            skid.i.payload.mode.eq(head.mode), skid.i.payload.last.eq(head.last),
-            present.eq(~go.valid | self.beats.valid), self.o.valid.eq(skid.o.valid & present),
-            skid.o.ready.eq(self.o.ready & present), self.beats.ready.eq(skid.o.valid & go.valid & self.o.ready),
+                                       for number in range(n_elements)))]
+        self._deliver(m, skid.o)
+        return (free != places) | skid.o.valid
+
+    def _deliver(self, m, tokens):
+        """Every token leaves, those of a request with their beat."""
+        go, present = tokens.payload, Signal()
+        m.d.comb += [
+            present.eq(~go.valid | self.beats.valid), self.o.valid.eq(tokens.valid & present),
+            tokens.ready.eq(self.o.ready & present), self.beats.ready.eq(tokens.valid & go.valid & self.o.ready),
             self.o.payload.mode.eq(go.mode), self.o.payload.last.eq(go.last)]
         for number, element in enumerate(self.o.payload.beat.elements):
             m.d.comb += element.eq(self.beats.payload.elements[number] & go.keep[number].replicate(len(element)))
-        return (tokens.level != 0) | skid.o.valid

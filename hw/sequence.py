@@ -1,6 +1,6 @@
 """Beat sequence: counts through a block and says where each of its beats stands in memory."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -67,7 +67,8 @@ class BeatSequence(wiring.Component):
         c = self._config
         layout = self.o.payload.shape().members
         m.submodules.skid = skid = SkidBuffer(
-            data.StructLayout({name: layout[name] for name in layout if name != "tail_elements"}))
+            data.StructLayout({name: layout[name] for name in layout if name not in ("valid", "tail_elements")}
+                              | {"row_inside": 1, "chunk_inside": 1}))
         accept, moving, running, final = (Signal(name=n) for n in ("accept", "moving", "running", "final"))
         ready, descriptor = Signal(init=1), Signal(6, reset_less=True)
         m.d.comb += [accept.eq(self.start.valid & ready), self.start.ready.eq(ready), moving.eq(skid.moving)]
@@ -78,16 +79,14 @@ class BeatSequence(wiring.Component):
             m.d.sync += ready.eq(0)
 
         # The path is empty while a block begins, so nothing stalls its first entries: SHAPE is read in the cycle of
-        # ``accept``, OTHER two cycles later.
+        # ``accept``, OTHER in the next.
         shape_there = delay(m, accept, c.ram_latency, "accepted", reset_less=False)
-        other_there = delay(m, shape_there, 2, "shaped", reset_less=False)
-        entry = Signal(5, init=SHAPE)
+        other_there = delay(m, shape_there, 1, "shaped", reset_less=False)
+        entry = Signal(5)
         differences = self._table(m, Cat(entry, Mux(ready, self.start.payload.descriptor, descriptor)), moving)
         shape = data.View(data.StructLayout({"last_step": 16, "sub_bits": 16, "chunks": 16, "tail": 16}),
                           Cat(differences.address, differences.position))
-        event = self._count(m, shape, accept, shape_there, running, moving, final)
-        with m.If(moving):
-            m.d.sync += entry.eq(event)
+        m.d.comb += entry.eq(self._count(m, shape, accept, shape_there, running, moving, final))
 
         rows, tail, last_chunk, has_tail = (
             Signal(n, name=name, reset_less=True)
@@ -103,12 +102,15 @@ class BeatSequence(wiring.Component):
         position = self._accumulate(m, differences, ready, running, final, moving)
         m.d.comb += [
             skid.i.valid.eq(position.valid), skid.i.payload.last.eq(position.last),
-            skid.i.payload.valid.eq((position.row < rows) & (position.chunk < self.chunks)),
+            skid.i.payload.row_inside.eq(position.row < rows),
+            skid.i.payload.chunk_inside.eq(position.chunk < self.chunks),
+            self.o.payload.valid.eq(skid.o.payload.row_inside & skid.o.payload.chunk_inside),
             skid.i.payload.first_chunk.eq(position.chunk == 0),
             skid.i.payload.tail.eq((position.chunk == last_chunk) & has_tail),
             self.o.valid.eq(skid.o.valid), skid.o.ready.eq(self.o.ready), self.o.payload.tail_elements.eq(tail)]
         m.d.comb += [skid.i.payload[name].eq(position[name]) for name in ("address", "row", "chunk")]
-        m.d.comb += [self.o.payload[name].eq(skid.o.payload[name]) for name in skid.o.payload.shape().members]
+        m.d.comb += [self.o.payload[name].eq(skid.o.payload[name])
+                     for name in ("address", "row", "chunk", "first_chunk", "tail", "last")]
         return m
 
     def _table(self, m, entry, moving):
@@ -127,59 +129,69 @@ class BeatSequence(wiring.Component):
                 ram.r_en.eq(moving), ram.r_addr.eq(entry), found[field].eq(ram.r_data)]
         return found
 
-    def _count(self, m, shape, accept, begin, running, moving, final):
+    def _count(self, m, shape, accept, shape_there, running, moving, final):
         """The counters of sub-steps, groups and steps, one count per move while ``running``.
 
-        Returns the entry that leads to the present count. Between two blocks that is SHAPE; OTHER and the origin
-        follow ``accept``. ``final`` belongs to the last count.
+        Returns the entry that leads to the present count. Between two blocks that is SHAPE; OTHER and ORIGIN follow
+        ``accept``. ``final`` belongs to the last count.
         """
         groups = self._config.beat_groups
-        # Bits of ``sub`` that do not count stand at one, so that its end is the same for all numbers of bits.
-        sub, unused = (Signal(_SUB_BITS, name=name, reset_less=True) for name in ("sub", "unused"))
-        group, step, left = Signal(range(groups)), Signal(_STEP_BITS), Signal(_STEP_BITS)
+        group, left = Signal(range(groups)), Signal(_STEP_BITS)
+        sub, sub_bits, sub_end = Signal(_SUB_BITS), Signal(range(SUB_EVENTS), reset_less=True), Signal()
         # One bit per four bits of ``left``: not one of these registers waits for all of them.
         step_ends = Signal(_STEP_BITS // 4)
-        sub_end, group_end, advance, ends, step_final = (
-            Signal(name=name) for name in ("sub_end", "group_end", "advance", "ends", "step_final"))
-        m.d.comb += [sub_end.eq(sub.all()), group_end.eq(group == groups - 1), advance.eq(running & moving),
+        group_end, advance, ends, step_final = (
+            Signal(name=name) for name in ("group_end", "advance", "ends", "step_final"))
+        m.d.comb += [group_end.eq(group == groups - 1), advance.eq(running & moving),
                      step_final.eq(step_ends.all()), ends.eq(sub_end & group_end), final.eq(ends & step_final)]
-        none_used = Const((1 << _SUB_BITS) - 1, _SUB_BITS)
-        unused_next = (none_used << shape.sub_bits[:3])[:_SUB_BITS]
+        begin = delay(m, shape_there, 1, "begin", reset_less=False)
+        with m.If(shape_there):
+            m.d.sync += [left.eq(shape.last_step), sub_bits.eq(shape.sub_bits)]
 
-        with m.If(advance):
-            m.d.sync += sub.eq(Mux(sub_end, unused, sub + 1))
-            with m.If(sub_end):
-                m.d.sync += group.eq(Mux(group_end, 0, group + 1))
-            with m.If(ends):
-                m.d.sync += [step.eq(step + 1), left.eq(left - 1), step_ends.eq(_equal_parts(left, 1))]
-            with m.If(final):
-                m.d.sync += running.eq(0)
+        # Bits of ``sub`` that do not count stand at one, so that its end is the same for all numbers of bits.
+        sub_full = Const((1 << _SUB_BITS) - 1, _SUB_BITS)
+        sub_start = sub_end | begin
+        with m.If(advance | begin):
+            m.d.sync += [sub.eq(Mux(sub_start, (sub_full << sub_bits)[:_SUB_BITS], sub + 1)),
+                         sub_end.eq(Mux(sub_start, sub_bits == 0, sub == sub_full - 1))]
+        with m.If(advance & sub_end):
+            m.d.sync += group.eq(Mux(group_end, 0, group + 1))
+        with m.If(advance & ends):
+            m.d.sync += [left.eq(left - 1), step_ends.eq(_equal_parts(left, 1))]
+        with m.If(advance & final):
+            m.d.sync += running.eq(0)
         with m.If(begin):
-            m.d.sync += [sub.eq(unused_next), unused.eq(unused_next), group.eq(0), step.eq(0), running.eq(1),
-                         left.eq(shape.last_step), step_ends.eq(_equal_parts(shape.last_step, 0))]
-        return self._event(m, accept, advance, sub, sub_end, group_end, step, step_final)
+            m.d.sync += [step_ends.eq(_equal_parts(left, 0)), running.eq(1)]
+
+        in_sub, in_group, sub_code = Signal(), Signal(), Signal(3)
+        with m.If(advance):
+            m.d.sync += [in_sub.eq(~sub_end), in_group.eq(~group_end), sub_code.eq(_lowest_zero(sub)[0])]
+        step_entry = self._step_entry(m, accept, begin, advance, ends, step_final)
+        return Mux(in_sub, sub_code, Mux(in_group, GROUP_EVENT, step_entry))
 
     @staticmethod
-    def _event(m, accept, advance, sub, sub_end, group_end, step, step_final):
-        # Entries behind those of the steps are reached as steps that do not exist.
-        beyond = {entry: Const(entry - STEP_EVENT, 5) for entry in (SHAPE, OTHER, ORIGIN)}
-        in_sub, in_group = Signal(), Signal()
-        sub_code, step_code = Signal(3), Signal(5, init=SHAPE - STEP_EVENT)
-        accepted = Signal()
+    def _step_entry(m, accept, begin, advance, ends, step_final):
+        """The entry that leads to the present count where that begins a step, and the entries between two blocks."""
+        # The step after the next, and which of its bits goes to one: known a step before it is needed.
+        ahead, bit, accepted = Signal(_STEP_BITS), Signal(range(_STEP_BITS)), Signal()
+        entry = Signal(5, init=SHAPE)
         m.d.sync += accepted.eq(accept)
+        with m.If(begin):
+            m.d.sync += [ahead.eq(1), bit.eq(0)]
+        with m.Elif(advance & ends):
+            m.d.sync += [ahead.eq(ahead + 1), bit.eq(_lowest_zero(ahead)[0])]
         with m.If(advance):
-            m.d.sync += [in_sub.eq(~sub_end), in_group.eq(~group_end), sub_code.eq(_lowest_zero(sub)[0]),
-                         step_code.eq(Mux(step_final, beyond[SHAPE], _lowest_zero(step)[0]))]
+            m.d.sync += entry.eq(Mux(step_final, SHAPE, Array(range(STEP_EVENT, STEP_EVENT + _STEP_BITS))[bit]))
         with m.If(accept):
-            m.d.sync += step_code.eq(beyond[OTHER])
+            m.d.sync += entry.eq(OTHER)
         with m.If(accepted):
-            m.d.sync += step_code.eq(beyond[ORIGIN])
-        return Mux(in_sub, sub_code, Mux(in_group, GROUP_EVENT, STEP_EVENT + step_code))
+            m.d.sync += entry.eq(ORIGIN)
+        return entry
 
     def _accumulate(self, m, differences, ready, running, final, moving):
         """Position, and whether there is one, in the cycle behind the differences."""
         memory_bits, deep = self._config.memory_bits, self._config.pipeline.is_deep
-        stages = self._config.ram_latency + 2 + deep
+        stages = self._config.ram_latency + 1 + deep
         position = Signal(data.StructLayout({"valid": 1, "last": 1, "address": memory_bits, "row": 16, "chunk": 16}),
                           name="position", reset_less=True)
         there, last = Signal(stages), Signal(stages, reset_less=True)

@@ -21,7 +21,6 @@ __all__ = ["Writer", "Completion"]
 _FIELDS = dict(FIELDS[Opcode.WRITE])
 _WAITING = 8      # WRITEs that wait for their ``written``, and the FIFO of their ends
 _ON_THE_WAY = 4   # ends that the level of the FIFO does not show yet, at most
-_PROGRESS_BITS = 16
 
 
 class Completion(wiring.Component):
@@ -29,25 +28,25 @@ class Completion(wiring.Component):
 
     ``issued``: a write is on its way to memory; ``ended``: so are all of the present WRITE, with the ``issued`` of this
     cycle. ``written``: one write has become visible. ``completed`` is high for one cycle per WRITE, in order.
-    ``progress``: ``written`` of the oldest WRITE that is not complete, at most 65535; in the cycle of ``completed`` it
-    belongs to the next one already. ``room``: ``ended`` may follow, within two cycles.
+    ``progress``: ``written`` of the oldest WRITE that is not complete, or its largest value; in the cycle of
+    ``completed`` it belongs to the next one already. ``room``: the final place of a WRITE may be taken.
 
     Formats: counts of ``bits`` bits; fewer than 2^(bits-1) writes may be on their way, and ``progress`` is right for
-    WRITEs of fewer than 2^bits. Latency: 3 cycles from ``written`` to ``progress``, 5 to ``completed``; 6 from ``ended``
-    where nothing is left to wait for. Throughput: one write per cycle, a WRITE every two cycles.
+    WRITEs of fewer than 2^bits. Latency: 3 cycles from ``written`` to ``progress``, 5 to ``completed``; 6 from
+    ``ended`` where nothing is left to wait for. Throughput: one write per cycle, a WRITE every two cycles.
     Reset: forgets everything. Cost: five counters and sums, a FIFO of 8 counts.
     """
 
-    def __init__(self, bits: int):
+    def __init__(self, bits: int, progress_bits: int = 16):
         self._bits = bits
         super().__init__({"issued": In(1), "ended": In(1), "written": In(1), "room": Out(1),
-                          "completed": Out(1), "progress": Out(_PROGRESS_BITS)})
+                          "completed": Out(1), "progress": Out(progress_bits)})
 
     def elaborate(self, platform):
         m = Module()
         made, done, begin, difference = (
             Signal(self._bits, name=name) for name in ("made", "done", "begin", "difference"))
-        ending, reached = Signal(), Signal()
+        ending, reached, shown = Signal(), Signal(), len(self.progress)
         m.submodules.ends = ends = SyncFIFO(width=self._bits, depth=_WAITING)
         m.d.comb += [ends.w_data.eq(made), ends.w_en.eq(ending), ends.r_en.eq(reached)]
         left = (ends.r_data - done)[:self._bits]
@@ -57,7 +56,7 @@ class Completion(wiring.Component):
             # The end that is being taken out would show once more.
             reached.eq(ends.r_rdy & ~reached & ((left == 0) | left[-1])),
             difference.eq(done - begin),
-            self.progress.eq(difference[:_PROGRESS_BITS] | difference[_PROGRESS_BITS:].any().replicate(_PROGRESS_BITS))]
+            self.progress.eq(difference[:shown] | difference[shown:].any().replicate(shown))]
         with m.If(reached):
             m.d.sync += begin.eq(ends.r_data)
         m.d.comb += self.completed.eq(delay(m, reached, 3, "reached", reset_less=False))
@@ -67,21 +66,23 @@ class Completion(wiring.Component):
 class Writer(wiring.Component):
     """Takes WRITE and SET commands and puts the blocks of the array into memory, in order (docs/processor.md).
 
-    ``i_command``: as ``shapes.memory_command``, the commands of this unit only. ``i``: the output of the array; its k-th
-    block belongs to the k-th WRITE. ``write``: words of the descriptor table (``hw/sequence.py``). ``clear``: a program
-    begins, while ``idle``. ``memory`` and ``written``: the write side of a memory port.
+    ``i_command``: as ``shapes.memory_command``, the commands of this unit only. ``i``: the output of the array; its
+    k-th block belongs to the k-th WRITE. ``write``: words of the descriptor table (``hw/sequence.py``). ``clear``: a
+    program begins, while ``idle``. ``memory`` and ``written``: the write side of a memory port.
 
     ``completed`` and ``progress``: :class:`Completion`. ``saturated``: one cycle for each write of a SPLIT with a
     clamped element. ``running``: a WRITE has begun and not all of its writes have left on ``memory``. ``tag``: WRITEs
-    begun since ``clear``, mod 2^16. ``idle``: no command is inside and every WRITE is complete. A descriptor outside the
-    table, or a mode that does not exist, gives undefined writes; so does a block of other length than its WRITE.
+    begun since ``clear``, mod 2^16. ``idle``: no command is inside and every WRITE is complete. A descriptor outside
+    the table, or a mode that does not exist, gives undefined writes; so does a block of other length than its WRITE.
 
     Formats: elements of element_width bits; the arithmetic of SPLIT is that of :class:`Emit`.
-    Latency: SET 1 cycle. 3 cycles from a WRITE to its begin (``i`` accepts its block from then on), one for each of the
-    next two that wait. From its begin to the first place at its beat: BeatSequence.latency + 4; from a beat of ``i``:
-    that of the Scatter. When both are there it takes 4 more to ``memory``: 20 from a WRITE, short 18, to its first write.
-    Throughput: one write per cycle; the first place of a WRITE that waits inside is at its beat BeatSequence.latency +
-    1 cycles after the final one of the WRITE before has left the sequence, whatever is still to be ``written``.
+    Latency: SET 1 cycle. From a WRITE 3 cycles to its begin, which is the start of a BeatSequence; from then on ``i``
+    accepts its block, if that of the WRITE before has entered. The first place is where it can join its beat
+    BeatSequence.latency + 4 cycles after the begin, a beat where it can join when it leaves the Scatter; 4 cycles from
+    there to ``memory``, so 20 at least from a WRITE to its first write (short 17).
+    Throughput: one write per cycle, one cycle for a place that is not valid. ``i_command`` takes a WRITE every three
+    cycles, until two wait behind the one that has begun. Between two WRITEs the sequence loses BeatSequence.latency
+    cycles, whatever is still to be ``written``.
     Backpressure: ``memory.valid`` comes out of a register; ``i.ready`` as Scatter says, and waits for a WRITE;
     ``i_command.ready`` is a register. Reset: empties everything but the table and the address registers.
     Cost: BeatSequence, Scatter, Emit; two registers each of a WRITE and of a place.
@@ -94,7 +95,7 @@ class Writer(wiring.Component):
             "i_command": In(stream.Signature(memory_command())), "write": In(table_write()), "write_en": In(1),
             "clear": In(1), "i": In(stream.Signature(output_beat(config.element_width, config.stream_words))),
             "memory": Out(stream.Signature(memory.write)), "written": In(1),
-            "completed": Out(1), "progress": Out(_PROGRESS_BITS), "saturated": Out(1),
+            "completed": Out(1), "progress": Out(16), "saturated": Out(1),
             "idle": Out(1), "running": Out(1), "tag": Out(16)})
         # A place gives up to three writes.
         self._count_bits = 16 + config.beat_groups.bit_length() + config.sub_bits + 2
@@ -138,7 +139,8 @@ class Writer(wiring.Component):
         command, held, decided, begin = Signal(instruction(Opcode.WRITE), reset_less=True), Signal(), Signal(), Signal()
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
         m.submodules.start = start = SkidBuffer(data.StructLayout({
-            "descriptor": 6, "base": c.memory_bits, "rows": 16, "fold": 1, "split": 1, "fold_from": 1, "fold_rows": 16}))
+            "descriptor": 6, "base": c.memory_bits, "rows": 16, "fold": 1, "split": 1, "fold_from": 1,
+            "fold_rows": 16}))
         m.submodules.mode = mode = SkidBuffer(_FIELDS["mode"])
         with m.If(~held):
             m.d.sync += [command.eq(self.i_command.payload.fields),

@@ -308,6 +308,8 @@ def _trace(program: list[Instruction]) -> Iterator[Load | Pass | Store]:
                 at = instruction.target
             else:
                 rounds = 0
-        else:
+        elif isinstance(instruction, Load | Pass | Store):
             yield instruction
+        else:
+            raise ValueError(f"program: instruction {at - 1} is for a memory unit; an array alone has none")
     raise ValueError("program: it ends without a halt")

@@ -198,7 +198,7 @@ def _random_walks(config: ArrayConfig, bits: int, load_sub: int, mode: MemoryMod
 def _random_walk(layers: int, bits: int, sub_bits: int, rng: random.Random) -> Walk:
     """Any window and any run of ``sub_bits`` bits that leave each other room."""
     runs = [tuple(range(at, at + sub_bits)) for at in range(bits - sub_bits + 1)]
-    chosen = []
+    chosen: list[tuple[int, ...]] = []
     while not chosen:
         run = rng.choice(runs)
         free = [bit for bit in range(bits) if bit not in run]

@@ -1,8 +1,8 @@
 // Runs one trial on a processor in simulation: sends the setup writes and notes what happens.
 //
-// Files stand in the folder in which the simulator runs. Read from `load` on: setup.hex, one setup write a line. Written
-// until `dump`: blocks.txt, a line "cycle bits" with the `block` vector for every block, and with `tracing` activity.txt,
-// such a line for the first cycle and for every change of `activity`.
+// Files stand in the folder in which the simulator runs. Read from `load` on: setup.hex, one setup write a line.
+// Written until `dump`: blocks.txt, a line "cycle bits" with the `block` vector for every block, and with `tracing`
+// activity.txt, such a line for the first cycle and for every change of `activity`.
 //
 // Cycle k is the k-th rising edge after the reset. The trial ends in the first cycle in which all writes have been
 // sent and the processor is not busy, or `error` is not 0, or the memory has seen a fault, or `deadline` has come.

@@ -35,7 +35,7 @@ module wingbeat_memory #(
 
   reg [BEAT-1:0] memory [0:DEPTH-1];
 
-  // What is under way. Everything here but the ports is private to the one process below, which runs from top to bottom.
+  // What is under way. All but the ports is private to the one process below, which runs from top to bottom.
   reg [BEAT-1:0] read_beat [0:QUEUE-1];
   reg [ADDRESS_BITS-1:0] read_address [0:QUEUE-1];
   reg [31:0] read_due [0:QUEUE-1];

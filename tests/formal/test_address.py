@@ -1,6 +1,6 @@
 """Proofs of the bank map: every beat of every legal window, and every group of every digit, hits P
-different banks, and the address blocks ask each bank for the right row. All indices, windows, digits and
-lanes are free inputs.
+different banks, and the address blocks ask each bank for the right row. And of the walker: the second beat of every
+mirror pair is the negative of the first. All indices, windows, masks, digits and lanes are free inputs.
 """
 
 from functools import reduce
@@ -11,7 +11,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 import pytest
 
-from wingbeat.hw.address import BankAddress, GroupAddress
+from wingbeat.hw.address import BankAddress, GroupAddress, Walker
+from wingbeat.hw.config import Pipeline
+from wingbeat.hw.program import SubOrder
 
 SHAPES = [(layers, bits) for layers in (1, 2, 3, 4) for bits in (layers + 1, 3 * layers + 1, 12)]
 # The group counter is state, so these halves are smaller; a partly filled top digit and a whole one.
@@ -106,6 +108,47 @@ class GroupCheck(wiring.Component):
         return m
 
 
+class MirrorCheck(wiring.Component):
+    """Asserts that the beats of a mirror pair are i and -i mod 2^n, whatever the masks, stalls and restarts.
+
+    Masks and ``sub_at`` = n - 1 are arbitrary; they are caught a cycle before the walker restarts and then stand still,
+    as the instruction does. A pair may come several times, for several groups of engines, before ``last_group``.
+    """
+
+    def __init__(self, bits, pipeline, fault=None):
+        self.bits, self.fault = bits, fault
+        self.dut = Walker(bits, pipeline, 1, mirror=True)
+        super().__init__({"inner": In(bits), "outer": In(bits), "sub_at": In(range(bits)), "restart": In(1),
+                          "go": In(1), "last_group": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        bits = self.bits
+        m.submodules.dut = dut = self.dut
+        # One cycle between the masks and the restart, as a deep walker asks for.
+        inner, outer, at = Signal(bits), Signal(bits), Signal(4)
+        restarting, walking, sub, direct, known = Signal(), Signal(), Signal(), Signal(bits), Signal()
+        free = ~(1 << at)[:bits]
+        with m.If(self.restart & ~restarting):
+            m.d.sync += [inner.eq(self.inner), outer.eq(self.outer & ~self.inner), at.eq(self.sub_at), walking.eq(0)]
+        m.d.sync += restarting.eq(self.restart & ~restarting)
+        with m.If(restarting):
+            m.d.sync += [walking.eq(1), sub.eq(0), known.eq(0)]
+        with m.Elif(walking & self.go):
+            m.d.sync += [sub.eq(~sub), known.eq(~sub), direct.eq(dut.base)]
+        m.d.comb += [
+            dut.inner.eq(inner & free), dut.outer.eq(outer & free), dut.sub_at.eq(at), dut.restart.eq(restarting),
+            dut.sub_order.eq(SubOrder.UP if self.fault == "order" else SubOrder.MIRROR), dut.sub.eq(sub),
+            dut.step.eq(walking & self.go & sub & self.last_group)]
+        low = ((2 << at) - 1)[:bits]
+        negative = (0 - direct)[:bits] & low
+        image = (direct & ~low) | Mux((direct & low) == 0, (1 << at)[:bits], negative)
+        wrong = (direct == 3) if self.fault == "three" else 0
+        with m.If(walking & sub & known):
+            m.d.comb += Assert((dut.base == image) & ~wrong)
+        return m
+
+
 class StorageCheck(wiring.Component):
     """Asserts that no two indices share bank and row."""
 
@@ -138,6 +181,16 @@ def test_group_is_free_of_conflicts(prove, layers, bits):
 @pytest.mark.parametrize("layers,bits", SHAPES)
 def test_no_two_words_share_a_place(prove, layers, bits):
     assert holds(prove, StorageCheck(layers, bits))
+
+
+@pytest.mark.parametrize("pipeline", list(Pipeline))
+def test_pairs_are_mirror_images(prove, pipeline):
+    assert holds(prove, MirrorCheck(5, pipeline))
+
+
+@pytest.mark.parametrize("fault", ["order", "three"])
+def test_pairs_that_are_none_are_refuted(prove, fault):
+    assert not holds(prove, MirrorCheck(5, Pipeline.DEEP, fault))
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])

@@ -164,8 +164,8 @@ SUBS = [dict(layers=1, engines=1, stream_words=2), dict(layers=2, engines=2, str
 
 
 def sub_steps(walk, walker, pipeline, groups, rng):
-    """As :func:`walker_steps` through a walk or its beginning, with beats of every step and every group of engines, and random
-    stalls; and the beat of the walk shown in each cycle.
+    """As :func:`walker_steps` through a walk or its beginning, with all beats of every step in every group of
+    engines, and random stalls; and the beat of the walk shown in each cycle.
     """
     fields = {"sub_order": walk.sub_order, "sub_at": walk.sub_at, "sub": 0}
     if "sub_length" in walker.signature.members:

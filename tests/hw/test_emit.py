@@ -133,8 +133,10 @@ class Harness:
         d = self.dut
         self.issued = self.ended = self.saturated = 0
         ctx.set(d.room, self._room == 1)
-        async for _, reset, issued, ended, saturated, busy in ctx.tick().sample(
-                d.issued, d.ended, d.saturated, d.busy):
+        taken = d.places.valid & d.places.ready & d.places.payload.last
+        async for _, reset, issued, ended, saturated, busy, final, room in ctx.tick().sample(
+                d.issued, d.ended, d.saturated, d.busy, taken, d.room):
+            assert room or not final, f"a final place was taken without room ({self.bench.seed_note})"
             if reset:
                 self.issued = self.ended = self.saturated = 0
                 continue

@@ -38,8 +38,9 @@ def random_descriptor(rng, groups, most=150):
         steps_moves = tuple(Move(1 << step - 1 - bit) for bit in range(step))
     elif kind == 1:  # a matrix by columns: steps of no power of two
         steps_moves = tuple(Move(3 << bit) for bit in range(step))
-    return Descriptor(tuple(move() for _ in range(sub)), move(), steps_moves, pitch=rng.randrange(1, 500), chunks=chunks,
-                      tail=rng.choice([0, 3]), origin=rng.choice([Move(0), Move(rng.randint(0, 99), rng.randint(0, 9))]),
+    origin = rng.choice([Move(0), Move(rng.randint(0, 99), rng.randint(0, 9))])
+    return Descriptor(tuple(move() for _ in range(sub)), move(), steps_moves, pitch=rng.randrange(1, 500),
+                      chunks=chunks, tail=rng.choice([0, 3]), origin=origin,
                       other=rng.getrandbits(32), steps=steps)
 
 
@@ -70,8 +71,8 @@ def fields(dut, word):
 
 
 class Setup:
-    """A sequence, its descriptors, and a bench that writes the table and then starts ``blocks``, tuples of number of the
-    descriptor, base and rows. ``starts`` are the cycles in which blocks were taken."""
+    """A sequence, its descriptors, and a bench that writes the table and then starts ``blocks``, tuples of number of
+    the descriptor, base and rows. ``starts`` are the cycles in which blocks were taken."""
 
     def __init__(self, seed, groups, descriptors, blocks, pipeline=Pipeline.DEEP, source=Stall.NEVER, sink=Stall.NEVER):
         self.dut = BeatSequence(config(groups, pipeline))
