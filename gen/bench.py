@@ -1,4 +1,8 @@
-"""Cycles, utilisation and accuracy of single kernels, measured on the simulated Verilog in steady state."""
+"""Cycles, utilisation and accuracy of kernels, measured on the simulated Verilog.
+
+An array alone is fed by streams, a processor works from its memory. Single transforms are measured in steady state,
+real mixing and feed-forward layers from the start of the program to its end.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,13 +15,19 @@ from ..sim.cycles import estimate
 from ..sim.reference import butterfly_multiply, fft, sqnr_db
 from .compiler import Scaling, compile_butterfly, compile_fft
 from .kernel import Kernel
+from .processor_simulator import (MemoryTiming, ProcessorBuild, ProcessorRun, ProcessorTrial, build_processor,
+                                  simulate_processor)
 from .selftest import model_blocks
 from .simulate import count_mismatches
 from .simulator import build_array, simulate, trial
+from .workloads import (Workload, bpmm_workload, ffn_workload, fft_workload, mixing_workload, random_rows,
+                        random_twiddle)
 
-__all__ = ["KERNELS", "KernelFigures", "bench_kernels"]
+__all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "Shape", "bench_kernels", "bench_processor", "run_workload",
+           "workloads"]
 
-KERNELS = ("bpmm", "fft")
+KERNELS = ("bpmm", "fft")        # of one size each
+PROGRAMS = ("fft2-real", "ffn")  # whole operations of a processor
 
 
 @dataclass(frozen=True)
@@ -58,11 +68,7 @@ def bench_kernels(config: ArrayConfig, sizes: Sequence[int], kernels: Sequence[s
     other rows of the same kind; SQNR is against float64 of the quantised input. ``report`` is called after
     every run. Raises :class:`WingbeatError` for a size the array does not take or an unknown kernel.
     """
-    if blocks < 2:
-        raise WingbeatError(f"--blocks: {blocks}; allowed are 2 or more, the first block fills the pipeline")
-    unknown = [kernel for kernel in kernels if kernel not in KERNELS]
-    if unknown:
-        raise WingbeatError(f"--kernel: {unknown[0]!r} is not one of {', '.join(KERNELS)}")
+    _check(kernels, KERNELS, blocks)
     step = report or (lambda name: None)
     work = [(kernel, n, *_compile(config, kernel, n, scaling, seed)) for kernel in kernels for n in sizes]
     build = build_array(config, simulator)
@@ -74,27 +80,29 @@ def bench_kernels(config: ArrayConfig, sizes: Sequence[int], kernels: Sequence[s
     return rows
 
 
-def _rows(name: str, n: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    if name == "bpmm":
-        return rng.standard_normal((count, n))
-    return rng.uniform(-1, 1, (count, n)) + 1j * rng.uniform(-1, 1, (count, n))
+def _check(kernels: Sequence[str], known: Sequence[str], blocks: int) -> None:
+    if blocks < 2:
+        raise WingbeatError(f"--blocks: {blocks}; allowed are 2 or more, the first block fills the pipeline")
+    unknown = [kernel for kernel in kernels if kernel not in known]
+    if unknown:
+        raise WingbeatError(f"--kernel: {unknown[0]!r} is not one of {', '.join(known)}")
 
 
 def _compile(config: ArrayConfig, name: str, n: int, scaling: Scaling,
              seed: int) -> tuple[Kernel, np.ndarray | None]:
     rng = np.random.default_rng([seed, n])
-    calibration = _rows(name, n, max(256, 65536 // n), rng)  # small rows need more of them to show their tails
+    # Small rows need more of them to show their tails.
+    calibration = random_rows(n, max(256, 65536 // n), name == "fft", rng)
     if name == "fft":
         return compile_fft(n, config, scaling=scaling, calibration=calibration), None
-    log2_n = n.bit_length() - 1
-    twiddle = rng.standard_normal((1, 1, log2_n, n // 2, 2, 2)) / np.sqrt(2)
+    twiddle = random_twiddle(1, n.bit_length() - 1, rng)
     return compile_butterfly(twiddle, config, scaling=scaling, calibration=calibration), twiddle
 
 
 def _measure(build, name: str, n: int, kernel: Kernel, twiddle: np.ndarray | None, blocks: int,
              seed: int) -> KernelFigures:
     config = kernel.config
-    x = _rows(name, n, blocks * kernel.rows_per_block, np.random.default_rng([seed, n, 1]))
+    x = random_rows(n, blocks * kernel.rows_per_block, name == "fft", np.random.default_rng([seed, n, 1]))
     (job,) = kernel.jobs(x)
     expected = model_blocks(config, job)
     (run,) = simulate(build, [trial(f"{name}_{n}", job)])
@@ -110,3 +118,85 @@ def _measure(build, name: str, n: int, kernel: Kernel, twiddle: np.ndarray | Non
         sqnr_db(reference, y), count_mismatches(run.blocks, expected), counters.total,
         estimate(config, job.program).total, counters.computing, counters.waiting_input,
         counters.waiting_output, counters.waiting_hazard)
+
+
+# --- from memory --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of a whole operation: ``expand`` is the width of the inner layer of a feed-forward network, in hidden."""
+
+    tokens: int = 1024
+    hidden: int = 1024
+    expand: int = 4
+
+
+def workloads(config: ArrayConfig, kernels: Sequence[str], sizes: Sequence[int], shape: Shape = Shape(), *,
+              blocks: int = 4, scaling: Scaling = "static", seed: int = 1) -> list[Workload]:
+    """The workloads of ``kernels``, those of KERNELS for each of ``sizes``. Raises :class:`WingbeatError`."""
+    _check(kernels, (*KERNELS, *PROGRAMS), blocks)
+    if not config.is_processor:
+        raise WingbeatError(f"--kernel: {', '.join(kernels)} from memory; memory_bits of {config.name} is 0, allowed are "
+                            "1..32")
+    if scaling == "block":
+        raise WingbeatError("--scaling: 'block' gives every block an exponent, which a memory has no place for; allowed "
+                            "are static, safe")
+    made = []
+    for kernel in kernels:
+        if kernel in KERNELS:
+            make = bpmm_workload if kernel == "bpmm" else fft_workload
+            made += [make(config, size, blocks, scaling, seed) for size in sizes]
+        elif kernel == "ffn":
+            made.append(ffn_workload(config, shape.tokens, shape.hidden, shape.expand, seed))
+        else:
+            made.append(mixing_workload(config, shape.tokens, shape.hidden, seed))
+    return made
+
+
+def bench_processor(config: ArrayConfig, work: Sequence[Workload], *, timing: MemoryTiming = MemoryTiming(),
+                    simulator: str = "verilator", report: Callable[[str], None] | None = None) -> list[dict]:
+    """Run ``work`` on the simulated Verilog of the processor ``config``; figures as of :func:`bench_kernels`.
+
+    ``report`` is called after the build and after every run.
+    """
+    step = report or (lambda name: None)
+    build = build_processor(config, simulator)
+    step("build")
+    rows = []
+    for workload in work:
+        rows.append(asdict(_from_memory(build, workload, timing)))
+        step(f"{workload.name} {workload.points}")
+    return rows
+
+
+def run_workload(build: ProcessorBuild, workload: Workload, timing: MemoryTiming, *, trace: bool = False) -> ProcessorRun:
+    """One run of ``workload``. Raises SimulatorError when it does not end, or ends with an error of the processor."""
+    rate = float(timing.words_per_cycle) or workload.config.stream_words
+    slow = max(1.0, 4 * workload.config.stream_words / rate)
+    busy = workload.useful // workload.config.n_multipliers + len(workload.memory)
+    deadline = int(20_000 + 8 * slow * busy + 8 * timing.latency * len(workload.program.stages))
+    (run,) = simulate_processor(build, [ProcessorTrial(workload.name, workload.program.setup,
+                                                       workload.program.instructions, workload.memory, timing,
+                                                       deadline=deadline, trace=trace)])
+    if run.error:
+        raise WingbeatError(f"{workload.name}: the processor stopped with error {run.error} at block {run.tag}")
+    return run
+
+
+def _from_memory(build: ProcessorBuild, workload: Workload, timing: MemoryTiming) -> KernelFigures:
+    config = workload.config
+    run = run_workload(build, workload, timing)
+    memory, outcomes = workload.run_model()
+    found = [(block.exponent, block.saturated) for block in run.blocks]
+    mismatches = int(np.count_nonzero(run.memory != memory)) + sum(a != tuple(b) for a, b in zip(found, outcomes)) \
+        + abs(len(found) - len(outcomes))
+    counters, cycles, useful, rows = run.counters, run.counters.total, workload.useful, workload.rows
+    if workload.first_useful:  # steady state: what lies between the first block and the last one
+        cycles, useful = run.blocks[-1].cycle - run.blocks[0].cycle, useful - workload.first_useful
+        rows -= rows * workload.first_useful // workload.useful
+    return KernelFigures(
+        workload.name, workload.points, rows, config.n_multipliers, cycles, useful,
+        useful / (config.n_multipliers * cycles), sqnr_db(workload.reference, workload.result(run.memory)), mismatches,
+        counters.total, estimate(config, workload.program.instructions).total, counters.computing,
+        counters.waiting_input, counters.waiting_output, counters.waiting_hazard)

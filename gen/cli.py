@@ -37,6 +37,10 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="F.toml",
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change one field")]
 
 
+MemoryOption = Annotated[str | None, typer.Option("--memory", metavar="M",
+                                                  help="of a processor: ideal or axi:LATENCY,WORDS_PER_CYCLE")]
+
+
 def _writable_json(path: Path | None) -> Path | None:
     """Refuse a place that cannot take the file before hours of work instead of after."""
     if path is None:
@@ -127,19 +131,33 @@ app.add_typer(bench, name="bench")
 def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
                   sizes: Annotated[str | None, typer.Option(metavar="64,128", help="points per row; "
                                                             "if not given, 64 to the largest")] = None,
-                  kernel: Annotated[list[str] | None, typer.Option(help="bpmm or fft, else both")] = None,
+                  kernel: Annotated[list[str] | None, typer.Option(
+                      help="bpmm or fft, else both; fft2-real or ffn on a processor")] = None,
                   blocks: Annotated[int, typer.Option(help="blocks per run, the first is not counted")] = 4,
                   scaling: Annotated[Scaling, typer.Option(help="of the layers")] = "static",
+                  memory: MemoryOption = None,
+                  tokens: Annotated[int, typer.Option(metavar="T", help="rows of fft2-real and ffn")] = 1024,
+                  hidden: Annotated[int, typer.Option(metavar="H", help="elements of these rows")] = 1024,
+                  expand: Annotated[int, typer.Option(metavar="X", help="inner layer of ffn, in H")] = 4,
                   seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
                   json_file: JsonOption = None) -> int:
-    """Cycles, utilisation and SQNR of single kernels on the simulated Verilog, in steady state. Exit code 1
-    if a word differs from the model."""
+    """Cycles, utilisation and SQNR of kernels on the simulated Verilog: of single transforms in steady state, of
+    fft2-real and ffn from start to end. Exit code 1 if a word differs from the model."""
     chosen = select_config(preset, config, settings)
-    points = _sizes(chosen, sizes)
-    from .bench import KERNELS, bench_kernels as measure
+    from .bench import KERNELS, PROGRAMS, Shape, bench_kernels as measure, bench_processor, workloads
+    from .processor_simulator import MemoryTiming
     kernels = tuple(kernel or KERNELS)
-    with progress("bench", 1 + len(points) * len(kernels)) as step:
-        rows = measure(chosen, points, kernels, blocks=blocks, scaling=scaling, seed=seed, report=step)
+    from_memory = chosen.is_processor or memory is not None or bool(set(kernels) & set(PROGRAMS))
+    points = _sizes(chosen, sizes)
+    if from_memory:
+        timing = MemoryTiming.parse(memory or "ideal")
+        work = workloads(chosen, kernels, points, Shape(tokens, hidden, expand), blocks=blocks, scaling=scaling,
+                         seed=seed)
+        with progress("bench", 1 + len(work)) as step:
+            rows = bench_processor(chosen, work, timing=timing, report=step)
+    else:
+        with progress("bench", 1 + len(points) * len(kernels)) as step:
+            rows = measure(chosen, points, kernels, blocks=blocks, scaling=scaling, seed=seed, report=step)
     _save(json_file, rows)
     _print_rows(rows, 4)
     return 1 if any(row["mismatches"] for row in rows) else 0
@@ -224,13 +242,14 @@ def _print_rows(rows: list[dict[str, Any]], digits: int) -> None:
 
 
 def _sizes(config: ArrayConfig, text: str | None) -> tuple[int, ...]:
-    """Points per row that a list names, or all from 64 up to the largest that the array takes."""
-    largest = config.largest_n
+    """Points per row that a list names, or all from 64 up to the largest; a processor takes larger ones in stages."""
+    largest = config.largest_n + config.is_processor
     if text is None:
         return tuple(1 << n for n in range(min(6, largest), largest + 1))
+    most = 16 if config.is_processor else largest
     for points in integers("--sizes", text):
-        if points < 2 or points & (points - 1) or points > 1 << largest:
-            raise WingbeatError(f"--sizes: {points}; allowed are powers of two from 2 to {1 << largest}")
+        if points < 2 or points & (points - 1) or points > 1 << most:
+            raise WingbeatError(f"--sizes: {points}; allowed are powers of two from 2 to {1 << most}")
     return integers("--sizes", text)
 
 

@@ -61,7 +61,7 @@ class Load(wiring.Component):
             walker.inner.eq(command.inner), walker.outer.eq(command.outer),
             walker.restart.eq(delay(m, accepted, deep, "restart", reset_less=False)),
             self.i.ready.eq(allowed), beat.eq(self.i.valid & allowed),
-            sub_final.eq(sub == sub_last),
+            sub_final.eq(self._at_last(m, command, sub, sub_last, beat, accepted)),
             step.eq(beat & sub_final & (group == c.beat_groups - 1)), last.eq(step & final),
             walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at), *walker.measure(command),
             walker.sub.eq(delay(m, sub, deep, "sub")),
@@ -104,6 +104,17 @@ class Load(wiring.Component):
 
         self._datapath(m, command, walker, beat, group)
         return m
+
+    def _at_last(self, m, command, sub, sub_last, beat, accepted):
+        """Whether ``sub`` is at its last: from a register, because much of the control hangs on the end of a step."""
+        if not self._config.sub_bits:
+            return sub == sub_last
+        at_last = Signal()
+        with m.If(accepted):
+            m.d.sync += at_last.eq(command.sub_bits == 0)
+        with m.Elif(beat):
+            m.d.sync += at_last.eq(Mux(at_last, sub_last == 0, sub + 1 == sub_last))
+        return at_last
 
     def _datapath(self, m, command, walker, beat, group):
         c, stage = self._config, optional(m, self._config.pipeline)

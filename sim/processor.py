@@ -44,11 +44,14 @@ class Fault(IntEnum):
 
 
 class ProgramFault(ValueError):
-    """A program that the hardware stops with error ``code``."""
+    """A program that the hardware stops with error ``code`` and ``tag``.
 
-    def __init__(self, code: Fault, message: str):
+    The tag is None where it says how far the other blocks have come by then: REFUSED and WATCHDOG.
+    """
+
+    def __init__(self, code: Fault, message: str, tag: int | None = None):
         super().__init__(message)
-        self.code = code
+        self.code, self.tag = code, tag
 
 
 class BlockOutcome(NamedTuple):
@@ -83,6 +86,12 @@ class _Blocks:
     @property
     def computed(self) -> int:
         return len(self.passes) - self.inside
+
+    def tag(self, opcode: Opcode | None) -> int:
+        """Tag of the next instruction of this kind; the number of READs for kinds without a block."""
+        tags = {Opcode.LOAD: len(self.loads), Opcode.PASS: self.computed, Opcode.STORE: len(self.stores),
+                Opcode.WRITE: len(self.writes)}
+        return tags.get(opcode, len(self.reads))
 
 
 class Race(NamedTuple):
