@@ -214,6 +214,7 @@ def compile_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = N
 
 
 def checked_log2(field: str, points: Any, smallest: int = 2) -> int:
+    """log2 of ``points``; WingbeatError naming ``field`` unless it is a power of two from ``smallest`` on."""
     if isinstance(points, bool) or not isinstance(points, (int, np.integer)) or points < smallest \
             or points & (points - 1):
         raise WingbeatError(f"{field}: {points!r}; allowed are powers of two from {smallest} on")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import jinja2
 
-from ..hw.array import Array
 from ..hw.config import ArrayConfig, Target
 from . import verilog
+from .core import core
 from .files import MANIFEST, output_folder, write_json
 from .manifest import file_digests, manifest
 from .selftest import write_testbench
@@ -16,20 +16,21 @@ __all__ = ["generate"]
 
 
 def generate(config: ArrayConfig, folder: Path) -> dict:
-    """Write the core of ``config`` to ``folder`` and return its manifest.
+    """Write the core of ``config``, an array or a processor, to ``folder`` and return its manifest.
 
     ``folder`` appears complete or not at all; the same configuration gives the same bytes. Raises
-    :class:`~wingbeat.hw.errors.WingbeatError` when ``folder`` cannot be used.
+    :class:`~wingbeat.hw.errors.WingbeatError` when ``folder`` cannot be used, or a processor is too small for every
+    program of its self test.
     """
     with output_folder(folder) as root:
-        component = Array(config)
+        component = core(config)
         for name in ("rtl", "tb"):
             (root / name).mkdir()
         _write(root / "rtl" / f"{config.name}.v", verilog.emit(component, config.name))
         if config.target is Target.ECP5:
             models = resources.files(__package__) / "models" / "ecp5.v"
             (root / "tb" / "ecp5.v").write_bytes(models.read_bytes())
-        write_testbench(config, root / "tb")
+        write_testbench(config, root / "tb", component)
         result = manifest(config, component)
         _write(root / "README.md", _readme(config, result))
         result["sha256"] = file_digests(root)
@@ -46,4 +47,5 @@ def _readme(config: ArrayConfig, facts: dict) -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(template).render(
         name=config.name, config=facts["configuration"], derived=facts["derived"], ports=facts["ports"],
-        conditions=facts["conditions"], ecp5=config.target is Target.ECP5)
+        conditions=facts["conditions"], ecp5=config.target is Target.ECP5, memory_map=facts["memory_map"],
+        errors=facts.get("errors", {}))

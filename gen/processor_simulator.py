@@ -101,12 +101,14 @@ class MemoryTiming:
 @dataclass(frozen=True)
 class ProcessorBuild(Build):
     """A simulator ready to run: ``depth`` beats of memory, and {field: (lowest bit, bits)} of the flat vectors
-    ``status``, ``block`` and ``activity`` (empty where the processor has none); a field of a field is UNIT.FIELD."""
+    ``status``, ``block`` and ``activity`` (empty where the processor has none); a field of a field is UNIT.FIELD.
+    ``vcd``: it can record waves."""
 
     depth: int
     status: Mapping[str, tuple[int, int]]
     block: Mapping[str, tuple[int, int]]
     activity: Mapping[str, tuple[int, int]]
+    vcd: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,9 +202,10 @@ _COUNTS = ("start_cycle", "end_cycle", "written_cycle", "reads", "writes", "late
 # --- builds -------------------------------------------------------------------------------------
 
 
-def build_processor(config: ArrayConfig, simulator: str = "verilator", depth: int | None = None) -> ProcessorBuild:
+def build_processor(config: ArrayConfig, simulator: str = "verilator", depth: int | None = None,
+                    vcd: bool = False) -> ProcessorBuild:
     """Generate the Verilog of the processor ``config`` and build it with a memory of ``depth`` beats (else what
-    ``memory_bits`` can name, at most LARGEST_DEPTH).
+    ``memory_bits`` can name, at most LARGEST_DEPTH); with ``vcd`` so that it can record its waves.
 
     Raises :class:`WingbeatError` when ``config`` is no processor, and as :func:`build_verilog` does.
     """
@@ -210,11 +213,11 @@ def build_processor(config: ArrayConfig, simulator: str = "verilator", depth: in
         raise WingbeatError("memory_bits: 0 is an array without memory units; a processor needs 1..32")
     from ..hw.processor import Processor
 
-    return build_with_memory(Processor(config), config, simulator, depth)
+    return build_with_memory(Processor(config), config, simulator, depth, vcd)
 
 
 def build_with_memory(processor: wiring.Component, config: ArrayConfig, simulator: str = "verilator",
-                      depth: int | None = None) -> ProcessorBuild:
+                      depth: int | None = None, vcd: bool = False) -> ProcessorBuild:
     """Build any component with the ports of a processor together with a memory; see :func:`build_processor`."""
     from .verilog import emit
 
@@ -229,8 +232,8 @@ def build_with_memory(processor: wiring.Component, config: ArrayConfig, simulato
         source.write_text(emit(processor, config.name))
         wrapper.write_text(_top(top, config, depth, status, block, activity))
         sources = [wrapper, _MODELS / "memory.v", _MODELS / "driver.v", source, *models(config)]
-        build = build_verilog(config, sources, simulator, top)
-    return ProcessorBuild(**vars(build), depth=depth, status=status, block=block, activity=activity)
+        build = build_verilog(config, sources, simulator, top, vcd)
+    return ProcessorBuild(**vars(build), depth=depth, status=status, block=block, activity=activity, vcd=vcd)
 
 
 def _fields(component: wiring.Component, port: str) -> dict[str, tuple[int, int]]:
@@ -305,23 +308,26 @@ def _instance(module: str, parameters: Mapping[str, int], name: str, ports: Mapp
 
 
 def simulate_processor(build: ProcessorBuild, trials: Sequence[ProcessorTrial],
-                       keep: Path | None = None) -> list[ProcessorRun]:
+                       keep: Path | None = None, vcd: Path | None = None) -> list[ProcessorRun]:
     """Run ``trials`` one after the other on one start of the simulator.
 
     A processor that stops with an error is a result. Raises ValueError for a trial that does not fit the build, and
     :class:`SimulatorError` naming each trial that failed, and why: a missed deadline, a broken rule of the memory
-    port, requests left over. ``keep`` is a folder for the files of the run; without it they are deleted.
+    port, requests left over. ``keep`` is a folder for the files of the run; without it they are deleted. ``vcd`` is a
+    file for the waves of all trials, of a build that can record them.
     """
     names = [t.name for t in trials]
     if len(set(names)) < len(names):
         raise ValueError(f"trials: the names {sorted(names)} are not all different")
+    if vcd and not build.vcd:
+        raise ValueError(f"vcd: {str(vcd)!r} needs a build for waves; allowed is one made with vcd = True")
     with tempfile.TemporaryDirectory() as temporary:
         folder = (keep or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         entries = _write_trials(folder, build, trials)
         (folder / "trials.json").write_text(json.dumps(entries, indent=1) + "\n")
         n_tests, n_failed = simulators.run_cocotb(build.folder, build.top, build.simulator, folder, folder,
-                                                  "processor_bench")
+                                                  "processor_bench", vcd)
         reports = [_report(folder, t) for t in trials]
         errors = [f"{t.name} (latency {t.timing.latency}, stalls {t.timing.stalls}, seed {t.timing.seed}): "
                   f"{report['error']}" for t, report in zip(trials, reports) if report["error"]]

@@ -7,6 +7,7 @@ from pathlib import Path
 import shutil
 from typing import get_args
 
+from amaranth.lib import wiring
 import numpy as np
 
 from ..hw.config import ArrayConfig
@@ -16,27 +17,40 @@ from .beats import pack_beats, tag_beats
 from .compiler import compile_butterfly, compile_fft
 from .kernel import Job, Kernel
 from .passes import Scaling
+from .processor_selftest import write_processor_test
 from .simulator import PROFILES, Trial, models, trial, write_trials
 
 __all__ = ["write_testbench", "model_blocks", "small_kernels", "expected_beats", "random_rows"]
 
-_FILES = ("run.py", "array_bench.py", "simulators.py", "Makefile")
+_FILES = ("run.py", "simulators.py", "Makefile")
 _SEED = 2024
 _MOST_WORDS = 16384  # words of one block in all engines: vectors stay small on large arrays
 
 
-def write_testbench(config: ArrayConfig, folder: Path) -> None:
+def write_testbench(config: ArrayConfig, folder: Path, component: wiring.Component) -> None:
     """Fill ``folder``, the ``tb/`` of a generated core, with runner, test and vectors; always the same bytes.
 
-    The vectors are small kernels of several sizes in every scaling policy, with the output of the integer
-    model; the stall profiles go round. The simulation models of an ECP5 core are expected beside them
-    (ecp5.v).
+    ``component`` is the core made from ``config``. The vectors of an array are small kernels of several sizes in
+    every scaling policy, with the output of the integer model; the stall profiles go round. Those of a processor are
+    small programs with the memory after them. The simulation models of an ECP5 core are expected beside them
+    (ecp5.v). Raises :class:`WingbeatError` when no small program fits a processor.
     """
-    here = Path(__file__).resolve().parent / "testbench"
-    for name in _FILES:
-        shutil.copyfile(here / name, folder / name)
     sources = [f"../rtl/{config.name}.v", *(path.name for path in models(config))]
-    (folder / "bench.json").write_text(json.dumps({"top": config.name, "sources": sources}, indent=1) + "\n")
+    if config.is_processor:
+        bench = "processor_bench"
+        top, own = write_processor_test(config, component, folder)
+        sources += own
+    else:
+        bench, top = "array_bench", config.name
+        _write_vectors(config, folder / "vectors")
+    here = Path(__file__).resolve().parent / "testbench"
+    for name in (*_FILES, f"{bench}.py"):
+        shutil.copyfile(here / name, folder / name)
+    facts = {"top": top, "sources": sources, "bench": bench}
+    (folder / "bench.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _write_vectors(config: ArrayConfig, folder: Path) -> None:
     trials: list[Trial] = []
     expected: dict[str, list[str]] = {}
     rng = np.random.default_rng(_SEED)
@@ -47,8 +61,8 @@ def write_testbench(config: ArrayConfig, folder: Path) -> None:
             made = trial(f"{name}_{number}", job, profile, seed=len(trials))
             trials.append(made)
             expected[made.name] = expected_beats(config, model_blocks(config, job))
-    (folder / "vectors").mkdir()
-    write_trials(folder / "vectors", trials, config.element_width, config.stream_words, expected)
+    folder.mkdir()
+    write_trials(folder, trials, config.element_width, config.stream_words, expected)
 
 
 def small_kernels(config: ArrayConfig, rng: np.random.Generator) -> Iterator[tuple[str, Kernel]]:

@@ -175,16 +175,16 @@ def models(config: ArrayConfig) -> list[Path]:
 
 
 def build_verilog(config: ArrayConfig, sources: Sequence[Path], simulator: str = "verilator",
-                  top: str | None = None) -> Build:
+                  top: str | None = None, vcd: bool = False) -> Build:
     """Build the Verilog of an array (``sources`` with top module ``top``, else ``config.name``), or take it from the
-    cache.
+    cache. With ``vcd`` it is another build, larger and slower, that can record its waves.
 
     Raises :class:`SimulatorError` when the simulator is missing or refuses the design.
     """
     top = top or config.name
     versions = simulators.tool_versions(simulator)
     digest = hashlib.sha256(Path(simulators.__file__).read_bytes())
-    for text in (top, *versions):
+    for text in (top, *versions, *(["vcd"] if vcd else [])):
         digest.update(text.encode() + b"\0")
     for source in sources:
         digest.update(source.read_bytes() + b"\0")
@@ -194,9 +194,9 @@ def build_verilog(config: ArrayConfig, sources: Sequence[Path], simulator: str =
         return build
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
-    tools = hashlib.sha256("\0".join(versions).encode()).hexdigest()[:16]
+    tools = hashlib.sha256("\0".join([*versions, *(["vcd"] if vcd else [])]).encode()).hexdigest()[:16]
     simulators.compile_verilog(sources, top, partial, simulator,
-                               runtime=cache_folder() / "runtime" / tools)
+                               runtime=cache_folder() / "runtime" / tools, vcd=vcd)
     try:
         partial.rename(folder)  # whoever comes first wins; a half-made build never has the final name
     except OSError:

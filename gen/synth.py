@@ -1,8 +1,8 @@
-"""Area and clock frequency of an array: Yosys, and nextpnr when asked for.
+"""Area and clock frequency of a core: Yosys, and nextpnr when asked for.
 
-The figures are those of the array alone. On ECP5 nextpnr places it out of context; on iCE40, which has no
-such mode, the ports hang on a :class:`Harness` of shift registers. Either way paths to and from pins are
-not counted. Nothing here depends on the clock or on chance: the same configuration, tools and seeds give
+The figures are those of the array alone, or of the processor without its memory. On ECP5 nextpnr places it
+out of context; on iCE40, which has no such mode, the ports hang on a :class:`Harness` of shift registers.
+Either way paths to and from pins are not counted. Nothing here depends on the clock or on chance: the same configuration, tools and seeds give
 the same figures.
 """
 
@@ -26,9 +26,9 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..hw.array import Array
 from ..hw.config import ArrayConfig, Target
 from ..hw.errors import WingbeatError
+from .core import core
 from .verilog import emit
 
 __all__ = ["synthesize", "synthesize_component", "run_yosys", "cell_counts", "Harness", "TARGETS"]
@@ -96,14 +96,14 @@ TARGETS = {
 
 
 def synthesize(config: ArrayConfig, **options: Any) -> dict[str, Any]:
-    """Figures of ``Array(config)``; ``options`` and result as :func:`synthesize_component`.
+    """Figures of the array or processor ``config``; ``options`` and result as :func:`synthesize_component`.
 
     ``target`` decides about ``config.target``: ECP5 primitives for ecp5, portable Verilog for the others.
     """
     family = _family(options.get("target", "ecp5"))
     config = config.model_copy(update={"target": family.hardware})
     return {"name": config.name, "multipliers": config.n_multipliers,
-            **synthesize_component(Array(config), config.name, **options)}
+            **synthesize_component(core(config), config.name, **options)}
 
 
 def synthesize_component(component: wiring.Component, name: str, *, target: str = "ecp5", pnr: bool = False,

@@ -10,9 +10,8 @@ in the same proportion, down to a quarter of the row: full height means that eve
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-import operator
 from importlib import resources
 from pathlib import Path
 import re
@@ -23,10 +22,10 @@ import jinja2
 
 from ..hw.errors import WingbeatError
 from .files import write_text
+from .spans import CAUSES, Span, Stall, Table, Timeline, UnitSummary, in_order, ordered_causes, summary
 
-__all__ = ["Span", "Stall", "Timeline", "UnitSummary", "CAUSES", "PALETTE", "summary", "to_svg", "to_html", "write"]
-
-CAUSES = ("input", "output", "hazard", "memory", "dependency")  # order of rows; other causes follow
+__all__ = ["Span", "Stall", "Table", "Timeline", "UnitSummary", "CAUSES", "PALETTE", "summary", "to_svg",
+           "to_html", "write"]
 
 # Chosen by search for the largest least distance: under normal vision, protanopia, deuteranopia and tritanopia
 # any two differ by >= 0.15 in OKLab, twice what the Okabe-Ito colours reach; all stand out from white and from
@@ -47,162 +46,17 @@ _LEAST_SHARE = 0.25                        # least height of a mark, of the row'
 _WIDE, _BROAD = 4, 12                      # widths from which a mark shows its hatching, and its outline in full
 
 
-def _integer(where: str, name: str, value: Any) -> int:
-    try:
-        return operator.index(value)  # takes numpy's integers too
-    except TypeError:
-        raise WingbeatError(f"{where}.{name}: {value!r} is not an integer") from None
-
-
-class _Interval:
-    """Common checks of :class:`Span` and :class:`Stall`."""
-
-    unit: str
-    start: int
-    end: int
-
-    def _check(self, texts: Iterable[str], integers: Iterable[str]) -> None:
-        where = type(self).__name__
-        for name in texts:
-            value = getattr(self, name)
-            if not isinstance(value, str) or not value:
-                raise WingbeatError(f"{where}.{name}: {value!r} is not a text of one or more characters")
-        for name in integers:
-            object.__setattr__(self, name, _integer(where, name, getattr(self, name)))
-        if self.start < 0:
-            raise WingbeatError(f"{where}.start: {self.start} of unit {self.unit!r} is negative; allowed are 0..")
-        if self.end <= self.start:
-            raise WingbeatError(f"{where}.end: {self.end} of unit {self.unit!r} is not after start = {self.start}")
-
-
-@dataclass(frozen=True)
-class Span(_Interval):
-    """A block in a unit, from cycle ``start`` up to, not with, cycle ``end``."""
-
-    unit: str
-    start: int
-    end: int
-    tag: int
-    layer: str
-
-    def __post_init__(self) -> None:
-        self._check(("unit", "layer"), ("start", "end", "tag"))
-
-
-@dataclass(frozen=True)
-class Stall(_Interval):
-    """Cycles ``start`` up to, not with, ``end`` in which a unit had work and waited for ``cause``.
-
-    It may lie inside a span or between spans; a cycle has one cause.
-    """
-
-    unit: str
-    start: int
-    end: int
-    cause: str
-
-    def __post_init__(self) -> None:
-        self._check(("unit", "cause"), ("start", "end"))
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """The spans and stalls of ``units``, in the order of the lanes, over ``cycles`` cycles.
-
-    Raises :class:`WingbeatError` for an unknown unit, an end after ``cycles``, two spans of one unit that
-    share a cycle, and two stalls of one unit that do.
-    """
-
-    units: tuple[str, ...]
-    cycles: int
-    spans: tuple[Span, ...]
-    stalls: tuple[Stall, ...]
-    title: str
-
-    def __post_init__(self) -> None:
-        for name in ("units", "spans", "stalls"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        object.__setattr__(self, "cycles", _integer("Timeline", "cycles", self.cycles))
-        if self.cycles < 1:
-            raise WingbeatError(f"Timeline.cycles: {self.cycles}; allowed are 1 and more")
-        if not self.units or not all(isinstance(unit, str) and unit for unit in self.units):
-            raise WingbeatError(f"Timeline.units: {self.units!r}; allowed are one or more names")
-        if len(set(self.units)) < len(self.units):
-            raise WingbeatError(f"Timeline.units: {self.units!r} names a unit twice")
-        if not isinstance(self.title, str):
-            raise WingbeatError(f"Timeline.title: {self.title!r} is not a text")
-        self._check_intervals("spans", self.spans)
-        self._check_intervals("stalls", self.stalls)
-
-    def _check_intervals(self, name: str, intervals: Sequence[Span] | Sequence[Stall]) -> None:
-        for number, interval in enumerate(intervals):
-            if interval.unit not in self.units:
-                raise WingbeatError(f"{name}[{number}].unit: {interval.unit!r} is not one of {', '.join(self.units)}")
-            if interval.end > self.cycles:
-                raise WingbeatError(f"{name}[{number}].end: {interval.end} is after cycles = {self.cycles}")
-        before: dict[str, int] = {}  # unit -> its latest interval so far
-        for number in sorted(range(len(intervals)), key=lambda n: intervals[n].start):
-            unit, start = intervals[number].unit, intervals[number].start
-            other = before.get(unit)
-            if other is not None and intervals[other].end > start:
-                raise WingbeatError(f"{name}[{number}].start: {start} lies inside {name}[{other}] of unit {unit!r}, "
-                                    f"cycles {intervals[other].start}..{intervals[other].end - 1}")
-            before[unit] = number
-
-
-@dataclass(frozen=True)
-class UnitSummary:
-    """Where the cycles of one unit went: busy + sum of ``stalled`` + idle = cycles of the timeline.
-
-    ``busy`` counts cycles inside a span and outside every stall, ``idle`` those in neither.
-    """
-
-    unit: str
-    busy: int
-    stalled: dict[str, int]  # cause -> cycles, in the order of the rows
-    idle: int
-
-    @property
-    def utilisation(self) -> float:
-        """Busy cycles over all cycles, 0..1."""
-        return self.busy / (self.busy + sum(self.stalled.values()) + self.idle)
-
-
-def summary(timeline: Timeline) -> tuple[UnitSummary, ...]:
-    """Cycles of every unit, in the order of ``timeline.units``."""
-    causes, found = _causes(timeline), []
-    for unit in timeline.units:
-        spans = sorted((s.start, s.end) for s in timeline.spans if s.unit == unit)
-        stalls = sorted((s.start, s.end) for s in timeline.stalls if s.unit == unit)
-        by_cause: Counter[str] = Counter()
-        for stall in timeline.stalls:
-            if stall.unit == unit:
-                by_cause[stall.cause] += stall.end - stall.start
-        busy = sum(end - start for start, end in spans) - _shared(spans, stalls)
-        idle = timeline.cycles - busy - sum(by_cause.values())
-        found.append(UnitSummary(unit, busy, {c: by_cause[c] for c in causes if by_cause[c]}, idle))
-    return tuple(found)
-
-
-def _shared(a: list[tuple[int, int]], b: list[tuple[int, int]]) -> int:
-    """Cycles that lie in both of two sorted lists of disjoint intervals."""
-    total = i = j = 0
-    while i < len(a) and j < len(b):
-        total += max(0, min(a[i][1], b[j][1]) - max(a[i][0], b[j][0]))
-        if a[i][1] < b[j][1]:
-            i += 1
-        else:
-            j += 1
-    return total
-
-
 # --- rows and marks ---------------------------------------------------------------------------
 
 class _Item(NamedTuple):
     start: int
     end: int
-    tag: int  # 0 for a stall
+    tag: int  # for a stall the cycles between start and end in which it was none
     key: int  # number of the layer, or of the cause
+
+    def filled(self, cause: str | None) -> int:
+        """Cycles that count, in the row of ``cause``."""
+        return self.end - self.start - (0 if cause is None else self.tag)
 
 
 class _Mark(NamedTuple):
@@ -227,30 +81,20 @@ class _Row:
     items: list[_Item]
 
 
-def _order(pairs: Iterable[tuple[int, int, str]]) -> list[str]:
-    """Names by first cycle, then by lane."""
-    return list(dict.fromkeys(name for _, _, name in sorted(pairs)))
-
-
 def _layers(timeline: Timeline) -> list[str]:
     lane = {unit: number for number, unit in enumerate(timeline.units)}
-    return _order((s.start, lane[s.unit], s.layer) for s in timeline.spans)
-
-
-def _causes(timeline: Timeline) -> list[str]:
-    """All known causes, then the others of this timeline: the hatching of a known cause is always the same."""
-    lane = {unit: number for number, unit in enumerate(timeline.units)}
-    return list(dict.fromkeys([*CAUSES, *_order((s.start, lane[s.unit], s.cause) for s in timeline.stalls)]))
+    return in_order((s.start, lane[s.unit], s.layer) for s in timeline.spans)
 
 
 def _rows(timeline: Timeline) -> list[_Row]:
     layer = {name: number for number, name in enumerate(_layers(timeline))}
-    cause = {name: number for number, name in enumerate(_causes(timeline))}
+    cause = {name: number for number, name in enumerate(ordered_causes(timeline))}
     items: dict[tuple[str, str | None], list[_Item]] = {}
     for span in timeline.spans:
         items.setdefault((span.unit, None), []).append(_Item(span.start, span.end, span.tag, layer[span.layer]))
     for stall in timeline.stalls:
-        items.setdefault((stall.unit, stall.cause), []).append(_Item(stall.start, stall.end, 0, cause[stall.cause]))
+        items.setdefault((stall.unit, stall.cause), []).append(
+            _Item(stall.start, stall.end, stall.end - stall.start - stall.cycles, cause[stall.cause]))
     rows, y = [], _GAP // 2
     for unit in timeline.units:
         for name in [None, *(c for c in cause if (unit, c) in items)]:
@@ -261,7 +105,7 @@ def _rows(timeline: Timeline) -> list[_Row]:
     return rows
 
 
-def _marks(items: Sequence[_Item], scale: float) -> list[_Mark]:
+def _marks(row: _Row, scale: float) -> list[_Mark]:
     """What is drawn of a row at ``scale`` pixels per cycle.
 
     Items of a third of a pixel and more stand alone and exact. Narrower ones join while the gaps are narrower
@@ -272,27 +116,27 @@ def _marks(items: Sequence[_Item], scale: float) -> list[_Mark]:
     marks: list[_Mark] = []
     group: list[_Item] = []
     even = True  # the group has no gap and one key
-    for item in items:
+    for item in row.items:
         narrow = item.end - item.start < fine
         if group:
             even = even and item.start == group[-1].end and item.key == group[0].key
             near = item.start - group[-1].end < fine and item.end - group[0].start <= pixel
             if not (narrow and (even or near)):
-                marks.append(_merged(group))
+                marks.append(_merged(row, group))
                 group = []
         if not group:
             even = True
         group.append(item)
         if not narrow:
-            marks.append(_merged(group))
+            marks.append(_merged(row, group))
             group = []
-    return [*marks, _merged(group)] if group else marks
+    return [*marks, _merged(row, group)] if group else marks
 
 
-def _merged(group: Sequence[_Item]) -> _Mark:
+def _merged(row: _Row, group: Sequence[_Item]) -> _Mark:
     filled: Counter[int] = Counter()
     for item in group:
-        filled[item.key] += item.end - item.start
+        filled[item.key] += item.filled(row.cause)
     key, _ = filled.most_common(1)[0]  # the first of equals
     return _Mark(group[0].start, group[-1].end, group[0].tag, key, filled.total(), len(group))
 
@@ -372,7 +216,9 @@ def _mark(row: _Row, mark: _Mark, scale: float, names: Sequence[str]) -> str:
         what = f"{mark.n_items} intervals, most cycles: {what}"
     elif row.cause is None:
         what = f"tag {mark.tag}, {what}"
-    tip = _xml(f"{what}, first cycle {mark.start:,}, {mark.end - mark.start:,} cycles")
+    length = mark.end - mark.start
+    share = f" in {mark.filled / length:.0%} of" if row.cause is not None and mark.filled < length else ","
+    tip = _xml(f"{what}, first cycle {mark.start:,}{share} {length:,} cycles")
     text, y = f"{mark.tag}", row.y + row.height - height
     shape = (f'<rect x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}" class="{kind}">'
              f"<title>{tip}</title></rect>")
@@ -403,7 +249,7 @@ def _chart(timeline: Timeline) -> tuple[str, int]:
     ticks = [f'<path d="M{t * scale:.2f} 0V{bottom + 5}" class="grid"/>'
              f'<text x="{t * scale:.2f}" y="{bottom + 19}" class="tick">{t:,}</text>'
              for t in _ticks(timeline.cycles, _PLOT)]
-    marks = [_mark(row, mark, scale, names) for row in rows for mark in _marks(row.items, scale)]
+    marks = [_mark(row, mark, scale, names) for row in rows for mark in _marks(row, scale)]
     lines = [*_labels(timeline, rows), f'<g id="ticks" transform="translate({_LEFT} 0)">', *ticks, "</g>",
              f'<g id="marks" transform="translate({_LEFT} 0)">', *marks, "</g>",
              f'<text x="{_LEFT}" y="{bottom + 37}" class="axis">clock cycles</text>']
@@ -414,7 +260,7 @@ def _keys(timeline: Timeline) -> list[tuple[str, str]]:
     """(class, name) of every legend entry: layers, then the causes that occur."""
     present = {stall.cause for stall in timeline.stalls}
     return [*((f"{_layer_class(n)} bar", name) for n, name in enumerate(_layers(timeline))),
-            *((f"{_cause_class(n)} stall wide", f"stalled: {name}") for n, name in enumerate(_causes(timeline))
+            *((f"{_cause_class(n)} stall wide", f"stalled: {name}") for n, name in enumerate(ordered_causes(timeline))
               if name in present)]
 
 
@@ -454,7 +300,8 @@ def to_svg(timeline: Timeline) -> str:
 # --- HTML -------------------------------------------------------------------------------------
 
 def _payload(timeline: Timeline) -> dict[str, Any]:
-    """What the page's script draws from. ``items``: start, length, tag and key of each, one after the other."""
+    """What the page's script draws from. ``items``: start, length, and as in _Item tag and key of each, one after the
+    other."""
     rows = [{"unit": _legible(row.unit), "cause": row.cause and _legible(row.cause), "y": row.y, "height": row.height,
              "items": [v for i in row.items for v in (i.start, i.end - i.start, i.tag, i.key)]}
             for row in _rows(timeline)]
@@ -470,7 +317,7 @@ def to_html(timeline: Timeline) -> str:
     Without scripts it shows the whole timeline. The same timeline gives the same text.
     """
     chart, height = _chart(timeline)
-    longest = sorted(timeline.stalls, key=lambda s: (s.start - s.end, s.start, timeline.units.index(s.unit)))[:10]
+    longest = sorted(timeline.stalls, key=lambda s: (-s.cycles, s.start, timeline.units.index(s.unit)))[:10]
     present = {stall.cause for stall in timeline.stalls}
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True, keep_trailing_newline=True,
                                      trim_blocks=True, lstrip_blocks=True)
@@ -479,7 +326,8 @@ def to_html(timeline: Timeline) -> str:
     return environment.from_string(_resource("timeline.html.j2")).render(
         title=timeline.title, caption=_caption(timeline), style=_style(timeline), patterns=_patterns(timeline),
         chart=chart, width=_LEFT + _PLOT + _RIGHT, height=height, keys=_keys(timeline), units=summary(timeline),
-        n_layers=len(_layers(timeline)), causes=[c for c in _causes(timeline) if c in present], longest=longest,
+        n_layers=len(_layers(timeline)), causes=[c for c in ordered_causes(timeline) if c in present], longest=longest,
+        tables=timeline.tables,
         data=_payload(timeline), script=_resource("timeline.js"))
 
 

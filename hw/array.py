@@ -7,7 +7,6 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .blockfloat import BlockFloat
-from .checker import Fault
 from .coefficients import CoefficientMemory
 from .config import ArrayConfig
 from .counters import Counters
@@ -16,6 +15,7 @@ from .fetch import Fetch
 from .flow import Flow
 from .load import Load
 from .pipeline import delay, optional
+from .program import Fault
 from .rowbuffer import HalfPorts
 from .sequencer import Sequencer
 from .shapes import (CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, TAG_BITS, input_beat, memory_command, output_beat,

@@ -4,30 +4,14 @@ from functools import reduce
 from operator import or_
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, enum, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
-from .program import INSTRUCTION_WORDS, OPCODE_BITS, MemoryMode, Opcode, SubOrder
+from .program import INSTRUCTION_WORDS, OPCODE_BITS, Fault, MemoryMode, Opcode, SubOrder
 from .shapes import TAG_BITS, instruction
 
-__all__ = ["Checker", "Fault"]
-
-
-class Fault(enum.IntEnum, shape=4):
-    """Why a program was stopped, docs/processor.md."""
-
-    NONE = 0
-    OPCODE = 1
-    WALK = 2
-    PASS = 3
-    LOOP = 4
-    INPUT = 5
-    OUTPUT = 6
-    AFTER = 7
-    REFUSED = 8
-    WATCHDOG = 9
-    MEMORY = 10
+__all__ = ["Checker"]
 
 
 class Checker(wiring.Component):
@@ -50,6 +34,9 @@ class Checker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        # An instruction still stands in the cycle after it was taken.
+        taken = Signal()
+        m.d.sync += taken.eq(self.taken)
         opcode = self.instruction[:OPCODE_BITS]
         fields = {code: data.View(instruction(code), self.instruction[OPCODE_BITS:][:instruction(code).size])
                   for code in Opcode}
@@ -60,9 +47,9 @@ class Checker(wiring.Component):
             Fault.WALK: (kinds[Opcode.LOAD] & self._walk(fields[Opcode.LOAD]))
             | (kinds[Opcode.STORE] & self._walk(fields[Opcode.STORE])),
             Fault.PASS: kinds[Opcode.PASS] & self._pass(fields[Opcode.PASS]),
-            Fault.LOOP: self._loop(m, kinds[Opcode.LOOP], fields[Opcode.LOOP]),
+            Fault.LOOP: self._loop(m, taken, kinds[Opcode.LOOP], fields[Opcode.LOOP]),
             Fault.MEMORY: self._memory(kinds, fields),
-            **self._order(m, kinds, fields[Opcode.PASS])}
+            **self._order(m, taken, kinds, fields[Opcode.PASS])}
         found = {fault: Signal(name=f"fault_{fault.name.lower()}") for fault in faults}
         m.d.sync += [found[fault].eq(condition) for fault, condition in faults.items()]
         # The codes of two faults would mix: the first in the table counts.
@@ -90,11 +77,13 @@ class Checker(wiring.Component):
         return ((fields.digit >= c.index_bits // c.layers) | fields.last_group[c.row_bits:].any()
                 | (fields.coef_mask_bits >= c.coefficient_words.bit_length()) | coefficients)
 
-    def _loop(self, m, is_loop, fields):
+    def _loop(self, m, taken, is_loop, fields):
         """A jump that does not go back, a loop inside a loop, or a program that runs out of its memory."""
-        end = Signal.like(self.address, name="loop_end")
-        with m.If(self.taken & is_loop & ~self.looping):
-            m.d.sync += end.eq(self.address)
+        end, address = (Signal.like(self.address, name=name) for name in ("loop_end", "address_before"))
+        looping = Signal()
+        m.d.sync += [address.eq(self.address), looping.eq(self.looping)]
+        with m.If(taken & is_loop & ~looping):
+            m.d.sync += end.eq(address)
         forward = (fields.target + INSTRUCTION_WORDS)[:len(fields.target) + 1] >= self.address
         return (is_loop & (forward | (self.looping & (end != self.address)))) | (self.address < INSTRUCTION_WORDS)
 
@@ -105,7 +94,7 @@ class Checker(wiring.Component):
                 | (kinds[Opcode.WRITE] & ((write.descriptor >= c.descriptors) | (write.mode > MemoryMode.SPLIT)))
                 | (kinds[Opcode.SET] & value[c.memory_bits:].any()))
 
-    def _order(self, m, kinds, fields):
+    def _order(self, m, taken, kinds, fields):
         """Blocks go through the five kinds of instruction one after the other, each kind in its order."""
         read, loaded, begun, computed, stored, written = (
             Signal(TAG_BITS, name=name) for name in ("read", "loaded", "begun", "computed", "stored", "written"))
@@ -113,7 +102,7 @@ class Checker(wiring.Component):
         is_pass = kinds[Opcode.PASS]
         counted = ((read, kinds[Opcode.READ]), (loaded, kinds[Opcode.LOAD]), (begun, is_pass & fields.first),
                    (computed, is_pass & fields.last), (stored, kinds[Opcode.STORE]), (written, kinds[Opcode.WRITE]))
-        with m.If(self.taken):
+        with m.If(taken):
             m.d.sync += [count.eq(count + kind) for count, kind in counted]
             with m.If(is_pass):
                 m.d.sync += inside.eq(~fields.last)

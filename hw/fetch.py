@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .checker import Checker, Fault
+from .checker import Checker
 from .config import ArrayConfig
 from .pipeline import delay
-from .program import INSTRUCTION_WORDS, OPCODE_BITS, Opcode, Unit
+from .program import INSTRUCTION_WORDS, OPCODE_BITS, Fault, Opcode, Unit
 from .ram import Ram, RamParameters
 from .shapes import TAG_BITS, instruction, memory_command, setup
 

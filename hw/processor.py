@@ -5,10 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .array import Array
-from .checker import Fault
 from .config import ArrayConfig
 from .gather import Gather
 from .memory import MemoryParameters, MemoryPort
+from .program import Fault
 from .reader import Reader
 from .shapes import (SETUP_READER, SETUP_WRITER, TAG_BITS, UNITS, block_report, processor_status, setup,
                      unit_activity)
@@ -44,7 +44,7 @@ class Processor(wiring.Component):
         m = Module()
         c, port = self._config, self.port
         m.submodules.array = array = Array(c)
-        m.submodules.reader = reader = Reader(c)
+        m.submodules.reader = reader = Reader(c, c.in_flight)
         m.submodules.gather = gather = Gather(c)
         m.submodules.writer = writer = Writer(c)
         m.submodules.counters = counters = UnitCounters()

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Opcode", "Mode", "MemoryMode", "SubOrder", "Unit", "Walk", "Load", "Pass", "Store", "Loop", "Halt", "Read",
+__all__ = ["Opcode", "Fault", "Mode", "MemoryMode", "SubOrder", "Unit", "Walk", "Load", "Pass", "Store", "Loop", "Halt", "Read",
            "Write", "Set", "Instruction", "FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION", "encode", "decode",
            "walk_indices", "schedule"]
 
@@ -38,6 +38,22 @@ class Opcode(IntEnum):
     READ = 5
     WRITE = 6
     SET = 7
+
+
+class Fault(IntEnum):
+    """Why a program was stopped, docs/processor.md."""
+
+    NONE = 0
+    OPCODE = 1
+    WALK = 2
+    PASS = 3
+    LOOP = 4
+    INPUT = 5
+    OUTPUT = 6
+    AFTER = 7
+    REFUSED = 8
+    WATCHDOG = 9
+    MEMORY = 10
 
 
 class MemoryMode(IntEnum):

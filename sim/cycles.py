@@ -1,27 +1,38 @@
 """Cycle model: how many cycles a program takes, and what each was spent on.
 
-A register-accurate model of the control of the array (fetch, load, sequencer, store and the tokens between
-them) with ideal streams: a word is always offered on the input and always accepted on the output. It knows
-nothing of values. What it predicts is compared with the counters of the hardware, cycle for cycle.
+A register-accurate model of the control of the array (sim/arraycycles.py and the tokens between its units) with ideal
+streams: a word is always offered on the input and always accepted on the output. In a processor the queues, the memory
+units (sim/memorycycles.py, sim/tilecycles.py) and the memory stand around it. It knows nothing of values. What it
+predicts is compared with the counters of the hardware, cycle for cycle.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..hw.config import ArrayConfig
-from ..hw.program import INSTRUCTION_WORDS, LOAD_DECISION, Halt, Instruction, Load, Loop, Pass, Store
+from ..hw.descriptor import ENTRIES
+from ..hw.program import Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Unit, Write
+from .arraycycles import FetchUnit, LoadUnit, SequencerUnit, StoreUnit
+from .memorycycles import QUEUE_PLACES, Memory, MemorySpeed, Queue, Reader, Tables, Writer
+from .processor import READER_TARGET, WRITER_TARGET
+from .tilecycles import Gather, Scatter
 
-__all__ = ["Cycles", "estimate"]
+__all__ = ["Cycles", "MemorySpeed", "estimate"]
 
-_GAP_LIMIT = 256  # the idle counter of the sequencer stops there
+_COUNTED = ("reader", "load", "store", "writer")
+_CAUSES = ("moving", "waiting_input", "waiting_output")
+_QUEUES = {Read: "reader", Load: "load", Pass: "cal", Store: "store", Write: "writer"}
 
 
 @dataclass
 class Cycles:
     """Cycles of a run by cause, as the counters of the hardware name them, and when each block left.
 
-    ``block_out[k]`` is the cycle, from the first running one, in which the last beat of block k enters the
-    output buffer.
+    ``block_out[k]`` is the cycle, from the first running one, in which the last beat of block k enters the output
+    buffer; of a processor, leaves the array for the writer. ``units`` holds the counters that only a processor has:
+    reader_moving, reader_waiting_input, ... writer_waiting_output.
     """
 
     total: int = 0
@@ -30,270 +41,26 @@ class Cycles:
     waiting_output: int = 0
     waiting_hazard: int = 0
     block_out: list[int] = field(default_factory=list)
+    units: dict[str, int] = field(default_factory=dict)
 
 
-def estimate(config: ArrayConfig, program: list[Instruction]) -> Cycles:
-    """Cycles of ``program`` on an array of ``config`` whose streams never wait.
+def estimate(config: ArrayConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]] = (),
+             memory: MemorySpeed = MemorySpeed()) -> Cycles:
+    """Cycles of ``program`` on an array of ``config`` whose streams never wait, or on a processor of ``config``.
 
-    Raises RuntimeError when the program does not end (a block that is computed or stored but never loaded).
+    ``setup`` holds the setup writes (target, address, data) of a run; those of the descriptor tables count, which a
+    processor needs. ``memory`` is how fast its memory is. The program must be legal. Raises RuntimeError when it does
+    not end: a block that is computed or stored but never loaded, or queues that do not hold what must stand in them.
     """
-    return _Array(config, program).run()
-
-
-class _Fetch:
-    """Reads one instruction in ``read`` cycles and offers it until it is taken."""
-
-    def __init__(self, config: ArrayConfig, program: list[Instruction]):
-        self.program = program
-        self.read = INSTRUCTION_WORDS + config.ram_latency
-        self.number = 0
-        self.count = 0
-        self.looping = False
-        self.left = 0
-        self.running = True
-        self.quiet = False
-
-    @property
-    def offer(self) -> Instruction | None:
-        return self.program[self.number] if self.running and self.count == self.read else None
-
-    def step(self, taken: bool, units_idle: bool) -> None:
-        quiet, self.quiet = self.quiet, units_idle
-        if self.count < self.read:
-            self.count += 1
-            return
-        instruction = self.program[self.number]
-        if isinstance(instruction, Halt):
-            self.running = not quiet
-        elif isinstance(instruction, Loop):
-            self._loop(instruction)
-        elif taken:
-            self.number, self.count = self.number + 1, 0
-
-    def _loop(self, loop: Loop) -> None:
-        jump = self.left > 1 if self.looping else loop.count > 1
-        self.left = self.left - 1 if self.looping else loop.count - 1
-        self.looping, self.count = jump, 0
-        self.number = loop.target if jump else self.number + 1
-
-
-class _Load:
-    """The load unit behind its width converter."""
-
-    def __init__(self, config: ArrayConfig):
-        self.groups, self.ratio = config.beat_groups, config.gearbox
-        self.tail = config.load_latency + 1
-        self.command: Load | None = None
-        self.running = self.claimed = self.allowed = self.behind = False
-        self.done_in = self.store_steps = 0
-        self.step_number = self.group = 0
-        self.filled = True   # the converter has gathered a beat while the array was idle
-        self.piece = 0
-
-    @property
-    def idle(self) -> bool:
-        return not self.running and not self.done_in
-
-    @property
-    def claim(self) -> bool:
-        return self.running and not self.claimed
-
-    @property
-    def remaining(self) -> int:
-        """Beats still to come in this block, the present one included."""
-        assert self.command is not None
-        walk = self.command.walk
-        return (walk.steps - self.step_number) * self.groups * walk.step_beats - self.group
-
-    def step(self, command: Load | None, vacant: bool, store_steps: int) -> None:
-        beat = self.allowed and self.filled
-        last = beat and self.remaining == 1
-        claim = self.claim and vacant
-        self.allowed = self.running and not last and (self.claimed or claim or self.behind)
-        self.behind = (self.running and not last and self.command is not None and self.command.overlap
-                       and self.store_steps > self.step_number + self.command.lag + LOAD_DECISION)
-        self.store_steps = store_steps
-        self.claimed |= claim
-        self.done_in = max(0, self.done_in - 1)
-        if beat:
-            assert self.command is not None
-            self.group += 1
-            if self.group == self.groups * self.command.walk.step_beats:
-                self.group, self.step_number = 0, self.step_number + 1
-        self._gather(beat)
-        if last:
-            self.running = self.claimed = False
-            self.step_number, self.done_in = 0, self.tail
-        if command is not None:
-            self.command, self.running = command, True
-
-    def _gather(self, beat: bool) -> None:
-        if self.ratio == 1:
-            return
-        if beat or not self.filled:
-            self.piece += 1
-            self.filled = self.piece == self.ratio
-            self.piece %= self.ratio
-
-
-class _Output:
-    """Skid buffer (deep pipeline only) and width converter at the end of the store unit."""
-
-    def __init__(self, config: ArrayConfig):
-        self.ratio, self.deep = config.gearbox, config.pipeline.is_deep
-        self.skid = self.valid = self.held = False
-        self.piece = 0
-
-    @property
-    def taken(self) -> bool:
-        """Whether the converter takes a beat."""
-        return not self.held or self.piece == self.ratio - 1
-
-    def moves(self, arriving: bool) -> bool:
-        """Enable of the pipeline of the store unit, at whose end there is a beat or not."""
-        return not self.skid if self.deep else not arriving or self.taken
-
-    def step(self, arriving: bool) -> None:
-        if self.ratio == 1:
-            return
-        taken = self.taken
-        if taken:
-            self.held, self.piece = self.valid if self.deep else arriving, 0
-        else:
-            self.piece += 1
-        if not self.deep:
-            return
-        if taken or not self.valid:
-            self.valid, self.skid = self.skid or arriving, False
-        elif arriving:
-            self.skid = True
-
-
-class _Store:
-    """The store unit. Its pipeline ``moves`` as the output lets it, and so do the events in it."""
-
-    def __init__(self, config: ArrayConfig):
-        self.groups = config.beat_groups
-        self.length, self.taken = config.store_latency, config.taken_latency
-        self.output = _Output(config)
-        self.command: Store | None = None
-        self.waiting = self.starting = self.running = self.draining = False
-        self.beat = self.taken_steps = 0
-        self.pipeline: deque[tuple[bool, bool, bool]] = deque([(False,) * 3] * self.length)
-
-    @property
-    def idle(self) -> bool:
-        return not (self.waiting or self.starting or self.running or self.draining)
-
-    @property
-    def step_beats(self) -> int:
-        assert self.command is not None
-        return self.groups * self.command.walk.step_beats
-
-    @property
-    def beats(self) -> int:
-        assert self.command is not None
-        return self.command.walk.steps * self.step_beats
-
-    @property
-    def moves(self) -> bool:
-        return self.output.moves(self.pipeline[-1][0])
-
-    @property
-    def done(self) -> bool:
-        return self.moves and self.pipeline[self.taken - 1][2]
-
-    @property
-    def block_out(self) -> bool:
-        return self.moves and self.pipeline[-1][2]
-
-    def step(self, command: Store | None, take: bool) -> None:
-        block_out, enabled = self.block_out, self.moves
-        if enabled:
-            leaving, taken = self.pipeline[-1], self.pipeline[self.taken - 1]
-            if taken[2]:
-                self.taken_steps = 0
-            elif taken[1]:
-                self.taken_steps += 1
-            self.beat += self.running
-            final = self.running and self.beat == self.beats
-            self.pipeline.pop()
-            self.pipeline.appendleft((self.running, self.running and self.beat % self.step_beats == 0, final))
-            if final:
-                self.running, self.draining, self.beat = False, True, 0
-        self.output.step(enabled and leaving[0])
-        if block_out:
-            self.draining = False
-        self.running |= self.starting
-        self.starting = take
-        if take:
-            self.waiting = False
-        if command is not None:
-            self.command, self.waiting = command, True
-
-
-class _Sequencer:
-    """Issues groups; ``valid`` says that the present cycle computes. Names are those of hw/sequencer.py."""
-
-    def __init__(self, config: ArrayConfig):
-        self.pass_spacing = config.pass_spacing
-        self.valid = self.armed = self.ready = self.gap_over = False
-        self.ended = self.spaced = True
-        self.left = self.spacing = 0
-        self.idle_cycles = _GAP_LIMIT
-        self.following: Pass | None = None
-        self.current: Pass | None = None
-
-    def loaded(self, token: bool) -> bool:
-        """Whether the pass that follows needs no block, or its block is there."""
-        return self.following is not None and (token or not self.following.first)
-
-    @property
-    def issue(self) -> bool:
-        return self.ready and self.ended
-
-    @property
-    def take(self) -> bool:
-        return self.issue and self.following is not None and self.following.first
-
-    @property
-    def finish(self) -> bool:
-        return self.valid and self.ended and self.current is not None and self.current.last
-
-    def step(self, command: Pass | None, token: bool) -> None:
-        issue, following = self.issue, self.following
-        ready = self.armed and not issue and self.loaded(token) and self.spaced and self.gap_over
-        gap = following.gap if following is not None else 0
-        self.gap_over = gap == 0 or ((not self.valid or self.ended) and self.idle_cycles >= gap)
-        self.armed = following is not None and not issue
-        self._distances(issue)
-        if issue:
-            assert following is not None
-            self.current, self.following = following, None
-            self.valid, self.left = True, following.groups - 1
-            self.ended = self.left == 0
-        elif self.ended:
-            self.valid = False
-        else:
-            self.left -= 1
-            self.ended = self.left == 0
-        self.ready = ready
-        if command is not None:
-            self.following = command
-
-    def _distances(self, issue: bool) -> None:
-        if issue:
-            self.spacing, self.spaced, self.idle_cycles = self.pass_spacing - 3, False, 2
-            return
-        self.spaced, self.spacing = self.spaced or self.spacing == 0, max(0, self.spacing - 1)
-        if self.ended:
-            self.idle_cycles = min(_GAP_LIMIT, self.idle_cycles + 1)
+    if not config.is_processor:
+        return _Array(config, program).run()
+    return _Processor(config, program, setup, memory).run()
 
 
 class _Array:
     def __init__(self, config: ArrayConfig, program: list[Instruction]):
-        self.fetch, self.load = _Fetch(config, program), _Load(config)
-        self.store, self.sequencer = _Store(config), _Sequencer(config)
+        self.fetch, self.load = FetchUnit(config, program), LoadUnit(config)
+        self.store, self.sequencer = StoreUnit(config), SequencerUnit(config)
         self.vacant, self.loaded, self.computed, self.in_flight = 2, 0, 0, 0
         # From the last issued group of a block to the cycle in which the store unit hears of it.
         self.finish_latency = config.address_latency + config.pipeline_latency + 1 + config.maximum_tree_latency
@@ -302,55 +69,181 @@ class _Array:
         self.stuck_after = 64 + 4 * config.half_words * config.engines * config.gearbox
 
     def run(self) -> Cycles:
+        """Raises RuntimeError when nothing moves for as long as nothing legal takes."""
         quiet, before = 0, None
         while self.fetch.running:
-            self._step()
-            moved = (self.fetch.number, self.fetch.left, self.counts.computing,
-                     self.load.step_number, self.store.beat)
+            self.step()
+            moved = self.progress()
             quiet, before = (quiet + 1 if moved == before else 0), moved
             if quiet > self.stuck_after:
                 raise RuntimeError(f"program: instruction {self.fetch.number} waits for ever; "
                                    "a block is computed or stored that was not loaded")
         return self.counts
 
-    def _step(self) -> None:
-        fetch, load, store, sequencer, counts = self.fetch, self.load, self.store, self.sequencer, self.counts
-        offer = fetch.offer
-        units_idle = (load.idle and sequencer.following is None and not sequencer.valid and store.idle
-                      and not self.in_flight and not self.computed)
+    def progress(self) -> tuple:
+        """Changes as long as something moves."""
+        return self.fetch.number, self.fetch.left, self.counts.computing, self.load.left, self.store.left
+
+    @property
+    def idle(self) -> bool:
+        return (self.load.idle and self.sequencer.following is None and not self.sequencer.valid and self.store.idle
+                and not self.in_flight and not self.computed)
+
+    def step(self) -> None:
+        fetch, load, store, sequencer = self.fetch, self.load, self.store, self.sequencer
+        offer, idle = fetch.offer, self.idle
         load_command = offer if isinstance(offer, Load) and load.idle else None
         pass_command = offer if isinstance(offer, Pass) and sequencer.following is None else None
         store_command = offer if isinstance(offer, Store) and store.idle else None
-        stored = store.waiting and self.computed > 0
-        take = sequencer.take
-        finished = bool(self.finishing) and self.finishing[0] == counts.total
-        self._count()
+        output = store.output
+        moves = output.held < 2 if output.deep else output.taken or not store.beats & store.top
+        if moves and store.beats & store.lasts & store.top:
+            self.counts.block_out.append(self.counts.total)
+        self.units(load_command, pass_command, store_command, moves, output.held > 0)
+        fetch.step(any(c is not None for c in (load_command, pass_command, store_command)), idle)
 
-        claim = load.claim and self.vacant > 0
-        tokens = (store.done - claim, (load.done_in == 1) - take, finished - stored,
-                  take - finished)
+    def units(self, load_command: Load | None, pass_command: Pass | None, store_command: Store | None, moves: bool,
+              taken: bool) -> None:
+        """A cycle of load, sequencer and store, and of the tokens between them. ``moves``: the pipeline of the store
+        moves, ``taken``: a beat leaves it."""
+        load, store, sequencer, counts = self.load, self.store, self.sequencer, self.counts
+        stored = store.waiting and self.computed > 0
+        take, token, vacant = sequencer.take, self.loaded > 0, self.vacant > 0
+        finished = bool(self.finishing) and self.finishing[0] == counts.total
         if sequencer.finish:
-            self.finishing.append(counts.total - 1 + self.finish_latency)
+            self.finishing.append(counts.total + self.finish_latency)
         if finished:
             self.finishing.popleft()
-        fetch.step(any(c is not None for c in (load_command, pass_command, store_command)), units_idle)
-        load.step(load_command, self.vacant > 0, store.taken_steps)
-        store.step(store_command, stored)
-        sequencer.step(pass_command, self.loaded > 0)
-        self.vacant, self.loaded, self.computed, self.in_flight = (
-            before + change for before, change in
-            zip((self.vacant, self.loaded, self.computed, self.in_flight), tokens))
+        self.vacant += (moves and store.lasts & store.taken != 0) - (load.claim and vacant)
+        self.loaded += (load.done_in == 1) - take
+        self.computed += finished - stored
+        self.in_flight += take - finished
+        self._count(token)
+        load.step(load_command, vacant, store.taken_steps)
+        store.step(store_command, stored, moves, taken)
+        sequencer.step(pass_command, token)
 
-    def _count(self) -> None:
-        counts, load = self.counts, self.load
-        if self.store.block_out:
-            counts.block_out.append(counts.total)
-        if self.sequencer.valid:
+    def _count(self, token: bool) -> None:
+        counts, load, sequencer = self.counts, self.load, self.sequencer
+        if sequencer.valid:
             counts.computing += 1
-        elif self.sequencer.armed and self.sequencer.loaded(self.loaded > 0):
+        elif sequencer.armed and sequencer.loaded(token):
             counts.waiting_hazard += 1
         elif (load.running and not load.allowed) or (load.idle and not self.store.idle):
             counts.waiting_output += 1
         else:
             counts.waiting_input += 1
         counts.total += 1
+
+
+class _Processor(_Array):
+    """The array between its memory units; every unit of it takes its instructions from a queue."""
+
+    def __init__(self, config: ArrayConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]],
+                 speed: MemorySpeed):
+        super().__init__(config, program)
+        words = {target: [0] * (config.descriptors * 2 * ENTRIES) for target in (READER_TARGET, WRITER_TARGET)}
+        for target, address, word in setup:
+            if target in words and address < len(words[target]):
+                words[target][address] = word
+        tables = Tables(config, words[READER_TARGET], words[WRITER_TARGET])
+        self.reader, self.writer = Reader(config, tables), Writer(config, tables)
+        self.gather, self.scatter, self.memory = Gather(config), Scatter(config), Memory(speed, config.stream_words)
+        self.queues = {unit: Queue(QUEUE_PLACES) for unit in ("reader", "load", "cal", "store", "writer")}
+        self.queued = False
+        self.counts.units = {f"{unit}_{cause}": 0 for unit in _COUNTED for cause in _CAUSES}
+        self.stuck_after = config.watchdog
+
+    def progress(self) -> tuple:
+        return (*super().progress(), self.memory.now if not self.memory.rests else 0, self.reader.sequence.at)
+
+    @property
+    def idle(self) -> bool:
+        return super().idle and not self.queued and self.reader.idle and self.writer.idle
+
+    def step(self) -> None:
+        """Consumers before their producers, so that every unit sees the registers of the others."""
+        load, store, reader, writer, memory, queues = (
+            self.load, self.store, self.reader, self.writer, self.memory, self.queues)
+        fetch, scatter, gather, output = self.fetch, self.scatter, self.gather, store.output
+        idle, completed, progress = self._idle_at_halt(), writer.completion.completed, writer.completion.progress
+        fetched, target = self._fetched()
+        load_head, pass_head, store_head = queues["load"].head, queues["cal"].head, queues["store"].head
+        load_command = load_head if load.idle else None
+        pass_command = pass_head if self.sequencer.following is None else None
+        store_command = store_head if store.idle else None
+
+        # From the array to memory.
+        at_end = store.beats & store.top
+        last = output.last[0] if output.deep else bool(store.lasts & store.top)
+        offers = (output.held if output.deep else at_end) > 0
+        mode = writer.mode
+        beat_taken = writer.emit(scatter.offers, memory.write_ready, memory.written)
+        left = scatter.step(offers and mode is not None, mode or MemoryMode.COLUMNS, last, beat_taken)
+        writer_takes = writer.step(queues["writer"].head, left and last, completed)
+        moves = output.held < 2 if output.deep else left or not at_end
+        if left and last:
+            self.counts.block_out.append(self.counts.total)
+        # From memory to the array.
+        load.filled = gather.held > 0
+        delivered, beat, answered = load.beat, False, False
+        if reader.tokens:
+            valid, read_mode, read_last = reader.head
+            beat = gather.step(memory.offers or not valid, read_mode, read_last, delivered)
+            answered = beat and valid
+        else:
+            gather.step(False, gather.mode, False, delivered)
+        reader_takes = reader.step(queues["reader"].head, memory.read_ready, beat, completed, progress)
+        self._count_units(delivered, left, offers)
+        memory.step(reader.asks, writer.writing, answered)
+        self.units(load_command, pass_command, store_command, moves, left)
+
+        self._commands(fetched, target, {"reader": reader_takes, "load": load_command, "cal": pass_command,
+                                         "store": store_command, "writer": writer_takes})
+        fetch.step(fetched is not None, idle)
+
+    def _fetched(self) -> tuple[Instruction | None, str]:
+        """The instruction that enters a queue in this cycle, and which."""
+        offer = self.fetch.offer
+        if offer is None or isinstance(offer, Halt | Loop):
+            return None, ""
+        if isinstance(offer, Set):
+            unit = "reader" if offer.unit == Unit.READER else "writer"
+        else:
+            unit = _QUEUES[type(offer)]
+        return (offer, unit) if self.queues[unit].ready else (None, "")
+
+    def _idle_at_halt(self) -> bool:
+        """Whether all is idle, where the fetch unit wants to know it."""
+        fetch = self.fetch
+        if not isinstance(fetch.program[fetch.number], Halt):
+            return False
+        idle = self.idle
+        self.queued = any(queue.items for queue in self.queues.values())
+        return idle
+
+    def _commands(self, fetched: Instruction | None, target: str, taken: dict[str, Any]) -> None:
+        for unit, queue in self.queues.items():
+            put, take = fetched if unit == target else None, bool(taken[unit])
+            if put is not None or take or (queue.inner and not queue.shows):
+                queue.step(put, take)
+
+    def _count_units(self, delivered: bool, left: bool, offers: bool) -> None:
+        """The counters of hw/processor.py and hw/array.py."""
+        counts, load, store, reader, writer = self.counts.units, self.load, self.store, self.reader, self.writer
+        if delivered:
+            counts["load_moving"] += 1
+        elif load.running and not load.allowed:
+            counts["load_waiting_output"] += 1
+        elif not load.idle:
+            counts["load_waiting_input"] += 1
+        if left:
+            counts["store_moving"] += 1
+        elif offers:
+            counts["store_waiting_output"] += 1
+        if not store.idle and not store.busy:
+            counts["store_waiting_input"] += 1
+        for unit, moving in ((reader, reader.asks), (writer, writer.writing)):
+            if unit.running:
+                name = "reader" if unit is reader else "writer"
+                counts[f"{name}_{'moving' if moving else 'waiting_input' if unit.waits else 'waiting_output'}"] += 1

@@ -191,7 +191,8 @@ def _order_faults(legal: _Legal) -> Iterator[Faulty]:
 
 
 def _memory_faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
-    for name, base in (("behind", legal.depth), ("across", legal.depth - 1), ("top", (1 << config.memory_bits) - 1)):
+    top = (1 << config.memory_bits) - legal.span  # further up a block would name the first beats, too
+    for name, base in (("behind", legal.depth), ("across", legal.depth - 1), ("top", top)):
         for unit, part in ((Unit.READER, "read"), (Unit.WRITER, "write")):
             setting = _code(Set(unit, 5, base))
             here = {part: [setting, _code(getattr(legal, part), register=5)]}

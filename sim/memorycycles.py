@@ -1,0 +1,451 @@
+"""Cycle models of the units around the array of a processor, and of a memory: parts of sim/cycles.py.
+
+Register-accurate models of the control of hw/sequence.py, hw/reader.py, hw/writer.py and hw/emit.py, of the queues in
+front of the units, and of gen/models/memory.v. They know nothing of values; of a beat they know whether it is valid and
+what it turns into. One ``step`` is one clock cycle. Consumers step before their producers: what a unit shows its
+consumer are registers, and what ``step`` returns is what it takes in this cycle.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..hw.config import ArrayConfig
+from ..hw.descriptor import ENTRIES
+from ..hw.program import MemoryMode, Read, Set, Write
+from .memory import positions
+
+__all__ = ["BUFFER", "MemorySpeed", "Memory", "Place", "Queue", "Reader", "Tables", "Writer", "sequence_latency"]
+
+QUEUE_PLACES = 16          # of the queue in front of each unit, hw/array.py
+MEMORY_QUEUE = 512         # requests under way, gen/models/memory.v
+ENDS_ROOM = 4              # ends of WRITEs in their FIFO up to which another may come, hw/writer.py
+COMPLETED_DELAY = 3        # from an end that is reached to ``completed``, hw/writer.py
+PROGRESS_LIMIT = 0xFFFF
+_EMIT_STAGES = 3           # between a write that has its data and the skid buffer, hw/emit.py
+_PLACE_STAGES = 2          # between the sequence and the skid buffer of the places, hw/writer.py
+BUFFER = 2                # words of a skid buffer
+
+
+def _start_cycles(config: ArrayConfig) -> int:
+    """From the start of a BeatSequence to the cycle before its first count."""
+    return config.ram_latency + 1
+
+
+def _count_stages(config: ArrayConfig) -> int:
+    """Registers from a count to its position."""
+    return config.ram_latency + 1 + config.pipeline.is_deep
+
+
+def sequence_latency(config: ArrayConfig) -> int:
+    """Start of a BeatSequence to its first beat, the latency of hw/sequence.py."""
+    return _start_cycles(config) + 1 + _count_stages(config) + 1
+
+
+@dataclass(frozen=True)
+class MemorySpeed:
+    """Cycles, at least 1, from an accepted read to its beat and from an accepted write to its report; words that each
+    direction moves per cycle on average, at most one beat ahead (0: a beat per cycle)."""
+
+    latency: int = 1
+    words_per_cycle: Fraction | int = 0
+
+    def __post_init__(self):
+        if self.latency < 1:
+            raise ValueError(f"latency: {self.latency} cycles; at least 1 is allowed")
+        if self.words_per_cycle < 0:
+            raise ValueError(f"words_per_cycle: {self.words_per_cycle}; at least 0 is allowed")
+
+
+class Memory:
+    """gen/models/memory.v without stalls."""
+
+    __slots__ = ("gain", "cost", "delay", "now", "reads", "writes", "read_credit", "write_credit", "read_ready",
+                 "write_ready", "offers", "written")
+
+    def __init__(self, speed: MemorySpeed, stream_words: int):
+        rate = Fraction(speed.words_per_cycle or stream_words)
+        self.gain, self.cost = rate.numerator, stream_words * rate.denominator
+        self.delay, self.now = speed.latency - 1, 0
+        self.reads: deque[int] = deque()
+        self.writes: deque[int] = deque()
+        self.read_credit = self.write_credit = self.cost + self.gain
+        self.read_ready = self.write_ready = True
+        self.offers = self.written = False
+
+    @property
+    def rests(self) -> bool:
+        return not (self.reads or self.writes or self.offers or self.written)
+
+    def step(self, read: bool, write: bool, taken: bool) -> None:
+        """``read``, ``write``: requests that are accepted; ``taken``: the beat on offer leaves."""
+        now, cost, reads, writes = self.now, self.cost, self.reads, self.writes
+        if read:
+            reads.append(now + self.delay)
+        if write:
+            writes.append(now + self.delay)
+            self.write_credit -= cost
+        if writes:
+            self.written = now >= writes[0]
+            if self.written:
+                writes.popleft()
+        else:
+            self.written = False
+        if taken:
+            self.offers = False
+        if reads and not self.offers and now >= reads[0] and self.read_credit >= cost:
+            self.offers = True
+            reads.popleft()
+            self.read_credit -= cost
+        self.now = now + 1
+        self.read_credit = min(self.read_credit, cost) + self.gain
+        self.write_credit = min(self.write_credit, cost) + self.gain
+        self.read_ready = len(reads) < MEMORY_QUEUE
+        self.write_ready = len(writes) < MEMORY_QUEUE and self.write_credit >= cost
+
+
+class Queue:
+    """Amaranth's SyncFIFOBuffered: the head stands in a register behind the rest."""
+
+    __slots__ = ("items", "inner", "shows", "most")
+
+    def __init__(self, depth: int):
+        self.items: deque[Any] = deque()
+        self.inner, self.shows, self.most = 0, False, depth - 1
+
+    @property
+    def ready(self) -> bool:
+        return self.inner != self.most
+
+    @property
+    def head(self) -> Any:
+        """The item on offer, or None."""
+        return self.items[0] if self.shows else None
+
+    def step(self, put: Any, take: bool) -> None:
+        if take:
+            self.items.popleft()
+        moves = self.inner and (take or not self.shows)
+        if moves:
+            self.inner -= 1
+            self.shows = True
+        elif take:
+            self.shows = False
+        if put is not None:
+            self.items.append(put)
+            self.inner += 1
+
+
+# --- beats of a block ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the writer does at one beat of a WRITE: how many writes follow one another, whether the beat is written at
+    all, and whether it takes its beat of the array with it."""
+
+    writes: int
+    valid: bool
+    pops: bool
+    last: bool
+
+
+class Tables:
+    """Descriptor tables of reader and writer, and the beats of the blocks that programs count through with them."""
+
+    def __init__(self, config: ArrayConfig, reader: Sequence[int], writer: Sequence[int]):
+        self._config, self._tables = config, (list(reader), list(writer))
+        self.read_beats = cache(self._read_beats)
+        self.write_places = cache(self._write_places)
+
+    def _table(self, side: int, descriptor: int) -> list[int]:
+        size = 2 * ENTRIES
+        return self._tables[side][descriptor * size:(descriptor + 1) * size]
+
+    def _read_beats(self, descriptor: int, rows: int) -> list[bool]:
+        """Which beats of a READ are valid."""
+        return positions(self._config, self._table(0, descriptor), rows, 0).valid.tolist()
+
+    def _write_places(self, descriptor: int, rows: int, mode: MemoryMode, fold_from: int,
+                      fold_rows: int) -> list[Place]:
+        beats = positions(self._config, self._table(1, descriptor), rows, 0)
+        writes, pops = np.ones(len(beats.row), dtype=np.int64), np.ones(len(beats.row), dtype=bool)
+        if mode is MemoryMode.FOLD:
+            writes[beats.valid & (beats.row < fold_rows) & (beats.row >= fold_from)] = 3
+        elif mode is MemoryMode.SPLIT:
+            writes[beats.valid & (beats.row == 0)] = 2
+            pops[::2] = False
+        last = len(writes) - 1
+        return [Place(w, v, p, number == last)
+                for number, (w, v, p) in enumerate(zip(writes.tolist(), beats.valid.tolist(), pops.tolist()))]
+
+
+class _Sequence:
+    """hw/sequence.py: hands out the ``beats`` of one block. ``idle`` is its ``start.ready``."""
+
+    __slots__ = ("start_cycles", "top", "idle", "starting", "left", "pipe", "held", "at", "beats")
+
+    def __init__(self, config: ArrayConfig):
+        self.start_cycles, self.top = _start_cycles(config), 1 << _count_stages(config) - 1
+        self.idle, self.starting, self.left = True, 0, 0
+        self.pipe = self.held = self.at = 0
+        self.beats: list[Any] = []
+
+    def step(self, start: list[Any] | None, taken: bool) -> None:
+        """``taken``: the beat on offer, ``beats[at]`` where ``held``, leaves."""
+        if start is not None:
+            self.idle, self.beats, self.at, self.starting = False, start, 0, self.start_cycles
+            return
+        held = self.held
+        if held < BUFFER:
+            pipe = self.pipe
+            if pipe & self.top:
+                self.held += 1
+                pipe ^= self.top
+            self.pipe = pipe << 1
+            if self.left:
+                self.left -= 1
+                self.pipe |= 1
+        if taken:
+            self.held -= 1
+            self.at += 1
+            self.idle = self.at == len(self.beats)
+        if self.starting:
+            self.starting -= 1
+            if not self.starting:
+                self.left = len(self.beats)
+
+
+# --- from memory to the array --------------------------------------------------------------------
+
+
+class Reader:
+    """hw/reader.py. ``head`` is the oldest token, (valid, mode, last), where ``tokens`` > 0."""
+
+    __slots__ = ("tables", "sequence", "command", "held", "decided", "begun", "may", "open", "mode", "most", "free",
+                 "space", "moved", "queue", "way", "tokens", "empty", "asks", "waits", "running")
+
+    def __init__(self, config: ArrayConfig, tables: Tables):
+        self.tables, self.sequence = tables, _Sequence(config)
+        self.command: Read | None = None
+        self.held = self.decided = self.begun = self.may = False
+        self.open = 0
+        self.mode = MemoryMode.COLUMNS
+        self.most = self.free = config.in_flight + 1
+        self.space, self.moved = True, False
+        self.queue = Queue(self.most)
+        self.way: deque[tuple[bool, MemoryMode, bool]] = deque()
+        self.tokens = 0
+        self.empty = True
+        self.asks = self.waits = self.running = False
+
+    @property
+    def idle(self) -> bool:
+        return self.empty and not self.held
+
+    @property
+    def head(self) -> tuple[bool, MemoryMode, bool]:
+        return self.way[0]
+
+    def step(self, offer: Read | Set | None, read_ready: bool, delivered: bool, completed: bool, progress: int) -> bool:
+        """``offer``: command in the queue, taken where True is returned; ``delivered``: the oldest token leaves.
+
+        ``running``, ``waits`` and ``asks`` (a request that is accepted) are then those of this cycle.
+        """
+        sequence, command, held = self.sequence, self.command, self.held
+        self.running = held or not sequence.idle
+        begin = sequence.idle and self.decided and self.may
+        self.waits = self.decided and not self.may and sequence.idle
+        start = self._follow(begin, completed, progress) if held or self.open else None
+
+        move = self.asks = False
+        if sequence.held and self.space:
+            valid = sequence.beats[sequence.at]
+            move, self.asks = read_ready or not valid, valid and read_ready
+            if move:
+                self.way.append((valid, self.mode, sequence.at + 1 == len(sequence.beats)))
+        if not sequence.idle or start is not None:
+            sequence.step(start, move)
+        self.empty = not self.running and self.free == self.most and not self.tokens
+        if not self.empty:
+            self._deliver(move, delivered)
+        if begin:
+            assert command is not None
+            self.mode = command.mode
+        if held:
+            return False
+        if isinstance(offer, Read):
+            self.command, self.held = offer, True
+        return offer is not None
+
+    def _follow(self, begin: bool, completed: bool, progress: int) -> list[bool] | None:
+        """Registers of the READ in front; the beats of one that begins."""
+        command = self.command
+        assert command is not None
+        after, before = command.after, self.open
+        self.may = (not after or before < after
+                    or (before == after and command.after_beats != 0 and progress >= command.after_beats))
+        self.open += begin - completed
+        self.decided = self.held and not begin and not self.begun
+        if self.begun:
+            self.held = False
+        self.begun = begin
+        return self.tables.read_beats(command.descriptor, command.rows) if begin else None
+
+    def _deliver(self, move: bool, delivered: bool) -> None:
+        """Promises, the queue of tokens, and the skid buffer behind it."""
+        queue = self.queue
+        pop = queue.shows and self.tokens < BUFFER
+        self.space = self.free > 1 or (self.free == 1 and not move)
+        self.free += pop - move
+        if self.moved or pop or queue.inner:
+            queue.step(True if self.moved else None, pop)
+        self.moved = move
+        self.tokens += pop - delivered
+        if delivered:
+            self.way.popleft()
+
+
+# --- from the array to memory --------------------------------------------------------------------
+
+
+class _Completion:
+    """Completion of hw/writer.py."""
+
+    __slots__ = ("made", "done", "begin", "ending", "reached", "ends", "room", "delays", "difference", "progress")
+
+    def __init__(self):
+        self.made = self.done = self.begin = self.difference = self.progress = 0
+        self.ending = self.reached = False
+        self.room = True
+        self.ends: deque[int] = deque()
+        self.delays = 0  # a bit per stage behind ``reached``
+
+    @property
+    def completed(self) -> bool:
+        return bool(self.delays >> COMPLETED_DELAY - 1 & 1)
+
+    def step(self, issued: bool, ended: bool, written: bool) -> None:
+        ends, reached = self.ends, self.reached
+        self.room = len(ends) <= ENDS_ROOM
+        self.delays = (self.delays << 1 | reached) & (1 << COMPLETED_DELAY) - 1
+        self.progress = min(self.difference, PROGRESS_LIMIT)
+        self.difference = self.done - self.begin
+        self.reached = bool(ends) and not reached and ends[0] <= self.done
+        if reached:
+            self.begin = ends.popleft()
+        if self.ending:
+            ends.append(self.made)
+        self.made += issued
+        self.done += written
+        self.ending = ended
+
+
+class Writer:
+    """hw/writer.py and hw/emit.py without the Scatter."""
+
+    __slots__ = ("tables", "sequence", "completion", "command", "held", "decided", "starts", "modes", "inside",
+                 "fits", "stages", "way", "places", "present", "writes", "last", "pops", "number", "valids", "output",
+                 "running", "writing", "waits")
+
+    def __init__(self, config: ArrayConfig, tables: Tables):
+        self.tables, self.sequence, self.completion = tables, _Sequence(config), _Completion()
+        self.command: Write | None = None
+        self.held = self.decided = False
+        self.starts: deque[list[Place]] = deque()   # WRITEs that wait for the sequence,
+        self.modes: deque[MemoryMode] = deque()     # and those whose block has not come in
+        self.inside = 0
+        self.stages = 0  # a bit per place in the stages behind the sequence
+        self.way: deque[Place] = deque()
+        self.places = self.number = self.valids = self.output = 0
+        self.present = self.writes = self.last = self.pops = self.fits = False
+        self.running = self.writing = self.waits = False
+
+    @property
+    def idle(self) -> bool:
+        return not self.held and not self.inside
+
+    @property
+    def mode(self) -> MemoryMode | None:
+        """Mode of the WRITE whose block may come in."""
+        return self.modes[0] if self.modes else None
+
+    def emit(self, offers: bool, write_ready: bool, written: bool) -> bool:
+        """What stands behind the Scatter, in which ``offers`` says that there is a beat; whether it is taken.
+
+        ``running``, ``waits`` (for something to write) and ``writing`` (a write that is accepted) are then those of
+        this cycle.
+        """
+        output, sequence, room = self.output, self.sequence, self.completion.room
+        self.fits = len(self.starts) < BUFFER and len(self.modes) < BUFFER
+        self.running = bool(self.stages or self.places or self.present or self.valids or output
+                            or not sequence.idle)
+        self.writing, self.waits = output > 0 and write_ready, not output
+        moving = output < BUFFER
+        joined = moving and self.present and offers
+        issued, taken = joined and self.writes, joined and self.pops
+        self.completion.step(issued, joined and self.last, written)
+        placed = (joined or not self.present) and self._next_write(room)
+        if self.writing:
+            self.output -= 1
+        if moving and (self.valids or issued):
+            self.output += self.valids >> _EMIT_STAGES - 1
+            self.valids = (self.valids << 1 & (1 << _EMIT_STAGES) - 1) | issued
+        self._next_place(placed)
+        return taken
+
+    def _next_write(self, room: bool) -> bool:
+        """Fill the register of the write that waits for its data; whether that was the final one of its place."""
+        self.present = self.places > 0 and (room or not self.way[0].last)
+        if not self.present:
+            return False
+        here = self.way[0]
+        final = self.number + 1 == here.writes
+        self.number = 0 if final else self.number + 1
+        self.writes, self.last, self.pops = here.valid, final and here.last, final and here.pops
+        return final
+
+    def _next_place(self, placed: bool) -> None:
+        """The sequence, the stages behind it, and the skid buffer at their end."""
+        sequence = self.sequence
+        moving = self.places < BUFFER
+        if placed:
+            self.places -= 1
+            self.way.popleft()
+        taken = moving and sequence.held > 0
+        if taken:
+            self.way.append(sequence.beats[sequence.at])
+        if moving and (self.stages or taken):
+            self.places += self.stages >> _PLACE_STAGES - 1
+            self.stages = (self.stages << 1 & (1 << _PLACE_STAGES) - 1) | taken
+        if not sequence.idle:
+            sequence.step(None, taken)
+        elif self.starts:
+            sequence.step(self.starts.popleft(), False)
+
+    def step(self, offer: Write | Set | None, block_in: bool, completed: bool) -> bool:
+        """Commands, after ``emit``: whether the one on ``offer`` is taken. ``block_in``: the last beat of a block has
+        come in; ``completed``: as it was before ``emit``."""
+        begin = self.decided and self.fits
+        self.inside += begin - completed
+        if block_in:
+            self.modes.popleft()
+        held = self.held
+        self.decided = held and not begin
+        if begin:
+            write = self.command
+            assert write is not None
+            self.held = False
+            self.starts.append(self.tables.write_places(write.descriptor, write.rows, write.mode, write.fold_from,
+                                                        write.fold_rows))
+            self.modes.append(write.mode)
+        if held:
+            return False
+        if isinstance(offer, Write):
+            self.command, self.held = offer, True
+        return offer is not None

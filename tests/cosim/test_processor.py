@@ -1,0 +1,194 @@
+"""The processor in generated Verilog: random programs against the model, and illegal ones, on memories of every speed.
+
+One test is one configuration: one build and one start of the simulator for many trials. WINGBEAT_COSIM_SEEDS counts the
+configurations of an array (test_random.py); for every five of them there is one processor here, as it runs five
+programs, or all of a range FIRST:LAST. Without it a sample runs. The name of a test ends in its seed.
+"""
+
+from fractions import Fraction
+import os
+import random
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from wingbeat.gen.processor_simulator import STALLS, MemoryTiming, ProcessorTrial, build_processor, simulate_processor
+from wingbeat.gen.simulator import SimulatorError, start_writes
+from wingbeat.hw.config import ArrayConfig
+from wingbeat.sim.illegal_programs import illegal_programs
+from wingbeat.sim.processor import BlockOutcome, Fault, ProcessorModel, ProgramFault
+from wingbeat.sim.random_processor import random_processor_config, random_processor_job
+
+N_PROGRAMS = 5
+N_TIMINGS = 5   # memories of each program
+N_ILLEGAL = 25  # programs of the corpus between the legal ones
+WATCHDOG = 1024
+DEADLINE = 300_000  # cycles, many times what the slowest of these programs takes
+SAMPLE = (8, 13)  # small configurations
+ON_ICARUS = (13, 4, 10)
+_WANTED = os.environ.get("WINGBEAT_COSIM_SEEDS", "").split(":")
+IS_CAMPAIGN = bool(_WANTED[0])
+SEEDS = range(int(_WANTED[0]), int(_WANTED[1])) if len(_WANTED) > 1 else range(int(_WANTED[0]) // 5) if IS_CAMPAIGN \
+    else SAMPLE
+
+
+def processor_config(seed) -> tuple[ArrayConfig, random.Random]:
+    """Configuration of ``seed``, and the source of what runs on it."""
+    rng = random.Random(f"processor {seed}")
+    config = random_processor_config(rng)
+    return config.model_copy(update={"watchdog": WATCHDOG, "in_flight": rng.choice((4, 9, 64, 256))}), rng
+
+
+def random_timing(config, rng):
+    """A memory of latency 1..200; every other one is throttled, four of five stall, every third overtakes."""
+    beats = Fraction(rng.choice((0, 0, 0, 2, 6, 9)), 10)  # per cycle, 0 for one
+    return MemoryTiming(rng.choice((1, 2, 3, rng.randint(4, 40), rng.randint(41, 200))), beats * config.stream_words,
+                        rng.choice(sorted(STALLS)), rng.getrandbits(31), rng.random() < 0.3)
+
+
+class Expected(NamedTuple):
+    """What a run must leave: ``n_blocks`` of ``blocks`` belong to the last start."""
+
+    memory: np.ndarray
+    blocks: list[BlockOutcome]
+    saturated: bool
+    n_blocks: int
+
+
+def expected(config, job, starts=1):
+    """What the model makes of ``job``, started so many times on one memory."""
+    model = ProcessorModel(config, [], [], job.memory.copy())
+    for write in job.setup:
+        model.write_setup(*write)
+    model.load_program(job.program)
+    blocks = [block for _ in range(starts) for block in model.run()]
+    return Expected(model.memory, blocks, model.saturated, job.blocks)
+
+
+def fault_of(config, case):
+    """The ProgramFault that the model raises for an illegal program."""
+    model = ProcessorModel(config, [], [], case.memory.copy())
+    for write in case.setup:
+        model.write_setup(*write)
+    for address, word in enumerate(case.words):
+        model.write_setup(0x80, address, word)
+    with pytest.raises(ProgramFault) as found:
+        model.run()
+    return found.value
+
+
+def check_legal(run, want, note):
+    assert run.error == 0, f"{note}: error {run.error}, tag {run.tag}, after {run.cycles} cycles"
+    wrong = np.argwhere(run.memory != want.memory)
+    assert not len(wrong), f"{note}: {len(wrong)} elements, the first is number {wrong[0][1]} of beat {wrong[0][0]}"
+    got = [(block.exponent, block.saturated) for block in run.blocks]
+    assert got == [tuple(block) for block in want.blocks], f"{note}: exponents and flags of the blocks"
+    assert run.status["saturated"] == want.saturated, f"{note}: sticky flag"
+    assert (run.status["busy"], run.counters.blocks) == (0, want.n_blocks), note
+
+
+def check_illegal(run, case, fault, note):
+    timing = run.trial.timing
+    assert run.error == case.code == fault.code, f"{note}: error {run.error}, not {case.code}"
+    if fault.tag is None:
+        # The oldest block that is not complete; a block of the array can be two WRITEs that are too short.
+        assert run.tag <= 2 * len(run.blocks) + 1, f"{note}: tag {run.tag}"
+    else:
+        assert run.tag == fault.tag, f"{note}: tag {run.tag}, not {fault.tag}"
+    outside = np.ones(len(case.memory), bool)
+    outside[case.writable] = False
+    wrong = np.flatnonzero((run.memory != case.memory).any(axis=1) & outside)
+    assert not len(wrong), f"{note}: beat {wrong[0]} was written"
+    # One request of either kind may have been on offer.
+    slow = timing.words_per_cycle or timing.stalls != "none"
+    assert run.late_requests <= (2 if slow else 0), f"{note}: {run.late_requests} requests after the error"
+    assert run.cycles <= illegal_bound(case, timing), f"{note}: {run.cycles} cycles"
+
+
+def illegal_bound(case, timing):
+    """Cycles that five legal blocks and the watchdog take at most: a block moves a quarter of the memory each way."""
+    beats = 2 * 5 * len(case.memory) // 4
+    return 2 * WATCHDOG + 5 * (2 * timing.latency + 400) + 12 * beats
+
+
+def simulated(config, trials, simulator, seed):
+    """Runs of ``trials`` in random order, each with what a message has to say about it."""
+    note = f"seed {seed} on {simulator}, {config!r}"
+    order = random.Random(f"order {seed}").sample(trials, len(trials))
+    try:
+        runs = simulate_processor(build_processor(config, simulator), order)
+    except SimulatorError as error:
+        timings = {trial.name: trial.timing for trial in trials if f" {trial.name} (" in str(error)}
+        raise AssertionError(f"{note}: {error}; {timings}") from error
+    return [(run, f"{note}, {run.trial.name}, {run.trial.timing}") for run in runs]
+
+
+def legal_trials(config, rng, n_programs, n_timings):
+    """Trials of random programs, the first of them also started twice, and what each must leave."""
+    trials, wanted = [], {}
+    for number in range(n_programs):
+        job = random_processor_job(config, rng)
+        want = expected(config, job)
+        for k, timing in enumerate([MemoryTiming(), *(random_timing(config, rng) for _ in range(n_timings - 1))]):
+            trials.append(ProcessorTrial(f"program{number}-{k}", job.setup, job.program, job.memory, timing,
+                                         deadline=DEADLINE))
+            wanted[trials[-1].name] = want
+        if number == 0:
+            # Both starts are offered at once; the second run works on what the first one has left.
+            twice = [*job.setup, *start_writes(job.program)]
+            trials.append(ProcessorTrial("twice", twice, [], job.memory, random_timing(config, rng), deadline=DEADLINE))
+            wanted["twice"] = expected(config, job, 2)
+    return trials, wanted
+
+
+def illegal_trials(cases, timings):
+    """Trials of illegal programs, and for each the program and the fault of the model."""
+    trials, wanted = [], {}
+    for number, (case, timing) in enumerate(zip(cases, timings)):
+        trials.append(ProcessorTrial(f"{case.name}-{number}", case.setup, case.words, case.memory, timing,
+                                     deadline=DEADLINE))
+        wanted[trials[-1].name] = case
+    return trials, wanted
+
+
+def run_both(seed, simulator, n_programs, n_timings, n_illegal):
+    """Random programs and illegal ones in any order: a reset brings the processor back from every error."""
+    config, rng = processor_config(seed)
+    legal, wanted = legal_trials(config, rng, n_programs, n_timings)
+    corpus = illegal_programs(config, rng) if config.descriptors >= 3 else []  # with fewer some of it is legal
+    cases = rng.sample(corpus, min(n_illegal, len(corpus)))
+    illegal, faulty = illegal_trials(cases, [random_timing(config, rng) for _ in cases])
+    for run, note in simulated(config, [*legal, *illegal], simulator, seed):
+        if run.trial.name in wanted:
+            check_legal(run, wanted[run.trial.name], note)
+        else:
+            case = faulty[run.trial.name]
+            check_illegal(run, case, fault_of(config, case), note)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_configuration(seed, need):
+    need("verilator")
+    run_both(seed, "verilator", N_PROGRAMS, N_TIMINGS, N_ILLEGAL)
+
+
+@pytest.mark.parametrize("seed", ON_ICARUS if IS_CAMPAIGN else ON_ICARUS[:1])
+def test_on_icarus(seed, need):
+    """Four-state, and so slow: a second opinion on the smallest."""
+    need("icarus")
+    run_both(seed, "icarus", 2, 2, 4)
+
+
+@pytest.mark.parametrize("seed", SAMPLE if IS_CAMPAIGN else SAMPLE[:1])
+def test_every_illegal_program(seed, need):
+    """Each on an ideal memory, where no request may come after the error, and on some other."""
+    need("verilator")
+    config, rng = processor_config(seed)
+    cases = illegal_programs(config, rng)
+    assert len(cases) >= 150 and {case.code for case in cases} == set(Fault), f"seed {seed}"
+    timings = [MemoryTiming()] * len(cases) + [random_timing(config, rng) for _ in cases]
+    trials, wanted = illegal_trials(cases * 2, timings)
+    for run, note in simulated(config, trials, "verilator", seed):
+        case = wanted[run.trial.name]
+        check_illegal(run, case, fault_of(config, case), note)
