@@ -137,11 +137,11 @@ def workloads(config: ArrayConfig, kernels: Sequence[str], sizes: Sequence[int],
     """The workloads of ``kernels``, those of KERNELS for each of ``sizes``. Raises :class:`WingbeatError`."""
     _check(kernels, (*KERNELS, *PROGRAMS), blocks)
     if not config.is_processor:
-        raise WingbeatError(f"--kernel: {', '.join(kernels)} from memory; memory_bits of {config.name} is 0, allowed are "
-                            "1..32")
+        raise WingbeatError(f"--kernel: {', '.join(kernels)} from memory; memory_bits of {config.name} is 0, allowed "
+                            "are 1..32")
     if scaling == "block":
-        raise WingbeatError("--scaling: 'block' gives every block an exponent, which a memory has no place for; allowed "
-                            "are static, safe")
+        raise WingbeatError("--scaling: 'block' gives every block an exponent, which a memory has no place for; "
+                            "allowed are static, safe")
     made = []
     for kernel in kernels:
         if kernel in KERNELS:
@@ -170,7 +170,8 @@ def bench_processor(config: ArrayConfig, work: Sequence[Workload], *, timing: Me
     return rows
 
 
-def run_workload(build: ProcessorBuild, workload: Workload, timing: MemoryTiming, *, trace: bool = False) -> ProcessorRun:
+def run_workload(build: ProcessorBuild, workload: Workload, timing: MemoryTiming, *,
+                 trace: bool = False) -> ProcessorRun:
     """One run of ``workload``. Raises SimulatorError when it does not end, or ends with an error of the processor."""
     rate = float(timing.words_per_cycle) or workload.config.stream_words
     slow = max(1.0, 4 * workload.config.stream_words / rate)

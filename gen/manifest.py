@@ -121,7 +121,7 @@ def describe_memory_map(config: ArrayConfig) -> dict[str, Any]:
 
 
 def _describe_tables(config: ArrayConfig) -> dict[str, Any]:
-    """Tables of the memory units: word i of entry e of descriptor d has address d * words_per_descriptor + 2 * e + i."""
+    """Tables of the memory units; word i of entry e of descriptor d: address d * words_per_descriptor + 2 * e + i."""
     entries = {"sub": 0, "group": GROUP_EVENT, "step": STEP_EVENT, "origin": ORIGIN, "shape": SHAPE, "other": OTHER}
     return {name: {"target": target, "descriptors": config.descriptors, "words_per_descriptor": 2 * ENTRIES,
                    "entries": entries}

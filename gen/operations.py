@@ -71,7 +71,7 @@ class Coefficients:
         self._placed: dict[bytes, tuple[int, np.ndarray]] = {}
 
     def place(self, passes: Sequence[Pass], image: np.ndarray) -> tuple[tuple[Pass, ...], np.ndarray]:
-        """Passes and image (bank, address, data) moved behind what has been placed before; equal images share a place."""
+        """Passes and image (bank, address, data) moved behind what was placed before. Equal images share a place."""
         least, most = int(image[:, 1].min()), int(image[:, 1].max())
         known = (image - np.array([0, least, 0])).tobytes()
         if known not in self._placed:
@@ -105,8 +105,8 @@ def row_places(config: ArrayConfig, mode: MemoryMode, bits: int, columns: Sequen
         else:
             places.append(Place("move", move=chunk))
     if 1 << bits < 1 << config.layers + sub:
-        raise WingbeatError(f"stream_words: {config.stream_words} is more than a row of {1 << bits} points fills; allowed "
-                            f"are {config.lanes}..{max(config.lanes, 1 << bits - 1)}")
+        raise WingbeatError(f"stream_words: {config.stream_words} is more than a row of {1 << bits} points fills; "
+                            f"allowed are {config.lanes}..{max(config.lanes, 1 << bits - 1)}")
     return places
 
 
@@ -184,15 +184,14 @@ def butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coef
         kept = [Place("skip") if place.kind == "move" and place.move.chunks >= chunks else place for place in columns]
         passes, image = coefficients.place(stack.passes, stack.image)
 
-        def stage(row_bits: int) -> Stage:
-            rows = _row_moves(kernel, row_bits)
-            read = Side(mode, (*columns, *rows), source.pitch, source.chunks(config), source.tail(config))
-            write = Side(mode, (*kept, *rows), target.pitch, chunks)
-            return build_stage(f"{name}.{number}" if len(kernel.stacks) > 1 else name, config,
-                               _resized(kernel, passes, row_bits), image, read, write)
-
+        full_name = f"{name}.{number}" if len(kernel.stacks) > 1 else name
         blocks = row_blocks(kernel, source.rows, "steady" if number else start)
-        stages = {row_bits: stage(row_bits) for row_bits, _, _ in blocks}
+        stages = {}
+        for row_bits in {row_bits for row_bits, _, _ in blocks}:
+            rows_above = _row_moves(kernel, row_bits)
+            read = Side(mode, (*columns, *rows_above), source.pitch, source.chunks(config), source.tail(config))
+            write = Side(mode, (*kept, *rows_above), target.pitch, chunks)
+            stages[row_bits] = build_stage(full_name, config, _resized(kernel, passes, row_bits), image, read, write)
         tasks += [Task(stages[row_bits], Block(source.base + row * source.pitch, rows,
                                                target.base + row * target.pitch + first, rows))
                   for row_bits, row, rows in blocks]
@@ -208,8 +207,8 @@ def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients:
                    start: Start = "cold") -> list[Task]:
     """``target`` = Fourier transform of the complex rows of ``source``.
 
-    ``mode`` ROWS keeps complex rows; REAL keeps the real part; FOLD also writes row q, 0 < q < ``mirrored_rows``, to row
-    2 * mirrored_rows - q of ``target``, columns mirrored likewise. ``start``: see :func:`row_blocks`.
+    ``mode`` ROWS keeps complex rows; REAL keeps the real part; FOLD also writes row q, 0 < q < ``mirrored_rows``, to
+    row 2 * mirrored_rows - q of ``target``, columns mirrored likewise. ``start``: see :func:`row_blocks`.
     """
     config, bits = kernel.config, kernel.log2_size
     sub = cell_bits(config, mode)

@@ -57,8 +57,8 @@ class SmallProgram:
 
 
 def small_programs(config: ArrayConfig, seed: int = _SEED) -> Iterator[SmallProgram]:
-    """Programs that ``config`` takes: a butterfly matrix and the way back, a Fourier transform of rows, real mixing; each
-    in two sizes, all with static scaling.
+    """Programs that ``config`` takes: a butterfly matrix and the way back, a Fourier transform of rows, real mixing;
+    each in two sizes, all with static scaling.
 
     Raises :class:`WingbeatError`, the last refusal, when the processor is too small for all of them.
     """
@@ -113,7 +113,8 @@ def _timings(config: ArrayConfig, number: int) -> dict[str, MemoryTiming]:
 
 
 def write_processor_test(config: ArrayConfig, processor: wiring.Component, folder: Path) -> tuple[str, list[str]]:
-    """Fill ``folder``, the ``tb/`` of a generated processor: models, their top module and vectors; always the same bytes.
+    """Fill ``folder``, the ``tb/`` of a generated processor, with models, their top module and vectors; always the
+    same bytes.
 
     ``processor`` is the component that was made from ``config``. Returns the name of the top module and the Verilog
     files that stand in ``folder``. Raises as :func:`small_programs` does.

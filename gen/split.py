@@ -26,7 +26,7 @@ from .unitpivot import block_layers, unit_pivot
 
 __all__ = ["SplitKernel", "Segment", "split_butterfly", "split_fft", "split_rows"]
 
-_MOST_SEGMENTS = 3
+_MOST_SEGMENTS = 4
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,9 @@ def _segments(config: ArrayConfig, layers: Sequence[int], mode: Mode, log2_size:
                 best = least, tuple(found)
         if best:
             return best[1]
-    raise WingbeatError(f"half_words: {config.half_words} is too small for {1 << log2_size} points in {_MOST_SEGMENTS} "
-                        f"stages with stream_words = {config.stream_words}; allowed are {2 * config.half_words} and more")
+    raise WingbeatError(f"half_words: {config.half_words} is too small for {1 << log2_size} points in "
+                        f"{_MOST_SEGMENTS} stages with stream_words = {config.stream_words}; allowed are "
+                        f"{2 * config.half_words} and more")
 
 
 def _kernel(numbers: Numbers, mode: Mode, stacks: list[tuple[list[Layer], np.ndarray]], load_order: np.ndarray,
@@ -143,9 +144,10 @@ def _numbers(config: ArrayConfig, in_size: int, scaling: Scaling, **options: Any
 
 
 def split_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = None, headroom: float = 1.25,
-                    scaling: Scaling = "static", input_limit: float | None = None, increasing_stride: bool | None = None,
-                    in_size: int | None = None, out_size: int | None = None) -> SplitKernel:
-    """A butterfly matrix of any size that ``config`` takes in up to three stages; options as compile_butterfly.
+                    scaling: Scaling = "static", input_limit: float | None = None,
+                    increasing_stride: bool | None = None, in_size: int | None = None,
+                    out_size: int | None = None) -> SplitKernel:
+    """A butterfly matrix of any size that ``config`` takes in up to four stages; options as compile_butterfly.
 
     Raises WingbeatError.
     """
@@ -162,7 +164,7 @@ def split_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = Non
 
 def split_fft(points: int, config: ArrayConfig, *, inverse: bool = False, scaling: Scaling = "static",
               calibration: Any = None, headroom: float = 1.25, input_limit: float | None = None) -> SplitKernel:
-    """A Fourier transform of any size that ``config`` takes in up to three stages; options as compile_fft.
+    """A Fourier transform of any size that ``config`` takes in up to four stages; options as compile_fft.
 
     Raises WingbeatError.
     """
@@ -182,7 +184,7 @@ def _deposit(value: int, bits: Sequence[int]) -> int:
 
 
 def _local(layer: Layer, bits: Sequence[int], fixed: int) -> Layer:
-    """The layer inside a block whose index bit k is element bit ``bits[k]`` and whose other element bits are ``fixed``."""
+    """The layer inside a block whose index bit k is element bit ``bits[k]``; the other element bits are ``fixed``."""
     index = np.arange(1 << len(bits), dtype=np.int64)
     element = np.full_like(index, fixed)
     for k, bit in enumerate(bits):

@@ -63,8 +63,8 @@ class Side:
 class Stage:
     """Blocks that share walks, passes and descriptors.
 
-    ``image``: coefficient writes (words, 3): bank, address, data. ``load`` may overlap a store that walks as ``partner``
-    does: see :meth:`follows`.
+    ``image``: coefficient writes (words, 3): bank, address, data. ``load`` may overlap a store that walks as
+    ``partner`` does: see :meth:`follows`.
     """
 
     name: str
@@ -87,8 +87,9 @@ class Stage:
         """
         mine, theirs = self.partner, before.store.walk
         more = mine.outer & ~theirs.outer
-        alike = all(getattr(mine, field) == getattr(theirs, field) for field in ("window", "sub", "inner", "mirror"))
-        return (self.load.overlap and alike and mine.outer | theirs.outer == mine.outer and (not more or more & -more > theirs.outer))
+        alike = all(getattr(mine, name) == getattr(theirs, name) for name in ("window", "sub", "inner", "mirror"))
+        return (self.load.overlap and alike and mine.outer | theirs.outer == mine.outer
+                and (not more or more & -more > theirs.outer))
 
 
 def cell_bits(config: ArrayConfig, mode: MemoryMode) -> int:
@@ -143,8 +144,8 @@ def build_stage(name: str, config: ArrayConfig, passes: Sequence[Pass], image: n
     # What the store leaves out must come last, so that the tiles of both have the same numbers.
     aligned = not skipped or set(outer[len(outer) - len(skipped):]) == skipped
     overlap = lengths[0] == lengths[1] and aligned
-    walks = [Walk(window, _mask(inner), _mask(rest), () if mirror else sub, mirror) for window, sub, mirror, (inner, rest)
-             in zip(windows, subs, (0, write.mirror), orders)]
+    walks = [Walk(window, _mask(inner), _mask(rest), () if mirror else sub, mirror)
+             for window, sub, mirror, (inner, rest) in zip(windows, subs, (0, write.mirror), orders)]
     descriptors = [_descriptor(config, side, [*inner, *rest], sub)
                    for side, (inner, rest), sub in zip((read, write), orders, subs)]
     lag = (1 << len(orders[0][0])) - 1 if overlap else 0

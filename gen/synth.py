@@ -1,9 +1,9 @@
 """Area and clock frequency of a core: Yosys, and nextpnr when asked for.
 
-The figures are those of the array alone, or of the processor without its memory. On ECP5 nextpnr places it
-out of context; on iCE40, which has no such mode, the ports hang on a :class:`Harness` of shift registers.
-Either way paths to and from pins are not counted. Nothing here depends on the clock or on chance: the same configuration, tools and seeds give
-the same figures.
+The figures are those of the array, or of the processor without its memory, alone. On ECP5 nextpnr places it
+out of context; on iCE40, which has no such mode, the ports hang on a :class:`Harness` of shift registers. Either
+way paths to and from pins are not counted. Nothing here depends on the clock or on chance: the same
+configuration, tools and seeds give the same figures.
 """
 
 from collections import Counter

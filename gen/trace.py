@@ -27,6 +27,7 @@ UNITS = ("reader", "load", "cal", "store", "writer")  # on the way of a block
 _ACTIVITY_DELAY = 2   # `activity` says what was so many cycles ago, hw/processor.py
 _WRITES_BEHIND = 13   # cycles after the begin of a WRITE in which a write still belongs to the one before, hw/writer.py
 _BEATS_BEHIND = 5     # cycles after the begin of a STORE in which a beat still belongs to the one before, hw/store.py
+_WRITE_LATENCY = 4    # least cycles from the first beat of a block at the output of the array to its first write
 _READ_BEGIN = (3, 9)  # cycles before and after the begin of a READ in which it cannot ask, hw/reader.py
 _TURN = 4             # cycles that cal takes to begin a pass whose instruction is there, hw/sequencer.py
 
@@ -184,8 +185,11 @@ def _cal(signals: _Signals, load: UnitTrace) -> UnitTrace:
 
 
 def _writer(signals: _Signals, store: UnitTrace) -> UnitTrace:
+    """A WRITE begins before its block comes, and before the last writes of the one before have left. A slow memory may
+    hold these back until the next block comes; then they count as that one's."""
     count, moving = signals.count("writer"), signals.flag("writer", "moving")
-    blocks = _delayed(count, _WRITES_BEHIND)
+    given = np.searchsorted(store.spans[:, 0] + _WRITE_LATENCY, np.arange(signals.cycles), side="right")
+    blocks = np.minimum(_delayed(count, _WRITES_BEHIND), np.maximum(given - 1, 0))
     spans, waiting = _spans(moving, blocks), signals.flag("writer", "waiting_input")
     return _trace([(moving, State.MOVING), (signals.flag("writer", "waiting_output"), State.MEMORY),
                    (waiting & _before_end(spans, np.maximum(count - 1, 0)), State.INPUT),
@@ -207,8 +211,9 @@ def _reader(signals: _Signals, load: UnitTrace) -> UnitTrace:
     for start, end, _ in _grouped(_runs(held), np.zeros(0, int)):
         starved, full = (np.count_nonzero(load.states[start:end + _LONG] == s) for s in (State.INPUT, State.OUTPUT))
         unasked = np.count_nonzero(taking[start:end]) - np.count_nonzero(moving[start:end])
-        causes[start:end] = (State.PADDING if padded[blocks[start]] and unasked > most_between else
-                             State.OUTPUT if full > starved else State.MEMORY)
+        causes[start:end] = State.OUTPUT if full > starved else State.MEMORY
+        if padded[blocks[start]] and unasked > most_between:
+            causes[start:end][load.states[start:end] != State.OUTPUT] = State.PADDING
     return _trace([(moving, State.MOVING), (signals.flag("reader", "waiting_input"), State.DEPENDENCY),
                    (waiting & begins, State.LATENCY),
                    *((held & (causes == state), state) for state in (State.MEMORY, State.OUTPUT, State.PADDING))],

@@ -4,7 +4,7 @@ What the benchmark measures, the trace shows and the sensitivity study repeats.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,9 +28,9 @@ __all__ = ["Workload", "bpmm_workload", "fft_workload", "mixing_workload", "ffn_
 class Workload:
     """One run of a processor.
 
-    ``memory``: beats (n, 2K) before. ``target``: where the result stands, integers whose value is ``scale`` (per element
-    or one for all); pairs of elements are complex numbers where ``is_complex``. ``reference``: the result in float64.
-    ``useful``: multiplications of the transforms' graphs; those of the first block are ``first_useful``.
+    ``memory``: beats (n, 2K) before. ``target``: where the result stands, integers whose value is ``scale`` (per
+    element or one for all); pairs of elements are complex numbers where ``is_complex``. ``reference``: the result
+    in float64. ``useful``: multiplications of the transforms' graphs; those of the first block are ``first_useful``.
     """
 
     name: str
@@ -105,8 +105,7 @@ def _steady(config: ArrayConfig, name: str, points: int, kernel: Kernel | SplitK
             reference: Callable[[np.ndarray], np.ndarray]) -> Workload:
     """Rows through one transform, all blocks full."""
     is_complex = np.iscomplexobj(rows)
-    whole = rows / kernel.input_step
-    whole = np.rint(whole.real) + 1j * np.rint(whole.imag) if is_complex else np.rint(whole)
+    whole = np.rint(rows / kernel.input_step)  # of a complex number: both parts
     shape = (len(rows), points << is_complex)
     coefficients = Coefficients(config)
     if isinstance(kernel, SplitKernel):
@@ -163,8 +162,9 @@ def mixing_workload(config: ArrayConfig, tokens: int, hidden: int, seed: int) ->
     token_bits, hidden_bits = checked_log2("--tokens", tokens, 4), checked_log2("--hidden", hidden, 4)
     full = float(largest(config.element_width))
     sample = np.rint(weights.uniform(-1, 1, (tokens, hidden)) * full / 1.25)
-    columns = compile_fft(tokens, config, scaling="static", calibration=(sample[:, 0::2] + 1j * sample[:, 1::2]).T[:256],
-                          input_limit=full, rows=config.engines * config.lanes)
+    packed = (sample[:, 0::2] + 1j * sample[:, 1::2]).T
+    columns = compile_fft(tokens, config, scaling="static", calibration=packed[:256], input_limit=full,
+                          rows=config.engines * config.lanes)
     between = np.fft.fft(sample, axis=0)[:mixed_rows(tokens)] / 2.0 ** columns.stacks[0].shift
     rows = compile_fft(hidden, config, scaling="static", calibration=between[:: max(1, len(between) // 256)],
                        input_limit=full)
@@ -189,7 +189,8 @@ def _fold_scale(twiddle: np.ndarray, scale: np.ndarray) -> np.ndarray:
 def ffn_workload(config: ArrayConfig, tokens: int, hidden: int, expand: int, seed: int) -> Workload:
     """Two random butterfly layers hidden -> expand * hidden -> hidden without activation. Raises WingbeatError."""
     weights, numbers = _generators(seed, tokens, hidden, expand)
-    bits, wide_bits = checked_log2("--hidden", hidden), checked_log2("--expand", expand, 1) + checked_log2("--hidden", hidden)
+    bits = checked_log2("--hidden", hidden)
+    wide_bits = bits + checked_log2("--expand", expand, 1)
     if tokens < 1:
         raise WingbeatError(f"--tokens: {tokens}; allowed are numbers >= 1")
     up, down = random_twiddle(expand, bits, weights), random_twiddle(1, wide_bits, weights)

@@ -18,8 +18,8 @@ class Checker(wiring.Component):
     """Judges an instruction by its fields and by what has been handed out before it.
 
     ``instruction`` is the whole of it, ``address`` the program address behind it. ``taken`` counts it as handed out.
-    ``looping`` says that a LOOP has jumped back and not ended. ``tag`` is the number of instructions of its kind before it; of the
-    READs for kinds without a block.
+    ``looping`` says that a LOOP has jumped back and not ended. ``tag`` is the number of instructions of its kind before
+    it; of the READs for kinds without a block.
 
     Latency: 2 cycles from ``instruction``, which stays until it is taken, to ``fault`` and ``tag``. Throughput: one
     instruction per ``taken``, at least 3 cycles apart. Reset and ``clear``: nothing handed out.

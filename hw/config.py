@@ -97,7 +97,7 @@ class ArrayConfig(BaseModel):
     memory_bits: int = Field(0, ge=0, le=32, description="bits of a beat number of the memory; 0: no memory units")
     descriptors: int = Field(16, ge=1, le=64, description="descriptors of the reader and of the writer")
     in_flight: int = Field(256, ge=4, le=1024, description="beats between the memory and a processor's array")
-    watchdog: int = Field(65536, ge=256, le=1 << 30, description="cycles without a move after which a program is stopped")
+    watchdog: int = Field(65536, ge=256, le=1 << 30, description="cycles without a move that stop a program")
     target: Target = Field(Target.PORTABLE, strict=False, description="portable or ecp5")
     pipeline: Pipeline = Field(Pipeline.DEEP, strict=False, description="deep for the clock or short for the area")
 

@@ -52,7 +52,8 @@ class Regrouper(wiring.Component):
       entry e being the position of the one that becomes number e, and they leave as cells r of beats 2c and 2c+1.
     * ``REAL``, ``FOLD``: as PAIRS, but the odd beats do not leave.
 
-    ``last`` marks the final beat of a block, in and out. Blocks consist of whole tiles.
+    ``last`` marks the final beat of a block, in and out. Blocks consist of whole tiles. ``empty``: every final beat
+    that came in has left, from the cycle after on.
 
     Latency, from beat n in to beat n out, of a block that comes without a gap into an ``o`` that is ready: 1 cycle for
     COLUMNS and SPLIT, J + 1 for ROWS, 2J + 2 for PAIRS; with J = 1: 1, 1 and 2. Beat r of REAL and FOLD leaves when
@@ -78,7 +79,7 @@ class Regrouper(wiring.Component):
         self._order = order
         beat = stream.Signature(data.StructLayout({
             "elements": data.ArrayLayout(config.element_width, config.memory_elements), "mode": 3, "last": 1}))
-        super().__init__({"i": In(beat), "o": Out(beat)})
+        super().__init__({"i": In(beat), "o": Out(beat), "empty": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -116,6 +117,9 @@ class Regrouper(wiring.Component):
         last = self._elements(m, tiles, skid.i.payload, source, odd, second)
         m.d.comb += skid.i.payload.last.eq(
             Mux(wires, self.i.payload.last, Mux(second, last, tiles.o.payload.last & ~both)))
+        ends = Signal(3)  # in the transposer two, as ``blocks`` below, and three behind it
+        m.d.sync += ends.eq(ends + (accept & self.i.payload.last) - (self.o.valid & self.o.ready & self.o.payload.last))
+        m.d.comb += self.empty.eq(ends == 0)
         left = skid.i.valid & skid.i.ready & skid.i.payload.last
         self._switch(m, mode, source, self.i.valid & ~same, ~wires, accept, left)
         return m
@@ -168,7 +172,7 @@ class Gather(wiring.Component):
 
     ``i``: beats of 2K elements with their ``mode`` (COLUMNS, ROWS or PAIRS, the same for a whole block) and ``last`` on
     the final one of a block; ``o``: beats of K words of the stream format, as the Array takes them. COLUMNS: one beat;
-    ROWS: tiles of J beats; PAIRS: tiles of 2J beats, the rows in turn.
+    ROWS: tiles of J beats; PAIRS: tiles of 2J beats, the rows in turn. ``empty``: no final beat is inside.
 
     Latency, from beat n of a block to beat n: COLUMNS 1 cycle, ROWS J + 1, PAIRS 2J + 2; with J = 1: 1, 1 and 2.
     Throughput: one beat per cycle, without a gap between blocks of equal mode; the first beat of a block of another
@@ -181,7 +185,8 @@ class Gather(wiring.Component):
     def __init__(self, config: ArrayConfig):
         self._config = config
         super().__init__({"i": In(stream.Signature(gather_beat(config))),
-                          "o": Out(stream.Signature(input_beat(config.element_width, config.stream_words)))})
+                          "o": Out(stream.Signature(input_beat(config.element_width, config.stream_words))),
+                          "empty": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -191,5 +196,5 @@ class Gather(wiring.Component):
             to.payload.elements.eq(self.i.payload.beat.elements), to.payload.mode.eq(self.i.payload.mode),
             to.payload.last.eq(self.i.payload.last), to.valid.eq(self.i.valid), self.i.ready.eq(to.ready),
             self.o.payload.words.as_value().eq(back.payload.elements.as_value()), self.o.valid.eq(back.valid),
-            back.ready.eq(self.o.ready)]
+            back.ready.eq(self.o.ready), self.empty.eq(regrouper.empty)]
         return m

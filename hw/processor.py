@@ -59,7 +59,7 @@ class Processor(wiring.Component):
         wiring.connect(m, wiring.flipped(port.beats), reader.beats)
         m.d.comb += [
             writer.written.eq(port.written), reader.completed.eq(writer.completed),
-            reader.progress.eq(writer.progress), array.memory_idle.eq(reader.idle & writer.idle),
+            reader.progress.eq(writer.progress), array.memory_idle.eq(reader.idle & gather.empty & writer.idle),
             reader.clear.eq(array.start), writer.clear.eq(array.start), counters.clear.eq(array.start),
             counters.activity.eq(self.activity)]
         self._setup(m, array, reader, writer)
@@ -94,6 +94,8 @@ class Processor(wiring.Component):
         completed, idle_cycles = Signal(TAG_BITS), Signal(range(self._config.watchdog + 1))
         moved, late = Signal(), Signal()
         moves = [self.activity[unit].moving for unit in UNITS]
+        # Many SETs in a row move nothing else.
+        moves += [commands.valid & commands.ready for commands in (array.o_reader, array.o_writer)]
         m.d.sync += [moved.eq(Cat(*moves, self.port.written).any()),
                      late.eq(idle_cycles == self._config.watchdog)]
         with m.If(moved | ~array.running):

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Opcode", "Fault", "Mode", "MemoryMode", "SubOrder", "Unit", "Walk", "Load", "Pass", "Store", "Loop", "Halt", "Read",
-           "Write", "Set", "Instruction", "FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION", "encode", "decode",
-           "walk_indices", "schedule"]
+__all__ = ["Opcode", "Fault", "Mode", "MemoryMode", "SubOrder", "Unit", "Walk", "Load", "Pass", "Store", "Loop",
+           "Halt", "Read", "Write", "Set", "Instruction", "FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION",
+           "encode", "decode", "walk_indices", "schedule"]
 
 LOAD_DECISION = 2       # steps that move between the decision to load a beat and the beat
 INSTRUCTION_WORDS = 3  # 32-bit words of one instruction

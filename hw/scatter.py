@@ -38,7 +38,7 @@ class Scatter(wiring.Component):
     final one of a block; ``o``: ``beat`` of 2K elements, ``other``, ``mode``, and ``last`` on the final beat of the
     block. COLUMNS: one beat; ROWS: J beats to J; PAIRS: 2J beats to 2J, re and im of each row pair in turn; REAL and
     FOLD: 2J beats to the J of re; SPLIT: two beats to one, the first in ``beat``, the second in ``other``; the
-    arithmetic is left to the writer.
+    arithmetic is left to the writer. ``empty``: no final beat is inside.
 
     Latency, from beat n in to beat n out: COLUMNS 1 cycle, ROWS J + 1, PAIRS 2J + 2; with J = 1: 1, 1 and 2. REAL and
     FOLD: from beat 2n to beat n as PAIRS; SPLIT: 1 cycle from the second beat.
@@ -53,7 +53,7 @@ class Scatter(wiring.Component):
     def __init__(self, config: ArrayConfig):
         self._config = config
         super().__init__({"i": In(stream.Signature(scatter_words(config))),
-                          "o": Out(stream.Signature(scatter_beat(config)))})
+                          "o": Out(stream.Signature(scatter_beat(config))), "empty": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -62,7 +62,7 @@ class Scatter(wiring.Component):
         m.d.comb += [
             to.payload.elements.as_value().eq(self.i.payload.words.as_value()),
             to.payload.mode.eq(self.i.payload.mode), to.payload.last.eq(self.i.payload.last),
-            to.valid.eq(self.i.valid), self.i.ready.eq(to.ready)]
+            to.valid.eq(self.i.valid), self.i.ready.eq(to.ready), self.empty.eq(regrouper.empty)]
 
         # Behind the skid buffer, which so holds one beat and not the pair.
         split, paired = Signal(), Signal()

@@ -7,8 +7,8 @@ from .config import ArrayConfig
 from .program import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, Opcode
 
 __all__ = ["word", "lanes", "coefficient", "unit_coefficient", "engine_control", "switches", "half_control",
-           "instruction", "memory_command", "table_write", "setup", "input_beat", "output_beat", "status", "processor_status", "unit_activity", "block_report", "EXPONENT_BITS",
-           "TAG_BITS", "UNITS",
+           "instruction", "memory_command", "table_write", "setup", "input_beat", "output_beat", "status",
+           "processor_status", "unit_activity", "block_report", "EXPONENT_BITS", "TAG_BITS", "UNITS",
            "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER", "SETUP_WRITER", "CONTROL_START"]
 
 EXPONENT_BITS = 6
@@ -68,7 +68,7 @@ def half_control(config: ArrayConfig) -> data.StructLayout:
 
 
 def memory_command() -> data.StructLayout:
-    """Command of a memory unit: a SET of one of its registers (``fields`` as instruction(SET)), or its READ or WRITE."""
+    """Command of a memory unit: its READ or WRITE, or a SET of a register (``fields`` as instruction(SET))."""
     return data.StructLayout({"set": unsigned(1), "fields": unsigned(32 * INSTRUCTION_WORDS - OPCODE_BITS)})
 
 

@@ -72,8 +72,9 @@ class Writer(wiring.Component):
 
     ``completed`` and ``progress``: :class:`Completion`. ``saturated``: one cycle for each write of a SPLIT with a
     clamped element. ``running``: a WRITE has begun and not all of its writes have left on ``memory``. ``tag``: WRITEs
-    begun since ``clear``, mod 2^16. ``idle``: no command is inside and every WRITE is complete. A descriptor outside
-    the table, or a mode that does not exist, gives undefined writes; so does a block of other length than its WRITE.
+    begun since ``clear``, mod 2^16. ``idle``: no command and no final beat is inside, every WRITE is complete. A
+    descriptor outside the table, or a mode that does not exist, gives undefined writes; so does a block of other
+    length than its WRITE.
 
     Formats: elements of element_width bits; the arithmetic of SPLIT is that of :class:`Emit`.
     Latency: SET 1 cycle. From a WRITE 3 cycles to its begin, which is the start of a BeatSequence; from then on ``i``
@@ -129,7 +130,7 @@ class Writer(wiring.Component):
             completion.issued.eq(emit.issued), completion.ended.eq(emit.ended), completion.written.eq(self.written),
             emit.room.eq(completion.room), self.completed.eq(completion.completed),
             self.progress.eq(completion.progress), self.saturated.eq(emit.saturated),
-            self.running.eq(going | emit.busy), self.idle.eq(~held & (inside == 0))]
+            self.running.eq(going | emit.busy), self.idle.eq(~held & (inside == 0) & scatter.empty)]
         return m
 
     def _commands(self, m):

@@ -7,7 +7,7 @@ clock cycle.
 from ..hw.config import ArrayConfig
 from ..hw.program import INSTRUCTION_WORDS, LOAD_DECISION, Halt, Instruction, Load, Loop, Pass, Store
 
-__all__ = ["FetchUnit", "LoadUnit", "SequencerUnit", "StoreUnit"]
+__all__ = ["GAP_LIMIT", "FetchUnit", "LoadUnit", "SequencerUnit", "StoreUnit"]
 
 GAP_LIMIT = 256  # the idle counter of the sequencer stops there
 

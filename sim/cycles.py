@@ -17,6 +17,7 @@ from ..hw.program import Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, 
 from .arraycycles import FetchUnit, LoadUnit, SequencerUnit, StoreUnit
 from .memorycycles import QUEUE_PLACES, Memory, MemorySpeed, Queue, Reader, Tables, Writer
 from .processor import READER_TARGET, WRITER_TARGET
+from .skipahead import Deadlock, Skipper
 from .tilecycles import Gather, Scatter
 
 __all__ = ["Cycles", "MemorySpeed", "estimate"]
@@ -45,16 +46,17 @@ class Cycles:
 
 
 def estimate(config: ArrayConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]] = (),
-             memory: MemorySpeed = MemorySpeed()) -> Cycles:
+             memory: MemorySpeed = MemorySpeed(), skip: bool = True) -> Cycles:
     """Cycles of ``program`` on an array of ``config`` whose streams never wait, or on a processor of ``config``.
 
     ``setup`` holds the setup writes (target, address, data) of a run; those of the descriptor tables count, which a
-    processor needs. ``memory`` is how fast its memory is. The program must be legal. Raises RuntimeError when it does
+    processor needs. ``memory`` is how fast its memory is. Without ``skip`` every cycle is stepped through, which takes
+    longer and ends the same. The program must be legal. Raises RuntimeError when it does
     not end: a block that is computed or stored but never loaded, or queues that do not hold what must stand in them.
     """
     if not config.is_processor:
         return _Array(config, program).run()
-    return _Processor(config, program, setup, memory).run()
+    return _Processor(config, program, setup, memory).run_processor(skip)
 
 
 class _Array:
@@ -152,10 +154,21 @@ class _Processor(_Array):
         self.queues = {unit: Queue(QUEUE_PLACES) for unit in ("reader", "load", "cal", "store", "writer")}
         self.queued = False
         self.counts.units = {f"{unit}_{cause}": 0 for unit in _COUNTED for cause in _CAUSES}
-        self.stuck_after = config.watchdog
+        self.skipper = Skipper(self, config)
 
-    def progress(self) -> tuple:
-        return (*super().progress(), self.memory.now if not self.memory.rests else 0, self.reader.sequence.at)
+    def run_processor(self, skip: bool) -> Cycles:
+        """Raises RuntimeError at a deadlock."""
+        fetch, counts = self.fetch, self.counts
+        try:
+            while fetch.running:
+                end = counts.total + self.skipper.period
+                while fetch.running and counts.total < end:
+                    self.step()
+                self.skipper.look(skip)
+        except Deadlock as deadlock:
+            raise RuntimeError(f"program: instruction {fetch.number} waits for ever; a block is not loaded, or a queue "
+                               "does not hold what stands between a READ and its WRITE") from deadlock
+        return counts
 
     @property
     def idle(self) -> bool:

@@ -1,5 +1,5 @@
-"""Every preset on Verilator: kernels of several sizes in every scaling policy, bit for bit against the
-model."""
+"""Every preset on Verilator, bit for bit against the model: kernels of several sizes in every scaling policy on an
+array, small programs on a processor."""
 
 import random
 
@@ -7,17 +7,24 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.presets import load_preset, names
+from wingbeat.gen.processor_selftest import small_programs
+from wingbeat.gen.processor_simulator import MemoryTiming, build_processor, simulate_processor
 from wingbeat.gen.selftest import random_rows, small_kernels
 from wingbeat.gen.simulator import PROFILES, build_array, simulate, trial
 
 SEED = 6
 LARGE = 64  # multipliers; beyond it a build takes more than ten seconds
-PRESETS = [pytest.param(name, marks=[pytest.mark.slow] if load_preset(name).n_multipliers > LARGE else [])
-           for name in names()]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_preset(preset, need, compare):
+def presets(is_processor):
+    """Presets of one kind; ``slow`` where the build is."""
+    configs = {name: load_preset(name) for name in names()}
+    return [pytest.param(name, marks=[pytest.mark.slow] if config.n_multipliers > LARGE else [])
+            for name, config in configs.items() if config.is_processor == is_processor]
+
+
+@pytest.mark.parametrize("preset", presets(is_processor=False))
+def test_array(preset, need, compare):
     need("verilator")
     config = load_preset(preset)
     numbers = np.random.default_rng(SEED)
@@ -27,3 +34,18 @@ def test_preset(preset, need, compare):
     trials = [trial(f"{name}-0", job, profile, seed=SEED + k)
               for k, ((name, job), profile) in enumerate(zip(jobs.items(), profiles))]
     compare(config, jobs, simulate(build_array(config), trials), f"preset {preset}, seed {SEED}")
+
+
+@pytest.mark.parametrize("preset", presets(is_processor=True))
+def test_processor(preset, need):
+    need("verilator")
+    config = load_preset(preset)
+    programs = list(small_programs(config, SEED))
+    timings = {"ideal": MemoryTiming(), "bursts": MemoryTiming(30, stalls="bursts", seed=SEED)}
+    trials = [small.trial(timing, name) for small in programs for name, timing in timings.items()]
+    runs = simulate_processor(build_processor(config, depth=max(len(small.memory) for small in programs)), trials)
+    for run, small in zip(runs, [small for small in programs for _ in timings]):
+        note = f"preset {preset}, seed {SEED}, {run.trial.name}"
+        assert not run.error, note
+        wrong = (run.memory != small.expected()).any(axis=1)
+        assert not wrong.any(), f"{note}: {wrong.sum()} beats, first {wrong.argmax()}"

@@ -20,8 +20,7 @@ from wingbeat.hw.checker import Fault
 from wingbeat.hw.config import ArrayConfig, Target
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.processor import Processor
-from wingbeat.hw.program import Halt, Read, decode, encode
-from wingbeat.hw.program import MemoryMode
+from wingbeat.hw.program import Halt, MemoryMode, Read, decode, encode
 
 # A core that is only looked at is not elaborated, on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
@@ -124,7 +123,8 @@ def test_primitives_come_with_their_models(tmp_path):
 
 def test_the_same_bytes_again(folder, tmp_path):
     """Under another hash seed, from another folder and into another one."""
-    (tmp_path / "p.toml").write_text("".join(f"{key} = {value}\n" for key, value in FIELDS.items()) + 'name = "runner"\n')
+    settings = {"name": '"runner"', **FIELDS}
+    (tmp_path / "p.toml").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
     program = "from wingbeat.gen.cli import main; raise SystemExit(main())"
     subprocess.run([sys.executable, "-c", program, "generate", "--config", "p.toml", "-o", "core"], cwd=tmp_path,
                    env={**os.environ, "PYTHONHASHSEED": "77"}, check=True, capture_output=True, timeout=120)
@@ -134,13 +134,18 @@ def test_the_same_bytes_again(folder, tmp_path):
 
 
 @pytest.mark.parametrize("field, value", [("memory_bits", 3), ("half_words", 4), ("program_words", 32),
-                                          ("descriptors", 1), ("coefficient_words", 4)])
+                                          ("coefficient_words", 4)])
 def test_too_small_for_any_program(tmp_path, field, value):
     """One line that names a field, and nothing is left behind."""
     config = PROCESSOR.model_copy(update={field: value})
     with pytest.raises(WingbeatError, match=f"^{field}: .*allowed are") as caught:
         generate(config, tmp_path / "core")
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_programs_that_do_not_fit_are_left_out():
+    config = PROCESSOR.model_copy(update={"descriptors": 1})
+    assert [small.name for small in small_programs(config)] == ["fft8", "fft16"]
 
 
 def test_a_fault_keeps_the_core_of_before(tmp_path, monkeypatch):

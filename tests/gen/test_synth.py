@@ -5,6 +5,7 @@ import json
 import pytest
 
 from wingbeat.gen import synth
+from wingbeat.gen.core import core
 from wingbeat.gen.synth import Harness, run_yosys, synthesize, synthesize_component
 from wingbeat.hw.config import ArrayConfig, Target
 from wingbeat.hw.errors import WingbeatError
@@ -12,6 +13,8 @@ from wingbeat.hw.multiplier import Multiplier, MultiplierParameters
 from wingbeat.hw.ram import Ram, RamParameters
 
 TINY = ArrayConfig(half_words=16, coefficient_words=16, program_words=32, stream_words=1)
+PROCESSOR = ArrayConfig(engines=2, layers=1, width=16, element_width=16, coefficient_width=16, half_words=64,
+                        coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
 
 
 # A component that is only refused or looked at is not elaborated, on purpose.
@@ -75,6 +78,23 @@ def test_array_takes_the_primitives_of_the_target_and_not_of_the_configuration()
     result = synthesize(TINY, target="ecp5")
     assert (result["name"], result["dsp"], result["multipliers"]) == ("wingbeat", 4, TINY.n_multipliers)
     assert 0 < result["comb"] < 5000 and result["fits"] and result["bram"] > 0
+
+
+@pytest.mark.slow
+def test_processor_is_synthesised_with_its_memory_units():
+    array, processor = (synthesize(config) for config in (PROCESSOR.model_copy(update={"memory_bits": 0}), PROCESSOR))
+    assert processor["dsp"] == array["dsp"] == processor["multipliers"] == PROCESSOR.n_multipliers
+    assert processor["fits"] and processor["bram"] >= array["bram"] + 4  # the tables of reader and writer, queues
+    assert 1.5 * array["comb"] < processor["comb"] < 15000
+
+
+def test_harness_takes_the_ports_of_a_processor():
+    """Requests go out, beats come in: the memory port has both directions."""
+    harness = Harness(core(PROCESSOR))
+    beat, address, setup = 8 * 16, 12, 64
+    inputs = setup + 1 + beat + 1 + 2 + 2  # the beats, ready of both requests, written and refused
+    assert len(harness.inputs) == inputs
+    assert len(harness.outputs) > 2 * address + 8 + beat
 
 
 def test_harness_keeps_every_port():
