@@ -163,6 +163,34 @@ def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, sett
     return 1 if any(row["mismatches"] for row in rows) else 0
 
 
+@bench.command("sensitivity")
+def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+                      points: Annotated[int, typer.Option(metavar="N", help="points per row")] = 1024,
+                      kernel: Annotated[list[str] | None, typer.Option(help="bpmm or fft, else both")] = None,
+                      words: Annotated[str | None, typer.Option(metavar="1,2", help="per cycle, each way")] = None,
+                      latencies: Annotated[str | None, typer.Option(metavar="1,50", help="of the memory")] = None,
+                      seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
+                      plot_file: Annotated[Path | None, typer.Option("--plot", metavar="FILE.svg",
+                                                                     help="curves as a picture")] = None,
+                      json_file: JsonOption = None) -> None:
+    """Utilisation of a processor against words per cycle and latency of its memory, on the simulated Verilog."""
+    chosen = select_config(preset, config, settings)
+    from .bench import KERNELS
+    from .sensitivity import LATENCIES, WORDS, measure, plot
+    rates = integers("--words", words) if words else WORDS
+    waits = integers("--latencies", latencies) if latencies else LATENCIES
+    kernels = tuple(kernel or KERNELS)
+    with progress("sensitivity", 1 + len(kernels) * len(rates) * len(waits)) as step:
+        rows = measure(chosen, kernels, points, words=rates, latencies=waits, seed=seed, report=step)
+    _save(json_file, rows)
+    if plot_file is not None:
+        plot(rows, plot_file, f"{chosen.name}: {chosen.n_multipliers} multipliers")
+    for name in kernels:
+        print_table([f"{name} {points}, words per cycle", *(f"latency {wait}" for wait in waits)],
+                    [[rate, *(f"{row['utilization']:.4f}" for row in rows
+                              if row["kernel"] == name and row["words_per_cycle"] == rate)] for rate in rates])
+
+
 @bench.command("accuracy")
 def bench_accuracy(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
                    points: Annotated[int, typer.Option(metavar="N", help="points per row")] = 1024,

@@ -321,6 +321,8 @@ def simulate_processor(build: ProcessorBuild, trials: Sequence[ProcessorTrial],
         raise ValueError(f"trials: the names {sorted(names)} are not all different")
     if vcd and not build.vcd:
         raise ValueError(f"vcd: {str(vcd)!r} needs a build for waves; allowed is one made with vcd = True")
+    if vcd:
+        vcd.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = (keep or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)

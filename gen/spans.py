@@ -152,8 +152,9 @@ class Timeline:
 
 def _fit(a: Span | Stall, b: Span | Stall) -> bool:
     """Whether no cycle needs to be counted in both; ``a`` starts first."""
-    shared = isinstance(a, Stall) and isinstance(b, Stall) and a.cause != b.cause
-    return a.end <= b.start or shared and a.cycles + b.cycles <= max(a.end, b.end) - a.start
+    if isinstance(a, Span) or isinstance(b, Span) or a.cause == b.cause:
+        return a.end <= b.start
+    return a.cycles + b.cycles <= max(a.end, b.end) - a.start
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Skipping cycles in which a processor repeats itself: a part of sim/cycles.py.
 
 Two snapshots of the cycle model a period apart, whose registers are all equal but for counters, mean that the next
-period does the same again, and so on until a counter reaches the value at which something else happens. ``Skipper`` goes
-there in one step. What it may pass over is stated next to each counter; where in doubt it does not skip.
+period does the same again, and so on until a counter reaches the value at which something else happens. ``Skipper``
+goes there in one step. What it may pass over is stated next to each counter; where in doubt it does not skip.
 """
 
 from collections import deque
@@ -21,6 +21,7 @@ _SHORTEST = 32   # cycles between snapshots: one costs as much as two or three
 _KEPT = 6        # snapshots, so that periods may be as many times that long
 _PATTERN = 2     # beats after which those of one block repeat, where they do: two make a place of SPLIT
 
+_TILES = ("mode", "source", "odd", "second_valid", "last", "blocks", "held", "position", "taking", "full", "final")
 # Registers that must be equal, and counters, which change by the same in every period.
 _REGISTERS = {
     "fetch": attrgetter("number", "count", "left", "looping", "running"),
@@ -34,10 +35,7 @@ _REGISTERS = {
     "writer": attrgetter("held", "decided", "fits", "inside", "stages", "places", "present", "writes", "last", "pops",
                          "number", "valids", "output", "command", "completion.ending", "completion.reached",
                          "completion.room", "completion.delays"),
-    "gather": attrgetter("mode", "source", "odd", "second_valid", "last", "blocks", "held", "position", "taking", "full",
-                         "final"),
-    "scatter": attrgetter("mode", "source", "odd", "second_valid", "last", "blocks", "held", "position", "taking", "full",
-                          "final", "paired"),
+    "gather": attrgetter(*_TILES), "scatter": attrgetter(*_TILES, "paired"),
     "memory": attrgetter("read_credit", "write_credit", "read_ready", "write_ready", "offers", "written"),
 }
 _TOKENS = attrgetter("vacant", "loaded", "computed", "in_flight", "queued")
@@ -101,7 +99,7 @@ class Skipper:
         reader, writer = model.reader, model.writer
         registers = (
             *(get(getattr(model, unit)) for unit, get in _REGISTERS.items()), _TOKENS(model),
-            _SEQUENCE(reader.sequence), _SEQUENCE(writer.sequence), id(reader.sequence.beats), id(writer.sequence.beats),
+            *((_SEQUENCE(unit.sequence), id(unit.sequence.beats)) for unit in (reader, writer)),
             tuple(reader.way), tuple(writer.way), tuple(model.scatter.splits), tuple(model.store.output.last),
             tuple((len(queue.items), queue.inner, queue.shows) for queue in model.queues.values()),
             len(writer.starts), len(writer.modes), len(writer.completion.ends), len(model.finishing),

@@ -1,0 +1,53 @@
+"""The cycle model of the processor against the counters of the generated Verilog: equal, whatever the memory's speed.
+
+One test is one configuration: one build and one start of the simulator for all its jobs. The first configuration always
+runs, all of them with WINGBEAT_COSIM_SEEDS. What a job is follows from the name of its trial.
+"""
+
+from fractions import Fraction
+import os
+import random
+
+import pytest
+
+from wingbeat.gen.processor_simulator import MemoryTiming, ProcessorTrial, build_processor, simulate_processor
+from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.sim.cycles import MemorySpeed, estimate
+from wingbeat.sim.random_processor import random_processor_job
+
+N_JOBS = 24
+ALWAYS = "four engines a beat, short"
+CONFIGS = {
+    ALWAYS: dict(engines=8, layers=1, width=18, stream_words=8, half_words=32, pipeline=Pipeline.SHORT),
+    "one engine a beat, deep": dict(engines=2, layers=1, stream_words=2, half_words=64),
+    "two layers, few in flight": dict(engines=4, layers=2, width=12, element_width=10, stream_words=8, half_words=64,
+                                      in_flight=9),
+}
+COUNTS = ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard")
+REPORT = 3  # cycles from the last beat of a block, counted from the first running one, to its report since the start
+
+
+def timings(config):
+    return [MemoryTiming(), MemoryTiming(37, Fraction(3 * config.stream_words, 8)), MemoryTiming(200)]
+
+
+def trials_of(name, config):
+    for number in range(N_JOBS):
+        job = random_processor_job(config, random.Random(f"cycles of {name} {number}"))
+        for at, timing in enumerate(timings(config)):
+            if at == 0 or number % 4 == 0:
+                yield ProcessorTrial(f"job{number}_memory{at}", job.setup, job.program, job.memory, timing)
+
+
+@pytest.mark.parametrize("name", CONFIGS if os.environ.get("WINGBEAT_COSIM_SEEDS") else [ALWAYS])
+def test_estimate_is_what_the_hardware_counts(name, need):
+    need("verilator")
+    config = ArrayConfig(**CONFIGS[name], coefficient_words=64, memory_bits=12)
+    runs = simulate_processor(build_processor(config), list(trials_of(name, config)))
+    for run in runs:
+        note, timing = f"{name}, {run.trial.name}, {config!r}", run.trial.timing
+        want = estimate(config, run.trial.program, run.trial.setup, MemorySpeed(timing.latency, timing.words_per_cycle))
+        assert not run.error, note
+        assert {count: run.status[count] for count in (*COUNTS, *want.units)} \
+            == {**{count: getattr(want, count) for count in COUNTS}, **want.units}, note
+        assert [block.cycle - run.start_cycle - REPORT for block in run.blocks] == want.block_out, note
