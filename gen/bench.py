@@ -11,7 +11,7 @@ import numpy as np
 
 from ..hw.config import ArrayConfig
 from ..hw.errors import WingbeatError
-from ..sim.cycles import estimate
+from ..sim.cycles import MemorySpeed, estimate
 from ..sim.reference import butterfly_multiply, fft, sqnr_db
 from .compiler import Scaling, compile_butterfly, compile_fft
 from .kernel import Kernel
@@ -23,8 +23,8 @@ from .simulator import build_array, simulate, trial
 from .workloads import (Workload, bpmm_workload, ffn_workload, fft_workload, mixing_workload, random_rows,
                         random_twiddle)
 
-__all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "Shape", "bench_kernels", "bench_processor", "run_workload",
-           "workloads"]
+__all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "Shape", "bench_kernels", "bench_processor", "run_deadline",
+           "run_workload", "workloads"]
 
 KERNELS = ("bpmm", "fft")        # of one size each
 PROGRAMS = ("fft2-real", "ffn")  # whole operations of a processor
@@ -170,13 +170,18 @@ def bench_processor(config: ArrayConfig, work: Sequence[Workload], *, timing: Me
     return rows
 
 
-def run_workload(build: ProcessorBuild, workload: Workload, timing: MemoryTiming, *,
-                 trace: bool = False) -> ProcessorRun:
-    """One run of ``workload``. Raises SimulatorError when it does not end, or ends with an error of the processor."""
+def run_deadline(workload: Workload, timing: MemoryTiming) -> int:
+    """Cycles that no run of ``workload`` comes near."""
     rate = float(timing.words_per_cycle) or workload.config.stream_words
     slow = max(1.0, 4 * workload.config.stream_words / rate)
     busy = workload.useful // workload.config.n_multipliers + len(workload.memory)
-    deadline = int(20_000 + 8 * slow * busy + 8 * timing.latency * len(workload.program.stages))
+    return int(20_000 + 8 * slow * busy + 8 * timing.latency * len(workload.program.stages))
+
+
+def run_workload(build: ProcessorBuild, workload: Workload, timing: MemoryTiming, *,
+                 trace: bool = False) -> ProcessorRun:
+    """One run of ``workload``. Raises SimulatorError when it does not end, or ends with an error of the processor."""
+    deadline = run_deadline(workload, timing)
     (run,) = simulate_processor(build, [ProcessorTrial(workload.name, workload.program.setup,
                                                        workload.program.instructions, workload.memory, timing,
                                                        deadline=deadline, trace=trace)])
@@ -192,6 +197,8 @@ def _from_memory(build: ProcessorBuild, workload: Workload, timing: MemoryTiming
     found = [(block.exponent, block.saturated) for block in run.blocks]
     mismatches = int(np.count_nonzero(run.memory != memory)) + sum(a != tuple(b) for a, b in zip(found, outcomes)) \
         + abs(len(found) - len(outcomes))
+    predicted = estimate(config, workload.program.instructions, workload.program.setup,
+                         MemorySpeed(timing.latency, timing.words_per_cycle))
     counters, cycles, useful, rows = run.counters, run.counters.total, workload.useful, workload.rows
     if workload.first_useful:  # steady state: what lies between the first block and the last one
         cycles, useful = run.blocks[-1].cycle - run.blocks[0].cycle, useful - workload.first_useful
@@ -199,5 +206,5 @@ def _from_memory(build: ProcessorBuild, workload: Workload, timing: MemoryTiming
     return KernelFigures(
         workload.name, workload.points, rows, config.n_multipliers, cycles, useful,
         useful / (config.n_multipliers * cycles), sqnr_db(workload.reference, workload.result(run.memory)), mismatches,
-        counters.total, estimate(config, workload.program.instructions).total, counters.computing,
+        counters.total, predicted.total, counters.computing,
         counters.waiting_input, counters.waiting_output, counters.waiting_hazard)

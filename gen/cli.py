@@ -41,6 +41,13 @@ MemoryOption = Annotated[str | None, typer.Option("--memory", metavar="M",
                                                   help="of a processor: ideal or axi:LATENCY,WORDS_PER_CYCLE")]
 
 
+SizesOption = Annotated[str | None, typer.Option(metavar="64,128", help="points per row; if not given, 64 to the "
+                                                                        "largest")]
+TokensOption = Annotated[int, typer.Option(metavar="T", help="rows of fft2-real and ffn")]
+HiddenOption = Annotated[int, typer.Option(metavar="H", help="elements of these rows")]
+ExpandOption = Annotated[int, typer.Option(metavar="X", help="inner layer of ffn, in H")]
+
+
 def _writable_json(path: Path | None) -> Path | None:
     """Refuse a place that cannot take the file before hours of work instead of after."""
     if path is None:
@@ -107,19 +114,42 @@ def _print_facts(config: ArrayConfig, folder: Path) -> None:
 @app.command()
 def simulate(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
              simulator: Annotated[str, typer.Option(help="verilator or icarus")] = "verilator",
+             kernel: Annotated[list[str] | None, typer.Option(
+                 help="of a processor: bpmm, fft, fft2-real or ffn instead of small programs")] = None,
+             sizes: SizesOption = None, tokens: TokensOption = 1024, hidden: HiddenOption = 1024,
+             expand: ExpandOption = 4, memory: MemoryOption = None,
+             trace: Annotated[Path | None, typer.Option(metavar="DIR", help="of a processor: timelines of its units, "
+                                                                            "SVG and HTML")] = None,
+             vcd: Annotated[Path | None, typer.Option(metavar="FILE", help="of a processor: waves")] = None,
              seed: Annotated[int, typer.Option(help="draws weights, data and stalls")] = 1,
              json_file: JsonOption = None) -> int:
     """Run small kernels on the simulated Verilog against the model, under all stalls. Exit code 1 if they
     differ."""
     chosen = select_config(preset, config, settings)
-    from .simulate import check_array
-    with progress("simulate", 3) as step:
-        runs = check_array(chosen, simulator=simulator, seed=seed, report=step)
+    if chosen.is_processor:
+        from .bench import Shape, workloads
+        from .processor_simulator import MemoryTiming
+        from .simulate_processor import check_processor
+        shape = Shape(tokens, hidden, expand)
+        work = workloads(chosen, kernel, _sizes(chosen, sizes), shape, seed=seed) if kernel else []
+        timing = MemoryTiming.parse(memory or "ideal") if memory or work else None
+        with progress("simulate", 3) as step:
+            runs = check_processor(chosen, work, timing, simulator=simulator, seed=seed, trace=trace, vcd=vcd,
+                                   report=step)
+    else:
+        for name, value in (("--kernel", kernel), ("--memory", memory), ("--trace", trace), ("--vcd", vcd)):
+            if value is not None:
+                raise WingbeatError(f"{name}: memory_bits of {chosen.name} is 0; allowed with a processor only")
+        from .simulate import check_array
+        with progress("simulate", 3) as step:
+            runs = check_array(chosen, simulator=simulator, seed=seed, report=step)
     _save(json_file, {"configuration": chosen.model_dump(mode="json"), "simulator": simulator, "seed": seed,
                       "runs": runs})
     print_table(list(runs[0]), [list(run.values()) for run in runs])
     wrong = sum(run["mismatches"] for run in runs)
     out.print(f"{wrong} mismatches in {len(runs)} runs, seed {seed}", markup=False)
+    if trace is not None:
+        out.print(f"timelines: {trace}", markup=False)
     return 1 if wrong else 0
 
 
@@ -129,16 +159,13 @@ app.add_typer(bench, name="bench")
 
 @bench.command("kernels")
 def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
-                  sizes: Annotated[str | None, typer.Option(metavar="64,128", help="points per row; "
-                                                            "if not given, 64 to the largest")] = None,
+                  sizes: SizesOption = None,
                   kernel: Annotated[list[str] | None, typer.Option(
                       help="bpmm or fft, else both; fft2-real or ffn on a processor")] = None,
                   blocks: Annotated[int, typer.Option(help="blocks per run, the first is not counted")] = 4,
                   scaling: Annotated[Scaling, typer.Option(help="of the layers")] = "static",
                   memory: MemoryOption = None,
-                  tokens: Annotated[int, typer.Option(metavar="T", help="rows of fft2-real and ffn")] = 1024,
-                  hidden: Annotated[int, typer.Option(metavar="H", help="elements of these rows")] = 1024,
-                  expand: Annotated[int, typer.Option(metavar="X", help="inner layer of ffn, in H")] = 4,
+                  tokens: TokensOption = 1024, hidden: HiddenOption = 1024, expand: ExpandOption = 4,
                   seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
                   json_file: JsonOption = None) -> int:
     """Cycles, utilisation and SQNR of kernels on the simulated Verilog: of single transforms in steady state, of

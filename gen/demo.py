@@ -1,11 +1,9 @@
-"""The demonstration: a digits classifier whose butterfly and FFT layers run on one generated array.
+"""The demonstration: a digits classifier whose butterfly and FFT layers are programs of one generated processor.
 
-Float in numpy, the bit-exact model on all held-out images, the simulated Verilog on some of them: every word
-that leaves the Verilog is compared with the model, and cycles come from the hardware's own counters. On the
-Verilog the layers run one after the other: what one returns goes, through numpy operations, into the next.
-
-A mixing layer packs two images into one complex row. With Z the transform of a + jb, (Z[k] + Z[-k]) / 2 is
-Re A[k] + j Re B[k] (design.md, section 5); that sum is taken in numpy.
+Float in numpy, the bit-exact model on all held-out images, the simulated Verilog on some of them. Every layer reads
+its input from the processor's memory and writes its result there; on the Verilog the whole memory and the report of
+every block are compared with the model, and cycles come from the hardware's own counters. Between two layers stands
+always an operation that is done in numpy, so no two of them share a program.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,40 +16,45 @@ import numpy as np
 
 from ..hw.config import ArrayConfig
 from ..hw.errors import WingbeatError
+from ..hw.numeric import largest
 from ..sim.cycles import Cycles, estimate
-from ..sim.reference import sqnr_db
-from . import simulator
-from .compiler import compile_butterfly, compile_fft2
+from ..sim.reference import butterfly_multiply, sqnr_db
+from .bench import run_workload
+from .checkpoint import ButterflyWeights
+from .compiler import compile_butterfly, compile_fft
 from .console import out, print_table, progress
-from .digits import (NUMPY_OPERATIONS, Network, Step, accuracy, float_butterfly, float_mixing, forward,
-                     load_network, load_split)
+from .dataflow import Task, assemble
+from .digits import (NUMPY_OPERATIONS, Network, accuracy, float_butterfly, float_mixing, forward, load_network,
+                     load_split)
 from .files import write_json
-from .kernel import Job, Kernel
+from .kernel import Kernel
+from .operations import Coefficients, Matrix, butterfly, mix_real, mixed_order, mixed_rows
 from .presets import load_preset
-from .selftest import model_blocks
-from .simulate import count_mismatches
+from .processor_simulator import MemoryTiming, ProcessorBuild, ProcessorRun, build_processor
+from .simulator import Counters
 from .synth import synthesize
+from .workloads import Workload, _layout as layout
 
-__all__ = ["LayerReport", "compile_network", "pack_images", "unpack_images", "ModelRunner", "VerilogRunner",
-           "run_network", "run_demo"]
+__all__ = ["ButterflyLayer", "MixingLayer", "LayerReport", "compile_network", "ModelRunner", "VerilogRunner",
+           "run_demo"]
 
-PRESET = "ulx3s-16"  # the array of the ULX3S board
-IMAGES = 256         # held-out images on the simulated Verilog
-_IN_NUMPY = (*NUMPY_OPERATIONS, "quantising and scaling at both ends of a layer",
-             "separating the two images of a complex FFT row")
+PRESET = "processor-16"  # for the ECP5-85F of the ULX3S board
+IMAGES = 256             # held-out images on the simulated Verilog
+_IN_NUMPY = (*NUMPY_OPERATIONS, "quantising and scaling at both ends of a layer")
 _COUNTERS = ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard")
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer on the simulated Verilog, all stacks together.
+    """One layer on the simulated Verilog: one program, from its start to its end.
 
-    ``cycles`` is the hardware counter ``total``, ``computing`` and ``waiting_*`` the counters of those names;
-    ``predicted_cycles`` is what the cycle model says, ``predicted`` whether it is right about every counter.
-    ``utilization`` is useful multiplications per multiplier and cycle, loading and storing included; columns
-    that the last pass leaves over keep it below ``utilization_limit``.
-    ``mismatches`` counts raw words, exponents and flags that differ from the model; ``sqnr_db`` compares with
-    the float layer on the same input.
+    ``rows`` vectors of ``n`` values went through it, ``stacks`` times. ``cycles`` is the hardware counter ``total``,
+    ``computing`` and ``waiting_*`` the counters of those names; ``predicted_cycles`` is what the cycle model says,
+    ``predicted`` whether it is right about every counter. ``utilization`` is useful multiplications per multiplier
+    and cycle, ``utilization_limit`` per multiplier and cycle of ``computing``: columns that the last pass leaves over
+    keep it below 1, and rows that fill up a block.
+    ``mismatches`` counts elements of the memory and reports of blocks that differ from the model; ``sqnr_db``
+    compares with the float layer on the same input, its bias left out.
     """
 
     layer: str
@@ -74,121 +77,200 @@ class LayerReport:
     sqnr_db: float
 
 
-# --- the network on an array --------------------------------------------------------------------
+# --- the network on a processor -----------------------------------------------------------------
 
 
-def pack_images(x: np.ndarray) -> np.ndarray:
-    """Real images (count, tokens, hidden) as complex rows (ceil(count/2), tokens * hidden), two in a row."""
-    if len(x) % 2:
-        x = np.concatenate([x, np.zeros_like(x[:1])])
-    return (x[0::2] + 1j * x[1::2]).reshape(len(x) // 2, -1)
+@dataclass(frozen=True, eq=False)
+class ButterflyLayer:
+    """Real rows (rows, in_size) times a butterfly matrix: what ``kernel`` does, out of memory into memory."""
+
+    name: str
+    kernel: Kernel
+    weights: ButterflyWeights
+    mode = "bpmm"
+
+    @property
+    def stacks(self) -> int:
+        return len(self.kernel.stacks)
+
+    def clamped(self, x: np.ndarray) -> int:
+        """How many values of ``x`` lie outside the calibrated range."""
+        return self.kernel.quantise(x)[1]
+
+    def workload(self, x: np.ndarray) -> Workload:
+        """Program and memory for the rows ``x``. Raises WingbeatError when the processor is too small for them."""
+        kernel, config, rows = self.kernel, self.kernel.config, len(x)
+        source, target = layout(config, (rows, kernel.in_size), (rows, kernel.out_size))
+        tasks = butterfly(kernel, source, target, Coefficients(config), self.name)
+        w = self.weights
+        reference = butterfly_multiply(w.twiddle, x, w.increasing_stride, w.out_size)
+        return _workload(self.name, kernel.size, rows, config, tasks, source, kernel.quantise(x)[0], target,
+                         kernel.output_scale, reference, rows * kernel.multiplications_per_row)
+
+    def output(self, work: Workload, memory: np.ndarray) -> np.ndarray:
+        """Rows (rows, out_size) out of the memory after the run, with the bias."""
+        y = work.result(memory)
+        return y if self.kernel.bias is None else y + self.kernel.bias
 
 
-def unpack_images(z: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Re(FFT2) of the images that :func:`pack_images` packed, from the transform ``z`` of its rows.
+@dataclass(frozen=True, eq=False)
+class MixingLayer:
+    """Re(FFT2) of real matrices (count, tokens, hidden), all in one program, with the factor that keeps the power.
 
-    ``shape`` is (count, tokens, hidden).
+    ``columns`` transforms the tokens, ``rows`` what that leaves along hidden. A row of the memory holds one token of
+    all matrices (``operations.mix_real``).
     """
-    z = z.reshape(-1, *shape[1:])
-    mirrored = np.roll(z[:, ::-1, ::-1], (1, 1), axis=(1, 2))  # element -k of both dimensions
-    both = (z + mirrored) / 2
-    return np.stack([both.real, both.imag], axis=1).reshape(-1, *shape[1:])[:shape[0]]
+
+    name: str
+    columns: Kernel
+    rows: Kernel
+    mode = "fft2-real"
+    stacks = 1
+
+    @property
+    def scale(self) -> float:
+        """Value of one unit of an element of the result."""
+        shift = sum(kernel.stacks[0].shift for kernel in (self.columns, self.rows))
+        return math.ldexp(self.columns.input_step, shift) / math.sqrt(self.columns.size * self.rows.size)
+
+    def clamped(self, x: np.ndarray) -> int:
+        """How many values of ``x`` lie outside the calibrated range."""
+        return self.columns.quantise(_packed_columns(x))[1]
+
+    def workload(self, x: np.ndarray) -> Workload:
+        """Program and memory for the matrices ``x``. Raises WingbeatError when the processor is too small for them."""
+        config, (count, tokens, hidden) = self.columns.config, x.shape
+        elements = count * hidden
+        source, between, target = layout(config, (tokens, elements), (mixed_rows(tokens), 2 * elements),
+                                         (tokens, elements))
+        tasks = mix_real(self.columns, self.rows, source, between, target, Coefficients(config), self.name, count)
+        words = self.columns.quantise(_packed_columns(x))[0]
+        values = np.stack([words.real, words.imag], axis=1).reshape(elements, tokens).T
+        reference = mixed_order(float_mixing(self.name, x).swapaxes(0, 1)).reshape(tokens, elements)
+        useful = 4 * (tokens // 2) * (hidden // 2) * (self.columns.log2_size + self.rows.log2_size)
+        return _workload(self.name, tokens * hidden, count, config, tasks, source, values, target, self.scale,
+                         reference, count * useful)
+
+    def output(self, work: Workload, memory: np.ndarray) -> np.ndarray:
+        """Matrices (count, tokens, hidden) out of the memory after the run."""
+        y = work.result(memory).reshape(self.columns.size, -1, self.rows.size)
+        return mixed_order(y).swapaxes(0, 1)
 
 
-def compile_network(network: Network, config: ArrayConfig, images: np.ndarray) -> dict[str, Kernel]:
-    """A kernel for every butterfly and mixing layer, calibrated on what it sees when ``images`` run in float.
+Layer = ButterflyLayer | MixingLayer
 
-    Butterflies have static shifts, the transforms block floating point. Raises WingbeatError when the array
-    is too small for a layer.
+
+def _packed_columns(x: np.ndarray) -> np.ndarray:
+    """Two neighbouring columns of real matrices (count, tokens, hidden) as re and im: rows (.., tokens)."""
+    return (x[..., 0::2] + 1j * x[..., 1::2]).swapaxes(1, 2).reshape(-1, x.shape[1])
+
+
+def _workload(name: str, points: int, rows: int, config: ArrayConfig, tasks: list[Task], source: Matrix,
+              values: np.ndarray, target: Matrix, scale: np.ndarray | float, reference: np.ndarray,
+              useful: int) -> Workload:
+    """``tasks`` on a memory that holds the integer ``values`` in ``source`` and zeros behind them."""
+    memory = np.zeros((target.end, config.memory_elements), dtype=np.int64)
+    memory[source.base:source.end] = source.pack(values, config)
+    return Workload(name, points, rows, config, assemble(config, tasks), memory, target, scale, False, reference,
+                    useful, 0)
+
+
+def _compile_mixing(name: str, config: ArrayConfig, x: np.ndarray) -> MixingLayer:
+    """Calibrated on the matrices ``x``: the second transform on what the first one and its shifts leave."""
+    _, tokens, hidden = x.shape
+    columns = compile_fft(tokens, config, scaling="static", calibration=_packed_columns(x))
+    unit = math.ldexp(columns.input_step, columns.stacks[0].shift)
+    between = np.fft.fft(x, axis=1)[:, :mixed_rows(tokens)] / unit
+    rows = compile_fft(hidden, config, scaling="static", calibration=between.reshape(-1, hidden),
+                       input_limit=float(largest(config.element_width)))
+    return MixingLayer(name, columns, rows)
+
+
+def compile_network(network: Network, config: ArrayConfig, images: np.ndarray) -> dict[str, Layer]:
+    """Every butterfly and mixing layer for the processor ``config``, with static shifts, calibrated on what the layer
+    sees when ``images`` run in float.
+
+    Raises WingbeatError when the processor is too small for a layer, or is none.
     """
-    kernels = {}
+    if not config.is_processor:
+        raise WingbeatError(f"memory_bits: {config.name} has none; the layers need a processor, allowed are 1..32")
+    layers: dict[str, Layer] = {}
 
     def butterfly(name: str, rows: np.ndarray) -> np.ndarray:
-        kernels[name] = compile_butterfly(network.butterflies[name], config, calibration=rows)
+        weights = network.butterflies[name]
+        layers[name] = ButterflyLayer(name, compile_butterfly(weights, config, calibration=rows), weights)
         return float_butterfly(network)(name, rows)
 
     def fft2(name: str, x: np.ndarray) -> np.ndarray:
-        kernels[name] = compile_fft2(x.shape[1], x.shape[2], config, calibration=pack_images(x))
+        layers[name] = _compile_mixing(name, config, x)
         return float_mixing(name, x)
 
     forward(network, images, butterfly, fft2)
-    return kernels
-
-
-def run_network(network: Network, images: np.ndarray, run: Step) -> np.ndarray:
-    """Logits (count, classes) with every butterfly and mixing layer done by ``run(name, rows)``."""
-    def fft2(name: str, x: np.ndarray) -> np.ndarray:
-        return unpack_images(run(name, pack_images(x)), x.shape) / math.sqrt(x.shape[1] * x.shape[2])
-
-    return forward(network, images, run, fft2)
+    return layers
 
 
 class ModelRunner:
-    """Layers on the bit-exact model; ``saturated_blocks`` and ``clamped_inputs`` count what was clamped."""
+    """Layers on the bit-exact model: a step of :func:`digits.forward`, for butterflies and mixing.
 
-    def __init__(self, kernels: dict[str, Kernel]):
-        self.kernels = kernels
+    ``saturated_blocks`` and ``clamped_inputs`` count what was clamped.
+    """
+
+    def __init__(self, layers: dict[str, Layer]):
+        self.layers = layers
         self.saturated_blocks = 0
         self.clamped_inputs = 0
 
-    def __call__(self, name: str, rows: np.ndarray) -> np.ndarray:
-        run = self.kernels[name].execute_model(rows)
-        self.saturated_blocks += run.saturated_blocks
-        self.clamped_inputs += run.clamped_inputs
-        return run.y
+    def __call__(self, name: str, x: np.ndarray) -> np.ndarray:
+        layer = self.layers[name]
+        work = layer.workload(x)
+        memory, outcomes = work.run_model()
+        self.saturated_blocks += sum(outcome.saturated for outcome in outcomes)
+        self.clamped_inputs += layer.clamped(x)
+        return layer.output(work, memory)
 
 
 class VerilogRunner:
-    """Layers on the simulated Verilog, each compared with the model word by word; one report a layer.
+    """Layers on the simulated Verilog, each compared with the model; one report a layer.
 
     ``announce`` is called with the name of each layer that has run.
     """
 
-    def __init__(self, kernels: dict[str, Kernel], build: simulator.Build, network: Network,
-                 announce: Callable[[str], None] = lambda _: None):
-        self.kernels, self.build, self.network, self.announce = kernels, build, network, announce
+    def __init__(self, layers: dict[str, Layer], build: ProcessorBuild, announce: Callable[[str], None] = lambda _: None):
+        self.layers, self.build, self.announce = layers, build, announce
         self.reports: list[LayerReport] = []
 
-    def __call__(self, name: str, rows: np.ndarray) -> np.ndarray:
-        kernel = self.kernels[name]
-        jobs = kernel.jobs(rows)
-        runs = simulator.simulate(self.build, [simulator.trial(f"{name}-{number}", job)
-                                               for number, job in enumerate(jobs)])
-        blocks = [block for run in runs for block in run.blocks]
-        y = kernel.unpack(blocks, len(rows))
-        expected = [block for job in jobs for block in model_blocks(kernel.config, job)]
-        mismatches = count_mismatches(blocks, expected)
-        self.reports.append(self._report(name, rows, y, jobs, runs, mismatches))
+    def __call__(self, name: str, x: np.ndarray) -> np.ndarray:
+        layer = self.layers[name]
+        work = layer.workload(x)
+        run = run_workload(self.build, work, MemoryTiming())
+        self.reports.append(_report(layer, work, run))
         self.announce(name)
-        return y
-
-    def _report(self, name: str, rows: np.ndarray, y: np.ndarray, jobs: Sequence[Job],
-                runs: Sequence[simulator.Run], mismatches: int) -> LayerReport:
-        kernel = self.kernels[name]
-        blocks = [block for run in runs for block in run.blocks]
-        counters = _counters([run.counters for run in runs])
-        predicted = _counters([estimate(kernel.config, job.program) for job in jobs])
-        cycles = counters["total"]
-        useful = kernel.multiplications_per_row * len(rows)
-        return LayerReport(
-            layer=name, kernel=kernel.mode.name.lower(), n=kernel.size, stacks=len(kernel.stacks),
-            rows=len(rows), blocks=len(blocks), cycles=cycles, predicted_cycles=predicted["total"],
-            predicted=predicted == counters, **{key: counters[key] for key in _COUNTERS[1:]},
-            utilization=useful / (kernel.config.n_multipliers * cycles),
-            utilization_limit=kernel.n_layers / (kernel.config.layers * len(kernel.stacks[0].passes)),
-            mismatches=mismatches,
-            saturated_blocks=sum(block.saturated for block in blocks),
-            sqnr_db=sqnr_db(self._float(name, rows), y))
-
-    def _float(self, name: str, rows: np.ndarray) -> np.ndarray:
-        if name in self.network.butterflies:
-            return float_butterfly(self.network)(name, rows)
-        sizes = self.network.sizes
-        return np.fft.fft2(rows.reshape(-1, sizes.tokens, sizes.hidden)).reshape(rows.shape)
+        return layer.output(work, run.memory)
 
 
-def _counters(runs: Sequence[simulator.Counters | Cycles]) -> dict[str, int]:
-    return {name: sum(getattr(run, name) for run in runs) for name in _COUNTERS}
+def _report(layer: Layer, work: Workload, run: ProcessorRun) -> LayerReport:
+    counters = _counters(run.counters)
+    predicted = _counters(estimate(work.config, work.program.instructions, work.program.setup))
+    per_multiplier = work.useful / work.config.n_multipliers
+    return LayerReport(
+        layer=layer.name, kernel=layer.mode, n=work.points, stacks=layer.stacks, rows=work.rows,
+        blocks=len(run.blocks), cycles=counters["total"], predicted_cycles=predicted["total"],
+        predicted=predicted == counters, **{key: counters[key] for key in _COUNTERS[1:]},
+        utilization=per_multiplier / counters["total"], utilization_limit=per_multiplier / counters["computing"],
+        mismatches=_mismatches(work, run), saturated_blocks=sum(block.saturated for block in run.blocks),
+        sqnr_db=sqnr_db(work.reference, work.result(run.memory)))
+
+
+def _mismatches(work: Workload, run: ProcessorRun) -> int:
+    """Elements of the whole memory, and reports of blocks, that differ from the model."""
+    memory, outcomes = work.run_model()
+    found = [(block.exponent, block.saturated) for block in run.blocks]
+    return (int(np.count_nonzero(run.memory != memory)) + abs(len(found) - len(outcomes))
+            + sum(a != tuple(b) for a, b in zip(found, outcomes)))
+
+
+def _counters(run: Counters | Cycles) -> dict[str, int]:
+    return {name: getattr(run, name) for name in _COUNTERS}
 
 
 # --- the command --------------------------------------------------------------------------------
@@ -236,15 +318,14 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, json: Path | None = Non
     held, labels = split.held_images, split.held_labels
     if not 1 <= images <= len(held):
         raise WingbeatError(f"--images: {images}; allowed are 1..{len(held)}")
-    kernels = compile_network(network, config, split.train_images)
-    with progress("demo", len(kernels) + 3) as step:
-        exact = forward(network, held)
-        model = run_network(network, held, ModelRunner(kernels))
+    layers = compile_network(network, config, split.train_images)
+    with progress("demo", len(layers) + 3) as step:
+        exact, on_model = forward(network, held), ModelRunner(layers)
+        model = forward(network, held, on_model, on_model)
         step("float and model")
-        build = simulator.build_array(config)
+        verilog = VerilogRunner(layers, build_processor(config), step)
         step("simulator built")
-        verilog = VerilogRunner(kernels, build, network, step)
-        simulated = run_network(network, held[:images], verilog)
+        simulated = forward(network, held[:images], verilog, verilog)
         figures = synthesize(config, target="ecp5")
         step("synthesis")
     total = _total(verilog.reports)
@@ -252,12 +333,13 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, json: Path | None = Non
               for by, logits in (("float64 in numpy", exact), ("bit-exact model", model),
                                  ("float64 in numpy", exact[:images]), ("bit-exact model", model[:images]),
                                  ("simulated Verilog", simulated))]
-    out.print(f"array {config.name}: {config.n_multipliers} multipliers, {config.engines} engines, "
-              f"{config.layers} layers per pass, {config.width} bits inside", markup=False)
+    out.print(f"processor {config.name}: {config.n_multipliers} multipliers, {config.engines} engines, "
+              f"{config.layers} layers per pass, {config.width} bits inside, {config.memory_elements} elements of "
+              f"{config.element_width} bits in a beat of memory", markup=False)
     _print_accuracy(scores)
     _print_layers(verilog.reports, total)
     _print_synthesis(figures)
-    out.print(f"in numpy, not on the array: {', '.join(_IN_NUMPY)}", markup=False)
+    out.print(f"in numpy, not on the processor: {', '.join(_IN_NUMPY)}", markup=False)
     if json is not None:
         write_json(json, {"config": config.model_dump(mode="json"), "multipliers": config.n_multipliers,
                           "accuracy": scores, "layers": [asdict(report) for report in verilog.reports],

@@ -13,10 +13,9 @@ from typing import Any
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
-from ..hw.checker import Fault
 from ..hw.config import ArrayConfig
 from ..hw.descriptor import ENTRIES, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT
-from ..hw.program import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, MemoryMode, Opcode
+from ..hw.program import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, Fault, MemoryMode, Opcode
 from ..hw.shapes import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, SETUP_READER, SETUP_WRITER
 
 __all__ = ["manifest", "describe_ports", "describe_memory_map", "file_digests", "derived_values"]

@@ -19,7 +19,7 @@ from .kernel import Kernel
 from .stages import Block, Place, Side, Stage, build_stage, cell_bits
 
 __all__ = ["Matrix", "Coefficients", "butterfly", "transform_rows", "transform_columns", "mix_real", "mixed_rows",
-           "row_blocks", "row_places"]
+           "mixed_order", "row_blocks", "row_places"]
 
 
 Start = Literal["cold", "warm", "steady"]
@@ -198,22 +198,36 @@ def butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coef
     return tasks
 
 
+def _batch_blocks(kernel: Kernel, rows: int, start: Start, batch: int) -> list[tuple[int, int, int]]:
+    """As :func:`row_blocks`; a border lies behind the first ``batch`` rows, of which FOLD can leave out only one."""
+    first = batch if batch > 1 else 0
+    behind = row_blocks(kernel, rows - first, "steady" if first else start)
+    return [*(row_blocks(kernel, first, start) if first else []),
+            *((bits, first + row, count) for bits, row, count in behind)]
+
+
+def _cut_rows(matrix: Matrix, parts: int) -> Matrix:
+    """The same beats, every row as ``parts`` rows."""
+    return Matrix(matrix.base, matrix.rows * parts, matrix.elements // parts, matrix.pitch // parts)
+
+
 def _reversed(bits: int) -> range:
     return range(bits - 1, -1, -1)
 
 
 def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
                    mode: MemoryMode = MemoryMode.ROWS, mirrored_rows: int = 0,
-                   start: Start = "cold") -> list[Task]:
+                   start: Start = "cold", batch: int = 1) -> list[Task]:
     """``target`` = Fourier transform of the complex rows of ``source``.
 
     ``mode`` ROWS keeps complex rows; REAL keeps the real part; FOLD also writes row q, 0 < q < ``mirrored_rows``, to
-    row 2 * mirrored_rows - q of ``target``, columns mirrored likewise. ``start``: see :func:`row_blocks`.
+    row 2 * mirrored_rows - q of ``target``, columns mirrored likewise. With ``batch`` each q is that many rows, whose
+    mirror images stand in reverse order. ``start``: see :func:`row_blocks`.
     """
     config, bits = kernel.config, kernel.log2_size
     sub = cell_bits(config, mode)
-    rows_of_target = 2 * mirrored_rows if mirrored_rows else target.rows
-    other = 2 * target.base + rows_of_target * target.pitch + target.chunks(config) - 1
+    last_sum = (2 * mirrored_rows + 1) * batch - 1  # of the numbers of a row and its mirror image
+    other = 2 * target.base + last_sum * target.pitch + target.chunks(config) - 1
     stack = kernel.stacks[0]
     passes, image = coefficients.place(stack.passes, stack.image)
 
@@ -225,11 +239,12 @@ def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients:
                      target.chunks(config), other=other if mode is MemoryMode.FOLD else 0)
         return build_stage(name, config, _resized(kernel, passes, row_bits), image, read, write)
 
-    blocks = row_blocks(kernel, source.rows, start)
+    blocks = _batch_blocks(kernel, source.rows, start, batch)
     stages = {row_bits: stage(row_bits) for row_bits, _, _ in blocks}
     tasks = []
     for row_bits, row, rows in blocks:
-        fold = (int(row == 0), max(0, min(rows, mirrored_rows - row))) if mode is MemoryMode.FOLD else (0, 0)
+        folds = mode is MemoryMode.FOLD and (batch == 1 or row >= batch)
+        fold = (int(row == 0), max(0, min(rows, batch * mirrored_rows - row))) if folds else (0, 0)
         tasks.append(Task(stages[row_bits], Block(source.base + row * source.pitch, rows,
                                                   target.base + row * target.pitch, rows, *fold)))
     return tasks
@@ -286,12 +301,19 @@ def mixed_rows(tokens: int) -> int:
 
 
 def mix_real(columns: Kernel, rows: Kernel, source: Matrix, between: Matrix, target: Matrix,
-             coefficients: Coefficients, name: str) -> list[Task]:
+             coefficients: Coefficients, name: str, batch: int = 1) -> list[Task]:
     """``target`` = Re(FFT2(``source``)) of real tokens x hidden elements (docs/processor.md).
 
     ``columns`` transforms the tokens, ``rows`` the hidden elements; ``between`` holds tokens/2 + 1 rows of hidden
-    complex words.
+    complex words. With ``batch`` each row holds that token of all matrices side by side, in all three; rows above
+    tokens/2 of ``target`` hold the matrices in reverse order: :func:`mixed_order`.
     """
     return [*transform_columns(columns, source, between, coefficients, f"{name}.tokens", split=True),
-            *transform_rows(rows, between, target, coefficients, f"{name}.hidden", MemoryMode.FOLD, source.rows // 2,
-                            "warm")]
+            *transform_rows(rows, _cut_rows(between, batch), _cut_rows(target, batch), coefficients, f"{name}.hidden",
+                            MemoryMode.FOLD, source.rows // 2, "warm", batch)]
+
+
+def mixed_order(y: np.ndarray) -> np.ndarray:
+    """``y`` (tokens, batch, hidden) as :func:`mix_real` leaves it, with the batch in order in every row; or back."""
+    first = mixed_rows(len(y))
+    return np.concatenate([y[:first], y[first:, ::-1]])

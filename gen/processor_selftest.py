@@ -17,8 +17,8 @@ from .beats import pack_beats
 from .compiler import compile_fft
 from .dataflow import Program, assemble
 from .operations import Coefficients, Matrix, transform_rows
-from .processor_simulator import (STALLS, MemoryTiming, ProcessorBuild, ProcessorTrial, _fields, _top,
-                                  _write_lines, _write_trials)
+from .processor_simulator import (STALLS, MemoryTiming, ProcessorBuild, ProcessorTrial, memory_top, trial_entries,
+                                  vector_fields, write_lines)
 from .workloads import ffn_workload, mixing_workload, random_rows
 
 __all__ = ["SmallProgram", "small_programs", "write_processor_test"]
@@ -122,8 +122,8 @@ def write_processor_test(config: ArrayConfig, processor: wiring.Component, folde
     programs = list(small_programs(config))
     depth = max(len(small.memory) for small in programs)
     top = f"{config.name}_with_memory"
-    status, block, activity = (_fields(processor, port) for port in ("status", "block", "activity"))
-    (folder / f"{top}.v").write_text(_top(top, config, depth, status, block, activity))
+    status, block, activity = (vector_fields(processor, port) for port in ("status", "block", "activity"))
+    (folder / f"{top}.v").write_text(memory_top(top, config, depth, status, block, activity))
     for name in _MODELS:
         shutil.copyfile(Path(__file__).resolve().parent / "models" / name, folder / name)
     build = ProcessorBuild(folder, top, "", config.element_width, config.stream_words, depth, status, block, activity)
@@ -137,10 +137,10 @@ def _write_vectors(folder: Path, build: ProcessorBuild, programs: list[SmallProg
     trials, expected = [], []
     for number, small in enumerate(programs):
         after = f"{small.name}.expected.hex"
-        _write_lines(folder / after, pack_beats(small.expected(), build.element_width, build.stream_words))
+        write_lines(folder / after, pack_beats(small.expected(), build.element_width, build.stream_words))
         for name, timing in _timings(small.config, number).items():
             trials.append(small.trial(timing, name))
             expected.append(after)
     entries = [entry | {"expected": after} for entry, after in
-               zip(_write_trials(folder, build, trials), expected, strict=True)]
+               zip(trial_entries(folder, build, trials), expected, strict=True)]
     (folder / "trials.json").write_text(json.dumps(entries, indent=1) + "\n")

@@ -29,7 +29,8 @@ from .simulator import (CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, Build, Coun
 from .testbench import simulators
 
 __all__ = ["LARGEST_DEPTH", "STALLS", "BlockReport", "MemoryTiming", "ProcessorBuild", "ProcessorRun",
-           "ProcessorTrial", "build_processor", "build_with_memory", "simulate_processor"]
+           "ProcessorTrial", "build_processor", "build_with_memory", "memory_top", "simulate_processor",
+           "trial_entries", "vector_fields", "write_lines"]
 
 LARGEST_DEPTH = 1 << 20  # beats of the simulated memory
 LONGEST_LATENCY = 400
@@ -225,18 +226,18 @@ def build_with_memory(processor: wiring.Component, config: ArrayConfig, simulato
         depth = min(1 << config.memory_bits, LARGEST_DEPTH)
     if not 1 <= depth <= LARGEST_DEPTH:
         raise WingbeatError(f"depth: {depth} beats; allowed are 1..{LARGEST_DEPTH}")
-    status, block, activity = (_fields(processor, port) for port in ("status", "block", "activity"))
+    status, block, activity = (vector_fields(processor, port) for port in ("status", "block", "activity"))
     top = f"{config.name}_with_memory"
     with tempfile.TemporaryDirectory() as folder:
         source, wrapper = Path(folder) / f"{config.name}.v", Path(folder) / f"{top}.v"
         source.write_text(emit(processor, config.name))
-        wrapper.write_text(_top(top, config, depth, status, block, activity))
+        wrapper.write_text(memory_top(top, config, depth, status, block, activity))
         sources = [wrapper, _MODELS / "memory.v", _MODELS / "driver.v", source, *models(config)]
         build = build_verilog(config, sources, simulator, top, vcd)
     return ProcessorBuild(**vars(build), depth=depth, status=status, block=block, activity=activity, vcd=vcd)
 
 
-def _fields(component: wiring.Component, port: str) -> dict[str, tuple[int, int]]:
+def vector_fields(component: wiring.Component, port: str) -> dict[str, tuple[int, int]]:
     """Lowest bit and number of bits of every field of an output that is a flat vector in Verilog."""
     members = component.signature.members
     return dict(_places(members[port].shape, "", 0)) if port in members else {}
@@ -254,7 +255,7 @@ def _bits(layout: Mapping[str, tuple[int, int]]) -> int:
     return max(at + width for at, width in layout.values())
 
 
-def _top(name: str, config: ArrayConfig, depth: int, status: Mapping[str, tuple[int, int]],
+def memory_top(name: str, config: ArrayConfig, depth: int, status: Mapping[str, tuple[int, int]],
          block: Mapping[str, tuple[int, int]], activity: Mapping[str, tuple[int, int]]) -> str:
     """Top module ``name``: processor, memory and driver. Its ports are what gen/testbench/processor_bench.py sets
     and reads; the ports of the models keep their names."""
@@ -326,7 +327,7 @@ def simulate_processor(build: ProcessorBuild, trials: Sequence[ProcessorTrial],
     with tempfile.TemporaryDirectory() as temporary:
         folder = (keep or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        entries = _write_trials(folder, build, trials)
+        entries = trial_entries(folder, build, trials)
         (folder / "trials.json").write_text(json.dumps(entries, indent=1) + "\n")
         n_tests, n_failed = simulators.run_cocotb(build.folder, build.top, build.simulator, folder, folder,
                                                   "processor_bench", vcd)
@@ -338,7 +339,7 @@ def simulate_processor(build: ProcessorBuild, trials: Sequence[ProcessorTrial],
         return [_run(folder, t, report, build) for t, report in zip(trials, reports)]
 
 
-def _write_trials(folder: Path, build: ProcessorBuild, trials: Sequence[ProcessorTrial]) -> list[dict]:
+def trial_entries(folder: Path, build: ProcessorBuild, trials: Sequence[ProcessorTrial]) -> list[dict]:
     """Data files of ``trials``, one for each memory image that several of them share, and their entries of
     trials.json."""
     written: dict[int, str] = {}
@@ -347,9 +348,9 @@ def _write_trials(folder: Path, build: ProcessorBuild, trials: Sequence[Processo
         limit = _check(build, t)
         if id(t.memory) not in written:
             written[id(t.memory)] = f"{t.name}.before.hex"
-            _write_lines(folder / written[id(t.memory)],
+            write_lines(folder / written[id(t.memory)],
                          pack_beats(t.memory, build.element_width, build.stream_words))
-        _write_lines(folder / f"{t.name}.setup.hex", pack_setup(t.setup_writes))
+        write_lines(folder / f"{t.name}.setup.hex", pack_setup(t.setup_writes))
         settings = {"beats": len(t.memory), "limit": limit, "deadline": t.deadline,
                     "tracing": int(t.trace), **t.timing.settings(build.stream_words)}
         entries.append({"name": t.name, "setup": f"{t.name}.setup.hex", "memory": written[id(t.memory)],
@@ -372,7 +373,8 @@ def _check(build: ProcessorBuild, t: ProcessorTrial) -> int:
     return limit
 
 
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """A file of vectors, one string a line."""
     path.write_text("".join(f"{line}\n" for line in lines))
 
 

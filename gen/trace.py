@@ -32,7 +32,8 @@ _READ_BEGIN = (3, 9)  # cycles before and after the begin of a READ in which it 
 _TURN = 4             # cycles that cal takes to begin a pass whose instruction is there, hw/sequencer.py
 
 _LONG = 16            # stalls from this length on are shown one by one
-_TOGETHER = 512       # cycles of the longest mark of several short stalls
+_NEAR = 64            # cycles between shorter ones that come together in one mark
+_TOGETHER = 512       # cycles of the longest such mark
 _MOST_GAPS = 20       # gaps of cal in the table of the page
 
 
@@ -150,8 +151,12 @@ def _before_end(spans: np.ndarray, blocks: np.ndarray) -> np.ndarray:
 
 
 def _trace(choices: Sequence[tuple[np.ndarray, State]], blocks: np.ndarray, spans: np.ndarray) -> UnitTrace:
-    """The first of ``choices`` that holds in a cycle is its state."""
-    states = np.select([held for held, _ in choices], [np.int8(state) for _, state in choices], np.int8(State.IDLE))
+    """The first of ``choices`` that holds in a cycle is its state; else LATENCY inside a block and IDLE outside."""
+    edges = np.zeros(len(blocks) + 1, np.int8)
+    edges[spans[:, 0]] += 1
+    edges[spans[:, 1]] -= 1
+    other = np.where(np.cumsum(edges)[:-1], np.int8(State.LATENCY), np.int8(State.IDLE))
+    states = np.select([held for held, _ in choices], [np.int8(state) for _, state in choices], other)
     return UnitTrace(states, blocks, spans)
 
 
@@ -240,7 +245,7 @@ def _grouped(runs: Sequence[tuple[int, int]], borders: np.ndarray) -> Iterator[t
     group: tuple[int, int, int] | None = None
     zone_before = -1
     for (start, end), zone in zip(runs, zones):
-        near = group is not None and start - group[1] < _LONG and end - group[0] <= _TOGETHER and zone == zone_before
+        near = group is not None and start - group[1] < _NEAR and end - group[0] <= _TOGETHER and zone == zone_before
         if group is not None and near and end - start < _LONG:
             group = (group[0], end, group[2] + end - start)
         else:
@@ -366,7 +371,8 @@ def _reasons(traces: Mapping[str, UnitTrace]) -> tuple[np.ndarray, list[str]]:
     reader, for a free half to the store, and behind these to memory or to the writer.
     """
     cycles = np.arange(len(traces["cal"].states))
-    done, always = cycles >= traces["cal"].spans[:, 1].max(initial=0), cycles >= 0
+    done = cycles >= (traces["cal"].spans[:, 1].max(initial=0) or len(cycles))
+    always = cycles >= 0
     tag = traces["load"].blocks
     read = (traces["reader"].blocks > tag) | (traces["reader"].blocks == tag) & ~_asks(traces["reader"], tag)
 

@@ -59,7 +59,9 @@ class Processor(wiring.Component):
         wiring.connect(m, wiring.flipped(port.beats), reader.beats)
         m.d.comb += [
             writer.written.eq(port.written), reader.completed.eq(writer.completed),
-            reader.progress.eq(writer.progress), array.memory_idle.eq(reader.idle & gather.empty & writer.idle),
+            reader.progress.eq(writer.progress),
+            # A beat that LOAD or WRITE left over keeps the program from its end: the watchdog finds it.
+            array.memory_idle.eq(reader.idle & gather.empty & writer.idle & ~array.o.valid),
             reader.clear.eq(array.start), writer.clear.eq(array.start), counters.clear.eq(array.start),
             counters.activity.eq(self.activity)]
         self._setup(m, array, reader, writer)

@@ -72,7 +72,7 @@ class Writer(wiring.Component):
 
     ``completed`` and ``progress``: :class:`Completion`. ``saturated``: one cycle for each write of a SPLIT with a
     clamped element. ``running``: a WRITE has begun and not all of its writes have left on ``memory``. ``tag``: WRITEs
-    begun since ``clear``, mod 2^16. ``idle``: no command and no final beat is inside or on ``i``, every WRITE is complete. A
+    begun since ``clear``, mod 2^16. ``idle``: no command and no final beat is inside, every WRITE is complete. A
     descriptor outside the table, or a mode that does not exist, gives undefined writes; so does a block of other
     length than its WRITE.
 
@@ -130,7 +130,7 @@ class Writer(wiring.Component):
             completion.issued.eq(emit.issued), completion.ended.eq(emit.ended), completion.written.eq(self.written),
             emit.room.eq(completion.room), self.completed.eq(completion.completed),
             self.progress.eq(completion.progress), self.saturated.eq(emit.saturated),
-            self.running.eq(going | emit.busy), self.idle.eq(~held & (inside == 0) & ~self.i.valid & scatter.empty)]
+            self.running.eq(going | emit.busy), self.idle.eq(~held & (inside == 0) & scatter.empty)]
         return m
 
     def _commands(self, m):

@@ -50,16 +50,19 @@ def estimate(config: ArrayConfig, program: list[Instruction], setup: Sequence[tu
     """Cycles of ``program`` on an array of ``config`` whose streams never wait, or on a processor of ``config``.
 
     ``setup`` holds the setup writes (target, address, data) of a run; those of the descriptor tables count, which a
-    processor needs. ``memory`` is how fast its memory is. Without ``skip`` every cycle is stepped through, which takes
-    longer and ends the same. The program must be legal. Raises RuntimeError when it does
-    not end: a block that is computed or stored but never loaded, or queues that do not hold what must stand in them.
+    processor needs. ``memory`` is how fast its memory is. Without ``skip`` every cycle of a processor is stepped
+    through, which takes longer and ends the same. The program must be legal: what the hardware stops with an error has
+    no meaning here. Raises RuntimeError when it does not end: a block that is computed or stored but never loaded, or
+    queues that do not hold what must stand in them.
     """
     if not config.is_processor:
         return _Array(config, program).run()
-    return _Processor(config, program, setup, memory).run_processor(skip)
+    return _Processor(config, program, setup, memory, skip).run()
 
 
 class _Array:
+    """An array alone: the fetch unit offers every instruction to its unit itself."""
+
     def __init__(self, config: ArrayConfig, program: list[Instruction]):
         self.fetch, self.load = FetchUnit(config, program), LoadUnit(config)
         self.store, self.sequencer = StoreUnit(config), SequencerUnit(config)
@@ -142,7 +145,7 @@ class _Processor(_Array):
     """The array between its memory units; every unit of it takes its instructions from a queue."""
 
     def __init__(self, config: ArrayConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]],
-                 speed: MemorySpeed):
+                 speed: MemorySpeed, skip: bool):
         super().__init__(config, program)
         words = {target: [0] * (config.descriptors * 2 * ENTRIES) for target in (READER_TARGET, WRITER_TARGET)}
         for target, address, word in setup:
@@ -154,9 +157,9 @@ class _Processor(_Array):
         self.queues = {unit: Queue(QUEUE_PLACES) for unit in ("reader", "load", "cal", "store", "writer")}
         self.queued = False
         self.counts.units = {f"{unit}_{cause}": 0 for unit in _COUNTED for cause in _CAUSES}
-        self.skipper = Skipper(self, config)
+        self.skipper, self.skips = Skipper(self, config), skip
 
-    def run_processor(self, skip: bool) -> Cycles:
+    def run(self) -> Cycles:
         """Raises RuntimeError at a deadlock."""
         fetch, counts = self.fetch, self.counts
         try:
@@ -164,7 +167,7 @@ class _Processor(_Array):
                 end = counts.total + self.skipper.period
                 while fetch.running and counts.total < end:
                     self.step()
-                self.skipper.look(skip)
+                self.skipper.look(self.skips)
         except Deadlock as deadlock:
             raise RuntimeError(f"program: instruction {fetch.number} waits for ever; a block is not loaded, or a queue "
                                "does not hold what stands between a READ and its WRITE") from deadlock

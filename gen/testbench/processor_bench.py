@@ -34,9 +34,9 @@ class _Trial:
     """One entry of trials.json run on the design.
 
     name; setup, memory (files); settings (what the inputs of the top module are set to); error_bits (width and place of
-    the error code in ``status``); expected (optional file: the memory afterwards). A trial passes when the processor
-    ends it before the deadline, keeps the rules of the memory port, and, unless it stopped with an error, leaves
-    nothing under way.
+    the error code in ``status``); expected (optional file: the memory afterwards, of a run without an error). A trial
+    passes when the processor ends it before the deadline, keeps the rules of the memory port, and, unless it stopped
+    with an error, leaves nothing under way.
     """
 
     def __init__(self, dut, trial):
@@ -81,10 +81,12 @@ class _Trial:
         assert not counts["timeout"], (
             f"deadline of {self.settings['deadline']} cycles passed: {counts['setup_writes']} setup writes sent, "
             f"{counts['reads']} beats asked for, {counts['writes']} written")
-        if not status >> self.error_at & (1 << self.error_width) - 1:
+        error = status >> self.error_at & (1 << self.error_width) - 1
+        if not error:
             for name in ("reads_left", "writes_left", "late_requests"):
                 assert not counts[name], f"busy fell in cycle {counts['end_cycle']} with {name} = {counts[name]}"
         if self.expected:
+            assert not error, f"cycle {counts['end_cycle']}: the program was stopped with error {error}"
             self._compare()
 
     def _compare(self):

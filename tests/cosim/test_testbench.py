@@ -92,8 +92,11 @@ def test_a_wrong_processor_fails(make_core, need):
     spoil(vectors / "fft8.expected.hex", 13)
     spoil(vectors / "butterfly16-ideal.setup.hex", 0, bit=24 + 10)  # the data of a write: another coefficient
     spoil(vectors / "mixing8-ideal.setup.hex", -1)                  # the start becomes a write to the program
+    lines = (vectors / "fft16-ideal.setup.hex").read_text().split()
+    program = next(number for number, line in enumerate(lines) if line.endswith("000080"))
+    spoil(vectors / "fft16-ideal.setup.hex", program, bit=24 + 3)   # the first instruction has an unknown opcode
     done = run(folder, "icarus")
-    for message in ("13 of 18 trials", "fft8-ideal: beat 13 is", "fft8-slow: beat 13 is", "butterfly16-ideal: beat",
+    for message in ("12 of 18 trials", "fft16-ideal: cycle", "stopped with error 1", "fft8-ideal: beat 13 is", "fft8-slow: beat 13 is", "butterfly16-ideal: beat",
                     "mixing8-ideal: deadline of"):
         assert message in done.stdout, done.stdout + done.stderr
     assert done.returncode

@@ -16,11 +16,10 @@ from wingbeat.gen.presets import load_preset
 from wingbeat.gen.processor_selftest import small_programs
 from wingbeat.gen.processor_simulator import STALLS
 from wingbeat.hw.array import Array
-from wingbeat.hw.checker import Fault
 from wingbeat.hw.config import ArrayConfig, Target
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.processor import Processor
-from wingbeat.hw.program import Halt, MemoryMode, Read, decode, encode
+from wingbeat.hw.program import Fault, Halt, MemoryMode, Read, decode, encode
 
 # A core that is only looked at is not elaborated, on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")

@@ -89,6 +89,7 @@ def made(cycles=100_000, step=100, long=80):
              for u in ("load", "cal") for t in range(0, cycles, step)]
     stalls = [Stall("cal", t + long, t + long + 3 + t % 11, ("input", "memory")[t // step % 2])
               for t in range(0, cycles, step) if long < step]
+    stalls += [Stall("load", t + 10, t + 28, "output", 9) for t in range(0, cycles, step) if long < step]
     return Timeline(("load", "cal"), cycles, tuple(spans), tuple(stalls), "t")
 
 

@@ -83,16 +83,21 @@ def test_cal_without_gaps():
                                       (28, 31, "latency", 3), (36, 42, "program", 6)]
 
 
-def test_store_and_writer_borders():
-    """The last beat leaves the store when it has ended the block; the next WRITE begins before the last writes."""
-    run = made_run(store=[(10, "bi", 0), (5, "b", 0), (5, "bm", 0), (1, "bo", 0), (1, "bm", 0), (1, "b", 1),
-                          (1, "m", 1), (2, "i", 1), (8, "b", 1), (4, "bm", 1), (1, "bm", 2)],
-                   writer=[(8, "", 0), (11, "bi", 1), (5, "bm", 1), (1, "bm", 2), (1, "bo", 2), (1, "bm", 2),
-                           (16, "bi", 2), (5, "bm", 2)])
-    made = trace_timeline(run, stages("a", "b"), "borders")
-    assert spans_of(made, "store") == [(15, 24, 0, "a"), (34, 39, 1, "b")]
-    assert spans_of(made, "writer") == [(19, 27, 0, "a"), (43, 48, 1, "b")]
-    assert (25, 26, "memory", 1) in stalls_of(made, "writer")
+@pytest.mark.parametrize("writer, found", [
+    # The second WRITE begins before the last writes of the first, and its block has not come yet;
+    ([(8, "", 0), (11, "bi", 1), (4, "bm", 1), (13, "bo", 2), (1, "bm", 2), (11, "bi", 2), (5, "bm", 2)],
+     [(19, 37, 0, "a"), (48, 53, 1, "b")]),
+    # or its block comes before it begins.
+    ([(8, "", 0), (11, "bi", 1), (5, "bm", 1), (16, "bo", 1), (2, "bm", 1), (1, "bm", 2), (12, "bi", 2), (5, "bm", 2)],
+     [(19, 43, 0, "a"), (55, 60, 1, "b")])])
+def test_store_and_writer_borders(writer, found):
+    """The last beat leaves the store when it has ended the block, even when it has begun the next."""
+    store = [(10, "bi", 0), (5, "b", 0), (5, "bm", 0), (1, "bo", 0), (1, "b", 1), (2, "o", 1), (1, "io", 1),
+             (2, "bo", 1), (1, "bm", 1), (8, "b", 1), (4, "bm", 1), (1, "bm", 2)]
+    made = trace_timeline(made_run(store=store, writer=writer), stages("a", "b"), "borders")
+    assert spans_of(made, "store") == [(15, 28, 0, "a"), (36, 41, 1, "b")]
+    assert spans_of(made, "writer") == found
+    assert [s[2] for s in stalls_of(made, "writer")].count("memory") == 1
 
 
 def test_reader_causes():
@@ -104,7 +109,7 @@ def test_reader_causes():
             (20, "bo", 1), (4, "bm", 1), (1, "bm", 2), (60, "bm", 2)]
     made = trace_timeline(made_run(200, reader=reader, load=load), stages("a", "a", "a"), "reader")
     assert stalls_of(made, "reader") == [
-        (31, 51, "memory", 20), (108, 128, "output", 20), (56, 76, "dependency", 20), (2, 11, "latency", 9),
+        (108, 128, "output", 20), (31, 51, "memory", 20), (56, 76, "dependency", 20), (2, 11, "latency", 9),
         (76, 88, "latency", 12), (135, 144, "latency", 9), (149, 189, "padding", 40)]
 
 
@@ -133,8 +138,10 @@ def random_run(seed, cycles):
         begins = unit in ("reader", "writer")
         while at < cycles - 3000:
             block += begins
+            parts.append((16, "b", block))  # the latencies of all units
+            at += 16
             for _ in range(rng.integers(1, 200)):
-                wait = int(rng.choice([1, 1, 1, 2, 5, 40]))
+                wait = int(rng.choice([1] * 100 + [2, 3, 5] * 6 + [40]))
                 parts += [(3, "bm", block), (wait, "b" + "io"[rng.integers(2)], block)]
                 at += 3 + wait
             parts += [(1, "bm", block + (not begins)), (5, "i" if unit == "cal" else "", block + (not begins))]
@@ -160,7 +167,7 @@ def test_random_runs_add_up_and_stay_small(seed, cycles):
         assert sum(row.blocks for row in rows) == len(spans)
         assert sum(row.busy for row in rows) == sum(s.end - s.start for s in spans)
         assert sum(row.moving for row in rows) == np.count_nonzero(traces[unit].states == State.MOVING)
-    assert len(to_svg(made)) < 2e6 and len(to_html(made)) < 3e6, f"seed {seed}"
+    assert len(to_svg(made)) < 2e6 and len(to_html(made)) < 2e6, f"seed {seed}"
 
 
 # --- lost cycles --------------------------------------------------------------------------------
@@ -183,10 +190,17 @@ def test_reasons():
     fill, gap = gaps[1].reasons, gaps[2].reasons
     assert fill == {"program: LOAD": 12, "load takes beats": 10, "beats on their way from memory": 4,
                     "reader begins": 4, "cal begins": 1}
-    assert gap["load takes beats"] == 10 and gap["block to be read: store gives beats"] == 5
+    assert gap["load takes beats"] == 10 and gap["block to be read: store gives beats"] == 4
     assert gaps[3].reasons == {"hazard: pass before is not written": 8}
     assert sum(sum(g.reasons.values()) for g in gaps) == sum(g.cycles for g in gaps) == 120 - 15
     assert sum(lost_reasons(gaps).values()) == 105
+
+
+def test_a_run_that_never_computes():
+    run = made_run(40, reader=[(5, "b", 0), (5, "bo", 1), (30, "bi", 1)], load=[(5, "", 0), (35, "bi", 0)])
+    (gap,) = lost_cycles(run, stages("a"))
+    assert (gap.cycles, gap.kind) == (40, "fill") and "block to be read: last writes in memory" in gap.reasons
+    assert not trace_timeline(run, stages("a"), "").spans
 
 
 def test_free_half():
@@ -319,8 +333,8 @@ def test_waves(fft):
     with open(path) as waves:
         head = waves.read(200_000)
     assert re.search(r"\$scope module processor \$end", head) and "$enddefinitions" in head
-    last = path.read_bytes()[-4000:].decode().rsplit("#", 1)[1].split()[0]
-    assert int(last) >= 1000 * 2 * sum(run.cycles for run in runs.values())  # in ps
+    times = re.findall(r"^#(\d+)$", path.read_bytes()[-100_000:].decode(), re.MULTILINE)
+    assert int(times[-1]) >= 1000 * 2 * sum(run.cycles for run in runs.values())  # in ps
 
 
 def test_waves_need_their_build():
