@@ -153,6 +153,45 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
     return 1 if wrong else 0
 
 
+@app.command()
+def program(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="folder for the files")],
+            preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+            kernel: Annotated[list[str] | None, typer.Option(help="bpmm, fft, fft2-real or ffn")] = None,
+            sizes: SizesOption = None, tokens: TokensOption = 1024, hidden: HiddenOption = 1024,
+            expand: ExpandOption = 4,
+            seed: Annotated[int, typer.Option(help="draws weights and data")] = 1) -> None:
+    """Compile programs for a processor: words, setup writes, memory image and listing."""
+    chosen = select_config(preset, config, settings)
+    from .bench import KERNELS, Shape, workloads
+    from .program_files import write_program
+    for work in workloads(chosen, kernel or KERNELS, _sizes(chosen, sizes), Shape(tokens, hidden, expand), seed=seed):
+        for path in write_program(work, output):
+            out.print(str(path), markup=False)
+
+
+@app.command()
+def check(words: Annotated[Path, typer.Argument(metavar="NAME.hex", help="program words, one a line")],
+          preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+          beats: Annotated[int | None, typer.Option(help="beats of the memory, else all it can have")] = None,
+          listing: Annotated[bool, typer.Option("--listing", help="print the instructions")] = False) -> None:
+    """Check that a processor runs a program to its end; NAME.setup.hex stands beside it. One line says why not."""
+    chosen = select_config(preset, config, settings)
+    from .listing import disassemble
+    from .program_files import check_program, read_words
+    if not chosen.is_processor:
+        raise WingbeatError(f"memory_bits: 0 of {chosen.name}; allowed are 1..32 for a processor")
+    most = 1 << chosen.memory_bits
+    if beats is not None and not 1 <= beats <= most:
+        raise WingbeatError(f"--beats: {beats}; allowed are 1..{most}")
+    numbers = read_words(words, 32)
+    if listing:
+        for line in disassemble(chosen, numbers):
+            out.print(line, markup=False)
+    setup = read_words(words.with_suffix(".setup.hex"), 64)
+    blocks = check_program(chosen, numbers, setup, beats or min(most, 1 << 20))
+    out.print(f"{len(numbers)} words, {blocks} blocks: legal", markup=False)
+
+
 bench = typer.Typer(help="Measure cycles and accuracy.")
 app.add_typer(bench, name="bench")
 

@@ -33,14 +33,14 @@ from .presets import load_preset
 from .processor_simulator import MemoryTiming, ProcessorBuild, ProcessorRun, build_processor
 from .simulator import Counters
 from .synth import synthesize
-from .workloads import Workload, _layout as layout
+from .workloads import Workload, placed
 
 __all__ = ["ButterflyLayer", "MixingLayer", "LayerReport", "compile_network", "ModelRunner", "VerilogRunner",
            "run_demo"]
 
 PRESET = "processor-16"  # for the ECP5-85F of the ULX3S board
 IMAGES = 256             # held-out images on the simulated Verilog
-_IN_NUMPY = (*NUMPY_OPERATIONS, "quantising and scaling at both ends of a layer")
+_IN_NUMPY = (*NUMPY_OPERATIONS, "quantising, scaling and placing at both ends of a layer")
 _COUNTERS = ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard")
 
 
@@ -100,7 +100,7 @@ class ButterflyLayer:
     def workload(self, x: np.ndarray) -> Workload:
         """Program and memory for the rows ``x``. Raises WingbeatError when the processor is too small for them."""
         kernel, config, rows = self.kernel, self.kernel.config, len(x)
-        source, target = layout(config, (rows, kernel.in_size), (rows, kernel.out_size))
+        source, target = placed(config, (rows, kernel.in_size), (rows, kernel.out_size))
         tasks = butterfly(kernel, source, target, Coefficients(config), self.name)
         w = self.weights
         reference = butterfly_multiply(w.twiddle, x, w.increasing_stride, w.out_size)
@@ -141,8 +141,8 @@ class MixingLayer:
         """Program and memory for the matrices ``x``. Raises WingbeatError when the processor is too small for them."""
         config, (count, tokens, hidden) = self.columns.config, x.shape
         elements = count * hidden
-        source, between, target = layout(config, (tokens, elements), (mixed_rows(tokens), 2 * elements),
-                                         (tokens, elements))
+        source, between, target = placed(config, (tokens, elements), (mixed_rows(tokens), 2 * elements),
+                                          (tokens, elements))
         tasks = mix_real(self.columns, self.rows, source, between, target, Coefficients(config), self.name, count)
         words = self.columns.quantise(_packed_columns(x))[0]
         values = np.stack([words.real, words.imag], axis=1).reshape(elements, tokens).T
@@ -193,7 +193,8 @@ def compile_network(network: Network, config: ArrayConfig, images: np.ndarray) -
     Raises WingbeatError when the processor is too small for a layer, or is none.
     """
     if not config.is_processor:
-        raise WingbeatError(f"memory_bits: {config.name} has none; the layers need a processor, allowed are 1..32")
+        raise WingbeatError("memory_bits: 0 is an array without memory units; the demonstration needs a processor, "
+                            "allowed are 1..32")
     layers: dict[str, Layer] = {}
 
     def butterfly(name: str, rows: np.ndarray) -> np.ndarray:
@@ -235,7 +236,8 @@ class VerilogRunner:
     ``announce`` is called with the name of each layer that has run.
     """
 
-    def __init__(self, layers: dict[str, Layer], build: ProcessorBuild, announce: Callable[[str], None] = lambda _: None):
+    def __init__(self, layers: dict[str, Layer], build: ProcessorBuild,
+                 announce: Callable[[str], None] = lambda _: None):
         self.layers, self.build, self.announce = layers, build, announce
         self.reports: list[LayerReport] = []
 

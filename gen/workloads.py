@@ -20,8 +20,8 @@ from .operations import Coefficients, Matrix, butterfly, mix_real, mixed_rows, t
 from .passes import Scaling
 from .split import SplitKernel, split_butterfly, split_fft, split_rows
 
-__all__ = ["Workload", "bpmm_workload", "fft_workload", "mixing_workload", "ffn_workload", "random_rows",
-           "random_twiddle"]
+__all__ = ["Workload", "bpmm_workload", "fft_workload", "mixing_workload", "ffn_workload", "placed",
+           "random_rows", "random_twiddle"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +79,8 @@ def _generators(seed: int, *numbers: int) -> tuple[np.random.Generator, np.rando
     return np.random.default_rng([seed, *numbers]), np.random.default_rng([seed, *numbers, 1])
 
 
-def _layout(config: ArrayConfig, *shapes: tuple[int, int]) -> list[Matrix]:
-    """Matrices of (rows, elements) one behind the other."""
+def placed(config: ArrayConfig, *shapes: tuple[int, int]) -> list[Matrix]:
+    """Matrices of (rows, elements) one behind the other; WingbeatError when the memory is too small for them."""
     matrices: list[Matrix] = []
     for rows, elements in shapes:
         matrices.append(Matrix.at(matrices[-1].end if matrices else 0, rows, elements, config))
@@ -109,10 +109,10 @@ def _steady(config: ArrayConfig, name: str, points: int, kernel: Kernel | SplitK
     shape = (len(rows), points << is_complex)
     coefficients = Coefficients(config)
     if isinstance(kernel, SplitKernel):
-        source, *between, target = _layout(config, *[shape] * (len(kernel.segments) + 1))
+        source, *between, target = placed(config, *[shape] * (len(kernel.segments) + 1))
         tasks = split_rows(kernel, source, between, target, coefficients, name)
     else:
-        source, target = _layout(config, shape, shape)
+        source, target = placed(config, shape, shape)
         operation = transform_rows if is_complex else butterfly
         tasks = operation(kernel, source, target, coefficients, name, start="steady")
     memory = _memory(config, target.end, [(source, _elements(whole))])
@@ -169,7 +169,7 @@ def mixing_workload(config: ArrayConfig, tokens: int, hidden: int, seed: int) ->
     rows = compile_fft(hidden, config, scaling="static", calibration=between[:: max(1, len(between) // 256)],
                        input_limit=full)
     x = np.rint(numbers.uniform(-1, 1, (tokens, hidden)) * full / 1.25)
-    source, middle, target = _layout(config, (tokens, hidden), (mixed_rows(tokens), 2 * hidden), (tokens, hidden))
+    source, middle, target = placed(config, (tokens, hidden), (mixed_rows(tokens), 2 * hidden), (tokens, hidden))
     tasks = mix_real(columns, rows, source, middle, target, Coefficients(config), "mixing")
     memory = _memory(config, target.end, [(source, x.astype(np.int64))])
     useful = 4 * (tokens // 2) * (hidden // 2) * (token_bits + hidden_bits)
@@ -202,7 +202,7 @@ def ffn_workload(config: ArrayConfig, tokens: int, hidden: int, expand: int, see
                                input_limit=float(largest(config.element_width)), in_size=expand * hidden,
                                out_size=hidden, rows=tokens)
     x = random_rows(hidden, tokens, False, numbers)
-    source, middle, target = _layout(config, (tokens, hidden), (tokens, expand * hidden), (tokens, hidden))
+    source, middle, target = placed(config, (tokens, hidden), (tokens, expand * hidden), (tokens, hidden))
     coefficients = Coefficients(config)
     tasks = [*butterfly(first, source, middle, coefficients, "up"),
              *butterfly(second, middle, target, coefficients, "down", "steady")]

@@ -17,7 +17,7 @@ from ..hw.numeric import saturate
 from ..hw.program import (FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, Fault, Instruction, Load, MemoryMode, Opcode, Pass,
                           Read, Set, Store, SubOrder, Unit, Write, decode, encode)
 from .array import ArrayModel
-from .memory import read_addresses, read_block, write_addresses, write_block
+from .memory import positions, read_addresses, read_block, write_addresses, write_block
 
 __all__ = ["BlockOutcome", "Fault", "ProcessorModel", "ProgramFault", "Race", "READER_TARGET",
            "WRITER_TARGET", "first_race"]
@@ -159,14 +159,27 @@ class ProcessorModel:
         begins. Not checked: the conditions of ``overlap`` and ``gap``, and whether the queues hold all that stands
         between a READ and the WRITE that it waits for.
         """
-        words = self.array.program if program is None else encode(program)
-        blocks = self._fetch(words)
-        self._check_after(blocks)
-        self._check_races(blocks)
+        blocks = self._checked(self.array.program if program is None else encode(program))
         self.saturated, outcomes = False, []
         for number in range(len(blocks.reads)):
             outcomes.append(self._block(blocks, number))
         return outcomes
+
+    def check(self, words: Sequence[int]) -> int:
+        """Number of blocks of the program ``words`` (32 bits each) if :meth:`run` would run it; else it raises as that."""
+        blocks = self._checked(list(words))
+        for tag, ((read, read_base), (write, write_base)) in enumerate(zip(blocks.reads, blocks.writes)):
+            table = self._table(READER_TARGET, read.descriptor)
+            beats = len(positions(self.config, table, read.rows, read_base).address)
+            self._check_count("READ", "LOAD", tag, beats * self.config.stream_words, blocks.loads[tag])
+            self._check_write(write, write_base, tag, blocks.stores[tag])
+        return len(blocks.reads)
+
+    def _checked(self, words: list[int]) -> _Blocks:
+        blocks = self._fetch(words)
+        self._check_after(blocks)
+        self._check_races(blocks)
+        return blocks
 
     # --- fetch: what is handed out, and what is refused ---------------------------------------
 
@@ -306,13 +319,17 @@ class ProcessorModel:
         for step in blocks.passes[tag]:
             self.array.run_pass(step, block)
         result = self.array.store(store, block)
+        self._check_write(write, write_base, tag, store)
         table = self._table(WRITER_TARGET, write.descriptor)
-        beats = len(write_addresses(self.config, table, write, write_base).address)
-        halved = write.mode in (MemoryMode.REAL, MemoryMode.FOLD)
-        self._check_count("WRITE", "STORE", tag, (beats << halved) * self.config.stream_words, store)
         clamped = write_block(self.config, table, write, write_base, result.words, self.memory)
         self.saturated |= clamped or result.saturated
         return BlockOutcome(result.exponent, result.saturated)
+
+    def _check_write(self, write: Write, base: int, tag: int, store: Store) -> None:
+        table = self._table(WRITER_TARGET, write.descriptor)
+        beats = len(write_addresses(self.config, table, write, base).address)
+        halved = write.mode in (MemoryMode.REAL, MemoryMode.FOLD)
+        self._check_count("WRITE", "STORE", tag, (beats << halved) * self.config.stream_words, store)
 
     def _check_count(self, memory: str, array: str, tag: int, words: int, instruction: Load | Store) -> None:
         want = instruction.walk.beats * self.config.beat_groups * self.config.beat_words

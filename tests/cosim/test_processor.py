@@ -5,6 +5,7 @@ configurations of an array (test_random.py); for every five of them there is one
 programs, or all of a range FIRST:LAST. Without it a sample runs. The name of a test ends in its seed.
 """
 
+from dataclasses import replace
 from fractions import Fraction
 import os
 import random
@@ -16,7 +17,8 @@ import pytest
 from wingbeat.gen.processor_simulator import STALLS, MemoryTiming, ProcessorTrial, build_processor, simulate_processor
 from wingbeat.gen.simulator import SimulatorError, start_writes
 from wingbeat.hw.config import ArrayConfig
-from wingbeat.hw.program import Fault
+from wingbeat.hw.numeric import largest, smallest
+from wingbeat.hw.program import Fault, Pass
 from wingbeat.sim.illegal_programs import illegal_programs
 from wingbeat.sim.processor import BlockOutcome, ProcessorModel, ProgramFault
 from wingbeat.sim.random_processor import random_processor_config, random_processor_job
@@ -79,7 +81,7 @@ def fault_of(config, case):
     return found.value
 
 
-def check_legal(run, want, note):
+def check_legal(config, run, want, note):
     assert run.error == 0, f"{note}: error {run.error}, tag {run.tag}, after {run.cycles} cycles"
     wrong = np.argwhere(run.memory != want.memory)
     assert not len(wrong), f"{note}: {len(wrong)} elements, the first is number {wrong[0][1]} of beat {wrong[0][0]}"
@@ -89,8 +91,8 @@ def check_legal(run, want, note):
     assert (run.status["busy"], run.counters.blocks) == (0, want.n_blocks), note
 
 
-def check_illegal(run, case, fault, note):
-    timing = run.trial.timing
+def check_illegal(config, run, case, note):
+    timing, fault = run.trial.timing, fault_of(config, case)
     assert run.error == case.code == fault.code, f"{note}: error {run.error}, not {case.code}"
     if fault.tag is None:
         # The oldest block that is not complete; a block of the array can be two WRITEs that are too short.
@@ -113,59 +115,71 @@ def illegal_bound(case, timing):
     return 2 * WATCHDOG + 5 * (2 * timing.latency + 400) + 12 * beats
 
 
-def simulated(config, trials, simulator, seed):
-    """Runs of ``trials`` in random order, each with what a message has to say about it."""
+def run_cases(config, cases, simulator, seed):
+    """Run pairs of a trial and what it must leave, an Expected or an IllegalProgram, in random order."""
     note = f"seed {seed} on {simulator}, {config!r}"
-    order = random.Random(f"order {seed}").sample(trials, len(trials))
+    trials = [trial for trial, _ in random.Random(f"order {seed}").sample(cases, len(cases))]
     try:
-        runs = simulate_processor(build_processor(config, simulator), order)
+        runs = simulate_processor(build_processor(config, simulator), trials)
     except SimulatorError as error:
         timings = {trial.name: trial.timing for trial in trials if f" {trial.name} (" in str(error)}
         raise AssertionError(f"{note}: {error}; {timings}") from error
-    return [(run, f"{note}, {run.trial.name}, {run.trial.timing}") for run in runs]
+    wanted = {trial.name: want for trial, want in cases}
+    for run in runs:
+        want = wanted[run.trial.name]
+        check = check_legal if isinstance(want, Expected) else check_illegal
+        check(config, run, want, f"{note}, {run.trial.name}, {run.trial.timing}")
 
 
-def legal_trials(config, rng, n_programs, n_timings):
-    """Trials of random programs, the first of them also started twice, and what each must leave."""
-    trials, wanted = [], {}
+def legal_trial(name, job, timing):
+    return ProcessorTrial(name, job.setup, job.program, job.memory, timing, deadline=DEADLINE)
+
+
+def legal_cases(config, rng, n_programs, n_timings):
+    """Random programs, the first of them also started twice."""
+    cases = []
     for number in range(n_programs):
         job = random_processor_job(config, rng)
+        timings = [MemoryTiming(), *(random_timing(config, rng) for _ in range(n_timings - 1))]
         want = expected(config, job)
-        for k, timing in enumerate([MemoryTiming(), *(random_timing(config, rng) for _ in range(n_timings - 1))]):
-            trials.append(ProcessorTrial(f"program{number}-{k}", job.setup, job.program, job.memory, timing,
-                                         deadline=DEADLINE))
-            wanted[trials[-1].name] = want
+        cases += [(legal_trial(f"program{number}-{k}", job, timing), want) for k, timing in enumerate(timings)]
         if number == 0:
             # Both starts are offered at once; the second run works on what the first one has left.
-            twice = [*job.setup, *start_writes(job.program)]
-            trials.append(ProcessorTrial("twice", twice, [], job.memory, random_timing(config, rng), deadline=DEADLINE))
-            wanted["twice"] = expected(config, job, 2)
-    return trials, wanted
+            twice = replace(legal_trial("twice", job, random_timing(config, rng)),
+                            setup=[*job.setup, *start_writes(job.program)], program=[])
+            cases.append((twice, expected(config, job, 2)))
+    return cases
 
 
-def illegal_trials(cases, timings):
-    """Trials of illegal programs, and for each the program and the fault of the model."""
-    trials, wanted = [], {}
-    for number, (case, timing) in enumerate(zip(cases, timings)):
-        trials.append(ProcessorTrial(f"{case.name}-{number}", case.setup, case.words, case.memory, timing,
-                                     deadline=DEADLINE))
-        wanted[trials[-1].name] = case
-    return trials, wanted
+def clamping_split(config, rng):
+    """A program in which sums of a SPLIT are all that clamps, which chance hardly ever brings: the array passes
+    extremes on."""
+    ends = np.array([smallest(config.element_width), largest(config.element_width)])
+    for _ in range(200):
+        job = random_processor_job(config, rng)
+        program = [replace(step, active=0, shifts=(0,) * config.layers, block_float=False, growth=())
+                   if isinstance(step, Pass) else step for step in job.program]
+        job = replace(job, program=program, memory=ends[job.memory & 1])
+        want = expected(config, job)
+        if want.saturated and not any(block.saturated for block in want.blocks):
+            return legal_trial("split", job, random_timing(config, rng)), want
+    raise AssertionError(f"no SPLIT clamps in 200 programs: {config!r}")
+
+
+def illegal_cases(programs, timings):
+    return [(ProcessorTrial(f"{program.name}-{number}", program.setup, program.words, program.memory, timing,
+                            deadline=DEADLINE), program)
+            for number, (program, timing) in enumerate(zip(programs, timings))]
 
 
 def run_both(seed, simulator, n_programs, n_timings, n_illegal):
     """Random programs and illegal ones in any order: a reset brings the processor back from every error."""
     config, rng = processor_config(seed)
-    legal, wanted = legal_trials(config, rng, n_programs, n_timings)
-    corpus = illegal_programs(config, rng) if config.descriptors >= 3 else []  # with fewer some of it is legal
-    cases = rng.sample(corpus, min(n_illegal, len(corpus)))
-    illegal, faulty = illegal_trials(cases, [random_timing(config, rng) for _ in cases])
-    for run, note in simulated(config, [*legal, *illegal], simulator, seed):
-        if run.trial.name in wanted:
-            check_legal(run, wanted[run.trial.name], note)
-        else:
-            case = faulty[run.trial.name]
-            check_illegal(run, case, fault_of(config, case), note)
+    cases = [*legal_cases(config, rng, n_programs, n_timings), clamping_split(config, rng)]
+    if config.descriptors >= 3:  # with fewer some of the corpus is legal
+        programs = rng.sample(illegal_programs(config, rng), n_illegal)
+        cases += illegal_cases(programs, [random_timing(config, rng) for _ in programs])
+    run_cases(config, cases, simulator, seed)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -186,10 +200,7 @@ def test_every_illegal_program(seed, need):
     """Each on an ideal memory, where no request may come after the error, and on some other."""
     need("verilator")
     config, rng = processor_config(seed)
-    cases = illegal_programs(config, rng)
-    assert len(cases) >= 150 and {case.code for case in cases} == set(Fault) - {Fault.NONE}, f"seed {seed}"
-    timings = [MemoryTiming()] * len(cases) + [random_timing(config, rng) for _ in cases]
-    trials, wanted = illegal_trials(cases * 2, timings)
-    for run, note in simulated(config, trials, "verilator", seed):
-        case = wanted[run.trial.name]
-        check_illegal(run, case, fault_of(config, case), note)
+    programs = illegal_programs(config, rng)
+    assert len(programs) >= 150 and {program.code for program in programs} == set(Fault) - {Fault.NONE}, f"seed {seed}"
+    timings = [MemoryTiming()] * len(programs) + [random_timing(config, rng) for _ in programs]
+    run_cases(config, illegal_cases(programs * 2, timings), "verilator", seed)

@@ -31,16 +31,20 @@ def _run(arguments, folder, seconds):
 def prove(tmp_path):
     """``prove(component, ports)`` is True when every Assert holds, False when abc has a counterexample.
 
-    ``ports`` are the free inputs. Anything else, a design without an Assert included, raises AssertionError.
+    ``ports`` are the free inputs. With ``frames`` only so many cycles from power-up on are searched: for faults that take
+    long to show, and where no invariant is found in time. Anything else, a design without an Assert included, raises
+    AssertionError.
     """
-    def run(component, ports, seconds=30):
+    def run(component, ports, seconds=30, frames=None):
         text = rtlil.convert(component, name="top", ports=ports, emit_src=False)
         (tmp_path / "design.il").write_text(text, encoding="utf-8")
         flow = f"from pyosys import libyosys as ys; ys.run_pass({_FLOW!r}, ys.Design())"
         _run([sys.executable, "-c", flow], tmp_path, seconds)
         abc = os.fspath(importlib.resources.files("pyosys") / "yosys-abc")
-        log = _run([abc, "-c", "read_aiger design.aig; print_stats; strash; pdr"], tmp_path, seconds)
-        proved, refuted = "Property proved" in log, "was asserted in frame" in log
+        search, success = (f"bmc3 -F {frames}", f"No output asserted in {frames} frames") if frames else (
+            "pdr", "Property proved")
+        log = _run([abc, "-c", f"read_aiger design.aig; print_stats; strash; {search}"], tmp_path, seconds)
+        proved, refuted = success in log, "was asserted in frame" in log
         assert proved != refuted, log[-2000:]
         return proved
     return run

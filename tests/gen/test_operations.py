@@ -5,7 +5,8 @@ import pytest
 
 from wingbeat.gen.compiler import compile_butterfly, compile_fft
 from wingbeat.gen.dataflow import assemble, read_beats, written_beats
-from wingbeat.gen.operations import Coefficients, Matrix, butterfly, row_blocks, transform_columns, transform_rows
+from wingbeat.gen.operations import (Coefficients, Matrix, butterfly, mix_real, mixed_order, row_blocks,
+                                     transform_columns, transform_rows)
 from wingbeat.gen.workloads import ffn_workload, mixing_workload, random_twiddle
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.errors import WingbeatError
@@ -99,6 +100,29 @@ def test_real_mixing(array, tokens, hidden):
     assert not any(outcome.saturated for outcome in outcomes)
 
 
+@pytest.mark.parametrize("array, tokens, hidden", [((1, 2, 4, 256), 8, 16), ((4, 1, 4, 256), 16, 32)])
+@pytest.mark.parametrize("batch", [1, 2, 5, 19])
+def test_mixing_of_a_batch_is_that_of_each(array, tokens, hidden, batch):
+    """Several matrices side by side, in blocks that end anywhere; only ``between`` and ``target`` change."""
+    config, rng = processor(*array), np.random.default_rng([batch, tokens])
+    columns, rows = (compile_fft(points, config, scaling="safe", input_limit=2.0 ** 15 - 1) for points in
+                     (tokens, hidden))
+    x = np.rint(rng.uniform(-30000, 30000, (batch, tokens, hidden)))
+    source = Matrix.at(5, tokens, batch * hidden, config)
+    between = Matrix.at(source.end, tokens // 2 + 1, 2 * batch * hidden, config)
+    target = Matrix.at(between.end + 3, tokens, batch * hidden, config)
+    memory = loaded(config, (source, x.swapaxes(0, 1).reshape(tokens, -1)))
+    before = memory.copy()
+    run(config, mix_real(columns, rows, source, between, target, Coefficients(config), "m", batch), memory)
+    y = mixed_order(target.unpack(memory).reshape(tokens, batch, hidden)).swapaxes(0, 1)
+    scale = 2.0 ** (columns.stacks[0].shift + rows.stacks[0].shift)
+    for number in range(batch):
+        assert sqnr_db(np.fft.fft2(x[number]).real, y[number] * scale) > 45, f"matrix {number} of {batch}"
+    before[source.end:between.end], before[target.base:target.end] = (
+        memory[source.end:between.end], memory[target.base:target.end])
+    assert np.array_equal(before, memory), "something outside was written"
+
+
 def test_feed_forward():
     work = ffn_workload(processor(4, 2, 8, 256, coefficient_words=2048), 50, 32, 4, seed=1)
     memory, _ = work.run_model()
@@ -169,5 +193,6 @@ def test_refusals_name_the_parameter():
     assert refusal(lambda: mixing_workload(config, 32, 64, 1)).startswith("descriptors: 1 are too few for the reader")
     config = processor(4, 1, 4, 256, program_words=64)
     assert refusal(lambda: mixing_workload(config, 32, 64, 1)).startswith("program_words: 64")
-    assert refusal(lambda: mixing_workload(processor(4, 1, 4, 256, memory_bits=8), 32, 64, 1)).startswith("memory_bits: 8")
+    small = processor(4, 1, 4, 256, memory_bits=8)
+    assert refusal(lambda: mixing_workload(small, 32, 64, 1)).startswith("memory_bits: 8")
     assert refusal(lambda: mixing_workload(config, 24, 64, 1)).startswith("--tokens: 24")

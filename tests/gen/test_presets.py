@@ -9,7 +9,7 @@ from wingbeat.gen import presets
 from wingbeat.hw.config import Target
 from wingbeat.hw.errors import WingbeatError
 
-MULTIPLIERS = {"tiny": 32, "icebreaker": 8, "ulx3s-25f": 28, "ulx3s-16": 16, "ulx3s-85f": 128,
+MULTIPLIERS = {"tiny": 32, "icebreaker": 8, "ulx3s-25f": 28, "ulx3s-16": 16, "processor-16": 16, "ulx3s-85f": 128,
                "array128-s1": 128, "array128-s2": 128, "fabnet-640": 640}
 
 
@@ -46,7 +46,8 @@ def test_preset(name, multipliers):
 def test_every_field_but_the_name_is_written_down(name):
     """A preset does not change when a default does."""
     config = presets.load_preset(name)
-    assert tomllib.loads(presets._text(name)).keys() == type(config).model_fields.keys() - {"name"}
+    of_processors = set() if config.is_processor else {"descriptors", "in_flight", "watchdog"}
+    assert tomllib.loads(presets._text(name)).keys() == type(config).model_fields.keys() - {"name"} - of_processors
 
 
 @pytest.mark.parametrize("name, most, depth, width", [
@@ -67,7 +68,8 @@ def test_butterfly_coefficients_fit(name, n):
     assert butterfly_words(config, n) <= config.coefficient_words
 
 
-@pytest.mark.parametrize("name", sorted(set(MULTIPLIERS) - {"tiny", "icebreaker"}))
+# fabnet-640 has the 16 words per cycle of the other processors, not the 33 that its multipliers could use.
+@pytest.mark.parametrize("name", sorted(set(MULTIPLIERS) - {"tiny", "icebreaker", "fabnet-640"}))
 def test_1024_points_run_without_bubbles_at_full_bandwidth(name):
     config = presets.load_preset(name)
     assert config.zero_bubble(10)

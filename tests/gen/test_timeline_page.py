@@ -84,12 +84,13 @@ def view(state):
     return int(first.replace(",", "")), int(count.replace(",", ""))
 
 
-def made(cycles=100_000, step=100, long=80):
+def made(cycles=100_000, step=100, long=80, partial=False):
     spans = [Span(u, t, t + long, t // step, f"layer {8 * t // cycles}")
              for u in ("load", "cal") for t in range(0, cycles, step)]
     stalls = [Stall("cal", t + long, t + long + 3 + t % 11, ("input", "memory")[t // step % 2])
               for t in range(0, cycles, step) if long < step]
-    stalls += [Stall("load", t + 10, t + 28, "output", 9) for t in range(0, cycles, step) if long < step]
+    if partial:
+        stalls += [Stall("load", t + 10, t + 60, "output", 20) for t in range(0, cycles, step)]
     return Timeline(("load", "cal"), cycles, tuple(spans), tuple(stalls), "t")
 
 
@@ -98,8 +99,9 @@ def at(cycle, y, width=1000, first=0, count=100_000):
     return {"clientX": 10 + 168 + (cycle - first) * width / count, "clientY": 20 + y}
 
 
-@pytest.mark.parametrize("timeline", [made(4000), made(100_000), made(1_000_000), made(50_000, 10, 10)],
-                         ids=["wide", "pixels", "merged", "no gaps"])
+@pytest.mark.parametrize("timeline", [made(4000), made(100_000), made(1_000_000), made(50_000, 10, 10),
+                                      made(4000, partial=True), made(100_000, partial=True)],
+                         ids=["wide", "pixels", "merged", "no gaps", "partial stalls", "partial pixels"])
 def test_first_drawing_is_the_svg(timeline):
     (state,), svg = run(timeline), to_svg(timeline)
     drawn, expected = shapes(state["marks"]), shapes(group(svg, "marks"))
