@@ -18,8 +18,8 @@ from .dataflow import Task
 from .kernel import Kernel
 from .stages import Block, Place, Side, Stage, build_stage, cell_bits
 
-__all__ = ["Matrix", "Coefficients", "butterfly", "transform_rows", "transform_columns", "mix_real", "mixed_rows",
-           "mixed_order", "row_blocks", "row_places"]
+__all__ = ["Matrix", "Coefficients", "butterfly", "transform_rows", "transform_columns", "mix_real",
+           "mixed_rows", "mixed_order", "row_blocks", "row_places"]
 
 
 Start = Literal["cold", "warm", "steady"]
@@ -255,7 +255,7 @@ def transform_columns(kernel: Kernel, source: Matrix, target: Matrix, coefficien
     """``target`` = Fourier transform of the complex columns of ``source``, words of a row being the columns.
 
     With ``split`` a column of ``source`` holds two real columns as re and im; ``target`` gets rows 0..N/2 of the
-    transforms of both, one word each.
+    transforms of both, one word each. Rows that ``target`` does not have are not written.
     """
     config, bits = kernel.config, kernel.log2_size
     groups, high = config.beat_groups, kernel.row_bits - config.layers
@@ -291,7 +291,8 @@ def transform_columns(kernel: Kernel, source: Matrix, target: Matrix, coefficien
         if chunks < groups << high:
             stage = replace(stage, read=replace(stage.read, chunks=chunks),
                             write=replace(stage.write, chunks=width * chunks))
-        tasks.append(Task(stage, Block(source.base + first, kernel.size, target.base + width * first, kernel.size)))
+        tasks.append(Task(stage, Block(source.base + first, kernel.size, target.base + width * first,
+                                       min(kernel.size, target.rows))))
     return tasks
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from wingbeat.gen.compiler import compile_butterfly, compile_fft
 from wingbeat.gen.dataflow import assemble, read_beats, written_beats
-from wingbeat.gen.operations import (Coefficients, Matrix, butterfly, mix_real, mixed_order, row_blocks,
-                                     transform_columns, transform_rows)
+from wingbeat.gen.operations import (Coefficients, Matrix, butterfly, mix_real, mixed_order,
+                                     row_blocks, transform_columns, transform_rows)
 from wingbeat.gen.workloads import ffn_workload, mixing_workload, random_twiddle
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.errors import WingbeatError
