@@ -88,17 +88,20 @@ def _beat_bits(config: ArrayConfig, mode: Mode) -> int:
 def _natural_bits(config: ArrayConfig, active: Sequence[int], beat: int, log2_size: int) -> tuple[int, ...] | None:
     """Element bits of a block that reads and writes in row order and works on ``active``."""
     room, low, high, s = config.index_bits, min(active), max(active) + 1, config.layers
-    if high <= room:
-        return tuple(range(min(room, log2_size)))
+    whole = min(room, log2_size)
+    if -(-high // s) * s <= whole:
+        return tuple(range(whole))
     below = min(low, (room - (high - low)) // s * s)  # whole digits, so that the active bits keep theirs
-    fits = below >= beat and (below < low or below + high - low <= room)
-    return (*range(below), *range(low, high)) if fits else None
+    above = -(below + high - low) % s                 # fills the top digit
+    fits = below >= beat and (below < low or not above) and below + above <= low and below + high - low + above <= room
+    return (*range(below), *range(low, high), *range(below, below + above)) if fits else None
 
 
 def _reversed_bits(config: ArrayConfig, active: Sequence[int], beat: int, log2_size: int) -> tuple[int, ...] | None:
     """Element bits of a block that reads in bit-reversed order, writes in row order and works on ``active``."""
-    below = config.index_bits - beat
-    if max(active) >= below or below < beat or config.index_bits > log2_size:
+    below, digit = config.index_bits - beat, config.layers
+    if max(active) >= below or below < beat or config.index_bits > log2_size \
+            or (max(active) // digit + 1) * digit > config.index_bits:
         return None
     return (*range(below), *range(log2_size - beat, log2_size))
 

@@ -88,6 +88,21 @@ def test_8192_points_in_halves_of_1024_words(kind):
     assert all(len(segment.bits) <= 10 for segment in kernel.segments)
 
 
+@pytest.mark.parametrize("layers, half_words, n", [
+    (1, 64, 8), (1, 64, 13), (1, 512, 11), (2, 64, 8), (2, 64, 9), (2, 128, 9), (2, 128, 11), (2, 256, 11), (2, 256, 13),
+    (2, 4096, 13), (3, 512, 11), (3, 512, 13)])
+def test_top_digits_are_whole(layers, half_words, n):
+    """No pass works on a digit that sticks out of its block."""
+    config, rng = processor(4, layers, 1 << layers, half_words), np.random.default_rng(n)
+    rows = rng.uniform(-1, 1, (4, 1 << n))
+    for kernel in (split_butterfly(random_twiddle(1, n, rng), config, calibration=rows),
+                   split_fft(1 << n, config, calibration=rows + 1j * rows[::-1])):
+        for segment in kernel.segments:
+            assert len(set(segment.bits)) == len(segment.bits) <= config.index_bits
+            worked = [segment.bits.index(layer.bit) for layer in kernel.stacks[0].layers[segment.first:segment.last]]
+            assert all((at // layers + 1) * layers <= len(segment.bits) for at in worked), segment
+
+
 def test_refusals():
     config = processor(8, 1, 16, 64)
     with pytest.raises(WingbeatError, match="^half_words: 64 is too small for 8192 points in 4 stages"):
