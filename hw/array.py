@@ -3,11 +3,11 @@ every block."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .blockfloat import BlockFloat
 from .coefficients import CoefficientMemory
+from .commandqueue import CommandQueue
 from .config import ArrayConfig
 from .counters import Counters
 from .engine import Engine
@@ -21,7 +21,7 @@ from .sequencer import Sequencer
 from .shapes import (CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, TAG_BITS, input_beat, memory_command, output_beat,
                      setup, status, unit_activity)
 from .store import Store
-from .stream import Downsizer, Upsizer
+from .stream import Downsizer, SkidBuffer, Upsizer
 
 __all__ = ["Array"]
 
@@ -89,9 +89,11 @@ class Array(wiring.Component):
             block_float.load_done.eq(load.done), block_float.load_half.eq(load.half),
             block_float.load_magnitude.eq(load.magnitude),
             block_float.result_valid.eq(flow.result_valid), block_float.result_half.eq(flow.result_half),
-            block_float.result_start.eq(flow.result_start), block_float.shift_start.eq(flow.shift_start),
-            store.exponent.eq(block_float.exponent[store.half]),
-            store.saturated.eq(block_float.saturated.bit_select(store.half, 1))]
+            block_float.result_start.eq(flow.result_start), block_float.shift_start.eq(flow.shift_start)]
+        # The next block of the half may begin while the last beats of this one wait for the output.
+        with m.If(store.take):
+            m.d.sync += [store.exponent.eq(block_float.exponent[store.half]),
+                         store.saturated.eq(block_float.saturated.bit_select(store.half, 1))]
         for e in range(c.engines):
             self._engine(m, e, flow, ports, coefficients, load, store, block_float)
 
@@ -119,15 +121,13 @@ class Array(wiring.Component):
                   "writer": (fetch.o_writer, wiring.flipped(self.o_writer))}
         m.d.comb += [fetch.stop.eq(self.stop), self.fault.eq(fetch.fault), self.fault_tag.eq(fetch.fault_tag)]
         queued = Signal()
-        levels = []
+        empty = []
         for name, (source, sink) in units.items():
-            queue = SyncFIFOBuffered(width=len(source.payload.as_value()), depth=_QUEUE)
-            m.submodules[f"{name}_queue"] = queue
-            m.d.comb += [
-                queue.w_data.eq(source.payload), queue.w_en.eq(source.valid), source.ready.eq(queue.w_rdy),
-                sink.payload.eq(queue.r_data), sink.valid.eq(queue.r_rdy), queue.r_en.eq(sink.ready)]
-            levels.append(queue.level != 0)
-        m.d.sync += queued.eq(Cat(*levels).any())
+            m.submodules[f"{name}_queue"] = queue = CommandQueue(source.payload.shape(), _QUEUE)
+            wiring.connect(m, source, queue.i)
+            wiring.connect(m, queue.o, sink)
+            empty.append(queue.empty)
+        m.d.sync += queued.eq(~Cat(*empty).all())
         return queued
 
     def _activity(self, m, load, sequencer, store):
@@ -141,7 +141,7 @@ class Array(wiring.Component):
             m.d.sync += busy["store"].eq(0)
         with m.If(store.take):
             m.d.sync += busy["store"].eq(1)
-        taking, giving = self.i.valid & self.i.ready, self.o.valid & self.o.ready
+        taking, giving = load.i.valid & load.i.ready, self.o.valid & self.o.ready
         facts = {
             "load": (load.done, taking, ~load.idle & ~load.blocked & ~taking, load.blocked),
             "cal": (sequencer.finish, sequencer.computing, ~sequencer.computing & ~sequencer.hazard, 0),
@@ -163,8 +163,15 @@ class Array(wiring.Component):
             block_float.magnitudes[e].eq(engine.magnitude), block_float.saturations[e].eq(engine.saturated)]
 
     def _streams(self, m, load, store):
-        """Width converters where a beat of the stream is less than the lanes of one engine."""
+        """Width converters where a beat of the stream is less than the lanes of one engine; a buffer in a processor,
+        whose ``i`` takes two beats ahead of the load unit."""
         c = self._config
+        if c.is_processor:  # the load unit wants its beats from near by
+            m.submodules.near = near = SkidBuffer(self.i.payload.shape())
+            wiring.connect(m, wiring.flipped(self.i), near.i)
+            wiring.connect(m, near.o, load.i)
+            wiring.connect(m, store.o, wiring.flipped(self.o))
+            return
         if c.gearbox == 1:
             wiring.connect(m, wiring.flipped(self.i), load.i)
             wiring.connect(m, store.o, wiring.flipped(self.o))
@@ -216,4 +223,4 @@ class Array(wiring.Component):
             load.vacant.eq(vacant != 0), sequencer.loaded.eq(loaded != 0), store.computed.eq(computed != 0),
             load.store_steps.eq(store.steps),
             fetch.units_idle.eq(load.idle & sequencer.idle & store.idle & (in_flight == 0) & (computed == 0)
-                                & ~queued & (self.memory_idle if self._config.is_processor else 1))]
+                                & ~queued & (self.memory_idle & ~load.i.valid if self._config.is_processor else 1))]

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
 from .axi import AxiMaster, AxiParameters
 from .config import ArrayConfig
@@ -11,6 +11,7 @@ from .processor import Processor
 __all__ = ["AxiProcessor"]
 
 _OWN_PORTS = ("i_setup", "status", "block", "activity")
+_MASTER_PORTS = ("base", "limit")
 
 
 class AxiProcessor(wiring.Component):
@@ -29,20 +30,19 @@ class AxiProcessor(wiring.Component):
     """
 
     def __init__(self, config: ArrayConfig, axi: AxiParameters):
-        self._config, self._axi = config, axi
-        memory = Processor(config).memory
-        if axi.memory != memory:
-            raise ValueError(f"memory: {axi.memory} is not that of the processor; allowed is {memory}")
-        own, master = Processor(config).signature.members, AxiMaster(axi).signature.members
+        self._processor = Processor(config)
+        if axi.memory != self._processor.memory:
+            raise ValueError(f"memory: {axi.memory} is not that of the processor; allowed is {self._processor.memory}")
+        self._master = AxiMaster(axi)
+        own, master = self._processor.signature.members, self._master.signature.members
         super().__init__({
-            **{name: own[name] for name in _OWN_PORTS}, "base": In(master["base"].shape),
-            "limit": In(master["limit"].shape), "bus_error": Out(1),
-            **{name: master[name] for name in master if name.startswith("m_axi_")}})
+            **{name: own[name] for name in _OWN_PORTS}, "bus_error": Out(1),
+            **{name: master[name] for name in master if name in _MASTER_PORTS or name.startswith("m_axi_")}})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.processor = processor = Processor(self._config)
-        m.submodules.master = master = AxiMaster(self._axi)
+        m.submodules.processor = processor = self._processor
+        m.submodules.master = master = self._master
         wiring.connect(m, processor.port, master.port)
         wiring.connect(m, wiring.flipped(self.i_setup), processor.i_setup)
         for block in (processor, master):

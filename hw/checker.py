@@ -1,8 +1,5 @@
 """Checker: is the instruction that was fetched one that the processor can run?"""
 
-from functools import reduce
-from operator import or_
-
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -21,9 +18,9 @@ class Checker(wiring.Component):
     ``looping`` says that a LOOP has jumped back and not ended. ``tag`` is the number of instructions of its kind before
     it; of the READs for kinds without a block.
 
-    Latency: 2 cycles from ``instruction``, which stays until it is taken, to ``fault`` and ``tag``. Throughput: one
-    instruction per ``taken``, at least 3 cycles apart. Reset and ``clear``: nothing handed out.
-    Cost: five counters of 16 bits.
+    Latency: 3 cycles from ``instruction``, which stays until it is taken, to ``fault`` and ``tag``; ``address`` stands
+    a cycle earlier. Throughput: one instruction per ``taken``, at least 5 cycles apart. Reset and ``clear``: nothing
+    handed out. Cost: five counters of 16 bits.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -35,23 +32,28 @@ class Checker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # An instruction still stands in the cycle after it was taken.
-        taken = Signal()
-        m.d.sync += taken.eq(self.taken)
+        taken, clear = Signal(), Signal()
+        m.d.sync += [taken.eq(self.taken), clear.eq(self.clear)]
         opcode = self.instruction[:OPCODE_BITS]
         fields = {code: data.View(instruction(code), self.instruction[OPCODE_BITS:][:instruction(code).size])
                   for code in Opcode}
         kinds = {code: Signal(name=f"is_{code.name.lower()}") for code in Opcode}
-        m.d.comb += [signal.eq(opcode == code) for code, signal in kinds.items()]
+        m.d.sync += [signal.eq(opcode == code) for code, signal in kinds.items()]
+        # The walk of a LOAD stands where that of a STORE does.
+        walks = [(kinds[Opcode.LOAD] | kinds[Opcode.STORE], condition)
+                 for condition in self._walk(fields[Opcode.STORE])]
+        # Conditions and the kinds that they are for; they meet a cycle later.
         faults = {
-            Fault.OPCODE: ~Cat(*kinds.values()).any(),
-            Fault.WALK: (kinds[Opcode.LOAD] & self._walk(fields[Opcode.LOAD]))
-            | (kinds[Opcode.STORE] & self._walk(fields[Opcode.STORE])),
-            Fault.PASS: kinds[Opcode.PASS] & self._pass(fields[Opcode.PASS]),
+            Fault.OPCODE: [(~Cat(*kinds.values()).any(), Const(1))], Fault.WALK: walks,
+            Fault.PASS: [(kinds[Opcode.PASS], condition) for condition in self._pass(fields[Opcode.PASS])],
             Fault.LOOP: self._loop(m, taken, kinds[Opcode.LOOP], fields[Opcode.LOOP]),
             Fault.MEMORY: self._memory(kinds, fields),
-            **self._order(m, taken, kinds, fields[Opcode.PASS])}
+            **self._order(m, taken, clear, kinds, fields[Opcode.PASS])}
         found = {fault: Signal(name=f"fault_{fault.name.lower()}") for fault in faults}
-        m.d.sync += [found[fault].eq(condition) for fault, condition in faults.items()]
+        for fault, pairs in faults.items():
+            conditions = Signal(len(pairs), name=f"conditions_{fault.name.lower()}")
+            m.d.sync += [conditions.eq(Cat(condition for _, condition in pairs)),
+                         found[fault].eq((conditions & Cat(kind for kind, _ in pairs)).any())]
         # The codes of two faults would mix: the first in the table counts.
         code = Const(Fault.NONE, 4)
         for fault, signal in reversed(found.items()):
@@ -63,38 +65,37 @@ class Checker(wiring.Component):
         """A mask, or the number of steps or sub-steps, that leaves the half."""
         c = self._config
         masks = walk.inner | walk.outer | walk.window
-        places = reduce(or_, ((walk.sub_bits == bits) & (walk.sub_at > c.index_bits - max(1, bits))
-                              for bits in range(min(c.sub_bits, c.index_bits) + 1)))
-        return (masks[c.index_bits:].any() | walk.last_step[c.row_bits:].any() | (walk.sub_bits > c.sub_bits)
-                | ((walk.sub_order != SubOrder.NONE) & places))
+        places = [(walk.sub_order != SubOrder.NONE) & (walk.sub_bits == bits)
+                  & (walk.sub_at > c.index_bits - max(1, bits)) for bits in range(min(c.sub_bits, c.index_bits) + 1)]
+        return [masks[c.index_bits:].any(), walk.last_step[c.row_bits:].any(), walk.sub_bits > c.sub_bits, *places]
 
     def _pass(self, fields):
         """A digit outside the half, more groups than it has, or coefficients that are not there."""
         c = self._config
-        coefficients = reduce(or_, (
-            (fields.coef_mask_bits == bits) & (fields.coef_base > c.coefficient_words - (1 << bits))
-            for bits in range(c.coefficient_words.bit_length())))
-        return ((fields.digit >= c.index_bits // c.layers) | fields.last_group[c.row_bits:].any()
-                | (fields.coef_mask_bits >= c.coefficient_words.bit_length()) | coefficients)
+        coefficients = [(fields.coef_mask_bits == bits) & (fields.coef_base > c.coefficient_words - (1 << bits))
+                        for bits in range(c.coefficient_words.bit_length())]
+        return [fields.digit >= c.index_bits // c.layers, fields.last_group[c.row_bits:].any(),
+                fields.coef_mask_bits >= c.coefficient_words.bit_length(), *coefficients]
 
     def _loop(self, m, taken, is_loop, fields):
         """A jump that does not go back, a loop inside a loop, or a program that runs out of its memory."""
-        end, address = (Signal.like(self.address, name=name) for name in ("loop_end", "address_before"))
+        end, address, start = (
+            Signal.like(self.address, name=name) for name in ("loop_end", "address_before", "own_address"))
         looping = Signal()
-        m.d.sync += [address.eq(self.address), looping.eq(self.looping)]
+        m.d.sync += [address.eq(self.address), looping.eq(self.looping), start.eq(self.address - INSTRUCTION_WORDS)]
         with m.If(taken & is_loop & ~looping):
             m.d.sync += end.eq(address)
-        forward = (fields.target + INSTRUCTION_WORDS)[:len(fields.target) + 1] >= self.address
-        return (is_loop & (forward | (self.looping & (end != self.address)))) | (self.address < INSTRUCTION_WORDS)
+        return [(is_loop, fields.target >= start), (is_loop, self.looping & (end != self.address)),
+                (Const(1), self.address < INSTRUCTION_WORDS)]
 
     def _memory(self, kinds, fields):
         c = self._config
         read, write, value = fields[Opcode.READ], fields[Opcode.WRITE], fields[Opcode.SET].value
-        return ((kinds[Opcode.READ] & ((read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)))
-                | (kinds[Opcode.WRITE] & ((write.descriptor >= c.descriptors) | (write.mode > MemoryMode.SPLIT)))
-                | (kinds[Opcode.SET] & value[c.memory_bits:].any()))
+        return [(kinds[Opcode.READ], (read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)),
+                (kinds[Opcode.WRITE], (write.descriptor >= c.descriptors) | (write.mode > MemoryMode.SPLIT)),
+                (kinds[Opcode.SET], value[c.memory_bits:].any())]
 
-    def _order(self, m, taken, kinds, fields):
+    def _order(self, m, taken, clear, kinds, fields):
         """Blocks go through the five kinds of instruction one after the other, each kind in its order."""
         read, loaded, begun, computed, stored, written = (
             Signal(TAG_BITS, name=name) for name in ("read", "loaded", "begun", "computed", "stored", "written"))
@@ -102,11 +103,12 @@ class Checker(wiring.Component):
         is_pass = kinds[Opcode.PASS]
         counted = ((read, kinds[Opcode.READ]), (loaded, kinds[Opcode.LOAD]), (begun, is_pass & fields.first),
                    (computed, is_pass & fields.last), (stored, kinds[Opcode.STORE]), (written, kinds[Opcode.WRITE]))
-        with m.If(taken):
-            m.d.sync += [count.eq(count + kind) for count, kind in counted]
-            with m.If(is_pass):
-                m.d.sync += inside.eq(~fields.last)
-        with m.If(self.clear):
+        for count, kind in counted:
+            counts = Signal(name=f"{count.name}_counts")
+            m.d.sync += [counts.eq(taken & kind), count.eq(count + counts)]
+        with m.If(taken & is_pass):
+            m.d.sync += inside.eq(~fields.last)
+        with m.If(clear):
             m.d.sync += [*(count.eq(0) for count, _ in counted), inside.eq(0)]
         tag = Signal(TAG_BITS)
         m.d.sync += [tag.eq(read), self.tag.eq(tag)]
@@ -116,7 +118,7 @@ class Checker(wiring.Component):
                 m.d.sync += tag.eq(count)
         is_halt = kinds[Opcode.HALT]
         return {
-            Fault.INPUT: (kinds[Opcode.LOAD] & (loaded == read)) | (is_pass & (inside == fields.first))
-            | (is_pass & fields.first & (begun == loaded)) | (is_halt & (inside | (read != begun))),
-            Fault.OUTPUT: (kinds[Opcode.STORE] & (stored == computed)) | (kinds[Opcode.WRITE] & (written == stored))
-            | (is_halt & (computed != written))}
+            Fault.INPUT: [(kinds[Opcode.LOAD], loaded == read), (is_pass, inside == fields.first),
+                          (is_pass, fields.first & (begun == loaded)), (is_halt, inside | (read != begun))],
+            Fault.OUTPUT: [(kinds[Opcode.STORE], stored == computed), (kinds[Opcode.WRITE], written == stored),
+                           (is_halt, computed != written)]}

@@ -230,7 +230,7 @@ class ArrayConfig(BaseModel):
     @property
     def check_latency(self) -> int:
         """A whole instruction to the verdict on it, see hw/checker.py; an array alone hands out unchecked."""
-        return 3 if self.is_processor else 0
+        return 4 if self.is_processor else 0
 
     @property
     def butterfly_latency(self) -> int:

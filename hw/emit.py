@@ -41,17 +41,19 @@ class Emit(wiring.Component):
 
     Formats: elements of element_width bits, two's complement. SPLIT makes sums exact, halves them with one round half
     up and saturates. All other modes pass elements on unchanged, through the same adders: x = (x + x) / 2.
-    Latency: 1 cycle from a place to the cycle in which it can join its beat, 4 from there to ``memory``; ``saturated``
+    Latency: 3 cycles from a place to the cycle in which it can join its beat, 4 from there to ``memory``; ``saturated``
     comes with the write on ``memory`` when nothing stalls. Throughput: one write per cycle. Backpressure:
-    ``memory.valid`` and ``places.ready`` come out of registers but for two gates; ``i.ready`` depends on registers
-    only; ``i.valid`` -> ``places.ready`` is **not** cut. Reset: forgets all places and writes inside.
-    Cost: 2K adders of element_width + 1 bits, K of them with an incrementer; five registers of a beat.
+    ``memory.valid`` comes out of a register, ``i.ready`` and ``places.ready`` depend on registers only. Reset: forgets
+    all places and writes inside. Cost: 2K adders of element_width + 1 bits, K of them with an incrementer; five
+    registers of a beat, one of a place, two of an address.
     """
 
     def __init__(self, config: ArrayConfig):
         self._config = config
         self._memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
-        self._tag = data.StructLayout({"address": config.memory_bits, "strobe": 2, "mirrored": 1, "split": 1})
+        tag = {"address": config.memory_bits, "strobe": 2, "mirrored": 1, "split": 1}
+        self._tag = data.StructLayout(tag)
+        self._slot = data.StructLayout(tag | {"writes": 1, "last": 1, "pops": 1, "high": 1, "others": 2})
         super().__init__({
             "places": In(stream.Signature(place(config))), "i": In(stream.Signature(scatter_beat(config))),
             "memory": Out(stream.Signature(self._memory.write)), "room": In(1),
@@ -61,7 +63,9 @@ class Emit(wiring.Component):
         m = Module()
         m.submodules.out = out = SkidBuffer(self._memory.write)
         wiring.connect(m, out.o, wiring.flipped(self.memory))
-        tag, choices, present, writes, joined = self._slots(m, out.i.ready)
+        m.submodules.slots = slots = SkidBuffer(self._slot)
+        there = self._expand(m, slots.i)
+        tag, choices, present, writes, joined = self._join(m, slots.o, out.i.ready)
 
         chosen = self._choose(m, out.moving, choices)
         valid, valids, tags = joined & writes, [], []
@@ -76,40 +80,54 @@ class Emit(wiring.Component):
         rounded = self._halve(m, out.moving, chosen, tags[0].split)
         clamped = self._output(m, out.i.payload, rounded, tag)
 
-        m.d.comb += [out.i.valid.eq(valid),
-                     self.busy.eq(self.places.valid | present | Cat(valids).any() | self.memory.valid)]
+        inside = Cat(self.places.valid, there, slots.o.valid, present, *valids, self.memory.valid)
+        m.d.comb += [out.i.valid.eq(valid), self.busy.eq(inside.any())]
         m.d.sync += self.saturated.eq(valid & out.i.ready & clamped)
         return m
 
-    def _slots(self, m, ready):
+    def _expand(self, m, to):
+        """One place in a register gives its writes, or the beat to drop, one after the other. Returns whether there is
+        a place."""
+        here, there = Signal(place(self._config), name="here", reset_less=True), Signal(name="there")
+        # Which write of the place is next, and whether it is the final one or there is none.
+        second, third, final = Signal(), Signal(), Signal(init=1)
+        offered, slot = self.places.payload, to.payload
+        m.d.comb += [
+            self.places.ready.eq(to.ready & final), to.valid.eq(there),
+            slot.address.eq(Mux(third, here.third, Mux(second, here.second, here.address))),
+            slot.strobe.eq(Cat(~(here.fold & second), ~third)), slot.mirrored.eq(here.fold & (second | third)),
+            slot.split.eq(here.split), slot.high.eq(here.high), slot.writes.eq(here.valid),
+            slot.last.eq(final & here.last), slot.pops.eq(final & (~here.split | here.high)),
+            # Z[0] and Z[N/2] stand for their own mirror images: both operands are the same word.
+            slot.others.eq(Cat(second, second | ~here.twice))]
+        with m.If(self.places.ready):
+            m.d.sync += [here.eq(offered), there.eq(self.places.valid), second.eq(0), third.eq(0),
+                         final.eq(~self.places.valid | ~(offered.fold | offered.twice))]
+        with m.Elif(to.ready):
+            m.d.sync += [second.eq(~second), third.eq(second), final.eq(second | ~here.fold)]
+        return there
+
+    def _join(self, m, slots, ready):
         """One write, or one beat to drop, at a time, in a register that waits for its data and controls the wide
         multiplexers. Returns its tag, the two choices, whether there is one, whether it writes, and the strobe with
         which it joins its data."""
-        here = self.places.payload
+        slot = slots.payload
         tag, choices = Signal(self._tag, reset_less=True), Signal(data.ArrayLayout(_CHOICE, 2), reset_less=True)
-        present, writes, pops, last, joined, free, held, take = (
-            Signal(name=name) for name in ("present", "writes", "pops", "last", "joined", "free", "held", "take"))
-        second, third, final = Signal(), Signal(), Signal()  # which write of the place is next; it is the final one
+        present, writes, pops, last, joined, free, held = (
+            Signal(name=name) for name in ("present", "writes", "pops", "last", "joined", "free", "held"))
         m.d.comb += [
-            final.eq(third | (~here.fold & (second | ~here.twice))),
-            held.eq(here.last & ~self.room), take.eq(free & self.places.valid & ~held),
-            joined.eq(ready & present & self.i.valid), free.eq(~present | joined),
-            self.places.ready.eq(free & final & ~held), self.i.ready.eq(ready & present & pops),
+            held.eq(slot.last & ~self.room), joined.eq(ready & present & self.i.valid), free.eq(~present | joined),
+            slots.ready.eq(free & ~held), self.i.ready.eq(ready & present & pops),
             self.issued.eq(joined & writes), self.ended.eq(joined & last)]
-        with m.If(take):
-            m.d.sync += [second.eq(~final & ~second), third.eq(~final & second)]
         with m.If(free):
-            m.d.sync += [
-                present.eq(self.places.valid & ~held), writes.eq(here.valid), last.eq(final & here.last),
-                pops.eq(final & (~here.split | here.high)), tag.split.eq(here.split),
-                tag.address.eq(Mux(third, here.third, Mux(second, here.second, here.address))),
-                tag.mirrored.eq(here.fold & (second | third)), tag.strobe.eq(Cat(~(here.fold & second), ~third))]
-            # Z[0] and Z[N/2] stand for their own mirror images: both operands are the same word.
-            for choice, other in zip(choices, (second, second | ~here.twice)):
-                m.d.sync += choice.direct.eq(~here.split)
-                for half, wanted in enumerate((~here.high, here.high)):
-                    m.d.sync += [choice.beat[half].eq(here.split & wanted & ~other),
-                                 choice.other[half].eq(here.split & wanted & other)]
+            m.d.sync += [present.eq(slots.valid & ~held), writes.eq(slot.writes), last.eq(slot.last),
+                         pops.eq(slot.pops)]
+            m.d.sync += [tag[name].eq(slot[name]) for name in self._tag.members]
+            for choice, other in zip(choices, slot.others):
+                m.d.sync += choice.direct.eq(~slot.split)
+                for half, wanted in enumerate((~slot.high, slot.high)):
+                    m.d.sync += [choice.beat[half].eq(slot.split & wanted & ~other),
+                                 choice.other[half].eq(slot.split & wanted & other)]
         return tag, choices, present, writes, joined
 
     def _choose(self, m, moving, choices):

@@ -25,8 +25,8 @@ class Fetch(wiring.Component):
     a program too.
 
     Latency: 4 + ram_latency + check_latency cycles from ``start`` to the first offer and from one hand-out to the
-    next offer; a LOOP takes as many more. Throughput: one instruction in as many cycles. Backpressure: each
-    ``o_*`` stream. Reset: not running; the memory is kept. Cost: one RAM of program_words x 32 bits.
+    next offer, then in a processor one more; a LOOP takes as many more. Throughput: one instruction in as many cycles.
+    Backpressure: each ``o_*`` stream. Reset: not running; the memory is kept. Cost: one RAM of program_words x 32 bits.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -54,8 +54,8 @@ class Fetch(wiring.Component):
         fields = buffer[OPCODE_BITS:]
         # Decoded one shift before the first word reaches the low end.
         coming = buffer[32:]
-        is_loop, is_halt, looping, again, offering, taken = (
-            Signal(name=name) for name in ("is_loop", "is_halt", "looping", "again", "offering", "taken"))
+        is_loop, is_halt, looping, again, offering, taken, over = (
+            Signal(name=name) for name in ("is_loop", "is_halt", "looping", "again", "offering", "taken", "over"))
         loop, loop_coming = Signal(instruction(Opcode.LOOP)), Signal(instruction(Opcode.LOOP))
         left, before = Signal(loop.count.shape()), Signal(loop.count.shape())
         m.d.comb += [loop.eq(fields), loop_coming.eq(coming[OPCODE_BITS:])]
@@ -76,16 +76,18 @@ class Fetch(wiring.Component):
 
         # A register, not the OR of the offers: it holds back the address and all that counts.
         m.d.comb += taken.eq(Cat(*(port.valid & port.ready for port, _ in units), is_loop, is_halt & quiet).any())
-        m.d.sync += offering.eq(final | (offering & ~taken))
+        m.d.sync += offering.eq(final | (offering & ~over))
         with m.If(~self.running):
             m.d.sync += self.running.eq(self.start)
         with m.Elif(~offering):
             # The memory answers ram_latency cycles later; the first word read ends up at the low end.
             m.d.sync += [count.eq(Mux(final, 0, count + 1)), before.eq(rest),
                          again.eq(Mux(looping, more, loop_coming.count[1:].any()))]
-        if c.is_processor:
+        if c.is_processor:  # its queues stand far away
+            m.d.sync += over.eq(taken)
             due, decoded = self._check(m, buffer, address, looping, final, taken), buffer
         else:
+            m.d.comb += over.eq(taken)
             due, decoded = self.running & final, coming
         with m.If(due):
             m.d.sync += [is_loop.eq(decoded[:OPCODE_BITS] == Opcode.LOOP),

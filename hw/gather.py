@@ -27,8 +27,9 @@ def memory_beat(config: ArrayConfig) -> data.StructLayout:
 
 
 def gather_beat(config: ArrayConfig) -> data.StructLayout:
-    """What a Gather takes: a beat, the ``mode`` of its block, ``last`` on the final beat of the block."""
-    return data.StructLayout({"beat": memory_beat(config), "mode": 2, "last": 1})
+    """What a Gather takes: a beat, the ``mode`` of its block, ``last`` on the final beat of the block. ``changes``: it
+    is the first beat of a block of another mode than that before; before the first block stands one of COLUMNS."""
+    return data.StructLayout({"beat": memory_beat(config), "mode": 2, "last": 1, "changes": 1})
 
 
 class _Source(IntEnum):
@@ -52,8 +53,9 @@ class Regrouper(wiring.Component):
       entry e being the position of the one that becomes number e, and they leave as cells r of beats 2c and 2c+1.
     * ``REAL``, ``FOLD``: as PAIRS, but the odd beats do not leave.
 
-    ``last`` marks the final beat of a block, in and out. Blocks consist of whole tiles. ``empty``: every final beat
-    that came in has left, from the cycle after on.
+    ``changes`` marks the first beat of a block whose mode is not that of the block before; a comparison here would
+    leave no time. ``last`` marks the final beat of a block, in and out. Blocks consist of whole tiles. ``empty``: every
+    final beat that came in has left, from the cycle after on.
 
     Latency, from beat n in to beat n out, of a block that comes without a gap into an ``o`` that is ready: 1 cycle for
     COLUMNS and SPLIT, J + 1 for ROWS, 2J + 2 for PAIRS; with J = 1: 1, 1 and 2. Beat r of REAL and FOLD leaves when
@@ -66,8 +68,8 @@ class Regrouper(wiring.Component):
     * A block of another mode: its first beat moves one cycle after the final beat of the block before has moved on
       ``o`` or, if that is later, one cycle after it has come.
 
-    Backpressure: a skid buffer cuts ``o`` in both directions. ``i.ready`` follows ``i.valid`` and ``i.payload.mode``
-    without a register, through the transposer's control.
+    Backpressure: a skid buffer cuts ``o`` in both directions. ``i.ready`` follows ``i.valid`` and
+    ``i.payload.changes`` without a register, through the transposer's control.
     Reset: forgets what is inside; the mode is COLUMNS.
     Cost: the transposer, 4*J*K elements of registers with a 2:1 multiplexer each; 4*K elements of registers for the
     halves of pairs; the skid buffer, 4*K and 2*K 2:1 multiplexers; a 4:1 multiplexer for each of the 2*K elements.
@@ -77,16 +79,16 @@ class Regrouper(wiring.Component):
     def __init__(self, config: ArrayConfig, order: tuple[int, ...]):
         self._width, self._cells, self._cell = config.element_width, config.engines_per_beat, 2 * config.lanes
         self._order = order
-        beat = stream.Signature(data.StructLayout({
-            "elements": data.ArrayLayout(config.element_width, config.memory_elements), "mode": 3, "last": 1}))
-        super().__init__({"i": In(beat), "o": Out(beat), "empty": Out(1)})
+        beat = {"elements": data.ArrayLayout(config.element_width, config.memory_elements), "mode": 3, "last": 1}
+        super().__init__({"i": In(stream.Signature(data.StructLayout(beat | {"changes": 1}))),
+                          "o": Out(stream.Signature(data.StructLayout(beat))), "empty": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.tiles = tiles = Transposer(2 * self._cell * self._width, self._cells)
         m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, skid.o, wiring.flipped(self.o))
-        mode, source = Signal(3), Signal(_Source)
+        mode, source, switched = Signal(3), Signal(_Source), Signal()
         wires, pairs, second, both = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [wires.eq(source == _Source.INPUT), second.eq(source == _Source.SECOND),
                      pairs.eq(second | (source == _Source.FIRST)), both.eq(mode == MemoryMode.PAIRS)]
@@ -95,7 +97,7 @@ class Regrouper(wiring.Component):
         # once, of which the second waits in ``lower``.
         odd, arriving, same, accept, second_valid = (Signal() for _ in range(5))
         m.d.comb += [
-            same.eq(self.i.payload.mode == mode), arriving.eq(self.i.valid & same),
+            same.eq(~self.i.payload.changes | switched), arriving.eq(self.i.valid & same),
             self.i.ready.eq(same & Mux(wires, skid.i.ready, (pairs & ~odd) | tiles.i.ready)),
             accept.eq(self.i.valid & self.i.ready),
             tiles.i.valid.eq(arriving & ~wires & (odd | ~pairs)), tiles.i.payload.last.eq(self.i.payload.last),
@@ -103,6 +105,8 @@ class Regrouper(wiring.Component):
             skid.i.valid.eq(Mux(wires, arriving, Mux(second, second_valid, tiles.o.valid))),
             skid.i.payload.mode.eq(mode)]
         m.d.sync += odd.eq(odd ^ (accept & pairs))
+        with m.If(accept):
+            m.d.sync += switched.eq(0)
 
         # The cycle after each step of the transposer belongs to the second beat, also where there is none: the
         # transposer must not see the end of its input before the next pair has had the time to arrive.
@@ -121,7 +125,7 @@ class Regrouper(wiring.Component):
         m.d.sync += ends.eq(ends + (accept & self.i.payload.last) - (self.o.valid & self.o.ready & self.o.payload.last))
         m.d.comb += self.empty.eq(ends == 0)
         left = skid.i.valid & skid.i.ready & skid.i.payload.last
-        self._switch(m, mode, source, self.i.valid & ~same, ~wires, accept, left)
+        self._switch(m, mode, source, switched, self.i.valid & ~same, ~wires, accept, left)
         return m
 
     def _elements(self, m, tiles, out, source, odd, second):
@@ -146,13 +150,13 @@ class Regrouper(wiring.Component):
                     m.d.comb += out.elements.as_value().eq(beat)
         return last
 
-    def _switch(self, m, mode, source, waiting, tiled, accept, left):
+    def _switch(self, m, mode, source, switched, waiting, tiled, accept, left):
         """Take the mode of the block that is waiting when none is left in the transposer. ``blocks`` counts the final
         beats in there, at most two: one on its way in, one on its way out."""
         blocks, wanted = Signal(2), self.i.payload.mode
         m.d.sync += blocks.eq(blocks + (tiled & accept & self.i.payload.last) - (tiled & left))
         with m.If(waiting & (blocks == 0)):
-            m.d.sync += mode.eq(wanted)
+            m.d.sync += [mode.eq(wanted), switched.eq(1)]
             with m.If(wanted.matches(MemoryMode.COLUMNS, MemoryMode.SPLIT)):
                 m.d.sync += source.eq(_Source.INPUT)
             with m.Elif(wanted == MemoryMode.ROWS):
@@ -170,9 +174,10 @@ def _zip_order(lanes: int) -> tuple[int, ...]:
 class Gather(wiring.Component):
     """Puts beats of memory together to beats of the array: the reader's table of docs/processor.md.
 
-    ``i``: beats of 2K elements with their ``mode`` (COLUMNS, ROWS or PAIRS, the same for a whole block) and ``last`` on
-    the final one of a block; ``o``: beats of K words of the stream format, as the Array takes them. COLUMNS: one beat;
-    ROWS: tiles of J beats; PAIRS: tiles of 2J beats, the rows in turn. ``empty``: no final beat is inside.
+    ``i``: beats of 2K elements with their ``mode`` (COLUMNS, ROWS or PAIRS, the same for a whole block), ``last`` on
+    the final one of a block and ``changes`` as :func:`gather_beat` says; ``o``: beats of K words of the stream format,
+    as the Array takes them. COLUMNS: one beat; ROWS: tiles of J beats; PAIRS: tiles of 2J beats, the rows in turn.
+    ``empty``: no final beat is inside.
 
     Latency, from beat n of a block to beat n: COLUMNS 1 cycle, ROWS J + 1, PAIRS 2J + 2; with J = 1: 1, 1 and 2.
     Throughput: one beat per cycle, without a gap between blocks of equal mode; the first beat of a block of another
@@ -194,7 +199,8 @@ class Gather(wiring.Component):
         to, back = regrouper.i, regrouper.o
         m.d.comb += [
             to.payload.elements.eq(self.i.payload.beat.elements), to.payload.mode.eq(self.i.payload.mode),
-            to.payload.last.eq(self.i.payload.last), to.valid.eq(self.i.valid), self.i.ready.eq(to.ready),
+            to.payload.last.eq(self.i.payload.last), to.payload.changes.eq(self.i.payload.changes),
+            to.valid.eq(self.i.valid), self.i.ready.eq(to.ready),
             self.o.payload.words.as_value().eq(back.payload.elements.as_value()), self.o.valid.eq(back.valid),
             back.ready.eq(self.o.ready), self.empty.eq(regrouper.empty)]
         return m

@@ -48,6 +48,7 @@ class Processor(wiring.Component):
         m.submodules.gather = gather = Gather(c)
         m.submodules.writer = writer = Writer(c)
         m.submodules.counters = counters = UnitCounters()
+        starting = Signal()
         wiring.connect(m, array.o_reader, reader.i_command)
         wiring.connect(m, array.o_writer, writer.i_command)
         wiring.connect(m, reader.o, gather.i)
@@ -62,8 +63,9 @@ class Processor(wiring.Component):
             reader.progress.eq(writer.progress),
             # A beat that LOAD or WRITE left over keeps the program from its end: the watchdog finds it.
             array.memory_idle.eq(reader.idle & gather.empty & writer.idle & ~array.o.valid),
-            reader.clear.eq(array.start), writer.clear.eq(array.start), counters.clear.eq(array.start),
+            reader.clear.eq(starting), writer.clear.eq(starting), counters.clear.eq(starting),
             counters.activity.eq(self.activity)]
+        m.d.sync += starting.eq(array.start)  # so many counters want a register of their own
         self._setup(m, array, reader, writer)
         self._activity(m, array, reader, writer)
 
@@ -82,13 +84,15 @@ class Processor(wiring.Component):
     def _setup(self, m, array, reader, writer):
         """The array takes every setup write and ignores those for the tables."""
         port = self.i_setup
-        accepted, write = Signal(), Signal(setup())
+        write = Signal(setup())
         m.d.comb += [array.i_setup.payload.eq(port.payload), array.i_setup.valid.eq(port.valid),
                      port.ready.eq(array.i_setup.ready)]
-        m.d.sync += [accepted.eq(port.valid & port.ready), write.eq(port.payload)]
-        for unit, target in ((reader, SETUP_READER), (writer, SETUP_WRITER)):
+        m.d.sync += write.eq(port.payload)
+        for name, unit, target in (("reader", reader, SETUP_READER), ("writer", writer, SETUP_WRITER)):
+            wanted = Signal(name=f"write_{name}")
+            m.d.sync += wanted.eq(port.valid & port.ready & (port.payload.target == target))
             m.d.comb += [unit.write.address.eq(write.address), unit.write.data.eq(write.data),
-                         unit.write_en.eq(accepted & (write.target == target))]
+                         unit.write_en.eq(wanted)]
 
     def _faults(self, m, array, reader, writer):
         """Keeps the first fault; whether there is one."""

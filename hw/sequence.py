@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .descriptor import ENTRIES, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT, SUB_EVENTS
-from .pipeline import delay
+from .pipeline import delay, optional
 from .ram import Ram, RamParameters
 from .shapes import table_write
 from .stream import SkidBuffer
@@ -37,12 +37,13 @@ class BeatSequence(wiring.Component):
     outside the table gives undefined beats. ``o``: its beats, in the order of docs/processor.md. ``chunks`` and
     ``other`` are those of the block whose beats are on ``o``, and stay until the next ``start`` has moved.
 
-    The next count is known before it is needed, so the event that leads to it, its entry of the table and the sum
-    each have cycles of their own. All registers of the path move together with the skid buffer at its end.
+    The next count is known before it is needed, so the event that leads to it, its entry of the table, the sum and, in
+    a deep pipeline, its comparisons each have cycles of their own. All registers of the path move together with the
+    skid buffer at its end.
 
-    Latency: ``latency`` cycles from ``start`` to the first beat on ``o`` (9, in a short pipeline 6).
-    Throughput: one beat per cycle. ``start.ready`` rises in the cycle after the last beat of a block has left ``o``;
-    so the first beat of a block that waits is there ``latency`` + 1 cycles after that last beat (10, short 7).
+    Latency: ``latency`` cycles from ``start`` to the first beat on ``o`` (10, in a short pipeline 6).
+    Throughput: one beat per cycle. ``start.ready`` rises two cycles after the last beat of a block has left ``o``;
+    so the first beat of a block that waits is there ``latency`` + 2 cycles after that last beat (12, short 8).
     Backpressure: ``start.ready`` and ``o.valid`` come out of registers, ``o.payload`` through one multiplexer.
     Reset: idle; the table is kept. Cost: two RAMs of descriptors * 32 words of 32 bits, adders of memory_bits and
     twice 16 bits, two registers of a beat.
@@ -60,23 +61,20 @@ class BeatSequence(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from ``start`` to its first beat, when nothing stalls."""
-        return 4 + 2 * self._config.ram_latency + self._config.pipeline.is_deep
+        return 4 + 2 * (self._config.ram_latency + self._config.pipeline.is_deep)
 
     def elaborate(self, platform):
         m = Module()
         c = self._config
         layout = self.o.payload.shape().members
         m.submodules.skid = skid = SkidBuffer(
-            data.StructLayout({name: layout[name] for name in layout if name not in ("valid", "tail_elements")}
-                              | {"row_inside": 1, "chunk_inside": 1}))
-        accept, moving, running, final = (Signal(name=n) for n in ("accept", "moving", "running", "final"))
+            data.StructLayout({name: layout[name] for name in layout if name != "tail_elements"}))
+        accept, moving, running, final, over = (
+            Signal(name=n) for n in ("accept", "moving", "running", "final", "over"))
         ready, descriptor = Signal(init=1), Signal(6, reset_less=True)
         m.d.comb += [accept.eq(self.start.valid & ready), self.start.ready.eq(ready), moving.eq(skid.moving)]
         # The next block may start when the last beat of the present one is out: its shape is still needed till then.
-        with m.If(skid.o.valid & skid.o.ready & skid.o.payload.last):
-            m.d.sync += ready.eq(1)
-        with m.If(accept):
-            m.d.sync += ready.eq(0)
+        m.d.sync += [over.eq(skid.o.valid & skid.o.ready & skid.o.payload.last), ready.eq((ready | over) & ~accept)]
 
         # The path is empty while a block begins, so nothing stalls its first entries: SHAPE is read in the cycle of
         # ``accept``, OTHER in the next.
@@ -86,7 +84,8 @@ class BeatSequence(wiring.Component):
         differences = self._table(m, Cat(entry, Mux(ready, self.start.payload.descriptor, descriptor)), moving)
         shape = data.View(data.StructLayout({"last_step": 16, "sub_bits": 16, "chunks": 16, "tail": 16}),
                           Cat(differences.address, differences.position))
-        m.d.comb += entry.eq(self._count(m, shape, accept, shape_there, running, moving, final))
+        # ``i.ready`` says the same as ``moving``, whose many loads stand far apart.
+        m.d.comb += entry.eq(self._count(m, shape, accept, shape_there, running, skid.i.ready, final))
 
         rows, tail, last_chunk, has_tail = (
             Signal(n, name=name, reset_less=True)
@@ -100,17 +99,21 @@ class BeatSequence(wiring.Component):
         m.d.sync += [last_chunk.eq(self.chunks - 1), has_tail.eq(tail != 0)]  # in time for the first beat
 
         position = self._accumulate(m, differences, ready, running, final, moving)
+        judged = Signal(data.StructLayout({"address": c.memory_bits, "row": 16, "chunk": 16, "row_inside": 1,
+                                           "chunk_inside": 1, "first_chunk": 1, "last_chunk": 1}), reset_less=True)
+        stage = optional(m, c.pipeline)
+        with m.If(moving | (not c.pipeline.is_deep)):
+            stage += [judged[name].eq(position[name]) for name in ("address", "row", "chunk")]
+            stage += [
+                judged.row_inside.eq(position.row < rows), judged.chunk_inside.eq(position.chunk < self.chunks),
+                judged.first_chunk.eq(position.chunk == 0), judged.last_chunk.eq(position.chunk == last_chunk)]
         m.d.comb += [
             skid.i.valid.eq(position.valid), skid.i.payload.last.eq(position.last),
-            skid.i.payload.row_inside.eq(position.row < rows),
-            skid.i.payload.chunk_inside.eq(position.chunk < self.chunks),
-            self.o.payload.valid.eq(skid.o.payload.row_inside & skid.o.payload.chunk_inside),
-            skid.i.payload.first_chunk.eq(position.chunk == 0),
-            skid.i.payload.tail.eq((position.chunk == last_chunk) & has_tail),
+            skid.i.payload.valid.eq(judged.row_inside & judged.chunk_inside),
+            skid.i.payload.tail.eq(judged.last_chunk & has_tail),
             self.o.valid.eq(skid.o.valid), skid.o.ready.eq(self.o.ready), self.o.payload.tail_elements.eq(tail)]
-        m.d.comb += [skid.i.payload[name].eq(position[name]) for name in ("address", "row", "chunk")]
-        m.d.comb += [self.o.payload[name].eq(skid.o.payload[name])
-                     for name in ("address", "row", "chunk", "first_chunk", "tail", "last")]
+        m.d.comb += [skid.i.payload[name].eq(judged[name]) for name in ("address", "row", "chunk", "first_chunk")]
+        m.d.comb += [self.o.payload[name].eq(skid.o.payload[name]) for name in skid.o.payload.shape().members]
         return m
 
     def _table(self, m, entry, moving):
@@ -189,9 +192,11 @@ class BeatSequence(wiring.Component):
         return entry
 
     def _accumulate(self, m, differences, ready, running, final, moving):
-        """Position, and whether there is one, in the cycle behind the differences."""
+        """Position, in the cycle behind the differences; ``valid``, whether there is one, and ``last`` belong to the
+        one that has been judged, a stage later where the pipeline is deep."""
         memory_bits, deep = self._config.memory_bits, self._config.pipeline.is_deep
-        stages = self._config.ram_latency + 1 + deep
+        summed = self._config.ram_latency + 1 + deep
+        stages = summed + deep
         position = Signal(data.StructLayout({"valid": 1, "last": 1, "address": memory_bits, "row": 16, "chunk": 16}),
                           name="position", reset_less=True)
         there, last = Signal(stages), Signal(stages, reset_less=True)
@@ -205,7 +210,7 @@ class BeatSequence(wiring.Component):
             differences = near
         with m.If(ready):
             m.d.sync += [position.address.eq(self.start.payload.base), position.row.eq(0), position.chunk.eq(0)]
-        with m.Elif(moving & there[-2]):
+        with m.Elif(moving & there[summed - 2]):
             m.d.sync += [position.address.eq(position.address + differences.address),
                          position.row.eq(position.row + differences.position[:16]),
                          position.chunk.eq(position.chunk + differences.position[16:])]

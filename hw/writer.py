@@ -20,7 +20,7 @@ __all__ = ["Writer", "Completion"]
 
 _FIELDS = dict(FIELDS[Opcode.WRITE])
 _WAITING = 8      # WRITEs that wait for their ``written``, and the FIFO of their ends
-_ON_THE_WAY = 4   # ends that the level of the FIFO does not show yet, at most
+_ON_THE_WAY = 5  # ends that the level of the FIFO does not show yet, at most
 
 
 class Completion(wiring.Component):
@@ -32,9 +32,9 @@ class Completion(wiring.Component):
     ``completed`` it belongs to the next one already. ``room``: the final place of a WRITE may be taken.
 
     Formats: counts of ``bits`` bits; fewer than 2^(bits-1) writes may be on their way, and ``progress`` is right for
-    WRITEs of fewer than 2^bits. Latency: 3 cycles from ``written`` to ``progress``, 5 to ``completed``; 6 from
-    ``ended`` where nothing is left to wait for. Throughput: one write per cycle, a WRITE every two cycles.
-    Reset: forgets everything. Cost: five counters and sums, a FIFO of 8 counts.
+    WRITEs of fewer than 2^bits. Latency: 3 cycles from ``written`` to ``progress``, 6 to ``completed``; 9 from
+    ``ended`` where nothing is left to wait for. Throughput: one write per cycle, a WRITE every four cycles.
+    Reset: forgets everything. Cost: six counters and sums, a FIFO of 8 counts and a register for its head.
     """
 
     def __init__(self, bits: int, progress_bits: int = 16):
@@ -44,21 +44,23 @@ class Completion(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        made, done, begin, difference = (
-            Signal(self._bits, name=name) for name in ("made", "done", "begin", "difference"))
-        ending, reached, shown = Signal(), Signal(), len(self.progress)
+        made, done, begin, difference, end, left = (
+            Signal(self._bits, name=name) for name in ("made", "done", "begin", "difference", "end", "left"))
+        making, ending, reached, shown = Signal(), Signal(), Signal(), len(self.progress)
+        m.d.sync += [making.eq(self.issued), ending.eq(delay(m, self.ended, 1, "ended", reset_less=False))]
+        known = Signal(2)  # ``end`` is the head of the FIFO, ``left`` belongs to it
         m.submodules.ends = ends = SyncFIFO(width=self._bits, depth=_WAITING)
         m.d.comb += [ends.w_data.eq(made), ends.w_en.eq(ending), ends.r_en.eq(reached)]
-        left = (ends.r_data - done)[:self._bits]
         m.d.sync += [
-            made.eq(made + self.issued), done.eq(done + self.written), ending.eq(self.ended),
+            end.eq(ends.r_data), left.eq(end - done), known.eq(Mux(reached, 0, Cat(ends.r_rdy, known))),
+            made.eq(made + making), done.eq(done + self.written),
             self.room.eq(ends.level <= _WAITING - _ON_THE_WAY),
             # The end that is being taken out would show once more.
-            reached.eq(ends.r_rdy & ~reached & ((left == 0) | left[-1])),
+            reached.eq(known[1] & ~reached & ((left == 0) | left[-1])),
             difference.eq(done - begin),
             self.progress.eq(difference[:shown] | difference[shown:].any().replicate(shown))]
         with m.If(reached):
-            m.d.sync += begin.eq(ends.r_data)
+            m.d.sync += begin.eq(end)
         m.d.comb += self.completed.eq(delay(m, reached, 3, "reached", reset_less=False))
         return m
 
@@ -77,12 +79,12 @@ class Writer(wiring.Component):
     length than its WRITE.
 
     Formats: elements of element_width bits; the arithmetic of SPLIT is that of :class:`Emit`.
-    Latency: SET 1 cycle. From a WRITE 3 cycles to its begin, which is the start of a BeatSequence; from then on ``i``
-    accepts its block, if that of the WRITE before has entered. The first place is where it can join its beat
-    BeatSequence.latency + 4 cycles after the begin, a beat where it can join when it leaves the Scatter; 4 cycles from
-    there to ``memory``, so 20 at least from a WRITE to its first write (short 17).
+    Latency: SET 1 cycle. From a WRITE 3 cycles to its begin, which is the start of a BeatSequence; two cycles later
+    ``i`` accepts its block, if that of the WRITE before has entered. The first place is where it can join its beat
+    BeatSequence.latency + 7 cycles after the begin, a beat where it can join when it leaves the Scatter; 4 cycles from
+    there to ``memory``, so 24 at least from a WRITE to its first write (short 20).
     Throughput: one write per cycle, one cycle for a place that is not valid. ``i_command`` takes a WRITE every three
-    cycles, until two wait behind the one that has begun. Between two WRITEs the sequence loses BeatSequence.latency
+    cycles, until two wait behind the one that has begun. Between two WRITEs the sequence loses BeatSequence.latency + 1
     cycles, whatever is still to be ``written``.
     Backpressure: ``memory.valid`` comes out of a register; ``i.ready`` as Scatter says, and waits for a WRITE;
     ``i_command.ready`` is a register. Reset: empties everything but the table and the address registers.
@@ -110,7 +112,7 @@ class Writer(wiring.Component):
         wiring.connect(m, scatter.o, emit.i)
         wiring.connect(m, emit.memory, wiring.flipped(self.memory))
         held, begin, start, mode = self._commands(m)
-        self._input(m, mode.o, scatter.i)
+        self._input(m, mode, scatter.i)
 
         # Held until all places of the WRITE have left the sequence.
         current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": 16}), reset_less=True)
@@ -125,7 +127,9 @@ class Writer(wiring.Component):
         m.d.comb += going.eq(self._places(m, sequence, current, emit.places) | ~sequence.start.ready)
 
         inside = Signal(range(2 * _WAITING + _ON_THE_WAY))
-        m.d.sync += [inside.eq(inside + begin - self.completed), self.tag.eq(Mux(self.clear, 0, self.tag + begun))]
+        following = Signal.like(self.tag)  # long before it is needed
+        m.d.sync += [inside.eq(inside + begin - self.completed), following.eq(self.tag + 1),
+                     self.tag.eq(Mux(self.clear, 0, Mux(begun, following, self.tag)))]
         m.d.comb += [
             completion.issued.eq(emit.issued), completion.ended.eq(emit.ended), completion.written.eq(self.written),
             emit.room.eq(completion.room), self.completed.eq(completion.completed),
@@ -142,55 +146,68 @@ class Writer(wiring.Component):
         m.submodules.start = start = SkidBuffer(data.StructLayout({
             "descriptor": 6, "base": c.memory_bits, "rows": 16, "fold": 1, "split": 1, "fold_from": 1,
             "fold_rows": 16}))
-        m.submodules.mode = mode = SkidBuffer(_FIELDS["mode"])
+        m.submodules.mode = mode = SkidBuffer(data.StructLayout({"mode": _FIELDS["mode"], "changes": 1}))
+        before, changes = Signal(_FIELDS["mode"], init=MemoryMode.COLUMNS), Signal()
         with m.If(~held):
             m.d.sync += [command.eq(self.i_command.payload.fields),
                          held.eq(self.i_command.valid & ~self.i_command.payload.set)]
         with m.If(begin):
-            m.d.sync += held.eq(0)
-        m.d.sync += decided.eq(held & ~begin)
+            m.d.sync += [held.eq(0), before.eq(command.mode)]
+        m.d.sync += [decided.eq(held & ~begin), changes.eq(command.mode != before)]
 
         m.submodules.registers = registers = Memory(shape=c.memory_bits, depth=1 << _FIELDS["register"], init=[])
         write, read = registers.write_port(), registers.read_port(domain="comb")
-        base, to = Signal(c.memory_bits, reset_less=True), start.i.payload
-        m.d.sync += base.eq(read.data)
+        base, following = Signal(c.memory_bits, reset_less=True), Signal(c.memory_bits, reset_less=True)
+        to = start.i.payload
+        m.d.sync += [base.eq(read.data), following.eq(read.data + command.increment)]
+        m.d.sync += [write.addr.eq(Mux(held, command.register, setting.register)),
+                     write.data.eq(Mux(held, following, setting.value)),
+                     write.en.eq(begin | (self.i_command.valid & ~held & self.i_command.payload.set))]
         m.d.comb += [
             self.i_command.ready.eq(~held), begin.eq(decided & start.i.ready & mode.i.ready),
-            read.addr.eq(command.register), write.addr.eq(Mux(held, command.register, setting.register)),
-            write.data.eq(Mux(held, base + command.increment, setting.value)),
-            write.en.eq(begin | (self.i_command.valid & ~held & self.i_command.payload.set)),
-            start.i.valid.eq(begin), mode.i.valid.eq(begin), mode.i.payload.eq(command.mode), to.base.eq(base),
+            read.addr.eq(command.register), start.i.valid.eq(begin), mode.i.valid.eq(begin),
+            mode.i.payload.mode.eq(command.mode), mode.i.payload.changes.eq(changes), to.base.eq(base),
             to.fold.eq(command.mode == MemoryMode.FOLD), to.split.eq(command.mode == MemoryMode.SPLIT)]
         m.d.comb += [to[name].eq(command[name]) for name in ("descriptor", "rows", "fold_from", "fold_rows")]
         return held, begin, start, mode
 
     def _input(self, m, mode, to):
-        """Beats of the array, each with the mode of its WRITE."""
+        """Beats of the array, each with the mode of its WRITE, which waits in a register behind its buffer."""
+        current, there, first, over = Signal.like(mode.o.payload), Signal(), Signal(init=1), Signal()
         m.d.comb += [
             to.payload.words.eq(self.i.payload.words), to.payload.last.eq(self.i.payload.last),
-            to.payload.mode.eq(mode.payload), to.valid.eq(self.i.valid & mode.valid),
-            self.i.ready.eq(to.ready & mode.valid), mode.ready.eq(self.i.valid & to.ready & self.i.payload.last)]
+            to.payload.mode.eq(current.mode), to.payload.changes.eq(current.changes & first),
+            to.valid.eq(self.i.valid & there), self.i.ready.eq(to.ready & there),
+            over.eq(self.i.valid & self.i.ready & self.i.payload.last), mode.o.ready.eq(~there | over)]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += first.eq(self.i.payload.last)
+        with m.If(~there | over):
+            m.d.sync += [current.eq(mode.o.payload), there.eq(mode.o.valid)]
 
     def _places(self, m, sequence, current, to):
-        """Places of the beats: two stages and a buffer behind the sequence. Returns whether there is one in them."""
+        """Places of the beats: three stages and a buffer behind the sequence. Returns whether there is one in them."""
         bits = self._config.memory_bits
         m.submodules.places = skid = SkidBuffer(place(self._config))
         wiring.connect(m, skid.o, to)
-        here, moving, other = sequence.o.payload, skid.moving, sequence.other[:bits]
-        address, valid, at_zero, high = here.address, here.valid, here.row == 0, Signal()
-        first, final = (Signal(place(self._config), name=name, reset_less=True) for name in ("first", "final"))
-        valids, back = Signal(2), Signal(17, reset_less=True)  # back: from the second write to the third, less one
-        m.d.comb += [sequence.o.ready.eq(skid.i.ready), skid.i.valid.eq(valids[1]), skid.i.payload.eq(final)]
+        here, moving, valid, high = sequence.o.payload, skid.moving, sequence.o.payload.valid, Signal()
+        near, first, final = (
+            Signal(place(self._config), name=name, reset_less=True) for name in ("near", "first", "final"))
+        at_zero, in_rows, not_first = Signal(), Signal(), Signal()
+        # back: from the second write to the third, less one
+        valids, other, back, back_again = Signal(3), Signal(bits, reset_less=True), Signal(17), Signal(17)
+        m.d.comb += [sequence.o.ready.eq(skid.i.ready), skid.i.valid.eq(valids[-1]), skid.i.payload.eq(final)]
         with m.If(moving):
-            m.d.sync += [valids.eq(Cat(sequence.o.valid, valids)), final.eq(first),
-                         final.third.eq(first.second + back.as_signed())]
+            m.d.sync += [valids.eq(Cat(sequence.o.valid, valids)), first.eq(near), final.eq(first)]
             m.d.sync += [
-                first.address.eq(address), back.eq(1 - (here.first_chunk.replicate(16) & sequence.chunks)),
+                near.address.eq(here.address), other.eq(sequence.other), near.valid.eq(valid),
+                near.split.eq(current.split), near.last.eq(here.last), near.high.eq(high),
+                near.twice.eq(current.split & valid), near.fold.eq(current.fold & valid),
+                at_zero.eq(here.row == 0), in_rows.eq(here.row < current.fold_rows), not_first.eq(current.fold_from),
+                first.twice.eq(near.twice & at_zero), first.fold.eq(near.fold & in_rows & ~(not_first & at_zero)),
+                back.eq(1 - (here.first_chunk.replicate(16) & sequence.chunks)), back_again.eq(back),
                 # other + address or other - address: one carry chain.
-                first.second.eq((Cat(1, other) + Cat(~current.split, address ^ (~current.split).replicate(bits)))[1:]),
-                first.valid.eq(valid), first.split.eq(current.split), first.last.eq(here.last), first.high.eq(high),
-                first.twice.eq(current.split & valid & at_zero),
-                first.fold.eq(current.fold & valid & (here.row < current.fold_rows) & ~(current.fold_from & at_zero))]
+                first.second.eq((Cat(1, other) + Cat(~near.split, near.address ^ (~near.split).replicate(bits)))[1:]),
+                final.third.eq(first.second + back_again.as_signed())]
         with m.If(sequence.o.valid & skid.i.ready):
             m.d.sync += high.eq(~high & ~here.last)
         return valids.any()

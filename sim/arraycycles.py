@@ -18,6 +18,7 @@ class FetchUnit:
     def __init__(self, config: ArrayConfig, program: list[Instruction]):
         self.program = program
         self.read = INSTRUCTION_WORDS + config.ram_latency + config.check_latency
+        self.begin = -int(config.is_processor)  # where the count begins behind a hand-out
         self.number = 0
         self.count = 0
         self.looping = False
@@ -40,12 +41,12 @@ class FetchUnit:
         elif isinstance(instruction, Loop):
             self._loop(instruction)
         elif taken:
-            self.number, self.count = self.number + 1, 0
+            self.number, self.count = self.number + 1, self.begin
 
     def _loop(self, loop: Loop) -> None:
         jump = self.left > 1 if self.looping else loop.count > 1
         self.left = self.left - 1 if self.looping else loop.count - 1
-        self.looping, self.count = jump, 0
+        self.looping, self.count = jump, self.begin
         self.number = loop.target if jump else self.number + 1
 
 

@@ -15,7 +15,7 @@ from ..hw.config import ArrayConfig
 from ..hw.descriptor import ENTRIES
 from ..hw.program import Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Unit, Write
 from .arraycycles import FetchUnit, LoadUnit, SequencerUnit, StoreUnit
-from .memorycycles import QUEUE_PLACES, Memory, MemorySpeed, Queue, Reader, Tables, Writer
+from .memorycycles import BUFFER, QUEUE_PLACES, Memory, MemorySpeed, Queue, Reader, Tables, Writer
 from .processor import READER_TARGET, WRITER_TARGET
 from .skipahead import Deadlock, Skipper
 from .tilecycles import Gather, Scatter
@@ -155,7 +155,7 @@ class _Processor(_Array):
         self.reader, self.writer = Reader(config, tables), Writer(config, tables)
         self.gather, self.scatter, self.memory = Gather(config), Scatter(config), Memory(speed, config.stream_words)
         self.queues = {unit: Queue(QUEUE_PLACES) for unit in ("reader", "load", "cal", "store", "writer")}
-        self.queued = False
+        self.queued, self.near = False, 0  # near: beats in the buffer in front of the load unit
         self.counts.units = {f"{unit}_{cause}": 0 for unit in _COUNTED for cause in _CAUSES}
         self.skipper, self.skips = Skipper(self, config), skip
 
@@ -201,17 +201,15 @@ class _Processor(_Array):
         if left and last:
             self.counts.block_out.append(self.counts.total)
         # From memory to the array.
-        load.filled = gather.held > 0
-        delivered, beat, answered = load.beat, False, False
-        if reader.tokens:
-            valid, read_mode, read_last = reader.head
-            beat = gather.step(memory.offers or not valid, read_mode, read_last, delivered)
-            answered = beat and valid
-        else:
-            gather.step(False, gather.mode, False, delivered)
-        reader_takes = reader.step(queues["reader"].head, memory.read_ready, beat, completed, progress)
+        load.filled = self.near > 0
+        delivered = load.beat
+        read_mode, read_last = reader.out[0] if reader.out else (gather.mode, False)
+        nearer = gather.held > 0 and self.near < BUFFER
+        self.near += nearer - delivered
+        taken = gather.step(bool(reader.out), read_mode, read_last, nearer)
+        reader_takes = reader.step(queues["reader"].head, memory.read_ready, memory.offers, taken, completed, progress)
         self._count_units(delivered, left, offers)
-        memory.step(reader.asks, writer.writing, answered)
+        memory.step(reader.asks, writer.writing, reader.answered)
         self.units(load_command, pass_command, store_command, moves, left)
 
         self._commands(fetched, target, {"reader": reader_takes, "load": load_command, "cal": pass_command,
@@ -235,13 +233,13 @@ class _Processor(_Array):
         if not isinstance(fetch.program[fetch.number], Halt):
             return False
         idle = self.idle
-        self.queued = any(queue.items for queue in self.queues.values())
+        self.queued = any(queue.some for queue in self.queues.values())
         return idle
 
     def _commands(self, fetched: Instruction | None, target: str, taken: dict[str, Any]) -> None:
         for unit, queue in self.queues.items():
             put, take = fetched if unit == target else None, bool(taken[unit])
-            if put is not None or take or (queue.inner and not queue.shows):
+            if put is not None or take or not queue.rests:
                 queue.step(put, take)
 
     def _count_units(self, delivered: bool, left: bool, offers: bool) -> None:

@@ -135,13 +135,13 @@ def write_block(config: ArrayConfig, table: Sequence[int], instruction: Write, b
                 memory: np.ndarray) -> bool:
     """Put the ``words`` (n, 2) of one block, in the order of the array, into ``memory``; True if SPLIT clamped a sum.
 
-    Sums count for the clamp whether or not their beat is valid. Where a WRITE names an element twice the later beat
-    wins. Raises ValueError for a beat outside ``memory``, or when words and beats differ in number.
+    Sums of a beat that is not valid do not count for that. Where a WRITE names an element twice the later beat wins.
+    Raises ValueError for a beat outside ``memory``, or when words and beats differ in number.
     """
     writes, saturated = write_addresses(config, table, instruction, base), False
     if instruction.mode == MemoryMode.SPLIT:
-        row = positions(config, table, instruction.rows, base).row
-        contents, saturated = _split(config, words, row == 0)
+        beats = positions(config, table, instruction.rows, base)
+        contents, saturated = _split(config, words, beats.row == 0, beats.valid)
     else:
         contents = _direct(config, instruction.mode, words)[:, None]
     if len(contents) != len(writes.address):
@@ -173,8 +173,9 @@ def _direct(config: ArrayConfig, mode: MemoryMode, words: np.ndarray) -> np.ndar
     return pairs.reshape(-1, config.memory_elements)
 
 
-def _split(config: ArrayConfig, words: np.ndarray, at_zero: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Elements (n, 2, 2K) of row q and of row N/2, and whether a sum was clamped; ``at_zero`` (n,): beats of row 0."""
+def _split(config: ArrayConfig, words: np.ndarray, at_zero: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Elements (n, 2, 2K) of row q and of row N/2, and whether a sum of a ``valid`` (n,) beat was clamped; ``at_zero``
+    (n,): beats of row 0."""
     _check_tiles(len(words) // config.stream_words, 2)
     z = words.reshape(-1, 2, config.stream_words, 2)
     re, im, mirror_re, mirror_im = z[:, 0, :, 0], z[:, 0, :, 1], z[:, 1, :, 0], z[:, 1, :, 1]
@@ -187,7 +188,7 @@ def _split(config: ArrayConfig, words: np.ndarray, at_zero: np.ndarray) -> tuple
     row, low, high = halves.reshape(beats), own[:, 0].reshape(beats), own[:, 1].reshape(beats)
     if len(row) != len(at_zero):
         raise ValueError(f"words: {len(words)} words make {len(row)} beats; the descriptor has {len(at_zero)}")
-    saturated = bool(np.any(clamped.reshape(beats)[~at_zero]))
+    saturated = bool(np.any(clamped.reshape(beats)[valid & ~at_zero]))
     return np.stack([np.where(at_zero[:, None], low, row), high], axis=1), saturated
 
 

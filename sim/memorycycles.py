@@ -24,11 +24,11 @@ __all__ = ["BUFFER", "MemorySpeed", "Memory", "Place", "Queue", "Reader", "Table
 
 QUEUE_PLACES = 16          # of the queue in front of each unit, hw/array.py
 MEMORY_QUEUE = 512         # requests under way, gen/models/memory.v
-ENDS_ROOM = 4              # ends of WRITEs in their FIFO up to which another may come, hw/writer.py
+ENDS_ROOM = 3              # ends of WRITEs in their FIFO up to which another may come, hw/writer.py
 COMPLETED_DELAY = 3        # from an end that is reached to ``completed``, hw/writer.py
 PROGRESS_LIMIT = 0xFFFF
 _EMIT_STAGES = 3           # between a write that has its data and the skid buffer, hw/emit.py
-_PLACE_STAGES = 2          # between the sequence and the skid buffer of the places, hw/writer.py
+_PLACE_STAGES = 3          # between the sequence and the skid buffer of the places, hw/writer.py
 BUFFER = 2                # words of a skid buffer
 
 
@@ -38,8 +38,8 @@ def _start_cycles(config: ArrayConfig) -> int:
 
 
 def _count_stages(config: ArrayConfig) -> int:
-    """Registers from a count to its position."""
-    return config.ram_latency + 1 + config.pipeline.is_deep
+    """Registers from a count to its position, which a deep pipeline judges in a stage of its own."""
+    return config.ram_latency + 1 + 2 * config.pipeline.is_deep
 
 
 def sequence_latency(config: ArrayConfig) -> int:
@@ -110,17 +110,23 @@ class Memory:
 
 
 class Queue:
-    """Amaranth's SyncFIFOBuffered: the head stands in a register behind the rest."""
+    """hw/commandqueue.py. ``ready`` and ``some``: whether there was room, or an item, a cycle ago; ``shows``: one is on
+    offer; ``left``: one has been taken a cycle ago."""
 
-    __slots__ = ("items", "inner", "shows", "most")
+    __slots__ = ("items", "entering", "depth", "some", "shows", "left", "ready")
 
     def __init__(self, depth: int):
         self.items: deque[Any] = deque()
-        self.inner, self.shows, self.most = 0, False, depth - 1
+        self.entering: Any = None
+        self.depth = depth
+        self.some = self.shows = self.left = False
+        self.ready = True
 
     @property
-    def ready(self) -> bool:
-        return self.inner != self.most
+    def rests(self) -> bool:
+        """Whether a step without ``put`` and ``take`` changes nothing."""
+        return (self.entering is None and not self.left and self.shows == self.some == bool(self.items)
+                and self.ready == (len(self.items) != self.depth))
 
     @property
     def head(self) -> Any:
@@ -128,17 +134,14 @@ class Queue:
         return self.items[0] if self.shows else None
 
     def step(self, put: Any, take: bool) -> None:
+        self.ready = len(self.items) != self.depth
+        self.shows = not take if self.shows else self.some and not self.left
+        self.left, self.some = take, bool(self.items)
         if take:
             self.items.popleft()
-        moves = self.inner and (take or not self.shows)
-        if moves:
-            self.inner -= 1
-            self.shows = True
-        elif take:
-            self.shows = False
-        if put is not None:
-            self.items.append(put)
-            self.inner += 1
+        if self.entering is not None:
+            self.items.append(self.entering)
+        self.entering = put
 
 
 # --- beats of a block ----------------------------------------------------------------------------
@@ -186,13 +189,14 @@ class Tables:
 
 
 class _Sequence:
-    """hw/sequence.py: hands out the ``beats`` of one block. ``idle`` is its ``start.ready``."""
+    """hw/sequence.py: hands out the ``beats`` of one block. ``idle`` is its ``start.ready``; ``over``: the last
+    beat has left."""
 
-    __slots__ = ("start_cycles", "top", "idle", "starting", "left", "pipe", "held", "at", "beats")
+    __slots__ = ("start_cycles", "top", "idle", "over", "starting", "left", "pipe", "held", "at", "beats")
 
     def __init__(self, config: ArrayConfig):
         self.start_cycles, self.top = _start_cycles(config), 1 << _count_stages(config) - 1
-        self.idle, self.starting, self.left = True, 0, 0
+        self.idle, self.over, self.starting, self.left = True, False, 0, 0
         self.pipe = self.held = self.at = 0
         self.beats: list[Any] = []
 
@@ -200,6 +204,9 @@ class _Sequence:
         """``taken``: the beat on offer, ``beats[at]`` where ``held``, leaves."""
         if start is not None:
             self.idle, self.beats, self.at, self.starting = False, start, 0, self.start_cycles
+            return
+        if self.over:
+            self.idle, self.over = True, False
             return
         held = self.held
         if held < BUFFER:
@@ -214,7 +221,7 @@ class _Sequence:
         if taken:
             self.held -= 1
             self.at += 1
-            self.idle = self.at == len(self.beats)
+            self.over = self.at == len(self.beats)
         if self.starting:
             self.starting -= 1
             if not self.starting:
@@ -225,42 +232,43 @@ class _Sequence:
 
 
 class Reader:
-    """hw/reader.py. ``head`` is the oldest token, (valid, mode, last), where ``tokens`` > 0."""
+    """hw/reader.py. ``out`` holds mode and ``last`` of the beats on offer."""
 
-    __slots__ = ("tables", "sequence", "command", "held", "decided", "begun", "may", "open", "mode", "most", "free",
-                 "space", "moved", "queue", "way", "tokens", "empty", "asks", "waits", "running")
+    __slots__ = ("tables", "sequence", "command", "held", "known", "begun", "may", "begins", "blocked", "open", "mode",
+                 "free", "space", "moved", "level", "top", "pipe", "way", "tokens", "out", "answered", "empty", "asks",
+                 "waits", "running")
 
     def __init__(self, config: ArrayConfig, tables: Tables):
         self.tables, self.sequence = tables, _Sequence(config)
         self.command: Read | None = None
-        self.held = self.decided = self.begun = self.may = False
+        self.held = self.known = self.begun = self.may = self.begins = self.blocked = False
         self.open = 0
         self.mode = MemoryMode.COLUMNS
-        self.most = self.free = config.in_flight + 1
+        self.free = config.in_flight
         self.space, self.moved = True, False
-        self.queue = Queue(self.most)
+        # Tokens in the RAM, and behind it: a bit for each of its registers.
+        self.level, self.pipe, self.top = 0, 0, 1 << config.ram_latency - 1
         self.way: deque[tuple[bool, MemoryMode, bool]] = deque()
         self.tokens = 0
-        self.empty = True
+        self.out: deque[tuple[MemoryMode, bool]] = deque()  # beats in the buffer at the end
+        self.empty, self.answered = True, False
         self.asks = self.waits = self.running = False
 
     @property
     def idle(self) -> bool:
         return self.empty and not self.held
 
-    @property
-    def head(self) -> tuple[bool, MemoryMode, bool]:
-        return self.way[0]
-
-    def step(self, offer: Read | Set | None, read_ready: bool, delivered: bool, completed: bool, progress: int) -> bool:
-        """``offer``: command in the queue, taken where True is returned; ``delivered``: the oldest token leaves.
+    def step(self, offer: Read | Set | None, read_ready: bool, beats: bool, taken: bool, completed: bool,
+             progress: int) -> bool:
+        """``offer``: command in the queue, taken where True is returned; ``beats``: memory offers a beat; ``taken``:
+        the first beat of ``out`` leaves. ``answered`` is then whether that of memory is taken.
 
         ``running``, ``waits`` and ``asks`` (a request that is accepted) are then those of this cycle.
         """
         sequence, command, held = self.sequence, self.command, self.held
         self.running = held or not sequence.idle
-        begin = sequence.idle and self.decided and self.may
-        self.waits = self.decided and not self.may and sequence.idle
+        begin = sequence.idle and self.begins
+        self.waits = self.blocked and sequence.idle
         start = self._follow(begin, completed, progress) if held or self.open else None
 
         move = self.asks = False
@@ -271,9 +279,10 @@ class Reader:
                 self.way.append((valid, self.mode, sequence.at + 1 == len(sequence.beats)))
         if not sequence.idle or start is not None:
             sequence.step(start, move)
-        self.empty = not self.running and self.free == self.most and not self.tokens
+        self.empty = not (self.running or self.moved or self.level or self.pipe or self.tokens or self.out)
+        self.answered = False
         if not self.empty:
-            self._deliver(move, delivered)
+            self._deliver(move, beats, taken)
         if begin:
             assert command is not None
             self.mode = command.mode
@@ -288,25 +297,39 @@ class Reader:
         command = self.command
         assert command is not None
         after, before = command.after, self.open
+        asks = self.known and not begin and not self.begun
+        self.begins, self.blocked = asks and self.may, asks and not self.may
         self.may = (not after or before < after
                     or (before == after and command.after_beats != 0 and progress >= command.after_beats))
-        self.open += begin - completed
-        self.decided = self.held and not begin and not self.begun
+        self.open += self.begun - completed
+        self.known = self.held and not begin and not self.begun
         if self.begun:
             self.held = False
         self.begun = begin
         return self.tables.read_beats(command.descriptor, command.rows) if begin else None
 
-    def _deliver(self, move: bool, delivered: bool) -> None:
-        """Promises, the queue of tokens, and the skid buffer behind it."""
-        queue = self.queue
-        pop = queue.shows and self.tokens < BUFFER
-        self.space = self.free > 1 or (self.free == 1 and not move)
-        self.free += pop - move
-        if self.moved or pop or queue.inner:
-            queue.step(True if self.moved else None, pop)
+    def _deliver(self, move: bool, beats: bool, taken: bool) -> None:
+        """Promises, the queue of tokens, the skid buffer behind it, and that of the beats."""
+        out, delivered = self.out, False
+        room = len(out) < BUFFER
+        if taken:
+            out.popleft()
+        if self.tokens and room:
+            valid, mode, last = self.way[0]
+            delivered = beats or not valid
+            if delivered:
+                self.answered = valid
+                out.append((mode, last))
+        moving, pop = self.tokens < BUFFER, False
+        if moving:
+            pop = self.level > 0
+            self.tokens += self.pipe & self.top != 0
+            self.pipe = (self.pipe << 1 | pop) & 2 * self.top - 1
+        self.space = self.free > 2
+        self.free += pop - self.moved
+        self.level += self.moved - pop
         self.moved = move
-        self.tokens += pop - delivered
+        self.tokens -= delivered
         if delivered:
             self.way.popleft()
 
@@ -317,11 +340,14 @@ class Reader:
 class _Completion:
     """Completion of hw/writer.py."""
 
-    __slots__ = ("made", "done", "begin", "ending", "reached", "ends", "room", "delays", "difference", "progress")
+    __slots__ = ("made", "done", "begin", "making", "endings", "reached", "ends", "room", "delays", "difference",
+                 "progress", "end", "left", "known")
 
     def __init__(self):
         self.made = self.done = self.begin = self.difference = self.progress = 0
-        self.ending = self.reached = False
+        self.end = self.left = self.known = 0
+        self.making = self.reached = False
+        self.endings = 0  # a bit per stage in front of ``ends``
         self.room = True
         self.ends: deque[int] = deque()
         self.delays = 0  # a bit per stage behind ``reached``
@@ -336,44 +362,45 @@ class _Completion:
         self.delays = (self.delays << 1 | reached) & (1 << COMPLETED_DELAY) - 1
         self.progress = min(self.difference, PROGRESS_LIMIT)
         self.difference = self.done - self.begin
-        self.reached = bool(ends) and not reached and ends[0] <= self.done
+        self.reached = self.known > 1 and not reached and self.left <= 0
+        self.left = self.end - self.done
+        self.known = 0 if reached else (self.known << 1 | bool(ends)) & 3
+        if ends:
+            self.end = ends[0]
         if reached:
             self.begin = ends.popleft()
-        if self.ending:
+        if self.endings > 1:
             ends.append(self.made)
-        self.made += issued
+        self.made += self.making
         self.done += written
-        self.ending = ended
+        self.making, self.endings = issued, self.endings << 1 & 2 | ended
 
 
 class Writer:
     """hw/writer.py and hw/emit.py without the Scatter."""
 
-    __slots__ = ("tables", "sequence", "completion", "command", "held", "decided", "starts", "modes", "inside",
-                 "fits", "stages", "way", "places", "present", "writes", "last", "pops", "number", "valids", "output",
-                 "running", "writing", "waits")
+    __slots__ = ("tables", "sequence", "completion", "command", "held", "decided", "starts", "modes", "mode", "inside",
+                 "fits", "stages", "way", "places", "there", "slots", "present", "writes", "last", "pops", "number",
+                 "valids", "output", "running", "writing", "waits")
 
     def __init__(self, config: ArrayConfig, tables: Tables):
         self.tables, self.sequence, self.completion = tables, _Sequence(config), _Completion()
         self.command: Write | None = None
         self.held = self.decided = False
         self.starts: deque[list[Place]] = deque()   # WRITEs that wait for the sequence,
-        self.modes: deque[MemoryMode] = deque()     # and those whose block has not come in
+        self.modes: deque[MemoryMode] = deque()     # and those whose block may not come in yet
+        self.mode: MemoryMode | None = None         # of the WRITE whose block may
         self.inside = 0
         self.stages = 0  # a bit per place in the stages behind the sequence
         self.way: deque[Place] = deque()
+        self.slots: deque[tuple[bool, bool, bool]] = deque()  # writes that follow: ``writes``, ``last``, ``pops``
         self.places = self.number = self.valids = self.output = 0
-        self.present = self.writes = self.last = self.pops = self.fits = False
+        self.there = self.present = self.writes = self.last = self.pops = self.fits = False
         self.running = self.writing = self.waits = False
 
     @property
     def idle(self) -> bool:
         return not self.held and not self.inside
-
-    @property
-    def mode(self) -> MemoryMode | None:
-        """Mode of the WRITE whose block may come in."""
-        return self.modes[0] if self.modes else None
 
     def emit(self, offers: bool, write_ready: bool, written: bool) -> bool:
         """What stands behind the Scatter, in which ``offers`` says that there is a beat; whether it is taken.
@@ -383,40 +410,49 @@ class Writer:
         """
         output, sequence, room = self.output, self.sequence, self.completion.room
         self.fits = len(self.starts) < BUFFER and len(self.modes) < BUFFER
-        self.running = bool(self.stages or self.places or self.present or self.valids or output
-                            or not sequence.idle)
+        self.running = bool(self.stages or self.places or self.there or self.slots or self.present or self.valids
+                            or output or not sequence.idle)
         self.writing, self.waits = output > 0 and write_ready, not output
         moving = output < BUFFER
         joined = moving and self.present and offers
         issued, taken = joined and self.writes, joined and self.pops
         self.completion.step(issued, joined and self.last, written)
-        placed = (joined or not self.present) and self._next_write(room)
+        expands = len(self.slots) < BUFFER
+        placed = self._next_write(joined or not self.present, room)
         if self.writing:
             self.output -= 1
         if moving and (self.valids or issued):
             self.output += self.valids >> _EMIT_STAGES - 1
             self.valids = (self.valids << 1 & (1 << _EMIT_STAGES) - 1) | issued
-        self._next_place(placed)
+        self._next_place(placed, expands)
         return taken
 
-    def _next_write(self, room: bool) -> bool:
-        """Fill the register of the write that waits for its data; whether that was the final one of its place."""
-        self.present = self.places > 0 and (room or not self.way[0].last)
-        if not self.present:
+    def _next_write(self, free: bool, room: bool) -> bool:
+        """The buffer of writes, and behind it, where ``free``, the register of the one that waits for its data. Returns
+        whether a place has given its final write."""
+        slots = self.slots
+        enters = self.there and len(slots) < BUFFER
+        if free:
+            self.present = bool(slots) and (room or not slots[0][1])
+            if self.present:
+                self.writes, self.last, self.pops = slots.popleft()
+        if not enters:
             return False
         here = self.way[0]
         final = self.number + 1 == here.writes
         self.number = 0 if final else self.number + 1
-        self.writes, self.last, self.pops = here.valid, final and here.last, final and here.pops
+        slots.append((here.valid, final and here.last, final and here.pops))
         return final
 
-    def _next_place(self, placed: bool) -> None:
+    def _next_place(self, placed: bool, expands: bool) -> None:
         """The sequence, the stages behind it, and the skid buffer at their end."""
         sequence = self.sequence
         moving = self.places < BUFFER
         if placed:
-            self.places -= 1
             self.way.popleft()
+        if placed or (expands and not self.there):
+            self.there = self.places > 0
+            self.places -= self.there
         taken = moving and sequence.held > 0
         if taken:
             self.way.append(sequence.beats[sequence.at])
@@ -433,8 +469,8 @@ class Writer:
         come in; ``completed``: as it was before ``emit``."""
         begin = self.decided and self.fits
         self.inside += begin - completed
-        if block_in:
-            self.modes.popleft()
+        if block_in or self.mode is None:
+            self.mode = self.modes.popleft() if self.modes else None
         held = self.held
         self.decided = held and not begin
         if begin:

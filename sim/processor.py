@@ -166,7 +166,7 @@ class ProcessorModel:
         return outcomes
 
     def check(self, words: Sequence[int]) -> int:
-        """Number of blocks of the program ``words`` (32 bits each) if :meth:`run` would run it; else it raises as that."""
+        """Number of blocks of the program ``words`` (32 bits each) if :meth:`run` would run it, else raises like it."""
         blocks = self._checked(list(words))
         for tag, ((read, read_base), (write, write_base)) in enumerate(zip(blocks.reads, blocks.writes)):
             table = self._table(READER_TARGET, read.descriptor)

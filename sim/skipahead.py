@@ -30,22 +30,23 @@ _REGISTERS = {
                             "current"),
     "store": attrgetter("waiting", "starting", "running", "draining", "busy", "step_left", "beats", "steps", "lasts",
                         "command", "output.held"),
-    "reader": attrgetter("held", "decided", "begun", "may", "open", "mode", "free", "space", "moved", "tokens", "empty",
-                         "queue.inner", "queue.shows", "command"),
-    "writer": attrgetter("held", "decided", "fits", "inside", "stages", "places", "present", "writes", "last", "pops",
-                         "number", "valids", "output", "command", "completion.ending", "completion.reached",
-                         "completion.room", "completion.delays"),
-    "gather": attrgetter(*_TILES), "scatter": attrgetter(*_TILES, "paired"),
+    "reader": attrgetter("held", "known", "begun", "may", "begins", "blocked", "open", "mode",
+                         "free", "space", "moved", "tokens", "empty", "level", "pipe", "command"),
+    "writer": attrgetter("held", "decided", "fits", "inside", "stages", "places", "there", "present", "writes",
+                         "last", "pops", "number", "valids", "output", "command", "mode", "completion.making",
+                         "completion.endings", "completion.reached", "completion.room",
+                         "completion.delays", "completion.end", "completion.known"),
+    "gather": attrgetter(*_TILES), "scatter": attrgetter(*_TILES, "paired", "offers"),
     "memory": attrgetter("read_credit", "write_credit", "read_ready", "write_ready", "offers", "written"),
 }
-_TOKENS = attrgetter("vacant", "loaded", "computed", "in_flight", "queued")
-_SEQUENCE = attrgetter("idle", "starting", "pipe", "held")
+_TOKENS = attrgetter("vacant", "loaded", "computed", "in_flight", "queued", "near")
+_SEQUENCE = attrgetter("idle", "over", "starting", "pipe", "held")
 _COUNTERS = (
     "load.left", "load.lead", "load.store_steps", "store.taken_steps", "sequencer.left", "store.left",
     "reader.sequence.at", "reader.sequence.left", "writer.sequence.at", "writer.sequence.left",
     "writer.completion.made", "writer.completion.done", "writer.completion.begin", "writer.completion.difference",
-    "writer.completion.progress", "counts.total", "counts.computing", "counts.waiting_input", "counts.waiting_output",
-    "counts.waiting_hazard", "sequencer.idle_cycles")
+    "writer.completion.left", "writer.completion.progress", "counts.total", "counts.computing", "counts.waiting_input",
+    "counts.waiting_output", "counts.waiting_hazard", "sequencer.idle_cycles")
 _COUNTS = attrgetter(*_COUNTERS)
 _MOVES = tuple(name for name in _COUNTERS if name.partition(".")[0] not in ("counts", "sequencer")) + (
     "sequencer.left",)
@@ -100,8 +101,10 @@ class Skipper:
         registers = (
             *(get(getattr(model, unit)) for unit, get in _REGISTERS.items()), _TOKENS(model),
             *((_SEQUENCE(unit.sequence), id(unit.sequence.beats)) for unit in (reader, writer)),
-            tuple(reader.way), tuple(writer.way), tuple(model.scatter.splits), tuple(model.store.output.last),
-            tuple((len(queue.items), queue.inner, queue.shows) for queue in model.queues.values()),
+            tuple(reader.way), tuple(reader.out), tuple(writer.way), tuple(writer.slots), tuple(model.scatter.splits),
+            tuple(model.store.output.last),
+            tuple((len(queue.items), queue.entering is None, queue.some, queue.shows, queue.left, queue.ready)
+                  for queue in model.queues.values()),
             len(writer.starts), len(writer.modes), len(writer.completion.ends), len(model.finishing),
             len(model.counts.block_out),
             *(tuple(max(0, due - memory.now) for due in queue) for queue in (memory.reads, memory.writes)))
@@ -130,7 +133,7 @@ class Skipper:
 
     def _same_beats(self, sequence: Any, taken: int) -> int:
         """The beats of the last period, and all behind them, must repeat their pattern; the last beat is an event."""
-        if sequence.idle:
+        if sequence.idle or sequence.over:
             return 1 << 30
         beats, start = sequence.beats, sequence.at - taken
         if start < 0 or taken % _PATTERN:

@@ -87,25 +87,20 @@ class Gather:
 class Scatter(Gather):
     """hw/scatter.py. Of a SPLIT two words make one beat; ``offers`` says that a beat stands at the end."""
 
-    __slots__ = ("splits", "paired")
+    __slots__ = ("splits", "paired", "offers")
 
     def __init__(self, config: ArrayConfig):
         super().__init__(config)
         self.splits: deque[bool] = deque()
-        self.paired = False
-
-    @property
-    def offers(self) -> bool:
-        return self.held > 0 and (self.paired or not self.splits[0])
+        self.paired = self.offers = False
 
     def step(self, valid: bool, mode: MemoryMode, last: bool, taken: bool) -> bool:
-        leaves = taken
-        if self.held:
-            split = self.splits[0]
-            leaves = taken or (split and not self.paired)
+        leaves = False
+        if taken or not self.offers:
+            leaves = self.held > 0
+            self.offers = leaves and (self.paired or not self.splits[0])
             if leaves:
-                self.paired = split and not self.paired
-                self.splits.popleft()
+                self.paired = self.splits.popleft() and not self.paired
         before, split_now = self.held, self.mode is MemoryMode.SPLIT
         accept = super().step(valid, mode, last, leaves)
         if self.held > before - leaves:

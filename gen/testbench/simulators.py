@@ -116,6 +116,8 @@ def compile_verilog(sources: Sequence[Path], top: str, folder: Path, simulator: 
                 raise SimulatorError(f"build: {command[0]} failed on {top}; see {folder / 'build.log'}")
     if simulator == "verilator" and runtime:
         _keep_runtime(folder, runtime)
+    for header in folder.glob("*.gch"):  # precompiled headers, most of what a build takes on disk
+        header.unlink()
 
 
 def _verilator_commands(verilator: Path, sources: Sequence[Path], top: str, folder: Path,

@@ -89,8 +89,8 @@ def test_8192_points_in_halves_of_1024_words(kind):
 
 
 @pytest.mark.parametrize("layers, half_words, n", [
-    (1, 64, 8), (1, 64, 13), (1, 512, 11), (2, 64, 8), (2, 64, 9), (2, 128, 9), (2, 128, 11), (2, 256, 11), (2, 256, 13),
-    (2, 4096, 13), (3, 512, 11), (3, 512, 13)])
+    (1, 64, 8), (1, 64, 13), (1, 512, 11), (2, 64, 8), (2, 64, 9), (2, 128, 9), (2, 128, 11), (2, 256, 11),
+    (2, 256, 13), (2, 4096, 13), (3, 512, 11), (3, 512, 13)])
 def test_top_digits_are_whole(layers, half_words, n):
     """No pass works on a digit that sticks out of its block."""
     config, rng = processor(4, layers, 1 << layers, half_words), np.random.default_rng(n)

@@ -53,11 +53,13 @@ class Traffic:
 
     def __init__(self, config, blocks, seed, lane_bits):
         rng, w, e = np.random.default_rng(seed), config.element_width, config.memory_elements
-        self.sent, self.expected = [], []
+        self.sent, self.expected, before = [], [], COLUMNS
         for mode, tiles in blocks:
             n = tiles * tile_beats(config, mode)
             beats = rng.integers(-1 << w - 1, 1 << w - 1, (n, e))
+            changes, before = mode is not before, mode
             self.sent += [lane_bits(beat, w) | mode << e * w | (i == n - 1) << e * w + 2
+                          | (changes and i == 0) << e * w + 3
                           for i, beat in enumerate(beats)]
             self.expected += [lane_bits(beat, w) for beat in gathered(config, mode, beats)]
 
@@ -172,7 +174,7 @@ def test_a_block_leaves_at_its_end_and_not_before(lane_bits):
     """Without ``last`` a tile waits for the next one."""
     config = make(2, 1)
     traffic, dut = Traffic(config, [(PAIRS, 1), (PAIRS, 1)], 3, lane_bits), Gather(config)
-    last = 1 << len(Value.cast(dut.i.payload)) - 1
+    last = 1 << len(Value.cast(dut.i.payload)) - 2
     bench = Bench(dut, 3)
     bench.feed(dut.i, [*traffic.sent[:4], *(beat & ~last for beat in traffic.sent[4:])])
     got = bench.sink(dut.o, 4)

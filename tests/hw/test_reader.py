@@ -75,13 +75,16 @@ def beats_of(read, descriptor, groups, base):
 
 def expected(commands, descriptors, groups):
     """Per READ what ``beats_of`` returns."""
-    registers, blocks = [0] * 8, []
+    registers, blocks, mode = [0] * 8, [], MemoryMode.COLUMNS
     for command in commands:
         if isinstance(command, Set):
             registers[command.register] = command.value
         else:
             base = registers[command.register]
-            blocks.append(beats_of(command, descriptors[command.descriptor], groups, base))
+            words, addresses = beats_of(command, descriptors[command.descriptor], groups, base)
+            words[0] |= (command.mode != mode) << ELEMENTS * WIDTH + 3
+            blocks.append((words, addresses))
+            mode = command.mode
             registers[command.register] = (base + command.increment) % (1 << MEMORY_BITS)
     return blocks
 
@@ -266,22 +269,22 @@ def test_stated_latency_and_throughput(latency, in_flight, pipeline, field_bits)
     commands = [Set(Unit.READER, 0, 500), read(), read()]
     setup = Setup(0, commands, [LINE], field_bits, pipeline=pipeline, in_flight=in_flight, latency=lambda: latency)
     setup.run()
-    ahead = 9 if pipeline.is_deep else 6
-    first = setup.taken[1] + 2 + ahead
+    ahead = 10 if pipeline.is_deep else 6
+    first = setup.taken[1] + 3 + ahead
     assert setup.taken[:2] == [0, 1]
-    requests = [first + number + (number >= 128) * ahead for number in range(256)]
+    requests = [first + number + (number >= 128) * (ahead + 1) for number in range(256)]
     assert [cycle for cycle, seen in enumerate(setup.history) if seen.request] == requests
-    assert setup.beats == [cycle + max(latency, 4) for cycle in requests]
+    assert setup.beats == [cycle + 1 + max(latency, 3 + pipeline.ram_latency) for cycle in requests]
     running = [cycle for cycle, seen in enumerate(setup.history) if seen.running]
-    assert running == list(range(setup.taken[1] + 1, requests[-1] + 1))
+    assert running == list(range(setup.taken[1] + 1, requests[-1] + 2))
     idle = [cycle for cycle, seen in enumerate(setup.history) if not seen.idle]
     assert idle == list(range(setup.taken[1] + 1, setup.beats[-1] + 2))
 
 
 def test_in_flight_bounds_the_requests(field_bits):
-    """The queue, its register, and the two tokens that have left it."""
+    """The queue, its two registers, the two tokens that have left it; of the two beats there is none."""
     setup = Setup(0, [read()], [LINE], field_bits, latency=lambda: 40).run()
-    assert sum(seen.request for seen in setup.history[:setup.beats[0]]) == 4 + 3
+    assert sum(seen.request for seen in setup.history[:setup.beats[0]]) == 4 + 4
 
 
 @pytest.mark.parametrize("after, after_beats", [(1, 0), (2, 0), (1, 5), (2, 3)])
@@ -293,9 +296,9 @@ def test_begins_when_stated(after, after_beats, field_bits):
     whole = np.cumsum([seen.completed for seen in setup.history])
     if after_beats:
         reached = next(cycle for cycle, seen in enumerate(setup.history)
-                       if cycle and whole[cycle - 1] == 3 - after and seen.progress >= after_beats) + 1
+                       if cycle and whole[cycle - 1] == 3 - after and seen.progress >= after_beats) + 2
     else:
-        reached = next(cycle for cycle, count in enumerate(whole) if count == 4 - after) + 2
+        reached = next(cycle for cycle, count in enumerate(whole) if count == 4 - after) + 3
     assert begins == reached
     assert [cycle for cycle, seen in enumerate(setup.history) if seen.waiting][-1] == begins - 1
 
@@ -345,7 +348,7 @@ def test_clear_forgets_tags(field_bits):
         await ctx.tick().until(dut.bad_after)
 
     setup.bench.process(clear_and_read)
-    setup.words *= 2
+    setup.words += [setup.words[0] & ~(1 << ELEMENTS * WIDTH + 3), *setup.words[1:]]  # no change of mode any more
     setup.run(words=512)
     assert setup.history[-1].tag == 2
 

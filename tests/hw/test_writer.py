@@ -258,7 +258,7 @@ def row_block(c, number, rows=100, places=8, mode=MemoryMode.COLUMNS):
     return Block([command], descriptor, beats, *writes_of(c, command, descriptor, 0, beats))
 
 
-@pytest.mark.parametrize("pipeline, first, gap", [("deep", 20, 9), ("short", 17, 6)])
+@pytest.mark.parametrize("pipeline, first, gap", [("deep", 24, 11), ("short", 20, 7)])
 def test_stated_latency_and_throughput(pipeline, first, gap):
     """From the command to its first write; one write per cycle; from the last write of a WRITE to the next one."""
     c = config_of(ONE_GROUP | dict(pipeline=pipeline))
@@ -268,7 +268,7 @@ def test_stated_latency_and_throughput(pipeline, first, gap):
     assert harness.out.cycles == [start + n * (8 + gap) + k for n in range(3) for k in range(8)]
     completed = [cycle for cycle, seen in enumerate(harness.seen) if seen[1]]
     reported = [cycle for cycle, seen in enumerate(harness.seen) if seen[0]]
-    assert completed == [reported[8 * n + 7] + 5 for n in range(3)]
+    assert completed == [reported[8 * n + 7] + 6 for n in range(3)]
 
 
 def test_a_write_without_beats_is_complete():
@@ -323,8 +323,8 @@ class TestCompletion:
         steps = [dict(issued=1, ended=0, written=0), dict(issued=1, ended=1), dict(issued=0, ended=0, written=1),
                  dict(written=1), dict(written=0), *[{}] * 8, dict(ended=1), dict(ended=0), *[{}] * 9]
         seen = drive(Completion(18), steps, ["completed", "progress"])
-        assert [cycle for cycle, bit in enumerate(seen["completed"]) if bit] == [3 + 5, 13 + 6]
-        assert seen["progress"][:9] == [0, 0, 0, 0, 0, 1, 2, 2, 0]
+        assert [cycle for cycle, bit in enumerate(seen["completed"]) if bit] == [max(1 + 9, 3 + 6), 13 + 9]
+        assert seen["progress"][:11] == [0, 0, 0, 0, 0, 1, 2, 2, 2, 2, 0]
 
     @pytest.mark.parametrize("seed", range(3))
     def test_random_blocks(self, drive, seed):
@@ -344,7 +344,7 @@ class TestCompletion:
         seen = drive(Completion(7), steps, ["completed", "progress"])
         ends = np.cumsum(sizes)
         cycles = [cycle for cycle, bit in enumerate(seen["completed"]) if bit]
-        written = np.cumsum([0] * 5 + [step["written"] for step in steps])
+        written = np.cumsum([0] * 6 + [step["written"] for step in steps])
         assert len(cycles) == len(sizes), f"seed {seed}"
         assert all(written[cycle] >= end for cycle, end in zip(cycles, ends)), f"seed {seed}"
 

@@ -62,16 +62,16 @@ def halved(a, limit):
 
 
 def slow_split(config, words, row_is_zero):
-    """Two pairs of beats: the row, and row N/2 where there is one."""
+    """Two pairs of beats: the row, and row N/2 where there is one; which beats of the row have a clamped element."""
     k, limit = config.stream_words, 1 << config.element_width - 1
     z, mirror = words[:k], words[k:]
-    row, half, flag = [], [], False
+    row, half, clamped = [], [], []
     for (a, b), (c, d) in zip(z, mirror):
         sums = [halved(v, limit) for v in (a + c, b - d, b + d, c - a)]
         row += [a, 0, b, 0] if row_is_zero else [v for v, _ in sums]
         half += [c, 0, d, 0]
-        flag |= any(f for _, f in sums) and not row_is_zero
-    return [row[:2 * k], row[2 * k:]], [half[:2 * k], half[2 * k:]], flag
+        clamped += [f and not row_is_zero for _, f in sums]
+    return [row[:2 * k], row[2 * k:]], [half[:2 * k], half[2 * k:]], [any(clamped[:2 * k]), any(clamped[2 * k:])]
 
 
 def slow_write(config, d, instruction, base, words, memory):
@@ -84,10 +84,10 @@ def slow_write(config, d, instruction, base, words, memory):
             k = config.stream_words
             z = words[2 * k * pair:2 * k * (pair + 1)]
             direct, other, clamped = slow_split(config, z, places[2 * pair][1] == 0)
-            flag |= clamped
             for half in (0, 1):
                 address, row, _ = places[2 * pair + half]
                 if valid[2 * pair + half]:
+                    flag |= clamped[half]
                     memory[address] = direct[half]
                     if row == 0:
                         memory[(address + d.other) & mask] = other[half]

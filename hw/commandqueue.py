@@ -1,0 +1,49 @@
+"""Command queue: instructions that wait for their unit."""
+
+from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .pipeline import delay
+
+__all__ = ["CommandQueue"]
+
+
+class CommandQueue(wiring.Component):
+    """A queue for words that come and go several cycles apart, between units that stand far from each other.
+
+    ``depth`` words, a power of two. ``i``: at most one word in four cycles, so that ``i.ready`` may be late. ``empty``:
+    no word was in the memory or on ``o`` a cycle ago.
+
+    Latency: 4 cycles from ``i`` to ``o``. Throughput: one word in four cycles. Backpressure: ``i.ready`` and all of
+    ``o`` come out of registers. Reset: empties it. Cost: a LUT memory and two registers of a word.
+    """
+
+    def __init__(self, shape: ShapeLike, depth: int):
+        self._depth = depth
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)), "empty": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        word, bits = self.i.payload, self._depth.bit_length()
+        m.submodules.memory = memory = Memory(shape=len(Value.cast(word)), depth=self._depth, init=[])
+        store, fetch = memory.write_port(), memory.read_port(domain="comb")
+        # One bit more than an address: the difference is the number of words.
+        write, read, level = Signal(bits), Signal(bits), Signal(bits)
+        ready, some, accept, leave = Signal(init=1), Signal(), Signal(), Signal()
+        # What is accepted is noted here and not in the memory, which may stand where its reader does.
+        entering, arrived = Signal.like(store.data, reset_less=True), Signal()
+        left = delay(m, leave, 1, "leave", reset_less=False)  # ``some`` still counts the word that left
+        following = Signal.like(fetch.data, reset_less=True)
+        m.d.comb += [
+            accept.eq(self.i.valid & ready), leave.eq(self.o.valid & self.o.ready), level.eq(write - read),
+            self.i.ready.eq(ready), self.empty.eq(~some), self.o.payload.eq(following), store.addr.eq(write[:-1]),
+            store.data.eq(entering), store.en.eq(arrived), fetch.addr.eq(read[:-1])]
+        m.d.sync += [
+            arrived.eq(accept), entering.eq(word), write.eq(write + arrived), read.eq(read + leave),
+            some.eq(level != 0), ready.eq(~level[-1]),
+            self.o.valid.eq(Mux(self.o.valid, ~self.o.ready, some & ~left))]
+        with m.If(~self.o.valid):
+            m.d.sync += following.eq(fetch.data)
+        return m
