@@ -25,7 +25,7 @@ lint: .venv/installed  ## ruff and mypy
 	touch $(BUILD)/types/wingbeat/__init__.py
 	$(BIN)/mypy
 
-cosim: .venv/installed  ## the full campaign on the generated Verilog: 200 random configurations, every preset
+cosim: .venv/installed  ## the full campaign on the generated Verilog: 200 random arrays, 200 programs on 40 processors, every preset
 	WINGBEAT_COSIM_SEEDS=200 $(BIN)/python -m pytest -n 2 tests/cosim $(ARGS)
 
 synth: .venv/installed  ## ECP5 area and clock of the 16-multiplier array, three seeds
