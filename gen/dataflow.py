@@ -62,9 +62,10 @@ def assemble(config: ArrayConfig, tasks: Sequence[Task]) -> Program:
     waits = _dependencies(config, tasks)
     groups: list[tuple[Instruction, ...]] = []
     for number, (stage, block) in enumerate(tasks):
-        own = [*stage.passes, stage.store,
-               Write(writers.number(stage.write), 0, block.write_rows, stage.write_mode,
-                     _step(tasks, number, "write_at"), block.fold_from, block.fold_rows)]
+        own: list[Instruction] = [
+            *stage.passes, stage.store,
+            Write(writers.number(stage.write), 0, block.write_rows, stage.write_mode,
+                  _step(tasks, number, "write_at"), block.fold_from, block.fold_rows)]
         groups.append(tuple([*_fetch(tasks, number + 1, readers, waits), *own]))
     start = [Set(Unit.READER, 0, tasks[0].block.read_at), Set(Unit.WRITER, 0, tasks[0].block.write_at),
              *_fetch(tasks, 0, readers, waits)]

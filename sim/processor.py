@@ -73,8 +73,9 @@ class _Blocks:
 
     def tag(self, opcode: Opcode | None) -> int:
         """Tag of the next instruction of this kind; the number of READs for kinds without a block."""
-        tags = {Opcode.LOAD: len(self.loads), Opcode.PASS: self.computed, Opcode.STORE: len(self.stores),
-                Opcode.WRITE: len(self.writes)}
+        tags: dict[Opcode | None, int] = {
+            Opcode.LOAD: len(self.loads), Opcode.PASS: self.computed, Opcode.STORE: len(self.stores),
+            Opcode.WRITE: len(self.writes)}
         return tags.get(opcode, len(self.reads))
 
 
