@@ -24,7 +24,7 @@ from .workloads import (Workload, bpmm_workload, ffn_workload, fft_workload, mix
                         random_twiddle)
 
 __all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "Shape", "bench_kernels", "bench_processor", "run_deadline",
-           "run_workload", "workloads"]
+           "run_mismatches", "run_workload", "workloads"]
 
 KERNELS = ("bpmm", "fft")        # of one size each
 PROGRAMS = ("fft2-real", "ffn")  # whole operations of a processor
@@ -190,13 +190,17 @@ def run_workload(build: ProcessorBuild, workload: Workload, timing: MemoryTiming
     return run
 
 
+def run_mismatches(workload: Workload, run: ProcessorRun) -> int:
+    """Elements of the whole memory, and reports of blocks, that differ from the model."""
+    memory, outcomes = workload.run_model()
+    found = [(block.exponent, block.saturated) for block in run.blocks]
+    return (int(np.count_nonzero(run.memory != memory)) + abs(len(found) - len(outcomes))
+            + sum(a != tuple(b) for a, b in zip(found, outcomes)))
+
+
 def _from_memory(build: ProcessorBuild, workload: Workload, timing: MemoryTiming) -> KernelFigures:
     config = workload.config
     run = run_workload(build, workload, timing)
-    memory, outcomes = workload.run_model()
-    found = [(block.exponent, block.saturated) for block in run.blocks]
-    mismatches = int(np.count_nonzero(run.memory != memory)) + sum(a != tuple(b) for a, b in zip(found, outcomes)) \
-        + abs(len(found) - len(outcomes))
     predicted = estimate(config, workload.program.instructions, workload.program.setup,
                          MemorySpeed(timing.latency, timing.words_per_cycle))
     counters, cycles, useful, rows = run.counters, run.counters.total, workload.useful, workload.rows
@@ -205,6 +209,7 @@ def _from_memory(build: ProcessorBuild, workload: Workload, timing: MemoryTiming
         rows -= rows * workload.first_useful // workload.useful
     return KernelFigures(
         workload.name, workload.points, rows, config.n_multipliers, cycles, useful,
-        useful / (config.n_multipliers * cycles), sqnr_db(workload.reference, workload.result(run.memory)), mismatches,
+        useful / (config.n_multipliers * cycles), sqnr_db(workload.reference, workload.result(run.memory)),
+        run_mismatches(workload, run),
         counters.total, predicted.total, counters.computing,
         counters.waiting_input, counters.waiting_output, counters.waiting_hazard)

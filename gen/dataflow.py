@@ -15,13 +15,13 @@ from ..hw.descriptor import ENTRIES, Descriptor
 from ..hw.errors import WingbeatError
 from ..hw.program import INSTRUCTION_WORDS, Halt, Instruction, Load, Loop, Read, Set, Unit, Write
 from ..sim.memory import read_addresses, write_addresses
+from ..sim.processor import READER_TARGET, WRITER_TARGET, BlockOutcome, ProcessorModel
 from .stages import Block, Stage
 
 __all__ = ["Task", "Program", "assemble", "read_beats", "written_beats"]
 
 _MOST_AFTER = 63
 _LONGEST_LOOP = 64  # blocks of the longest loop body that is looked for
-READER_TABLE, WRITER_TABLE = 0x82, 0x83  # setup targets
 
 
 class Task(NamedTuple):
@@ -38,6 +38,13 @@ class Program:
     instructions: list[Instruction]
     setup: list[tuple[int, int, int]] = field(repr=False)
     stages: list[Stage] = field(repr=False)
+
+    def run_model(self, config: ArrayConfig, memory: np.ndarray) -> list[BlockOutcome]:
+        """Run on the integer model; ``memory`` (beats, 2K) int64 is changed in place. Raises as ProcessorModel does."""
+        model = ProcessorModel(config, [], [], memory)
+        for target, address, data in self.setup:
+            model.write_setup(target, address, data)
+        return model.run(self.instructions)
 
 
 def read_beats(config: ArrayConfig, stage: Stage, block: Block) -> np.ndarray:
@@ -74,7 +81,7 @@ def assemble(config: ArrayConfig, tasks: Sequence[Task]) -> Program:
     if need > config.program_words:
         raise WingbeatError(f"program_words: {config.program_words} is too small for a program of {need} words; "
                             f"allowed are {1 << (need - 1).bit_length()} and more")
-    setup = [*_coefficients(tasks), *readers.setup(READER_TABLE), *writers.setup(WRITER_TABLE)]
+    setup = [*_coefficients(tasks), *readers.setup(READER_TARGET), *writers.setup(WRITER_TARGET)]
     return Program(instructions, setup, [task.stage for task in tasks])
 
 

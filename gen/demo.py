@@ -19,7 +19,7 @@ from ..hw.errors import WingbeatError
 from ..hw.numeric import largest
 from ..sim.cycles import Cycles, estimate
 from ..sim.reference import butterfly_multiply, sqnr_db
-from .bench import run_workload
+from .bench import run_mismatches, run_workload
 from .checkpoint import ButterflyWeights
 from .compiler import compile_butterfly, compile_fft
 from .console import out, print_table, progress
@@ -259,16 +259,8 @@ def _report(layer: Layer, work: Workload, run: ProcessorRun) -> LayerReport:
         blocks=len(run.blocks), cycles=counters["total"], predicted_cycles=predicted["total"],
         predicted=predicted == counters, **{key: counters[key] for key in _COUNTERS[1:]},
         utilization=per_multiplier / counters["total"], utilization_limit=per_multiplier / counters["computing"],
-        mismatches=_mismatches(work, run), saturated_blocks=sum(block.saturated for block in run.blocks),
+        mismatches=run_mismatches(work, run), saturated_blocks=sum(block.saturated for block in run.blocks),
         sqnr_db=sqnr_db(work.reference, work.result(run.memory)))
-
-
-def _mismatches(work: Workload, run: ProcessorRun) -> int:
-    """Elements of the whole memory, and reports of blocks, that differ from the model."""
-    memory, outcomes = work.run_model()
-    found = [(block.exponent, block.saturated) for block in run.blocks]
-    return (int(np.count_nonzero(run.memory != memory)) + abs(len(found) - len(outcomes))
-            + sum(a != tuple(b) for a, b in zip(found, outcomes)))
 
 
 def _counters(run: Counters | Cycles) -> dict[str, int]:

@@ -12,7 +12,6 @@ import numpy as np
 
 from ..hw.config import ArrayConfig
 from ..hw.errors import WingbeatError
-from ..sim.processor import ProcessorModel
 from .beats import pack_beats
 from .compiler import compile_fft
 from .dataflow import Program, assemble
@@ -40,10 +39,7 @@ class SmallProgram:
     def expected(self) -> np.ndarray:
         """The memory after a run, int64 (beats, 2K)."""
         memory = self.memory.copy()
-        model = ProcessorModel(self.config, [], [], memory)
-        for target, address, data in self.program.setup:
-            model.write_setup(target, address, data)
-        model.run(self.program.instructions)
+        self.program.run_model(self.config, memory)
         return memory
 
     def trial(self, timing: MemoryTiming, name: str) -> ProcessorTrial:

@@ -11,7 +11,7 @@ import numpy as np
 from ..hw.config import ArrayConfig
 from ..hw.errors import WingbeatError
 from ..hw.numeric import largest
-from ..sim.processor import BlockOutcome, ProcessorModel
+from ..sim.processor import BlockOutcome
 from ..sim.reference import butterfly_multiply, fft
 from .compiler import checked_log2, compile_butterfly, compile_fft
 from .dataflow import Program, Task, assemble
@@ -56,10 +56,7 @@ class Workload:
     def run_model(self) -> tuple[np.ndarray, list[BlockOutcome]]:
         """Memory and reports of the blocks after the run on the integer model."""
         memory = self.memory.copy()
-        model = ProcessorModel(self.config, [], [], memory)
-        for target, address, data in self.program.setup:
-            model.write_setup(target, address, data)
-        return memory, model.run(self.program.instructions)
+        return memory, self.program.run_model(self.config, memory)
 
 
 def random_twiddle(stacks: int, log2_size: int, rng: np.random.Generator) -> np.ndarray:
@@ -134,11 +131,8 @@ def bpmm_workload(config: ArrayConfig, points: int, blocks: int, scaling: Scalin
     bits = checked_log2("--sizes", points)
     twiddle = random_twiddle(1, bits, weights)
     calibration = random_rows(points, max(256, 65536 // points), False, weights)
-    compiled: Kernel | SplitKernel
-    if points <= 1 << config.largest_n:
-        compiled = compile_butterfly(twiddle, config, scaling=scaling, calibration=calibration)
-    else:
-        compiled = split_butterfly(twiddle, config, scaling=scaling, calibration=calibration)
+    compile_ = compile_butterfly if points <= 1 << config.largest_n else split_butterfly
+    compiled = compile_(twiddle, config, scaling=scaling, calibration=calibration)
     rows = random_rows(points, blocks * compiled.rows_per_block, False, numbers)
     return _steady(config, "bpmm", points, compiled, rows, lambda x: butterfly_multiply(twiddle, x))
 
@@ -147,11 +141,8 @@ def fft_workload(config: ArrayConfig, points: int, blocks: int, scaling: Scaling
     """A Fourier transform of ``blocks`` blocks of complex rows; raises WingbeatError for sizes that do not fit."""
     weights, numbers = _generators(seed, points)
     calibration = random_rows(points, max(256, 65536 // points), True, weights)
-    compiled: Kernel | SplitKernel
-    if points <= 1 << config.largest_n:
-        compiled = compile_fft(points, config, scaling=scaling, calibration=calibration)
-    else:
-        compiled = split_fft(points, config, scaling=scaling, calibration=calibration)
+    compile_ = compile_fft if points <= 1 << config.largest_n else split_fft
+    compiled = compile_(points, config, scaling=scaling, calibration=calibration)
     rows = random_rows(points, blocks * compiled.rows_per_block, True, numbers)
     return _steady(config, "fft", points, compiled, rows, fft)
 

@@ -18,7 +18,7 @@ from ..hw.program import (INSTRUCTION_WORDS, Halt, Instruction, Load, Loop, Memo
                           Walk, Write)
 from .memory import read_addresses, write_addresses
 from .processor import READER_TARGET, WRITER_TARGET, first_race
-from .random_programs import _random_coefficients, _random_passes
+from .random_programs import random_coefficients, random_passes
 
 __all__ = ["ProcessorJob", "random_processor_config", "random_processor_job", "random_setup"]
 
@@ -131,7 +131,7 @@ def random_processor_job(config: ArrayConfig, rng: random.Random) -> ProcessorJo
 
 def random_setup(config: ArrayConfig, tables: dict[int, dict[int, Descriptor]], rng: random.Random) -> SetupWrites:
     """Random coefficients, and the descriptors of ``tables`` (setup target, number), in random order."""
-    setup = [write for write in _random_coefficients(config, rng) if write[0] < config.n_units]
+    setup = [write for write in random_coefficients(config, rng) if write[0] < config.n_units]
     for target, table in tables.items():
         for number, descriptor in table.items():
             words = descriptor.words(config.beat_groups)
@@ -168,7 +168,7 @@ def _random_layer(config: ArrayConfig, numbers: tuple[int, int], rng: random.Ran
     fold = (0, 0)
     if write_mode is MemoryMode.FOLD:
         fold = (rng.randint(0, 1), rng.randint(0, min(write.rows + 1, 0xFFFF)))
-    return _Layer(blocks, read, load, _random_passes(config, bits, digits, rng), store, write, fold,
+    return _Layer(blocks, read, load, random_passes(config, bits, digits, rng), store, write, fold,
                   [(0, 0)] * (1 if rng.random() < 0.7 else blocks), rng.random() < 0.8)
 
 

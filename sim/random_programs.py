@@ -14,8 +14,8 @@ from ..hw.config import ArrayConfig, Pipeline, Target
 from ..hw.numeric import largest, smallest
 from ..hw.program import INSTRUCTION_WORDS, Halt, Instruction, Load, Mode, Pass, Store, Walk, schedule
 
-__all__ = ["RandomJob", "overlapping", "random_config", "random_job", "random_pairs", "random_walk",
-           "random_walks"]
+__all__ = ["RandomJob", "overlapping", "random_coefficients", "random_config", "random_job", "random_pairs",
+           "random_passes", "random_walk", "random_walks"]
 
 _MOST_WORDS = 1536  # words of one block in all engines, so that a run takes seconds
 
@@ -70,7 +70,7 @@ def random_job(config: ArrayConfig, rng: random.Random) -> RandomJob:
     while INSTRUCTION_WORDS * len(program) > config.program_words:
         order = order[:-1]
         program = _mixed_program(order)
-    setup = _random_coefficients(config, rng)
+    setup = random_coefficients(config, rng)
     return RandomJob(setup, program, _random_words(config, order, rng), len(order))
 
 
@@ -93,7 +93,7 @@ def _random_kernel(config: ArrayConfig, rng: random.Random) -> _Kernel:
     bits = rng.randint(s, max(s, most))
     load, store = random_walks(rng, config, bits)
     digits = range(bits // s)
-    passes = _random_passes(config, bits, [rng.choice(digits) for _ in range(rng.randint(1, 4))], rng)
+    passes = random_passes(config, bits, [rng.choice(digits) for _ in range(rng.randint(1, 4))], rng)
     return _Kernel(load, passes, store, config.engines << bits)
 
 
@@ -169,7 +169,8 @@ def _random_window(layers: int, bits: int, rng: random.Random) -> tuple[int, ...
     return tuple(rng.choice(range((start + step * j) % layers, bits, layers)) for j in range(layers))
 
 
-def _random_passes(config: ArrayConfig, bits: int, digits: list[int], rng: random.Random) -> list[Pass]:
+def random_passes(config: ArrayConfig, bits: int, digits: list[int], rng: random.Random) -> list[Pass]:
+    """Passes of a block of 2^``bits`` words per engine, one per digit of ``digits``: any mode and shifts."""
     groups = 1 << bits - config.layers
     passes: list[Pass] = []
     for number, digit in enumerate(digits):
@@ -204,7 +205,7 @@ def _random_coefficient_field(config: ArrayConfig, group_bits: int,
     return rng.randint(0, config.coefficient_words - (1 << mask_bits)), shift, mask_bits
 
 
-def _random_coefficients(config: ArrayConfig, rng: random.Random) -> list[tuple[int, int, int]]:
+def random_coefficients(config: ArrayConfig, rng: random.Random) -> list[tuple[int, int, int]]:
     """Every word of every bank, in random order, and writes to targets that do not exist."""
     one = 1 << config.coefficient_width - 2
     corners = (0, one, -one, one - 1, largest(config.coefficient_width), smallest(config.coefficient_width))

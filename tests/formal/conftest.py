@@ -12,6 +12,7 @@ import sys
 
 from amaranth.back import rtlil
 from amaranth.hdl import Assert, Module, Mux, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 import pytest
 
@@ -110,6 +111,29 @@ class Free:
 @pytest.fixture
 def free(monkeypatch):
     return Free(monkeypatch)
+
+
+class Bench(wiring.Component):
+    """``dut`` with free inputs but for what ``what(m, dut)`` drives, which also asserts."""
+
+    def __init__(self, dut, what):
+        self.dut, self.what = dut, what
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = self.dut
+        self.what(m, self.dut)
+        return m
+
+
+@pytest.fixture
+def holds(prove, free):
+    """Whether all that ``what(m, dut)`` asserts is true of ``dut`` with free inputs; ``frames`` as in ``prove``."""
+    def check(dut, what, frames=None):
+        return prove(Bench(free.inputs_of(dut), what), free.ports, seconds=120, frames=frames)
+
+    return check
 
 
 def _steady(m, port):

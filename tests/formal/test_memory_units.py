@@ -27,24 +27,6 @@ FRAMES = 24  # longer than the way of a first command through any unit
 TABLE = "wingbeat.hw.sequence.Ram"
 
 
-class Bench(wiring.Component):
-    """``dut`` with free inputs but for what ``what(m, dut)`` drives, which also asserts."""
-
-    def __init__(self, dut, what):
-        self.dut, self.what = dut, what
-        super().__init__({})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.dut = self.dut
-        self.what(m, self.dut)
-        return m
-
-
-def holds(prove, free, dut, what, frames=None):
-    return prove(Bench(free.inputs_of(dut), what), free.ports, seconds=120, frames=frames)
-
-
 class SomeBlocks(BeatSequence):
     """What the proofs of the units know of a BeatSequence: from each start on beats with any content, the last of them
     marked. So nothing hangs on the counters; that the real one is so much is proved for it alone."""
@@ -114,31 +96,31 @@ STREAMS = {"sequence": (BeatSequence, "o", "sequence"), "reader": (reader, "o", 
            "writer": (Writer, "memory", "emit")}
 
 
-def stream_holds(prove, free, steady, dut, port, frames=None):
+def stream_holds(holds, free, steady, dut, port, frames=None):
     free.outputs_of(TABLE)
 
     def what(m, dut):
         if isinstance(dut, Reader):
             free.drive(m, dut.beats)
         steady(m, getattr(dut, port))
-    return holds(prove, free, dut, what, frames)
+    return holds(dut, what, frames)
 
 
 @pytest.mark.parametrize("config", [ONE, TWO, DEEP], ids=["one", "two", "deep"])
 @pytest.mark.parametrize("part", STREAMS)
-def test_stream_holds(prove, free, steady, some_blocks, part, config):
+def test_stream_holds(holds, free, steady, some_blocks, part, config):
     make, port, _ = STREAMS[part]
-    assert stream_holds(prove, free, steady, make(config), port)
+    assert stream_holds(holds, free, steady, make(config), port)
 
 
 @pytest.mark.parametrize("part", STREAMS)
-def test_stream_without_a_buffer_is_refuted(prove, free, steady, some_blocks, monkeypatch, part):
+def test_stream_without_a_buffer_is_refuted(holds, free, steady, some_blocks, monkeypatch, part):
     make, port, fault = STREAMS[part]
     if isinstance(fault, str):
         monkeypatch.setattr(f"wingbeat.hw.{fault}.SkidBuffer", Forgetful)
     else:
         make = fault
-    assert not stream_holds(prove, free, steady, make(ONE), port, FRAMES)
+    assert not stream_holds(holds, free, steady, make(ONE), port, FRAMES)
 
 
 class Impatient(Reader):
@@ -149,17 +131,17 @@ class Impatient(Reader):
         return m
 
 
-def requests_hold(prove, free, steady, kind, config, frames=None):
-    return holds(prove, free, kind(config, 4), lambda m, dut: steady(m, dut.read), frames)
+def requests_hold(holds, free, steady, kind, config, frames=None):
+    return holds(kind(config, 4), lambda m, dut: steady(m, dut.read), frames)
 
 
 @pytest.mark.parametrize("config", [ONE, DEEP], ids=["one", "deep"])
-def test_requests_hold(prove, free, steady, some_blocks, config):
-    assert requests_hold(prove, free, steady, Reader, config)
+def test_requests_hold(holds, free, steady, some_blocks, config):
+    assert requests_hold(holds, free, steady, Reader, config)
 
 
-def test_requests_that_wait_for_the_output_are_refuted(prove, free, steady, some_blocks):
-    assert not requests_hold(prove, free, steady, Impatient, ONE, FRAMES)
+def test_requests_that_wait_for_the_output_are_refuted(holds, free, steady, some_blocks):
+    assert not requests_hold(holds, free, steady, Impatient, ONE, FRAMES)
 
 
 class Early(BeatSequence):
@@ -171,21 +153,21 @@ class Early(BeatSequence):
         return m
 
 
-def between_blocks(prove, free, kind):
+def between_blocks(holds, free, kind):
     """No beat from a BeatSequence that takes a start."""
     free.outputs_of(TABLE)
 
     def what(m, dut):
         m.d.comb += Assert(~(dut.start.ready & dut.o.valid))
-    return holds(prove, free, kind(ONE), what, FRAMES)
+    return holds(kind(ONE), what, FRAMES)
 
 
-def test_no_beat_between_two_blocks(prove, free):
-    assert between_blocks(prove, free, BeatSequence)
+def test_no_beat_between_two_blocks(holds, free):
+    assert between_blocks(holds, free, BeatSequence)
 
 
-def test_a_beat_between_two_blocks_is_refuted(prove, free):
-    assert not between_blocks(prove, free, Early)
+def test_a_beat_between_two_blocks_is_refuted(holds, free):
+    assert not between_blocks(holds, free, Early)
 
 
 # --- memory: every request is answered before a unit is idle --------------------------------------------------------
@@ -227,23 +209,23 @@ class HastyWriter(SmallWriter):
         return m
 
 
-def idle_is_idle(prove, free, dut, frames):
+def idle_is_idle(holds, free, dut, frames):
     """``idle``: no request is on offer, none is without its answer."""
     def what(m, dut):
         inside = honest(m, free, dut)
         with m.If(dut.idle):
             m.d.comb += [Assert(inside == 0), Assert(~(dut.read if isinstance(dut, Reader) else dut.memory).valid)]
-    return holds(prove, free, dut, what, frames)
+    return holds(dut, what, frames)
 
 
 @pytest.mark.parametrize("make", [reader, SmallWriter])
-def test_nothing_is_open_when_idle(prove, free, some_blocks, make):
-    assert idle_is_idle(prove, free, make(ONE), 18 if make is reader else FRAMES)
+def test_nothing_is_open_when_idle(holds, free, some_blocks, make):
+    assert idle_is_idle(holds, free, make(ONE), 18 if make is reader else FRAMES)
 
 
 @pytest.mark.parametrize("make", [lambda config: HastyReader(config, 4), HastyWriter], ids=["reader", "writer"])
-def test_idle_too_early_is_refuted(prove, free, some_blocks, make):
-    assert not idle_is_idle(prove, free, make(ONE), FRAMES)
+def test_idle_too_early_is_refuted(holds, free, some_blocks, make):
+    assert not idle_is_idle(holds, free, make(ONE), FRAMES)
 
 
 # --- gather and scatter: beats are counted ------------------------------------------------------------------------
@@ -276,26 +258,26 @@ def counted(m, dut, config):
     m.d.sync += inside.eq(inside + entering - gone)
 
 
-def beats_counted(prove, free, kind, config, frames=None):
+def beats_counted(holds, free, kind, config, frames=None):
     modes = {Gather: MemoryMode.PAIRS + 1, Scatter: MemoryMode.SPLIT + 1}[kind]
 
     def what(m, dut):
         whole_tiles(m, free, config, dut.i, modes)
         counted(m, dut, config)
-    return holds(prove, free, kind(config), what, frames)
+    return holds(kind(config), what, frames)
 
 
 @pytest.mark.parametrize("kind,config,frames", [(Gather, ONE, None), (Gather, TWO, None), (Scatter, ONE, 12),
                                                 (Scatter, TWO, 12)], ids=["gather1", "gather2", "scatter1", "scatter2"])
-def test_no_beat_is_lost_or_invented(prove, free, kind, config, frames):
-    assert beats_counted(prove, free, kind, config, frames)
+def test_no_beat_is_lost_or_invented(holds, free, kind, config, frames):
+    assert beats_counted(holds, free, kind, config, frames)
 
 
 @pytest.mark.parametrize("buffer", [Forgetful, Repetitive])
 @pytest.mark.parametrize("kind", [Gather, Scatter])
-def test_a_buffer_that_loses_or_invents_is_refuted(prove, free, monkeypatch, kind, buffer):
+def test_a_buffer_that_loses_or_invents_is_refuted(holds, free, monkeypatch, kind, buffer):
     monkeypatch.setattr("wingbeat.hw.gather.SkidBuffer", buffer)
-    assert not beats_counted(prove, free, kind, ONE, FRAMES)
+    assert not beats_counted(holds, free, kind, ONE, FRAMES)
 
 
 # --- the writer: every place becomes its writes, and a WRITE is complete when all of them are visible ----------------
@@ -328,7 +310,7 @@ class Joined(Emit):
         return m
 
 
-def joined(prove, free, fault=None, frames=None):
+def joined(holds, free, fault=None, frames=None):
     """With places that the Writer can give: only a valid one is more than one write, twice only in a split."""
     dut = Joined(ONE)
     dut.fault = fault
@@ -340,16 +322,16 @@ def joined(prove, free, fault=None, frames=None):
             dut.places.payload.eq(wish.payload), dut.places.valid.eq(wish.valid), wish.ready.eq(dut.places.ready),
             dut.places.payload.fold.eq(wish.payload.fold & wish.payload.valid & ~wish.payload.split),
             dut.places.payload.twice.eq(wish.payload.twice & wish.payload.valid & wish.payload.split)]
-    return holds(prove, free, dut, what, frames)
+    return holds(dut, what, frames)
 
 
-def test_every_place_becomes_its_writes(prove, free):
-    assert joined(prove, free, frames=13)
+def test_every_place_becomes_its_writes(holds, free):
+    assert joined(holds, free, frames=13)
 
 
 @pytest.mark.parametrize("fault", ["not busy", "pops twice", "drops"])
-def test_a_lost_write_is_refuted(prove, free, fault):
-    assert not joined(prove, free, fault, 13)
+def test_a_lost_write_is_refuted(holds, free, fault):
+    assert not joined(holds, free, fault, 13)
 
 
 class Completed(Completion):
@@ -372,16 +354,16 @@ def some_writes(m, free, dut, fault=None):
     return flying
 
 
-def ends_fit(prove, free, fault=None):
-    return holds(prove, free, Completed(3, 2), lambda m, dut: some_writes(m, free, dut, fault) is None)
+def ends_fit(holds, free, fault=None):
+    return holds(Completed(3, 2), lambda m, dut: some_writes(m, free, dut, fault) is None)
 
 
-def test_every_end_has_its_place(prove, free):
-    assert ends_fit(prove, free)
+def test_every_end_has_its_place(holds, free):
+    assert ends_fit(holds, free)
 
 
-def test_an_end_too_many_is_refuted(prove, free):
-    assert not ends_fit(prove, free, "no room")
+def test_an_end_too_many_is_refuted(holds, free):
+    assert not ends_fit(holds, free, "no room")
 
 
 class Hasty(Completion):
@@ -395,7 +377,7 @@ class Hasty(Completion):
         return m
 
 
-def completes(prove, free, kind):
+def completes(holds, free, kind):
     """One end is marked: it is reported, in its turn, when its writes are visible, and not before."""
     def what(m, dut):
         flying, mark = some_writes(m, free, dut), free.signal()
@@ -409,12 +391,12 @@ def completes(prove, free, kind):
             with m.If(dut.completed & (ahead == 0)):
                 m.d.comb += Assert(left == 0)
                 m.d.sync += marked.eq(0)
-    return holds(prove, free, kind(3, 2), what, 18)
+    return holds(kind(3, 2), what, 18)
 
 
-def test_a_write_is_complete_when_all_is_visible(prove, free):
-    assert completes(prove, free, Completion)
+def test_a_write_is_complete_when_all_is_visible(holds, free):
+    assert completes(holds, free, Completion)
 
 
-def test_a_write_complete_too_early_is_refuted(prove, free):
-    assert not completes(prove, free, Hasty)
+def test_a_write_complete_too_early_is_refuted(holds, free):
+    assert not completes(holds, free, Hasty)

@@ -10,7 +10,7 @@ drives its address channels, and it sees base and limit as they are given. That 
 proof for every program and every write to the tables.
 """
 
-from amaranth.hdl import Assert, Module, Signal, Value
+from amaranth.hdl import Assert, Signal, Value
 from amaranth.lib import wiring
 import pytest
 
@@ -24,24 +24,6 @@ from wingbeat.hw.processor import Processor
 TINY = ArrayConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4,
                    coefficient_words=4, program_words=32, stream_words=2, memory_bits=3, descriptors=1, in_flight=4,
                    watchdog=256, pipeline=Pipeline.SHORT)
-
-
-class Bench(wiring.Component):
-    """``dut`` with free inputs; ``what(m, dut)`` asserts."""
-
-    def __init__(self, dut, what):
-        self.dut, self.what = dut, what
-        super().__init__({})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.dut = self.dut
-        self.what(m, self.dut)
-        return m
-
-
-def holds(prove, free, dut, what):
-    return prove(Bench(free.inputs_of(dut), what), free.ports, seconds=120)
 
 
 @pytest.fixture
@@ -94,31 +76,31 @@ def first_fault(m, dut):
 
 
 @pytest.mark.parametrize("side", ["read", "write"])
-def test_requests_hold_across_a_fault(prove, free_units, steady, side):
-    assert holds(prove, free_units, Processor(TINY), lambda m, dut: steady(m, getattr(dut.port, side)))
+def test_requests_hold_across_a_fault(holds, free_units, steady, side):
+    assert holds(Processor(TINY), lambda m, dut: steady(m, getattr(dut.port, side)))
 
 
 @pytest.mark.parametrize("side", ["read", "write"])
-def test_requests_that_are_taken_back_are_refuted(prove, free_units, steady, side):
-    assert not holds(prove, free_units, Cut(TINY), lambda m, dut: steady(m, getattr(dut.port, side)))
+def test_requests_that_are_taken_back_are_refuted(holds, free_units, steady, side):
+    assert not holds(Cut(TINY), lambda m, dut: steady(m, getattr(dut.port, side)))
 
 
 @pytest.mark.parametrize("side", ["read", "write"])
-def test_no_request_begins_after_a_fault(prove, free_units, side):
-    assert holds(prove, free_units, Processor(TINY), silence(side))
+def test_no_request_begins_after_a_fault(holds, free_units, side):
+    assert holds(Processor(TINY), silence(side))
 
 
 @pytest.mark.parametrize("side", ["read", "write"])
-def test_requests_after_a_fault_are_refuted(prove, free_units, side):
-    assert not holds(prove, free_units, Open(TINY), silence(side))
+def test_requests_after_a_fault_are_refuted(holds, free_units, side):
+    assert not holds(Open(TINY), silence(side))
 
 
-def test_the_first_fault_stays(prove, free_units):
-    assert holds(prove, free_units, Processor(TINY), first_fault)
+def test_the_first_fault_stays(holds, free_units):
+    assert holds(Processor(TINY), first_fault)
 
 
-def test_a_fault_that_changes_is_refuted(prove, free_units):
-    assert not holds(prove, free_units, Shaky(TINY), first_fault)
+def test_a_fault_that_changes_is_refuted(holds, free_units):
+    assert not holds(Shaky(TINY), first_fault)
 
 
 # --- the AXI master behind the port -----------------------------------------------------------------------------
@@ -151,17 +133,17 @@ class Checked(AxiProcessor):
         return m
 
 
-def is_checked(prove, free, fault=None):
+def is_checked(holds, free, fault=None):
     free.outputs_of(*BLOCKS)
     dut = Checked(TINY, AXI)
     dut.fault = fault
-    return holds(prove, free, dut, lambda m, dut: None)
+    return holds(dut, lambda m, dut: None)
 
 
-def test_nothing_but_the_master_is_on_the_bus(prove, free):
-    assert is_checked(prove, free)
+def test_nothing_but_the_master_is_on_the_bus(holds, free):
+    assert is_checked(holds, free)
 
 
 @pytest.mark.parametrize("fault", ["a beat beyond", "past the master", "refusal lost"])
-def test_a_way_past_the_master_is_refuted(prove, free, fault):
-    assert not is_checked(prove, free, fault)
+def test_a_way_past_the_master_is_refuted(holds, free, fault):
+    assert not is_checked(holds, free, fault)

@@ -10,7 +10,6 @@ from wingbeat.gen.operations import Coefficients, Matrix
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.numeric import largest
-from wingbeat.sim.processor import ProcessorModel
 from wingbeat.sim.reference import sqnr_db
 
 
@@ -44,10 +43,7 @@ def test_first_coefficients_of_runs_of_32_tokens(array, kept):
     memory = np.zeros((1 << config.memory_bits, config.memory_elements), dtype=np.int64)
     memory[:source.end] = source.pack(np.stack([words.real, words.imag], -1).reshape(96, -1).astype(np.int64), config)
     program = assemble(config, compress_tokens(forward, inverse, source, between, target, Coefficients(config), "c"))
-    model = ProcessorModel(config, [], [], memory)
-    for write in program.setup:
-        model.write_setup(*write)
-    outcomes = model.run(program.instructions)
+    outcomes = program.run_model(config, memory)
     assert not any(outcome.saturated for outcome in outcomes)
     values = target.unpack(memory) * scale * down
     want = np.fft.ifft(spectrum, axis=1).reshape(-1, 64)

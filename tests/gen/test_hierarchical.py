@@ -9,7 +9,6 @@ from wingbeat.gen.operations import Coefficients, Matrix
 from wingbeat.gen.workloads import random_twiddle
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.sim.processor import ProcessorModel
 from wingbeat.sim.reference import butterfly_multiply, sqnr_db
 
 
@@ -43,10 +42,7 @@ def test_sum_over_tiles(bits, inputs):
         memory = np.zeros((1 << 14, config.memory_elements), dtype=np.int64)
         memory[source.base:source.end] = source.pack(np.rint(x / kernel.input_step).astype(np.int64), config)
         program = assemble(config, hierarchical_butterfly([kernel], source, target, Coefficients(config), "h"))
-        model = ProcessorModel(config, [], [], memory)
-        for write in program.setup:
-            model.write_setup(*write)
-        model.run(program.instructions)
+        program.run_model(config, memory)
         values.append(target.unpack(memory) * kernel.output_scale)
     assert sqnr_db(dense(tiles, x), np.concatenate(values, axis=1)) > 60
 
@@ -59,10 +55,7 @@ def test_all_rows_of_tiles_in_one_program():
     memory = np.zeros((1 << 14, config.memory_elements), dtype=np.int64)
     memory[source.base:source.end] = source.pack(np.rint(x / kernels[0].input_step).astype(np.int64), config)
     program = assemble(config, hierarchical_butterfly(kernels, source, target, Coefficients(config), "h"))
-    model = ProcessorModel(config, [], [], memory)
-    for write in program.setup:
-        model.write_setup(*write)
-    model.run(program.instructions)
+    program.run_model(config, memory)
     scale = np.concatenate([kernel.output_scale for kernel in kernels])
     assert sqnr_db(dense(tiles, x), target.unpack(memory) * scale) > 60
 

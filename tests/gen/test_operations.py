@@ -11,7 +11,6 @@ from wingbeat.gen.workloads import ffn_workload, mixing_workload, random_twiddle
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.program import Loop, Read
-from wingbeat.sim.processor import ProcessorModel
 from wingbeat.sim.reference import sqnr_db
 
 # Engines, layers, words of a beat, words of a half: one engine and several per beat, groups of engines, both S.
@@ -26,10 +25,7 @@ def processor(engines, layers, stream_words, half_words, **fields):
 
 def run(config, tasks, memory):
     program = assemble(config, tasks)
-    model = ProcessorModel(config, [], [], memory)
-    for target, address, data in program.setup:
-        model.write_setup(target, address, data)
-    model.run(program.instructions)
+    program.run_model(config, memory)
     return program
 
 

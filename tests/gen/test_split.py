@@ -9,7 +9,6 @@ from wingbeat.gen.split import split_butterfly, split_fft, split_rows
 from wingbeat.gen.workloads import random_twiddle
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.sim.processor import ProcessorModel
 from wingbeat.sim.reference import butterfly_multiply, sqnr_db
 
 SMALL = [(2, 1, 4, 64), (2, 2, 8, 64), (4, 2, 8, 256)]
@@ -23,8 +22,8 @@ def processor(engines, layers, stream_words, half_words, **fields):
 
 def result(config, kernel, values, elements_out):
     """Integers (rows, elements_out) that the program leaves, for integers (rows, elements)."""
-    rows, wide = len(values), values.shape[1] * kernel.in_size // kernel.in_size
-    full = (1 << kernel.log2_size) * (wide // kernel.in_size)
+    rows, wide = values.shape
+    full = (1 << kernel.log2_size) * (wide // kernel.in_size)  # twice as many where the elements are complex
     shapes = [wide, *[full] * (len(kernel.segments) - 1), elements_out]
     ways = []
     for elements in shapes:
@@ -33,10 +32,7 @@ def result(config, kernel, values, elements_out):
     memory = np.zeros((1 << config.memory_bits, config.memory_elements), dtype=np.int64)
     memory[source.base:source.end] = source.pack(values, config)
     program = assemble(config, split_rows(kernel, source, between, target, Coefficients(config), "t"))
-    model = ProcessorModel(config, [], [], memory)
-    for write in program.setup:
-        model.write_setup(*write)
-    model.run(program.instructions)
+    program.run_model(config, memory)
     return target.unpack(memory)
 
 
