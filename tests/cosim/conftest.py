@@ -5,6 +5,10 @@ import pytest
 
 from wingbeat.gen.selftest import model_blocks
 from wingbeat.gen.simulator import find
+from wingbeat.sim.cycles import MemorySpeed, estimate
+
+COUNTS = ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard")
+REPORT = 3  # cycles from the last beat of a block, counted from the first running one, to its report since the start
 
 
 @pytest.fixture
@@ -32,4 +36,17 @@ def compare():
                 assert got.saturated == bool(want.saturated), f"{note}: saturated of block {number}"
             assert run.counters.saturated == any(block.saturated for block in blocks), note
             assert (run.counters.busy, run.counters.blocks) == (0, len(blocks)), note
+    return check
+
+
+@pytest.fixture
+def compare_cycles():
+    """Call with configuration, run of a processor whose memory has no random stalls, and a context: every counter and
+    the cycle of every block against the cycle model."""
+    def check(config, run, context):
+        trial, timing = run.trial, run.trial.timing
+        want = estimate(config, trial.program, trial.setup, MemorySpeed(timing.latency, timing.words_per_cycle))
+        assert {count: run.status[count] for count in (*COUNTS, *want.units)} \
+            == {**{count: getattr(want, count) for count in COUNTS}, **want.units}, context
+        assert [block.cycle - run.start_cycle - REPORT for block in run.blocks] == want.block_out, context
     return check

@@ -115,8 +115,22 @@ def illegal_bound(case, timing):
     return 2 * WATCHDOG + 5 * (2 * timing.latency + 400) + 12 * beats
 
 
-def run_cases(config, cases, simulator, seed):
-    """Run pairs of a trial and what it must leave, an Expected or an IllegalProgram, in random order."""
+@pytest.fixture
+def run_cases(compare_cycles):
+    """Call with configuration, pairs of a trial and what it must leave, an Expected or an IllegalProgram, simulator and
+    seed: runs them in random order. Legal programs take the cycles of the model where the memory allows it to know."""
+    def run_and_check(config, cases, simulator, seed):
+        for run, want, note in runs_of(config, cases, simulator, seed):
+            if isinstance(want, Expected):
+                check_legal(config, run, want, note)
+                if run.trial.timing.stalls == "none" and run.trial.program:
+                    compare_cycles(config, run, note)
+            else:
+                check_illegal(config, run, want, note)
+    return run_and_check
+
+
+def runs_of(config, cases, simulator, seed):
     note = f"seed {seed} on {simulator}, {config!r}"
     trials = [trial for trial, _ in random.Random(f"order {seed}").sample(cases, len(cases))]
     try:
@@ -125,10 +139,7 @@ def run_cases(config, cases, simulator, seed):
         timings = {trial.name: trial.timing for trial in trials if f" {trial.name} (" in str(error)}
         raise AssertionError(f"{note}: {error}; {timings}") from error
     wanted = {trial.name: want for trial, want in cases}
-    for run in runs:
-        want = wanted[run.trial.name]
-        check = check_legal if isinstance(want, Expected) else check_illegal
-        check(config, run, want, f"{note}, {run.trial.name}, {run.trial.timing}")
+    return [(run, wanted[run.trial.name], f"{note}, {run.trial.name}, {run.trial.timing}") for run in runs]
 
 
 def legal_trial(name, job, timing):
@@ -174,31 +185,32 @@ def illegal_cases(programs, timings):
             for number, (program, timing) in enumerate(zip(programs, timings))]
 
 
-def run_both(seed, simulator, n_programs, n_timings, n_illegal):
-    """Random programs and illegal ones in any order: a reset brings the processor back from every error."""
-    config, rng = processor_config(seed)
+def mixed_cases(config, rng, n_programs, n_timings, n_illegal):
+    """Random programs and illegal ones, to run in any order: a reset brings the processor back from every error."""
     cases = [*legal_cases(config, rng, n_programs, n_timings), *clamping_split(config, rng)]
     if config.descriptors >= 3:  # with fewer some of the corpus is legal
         programs = rng.sample(illegal_programs(config, rng), n_illegal)
         cases += illegal_cases(programs, [random_timing(config, rng) for _ in programs])
-    run_cases(config, cases, simulator, seed)
+    return cases
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_random_configuration(seed, need):
+def test_random_configuration(seed, need, run_cases):
     need("verilator")
-    run_both(seed, "verilator", N_PROGRAMS, N_TIMINGS, N_ILLEGAL)
+    config, rng = processor_config(seed)
+    run_cases(config, mixed_cases(config, rng, N_PROGRAMS, N_TIMINGS, N_ILLEGAL), "verilator", seed)
 
 
 @pytest.mark.parametrize("seed", ON_ICARUS if IS_CAMPAIGN else ON_ICARUS[:1])
-def test_on_icarus(seed, need):
+def test_on_icarus(seed, need, run_cases):
     """Four-state, and so slow: a second opinion on the smallest."""
     need("icarus")
-    run_both(seed, "icarus", 2, 2, 4)
+    config, rng = processor_config(seed)
+    run_cases(config, mixed_cases(config, rng, 2, 2, 4), "icarus", seed)
 
 
 @pytest.mark.parametrize("seed", SAMPLE if IS_CAMPAIGN else SAMPLE[:1])
-def test_every_illegal_program(seed, need):
+def test_every_illegal_program(seed, need, run_cases):
     """Each on an ideal memory, where no request may come after the error, and on some other."""
     need("verilator")
     config, rng = processor_config(seed)
