@@ -21,7 +21,7 @@ from .sequencer import Sequencer
 from .shapes import (CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, TAG_BITS, input_beat, memory_command, output_beat,
                      setup, status, unit_activity)
 from .store import Store
-from .stream import Downsizer, SkidBuffer, Upsizer
+from .stream import Downsizer, Upsizer
 
 __all__ = ["Array"]
 
@@ -131,25 +131,34 @@ class Array(wiring.Component):
         return queued
 
     def _activity(self, m, load, sequencer, store):
-        """Registers of what each unit does; they drive counters and the trace."""
-        busy = {"load": ~load.idle, "cal": Signal(name="cal_busy"), "store": Signal(name="store_busy")}
-        with m.If(sequencer.finish):
-            m.d.sync += busy["cal"].eq(0)
-        with m.If(sequencer.take):
-            m.d.sync += busy["cal"].eq(1)
-        with m.If(store.block_out):
-            m.d.sync += busy["store"].eq(0)
-        with m.If(store.take):
-            m.d.sync += busy["store"].eq(1)
-        taking, giving = load.i.valid & load.i.ready, self.o.valid & self.o.ready
-        facts = {
-            "load": (load.done, taking, ~load.idle & ~load.blocked & ~taking, load.blocked),
-            "cal": (sequencer.finish, sequencer.computing, ~sequencer.computing & ~sequencer.hazard, 0),
-            "store": (store.block_out, giving, ~store.idle & ~busy["store"], self.o.valid & ~self.o.ready)}
-        for unit, (ended, moving, no_input, no_output) in facts.items():
-            now = self.activity[unit]
-            m.d.sync += [now.busy.eq(busy[unit]), now.moving.eq(moving), now.waiting_input.eq(no_input),
-                         now.waiting_output.eq(no_output), now.block.eq(now.block + ended)]
+        """What each unit did in the cycle before, for counters and the trace.
+
+        Valid and ready meet behind their registers: gates shared with this would be drawn away from the units."""
+        busy = {"load": Signal(name="load_busy"), "cal": Signal(name="cal_busy"), "store": Signal(name="store_busy")}
+        now = {name: Signal(name=f"{name}_now") for name in (
+            "i_valid", "i_ready", "o_valid", "o_ready", "blocked", "computing", "hazard", "store_waits")}
+        m.d.sync += [
+            now["i_valid"].eq(self.i.valid), now["i_ready"].eq(self.i.ready), now["o_valid"].eq(self.o.valid),
+            now["o_ready"].eq(self.o.ready), now["blocked"].eq(load.blocked), now["hazard"].eq(sequencer.hazard),
+            now["computing"].eq(sequencer.computing), now["store_waits"].eq(~store.idle & ~busy["store"])]
+        shown = {unit: self.activity[unit] for unit in busy}
+        for unit, begins, ended in (("cal", sequencer.take, sequencer.finish), ("store", store.take, store.block_out)):
+            with m.If(ended):
+                m.d.sync += busy[unit].eq(0)
+            with m.If(begins):
+                m.d.sync += busy[unit].eq(1)
+            m.d.sync += shown[unit].busy.eq(busy[unit])
+        m.d.sync += [busy["load"].eq(~load.idle), *(
+            shown[unit].block.eq(shown[unit].block + ended) for unit, ended in (
+                ("load", load.done), ("cal", sequencer.finish), ("store", store.block_out)))]
+        taking, giving = now["i_valid"] & now["i_ready"], now["o_valid"] & now["o_ready"]
+        for unit, moving, no_input, no_output in (
+                ("load", taking, busy["load"] & ~now["blocked"] & ~taking, now["blocked"]),
+                ("cal", now["computing"], ~now["computing"] & ~now["hazard"], 0),
+                ("store", giving, now["store_waits"], now["o_valid"] & ~now["o_ready"])):
+            m.d.comb += [shown[unit].moving.eq(moving), shown[unit].waiting_input.eq(no_input),
+                         shown[unit].waiting_output.eq(no_output)]
+        m.d.comb += shown["load"].busy.eq(busy["load"])
 
     def _engine(self, m, e, flow, ports, coefficients, load, store, block_float):
         c = self._config
@@ -163,15 +172,8 @@ class Array(wiring.Component):
             block_float.magnitudes[e].eq(engine.magnitude), block_float.saturations[e].eq(engine.saturated)]
 
     def _streams(self, m, load, store):
-        """Width converters where a beat of the stream is less than the lanes of one engine; a buffer in a processor,
-        whose ``i`` takes two beats ahead of the load unit."""
+        """Width converters where a beat of the stream is less than the lanes of one engine."""
         c = self._config
-        if c.is_processor:  # the load unit wants its beats from near by
-            m.submodules.near = near = SkidBuffer(self.i.payload.shape())
-            wiring.connect(m, wiring.flipped(self.i), near.i)
-            wiring.connect(m, near.o, load.i)
-            wiring.connect(m, store.o, wiring.flipped(self.o))
-            return
         if c.gearbox == 1:
             wiring.connect(m, wiring.flipped(self.i), load.i)
             wiring.connect(m, store.o, wiring.flipped(self.o))
@@ -223,4 +225,4 @@ class Array(wiring.Component):
             load.vacant.eq(vacant != 0), sequencer.loaded.eq(loaded != 0), store.computed.eq(computed != 0),
             load.store_steps.eq(store.steps),
             fetch.units_idle.eq(load.idle & sequencer.idle & store.idle & (in_flight == 0) & (computed == 0)
-                                & ~queued & (self.memory_idle & ~load.i.valid if self._config.is_processor else 1))]
+                                & ~queued & (self.memory_idle if self._config.is_processor else 1))]

@@ -137,11 +137,12 @@ class Processor(wiring.Component):
     def _activity(self, m, array, reader, writer):
         for unit in array.activity.shape().members:
             m.d.sync += self.activity[unit].eq(array.activity[unit])
-        for name, unit, moving, no_input in (
-                ("reader", reader, self.port.read.valid & self.port.read.ready, reader.waiting),
-                ("writer", writer, self.port.write.valid & self.port.write.ready,
-                 writer.running & ~self.port.write.valid)):
+        # As in the array: valid and ready meet behind registers.
+        for name, unit, port in (("reader", reader, self.port.read), ("writer", writer, self.port.write)):
             now, before = self.activity[name], Signal(unit_activity(), name=f"{name}_activity")
-            m.d.sync += [before.busy.eq(unit.running), before.moving.eq(moving), before.waiting_input.eq(no_input),
-                         before.waiting_output.eq(unit.running & ~moving & ~no_input), before.block.eq(unit.tag),
-                         now.eq(before)]
+            valid, ready, waits = (Signal(name=f"{name}_{part}") for part in ("valid", "ready", "waits"))
+            m.d.sync += [valid.eq(port.valid), ready.eq(port.ready), waits.eq(reader.waiting), now.eq(before),
+                         before.busy.eq(unit.running), before.block.eq(unit.tag)]
+            no_input = waits if unit is reader else before.busy & ~valid
+            m.d.comb += [before.moving.eq(valid & ready), before.waiting_input.eq(no_input),
+                         before.waiting_output.eq(before.busy & ~before.moving & ~no_input)]

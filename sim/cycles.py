@@ -15,7 +15,7 @@ from ..hw.config import ArrayConfig
 from ..hw.descriptor import ENTRIES
 from ..hw.program import Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Unit, Write
 from .arraycycles import FetchUnit, LoadUnit, SequencerUnit, StoreUnit
-from .memorycycles import BUFFER, QUEUE_PLACES, Memory, MemorySpeed, Queue, Reader, Tables, Writer
+from .memorycycles import QUEUE_PLACES, Memory, MemorySpeed, Queue, Reader, Tables, Writer
 from .processor import READER_TARGET, WRITER_TARGET
 from .skipahead import Deadlock, Skipper
 from .tilecycles import Gather, Scatter
@@ -155,7 +155,7 @@ class _Processor(_Array):
         self.reader, self.writer = Reader(config, tables), Writer(config, tables)
         self.gather, self.scatter, self.memory = Gather(config), Scatter(config), Memory(speed, config.stream_words)
         self.queues = {unit: Queue(QUEUE_PLACES) for unit in ("reader", "load", "cal", "store", "writer")}
-        self.queued, self.near = False, 0  # near: beats in the buffer in front of the load unit
+        self.queued = False
         self.counts.units = {f"{unit}_{cause}": 0 for unit in _COUNTED for cause in _CAUSES}
         self.skipper, self.skips = Skipper(self, config), skip
 
@@ -201,12 +201,10 @@ class _Processor(_Array):
         if left and last:
             self.counts.block_out.append(self.counts.total)
         # From memory to the array.
-        load.filled = self.near > 0
+        load.filled = gather.held > 0
         delivered = load.beat
         read_mode, read_last = reader.out[0] if reader.out else (gather.mode, False)
-        nearer = gather.held > 0 and self.near < BUFFER
-        self.near += nearer - delivered
-        taken = gather.step(bool(reader.out), read_mode, read_last, nearer)
+        taken = gather.step(bool(reader.out), read_mode, read_last, delivered)
         reader_takes = reader.step(queues["reader"].head, memory.read_ready, memory.offers, taken, completed, progress)
         self._count_units(delivered, left, offers)
         memory.step(reader.asks, writer.writing, reader.answered)

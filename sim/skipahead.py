@@ -39,7 +39,7 @@ _REGISTERS = {
     "gather": attrgetter(*_TILES), "scatter": attrgetter(*_TILES, "paired", "offers"),
     "memory": attrgetter("read_credit", "write_credit", "read_ready", "write_ready", "offers", "written"),
 }
-_TOKENS = attrgetter("vacant", "loaded", "computed", "in_flight", "queued", "near")
+_TOKENS = attrgetter("vacant", "loaded", "computed", "in_flight", "queued")
 _SEQUENCE = attrgetter("idle", "over", "starting", "pipe", "held")
 _COUNTERS = (
     "load.left", "load.lead", "load.store_steps", "store.taken_steps", "sequencer.left", "store.left",
