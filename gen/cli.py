@@ -285,6 +285,7 @@ def synth(preset: PresetOption = None, config: ConfigOption = None, settings: Se
           pnr: Annotated[bool, typer.Option("--pnr", help="place and route, once per seed")] = False,
           seeds: Annotated[str, typer.Option(metavar="1,2,3", help="seeds of place and route")] = "1,2,3",
           frequency: Annotated[float | None, typer.Option(metavar="MHZ", help="clock to aim at")] = None,
+          placer: Annotated[str | None, typer.Option(metavar="P", help="of nextpnr: heap, static or sa")] = None,
           keep: Annotated[Path | None, typer.Option(metavar="DIR", help="keep netlists and logs")] = None,
           json_file: JsonOption = None) -> None:
     """Area and, with --pnr, clock of one array with open tools."""
@@ -293,7 +294,7 @@ def synth(preset: PresetOption = None, config: ConfigOption = None, settings: Se
     from .synth import synthesize
     with progress("synth", 1 + pnr * len(numbers)) as step:
         figures = synthesize(chosen, target=target, device=device, pnr=pnr, seeds=numbers,
-                             frequency=frequency, keep=keep, progress=step)
+                             frequency=frequency, placer=placer, keep=keep, progress=step)
     _save(json_file, figures)
     for name, value in figures.items():
         out.print(f"{name}: {value}", markup=False)

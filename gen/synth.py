@@ -31,7 +31,9 @@ from ..hw.errors import WingbeatError
 from .core import core
 from .verilog import emit
 
-__all__ = ["synthesize", "synthesize_component", "run_yosys", "cell_counts", "Harness", "TARGETS"]
+__all__ = ["synthesize", "synthesize_component", "run_yosys", "cell_counts", "Harness", "PLACERS", "TARGETS"]
+
+PLACERS = ("heap", "static", "sa")  # of nextpnr
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,12 @@ TARGETS = {
 def synthesize(config: ArrayConfig, **options: Any) -> dict[str, Any]:
     """Figures of the array or processor ``config``; ``options`` and result as :func:`synthesize_component`.
 
-    ``target`` decides about ``config.target``: ECP5 primitives for ecp5, portable Verilog for the others.
+    ``target`` decides about ``config.target``: ECP5 primitives for ecp5, portable Verilog for the others. Without
+    ``placer`` it is the one that suits the core (docs/decisions/0010).
     """
     family = _family(options.get("target", "ecp5"))
+    options["placer"] = options.get("placer") or (
+        "static" if config.is_processor and family.hardware is Target.ECP5 else "heap")
     config = config.model_copy(update={"target": family.hardware})
     return {"name": config.name, "multipliers": config.n_multipliers,
             **synthesize_component(core(config), config.name, **options)}
@@ -108,12 +113,13 @@ def synthesize(config: ArrayConfig, **options: Any) -> dict[str, Any]:
 
 def synthesize_component(component: wiring.Component, name: str, *, target: str = "ecp5", pnr: bool = False,
                          seeds: Iterable[int] = (1, 2, 3), device: str | None = None, speed: int = 6,
-                         package: str | None = None, frequency: float | None = None, keep: Path | None = None,
-                         progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+                         package: str | None = None, frequency: float | None = None, placer: str = "heap",
+                         keep: Path | None = None, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Synthesise a component and, with ``pnr``, place and route it once per seed.
 
     ``target`` is ecp5, ice40 or generic; ``device``, ``package`` and ``speed`` (grade, ECP5) name the part;
-    ``frequency`` in MHz is what nextpnr aims at. ``keep`` is a folder that gets Verilog, logs and reports.
+    ``frequency`` in MHz is what nextpnr aims at; ``placer`` is one of PLACERS. ``keep`` is a folder that gets Verilog,
+    logs and reports.
     ``progress`` is called with the name of each step that has ended.
 
     Returns ``lut``, ``ff``, ``carry``, ``bram``, ``dsp`` (cells after synthesis), ``comb`` (logic cells:
@@ -124,6 +130,8 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
     """
     family, seeds = _family(target), tuple(seeds)
     part = _part(target, family, device, speed, seeds)
+    if placer not in PLACERS:
+        raise WingbeatError(f"placer: {placer!r} is not one of {', '.join(PLACERS)}")
     report = progress or (lambda step: None)
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wingbeat-synth-")))
@@ -140,7 +148,7 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
         if pnr and part is not None and result["fits"]:
             started = time.monotonic()
             options = [*part.options, "--package", package or part.package,
-                       "--freq", str(frequency or family.frequency)]
+                       "--freq", str(frequency or family.frequency), "--placer", placer]
             if target == "ecp5":
                 options += ["--speed", str(speed), "--out-of-context"]
                 result |= _place(family, name, options, seeds, folder, report)
@@ -149,7 +157,7 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
                 _map(harness, "harness", family, folder)
                 result |= _place(family, "harness", options, seeds, folder, report)
                 result["comb"] -= harness.n_registers
-            result["tools"]["nextpnr"] = metadata.version(f"yowasp-{family.nextpnr}")
+            result["tools"]["nextpnr"] = f"{metadata.version(f'yowasp-{family.nextpnr}')}, placer {placer}"
             seconds["place_and_route"] = time.monotonic() - started
         result["seconds"] = {step: round(value, 1) for step, value in seconds.items()}
     return result

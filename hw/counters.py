@@ -17,7 +17,7 @@ class Counters(wiring.Component):
     load), else waiting_input.
 
     Latency: the sums lag by two cycles; ``busy`` rises at once and falls a cycle late, when they are
-    complete. Counters of 32 bits wrap. ``clear`` (a start) zeroes them. Reset: zero.
+    complete. Counters of 32 bits wrap. ``clear`` (a start) zeroes them. Reset: zero, a cycle later.
     """
 
     def __init__(self):
@@ -29,10 +29,11 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        count = Signal(status())
-        clear, running, computing, hazard, output, block_out, saturated = (
-            Signal(name=name) for name in ("clear_now", "running_now", "computing_now", "hazard_now", "output_now",
-                                           "block_out_now", "saturated_now"))
+        # A reset clears through the register of ``clear``, so that the counters need no gate for it.
+        count, clear = Signal(status(), reset_less=True), Signal(name="clear_now", init=1)
+        running, computing, hazard, output, block_out, saturated = (
+            Signal(name=name) for name in ("running_now", "computing_now", "hazard_now", "output_now", "block_out_now",
+                                           "saturated_now"))
         m.d.sync += [
             clear.eq(self.clear), running.eq(self.running), computing.eq(self.computing), hazard.eq(self.hazard),
             output.eq(self.load_blocked | (self.load_idle & ~self.store_idle)), block_out.eq(self.block_out),

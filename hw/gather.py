@@ -55,7 +55,7 @@ class Regrouper(wiring.Component):
 
     ``changes`` marks the first beat of a block whose mode is not that of the block before; a comparison here would
     leave no time. ``last`` marks the final beat of a block, in and out. Blocks consist of whole tiles. ``empty``: every
-    final beat that came in has left, from the cycle after on.
+    final beat that came in has left, from two cycles after on.
 
     Latency, from beat n in to beat n out, of a block that comes without a gap into an ``o`` that is ready: 1 cycle for
     COLUMNS and SPLIT, J + 1 for ROWS, 2J + 2 for PAIRS; with J = 1: 1, 1 and 2. Beat r of REAL and FOLD leaves when
@@ -121,8 +121,10 @@ class Regrouper(wiring.Component):
         last = self._elements(m, tiles, skid.i.payload, source, odd, second)
         m.d.comb += skid.i.payload.last.eq(
             Mux(wires, self.i.payload.last, Mux(second, last, tiles.o.payload.last & ~both)))
-        ends = Signal(3)  # in the transposer two, as ``blocks`` below, and three behind it
-        m.d.sync += ends.eq(ends + (accept & self.i.payload.last) - (self.o.valid & self.o.ready & self.o.payload.last))
+        # In the transposer two, as ``blocks`` below, three behind it, and one that has just left.
+        ends, offered, taken, final = Signal(3), Signal(), Signal(), Signal()
+        m.d.sync += [offered.eq(self.o.valid), taken.eq(self.o.ready), final.eq(self.o.payload.last),
+                     ends.eq(ends + (accept & self.i.payload.last) - (offered & taken & final))]
         m.d.comb += self.empty.eq(ends == 0)
         left = skid.i.valid & skid.i.ready & skid.i.payload.last
         self._switch(m, mode, source, switched, self.i.valid & ~same, ~wires, accept, left)

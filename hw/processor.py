@@ -48,7 +48,6 @@ class Processor(wiring.Component):
         m.submodules.gather = gather = Gather(c)
         m.submodules.writer = writer = Writer(c)
         m.submodules.counters = counters = UnitCounters()
-        starting = Signal()
         wiring.connect(m, array.o_reader, reader.i_command)
         wiring.connect(m, array.o_writer, writer.i_command)
         wiring.connect(m, reader.o, gather.i)
@@ -63,9 +62,8 @@ class Processor(wiring.Component):
             reader.progress.eq(writer.progress),
             # A beat that LOAD or WRITE left over keeps the program from its end: the watchdog finds it.
             array.memory_idle.eq(reader.idle & gather.empty & writer.idle & ~array.o.valid),
-            reader.clear.eq(starting), writer.clear.eq(starting), counters.clear.eq(starting),
+            reader.clear.eq(array.start), writer.clear.eq(array.start), counters.clear.eq(array.start),
             counters.activity.eq(self.activity)]
-        m.d.sync += starting.eq(array.start)  # so many counters want a register of their own
         self._setup(m, array, reader, writer)
         self._activity(m, array, reader, writer)
 
@@ -97,18 +95,18 @@ class Processor(wiring.Component):
     def _faults(self, m, array, reader, writer):
         """Keeps the first fault; whether there is one."""
         code, tag, stopped = Signal(Fault), Signal(TAG_BITS), Signal()
-        completed, idle_cycles = Signal(TAG_BITS), Signal(range(self._config.watchdog + 1))
-        moved, late = Signal(), Signal()
+        completed, idle_cycles = Signal(TAG_BITS, reset_less=True), Signal(range(self._config.watchdog + 1))
+        clear, moved, late = Signal(init=1), Signal(), Signal()  # clear: as in hw/counters.py
         moves = [self.activity[unit].moving for unit in UNITS]
         # Many SETs in a row move nothing else.
         moves += [commands.valid & commands.ready for commands in (array.o_reader, array.o_writer)]
         m.d.sync += [moved.eq(Cat(*moves, self.port.written).any()),
-                     late.eq(idle_cycles == self._config.watchdog)]
+                     late.eq(idle_cycles == self._config.watchdog), clear.eq(array.start)]
         with m.If(moved | ~array.running):
             m.d.sync += idle_cycles.eq(0)
         with m.Elif(~late):
             m.d.sync += idle_cycles.eq(idle_cycles + 1)
-        with m.If(array.start):
+        with m.If(clear):
             m.d.sync += completed.eq(0)
         with m.Elif(writer.completed):
             m.d.sync += completed.eq(completed + 1)

@@ -10,7 +10,7 @@ from .memory import MemoryParameters
 from .program import FIELDS, Opcode
 from .ram import Ram, RamParameters
 from .sequence import BeatSequence
-from .shapes import instruction, memory_command, table_write
+from .shapes import TAG_BITS, instruction, memory_command, table_write
 from .stream import SkidBuffer
 
 __all__ = ["Reader", "TokenQueue", "reader_beat"]
@@ -63,11 +63,11 @@ class Reader(wiring.Component):
     """Takes READ and SET commands and turns every READ into the beats of its block, in order.
 
     ``i_command``: as ``shapes.memory_command``, the commands of this unit only. ``write``: words of its descriptor
-    table (``hw/sequence.py``). ``clear``: a program begins, all blocks are complete; the count of READs goes to zero.
-    ``completed`` is high for one cycle per WRITE that is complete; from the cycle after it on ``progress`` belongs to
-    the next WRITE. ``read`` and ``beats``: the read side of a memory port. ``o``: every beat of every block; zeros
-    where the position is not valid, and in the tail of a row. ``in_flight``: beats that may be on their way between
-    ``read`` and ``o``, 4..1024; up to ram_latency + 4 more are.
+    table (``hw/sequence.py``). ``clear``: a program begins, all blocks are complete; the count of READs goes to zero a
+    cycle later. ``completed`` is high for one cycle per WRITE that is complete; from the cycle after it on ``progress``
+    belongs to the next WRITE. ``read`` and ``beats``: the read side of a memory port. ``o``: every beat of every block;
+    zeros where the position is not valid, and in the tail of a row. ``in_flight``: beats that may be on their way
+    between ``read`` and ``o``, 4..1024; up to ram_latency + 4 more are.
 
     READ number n begins when, of the READs before it, fewer than ``after`` have no complete WRITE, or exactly ``after``
     and the oldest of those WRITEs has ``after_beats`` beats. ``after`` > n raises ``bad_after`` for one cycle; the
@@ -87,9 +87,9 @@ class Reader(wiring.Component):
     cycles (11, short 7) without a position, whatever is in flight.
     Backpressure: ``o`` is cut in both directions; ``beats.ready`` comes out of registers through a multiplexer and a
     gate; ``read.ready`` ends in registers, ``read.valid`` and the beat number come out of them through a multiplexer
-    and two gates. Reset: empties everything but the table and the address registers; answers of the memory that are
-    still to come must not come. Cost: a BeatSequence, a queue of ``in_flight`` tokens, two registers of a beat and two
-    of a bit per element.
+    and two gates. Reset: as ``clear``, and empties everything but the table and the address registers; answers of the
+    memory that are still to come must not come. Cost: a BeatSequence, a queue of ``in_flight`` tokens, two registers of
+    a beat and two of a bit per element.
 
     Raises ValueError naming the parameter.
     """
@@ -106,6 +106,7 @@ class Reader(wiring.Component):
             "o": Out(stream.Signature(reader_beat(memory))),
             "idle": Out(1), "running": Out(1), "waiting": Out(1), "tag": Out(16), "bad_after": Out(1),
         })
+        self._tag = Signal(TAG_BITS, name="count", reset_less=True)  # a test of its wrap begins near it
 
     def elaborate(self, platform):
         m = Module()
@@ -166,18 +167,20 @@ class Reader(wiring.Component):
         """Whether the READ in ``command`` may begin and whether it never may, both from its second cycle on and right
         but for one gate. The first stays true until it begins: WRITEs only go on."""
         # READs begun whose WRITE is not complete. ``after`` is small, the count of tags is not.
-        open_blocks, after_bits = Signal(16), _FIELDS["after"]
-        many, bad, following = Signal(), Signal(), Signal.like(self.tag)  # READs begin many cycles apart
+        open_blocks, many, tag = Signal(16, reset_less=True), Signal(reset_less=True), self._tag
+        clear, after_bits = Signal(init=1), _FIELDS["after"]  # clear: as in hw/counters.py
+        bad, following = Signal(), Signal.like(self.tag)  # READs begin many cycles apart
         free, fewer, same, enough, some = (Signal(name=name) for name in ("free", "fewer", "same", "enough", "some"))
         m.d.sync += [
             free.eq(command.after == 0), fewer.eq(open_blocks < command.after), same.eq(open_blocks == command.after),
             enough.eq(self.progress >= command.after_beats), some.eq(command.after_beats != 0),
-            open_blocks.eq(open_blocks + begun - self.completed), following.eq(self.tag + 1),
-            many.eq(many | self.tag[after_bits]), bad.eq(~many & (command.after > self.tag))]
+            open_blocks.eq(open_blocks + begun - self.completed), following.eq(tag + 1), clear.eq(self.clear),
+            many.eq(many | tag[after_bits]), bad.eq(~many & (command.after > tag))]
         with m.If(begin):
-            m.d.sync += self.tag.eq(following)
-        with m.If(self.clear):
-            m.d.sync += [open_blocks.eq(0), self.tag.eq(0), many.eq(0)]
+            m.d.sync += tag.eq(following)
+        with m.If(clear):
+            m.d.sync += [open_blocks.eq(0), tag.eq(0), many.eq(0)]
+        m.d.comb += self.tag.eq(tag)
         return free | fewer | (same & enough & some), bad
 
     def _beats(self, m, sequence, mode, changes):

@@ -15,7 +15,7 @@ CAUSES = ("moving", "waiting_input", "waiting_output")
 class UnitCounters(wiring.Component):
     """Counts, for each unit, the cycles in which it moves a beat or waits for its input or its output.
 
-    Latency: the sums lag by one cycle. Counters of 32 bits wrap. ``clear`` zeroes them. Reset: zero.
+    Latency: the sums lag by two cycles. Counters of 32 bits wrap. ``clear`` zeroes them. Reset: zero, a cycle later.
     Cost: 12 counters.
     """
 
@@ -28,12 +28,16 @@ class UnitCounters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        clear = Signal(init=1)  # as in hw/counters.py
+        m.d.sync += clear.eq(self.clear)
         for unit in COUNTED_UNITS:
             for cause in CAUSES:
-                count, now = self.counts[f"{unit}_{cause}"], Signal(name=f"{unit}_{cause}_now")
+                count = Signal(self.counts[f"{unit}_{cause}"].shape(), name=f"{unit}_{cause}", reset_less=True)
+                now = Signal(name=f"{unit}_{cause}_now")
                 m.d.sync += now.eq(self.activity[unit][cause])
                 with m.If(now):
                     m.d.sync += count.eq(count + 1)
-                with m.If(self.clear):
+                with m.If(clear):
                     m.d.sync += count.eq(0)
+                m.d.comb += self.counts[f"{unit}_{cause}"].eq(count)
         return m

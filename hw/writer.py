@@ -13,7 +13,7 @@ from .pipeline import delay
 from .program import FIELDS, MemoryMode, Opcode
 from .scatter import Scatter
 from .sequence import BeatSequence
-from .shapes import instruction, memory_command, output_beat, table_write
+from .shapes import TAG_BITS, instruction, memory_command, output_beat, table_write
 from .stream import SkidBuffer
 
 __all__ = ["Writer", "Completion"]
@@ -87,7 +87,8 @@ class Writer(wiring.Component):
     cycles, until two wait behind the one that has begun. Between two WRITEs the sequence loses BeatSequence.latency + 1
     cycles, whatever is still to be ``written``.
     Backpressure: ``memory.valid`` comes out of a register; ``i.ready`` as Scatter says, and waits for a WRITE;
-    ``i_command.ready`` is a register. Reset: empties everything but the table and the address registers.
+    ``i_command.ready`` is a register. Reset: empties everything but the table and the address registers; ``tag`` is 0 a
+    cycle later, as after ``clear``.
     Cost: BeatSequence, Scatter, Emit; two registers each of a WRITE and of a place.
     """
 
@@ -127,9 +128,14 @@ class Writer(wiring.Component):
         m.d.comb += going.eq(self._places(m, sequence, current, emit.places) | ~sequence.start.ready)
 
         inside = Signal(range(2 * _WAITING + _ON_THE_WAY))
-        following = Signal.like(self.tag)  # long before it is needed
-        m.d.sync += [inside.eq(inside + begin - self.completed), following.eq(self.tag + 1),
-                     self.tag.eq(Mux(self.clear, 0, Mux(begun, following, self.tag)))]
+        tag, clear = Signal(TAG_BITS, reset_less=True), Signal(init=1)  # clear: as in hw/counters.py
+        following = Signal.like(tag)  # long before it is needed
+        m.d.sync += [inside.eq(inside + begin - self.completed), following.eq(tag + 1), clear.eq(self.clear)]
+        with m.If(begun):
+            m.d.sync += tag.eq(following)
+        with m.If(clear):
+            m.d.sync += tag.eq(0)
+        m.d.comb += self.tag.eq(tag)
         m.d.comb += [
             completion.issued.eq(emit.issued), completion.ended.eq(emit.ended), completion.written.eq(self.written),
             emit.room.eq(completion.room), self.completed.eq(completion.completed),

@@ -34,6 +34,7 @@ def without_time(result):
     ({"device": "12k"}, "device: '12k' is not one of 85k, 45k, 25k"),
     ({"target": "generic", "device": "85k"}, "device: '85k' is not one of none"),
     ({"speed": 5}, "speed: 5 is not one of 6, 7, 8"),
+    ({"placer": "hip"}, "placer: 'hip' is not one of heap, static, sa"),
     ({"seeds": ()}, "seeds: none given; at least one is needed")])
 def test_refuses(options, message):
     with pytest.raises(WingbeatError) as fault:

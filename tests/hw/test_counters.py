@@ -51,7 +51,8 @@ def counted(want, step):
 
 
 def check(drive, steps, context, resets=()):
-    """Inputs show in the sums two cycles later, in ``busy`` at once and one later; a reset forgets them."""
+    """Inputs show in the sums two cycles later, in ``busy`` at once and one later; a reset forgets
+    them a cycle later."""
     want, late = dict.fromkeys((*COUNTS, "saturated"), 0), NOTHING
     steps = [*steps, NOTHING, NOTHING]
     seen = drive(Counters(), steps, ("status",), resets)["status"]
@@ -60,7 +61,7 @@ def check(drive, steps, context, resets=()):
         assert fields(seen[cycle]) == want | {"busy": busy}, f"{context}, cycle {cycle}"
         want, late = counted(want, late), step
         if cycle in resets:
-            want, late = dict.fromkeys(want, 0), NOTHING
+            late = NOTHING | {"clear": 1}
         causes = sum(
             want[name] for name in ("computing", "waiting_input", "waiting_output", "waiting_hazard")
         )

@@ -336,6 +336,7 @@ def test_clear_forgets_tags(field_bits):
         ctx.set(dut.clear, 1)
         await ctx.tick()
         ctx.set(dut.clear, 0)
+        await ctx.tick()
         assert ctx.get(dut.tag) == 0
         await give(ctx, dut, read(), field_bits)
         await give(ctx, dut, read(after=1), field_bits)
@@ -359,7 +360,7 @@ def test_tags_wrap(field_bits):
 
     async def skip(ctx):
         await ctx.tick().until(setup.dut.tag == 1)
-        ctx.set(setup.dut.tag, 65535)
+        ctx.set(setup.dut._tag, 65535)
 
     setup.bench.process(skip)
     setup.run()

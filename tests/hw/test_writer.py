@@ -238,7 +238,8 @@ class Harness:
         assert (progress[3:] == total[:-3] - np.array(self.ends)[done[3:]]).all(), note
         begun = np.array([0] * 3 + total.tolist())[:len(total)]
         assert (begun >= np.array(self.ends)[done]).all(), note
-        assert not (idle & (done < tag)).any() and not (running & (tag == 0)).any(), note
+        # A reset shows in the tag a cycle later.
+        assert not (idle & (done < tag))[1:].any() and not (running & (tag == 0))[1:].any(), note
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -292,8 +293,9 @@ def test_idle_running_and_clear():
         assert ctx.get(d.tag) == 1
         ctx.set(d.clear, 1)
         await ctx.tick()
-        assert ctx.get(d.tag) == 0
         ctx.set(d.clear, 0)
+        await ctx.tick()
+        assert ctx.get(d.tag) == 0
         harness.cleared = True
 
     harness.bench.process(clear)
