@@ -33,8 +33,9 @@ class Emit(wiring.Component):
     and back).
 
     ``i`` delivers the beats, ``places`` where they go. A beat has one place, in SPLIT two: low, then high. A place is
-    one write; with ``fold`` three: direct, mirrored without element 0, element 0 alone; with ``twice`` two: the word
-    of ``beat``, then that of ``other``. A place that is not ``valid`` drops its beat in one cycle.
+    one write; with ``fold`` three: direct, mirrored without element 0, element 0 alone; with ``twice`` two: the word of
+    the first beat of the pair, which is ``other``, then that of the second. A place that is not ``valid`` drops its
+    beat in one cycle.
     ``issued`` and ``ended`` are high in the cycle in which a write, and the final place of a block, has joined its
     data; the final place waits for ``room``. ``saturated``: one cycle for each write of a SPLIT with a clamped
     element. ``busy``: a place or a write is inside.
@@ -53,7 +54,7 @@ class Emit(wiring.Component):
         self._memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
         tag = {"address": config.memory_bits, "strobe": 2, "mirrored": 1, "split": 1}
         self._tag = data.StructLayout(tag)
-        self._slot = data.StructLayout(tag | {"writes": 1, "last": 1, "pops": 1, "high": 1, "others": 2})
+        self._slot = data.StructLayout(tag | {"writes": 1, "last": 1, "pops": 1, "high": 1, "later": 2})
         super().__init__({
             "places": In(stream.Signature(place(config))), "i": In(stream.Signature(scatter_beat(config))),
             "memory": Out(stream.Signature(self._memory.write)), "room": In(1),
@@ -99,7 +100,7 @@ class Emit(wiring.Component):
             slot.split.eq(here.split), slot.high.eq(here.high), slot.writes.eq(here.valid),
             slot.last.eq(final & here.last), slot.pops.eq(final & (~here.split | here.high)),
             # Z[0] and Z[N/2] stand for their own mirror images: both operands are the same word.
-            slot.others.eq(Cat(second, second | ~here.twice))]
+            slot.later.eq(Cat(second, second | ~here.twice))]
         with m.If(self.places.ready):
             m.d.sync += [here.eq(offered), there.eq(self.places.valid), second.eq(0), third.eq(0),
                          final.eq(~self.places.valid | ~(offered.fold | offered.twice))]
@@ -117,17 +118,17 @@ class Emit(wiring.Component):
             Signal(name=name) for name in ("present", "writes", "pops", "last", "joined", "free", "held"))
         m.d.comb += [
             held.eq(slot.last & ~self.room), joined.eq(ready & present & self.i.valid), free.eq(~present | joined),
-            slots.ready.eq(free & ~held), self.i.ready.eq(ready & present & pops),
+            slots.ready.eq(free & ~held), self.i.ready.eq(ready & pops),
             self.issued.eq(joined & writes), self.ended.eq(joined & last)]
         with m.If(free):
             m.d.sync += [present.eq(slots.valid & ~held), writes.eq(slot.writes), last.eq(slot.last),
-                         pops.eq(slot.pops)]
+                         pops.eq(slot.pops & slots.valid & ~held)]
             m.d.sync += [tag[name].eq(slot[name]) for name in self._tag.members]
-            for choice, other in zip(choices, slot.others):
+            for choice, later in zip(choices, slot.later):
                 m.d.sync += choice.direct.eq(~slot.split)
                 for half, wanted in enumerate((~slot.high, slot.high)):
-                    m.d.sync += [choice.beat[half].eq(slot.split & wanted & ~other),
-                                 choice.other[half].eq(slot.split & wanted & other)]
+                    m.d.sync += [choice.other[half].eq(slot.split & wanted & ~later),
+                                 choice.beat[half].eq(slot.split & wanted & later)]
         return tag, choices, present, writes, joined
 
     def _choose(self, m, moving, choices):

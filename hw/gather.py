@@ -47,7 +47,8 @@ class Regrouper(wiring.Component):
     A beat has 2K = 2*P*J elements, J cells of 2P. By ``mode``, a :class:`MemoryMode` that is the same on all beats of
     a block:
 
-    * ``COLUMNS``, ``SPLIT``: beats as they are.
+    * ``COLUMNS``: beats as they are.
+    * ``SPLIT``: two beats to one: the second, with the first in ``o``'s ``other`` where there is one (``splits``).
     * ``ROWS``: J beats to J beats: cell r of beat c is cell c of beat r that came in.
     * ``PAIRS``: 2J beats to 2J beats. Cells c of beats 2r and 2r+1 together are 4P elements; ``order`` lists them anew,
       entry e being the position of the one that becomes number e, and they leave as cells r of beats 2c and 2c+1.
@@ -58,9 +59,9 @@ class Regrouper(wiring.Component):
     final beat that came in has left, from two cycles after on.
 
     Latency, from beat n in to beat n out, of a block that comes without a gap into an ``o`` that is ready: 1 cycle for
-    COLUMNS and SPLIT, J + 1 for ROWS, 2J + 2 for PAIRS; with J = 1: 1, 1 and 2. Beat r of REAL and FOLD leaves when
-    beat 2r of PAIRS would. The same holds for the last tile of a block: nothing has to follow, and what follows
-    changes nothing.
+    COLUMNS, J + 1 for ROWS, 2J + 2 for PAIRS; with J = 1: 1, 1 and 2. Beat r of REAL and FOLD leaves when beat 2r of
+    PAIRS would; SPLIT: 1 cycle from the second beat. The same holds for the last tile of a block: nothing has to
+    follow, and what follows changes nothing.
     Throughput: one beat per cycle; a block of equal mode that follows at once costs no cycle. Otherwise:
 
     * A block of equal mode that comes later, with J > 1, while the last tile is on its way out: its first beat (ROWS)
@@ -73,15 +74,17 @@ class Regrouper(wiring.Component):
     Reset: forgets what is inside; the mode is COLUMNS.
     Cost: the transposer, 4*J*K elements of registers with a 2:1 multiplexer each; 4*K elements of registers for the
     halves of pairs; the skid buffer, 4*K and 2*K 2:1 multiplexers; a 4:1 multiplexer for each of the 2*K elements.
-    With J = 1 the transposer is wires.
+    With J = 1 the transposer is wires. ``splits``: 4*K more elements of registers in the skid buffer.
     """
 
-    def __init__(self, config: ArrayConfig, order: tuple[int, ...]):
+    def __init__(self, config: ArrayConfig, order: tuple[int, ...], splits: bool = False):
         self._width, self._cells, self._cell = config.element_width, config.engines_per_beat, 2 * config.lanes
-        self._order = order
-        beat = {"elements": data.ArrayLayout(config.element_width, config.memory_elements), "mode": 3, "last": 1}
+        self._order, self._splits = order, splits
+        elements = data.ArrayLayout(config.element_width, config.memory_elements)
+        beat = {"elements": elements, "mode": 3, "last": 1}
+        output = beat | ({"other": elements} if splits else {})
         super().__init__({"i": In(stream.Signature(data.StructLayout(beat | {"changes": 1}))),
-                          "o": Out(stream.Signature(data.StructLayout(beat))), "empty": Out(1)})
+                          "o": Out(stream.Signature(data.StructLayout(output))), "empty": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -89,12 +92,12 @@ class Regrouper(wiring.Component):
         m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, skid.o, wiring.flipped(self.o))
         mode, source, switched = Signal(3), Signal(_Source), Signal()
-        wires, pairs, second, both = Signal(), Signal(), Signal(), Signal()
+        wires, pairs, second, both, split = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [wires.eq(source == _Source.INPUT), second.eq(source == _Source.SECOND),
                      pairs.eq(second | (source == _Source.FIRST)), both.eq(mode == MemoryMode.PAIRS)]
 
-        # The upper beat of a pair waits in ``upper``; the transposer takes both together, and so gives two beats at
-        # once, of which the second waits in ``lower``.
+        # The first beat of a pair waits in ``upper``; the transposer takes both together, and so gives two beats at
+        # once, of which the second waits in ``lower``. A SPLIT has them leave together.
         odd, arriving, same, accept, second_valid = (Signal() for _ in range(5))
         m.d.comb += [
             same.eq(~self.i.payload.changes | switched), arriving.eq(self.i.valid & same),
@@ -102,9 +105,11 @@ class Regrouper(wiring.Component):
             accept.eq(self.i.valid & self.i.ready),
             tiles.i.valid.eq(arriving & ~wires & (odd | ~pairs)), tiles.i.payload.last.eq(self.i.payload.last),
             tiles.o.ready.eq(skid.i.ready & ~second),
-            skid.i.valid.eq(Mux(wires, arriving, Mux(second, second_valid, tiles.o.valid))),
+            skid.i.valid.eq(Mux(wires, arriving & (odd | ~split), Mux(second, second_valid, tiles.o.valid))),
             skid.i.payload.mode.eq(mode)]
-        m.d.sync += odd.eq(odd ^ (accept & pairs))
+        if self._splits:
+            m.d.comb += split.eq(mode == MemoryMode.SPLIT)
+        m.d.sync += odd.eq(odd ^ (accept & (pairs | split)))
         with m.If(accept):
             m.d.sync += switched.eq(0)
 
@@ -121,11 +126,13 @@ class Regrouper(wiring.Component):
         last = self._elements(m, tiles, skid.i.payload, source, odd, second)
         m.d.comb += skid.i.payload.last.eq(
             Mux(wires, self.i.payload.last, Mux(second, last, tiles.o.payload.last & ~both)))
-        # In the transposer two, as ``blocks`` below, three behind it, and one that has just left.
-        ends, offered, taken, final = Signal(3), Signal(), Signal(), Signal()
-        m.d.sync += [offered.eq(self.o.valid), taken.eq(self.o.ready), final.eq(self.o.payload.last),
-                     ends.eq(ends + (accept & self.i.payload.last) - (offered & taken & final))]
-        m.d.comb += self.empty.eq(ends == 0)
+        # In the transposer two, as ``blocks`` below, three behind it, and one that has just left. Both ends of the way
+        # have registers in front of the count.
+        ends, arrived, ending, offered, taken, final = Signal(3), *(Signal() for _ in range(5))
+        m.d.sync += [arrived.eq(accept), ending.eq(self.i.payload.last), offered.eq(self.o.valid),
+                     taken.eq(self.o.ready), final.eq(self.o.payload.last),
+                     ends.eq(ends + (arrived & ending) - (offered & taken & final))]
+        m.d.comb += self.empty.eq((ends == 0) & ~(arrived & ending))
         left = skid.i.valid & skid.i.ready & skid.i.payload.last
         self._switch(m, mode, source, switched, self.i.valid & ~same, ~wires, accept, left)
         return m
@@ -139,6 +146,8 @@ class Regrouper(wiring.Component):
         m.d.comb += [tiles.i.payload.cells[n].eq(Cat(upper.word_select(n, size), now.word_select(n, size)))
                      for n in cells]
         given = tiles.o.payload.cells
+        if self._splits:
+            m.d.comb += out.other.as_value().eq(upper)
         pick = lambda order: Cat(given[n].word_select(e, self._width) for n in cells for e in order)
         with m.If(~odd):
             m.d.sync += upper.eq(now)

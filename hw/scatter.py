@@ -3,13 +3,12 @@
 Contract: docs/processor.md, "From beats to the array and back".
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
 from .gather import Regrouper, memory_beat
-from .program import MemoryMode
 from .shapes import lanes
 
 __all__ = ["Scatter", "scatter_words", "scatter_beat"]
@@ -23,7 +22,7 @@ def scatter_words(config: ArrayConfig) -> data.StructLayout:
 
 
 def scatter_beat(config: ArrayConfig) -> data.StructLayout:
-    """What a Scatter gives. ``other`` holds the second beat of a pair of SPLIT, and nothing of meaning otherwise."""
+    """What a Scatter gives. ``other`` holds the first beat of a pair of SPLIT, and nothing of meaning otherwise."""
     return data.StructLayout({"beat": memory_beat(config), "other": memory_beat(config), "mode": 3, "last": 1})
 
 
@@ -39,16 +38,14 @@ class Scatter(wiring.Component):
     ``i``: beats of K words of the stream format with their ``mode``, the same for a whole block, and ``last`` on the
     final one of a block; ``o``: ``beat`` of 2K elements, ``other``, ``mode``, and ``last`` on the final beat of the
     block. COLUMNS: one beat; ROWS: J beats to J; PAIRS: 2J beats to 2J, re and im of each row pair in turn; REAL and
-    FOLD: 2J beats to the J of re; SPLIT: two beats to one, the first in ``beat``, the second in ``other``; the
+    FOLD: 2J beats to the J of re; SPLIT: two beats to one, the second in ``beat``, the first in ``other``; the
     arithmetic is left to the writer. ``empty``: no final beat is inside.
 
-    Latency, from beat n in to beat n out: COLUMNS 2 cycles, ROWS J + 2, PAIRS 2J + 3; with J = 1: 2, 2 and 3. REAL and
-    FOLD: from beat 2n to beat n as PAIRS; SPLIT: 2 cycles from the second beat.
+    Latency, from beat n in to beat n out: COLUMNS 1 cycle, ROWS J + 1, PAIRS 2J + 2; with J = 1: 1, 1 and 2. REAL and
+    FOLD: from beat 2n to beat n as PAIRS; SPLIT: 1 cycle from the second beat.
     Throughput: one beat per cycle on ``i``, without a gap between blocks of equal mode; the first beat of a block of
-    another mode is taken in the cycle in which the final beat of the block before can first leave. Waits of blocks that
-    do not follow at once, backpressure paths, reset and cost: :class:`Regrouper`; on top two registers of 2K elements
-    and a 2:1 multiplexer, behind the skid buffer: ``o`` comes out of registers, and ``o.ready`` reaches nothing but
-    their enable and the buffer.
+    another mode is taken one cycle after the final beat of the block before has left. Waits of blocks that do not
+    follow at once, backpressure paths, reset and cost: :class:`Regrouper`.
 
     Raises ValueError when the configuration has no memory.
     """
@@ -60,25 +57,14 @@ class Scatter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.regrouper = regrouper = Regrouper(self._config, _unzip_order(self._config.lanes))
+        m.submodules.regrouper = regrouper = Regrouper(self._config, _unzip_order(self._config.lanes), splits=True)
         to, back = regrouper.i, regrouper.o
         m.d.comb += [
             to.payload.elements.as_value().eq(self.i.payload.words.as_value()),
             to.payload.mode.eq(self.i.payload.mode), to.payload.last.eq(self.i.payload.last),
             to.payload.changes.eq(self.i.payload.changes), to.valid.eq(self.i.valid), self.i.ready.eq(to.ready),
-            self.empty.eq(regrouper.empty & ~(self.o.valid & self.o.payload.last))]
-
-        # Behind the skid buffer, which so holds one beat and not the pair. ``other`` keeps the last beat that came.
-        split, paired = Signal(), Signal()  # no other mode has all bits of SPLIT
-        now = Signal(scatter_beat(self._config), name="now", reset_less=True)
-        bits = Cat(bit for number, bit in enumerate(back.payload.mode) if MemoryMode.SPLIT >> number & 1)
-        m.d.comb += [split.eq(bits.all()), back.ready.eq(self.o.ready | ~self.o.valid),
-                     self.o.payload.eq(now)]
-        with m.If(back.ready):
-            m.d.sync += self.o.valid.eq(back.valid & (paired | ~split))
-        with m.If(back.ready & back.valid):
-            m.d.sync += [
-                paired.eq(split & ~paired), now.mode.eq(back.payload.mode), now.last.eq(back.payload.last),
-                now.beat.elements.eq(Mux(split, now.other.elements.as_value(), back.payload.elements.as_value())),
-                now.other.elements.eq(back.payload.elements)]
+            self.empty.eq(regrouper.empty), self.o.valid.eq(back.valid), back.ready.eq(self.o.ready),
+            self.o.payload.beat.elements.eq(back.payload.elements),
+            self.o.payload.other.elements.eq(back.payload.other),
+            self.o.payload.mode.eq(back.payload.mode), self.o.payload.last.eq(back.payload.last)]
         return m

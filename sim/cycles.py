@@ -18,7 +18,7 @@ from .arraycycles import FetchUnit, LoadUnit, SequencerUnit, StoreUnit
 from .memorycycles import QUEUE_PLACES, Memory, MemorySpeed, Queue, Reader, Tables, Writer
 from .processor import READER_TARGET, WRITER_TARGET
 from .skipahead import Deadlock, Skipper
-from .tilecycles import Gather, Scatter
+from .tilecycles import Regrouper
 
 __all__ = ["Cycles", "MemorySpeed", "estimate"]
 
@@ -153,7 +153,8 @@ class _Processor(_Array):
                 words[target][address] = word
         tables = Tables(config, words[READER_TARGET], words[WRITER_TARGET])
         self.reader, self.writer = Reader(config, tables), Writer(config, tables)
-        self.gather, self.scatter, self.memory = Gather(config), Scatter(config), Memory(speed, config.stream_words)
+        self.gather, self.scatter = Regrouper(config), Regrouper(config)
+        self.memory = Memory(speed, config.stream_words)
         self.queues = {unit: Queue(QUEUE_PLACES) for unit in ("reader", "load", "cal", "store", "writer")}
         self.queued = False
         self.counts.units = {f"{unit}_{cause}": 0 for unit in _COUNTED for cause in _CAUSES}
@@ -194,7 +195,7 @@ class _Processor(_Array):
         last = output.last[0] if output.deep else bool(store.lasts & store.top)
         offers = (output.held if output.deep else at_end) > 0
         mode = writer.mode
-        beat_taken = writer.emit(scatter.offers, memory.write_ready, memory.written)
+        beat_taken = writer.emit(scatter.held > 0, memory.write_ready, memory.written)
         left = scatter.step(offers and mode is not None, mode or MemoryMode.COLUMNS, last, beat_taken)
         writer_takes = writer.step(queues["writer"].head, left and last, completed)
         moves = output.held < 2 if output.deep else left or not at_end

@@ -36,7 +36,7 @@ _REGISTERS = {
                          "last", "pops", "number", "valids", "output", "command", "mode", "completion.making",
                          "completion.endings", "completion.reached", "completion.room",
                          "completion.delays", "completion.end", "completion.known"),
-    "gather": attrgetter(*_TILES), "scatter": attrgetter(*_TILES, "paired", "offers"),
+    "gather": attrgetter(*_TILES), "scatter": attrgetter(*_TILES),
     "memory": attrgetter("read_credit", "write_credit", "read_ready", "write_ready", "offers", "written"),
 }
 _TOKENS = attrgetter("vacant", "loaded", "computed", "in_flight", "queued")
@@ -101,7 +101,7 @@ class Skipper:
         registers = (
             *(get(getattr(model, unit)) for unit, get in _REGISTERS.items()), _TOKENS(model),
             *((_SEQUENCE(unit.sequence), id(unit.sequence.beats)) for unit in (reader, writer)),
-            tuple(reader.way), tuple(reader.out), tuple(writer.way), tuple(writer.slots), tuple(model.scatter.splits),
+            tuple(reader.way), tuple(reader.out), tuple(writer.way), tuple(writer.slots),
             tuple(model.store.output.last),
             tuple((len(queue.items), queue.entering is None, queue.some, queue.shows, queue.left, queue.ready)
                   for queue in model.queues.values()),

@@ -4,20 +4,18 @@ Register-accurate models of the control of hw/gather.py, hw/transposer.py and hw
 cycle; the consumer of a unit has stepped before it.
 """
 
-from collections import deque
-
 from ..hw.config import ArrayConfig
 from ..hw.program import MemoryMode
 from .memorycycles import BUFFER
 
-__all__ = ["Gather", "Scatter"]
+__all__ = ["Regrouper"]
 
 _INPUT, _FIRST, _SECOND, _ROW = range(4)
 _WIRES = (MemoryMode.COLUMNS, MemoryMode.SPLIT)
 
 
-class Gather:
-    """Regrouper of hw/gather.py with its transposer. ``held`` words stand in its skid buffer."""
+class Regrouper:
+    """Regrouper of hw/gather.py, for both ways, with its transposer. ``held`` words stand in its skid buffer."""
 
     __slots__ = ("side", "mode", "source", "odd", "second_valid", "last", "blocks", "held", "position", "taking",
                  "full", "final")
@@ -36,7 +34,10 @@ class Gather:
             self.held -= 1
         if self.source == _INPUT:
             accept = same and room
-            if accept:
+            if accept and mode is MemoryMode.SPLIT:
+                self.held += self.odd
+                self.odd = not self.odd
+            elif accept:
                 self.held += 1
         else:
             accept = self._tiles(same, last, room)
@@ -82,27 +83,3 @@ class Gather:
             if end:
                 self.full, self.final = taking, last
         return offers, takes, leaves_last
-
-
-class Scatter(Gather):
-    """hw/scatter.py. Of a SPLIT two words make one beat; ``offers`` says that a beat stands at the end."""
-
-    __slots__ = ("splits", "paired", "offers")
-
-    def __init__(self, config: ArrayConfig):
-        super().__init__(config)
-        self.splits: deque[bool] = deque()
-        self.paired = self.offers = False
-
-    def step(self, valid: bool, mode: MemoryMode, last: bool, taken: bool) -> bool:
-        leaves = False
-        if taken or not self.offers:
-            leaves = self.held > 0
-            self.offers = leaves and (self.paired or not self.splits[0])
-            if leaves:
-                self.paired = self.splits.popleft() and not self.paired
-        before, split_now = self.held, self.mode is MemoryMode.SPLIT
-        accept = super().step(valid, mode, last, leaves)
-        if self.held > before - leaves:
-            self.splits.append(split_now)
-        return accept

@@ -88,7 +88,8 @@ def make_block(c, mode, beats, rng):
                 "twice": valid and mode is MemoryMode.SPLIT and rng.random() < 0.4, "last": 0})
         ends = number == beats - 1
         here[-1]["last"] = ends
-        inputs.append({"beat": {"elements": beat.tolist()}, "other": {"elements": other.tolist()},
+        shown = (other, beat) if mode is MemoryMode.SPLIT else (beat, other)
+        inputs.append({"beat": {"elements": shown[0].tolist()}, "other": {"elements": shown[1].tolist()},
                        "mode": int(mode), "last": ends})
         places += here
         made, clamped = writes_of(c, mode, beat, other, here)

@@ -39,17 +39,17 @@ def ratio(mode):
 def delay(config, mode):
     """Cycles from the array beat n * ratio to memory beat n, for SPLIT from the one after it."""
     side = config.engines_per_beat
-    tiles = 2 * side + 3 if side > 1 else 3
-    return {COLUMNS: 2, SPLIT: 2, ROWS: side + 2 if side > 1 else 2}.get(mode, tiles)
+    tiles = 2 * side + 2 if side > 1 else 2
+    return {COLUMNS: 1, SPLIT: 1, ROWS: side + 1 if side > 1 else 1}.get(mode, tiles)
 
 
 def scattered(config, mode, words):
     """The table of docs/processor.md: array beats (n, K, 2) of whole tiles to memory beats (n / ratio, 2K), and the
-    second beats of SPLIT."""
+    first beats of SPLIT."""
     j, p = config.engines_per_beat, config.lanes
     beats = words.reshape(len(words), -1)
     if mode is SPLIT:
-        return beats[0::2], beats[1::2]
+        return beats[1::2], beats[0::2]
     if mode is ROWS:  # (tile, beat c, engine j, lane and part): engine j of beat c -> cell c of row j
         beats = words.reshape(-1, j, j, 2 * p).transpose(0, 2, 1, 3)
     elif mode is not COLUMNS:  # (tile, cell, engine r, lane, part) -> (tile, row pair r, part, cell, lane)
@@ -137,7 +137,7 @@ def test_stated_cost_of_another_mode(side, layers, lane_bits):
     for number, (mode, tiles) in enumerate(blocks):
         n = tiles * tile_beats(config, mode)
         if number % 2 == 0 and number:
-            assert moved[at] == left[out - 1], mode
+            assert moved[at] == left[out - 1] + 1, mode
         assert moved[at + n - 1] - moved[at] == n - 1, mode
         at, out = at + n, out + n // ratio(mode)
 
