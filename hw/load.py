@@ -49,8 +49,9 @@ class Load(wiring.Component):
         c = self._config
         m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits, mirror=c.is_processor)
         command = Signal.like(self.i_command.payload)
-        running, busy, claimed, allowed, behind = (
-            Signal(name=name) for name in ("running", "busy", "claimed", "allowed", "behind"))
+        running, busy, claimed, may, allowed, behind = (
+            Signal(name=name) for name in ("running", "busy", "claimed", "may", "allowed", "behind"))
+        refused = Signal(init=1)  # ``allowed`` for whoever feeds this unit: a register of its own, as in SkidBuffer
         # The store must have passed more steps than this so that the next beat may enter.
         ahead, group = Signal(c.row_bits + 2), Signal(range(c.beat_groups))
         beat, step, last, accept, accepted = (Signal(name=n) for n in ("beat", "step", "last", "accept", "accepted"))
@@ -60,20 +61,21 @@ class Load(wiring.Component):
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer),
             walker.restart.eq(delay(m, accepted, deep, "restart", reset_less=False)),
-            self.i.ready.eq(allowed), beat.eq(self.i.valid & allowed),
+            self.i.ready.eq(~refused), beat.eq(self.i.valid & allowed),
             sub_final.eq(self._at_last(m, command, sub, sub_last, beat, accepted)),
             step.eq(beat & sub_final & (group == c.beat_groups - 1)), last.eq(step & final),
             walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at), *walker.measure(command),
             walker.sub.eq(delay(m, sub, deep, "sub")),
             walker.step.eq(delay(m, step, deep, "step", reset_less=False)),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
+            may.eq(running & ~last & (claimed | self.vacant | behind)),
             self.blocked.eq(running & ~allowed), self.claim.eq(running & ~claimed & self.vacant)]
 
         # Decided two cycles ahead, in which two beats may move. That ``store_steps`` is a cycle old errs on the safe
         # side.
         store_steps = Signal.like(self.store_steps, name="store_steps_before")
         m.d.sync += [store_steps.eq(self.store_steps), behind.eq(store_steps > ahead), accepted.eq(accept),
-                     allowed.eq(running & ~last & (claimed | self.vacant | behind))]
+                     allowed.eq(may), refused.eq(~may)]
         with m.If(~(running & command.overlap)):
             m.d.sync += behind.eq(0)
         m.d.sync += claimed.eq(running & (claimed | self.vacant))
