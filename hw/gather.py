@@ -128,7 +128,8 @@ class Regrouper(wiring.Component):
             Mux(wires, self.i.payload.last, Mux(second, last, tiles.o.payload.last & ~both)))
         # In the transposer two, as ``blocks`` below, three behind it, and one that has just left. Both ends of the way
         # have registers in front of the count.
-        ends, arrived, ending, offered, taken, final = Signal(3), *(Signal() for _ in range(5))
+        ends = Signal(3)
+        arrived, ending, offered, taken, final = (Signal() for _ in range(5))
         m.d.sync += [arrived.eq(accept), ending.eq(self.i.payload.last), offered.eq(self.o.valid),
                      taken.eq(self.o.ready), final.eq(self.o.payload.last),
                      ends.eq(ends + (arrived & ending) - (offered & taken & final))]

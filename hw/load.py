@@ -45,17 +45,15 @@ class Load(wiring.Component):
         })
 
     def elaborate(self, platform):
-        m = Module()
-        c = self._config
+        m, c = Module(), self._config
         m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits, mirror=c.is_processor)
         command = Signal.like(self.i_command.payload)
         running, busy, claimed, may, allowed, behind = (
             Signal(name=name) for name in ("running", "busy", "claimed", "may", "allowed", "behind"))
         refused = Signal(init=1)  # ``allowed`` for whoever feeds this unit: a register of its own, as in SkidBuffer
         # The store must have passed more steps than this so that the next beat may enter.
-        ahead, group = Signal(c.row_bits + 2), Signal(range(c.beat_groups))
+        ahead, group, left, final = Signal(c.row_bits + 2), Signal(range(c.beat_groups)), Signal(c.row_bits), Signal()
         beat, step, last, accept, accepted = (Signal(name=n) for n in ("beat", "step", "last", "accept", "accepted"))
-        left, final = Signal(c.row_bits), Signal()
         sub, sub_last, sub_final = Signal(c.sub_bits), Signal(c.sub_bits), Signal()
         deep = int(c.pipeline.is_deep)  # the walker moves when the words have been aligned
         m.d.comb += [
