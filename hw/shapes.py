@@ -68,8 +68,9 @@ def half_control(config: ArrayConfig) -> data.StructLayout:
 
 
 def memory_command() -> data.StructLayout:
-    """Command of a memory unit: its READ or WRITE, or a SET of a register (``fields`` as instruction(SET))."""
-    return data.StructLayout({"set": unsigned(1), "fields": unsigned(32 * INSTRUCTION_WORDS - OPCODE_BITS)})
+    """Command of a memory unit: its READ, SUMS (``sums``) or WRITE, or a SET of a register (``set``; ``fields`` as
+    instruction(SET))."""
+    return data.StructLayout({"set": unsigned(1), "sums": unsigned(1), "fields": unsigned(32 * INSTRUCTION_WORDS - OPCODE_BITS)})
 
 
 def table_write() -> data.StructLayout:

@@ -128,7 +128,7 @@ def _surrounded(config: ArrayConfig, legal: _Legal, fault: list[Code]) -> Iterat
 
 def _faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
     """Code, name and instructions of every fault."""
-    for opcode in (8, 11, 15):
+    for opcode in (10, 11, 15):
         yield Fault.OPCODE, f"opcode{opcode}", legal.block(step=[_unknown(opcode)])
     yield Fault.OPCODE, "opcode9-before-read", [_unknown(9), *legal.block()]
     yield from _walk_faults(config, legal)

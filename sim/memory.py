@@ -5,7 +5,7 @@ holds of one descriptor: 64 words of 32 bits (``Descriptor.words``); the positio
 event by event, as the hardware counts. Contract: docs/processor.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +16,8 @@ from ..hw.descriptor import ENTRIES, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVE
 from ..hw.numeric import round_half_up, saturate
 from ..hw.program import MemoryMode, Read, Write
 
-__all__ = ["Positions", "Writes", "positions", "read_addresses", "write_addresses", "read_block", "write_block"]
+__all__ = ["Positions", "Writes", "positions", "read_addresses", "write_addresses", "read_block", "read_elements",
+           "row_chunks", "arranged", "write_block"]
 
 
 class Positions(NamedTuple):
@@ -37,6 +38,10 @@ class Writes(NamedTuple):
 
     address: np.ndarray
     enabled: np.ndarray
+
+
+# Positions, addresses (n, v), chosen and contents (n, v, 2K), memory -> contents, and whether one was clamped.
+Finish = Callable[[Positions, np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, bool]]
 
 
 @dataclass(frozen=True)
@@ -113,12 +118,29 @@ def read_block(config: ArrayConfig, table: Sequence[int], instruction: Read, bas
     Raises ValueError for a beat outside ``memory``, a mode that only a WRITE has, or a number of beats that is no
     whole number of tiles.
     """
+    _, elements = read_elements(config, table, instruction, base, memory)
+    return arranged(config, instruction, elements)
+
+
+def read_elements(config: ArrayConfig, table: Sequence[int], instruction: Read, base: int,
+                  memory: np.ndarray) -> tuple[Positions, np.ndarray]:
+    """The beats of a READ and their elements (n, 2K), zeros where they are not valid and in the tail of a row."""
     shape, beats = _shape(table), positions(config, table, instruction.rows, base)
     _check_inside(memory, beats.address[beats.valid])
     elements = np.zeros((len(beats.address), config.memory_elements), dtype=np.int64)
     elements[beats.valid] = memory[beats.address[beats.valid]]
     if shape.tail:
         elements[beats.chunk == shape.chunks - 1, shape.tail:] = 0
+    return beats, elements
+
+
+def row_chunks(table: Sequence[int]) -> int:
+    """Valid chunks of a row."""
+    return _shape(table).chunks
+
+
+def arranged(config: ArrayConfig, instruction: Read, elements: np.ndarray) -> np.ndarray:
+    """Words (n, 2) of the array from the elements (n, 2K) of a READ; raises as :func:`read_block`."""
     j, p = config.engines_per_beat, config.lanes
     if instruction.mode == MemoryMode.COLUMNS:
         return elements.reshape(-1, 2)
@@ -132,10 +154,11 @@ def read_block(config: ArrayConfig, table: Sequence[int], instruction: Read, bas
 
 
 def write_block(config: ArrayConfig, table: Sequence[int], instruction: Write, base: int, words: np.ndarray,
-                memory: np.ndarray) -> bool:
+                memory: np.ndarray, finish: Finish | None = None) -> bool:
     """Put the ``words`` (n, 2) of one block, in the order of the array, into ``memory``; True if SPLIT clamped a sum.
 
-    Sums of a beat that is not valid do not count for that. Where a WRITE names an element twice the later beat wins.
+    ``finish`` may change the elements of all writes before any of them (``VectorUnit.finish``). Sums of a beat that is
+    not valid do not count for that. Where a WRITE names an element twice the later beat wins.
     Raises ValueError for a beat outside ``memory``, or when words and beats differ in number.
     """
     writes, saturated = write_addresses(config, table, instruction, base), False
@@ -155,6 +178,10 @@ def write_block(config: ArrayConfig, table: Sequence[int], instruction: Write, b
     _check_inside(memory, writes.address[writes.enabled])
     index = writes.address[:, :, None] * config.memory_elements + np.arange(config.memory_elements)
     chosen = writes.enabled[:, :, None] & strobes
+    if finish is not None:
+        beats = positions(config, table, instruction.rows, base)
+        contents, clamped = finish(beats, writes.address, chosen, contents, memory)
+        saturated |= clamped
     memory.reshape(-1)[index[chosen]] = contents[chosen]  # of equal indices the last one stays
     return saturated
 

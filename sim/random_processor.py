@@ -17,7 +17,7 @@ from ..hw.numeric import largest, smallest
 from ..hw.program import (INSTRUCTION_WORDS, Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Unit,
                           Walk, Write)
 from .memory import read_addresses, write_addresses
-from .processor import READER_TARGET, WRITER_TARGET, first_race
+from .processor import READER_TARGET, WRITER_TARGET, Asking, first_race
 from .random_programs import random_coefficients, random_passes
 
 __all__ = ["ProcessorJob", "random_processor_config", "random_processor_job", "random_setup"]
@@ -366,8 +366,8 @@ class _Order:
 
     def resolve(self) -> None:
         """Shorten waits until nothing races; one without a WRITE at the first block of a layer stays with its own."""
-        while race := first_race([layer.waits[layer.wait_slot(block)] for layer, block in self.blocks], self.asked,
-                                 self.written, self.depth):
+        while race := first_race([Asking(tag, layer.waits[layer.wait_slot(block)], self.asked[tag])
+                                  for tag, (layer, block) in enumerate(self.blocks)], self.written, self.depth):
             layer, block = self.blocks[race.tag]
             distance = min(race.tag - race.writer, _MOST_AFTER)
             if len(layer.waits) == 1 and distance > race.tag - block:
