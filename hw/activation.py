@@ -112,15 +112,18 @@ class ActivationLane(wiring.Component):
                      table.w_data.eq(Cat(~self.write.base, self.write.slope))]  # inverted: the base is subtracted
         segment = data.View(gelu_word(), table.r_data)
 
-        rectify, gelu = (delay(m, bit, found - 1, name) for bit, name in ((self.rectify, "rectify"),
-                                                                          (self.gelu, "gelu")))
-        y, positive = delay(m, self.y, found - 1, "y"), Signal.like(self.y, name="positive", reset_less=True)
+        # The RAM stands far from the adder; while the product is made there is time for a register between them.
+        near = int(p.pipeline.is_deep)
+        rectify, y = delay(m, self.rectify, found - 1 + near, "rectify"), delay(m, self.y, found - 1 + near, "y")
+        positive = Signal.like(self.y, name="positive", reset_less=True)
         m.d.sync += positive.eq(y)
         with m.If(rectify & y[-1]):
             m.d.sync += positive.eq(0)
-        less_base = self._less_base(m, positive, segment.base, delay(m, gelu, 1, "gelu_found"))
+        gelu = delay(m, self.gelu, found - 1, "gelu")
+        less_base = self._less_base(m, positive, delay(m, segment.base, near, "base"),
+                                    delay(m, gelu, 1 + near, "gelu_found"))
         total = Signal(less_base.shape(), reset_less=True)
-        rest = delay(m, less_base, self._product_latency - 1, "less_base")
+        rest = delay(m, less_base, self._product_latency - 1 - near, "less_base")
         product = self._product(m, magnitude[:-_INDEX_BITS], segment.slope, gelu)
         # Round half up: the highest bit cut off is the carry.
         m.d.sync += total.eq((Cat(product[_SLOPE_CUT - 1], rest).as_signed() +

@@ -29,8 +29,8 @@ _WORD_BITS = (SET_WORDS - 1).bit_length()
 
 
 def normalise_beat(config: ArrayConfig, sideband: ShapeLike) -> data.StructLayout:
-    """A beat of a row. ``sums``: it goes into the sums of its row, which ``last_chunk`` ends. ``set``: parameter set, 0:
-    nothing is done. ``keep``: elements that count, the others become 0 where a row is normalised."""
+    """A beat of a row. ``sums``: it goes into the sums of its row, which ``last_chunk`` ends. ``set``: parameter set,
+    0: nothing is done. ``keep``: elements that count; the others are 0 in a row that is normalised, and in sums."""
     return data.StructLayout({"beat": memory_beat(config), "keep": config.memory_elements, "row": 16, "chunk": 16,
                               "set": _SET_BITS, "sums": 1, "last_chunk": 1, "sideband": sideband})
 
@@ -43,8 +43,8 @@ class NormaliseLane(wiring.Component):
     with ``square`` and ``mantissa``. multiplier_latency cycles after that ``product`` = operand * (square ? operand :
     mantissa), one cycle more and it is rounded and clamped on ``result``, with ``clamped``.
 
-    Formats: hw/rowsums.py; with offset 0 and p = right_shift - F the operand is the element itself. Throughput: one element
-    per cycle. No backpressure. Reset: none. Cost: one multiplier, adders of EW + 2 and EW + 2 bits, shifter of 32
+    Formats: hw/rowsums.py; with offset 0 and p = right_shift - F the operand is the element itself. Throughput: one
+    element per cycle. No backpressure. Reset: none. Cost: one multiplier, two adders of EW + 2 bits, a shifter of 32
     places.
     """
 
@@ -114,19 +114,19 @@ class Normalise(wiring.Component):
     word ``address`` of the table of parameter sets (set * SET_WORDS + word of a ReadSet, hw/vectorset.py), there in the
     next cycle. Row r, chunk c of a beat belong to entry first + (r << row_shift) + (c >> chunk_shift) of the table of
     rows, modulo its size. Set 0 without ``sums``: the beat passes unchanged. ``sums``: nothing comes out; the elements
-    add to the sums of the row, which the beat with ``last_chunk`` ends; its set gives N and E and its entry is written.
-    Otherwise the elements are normalised with their entry; such a beat waits until ``idle``.
-    ``saturated``: one cycle for each group of ``lanes`` elements with a clamped one, up to 2 cycles before its beat is
-    on ``o``. ``idle``: every row that was ended is in the table. ``busy``: a beat is inside or not ``idle``.
+    add to the sums of the row, which the beat with ``last_chunk`` ends: N and E of its set make an entry of them.
+    Otherwise the elements are normalised with the entry of their row; such a beat waits for ``idle``.
+    ``saturated``: one cycle for each group of ``lanes`` elements with a clamped one, before its beat is on ``o``.
+    ``idle``: every row that was ended is in the table. ``busy``: a beat has not left, or not ``idle``.
 
     Formats: hw/rowsums.py. Latency, when nothing stalls: 2 cycles for a beat that passes, ``latency`` for one that is
     normalised; ``settle`` from the ``last_chunk`` of a row on ``i`` to the cycle in which a beat that waits for
-    ``idle`` leaves the input buffer. Throughput: one beat per cycle that passes, one per elements/lanes cycles otherwise,
-    without a bubble between them; one row per ``period`` cycles (38 or more) where rows end faster. A beat that passes
-    waits until all normalised ones have left. Backpressure: ``i`` and ``o`` are cut in both directions; results in
-    flight have places in a queue. Reset: forgets beats and sums inside; keeps the parameter sets and the table of rows.
-    Cost: ``lanes`` multipliers of 18 x 18, RowSums, RowStatistics, a RAM of ``rows`` entries of EW + 26 bits, five
-    registers of a beat.
+    ``idle`` leaves the input buffer. Throughput: one beat per cycle that passes, otherwise one per elements/lanes
+    cycles without a bubble; one row per ``period`` cycles (38 or more) where rows end faster. A beat that passes waits
+    until all normalised ones have left. Backpressure: ``i`` and ``o`` are cut in both directions; results in flight
+    have places in a queue. Reset: forgets beats and sums inside; keeps the parameter sets and the table of rows.
+    Cost: ``lanes`` multipliers of 18 x 18, RowSums, RowStatistics, a RAM of ``rows`` entries of EW + 26 bits, a queue
+    of 16 groups of ``lanes`` elements, six registers of a beat (five where it is one group).
 
     Raises ValueError naming the parameter.
     """
@@ -281,7 +281,8 @@ class Normalise(wiring.Component):
         offset, limit = Signal.like(entry.offset), FRACTION + p.element_width + 3
         shift, up = Signal(SHIFT_BITS), Signal(SHIFT_BITS, reset_less=True)
         mask = Signal(p.element_width + FRACTION + 1, reset_less=True)
-        m.d.comb += [offset.eq(Mux(squares, 0, entry.offset)), shift.eq(Mux(squares, p.right_shift - FRACTION, entry.up))]
+        m.d.comb += [offset.eq(Mux(squares, 0, entry.offset)),
+                     shift.eq(Mux(squares, p.right_shift - FRACTION, entry.up))]
         m.d.sync += [up.eq(shift), mask.eq(Cat(shift >= limit - bit for bit in range(len(mask))))]
         mantissa = delay(m, Cat(entry.mantissa, Const(1, 2)), _LANE_LATENCY, "mantissa")
         square = delay(m, squares, _LANE_LATENCY, "square")
@@ -304,8 +305,8 @@ class Normalise(wiring.Component):
         m.d.sync += register.eq(Mux(free, beat, register >> size))
         return delay(m, register[:size], self.parameters.pipeline.ram_latency, f"{name}_late")
 
-    def _statistics(self, m: Module, lanes: list[NormaliseLane], valid: Value, last: Signal, ends: Signal, number: Value,
-                    address: Value, table: Ram) -> None:
+    def _statistics(self, m: Module, lanes: list[NormaliseLane], valid: Value, last: Value, ends: Signal,
+                    number: Value, address: Value, table: Ram) -> None:
         """Sums of the lanes, and their way into the table of rows."""
         p = self.parameters
         m.submodules.sums = sums = RowSums(p)

@@ -24,14 +24,14 @@ def reader_beat(config: ArrayConfig) -> data.StructLayout:
     """A beat of memory, how its block is to be rearranged, whether it is the last of the block, and whether it is the
     first one of a block of another mode than that before (COLUMNS before the first). With a vector unit also
     ``vector``: what it needs to know."""
-    vector = {"vector": vector_tag()} if config.vector_lanes else {}
+    vector = {"vector": vector_tag(), "keep": config.memory_elements} if config.vector_lanes else {}
     return data.StructLayout({"beat": memory_beat(config), "mode": _MODE_BITS, "last": 1, "changes": 1} | vector)
 
 
 def vector_tag() -> data.StructLayout:
-    """``set`` of the READ or SUMS (``sums``), the low bits of the ``address`` of the beat, whether it is ``valid``, and
-    the last one of a row (``ends``)."""
-    return data.StructLayout({"set": 4, "sums": 1, "address": 16, "valid": 1, "ends": 1})
+    """``set`` of the READ or SUMS (``sums``), the low bits of the ``address`` of the beat, and whether it is the last
+    one of a row (``ends``). ``keep`` beside it: elements that are inside the row."""
+    return data.StructLayout({"set": 4, "sums": 1, "address": 16, "ends": 1})
 
 
 class TokenQueue(wiring.Component):
@@ -216,8 +216,7 @@ class Reader(wiring.Component):
             token.changes.eq(changes)]
         if vector:
             m.d.sync += [token.vector.set.eq(marks.set), token.vector.sums.eq(marks.sums),
-                         token.vector.address.eq(place.address), token.vector.valid.eq(place.valid),
-                         token.vector.ends.eq(place.tail)]
+                         token.vector.address.eq(place.address), token.vector.ends.eq(place.tail & place.valid)]
         # Invalid beats make no request and still keep their place.
         m.d.comb += [
             self.read.payload.eq(place.address), self.read.valid.eq(sequence.o.valid & place.valid & space),
@@ -248,6 +247,6 @@ class Reader(wiring.Component):
             tokens.ready.eq(to.ready & present), self.beats.ready.eq(tokens.valid & go.valid & to.ready),
             to.payload.mode.eq(go.mode), to.payload.last.eq(go.last), to.payload.changes.eq(go.changes)]
         if self._config.vector_lanes:
-            m.d.comb += to.payload.vector.eq(go.vector)
+            m.d.comb += [to.payload.vector.eq(go.vector), to.payload.keep.eq(go.keep)]
         for number, element in enumerate(to.payload.beat.elements):
             m.d.comb += element.eq(self.beats.payload.elements[number] & go.keep[number].replicate(len(element)))

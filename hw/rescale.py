@@ -31,8 +31,8 @@ _ADDRESS_BITS = 16  # of a setup word
 
 @dataclass(frozen=True)
 class RescaleParameters:
-    """Beats of ``memory.elements``, of which ``lanes`` are worked on per cycle, and ``channels`` beats of the channel
-    table; both powers of two. Raises ValueError naming the field."""
+    """Beats of ``memory.elements``, of which ``lanes`` (a power of two) are worked on per cycle, and ``channels`` beats
+    of the channel table. Raises ValueError naming the field."""
 
     memory: MemoryParameters
     lane: VectorLaneParameters
@@ -45,9 +45,8 @@ class RescaleParameters:
             raise ValueError(f"lanes: {lanes} does not divide a beat of {elements} elements; allowed are powers of two "
                              f"up to {elements}")
         most = (1 << _ADDRESS_BITS) // elements
-        if not 2 <= channels <= most or channels & (channels - 1):
-            raise ValueError(f"channels: {channels} is not the size of a channel table; allowed are powers of two of "
-                             f"2..{most}")
+        if not 1 <= channels <= most:
+            raise ValueError(f"channels: {channels} beats is not the size of a channel table; allowed are 1..{most}")
 
     @classmethod
     def of(cls, config: ArrayConfig, lanes: int, channels: int) -> "RescaleParameters":
@@ -66,12 +65,12 @@ class RescaleParameters:
 
     @property
     def channel_bits(self) -> int:
-        return self.channels.bit_length() - 1
+        return (self.channels - 1).bit_length()
 
     @property
     def input(self) -> data.StructLayout:
-        """A write with the ``chunk`` of its beat, whether it stands in row 0, and its parameter set."""
-        return data.StructLayout({"write": self.memory.write, "chunk": 16, "row0": 1, "set": _SET_BITS})
+        """A write, whether it stands in row 0 of its block, and its parameter set."""
+        return data.StructLayout({"write": self.memory.write, "row0": 1, "set": _SET_BITS})
 
     @property
     def output(self) -> data.StructLayout:
@@ -141,23 +140,23 @@ class ScaleLane(wiring.Component):
         kept = width + 7  # bits that matter when 7 places may be left to go
         coarse, negative = Signal(signed(kept), reset_less=True), Signal(reset_less=True)
         lost, rest = Signal(reset_less=True), Signal(3, name="rest", reset_less=True)
-        m.d.sync += [negative.eq(product[-1]), rest.eq(shift)]
-        for eights in range(3):
-            with m.If((shift[3:] == eights) if eights < 2 else shift[4]):
-                moved = product >> 8 * eights
-                m.d.sync += [coarse.eq(moved), lost.eq(_loses(moved, kept))]
+        moved = [product >> 8 * eights for eights in range(3)]
+        m.d.sync += [negative.eq(product[-1]), rest.eq(shift), coarse.eq(_choose(moved, shift[3:])),
+                     lost.eq(_choose([_loses(value, kept) for value in moved], shift[3:]))]
 
         fine, low = Signal(signed(width + 1), reset_less=True), Signal(name="low_shift", reset_less=True)
-        above, below = Signal(reset_less=True), Signal(reset_less=True)
-        too_large = Signal()
-        with m.Switch(rest[1:]):
-            for twos in range(4):
-                with m.Case(twos):
-                    moved = coarse >> 2 * twos
-                    m.d.comb += too_large.eq(lost | _loses(moved, len(fine)))
-                    m.d.sync += fine.eq(moved)
-        m.d.sync += [low.eq(rest[0]), above.eq(too_large & ~negative), below.eq(too_large & negative)]
+        above, below, too_large = Signal(reset_less=True), Signal(reset_less=True), Signal()
+        moved = [coarse >> 2 * twos for twos in range(4)]
+        m.d.comb += too_large.eq(lost | _choose([_loses(value, len(fine)) for value in moved], rest[1:]))
+        m.d.sync += [fine.eq(_choose(moved, rest[1:])), low.eq(rest[0]), above.eq(too_large & ~negative),
+                     below.eq(too_large & negative)]
         return fine, above, below, low
+
+
+def _choose(values, number):
+    """One of up to four values. Bits of ``number`` steer multiplexers: nothing is decoded that lanes would share."""
+    pairs = [Mux(number[0], pair[-1], pair[0]) for pair in (values[:2], values[2:])]
+    return Mux(number[1], pairs[1], pairs[0])
 
 
 def _loses(value, width):
@@ -169,22 +168,26 @@ def _loses(value, width):
 class Rescale(wiring.Component):
     """Scale, bias and activation of writes, each by the parameter set that it names (docs/vector.md).
 
-    ``i``: writes with the chunk of their beat, ``row0``, and their ``set``; ``o``: the same writes, in order, with
-    their set. Set 0, and sets without rescale and activation, leave the elements as they are. Elements that the strobe
-    leaves out hold anything. ``saturated``: high for a cycle when an element that is written was clamped, not later
-    than its write comes on ``o``; ``busy``: a write is inside.
-    ``write``: a word for a table, in use three cycles after the cycle of one of ``write_set_en`` (address set * 4 + i:
-    word i of a WriteSet, hw/vectorset.py), ``write_channel_en`` (address beat * elements + element: scale, bias << 18)
-    and ``write_gelu_en`` (address segment: gelu_word of hw/activation.py, the same in all lanes). Words outside the
-    table and of set 0 are dropped.
+    ``i``: writes, whether each stands in row 0 of its block (``row0``), and their ``set``; ``o``: the same writes, in
+    order, with their set. Set 0, and sets without rescale and activation, leave the elements as they are. Elements that
+    the strobe leaves out hold anything. ``saturated``: high for a cycle when an element that is written was clamped,
+    not later than its write comes on ``o``; ``busy``: a write is inside.
+    ``write``: a word for a table, in use three cycles after the cycle of one of the enables; words outside the table
+    are dropped, those of set 0 too.
+
+    | enable | address | word |
+    |---|---|---|
+    | ``write_set_en`` | set * 4 + i | word i of a WriteSet (hw/vectorset.py); 2 and 3 are not for this unit |
+    | ``write_channel_en`` | beat of the table * elements + element | scale, bias << 18 |
+    | ``write_gelu_en`` | segment, 0..511 | gelu_word of hw/activation.py, for all lanes |
 
     Formats: elements of element_width bits, two's complement; the rounding is that of :class:`ScaleLane` and
-    :class:`ActivationLane`. Latency: ``latency`` cycles from ``i`` to ``o``; a write with nothing to do, where
-    ``steps`` > 1, ``pass_latency``. Throughput: one write with work every ``steps`` = elements / lanes cycles, without
-    a gap, one with nothing to do per cycle. Backpressure: the lanes never stop; there are places for all that is inside
-    them, and ``i.ready`` and ``o.valid`` come out of registers. Reset: forgets all writes inside, keeps the tables.
-    Cost: lanes * (a multiplier of element_width x 18 bits, one of 10 x (element_width - 9), a RAM of channels * steps x
-    36 bits, one of 512 x 28), LUT memories for ``places`` writes.
+    :class:`ActivationLane`. Latency: ``latency`` cycles from ``i`` to ``o`` (27, in a short pipeline 20, and ``steps``
+    more where that is more than 1: then a write with nothing to do takes 3). Throughput: one write with work every
+    ``steps`` = elements / lanes cycles, without a gap, one with nothing to do per cycle. Backpressure: the lanes never
+    stop; there are places for all that is inside them, and ``i.ready`` and ``o.valid`` come out of registers. Reset:
+    forgets all writes inside, keeps the tables. Cost: lanes * (a multiplier of element_width x 18 bits, one of 10 x
+    (element_width - 9), a RAM of channels * steps x 36 bits, one of 512 x 28), LUT memories for ``places`` writes.
     """
 
     def __init__(self, config: ArrayConfig, lanes: int, channels: int):
@@ -235,9 +238,9 @@ class Rescale(wiring.Component):
         here, take, waiting = self._enter(m, free)
         chosen = self._chosen(m, word, enables[0], here.set)
         work, stepping = self._pace(m, take, chosen, space, free)
-        elements, strobe, chunk, row0, step, chosen = self._steps(m, here, chosen, free)
+        elements, strobe, beat, row0, step, chosen = self._steps(m, here, chosen, free)
         shift = Mux(chosen.rescale, chosen.shift, 0)
-        self._coefficients(m, word, enables[1], chosen, chunk, row0, step)
+        self._coefficients(m, word, enables[1], chosen, beat, row0, step)
         results, hits = self._lanes(m, elements, strobe, shift, chosen)
         self._write_gelu(m, word, enables[2])
 
@@ -317,10 +320,10 @@ class Rescale(wiring.Component):
         p = self.parameters
         elements = Signal(p.memory.elements * p.memory.element_width, name="elements", reset_less=True)
         strobe = Signal(p.memory.elements, name="strobe", reset_less=True)
-        chunk, row0 = Signal(p.channel_bits, name="chunk", reset_less=True), Signal(name="row0", reset_less=True)
+        beat, row0 = Signal(p.channel_bits, name="beat", reset_less=True), Signal(name="row0", reset_less=True)
         held = Signal(p.instructions, name="held_set", reset_less=True)
         step = Signal(range(p.steps), name="step", reset_less=True)
-        load = [elements.eq(here.write.beat.as_value()), strobe.eq(here.write.strobe), chunk.eq(here.chunk),
+        load = [elements.eq(here.write.beat.as_value()), strobe.eq(here.write.strobe), beat.eq(here.write.address),
                 row0.eq(here.row0), held.eq(chosen), step.eq(0)]
         if p.steps == 1:
             m.d.sync += load
@@ -330,14 +333,14 @@ class Rescale(wiring.Component):
             with m.Else():
                 m.d.sync += [elements.eq(elements >> p.lanes * p.memory.element_width), strobe.eq(strobe >> p.lanes),
                              step.eq(step + 1)]
-        return elements, strobe, chunk, row0, step, held
+        return elements, strobe, beat, row0, step, held
 
-    def _coefficients(self, m, word, enable, chosen, chunk, row0, step):
+    def _coefficients(self, m, word, enable, chosen, beat, row0, step):
         """Scale and bias to every lane. The gates are resets of registers."""
         p = self.parameters
         address, fetched = Signal(p.channel_bits, name="channel", reset_less=True), p.lane.pipeline.ram_latency + 1
         one = 1 << _MANTISSA - p.memory.element_width
-        m.d.sync += address.eq(chosen.base + (chunk & chosen.mask))
+        m.d.sync += address.eq(chosen.base + (beat & chosen.mask))
         same = delay(m, ~chosen.rescale, fetched, "same")
         no_bias = delay(m, ~chosen.rescale | (chosen.bias_row & ~row0), fetched, "no_bias")
         step = delay(m, step, 1, "step")
@@ -346,7 +349,7 @@ class Rescale(wiring.Component):
         m.d.sync += to.eq(word)
         lane_bits = p.lanes.bit_length() - 1
         for number, lane in enumerate(self._scale):
-            ram = Ram(RamParameters(2 * _MANTISSA, p.channels * p.steps, p.lane.target, p.lane.pipeline))
+            ram = Ram(RamParameters(2 * _MANTISSA, max(2, p.channels * p.steps), p.lane.target, p.lane.pipeline))
             m.submodules[f"channels{number}"] = ram
             written = Signal(name=f"channel_en{number}")
             m.d.sync += written.eq(enable & (word.address[:lane_bits] == number))

@@ -41,8 +41,8 @@ _OPERAND = 18        # bits of a multiplier operand, the most that U can be
 
 @dataclass(frozen=True)
 class NormaliseParameters:
-    """A beat of ``elements`` of ``element_width`` bits, of which ``lanes`` are worked on per cycle, and ``rows`` entries
-    of the table of rows; technology and pipeline. Raises ValueError naming the field."""
+    """A beat of ``elements`` of ``element_width`` bits, of which ``lanes`` are worked on per cycle, and a table of
+    ``rows`` entries; technology and pipeline. Raises ValueError naming the field."""
 
     elements: int
     element_width: int
@@ -153,7 +153,7 @@ class RowSums(wiring.Component):
         behind = p.pipeline.multiplier_latency + p.tree_levels
         valid = delay(m, self.valid, behind, "valid", reset_less=False)
         last = delay(m, self.last, behind, "last", reset_less=False)
-        begins = Signal(init=1)
+        begins = Signal()  # after a reset the accumulators are zero
         with m.If(valid):
             m.d.sync += begins.eq(last)
         m.d.sync += self.done.eq(valid & last)
@@ -202,11 +202,11 @@ class _SerialProduct(wiring.Component):
         m.d.sync += [one.eq(before ^ low), two.eq(~(before ^ low) & (low ^ high)), negative.eq(high)]
         accumulator = Signal(signed(self._width + 3), reset_less=True)
         x, n = self.multiplicand, len(accumulator)
-        once_, twice = Signal(signed(n)), Signal(signed(n))
-        m.d.comb += [once_.eq(x), twice.eq(x << 1)]
-        operand = (once_ & one.replicate(n)) | (twice & two.replicate(n))
+        single, double = Signal(signed(n)), Signal(signed(n))
+        m.d.comb += [single.eq(x), double.eq(x << 1)]
+        operand = ((single & one.replicate(n)) | (double & two.replicate(n))) ^ negative.replicate(n)
         # The lowest bits make the carry that completes the two's complement.
-        total = Cat(Const(1, 1), accumulator >> 2).as_signed() + Cat(negative, operand ^ negative.replicate(n)).as_signed()
+        total = Cat(Const(1, 1), accumulator >> 2).as_signed() + Cat(negative, operand).as_signed()
         m.d.sync += accumulator.eq(total[1:])
         with m.If(self.clear):
             m.d.sync += accumulator.eq(0)
@@ -362,5 +362,6 @@ class RowStatistics(wiring.Component):
             with m.Else():
                 m.d.sync += left.eq(rest - trial)
         with m.If(start):
-            m.d.sync += [w.eq(variance), trial.eq(variance), rest.eq(square), mantissa.eq(0), running.eq(1), first.eq(1)]
+            m.d.sync += [w.eq(variance), trial.eq(variance), rest.eq(square), mantissa.eq(0), running.eq(1),
+                         first.eq(1)]
         return mantissa, late, ended

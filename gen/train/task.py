@@ -87,6 +87,8 @@ def _train(task: Task, name: str, network: Network, settings: Settings, seed: in
     start = time.monotonic()
     log(f"seed {seed}, {len(task.training.inputs)} training and {len(task.held.inputs)} {task.held_name} inputs, "
         f"torch {torch.__version__}, {settings}")
+    if network.dense:
+        settings = replace(settings, learning_rate=settings.dense_rate)
     fit(network, task.training, settings, seed, log)
     before = accuracy(network, task.held)
     log(f"accuracy {before:.4f} before fine-tuning at {settings.tuning_width} bits")

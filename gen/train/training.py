@@ -20,12 +20,14 @@ Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. ``averaging`` is of the moving average of the weights, which is what is kept; ``tuning_epochs``
-    epochs at ``tuning_rate`` times the learning rate follow with elements of ``tuning_width`` bits."""
+    """How to train. ``dense_rate`` is the learning rate of the dense baseline. ``averaging`` is of the moving average
+    of the weights, which is what is kept; ``tuning_epochs`` epochs at ``tuning_rate`` times the learning rate follow
+    with elements of ``tuning_width`` bits."""
 
     epochs: int
     batch: int = 64
     learning_rate: float = 4e-3
+    dense_rate: float = 4e-3
     weight_decay: float = 2e-2
     dropout: float = 0.1
     label_smoothing: float = 0.05
@@ -95,7 +97,10 @@ def fit(network: Network, data: Data, settings: Settings, seed: int, log: Callab
 
 
 def fine_tune(network: Network, data: Data, settings: Settings, seed: int, log: Callable[[str], None]) -> None:
-    """Train on with elements of ``tuning_width`` bits (not at all for 0 ``tuning_epochs``); the network is float again afterwards, calibrated anew."""
+    """Train on with elements of ``tuning_width`` bits (not at all for 0 ``tuning_epochs``).
+
+    The network is float again afterwards, calibrated anew.
+    """
     calibrate(network, data.inputs)
     if settings.tuning_epochs:
         set_width(network, settings.tuning_width)

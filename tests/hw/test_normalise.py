@@ -1,6 +1,5 @@
 """Normalise unit: rows, sums of rows and beats that pass against formulas of the test's own; latency, throughput."""
 
-from dataclasses import dataclass
 import math
 import random
 
@@ -12,7 +11,7 @@ import pytest
 from wingbeat.hw.config import ArrayConfig, Pipeline
 from wingbeat.hw.normalise import Normalise
 from wingbeat.hw.numeric import largest, pack_signed, smallest, unpack_signed
-from wingbeat.hw.rowsums import NormaliseParameters
+from wingbeat.hw.rowsums import FRACTION, NormaliseParameters, RowStatistics
 from wingbeat.hw.vectorset import SET_WORDS, ReadSet
 from wingbeat.sim.bench import CROSS, Bench, Stall
 
@@ -32,7 +31,10 @@ def half_up(value, bits):
 
 def statistics(row, n, epsilon, width):
     """M, m and p of a row of ``n`` elements."""
-    s1, s2 = sum(row), sum(x * x for x in row)
+    return statistics_of(sum(row), sum(x * x for x in row), n, epsilon, width)
+
+
+def statistics_of(s1, s2, n, epsilon, width):
     d = n * s2 - s1 * s1 + epsilon
     k, log2_n = (d.bit_length() - 1) // 2, n.bit_length() - 1
     a, w = (n * n << 18) >> 2 * log2_n, (d << 18) >> 2 * k
@@ -53,17 +55,8 @@ def normalised(x, entry, width):
 
 # ---- Blocks of beats
 
-@dataclass
 class Case:
-    """Beats for the unit, in order, and what must come of them."""
-
-    config: ArrayConfig
-    rows: int
-    inputs: list
-    outputs: list
-    clamps: int
-    sets: dict
-    table: dict
+    """Beats for the unit, in order, and what must come of them: ``outputs`` and the number of them with a clamp."""
 
     def __init__(self, config, sets, rows=64):
         self.config, self.sets, self.rows = config, sets, rows
@@ -79,7 +72,7 @@ class Case:
         self.inputs.append({
             "beat": {"elements": [pack_signed(int(x), self.config.element_width) for x in elements]}, "keep": kept,
             "row": row, "chunk": chunk, "set": number, "sums": sums, "last_chunk": last, "sideband": self.number})
-        return elements, kept
+        return kept
 
     def _out(self, elements):
         self.outputs.append(([int(x) for x in elements], self.number))
@@ -98,7 +91,7 @@ class Case:
         self.table[place] = statistics(values, chosen.n, chosen.epsilon, self.config.element_width)
 
     def normalise(self, number, row, chunk, elements, keep=None):
-        _, kept = self._beat(elements, row, chunk, number, keep=keep)
+        kept = self._beat(elements, row, chunk, number, keep=keep)
         found = self.table[self.entry(self.sets[number], row, chunk)]
         pairs = [normalised(x, found, self.config.element_width) if kept >> i & 1 else (0, False)
                  for i, x in enumerate(elements)]
@@ -234,7 +227,8 @@ def mixed_case(seed, width=16, stream_words=4, pipeline=Pipeline.DEEP):
                 held[number, row] = sum(values, [])
                 if rng.random() < 0.4:
                     case.passes([rng.randint(smallest(width), largest(width)) for _ in range(size)])
-        places = [(number, row, chunk) for (number, row), values in held.items() for chunk in range(len(values) // size)]
+        places = [(number, row, chunk) for (number, row), values in held.items()
+                  for chunk in range(len(values) // size)]
         for number, row, chunk in rng.sample(places, len(places)):
             keep = rng.getrandbits(size) if rng.random() < 0.3 else None
             case.normalise(number, row, chunk, held[number, row][chunk * size:][:size], keep)
@@ -245,9 +239,144 @@ def mixed_case(seed, width=16, stream_words=4, pipeline=Pipeline.DEEP):
 
 @pytest.mark.parametrize("width,stream_words,lanes,pipeline", [
     (16, 2, 4, Pipeline.SHORT), (12, 8, 2, Pipeline.SHORT), (9, 8, 1, Pipeline.DEEP), (18, 8, 16, Pipeline.DEEP),
-    (16, 1, 1, Pipeline.DEEP)])
+    (16, 2, 1, Pipeline.DEEP)])
 def test_shapes(width, stream_words, lanes, pipeline):
     """Beats and lanes of other sizes, short pipelines."""
-    fields = dict(layers=1) if stream_words > 1 else dict(layers=1)
-    case = mixed_case(width, width, max(2, stream_words), pipeline)
+    case = mixed_case(width, width, stream_words, pipeline)
     Harness(case, lanes, width, Stall.RANDOM, Stall.BURSTS).check(60000)
+
+
+@pytest.mark.parametrize("reset_at", [30, 77, 140, 300])
+def test_reset_mid_stream(reset_at):
+    """A reset at a beat that passes, in sums, in the statistics of a row, among results."""
+    Harness(mixed_case(3), 4, reset_at, Stall.RANDOM, Stall.RANDOM).check(8000, reset_at)
+
+
+@pytest.mark.parametrize("lanes", [8, 4, 2, 1])
+def test_results_wait_for_a_slow_sink(lanes):
+    """More normalised beats in a row than all places for them."""
+    case = Case(config_of(), {1: ReadSet(n=240)})
+    row = random_rows(random.Random(2), 16, 240, 1)[0]
+    case.sum_row(1, 0, row)
+    case.normalise_row(1, 0, row)
+    Harness(case, lanes, 2, sink=Stall.OFTEN).check(4000)
+
+
+# ---- Latency and throughput
+
+@pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda pipeline: pipeline.value)
+@pytest.mark.parametrize("lanes", [16, 8, 4, 1])
+def test_stated_latency_and_throughput(lanes, pipeline):
+    """Beats that pass: 2 cycles, one per cycle. A long row adds up and normalises at elements/lanes cycles a beat."""
+    c = config_of(stream_words=8, pipeline=pipeline)
+    case, chunks, passing = Case(c, {1: ReadSet(n=16 * 20)}), 20, 5
+    row = random_rows(random.Random(1), 16, 16 * chunks, 1)[0]
+    for _ in range(passing):
+        case.passes(row[:16])
+    case.sum_row(1, 0, row)
+    case.normalise_row(1, 0, row)
+    for _ in range(passing):
+        case.passes(row[:16])
+    harness = Harness(case, lanes)
+    harness.check(4000)
+    dut, given, got = harness.dut, harness.beats.cycles, harness.out.cycles
+    pieces = dut.parameters.pieces
+    assert [b - a for a, b in zip(given, got)][:passing] == [2] * passing
+    assert given[:passing] == list(range(given[0], given[0] + passing))
+    # The first sums are taken at once, the next waits for its turn at the input buffer of two beats.
+    sums = given[passing:passing + chunks]
+    assert [b - a for a, b in zip(sums[2:], sums[3:])] == [pieces] * (chunks - 3)
+    first, last = got[passing], got[passing + chunks - 1]
+    assert last - first == pieces * (chunks - 1), "results without a bubble"
+    assert got[-passing:] == list(range(got[-passing], got[-passing] + passing))
+    # The last sum leaves the buffer when the one before it, which came to its end a cycle earlier, has had its time.
+    taken = sums[-1] + 2 * pieces - 1
+    assert first == taken + (dut.settle - 1) + (dut.latency - 1)
+    assert not harness.busy and harness.idle
+
+
+@pytest.mark.parametrize("lanes", [8, 2])
+def test_stated_period_of_rows(lanes):
+    """Rows of one beat: one per period."""
+    rng = random.Random(4)
+    case = Case(config_of(), {3: ReadSet(n=8)})
+    rows = random_rows(rng, 16, 8, 9)
+    for number, values in enumerate(rows):
+        case.sum_row(3, number, values)
+    for number, values in enumerate(rows):
+        case.normalise_row(3, number, values)
+    harness = Harness(case, lanes)
+    harness.check(2000)
+    taken = harness.beats.cycles[3:len(rows)]
+    assert [b - a for a, b in zip(taken, taken[1:])] == [harness.dut.period] * (len(taken) - 1)
+    assert harness.dut.period == 38
+
+
+# ---- Statistics of a row by themselves
+
+@pytest.mark.parametrize("width", [8, 12, 16, 18])
+def test_statistics_of_all_lengths(width, drive):
+    """Sums that no short row has: N from 1 to 2^16, D up to its largest, E from 1 to N^2 * 4^(EW-1)."""
+    rng, low, high = random.Random(width), smallest(width), largest(width)
+    parameters = NormaliseParameters(8, width, 8, 64)
+    steps, wanted = [], []
+    for number in range(150):
+        n = rng.choice([1, 2, 3, 1 << rng.randint(0, 16), rng.randint(1, 1 << 16), 65535, 65536])
+        kinds = rng.choice([(low, high), (rng.randint(low, high),) * 2, (0, 1), (low, rng.randint(low, high))])
+        some = rng.choice([0, 1, n // 2, n - 1, rng.randint(0, n)])
+        s1, s2 = (kinds[0]**power * (n - some) + kinds[1]**power * some for power in (1, 2))
+        most = min((1 << 62) - 1, n * n << 2 * (width - 1))
+        epsilon = rng.choice([1, 2, most, rng.randint(1, most)])
+        steps += [dict(start=1, sum=s1 & (1 << width + 16) - 1, squares_sum=s2, n=n, epsilon=epsilon, row=number & 63),
+                  dict(start=0)] + [{}] * (parameters.statistics_period - 2)
+        wanted.append((entry_of(s1, s2, n, epsilon, parameters), number & 63))
+    steps += [{}] * parameters.statistics_latency
+    seen = drive(RowStatistics(parameters), steps, ("done", "entry", "o_row"))
+    done = [cycle for cycle, flag in enumerate(seen["done"]) if flag]
+    assert len(done) == len(wanted)
+    for number, (at, found) in enumerate(zip(done, wanted)):
+        assert (seen["entry"][at], seen["o_row"][at]) == found, f"row {number} (seed {width})"
+    late = [at - number * parameters.statistics_period for number, at in enumerate(done)]
+    assert max(late) == parameters.statistics_latency - 1
+
+
+def entry_of(s1, s2, n, epsilon, p):
+    """Bits of the entry of the table of rows."""
+    mean, mantissa, up = statistics_of(s1, s2, n, epsilon, p.element_width)
+    shift = p.right_shift - up
+    offset = -mean + (1 << shift >> 1 if shift > 0 else 0)
+    bits = p.element_width + FRACTION + 1
+    return pack_signed(offset, bits) | mantissa - (1 << 16) << bits | up << bits + 16
+
+
+# ---- Accuracy
+
+@pytest.mark.parametrize("width", [8, 12, 16, 18])
+def test_error_against_float(width):
+    """At most half a last place, a quarter (18 bits: one) for the operand, 2^-16 of the result for m and what the mean
+    is off by: 2^-(F+1) elements."""
+    rng, worst = random.Random(width), 0
+    for n in (48, 64, 1000, 1024):
+        for row in random_rows(rng, width, n, 40):
+            found = statistics(row, n, 1, width)
+            sigma = math.sqrt(n * sum(x * x for x in row) - sum(row)**2 + 1) / n
+            for x in set(row):
+                real = (x - sum(row) / n) / sigma * 2**(width - 4)
+                got, clamped = normalised(x, found, width)
+                if not clamped:
+                    operand = 0.25 if width <= 16 else 2.0**(width - 18)
+                    bound = 0.5 + operand + abs(real) * 2.0**-15.8 + 2.0**(width - 4) / sigma / 32
+                    assert abs(got - real) <= bound, f"{x} of {row} (seed {width})"
+                    worst = max(worst, abs(got - real) / bound)
+    assert worst > 0.5, "the bound is tight"
+
+
+@pytest.mark.parametrize("fields,message", [
+    (dict(lanes=3), "lanes: 3 does not divide a beat of 8 elements; allowed are powers of two up to 8"),
+    (dict(lanes=16), "lanes: 16 does not divide a beat of 8 elements; allowed are powers of two up to 8"),
+    (dict(rows=48), "rows: 48 is not the size of a table of rows; allowed are powers of two of 2..65536"),
+    (dict(element_width=7), "element_width: 7 is not in 8..18")])
+def test_errors(fields, message):
+    with pytest.raises(ValueError) as error:
+        NormaliseParameters(**(dict(elements=8, element_width=16, lanes=8, rows=64) | fields))
+    assert str(error.value) == message
