@@ -72,7 +72,7 @@ class Load(wiring.Component):
         # Decided two cycles ahead, in which two beats may move. That ``store_steps`` is a cycle old errs on the safe
         # side.
         store_steps = Signal.like(self.store_steps, name="store_steps_before")
-        m.d.sync += [store_steps.eq(self.store_steps), behind.eq(store_steps > ahead), accepted.eq(accept),
+        m.d.sync += [store_steps.eq(self.store_steps), behind.eq(ahead < store_steps), accepted.eq(accept),
                      allowed.eq(may), refused.eq(~may)]
         with m.If(~(running & command.overlap)):
             m.d.sync += behind.eq(0)
