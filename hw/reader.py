@@ -216,7 +216,7 @@ class Reader(wiring.Component):
             token.changes.eq(changes)]
         if vector:
             m.d.sync += [token.vector.set.eq(marks.set), token.vector.sums.eq(marks.sums),
-                         token.vector.address.eq(place.address), token.vector.ends.eq(place.tail & place.valid)]
+                         token.vector.address.eq(place.address), token.vector.ends.eq(place.last_chunk & place.valid)]
         # Invalid beats make no request and still keep their place.
         m.d.comb += [
             self.read.payload.eq(place.address), self.read.valid.eq(sequence.o.valid & place.valid & space),

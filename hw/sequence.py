@@ -25,8 +25,8 @@ def sequence_start(memory_bits: int) -> data.StructLayout:
 def beat_position(memory_bits: int) -> data.StructLayout:
     """One beat. ``row`` and ``chunk`` are 16 bits of two's complement; ``valid``: both, taken as unsigned numbers,
     lie inside the block; ``tail``: the chunk is the last of its row and only ``tail_elements`` of it count."""
-    return data.StructLayout({"address": memory_bits, "row": 16, "chunk": 16, "valid": 1, "first_chunk": 1, "tail": 1,
-                              "tail_elements": 16, "last": 1})
+    return data.StructLayout({"address": memory_bits, "row": 16, "chunk": 16, "valid": 1, "first_chunk": 1,
+                              "last_chunk": 1, "tail": 1, "tail_elements": 16, "last": 1})
 
 
 class BeatSequence(wiring.Component):
@@ -110,7 +110,7 @@ class BeatSequence(wiring.Component):
         m.d.comb += [
             skid.i.valid.eq(position.valid), skid.i.payload.last.eq(position.last),
             skid.i.payload.valid.eq(judged.row_inside & judged.chunk_inside),
-            skid.i.payload.tail.eq(judged.last_chunk & has_tail),
+            skid.i.payload.tail.eq(judged.last_chunk & has_tail), skid.i.payload.last_chunk.eq(judged.last_chunk),
             self.o.valid.eq(skid.o.valid), skid.o.ready.eq(self.o.ready), self.o.payload.tail_elements.eq(tail)]
         m.d.comb += [skid.i.payload[name].eq(judged[name]) for name in ("address", "row", "chunk", "first_chunk")]
         m.d.comb += [self.o.payload[name].eq(skid.o.payload[name]) for name in skid.o.payload.shape().members]

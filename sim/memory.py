@@ -118,20 +118,21 @@ def read_block(config: ArrayConfig, table: Sequence[int], instruction: Read, bas
     Raises ValueError for a beat outside ``memory``, a mode that only a WRITE has, or a number of beats that is no
     whole number of tiles.
     """
-    _, elements = read_elements(config, table, instruction, base, memory)
+    _, elements, _ = read_elements(config, table, instruction, base, memory)
     return arranged(config, instruction, elements)
 
 
 def read_elements(config: ArrayConfig, table: Sequence[int], instruction: Read, base: int,
-                  memory: np.ndarray) -> tuple[Positions, np.ndarray]:
-    """The beats of a READ and their elements (n, 2K), zeros where they are not valid and in the tail of a row."""
+                  memory: np.ndarray) -> tuple[Positions, np.ndarray, np.ndarray]:
+    """The beats of a READ, their elements (n, 2K), and which of these are inside the rows (n, 2K): the others are 0."""
     shape, beats = _shape(table), positions(config, table, instruction.rows, base)
     _check_inside(memory, beats.address[beats.valid])
     elements = np.zeros((len(beats.address), config.memory_elements), dtype=np.int64)
     elements[beats.valid] = memory[beats.address[beats.valid]]
+    inside = np.repeat(beats.valid[:, None], config.memory_elements, axis=1)
     if shape.tail:
-        elements[beats.chunk == shape.chunks - 1, shape.tail:] = 0
-    return beats, elements
+        inside[beats.chunk == shape.chunks - 1, shape.tail:] = False
+    return beats, np.where(inside, elements, 0), inside
 
 
 def row_chunks(table: Sequence[int]) -> int:

@@ -356,15 +356,15 @@ class ProcessorModel:
     def _words(self, read: Read, base: int) -> np.ndarray:
         """Words of a block, normalised where the READ says so."""
         table = self._table(READER_TARGET, read.descriptor)
-        beats, elements = read_elements(self.config, table, read, base, self.memory)
+        beats, elements, inside = read_elements(self.config, table, read, base, self.memory)
         if read.vector:
-            elements, clamped = self.vector.normalise(read.vector, beats, elements)
+            elements, clamped = self.vector.normalise(read.vector, beats, elements, inside)
             self.saturated |= clamped
         return arranged(self.config, read, elements)
 
     def _sum_rows(self, sums: Sums, base: int) -> None:
         table = self._table(READER_TARGET, sums.descriptor)
-        beats, elements = read_elements(self.config, table, sums, base, self.memory)
+        beats, elements, _ = read_elements(self.config, table, sums, base, self.memory)
         self.vector.sum_rows(sums.vector, beats, elements, row_chunks(table))
 
     def _check_write(self, write: Write, base: int, tag: int, store: Store) -> None:

@@ -61,14 +61,15 @@ class VectorUnit:
             for table, value in zip(self._rows, found):
                 table[entry] = value[0]
 
-    def normalise(self, number: int, beats: Positions, elements: np.ndarray) -> tuple[np.ndarray, bool]:
-        """READ: the valid beats of (n, 2K) ``elements`` normalised, and whether one was clamped."""
-        chosen, result = self.read_set(number), elements.copy()
-        entries = self._entries(chosen, beats.address[beats.valid])
+    def normalise(self, number: int, beats: Positions, elements: np.ndarray,
+                  inside: np.ndarray) -> tuple[np.ndarray, bool]:
+        """READ: (n, 2K) ``elements`` normalised where they are ``inside`` a row, the others 0, and whether one was
+        clamped."""
+        chosen = self.read_set(number)
+        entries = self._entries(chosen, beats.address)
         statistics = RowStatistics(*(table[entries] for table in self._rows))
-        result[beats.valid], clamped = normalise(elements[beats.valid], statistics, chosen.n,
-                                                 self._config.element_width)
-        return result, bool(clamped.any())
+        result, clamped = normalise(elements, statistics, chosen.n, self._config.element_width)
+        return np.where(inside, result, 0), bool(clamped[inside].any())
 
     def _entries(self, chosen: ReadSet, address: np.ndarray) -> np.ndarray:
         return (address >> chosen.chunk_shift) % self._config.statistics_rows
@@ -113,7 +114,8 @@ class VectorUnit:
         entries = s.base + (address & s.chunk_mask)
         outside = entries[entries >= self._config.channel_beats]
         if outside.size:
-            raise ValueError(f"base: beat {outside[0]} is not in 0..{self._config.channel_beats - 1}, the channel table")
+            raise ValueError(f"base: beat {outside[0]} of the channel table is not in "
+                             f"0..{self._config.channel_beats - 1}")
         words = np.array(self._tables[CHANNEL_TARGET], dtype=np.int64).reshape(-1, self._config.memory_elements)
         return tuple(unpack_signed(words[entries] >> at, _MANTISSA) for at in (0, _MANTISSA))
 

@@ -1,5 +1,6 @@
 """The training library against the references that know nothing of PyTorch."""
 
+from dataclasses import replace
 import json
 import tomllib
 
@@ -258,6 +259,16 @@ def test_training_learns_is_repeatable_and_keeps_its_accuracy_at_8_bits():
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
     other, _ = trained(2)
     assert not torch.equal(next(network.parameters()), next(other.parameters()))
+
+
+@pytest.mark.parametrize("averaging, moves", [(1.0, False), (0.9, True)])
+def test_the_moving_average_is_what_is_kept(averaging, moves):
+    network, settings = Network(small(("mixing",)), 1), replace(QUICK, epochs=1, averaging=averaging)
+    before = [value.detach().clone() for value in network.parameters()]
+    fit(network, separable(64), settings, 1, lambda line: None)
+    after = list(network.parameters())
+    # Average 1.0 never leaves the first weights; any other follows every tensor that learns.
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True)) is not moves
 
 
 def test_scripts_write_all_files_and_compare_with_the_baseline(tmp_path, monkeypatch, capsys):

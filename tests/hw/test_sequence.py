@@ -59,8 +59,8 @@ def beats_of(descriptor, groups, base, rows, memory_bits=MEMORY_BITS):
     tail = at_end & (descriptor.tail != 0)
     valid = (row < rows) & (chunk < descriptor.chunks)
     last = np.arange(len(row)) == len(row) - 1
-    names = ("address", "row", "chunk", "valid", "first_chunk", "tail", "tail_elements", "last")
-    columns = (address, row, chunk, valid, chunk == 0, tail, np.where(tail, descriptor.tail, 0), last)
+    names = ("address", "row", "chunk", "valid", "first_chunk", "last_chunk", "tail", "tail_elements", "last")
+    columns = (address, row, chunk, valid, chunk == 0, at_end, tail, np.where(tail, descriptor.tail, 0), last)
     return [dict(zip(names, map(int, beat))) for beat in zip(*columns)]
 
 
