@@ -316,7 +316,7 @@ def test_stated_period_of_rows(lanes):
 
 @pytest.mark.parametrize("width", [8, 12, 16, 18])
 def test_statistics_of_all_lengths(width, drive):
-    """Sums that no short row has: N from 1 to 2^16, D up to its largest, E from 1 to N^2 * 4^(EW-1)."""
+    """Sums that no short row has: N from 1 to 2^16, D up to its largest, E from 1 to N^2 * 4^(EW-1) and beyond."""
     rng, low, high = random.Random(width), smallest(width), largest(width)
     parameters = NormaliseParameters(8, width, 8, 64)
     steps, wanted = [], []
@@ -326,7 +326,7 @@ def test_statistics_of_all_lengths(width, drive):
         some = rng.choice([0, 1, n // 2, n - 1, rng.randint(0, n)])
         s1, s2 = (kinds[0]**power * (n - some) + kinds[1]**power * some for power in (1, 2))
         most = min((1 << 62) - 1, n * n << 2 * (width - 1))
-        epsilon = rng.choice([1, 2, most, rng.randint(1, most)])
+        epsilon = rng.choice([1, 2, most, rng.randint(1, most), (1 << 62) - 1])
         steps += [dict(start=1, sum=s1 & (1 << width + 16) - 1, squares_sum=s2, n=n, epsilon=epsilon, row=number & 63),
                   dict(start=0)] + [{}] * (parameters.statistics_period - 2)
         wanted.append((entry_of(s1, s2, n, epsilon, parameters), number & 63))
