@@ -144,10 +144,14 @@ class Normalise(wiring.Component):
             "saturated": Out(1), "idle": Out(1), "busy": Out(1)})
 
     @property
+    def _entry_latency(self) -> int:
+        """A piece to the entry of its row at the lanes: sum of the address, table, gates."""
+        return 1 + self.parameters.pipeline.ram_latency + 1
+
+    @property
     def _result_latency(self) -> int:
         """A beat that leaves the input buffer to its first elements at the queue of results."""
-        pipeline = self.parameters.pipeline
-        return 1 + pipeline.ram_latency + _LANE_LATENCY + pipeline.multiplier_latency + 1
+        return 1 + self._entry_latency + _LANE_LATENCY + self.parameters.pipeline.multiplier_latency + 1
 
     @property
     def latency(self) -> int:
@@ -259,14 +263,15 @@ class Normalise(wiring.Component):
         return spaced
 
     def _place(self, m: Module, here: data.View, free: Value) -> tuple[Value, Signal, Signal]:
-        """Of the beat in the lanes: its entry, whether it goes into sums, and whether this piece ends them."""
+        """Of the beat in the lanes: its place in the table, a cycle later, whether it goes into sums, and whether this
+        piece ends them."""
         bits = self.parameters.row_bits
         first, row, chunk = (Signal(bits, name=name, reset_less=True) for name in ("first", "row", "chunk"))
-        sums, last, address = Signal(), Signal(), Signal(bits)
+        sums, last, address = Signal(), Signal(), Signal(bits, reset_less=True)
         with m.If(free):
             m.d.sync += [first.eq(here.first), row.eq(here.row << here.row_shift),
                          chunk.eq(here.chunk >> here.chunk_shift), sums.eq(here.sums), last.eq(here.last_chunk)]
-        m.d.comb += address.eq(first + row + chunk)
+        m.d.sync += address.eq(first + row + chunk)
         return address, sums, last & free
 
     def _lanes(self, m: Module, here: data.View, free: Value, active: Signal, sums: Signal,
@@ -274,18 +279,19 @@ class Normalise(wiring.Component):
         """The lanes with their elements and the entry of their row. Returns also when they have operands that go into
         sums, and when they have results."""
         p = self.parameters
-        wait = p.pipeline.ram_latency
         elements = self._pieces(m, here.beat.as_value(), p.element_width, free, "elements")
         keep = self._pieces(m, here.keep, 1, free, "keep")
-        squares = delay(m, sums, wait, "squares")
-        offset, limit = Signal.like(entry.offset), FRACTION + p.element_width + 3
-        shift, up = Signal(SHIFT_BITS), Signal(SHIFT_BITS, reset_less=True)
-        mask = Signal(p.element_width + FRACTION + 1, reset_less=True)
-        m.d.comb += [offset.eq(Mux(squares, 0, entry.offset)),
+        # Sums take the elements as they are.
+        offset, shift = Signal.like(entry.offset, reset_less=True), Signal(SHIFT_BITS, reset_less=True)
+        squares = delay(m, sums, self._entry_latency - 1, "squares")
+        m.d.sync += [offset.eq(Mux(squares, 0, entry.offset)),
                      shift.eq(Mux(squares, p.right_shift - FRACTION, entry.up))]
-        m.d.sync += [up.eq(shift), mask.eq(Cat(shift >= limit - bit for bit in range(len(mask))))]
-        mantissa = delay(m, Cat(entry.mantissa, Const(1, 2)), _LANE_LATENCY, "mantissa")
-        square = delay(m, squares, _LANE_LATENCY, "square")
+        # Bits of a deviation from 2^(limit - p) on are signs if it fits.
+        up, limit = delay(m, shift, 1, "up"), FRACTION + p.element_width + 3
+        mask = Signal(p.element_width + FRACTION + 1, reset_less=True)
+        m.d.sync += mask.eq(Const((1 << limit + len(mask)) - (1 << limit)) >> shift)
+        mantissa = delay(m, Cat(entry.mantissa, Const(1, 2)), _LANE_LATENCY + 1, "mantissa")
+        square = delay(m, squares, _LANE_LATENCY + 1, "square")
         lanes = []
         for number in range(p.lanes):
             m.submodules[f"lane{number}"] = lane = NormaliseLane(p)
@@ -294,7 +300,7 @@ class Normalise(wiring.Component):
                 lane.offset.eq(offset), lane.up.eq(up), lane.mask.eq(mask), lane.square.eq(square),
                 lane.mantissa.eq(mantissa)]
             lanes.append(lane)
-        operands = wait + _LANE_LATENCY
+        operands = self._entry_latency + _LANE_LATENCY
         into_sums = delay(m, active & sums, operands, "into_sums", reset_less=False)
         results = delay(m, active & ~sums, self._result_latency - 1, "result", reset_less=False)
         return lanes, into_sums, results
@@ -303,7 +309,7 @@ class Normalise(wiring.Component):
         """What the lanes get of ``beat``, ``width`` bits each, when their entry is there."""
         size, register = width * self.parameters.lanes, Signal(len(beat), name=name, reset_less=True)
         m.d.sync += register.eq(Mux(free, beat, register >> size))
-        return delay(m, register[:size], self.parameters.pipeline.ram_latency, f"{name}_late")
+        return delay(m, register[:size], self._entry_latency, f"{name}_late")
 
     def _statistics(self, m: Module, lanes: list[NormaliseLane], valid: Value, last: Value, ends: Signal,
                     number: Value, address: Value, table: Ram) -> None:
@@ -312,7 +318,7 @@ class Normalise(wiring.Component):
         m.submodules.sums = sums = RowSums(p)
         for lane, element, square in zip(lanes, sums.elements, sums.squares):
             m.d.comb += [element.eq(lane.operand), square.eq(lane.product)]
-        ended, chosen = delay(m, ends, 1, "ended", reset_less=False), Signal(_SET_BITS, reset_less=True)
+        ended, chosen = delay(m, ends, 2, "ended", reset_less=False), Signal(_SET_BITS, reset_less=True)
         row = Signal(p.row_bits, name="ended_row", reset_less=True)
         with m.If(ends):
             m.d.sync += chosen.eq(number)
@@ -321,7 +327,7 @@ class Normalise(wiring.Component):
         parameters = self._sets(m, chosen, ("n", "epsilon"))
         m.submodules.statistics = statistics = RowStatistics(p)
         m.d.comb += [
-            sums.valid.eq(valid), sums.last.eq(delay(m, last, p.pipeline.ram_latency + _LANE_LATENCY, "last")),
+            sums.valid.eq(valid), sums.last.eq(delay(m, last, self._entry_latency + _LANE_LATENCY, "last")),
             statistics.start.eq(sums.done), statistics.sum.eq(sums.sum), statistics.squares_sum.eq(sums.squares_sum),
             statistics.n.eq(parameters.n), statistics.epsilon.eq(parameters.epsilon), statistics.row.eq(row),
             table.w_en.eq(statistics.done), table.w_addr.eq(statistics.o_row), table.w_data.eq(statistics.entry)]

@@ -106,8 +106,8 @@ class NormaliseParameters:
 
     @property
     def variance_latency(self) -> int:
-        """Sums of a row to its W and A: recoding, product, difference and window, and a digit per cycle."""
-        return self.digits + 4
+        """Sums of a row to its W and A: recoding, product, differences and window, and a digit per cycle."""
+        return self.digits + 5
 
     @property
     def statistics_latency(self) -> int:
@@ -255,16 +255,19 @@ class RowStatistics(wiring.Component):
         mean = self._mean(m, length)
         mantissa, late, ended = self._root(m, root, variance, square)
 
-        base, up = Signal(signed(7), reset_less=True), Signal(SHIFT_BITS, reset_less=True)
+        base, shift = Signal(signed(7), reset_less=True), Signal(signed(8), reset_less=True)
+        up, rounding = Signal(SHIFT_BITS, reset_less=True), Signal(p.right_shift + 1, reset_less=True)
         quotient = Signal(mean.shape(), name="quotient_root", reset_less=True)
         with m.If(root):
-            m.d.sync += [base.eq(p.element_width + n - k), quotient.eq(mean), self.o_row.eq(row)]
-        shift = base - late
+            m.d.sync += [base.eq(n - k), quotient.eq(mean), self.o_row.eq(row)]
+        # ``late`` is known long before m.
+        m.d.sync += shift.eq(base + Mux(late, p.element_width - 1, p.element_width))
         m.d.sync += up.eq(Mux(shift < 0, 0, Mux(shift >= 1 << SHIFT_BITS, (1 << SHIFT_BITS) - 1, shift[:SHIFT_BITS])))
         # ``quotient`` has one bit more than M: half up makes -M = (-quotient) >> 1. The half for u stands at the bit
         # below the ones that p leaves.
-        rounding = Cat(Const(1, 1), (up == p.right_shift - bit for bit in range(1, p.right_shift + 1)))
-        m.d.sync += self.entry.offset.eq((~quotient + rounding) >> 1)
+        m.d.sync += [
+            rounding.eq(Cat(Const(1, 1), (up == p.right_shift - bit for bit in range(1, p.right_shift + 1)))),
+            self.entry.offset.eq((~quotient + rounding) >> 1)]
         m.d.comb += [self.done.eq(ended), self.entry.mantissa.eq(mantissa), self.entry.up.eq(up)]
         return m
 
@@ -276,7 +279,8 @@ class RowStatistics(wiring.Component):
         epsilon = Signal(_EPSILON_BITS, name="epsilon_left", reset_less=True)
         factor = Signal(signed(p.sum_width), reset_less=True)
         clear = delay(m, self.start, 1, "clear", reset_less=False)
-        begin = delay(m, clear, 2, "begin", reset_less=False)
+        first = delay(m, clear, 2, "first", reset_less=False)
+        begin = delay(m, first, 1, "begin", reset_less=False)
         m.d.sync += [sums.eq(sums >> 2), squares.eq(squares >> 2), lengths.eq(lengths >> 2)]
         with m.If(self.start):
             m.d.sync += [sums.eq(Cat(Const(0, 1), self.sum)), squares.eq(Cat(Const(0, 1), self.squares_sum)),
@@ -293,12 +297,12 @@ class RowStatistics(wiring.Component):
             m.d.sync += epsilon.eq(epsilon >> 2)
         with m.If(self.start):
             m.d.sync += epsilon.eq(self.epsilon)
-        digit, carry, square_digit = Signal(2), Signal(signed(2)), Signal(2)
-        total = products[0] - products[1] + epsilon[:2] + carry
-        m.d.sync += [digit.eq(total), carry.eq(total >> 2), square_digit.eq(products[2])]
-        with m.If(clear):
+        digit, carry, difference = Signal(2), Signal(signed(2)), Signal(signed(4))
+        total = difference + carry
+        m.d.sync += [difference.eq(products[0] - products[1] + epsilon[:2]), digit.eq(total), carry.eq(total >> 2)]
+        with m.If(first):
             m.d.sync += carry.eq(0)
-        return (digit, square_digit), begin
+        return (digit, delay(m, products[2], 2, "square_digit")), begin
 
     @staticmethod
     def _window(m: Module, digit: Signal, place: Signal, begin: Signal, name: str) -> tuple[Signal, Signal]:
@@ -320,11 +324,15 @@ class RowStatistics(wiring.Component):
         rest, low = Signal(signed(_LENGTH_BITS + 1), reset_less=True), Signal(width - 1, reset_less=True)
         quotient = Signal(signed(width + FRACTION + 1), reset_less=True)
         steps = Signal(range(len(quotient) + 1))
+        # The lowest bits make the carry that completes the two's complement of N.
+        m.submodules.rest = adder = SelectAdder(SelectAdderParameters(len(rest) + 1, self._parameters.target))
+        m.d.comb += [adder.addend.eq(Cat(Const(1, 1), low[-1], rest)), adder.select.eq(rest[-1]),
+                     adder.a.eq(~Cat(Const(0, 1), length, Const(0, 1))), adder.b.eq(Cat(Const(0, 1), length))]
         with m.If(self.start):
             m.d.sync += [rest.eq(self.sum >> (width - 1)), low.eq(self.sum), steps.eq(len(quotient))]
         with m.Elif(steps != 0):
-            m.d.sync += [rest.eq(Cat(low[-1], rest).as_signed() + Mux(rest < 0, length, -length)), low.eq(low << 1),
-                         quotient.eq(Cat(rest >= 0, quotient)), steps.eq(steps - 1)]
+            m.d.sync += [rest.eq(adder.o[1:]), low.eq(low << 1), quotient.eq(Cat(~rest[-1], quotient)),
+                         steps.eq(steps - 1)]
         # The digits are 1 and -1; so the highest bit is that of the sum of them, which counts from -2^(n-1) on.
         mean = Signal.like(quotient, name="mean")
         m.d.comb += mean.eq(Cat(quotient[:-1], ~quotient[-1]))
