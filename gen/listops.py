@@ -34,7 +34,7 @@ _MAX_DEPTH = 4
 _MAX_ARGUMENTS = 4
 _OPERATION_SHARE = 0.25
 _SPLIT_SEED = 20220
-_TRAIN, _HELD = 40_000, 2_000
+_TRAIN, _HELD = 120_000, 2_000
 
 Tree = int | tuple[str, list]
 
@@ -122,18 +122,23 @@ def generate(count: int, seed: int, length: int = TOKENS) -> tuple[np.ndarray, n
     """
     if count < 1 or length < 8:
         raise WingbeatError(f"count, length: {count}, {length}; allowed are counts >= 1 and lengths >= 8")
+    draw = _Draw(seed)
+    return _balanced(draw, draw.expressions(length), count, length)
+
+
+def _balanced(draw: _Draw, expressions: Iterator[tuple[int, ...]], count: int,
+              length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The next of ``expressions`` whose class has room."""
     room = [count // CLASSES + (label < count % CLASSES) for label in range(CLASSES)]
     tokens, labels = np.full((count, length), PADDING, np.int64), np.empty(count, np.int64)
-    draw, found = _Draw(seed), 0
-    for expression in draw.expressions(length):
+    found = 0
+    while found < count:
+        expression = next(expressions)
         label = evaluate(np.array(expression))
-        if not room[label]:
-            continue
-        room[label] -= 1
-        tokens[found, :len(expression)], labels[found] = expression, label
-        found += 1
-        if found == count:
-            break
+        if room[label]:
+            room[label] -= 1
+            tokens[found, :len(expression)], labels[found] = expression, label
+            found += 1
     # The last ones are all of the classes that are rare: mix them in.
     order = np.array(sorted(range(count), key=lambda _: draw.below(1 << 53)))
     return tokens[order], labels[order]
@@ -169,14 +174,13 @@ class ListOps:
 
 
 def load_split(train: int = _TRAIN, held: int = _HELD, seed: int = _SPLIT_SEED) -> ListOps:
-    """``train`` + ``held`` different expressions of ``seed``; the first of every class are held out.
+    """Expressions of ``seed``: first those held out, whatever ``train`` is, then as many others to train with.
 
-    Raises WingbeatError unless ``held`` is a multiple of 10, so that the held-out part is balanced. A second or two.
+    Both parts are balanced. Raises WingbeatError where a part is empty. A few seconds.
     """
-    if held % CLASSES:
-        raise WingbeatError(f"held: {held}; allowed are multiples of {CLASSES}")
-    tokens, labels = generate(train + held, seed)
-    is_held = np.zeros(len(labels), bool)
-    for label in range(CLASSES):
-        is_held[np.flatnonzero(labels == label)[:held // CLASSES]] = True
-    return ListOps(tokens[~is_held], labels[~is_held], tokens[is_held], labels[is_held])
+    if min(train, held) < 1:
+        raise WingbeatError(f"train, held: {train}, {held}; allowed are 1 and more")
+    draw = _Draw(seed)
+    expressions = draw.expressions(TOKENS)
+    held_part, train_part = (_balanced(draw, expressions, count, TOKENS) for count in (held, train))
+    return ListOps(*train_part, *held_part)

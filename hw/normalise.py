@@ -126,7 +126,8 @@ class Normalise(wiring.Component):
     until all normalised ones have left. Backpressure: ``i`` and ``o`` are cut in both directions; results in flight
     have places in a queue. Reset: forgets beats and sums inside; keeps the parameter sets and the table of rows.
     Cost: ``lanes`` multipliers of 18 x 18, RowSums, RowStatistics, a RAM of ``rows`` entries of EW + 26 bits, a queue
-    of 16 groups of ``lanes`` elements, six registers of a beat (five where it is one group).
+    of 16 groups of ``lanes`` elements (32 where a beat has more than two), six registers of a beat (five where it is
+    one group).
 
     Raises ValueError naming the parameter.
     """
@@ -347,10 +348,10 @@ class Normalise(wiring.Component):
 
         begun = delay(m, begins, 1, "begun", reset_less=False)
         places, room, quiet = Signal(range(depth + 1), init=depth), Signal(init=1), Signal(init=1)
-        following = places + pop - Mux(begun, pieces, 0)
-        # A beat of one piece may begin in this cycle and the next; others are counted before the next one begins.
-        m.d.sync += [places.eq(following), room.eq(following >= pieces + (pieces == 1)),
-                     quiet.eq((following == depth) & ~begins)]
+        # A beat is counted two cycles after it began; this many more may have begun by then.
+        uncounted = 2 // pieces
+        m.d.sync += [places.eq(places + pop - Mux(begun, pieces, 0)), room.eq(places >= pieces * (1 + uncounted)),
+                     quiet.eq((places == depth) & ~begun & ~begins)]
         return room, quiet
 
     def _queue(self, m: Module, lanes: list[NormaliseLane], valid: Value, begins: Signal,

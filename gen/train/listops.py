@@ -18,12 +18,12 @@ _INPUT = {"tokens": TOKENS, "vocabulary": len(VOCABULARY)}
 DESCRIPTIONS = tuple(
     fabnet(name, _INPUT, hidden=64, expansion=2, mixers=mixers, classes=CLASSES, pooling="mean")
     for name, mixers in (("listops", ("mixing",) * 3), ("listops_attention", ("mixing", "mixing", "attention"))))
-SETTINGS = Settings(epochs=16, batch=128, learning_rate=1e-2, dropout=0.0, label_smoothing=0.0, weight_decay=1e-2,
-                    averaging=0.999, tuning_epochs=2)
+SETTINGS = Settings(epochs=5, batch=128, learning_rate=1e-2, dropout=0.0, label_smoothing=0.0, weight_decay=1e-2,
+                    averaging=0.999, tuning_epochs=1)
 
 
 def load_task() -> Task:
-    """40,000 expressions to train with, 2,000 held out."""
+    """120,000 expressions to train with, 2,000 held out."""
     split = load_split()
     return Task(
         networks=DESCRIPTIONS,

@@ -53,7 +53,7 @@ def test_what_is_no_expression_is_refused(text):
 
 
 @pytest.mark.parametrize("call", [lambda: generate(0, 1), lambda: generate(5, 1, length=7),
-                                  lambda: load_split(100, 15)])
+                                  lambda: load_split(100, 0)])
 def test_bad_counts_are_refused(call):
     with pytest.raises(WingbeatError, match="allowed are"):
         call()
@@ -86,6 +86,6 @@ def test_split_shares_no_expression_and_is_balanced():
 
 
 def test_fingerprint_is_that_of_the_shipped_split():
-    split = load_split()
-    assert len(split.train_labels) == 40_000 and len(split.held_labels) == 2_000
-    assert split.fingerprint == "34492fa81e3921f04f916da06898152125f0c00336dba4f797eaf8d1e6294ee5"
+    split = load_split(train=10)  # the held-out part is the same for any
+    assert len(split.held_labels) == 2_000
+    assert split.fingerprint == "a818b498a8e8d879b91e4ced720b7c4f450b605a127a564fc5ef314d927bb7f7"

@@ -13,6 +13,7 @@ from wingbeat.hw.normalise import Normalise
 from wingbeat.hw.numeric import largest, pack_signed, smallest, unpack_signed
 from wingbeat.hw.rowsums import FRACTION, NormaliseParameters, RowStatistics
 from wingbeat.hw.vectorset import SET_WORDS, ReadSet
+from wingbeat.sim import vector as model
 from wingbeat.sim.bench import CROSS, Bench, Stall
 
 STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.value)
@@ -349,7 +350,19 @@ def entry_of(s1, s2, n, epsilon, p):
     return pack_signed(offset, bits) | mantissa - (1 << 16) << bits | up << bits + 16
 
 
-# ---- Accuracy
+# ---- The model, and accuracy
+
+@pytest.mark.parametrize("width", [8, 12, 16, 17, 18])
+def test_formulas_are_those_of_the_model(width):
+    rng = random.Random(width)
+    for n in (2, 24, 1000):
+        rows, epsilon = random_rows(rng, width, n, 30), rng.choice([1, 99, n * n * 7])
+        found = model.row_statistics(rows, epsilon, width)
+        got = [part.tolist() for part in model.normalise(rows, found, n, width)]
+        for number, row in enumerate(rows):
+            wanted = [normalised(x, statistics(row, n, epsilon, width), width) for x in row]
+            assert list(zip(got[0][number], got[1][number])) == wanted, f"row {number} of {n} (seed {width})"
+
 
 @pytest.mark.parametrize("width", [8, 12, 16, 18])
 def test_error_against_float(width):
