@@ -31,7 +31,7 @@ from .checkpoint import ButterflyWeights, Checkpoint, printable, real_array
 from .networkfile import (LARGEST_SIDE, Attention, Butterfly, Flatten, Gelu, LayerNorm, LayerSpec, Mean, Mixing,
                           NetworkFile, PlainSpec, Position, Relu, Residual, read_network_file)
 
-__all__ = ["Shape", "LoadedLayer", "LoadedNetwork", "load_network", "encode", "forward"]
+__all__ = ["Shape", "LoadedLayer", "LoadedNetwork", "load_network", "encode", "forward", "apply_layer", "standardise"]
 
 
 class Shape(NamedTuple):
@@ -297,20 +297,26 @@ def forward(network: LoadedNetwork, inputs: Any) -> list[tuple[str, np.ndarray]]
 
 def _run(layers: Sequence[LoadedLayer], x: np.ndarray, results: list[tuple[str, np.ndarray]]) -> np.ndarray:
     for layer in layers:
-        x = x + _run(layer.layers, x, results) if layer.layers else _apply(layer, x)
+        x = x + _run(layer.layers, x, results) if layer.layers else apply_layer(layer, x)
         results.append((layer.path, x))
     return x
 
 
-def _apply(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
+def standardise(x: np.ndarray, epsilon: float) -> np.ndarray:
+    """Rows (..., features) with mean 0 and variance 1: a LayerNorm without weight and bias."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt((centred ** 2).mean(axis=-1, keepdims=True) + epsilon)
+
+
+def apply_layer(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
+    """One layer without layers of its own on ``x`` (count, tokens, features), in float64."""
     match layer.spec:
         case Butterfly():
             return _product(layer.butterflies[0], x)
         case Position():
             return x + layer.position
         case LayerNorm(epsilon=epsilon):
-            centred = x - x.mean(axis=-1, keepdims=True)
-            y = centred / np.sqrt((centred ** 2).mean(axis=-1, keepdims=True) + epsilon) * layer.scale
+            y = standardise(x, epsilon) * layer.scale
             return y if layer.offset is None else y + layer.offset
         case Mixing(norm=norm):
             return mixing(x) / (math.sqrt(x.shape[-1] * x.shape[-2]) if norm == "ortho" else 1)
