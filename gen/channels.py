@@ -39,7 +39,8 @@ class ChannelTables:
     def use_gelu(self, approximate: str) -> None:
         """Raises WingbeatError when the program has the other GELU already."""
         if self._approximate not in (None, approximate):
-            raise WingbeatError(f"approximate: {approximate!r} and {self._approximate!r} in one program; allowed is one")
+            raise WingbeatError(f"approximate: {approximate!r} and {self._approximate!r} in one program; allowed is "
+                                "one of them")
         self._approximate = approximate
 
     def setup(self) -> list[tuple[int, int, int]]:

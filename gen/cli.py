@@ -153,6 +153,24 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
     return 1 if wrong else 0
 
 
+@app.command("compile")
+def compile_(model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="the checkpoint")],
+             network: Annotated[Path, typer.Option(metavar="NET.toml", help="what its layers are")],
+             output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="folder to write")],
+             preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+             calibration: Annotated[Path | None, typer.Option(
+                 metavar="DATA.npz", help="arrays `inputs` and, if known, `labels`; else random inputs")] = None,
+             batch: Annotated[int | None, typer.Option(help="inputs at once, a power of two")] = None,
+             seed: Annotated[int, typer.Option(help="of random inputs")] = 1,
+             simulate: Annotated[bool, typer.Option("--simulate",
+                                                    help="run the golden vectors on the Verilog too")] = False) -> int:
+    """Compile a trained network for a processor: program, coefficients, golden vectors, report."""
+    chosen = select_config(preset, config, settings)
+    from .compile_command import run_compile
+    return run_compile(model, network, chosen, output, calibration=calibration, batch=batch, seed=seed,
+                       simulate=simulate)
+
+
 @app.command()
 def program(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="folder for the files")],
             preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,

@@ -28,7 +28,7 @@ from .digits import (NUMPY_OPERATIONS, Network, accuracy, float_butterfly, float
                      load_split)
 from .files import write_json
 from .kernel import Kernel
-from .operations import Coefficients, Matrix, butterfly, mix_real, mixed_order, mixed_rows
+from .operations import Coefficients, Matrix, butterfly, mix_real, mixed_rows
 from .presets import load_preset
 from .processor_simulator import MemoryTiming, ProcessorBuild, ProcessorRun, build_processor
 from .simulator import Counters
@@ -118,7 +118,7 @@ class MixingLayer:
     """Re(FFT2) of real matrices (count, tokens, hidden), all in one program, with the factor that keeps the power.
 
     ``columns`` transforms the tokens, ``rows`` what that leaves along hidden. A row of the memory holds one token of
-    all matrices (``operations.mix_real``).
+    all matrices (``operations.mix_real``), whose number is filled up to a power of two with zeros.
     """
 
     name: str
@@ -139,14 +139,16 @@ class MixingLayer:
 
     def workload(self, x: np.ndarray) -> Workload:
         """Program and memory for the matrices ``x``. Raises WingbeatError when the processor is too small for them."""
-        config, (count, tokens, hidden) = self.columns.config, x.shape
-        elements = count * hidden
+        config, count = self.columns.config, len(x)
+        x = np.concatenate([x, np.zeros(((1 << (count - 1).bit_length()) - count, *x.shape[1:]))])
+        batch, tokens, hidden = x.shape
+        elements = batch * hidden
         source, between, target = placed(config, (tokens, elements), (mixed_rows(tokens), 2 * elements),
                                           (tokens, elements))
-        tasks = mix_real(self.columns, self.rows, source, between, target, Coefficients(config), self.name, count)
+        tasks = mix_real(self.columns, self.rows, source, between, target, Coefficients(config), self.name, batch)
         words = self.columns.quantise(_packed_columns(x))[0]
         values = np.stack([words.real, words.imag], axis=1).reshape(elements, tokens).T
-        reference = mixed_order(float_mixing(self.name, x).swapaxes(0, 1)).reshape(tokens, elements)
+        reference = float_mixing(self.name, x).swapaxes(0, 1).reshape(tokens, elements)
         useful = 4 * (tokens // 2) * (hidden // 2) * (self.columns.log2_size + self.rows.log2_size)
         return _workload(self.name, tokens * hidden, count, config, tasks, source, values, target, self.scale,
                          reference, count * useful)
@@ -154,7 +156,7 @@ class MixingLayer:
     def output(self, work: Workload, memory: np.ndarray) -> np.ndarray:
         """Matrices (count, tokens, hidden) out of the memory after the run."""
         y = work.result(memory).reshape(self.columns.size, -1, self.rows.size)
-        return mixed_order(y).swapaxes(0, 1)
+        return y.swapaxes(0, 1)[:work.rows]
 
 
 Layer = ButterflyLayer | MixingLayer

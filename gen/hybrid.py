@@ -1,8 +1,8 @@
 """A hybrid butterfly network as operations of a processor: kernels, number formats, parameter sets, tasks.
 
 Each step (gen/lowering.py) becomes one operation. What is multiplied is calibrated on what the step sees in float; the
-result gets a format in which what was seen fits with headroom (gen/quantise.py). The scales that are left on the outputs
-of unit-pivot butterflies, bias and the weights of a LayerNorm end in the channel table or in the next matrix.
+result gets a format in which what was seen fits with headroom (gen/quantise.py). The scales that are left on the
+outputs of unit-pivot butterflies, bias and the weights of a LayerNorm end in the channel table or in the next matrix.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from ..hw.vectorset import Activation, ReadSet, WriteSet
 from ..sim.reference import butterfly_multiply
 from ..sim.vector import epsilon_parameter, scale_parameters
 from .channels import ChannelTables
+from .checkpoint import ButterflyWeights
 from .compiler import compile_butterfly, compile_copy, compile_fft, compile_sum
 from .dataflow import RowSums, Task
 from .kernel import Kernel
@@ -34,6 +35,7 @@ from .tensors import Tensor, TensorMemory
 __all__ = ["Stored", "Operation", "Resources", "build_operation"]
 
 _ROWS = 4096   # rows that calibrate a kernel, at most
+_SMALL = 64    # elements up to which stacks are put together
 _PIECES = 8    # SUMS in front of an operation that needs the sums of all rows: fewer than a queue of commands holds
 
 
@@ -250,7 +252,7 @@ class _Rows(_Builder):
         sums = self.all_sums() if self.step.flat else []
         if self.step.norm is not None and not self.step.flat:
             tasks = self._with_sums(tasks)
-        useful = source.rows * kernel.multiplications_per_row if self.step.weights else 0
+        useful = source.rows * _multiplications(self.step.weights) if self.step.weights else 0
         return Operation(self.step, result, tasks, sums, self.constants, useful, (kernel,))
 
     def _kernel(self, rows: int) -> tuple[Kernel, np.ndarray | None]:
@@ -269,8 +271,13 @@ class _Rows(_Builder):
             _fold_columns(weights.twiddle, weights.increasing_stride, columns), config,
             calibration=_some(sample), input_limit=float(largest(self.width)), in_size=weights.in_size,
             out_size=weights.out_size, increasing_stride=weights.increasing_stride, rows=rows,
-            least_size=config.memory_elements)
+            least_size=self._least_size(weights))
         return kernel, bias
+
+    def _least_size(self, weights: ButterflyWeights) -> int:
+        """Small stacks go together: each would read all rows again."""
+        together = weights.size << (weights.n_stacks - 1).bit_length()
+        return max(self.config.memory_elements, min(_SMALL, together))
 
     def _tiled(self, values: np.ndarray | None) -> np.ndarray | None:
         """Features of one token, for all tokens where they stand one after the other."""
@@ -309,7 +316,7 @@ class _Mixing(_Builder):
         x = self.read_integers()
         packed = (x[..., 0::2] + 1j * x[..., 1::2]).swapaxes(1, 2).reshape(-1, tokens)
         columns = compile_fft(tokens, config, scaling="static", calibration=_some(packed), input_limit=limit,
-                              rows=config.engines * config.lanes)
+                              rows=max(config.engines * config.lanes, self.memory.batch * hidden // 2))
         kept = mixed_rows(tokens)
         between = np.fft.fft(x, axis=1)[:, :kept] / 2.0 ** columns.stacks[0].shift
         split, unit, between = self._between(columns, between)
@@ -360,14 +367,21 @@ class _Mean(_Builder):
     def operation(self) -> Operation:
         step, config, tokens = self.step, self.config, self.step.source.shape.tokens
         columns = self.read_integers().swapaxes(1, 2).reshape(-1, tokens)
+        elements = self.memory.batch * step.source.shape.features
         kernel = compile_sum(tokens, config, calibration=_some(columns), input_limit=float(largest(self.width)),
-                             rows=2 * config.engines * config.lanes)
+                             rows=max(2 * config.engines * config.lanes, elements))
         scale = math.ldexp(1.0, kernel.stacks[0].shift) / tokens * self.norm_scale() * self.read_unit
         finish, result = self.finish(scale, self.norm_offset())
         tasks = transform_columns(kernel, self.source.tensor.tokens_down, result.tensor.tokens_down,
                                   self.resources.coefficients, step.name)
         return Operation(step, result, _with_sets(tasks, self.normalise(), finish), self.all_sums(), self.constants, 0,
                          (kernel,))
+
+
+def _multiplications(weights: ButterflyWeights) -> int:
+    """Of a row: one for each output of each layer, layers of one stride that meet being one."""
+    layers = weights.log2_size * weights.twiddle.shape[1] - (weights.twiddle.shape[1] - 1)
+    return weights.n_stacks * weights.size * layers
 
 
 def _peak(values: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """Number formats between the steps of a network: units of tensors, and the parameters that lead from one to the next.
 
-A tensor's element is an integer whose value is the integer times the unit of the tensor, a power of two. Headroom stands
-between the largest value seen while calibrating and full scale.
+A tensor's element is an integer whose value is the integer times the unit of the tensor, a power of two. Headroom
+stands between the largest value seen while calibrating and full scale.
 """
 
 from dataclasses import dataclass
