@@ -247,6 +247,22 @@ def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, sett
     return 1 if any(row["mismatches"] for row in rows) else 0
 
 
+@bench.command("fabnet-block")
+def bench_fabnet(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+                 tokens: Annotated[int, typer.Option(metavar="T", help="tokens of the input")] = 1024,
+                 hidden: Annotated[int, typer.Option(metavar="H", help="features of a token")] = 1024,
+                 ffn: Annotated[int, typer.Option(metavar="F", help="features inside the feed-forward network")] = 4096,
+                 layers: Annotated[int, typer.Option(help="blocks, those behind the first by the cycle model")] = 1,
+                 memory: MemoryOption = None,
+                 seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
+                 json_file: JsonOption = None) -> int:
+    """One complete FABNet block on the simulated Verilog, beside what others published. Exit code 1 if an element
+    differs from the integer model."""
+    chosen = select_config(preset, config, settings)
+    from .fabnet_bench import bench_block
+    return bench_block(chosen, tokens, hidden, ffn, layers, memory or "axi:40,12", seed, json_file)
+
+
 @bench.command("sensitivity")
 def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
                       points: Annotated[int, typer.Option(metavar="N", help="points per row")] = 1024,
@@ -319,12 +335,25 @@ def synth(preset: PresetOption = None, config: ConfigOption = None, settings: Se
 
 
 @app.command()
-def demo(images: Annotated[int | None, typer.Option(metavar="N", help="images on the Verilog")] = None,
-         preset: PresetOption = None, json_file: JsonOption = None) -> int:
-    """Classify digits on the model and on the simulated Verilog, with cycles and synthesis figures."""
+def demo(images: Annotated[int | None, typer.Option(metavar="N", help="held-out inputs on the Verilog")] = None,
+         preset: PresetOption = None,
+         network: Annotated[str | None, typer.Option(metavar="NAME", help="digits or listops")] = None,
+         page: Annotated[Path | None, typer.Option(metavar="FILE.html", help="everything as one page")] = None,
+         json_file: JsonOption = None) -> int:
+    """Run a trained network on the integer model and on the simulated Verilog: accuracy, cycles, synthesis figures."""
     from .demo import run_demo
-    options: dict[str, Any] = {"images": images, "preset": preset, "json": json_file}
+    options: dict[str, Any] = {"images": images, "preset": preset, "network": network, "page": page, "json": json_file}
     return run_demo(**{name: value for name, value in options.items() if value is not None})
+
+
+@app.command()
+def evaluate(network: Annotated[str, typer.Argument(metavar="NAME", help="digits, listops or listops_attention")],
+             preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+             json_file: JsonOption = None) -> None:
+    """Accuracy of a shipped network on its held-out data: in float and on the integer model at every element width."""
+    chosen = select_config(preset or (None if config else "hybrid-16"), config, settings)
+    from .evaluate import evaluate_task
+    _save(json_file, evaluate_task(network, chosen))
 
 
 @app.command()

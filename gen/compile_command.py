@@ -65,9 +65,10 @@ def _simulated(compiled: CompiledNetwork, data: Calibration, step: Callable[[str
 def _print_summary(compiled: CompiledNetwork, data: Calibration) -> None:
     config, segments = compiled.config, compiled.segments
     words = sum(3 * len(segment.program.instructions) for segment in segments)
+    programs = f"{len(segments)} program{'s' if len(segments) > 1 else ''}"
     out.print(f"{compiled.network.name} for {config.name}: {compiled.batch} inputs at once, {config.element_width} "
-              f"bits an element, calibrated with {data.source}; {len(segments)} program{'s' if len(segments) > 1 else ''} of {words} words, {compiled.beats} beats of memory, no layer "
-              "on the host", markup=False)
+              f"bits an element, calibrated with {data.source}; {programs} of {words} words, {compiled.beats} beats of "
+              "memory, layers on the host: 0", markup=False)
 
 
 def print_layers(layers: list[LayerFigures], name: str = "layer") -> None:
