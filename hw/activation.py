@@ -20,20 +20,21 @@ _INDEX_BITS = 9      # of the table
 _FRACTION_BITS = 4   # of the table's unit below an element's
 _BASE_BITS, _SLOPE_BITS = 18, 10
 _SLOPE_CUT = 6       # a slope counts in 2^-16, a place in a segment 2^(EW-10) to 1, the table in 2^-EW
+_INDEX_ONLY = 10     # bits of an element that needs no place in a segment; narrower ones skip segments
 
 
 @dataclass(frozen=True)
 class VectorLaneParameters:
-    """``element_width`` bits of an element (10..18), technology and pipeline. Raises ValueError naming the field."""
+    """``element_width`` bits of an element (8..18), technology and pipeline. Raises ValueError naming the field."""
 
     element_width: int
     target: Target = Target.PORTABLE
     pipeline: Pipeline = Pipeline.DEEP
 
     def __post_init__(self) -> None:
-        if not 10 <= self.element_width <= 18:
+        if not 8 <= self.element_width <= 18:
             raise ValueError(f"element_width: {self.element_width} is not an element of the vector unit; "
-                             "allowed are 10..18")
+                             "allowed are 8..18")
 
     @classmethod
     def of(cls, config: ArrayConfig) -> "VectorLaneParameters":
@@ -79,8 +80,8 @@ class ActivationLane(wiring.Component):
 
     Formats: ``y`` and ``z`` integers of element_width bits; a product of a slope is rounded half up, and so is the
     result, once. Latency: ``latency`` cycles (12, in a short pipeline 9). Throughput: one element per cycle; no
-    backpressure, no valid bit. Reset: none, the table is kept. Cost: a multiplier of 10 x (element_width - 9) bits, a
-    RAM of 512 x 28 bits, four carry chains of about element_width + 5 bits.
+    backpressure, no valid bit. Reset: none, the table is kept. Cost: a multiplier of 10 x (element_width - 9) bits
+    (none up to 10 bits), a RAM of 512 x 28 bits, four carry chains of about element_width + 5 bits.
     """
 
     def __init__(self, parameters: VectorLaneParameters):
@@ -107,7 +108,8 @@ class ActivationLane(wiring.Component):
         found = 2 + p.pipeline.ram_latency  # cycles from ``y`` to its segment
         magnitude = self._magnitude(m)
         m.submodules.table = table = Ram(RamParameters(_BASE_BITS + _SLOPE_BITS, GELU_WORDS, p.target, p.pipeline))
-        m.d.comb += [table.r_en.eq(1), table.r_addr.eq(magnitude[-_INDEX_BITS:]), table.w_en.eq(self.write_en),
+        index = Cat(Const(0, max(0, _INDEX_ONLY - p.element_width)), magnitude[-_INDEX_BITS:])
+        m.d.comb += [table.r_en.eq(1), table.r_addr.eq(index), table.w_en.eq(self.write_en),
                      table.w_addr.eq(self.write_index),
                      table.w_data.eq(Cat(~self.write.base, self.write.slope))]  # inverted: the base is subtracted
         segment = data.View(gelu_word(), table.r_data)
@@ -162,7 +164,7 @@ class ActivationLane(wiring.Component):
         """slope * ``below``, where ``below`` is the place inside the segment when its index goes to the table; zero
         without ``gelu``, which comes a cycle before the segment."""
         p = self.parameters
-        if not len(below):  # the table has an entry for each element
+        if not len(below):  # a segment for each element
             return Const(0, _SLOPE_CUT + 1)
         below = delay(m, below, p.pipeline.ram_latency - 1, "below")
         place = Signal(len(below) + 1, name="place", reset_less=True)

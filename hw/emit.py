@@ -30,9 +30,10 @@ def place(config: ArrayConfig) -> data.StructLayout:
 
 
 def emitted(config: ArrayConfig) -> data.StructLayout:
-    """A write; with a vector unit ``write``, whether it stands in row 0, and its parameter set."""
+    """A write; with a vector unit ``write``, whether it stands in row 0, whether it is the ``first`` of its block, and
+    its parameter set."""
     write = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits).write
-    return data.StructLayout({"write": write, "row0": 1, "set": 4}) if config.vector_lanes else write
+    return data.StructLayout({"write": write, "row0": 1, "first": 1, "set": 4}) if config.vector_lanes else write
 
 
 class Emit(wiring.Component):
@@ -60,7 +61,7 @@ class Emit(wiring.Component):
         self._config = config
         tag = {"address": config.memory_bits, "strobe": 2, "mirrored": 1, "split": 1}
         if config.vector_lanes:
-            tag |= {"row0": 1, "set": 4}
+            tag |= {"row0": 1, "first": 1, "set": 4}
         self._tag = data.StructLayout(tag)
         self._slot = data.StructLayout(tag | {"writes": 1, "last": 1, "pops": 1, "high": 1, "later": 2})
         super().__init__({
@@ -110,7 +111,10 @@ class Emit(wiring.Component):
             # Z[0] and Z[N/2] stand for their own mirror images: both operands are the same word.
             slot.later.eq(Cat(second, second | ~here.twice))]
         if self._config.vector_lanes:  # only the first write of a place stands in its row
-            m.d.comb += [slot.set.eq(here.set), slot.row0.eq(here.row0 & ~(second | third))]
+            fresh = Signal(init=1)
+            m.d.comb += [slot.set.eq(here.set), slot.row0.eq(here.row0 & ~(second | third)), slot.first.eq(fresh)]
+            with m.If(there & to.ready):
+                m.d.sync += fresh.eq(slot.last | (fresh & ~here.valid))
         with m.If(self.places.ready):
             m.d.sync += [here.eq(offered), there.eq(self.places.valid), second.eq(0), third.eq(0),
                          final.eq(~self.places.valid | ~(offered.fold | offered.twice))]
@@ -187,7 +191,7 @@ class Emit(wiring.Component):
     def _output(self, m, write, rounded, tag):
         """Clamp and mirror, which do not meet in one mode; returns whether an element was clamped."""
         if self._config.vector_lanes:
-            m.d.comb += [write.row0.eq(tag.row0), write.set.eq(tag.set)]
+            m.d.comb += [write.row0.eq(tag.row0), write.first.eq(tag.first), write.set.eq(tag.set)]
             write = write.write
         width, count = self._config.element_width, self._config.memory_elements
         clamped = []

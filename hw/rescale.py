@@ -69,12 +69,12 @@ class RescaleParameters:
 
     @property
     def input(self) -> data.StructLayout:
-        """A write, whether it stands in row 0 of its block, and its parameter set."""
-        return data.StructLayout({"write": self.memory.write, "row0": 1, "set": _SET_BITS})
+        """A write, whether it stands in row 0 of its block, whether it is the first of it, and its parameter set."""
+        return data.StructLayout({"write": self.memory.write, "row0": 1, "first": 1, "set": _SET_BITS})
 
     @property
     def output(self) -> data.StructLayout:
-        return data.StructLayout({"write": self.memory.write, "set": _SET_BITS})
+        return data.StructLayout({"write": self.memory.write, "first": 1, "set": _SET_BITS})
 
     @property
     def instructions(self) -> data.StructLayout:
@@ -169,9 +169,9 @@ class Rescale(wiring.Component):
     """Scale, bias and activation of writes, each by the parameter set that it names (docs/vector.md).
 
     ``i``: writes, whether each stands in row 0 of its block (``row0``), and their ``set``; ``o``: the same writes, in
-    order, with their set. Set 0, and sets without rescale and activation, leave the elements as they are. Elements that
-    the strobe leaves out hold anything. ``saturated``: high for a cycle when an element that is written was clamped,
-    not later than its write comes on ``o``; ``busy``: a write is inside.
+    order, with their set and ``first``, which means nothing here. Set 0, and sets without rescale and activation, leave
+    the elements as they are. Elements that the strobe leaves out hold anything. ``saturated``: high for a cycle when an
+    element that is written was clamped, not later than its write comes on ``o``; ``busy``: a write is inside.
     ``write``: a word for a table, in use three cycles after the cycle of one of the enables; words outside the table
     are dropped, those of set 0 too.
 
@@ -391,12 +391,12 @@ class Rescale(wiring.Component):
         """Writes and results meet again. Returns how many writes are inside in the next cycle."""
         p = self.parameters
         passes = p.steps > 1
-        side = {"address": p.memory.address_bits, "strobe": p.memory.elements, "set": _SET_BITS}
+        side = {"address": p.memory.address_bits, "strobe": p.memory.elements, "first": 1, "set": _SET_BITS}
         if passes:  # past the lanes
             side |= {"beat": p.memory.beat, "work": 1}
         pop, head = Signal(), Signal(data.StructLayout(side), name="head")
-        entry = {"address": here.write.address, "strobe": here.write.strobe, "set": here.set, "beat": here.write.beat,
-                 "work": work}
+        entry = {"address": here.write.address, "strobe": here.write.strobe, "first": here.first, "set": here.set,
+                 "beat": here.write.beat, "work": work}
         there, beat = self._results(m, finished, results, pop & (head.work if passes else 1))
         following, some = Signal.like(used), Signal()
         self._queue(m, "side", Cat(entry[name] for name in side), take, pop, head)
@@ -404,7 +404,7 @@ class Rescale(wiring.Component):
             following.eq(used + take - pop), pop.eq(out.valid & out.ready),
             out.valid.eq(some & (~head.work | there) if passes else there),
             out.payload.write.address.eq(head.address), out.payload.write.strobe.eq(head.strobe),
-            out.payload.set.eq(head.set),
+            out.payload.first.eq(head.first), out.payload.set.eq(head.set),
             out.payload.write.beat.eq(Mux(head.work, beat, head.beat.as_value()) if passes else beat)]
         m.d.sync += some.eq(following != 0)
         return following

@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .adder import SelectAdder, SelectAdderParameters
@@ -10,29 +11,46 @@ from .memory import MemoryParameters
 from .readarbiter import BeatQueue
 from .stream import SkidBuffer
 
-__all__ = ["Residual", "residual_write"]
+__all__ = ["Residual", "residual_write", "summed_write"]
 
 _SHIFT_BITS = 3
 _GROWTH = (1 << _SHIFT_BITS) - 1  # bits that a shift to the left adds
 _SCALES = {"a": _SHIFT_BITS, "b": _SHIFT_BITS, "c": _SHIFT_BITS}
+_SET_BITS = 4
+_COMPARED = 8  # bits of an address that one register compares
 
 
 def residual_write(config: ArrayConfig) -> data.StructLayout:
-    """A write, whether something is added to it, how many beats behind its place that stands, and the scales of the
-    sum."""
+    """A write and its parameter set, whether it is the ``first`` of its WRITE, whether something is added to it, how
+    many beats behind its place that stands, and the scales of the sum."""
     memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
-    return data.StructLayout({"write": memory.write, "residual": 1, "offset": config.memory_bits, **_SCALES})
+    return data.StructLayout({"write": memory.write, "set": _SET_BITS, "first": 1, "residual": 1,
+                              "offset": config.memory_bits, **_SCALES})
+
+
+def summed_write(config: ArrayConfig) -> data.StructLayout:
+    """A write that has its sum, and its parameter set."""
+    memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+    return data.StructLayout({"write": memory.write, "set": _SET_BITS})
 
 
 class Residual(wiring.Component):
     """A filter on a stream of writes (docs/vector.md, Residual).
 
-    ``i``: writes; where ``residual`` is set, the beat number ``address + offset`` mod 2^memory_bits goes out on
-    ``read``, and the write waits until ``beats`` brings it. ``o``: the writes in the order of ``i``, each strobed
-    element of those with ``residual`` replaced by sat(half_up(v*2^a + r*2^b, c)), v from the write and r from the
-    beat; the others pass unchanged, and of elements that are not strobed nothing is promised. ``saturated``: one cycle
-    for each write with a strobed element that was clamped. ``busy``: a write is inside. ``depth``: writes that may
-    wait, a power of two in 8..1024.
+    ``i``: writes as Emit makes them, strobed in all elements, all but element 0, or element 0 alone; where ``residual``
+    is set, the beat number ``address + offset`` mod 2^memory_bits goes out on ``read``, and the write waits until
+    ``beats`` brings it. ``o``: the writes in the order of ``i``, each strobed element of those with ``residual``
+    replaced by sat(half_up(v*2^a + r*2^b, c)), v from the write and r from the beat; the others pass unchanged, and of
+    elements that are not strobed nothing is promised. ``saturated``: one cycle for each write with a strobed element
+    that was clamped. ``busy``: a write is inside. ``depth``: writes that may wait, a power of two in 8..1024.
+
+    Which writes read: all with ``residual``, but for some of element 0 alone. S(0), S(1), ... be the writes with
+    ``residual`` that leave out element 0, from the ``first`` one of a WRITE on (that is when all before are forgotten:
+    between WRITEs memory may change, within one neither the tensor that is added nor ``offset``). A write of element 0
+    alone with ``residual``, not itself ``first``, that comes behind S(n) and before S(n+1) does not read if its address
+    is that of S(n), or of S(n-E) where n >= E = config.engines: element 0 of what these have read is kept. Where the
+    mirrored writes of E rows go along their chunks in turn S(n-E) is what stands before it in its row; where a row is
+    one chunk S(n) is.
 
     Formats: elements of element_width bits, two's complement; the sum has 8 bits more and is exact.
     Latency: 8 + config.ram_latency cycles from ``i`` to ``o``, or 6 from ``beats``; ``read`` 2 cycles behind ``i``;
@@ -42,7 +60,8 @@ class Residual(wiring.Component):
     ``o`` only, never on ``read``: a beat is taken as soon as the writes before its own have left. Reset: forgets all
     writes; answers of the memory that are still to come must not come.
     Cost: a RAM of ``depth`` writes; of each element three shifters of 3 bits, an adder and an incrementer, and
-    registers of about 13 element_width bits.
+    registers of about 13 element_width bits; LUT memories of E + 1 places, up to the next power of two: two of an
+    address, one of an element.
 
     Raises ValueError naming the parameter.
     """
@@ -52,11 +71,14 @@ class Residual(wiring.Component):
             raise ValueError(f"depth: {depth} is not a power of two in 8..1024")
         self._config, self._depth = config, depth
         memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
-        self._tag = data.StructLayout({"address": config.memory_bits, "strobe": config.memory_elements,
-                                       "residual": 1, **_SCALES})
+        # place: where element 0 of its beat is kept, or what it reads was.
+        self._place_bits = config.engines.bit_length()
+        self._tag = data.StructLayout({
+            "address": config.memory_bits, "strobe": config.memory_elements, "set": _SET_BITS, "residual": 1,
+            "reads": 1, "place": self._place_bits, **_SCALES})
         self._slot = data.StructLayout({"tag": self._tag, "beat": memory.beat})
         super().__init__({
-            "i": In(stream.Signature(residual_write(config))), "o": Out(stream.Signature(memory.write)),
+            "i": In(stream.Signature(residual_write(config))), "o": Out(stream.Signature(summed_write(config))),
             "read": Out(stream.Signature(config.memory_bits)), "beats": In(stream.Signature(memory.beat)),
             "busy": Out(1), "saturated": Out(1)})
 
@@ -68,10 +90,11 @@ class Residual(wiring.Component):
         arrived = self._accept(m, waiting)
 
         head, joined = data.View(self._slot, waiting.o.payload), Signal()
-        present = ~head.tag.residual | self.beats.valid
+        present = ~head.tag.reads | self.beats.valid
         m.d.comb += [
             joined.eq(waiting.o.valid & present), waiting.o.ready.eq(out.i.ready & present),
-            self.beats.ready.eq(waiting.o.valid & head.tag.residual & out.i.ready)]
+            self.beats.ready.eq(waiting.o.valid & head.tag.reads & out.i.ready)]
+        others = [self._element_zero(m, waiting.o.valid, head.tag), *self.beats.payload.elements[1:]]
         valid, valids, tag, tags = joined, [], head.tag, []
         for stage in ("joined", "shifted", "total", "scaled", "rounded"):
             valid_here = Signal(name=f"{stage}_valid")
@@ -85,15 +108,16 @@ class Residual(wiring.Component):
         reach = Signal(_GROWTH, reset_less=True)  # which of the highest bits of a sum lie above the result
         with m.If(out.moving):
             m.d.sync += reach.eq(Const((1 << _GROWTH) - 1, _GROWTH) << tags[1].c)
-        clamped = []
-        for number, (own, other) in enumerate(zip(head.beat.elements, self.beats.payload.elements)):
+        clamped, write = [], out.i.payload.write
+        for number, (own, other) in enumerate(zip(head.beat.elements, others)):
             total = self._add(m, out.moving, number, own, other, *tags[:2])
             result, clamps = self._scale(m, out.moving, number, total, tags[2].c, reach)
-            m.d.comb += out.i.payload.beat.elements[number].eq(result)
+            m.d.comb += write.beat.elements[number].eq(result)
             clamped.append(clamps)
         flags, leaves = Signal(len(clamped)), valid & out.i.ready
         m.d.comb += [
-            out.i.valid.eq(valid), out.i.payload.address.eq(tag.address), out.i.payload.strobe.eq(tag.strobe),
+            out.i.valid.eq(valid), out.i.payload.set.eq(tag.set), write.address.eq(tag.address),
+            write.strobe.eq(tag.strobe),
             self.busy.eq(Cat(arrived, ~waiting.empty, *valids, self.o.valid).any())]
         m.d.sync += [flags.eq(Cat(clamped) & tag.strobe & leaves.replicate(len(flags))), self.saturated.eq(flags.any())]
         return m
@@ -103,20 +127,67 @@ class Residual(wiring.Component):
         m.submodules.requests = requests = SkidBuffer(self._config.memory_bits)
         wiring.connect(m, requests.o, wiring.flipped(self.read))
         offered, slot = self.i.payload, Signal(self._slot, name="slot", reset_less=True)
-        accept, arrived = Signal(), Signal()
+        accept, arrived, entry = Signal(), Signal(), Signal(self._slot, name="entry")
         wants, place = Signal(), Signal(self._config.memory_bits, reset_less=True)
+        kept, kept_at = self._mirrored(m, accept, offered, requests.moving)
         m.d.comb += [
             self.i.ready.eq(waiting.space & requests.i.ready), accept.eq(self.i.valid & self.i.ready),
-            requests.i.valid.eq(wants), requests.i.payload.eq(place),
-            waiting.w_en.eq(arrived), waiting.w_data.eq(slot)]
+            requests.i.valid.eq(wants & ~kept), requests.i.payload.eq(place), entry.eq(slot),
+            entry.tag.reads.eq(slot.tag.residual & ~kept), entry.tag.place.eq(kept_at),
+            waiting.w_en.eq(arrived), waiting.w_data.eq(entry)]
         m.d.sync += [
             arrived.eq(accept), slot.beat.eq(offered.write.beat), slot.tag.address.eq(offered.write.address),
-            slot.tag.strobe.eq(offered.write.strobe), slot.tag.residual.eq(offered.residual)]
+            slot.tag.strobe.eq(offered.write.strobe), slot.tag.residual.eq(offered.residual),
+            slot.tag.set.eq(offered.set)]
         # Without a residual the element passes through the same arithmetic.
         m.d.sync += [slot.tag[name].eq(offered[name] & offered.residual.replicate(_SHIFT_BITS)) for name in _SCALES]
         with m.If(requests.moving):
             m.d.sync += [wants.eq(accept & offered.residual), place.eq(offered.write.address + offered.offset)]
         return arrived
+
+    def _mirrored(self, m, accept, offered, moving):
+        """The addresses of the last E + 1 writes that leave out element 0. Returns, in the cycle behind its ``accept``
+        and until ``moving``, whether a write has no need to read, and the place of its element 0."""
+        engines, bits = self._config.engines, self._config.memory_bits
+        following, latest, oldest = (
+            Signal(self._place_bits, name=name, init=init % (1 << self._place_bits))
+            for name, init in (("following", 0), ("latest", -1), ("oldest", -1 - engines)))
+        some, full, missing = Signal(), Signal(), Signal(range(engines + 2), init=engines + 1)
+        leaves_out, alone = Signal(), Signal()
+        address, strobe = offered.write.address, offered.write.strobe
+        m.d.comb += [leaves_out.eq(offered.residual & ~strobe[0]), alone.eq(offered.residual & ~strobe[1])]
+        m.submodules.addresses = memory = Memory(shape=bits, depth=1 << self._place_bits, init=[])
+        write = memory.write_port()
+        m.d.comb += [write.en.eq(accept & leaves_out), write.addr.eq(following), write.data.eq(address)]
+        with m.If(accept & leaves_out):
+            m.d.sync += [following.eq(following + 1), latest.eq(following), oldest.eq(oldest + 1)]
+        with m.If(accept & offered.first):
+            m.d.sync += [some.eq(leaves_out), full.eq(0), missing.eq(engines + ~leaves_out)]
+        with m.Elif(accept & leaves_out & ~full):
+            m.d.sync += [some.eq(1), full.eq(missing == 1), missing.eq(missing - 1)]
+
+        kept = []
+        for name, place, known in (("latest", latest, some), ("oldest", oldest, full)):
+            read = memory.read_port(domain="comb")
+            m.d.comb += read.addr.eq(place)
+            asked, same = Signal(name=f"{name}_asked"), Signal(-(-bits // _COMPARED), name=f"{name}_same")
+            with m.If(moving):
+                m.d.sync += asked.eq(alone & ~offered.first & known)
+                m.d.sync += same.eq(Cat((address[at:at + _COMPARED] == read.data[at:at + _COMPARED])
+                                        for at in range(0, bits, _COMPARED)))
+            kept.append(asked & same.all())
+        # A write that leaves out element 0 has the latest place itself.
+        return kept[0] | kept[1], Mux(kept[1], oldest, latest)
+
+    def _element_zero(self, m, valid, tag):
+        """Element 0 of the beat that belongs to the first write that waits: of its own, or one that was kept."""
+        beat = self.beats.payload.elements
+        m.submodules.zeros = memory = Memory(shape=self._config.element_width, depth=1 << self._place_bits, init=[])
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        # Once more in every cycle in which the write waits: in the last one its beat is there.
+        m.d.comb += [write.en.eq(valid & tag.residual & ~tag.strobe[0]), write.addr.eq(tag.place),
+                     write.data.eq(beat[0]), read.addr.eq(tag.place)]
+        return Mux(tag.reads, beat[0], read.data)
 
     def _add(self, m, moving, number, own, other, joined, shifted):
         """v*2^a + r*2^b of one element, three stages. ``joined`` and ``shifted`` are the tags behind the first two."""

@@ -34,8 +34,8 @@ class BeatSequence(wiring.Component):
 
     ``write``: words of the table, ``hw/descriptor.py``, for config.beat_groups groups of engines; a word is in the
     table two cycles after its ``write_en``, words outside the table are dropped. ``start``: one block; a descriptor
-    outside the table gives undefined beats. ``o``: its beats, in the order of docs/processor.md. ``chunks`` and
-    ``other`` are those of the block whose beats are on ``o``, and stay until the next ``start`` has moved.
+    outside the table gives undefined beats. ``o``: its beats, in the order of docs/processor.md. ``chunks``,
+    ``other`` and ``keep`` are those of the block whose beats are on ``o``, and stay until the next ``start`` has moved.
 
     The next count is known before it is needed, so the event that leads to it, its entry of the table, the sum and, in
     a deep pipeline, its comparisons each have cycles of their own. All registers of the path move together with the
@@ -55,7 +55,7 @@ class BeatSequence(wiring.Component):
             "write": In(table_write()), "write_en": In(1),
             "start": In(stream.Signature(sequence_start(config.memory_bits))),
             "o": Out(stream.Signature(beat_position(config.memory_bits))),
-            "chunks": Out(16), "other": Out(32),
+            "chunks": Out(16), "other": Out(32), "keep": Out(32),
         })
 
     @property
@@ -95,7 +95,7 @@ class BeatSequence(wiring.Component):
         with m.If(shape_there):
             m.d.sync += [self.chunks.eq(shape.chunks), tail.eq(shape.tail)]
         with m.If(other_there):
-            m.d.sync += self.other.eq(differences.address)
+            m.d.sync += [self.other.eq(differences.address), self.keep.eq(differences.position)]
         m.d.sync += [last_chunk.eq(self.chunks - 1), has_tail.eq(tail != 0)]  # in time for the first beat
 
         position = self._accumulate(m, differences, ready, running, final, moving)

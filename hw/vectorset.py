@@ -26,7 +26,7 @@ class Activation(IntEnum):
 # (name, bits) of every field, least significant first.
 READ_SET = [("first", 16), ("row_shift", 4), ("chunk_shift", 4), ("n", 17), ("epsilon", 62)]
 WRITE_SET = [("rescale", 1), ("base", 16), ("chunk_mask", 16), ("shift", 6), ("bias_row", 1), ("activation", 2),
-             ("gain", 3), ("residual", 1), ("offset", 32), ("a", 3), ("b", 3), ("c", 3)]
+             ("gain", 3), ("residual", 1), ("offset", 32), ("a", 3), ("b", 3), ("c", 3), ("argmax", 1), ("classes", 9)]
 
 
 class _Packed:
@@ -69,7 +69,8 @@ class WriteSet(_Packed):
 
     ``rescale``: scale and bias of beat base + (chunk & chunk_mask) of the channel table, shifted right by ``shift``;
     with ``bias_row`` the bias counts in row 0 only. Then ``activation`` with ``gain``. ``residual``: the element
-    ``offset`` beats behind (mod 2^32) is added, with the shifts a, b, c.
+    ``offset`` beats behind (mod 2^32) is added, with the shifts a, b, c. ``argmax``: the last element of a beat becomes
+    the number of the largest of the first ``classes``.
     """
 
     LAYOUT = WRITE_SET
@@ -86,6 +87,8 @@ class WriteSet(_Packed):
     a: int = 0
     b: int = 0
     c: int = 0
+    argmax: bool = False
+    classes: int = 0
 
 
 def read_set(words: list[int]) -> ReadSet:

@@ -201,19 +201,23 @@ class Writer(wiring.Component):
             Signal(place(self._config), name=name, reset_less=True) for name in ("near", "first", "final"))
         at_zero, in_rows, not_first = Signal(), Signal(), Signal()
         # back: from the second write to the third, less one
-        valids, other, back, back_again = Signal(3), Signal(bits, reset_less=True), Signal(17), Signal(17)
+        valids, back, back_again = Signal(3), Signal(17), Signal(17)
+        other, keep = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
+        kept = sequence.keep[:bits] & (~current.split).replicate(bits)
+        mirrored = ~(near.split.replicate(bits) | keep)
         m.d.comb += [sequence.o.ready.eq(skid.i.ready), skid.i.valid.eq(valids[-1]), skid.i.payload.eq(final)]
         with m.If(moving):
             m.d.sync += [valids.eq(Cat(sequence.o.valid, valids)), first.eq(near), final.eq(first)]
             m.d.sync += [
-                near.address.eq(here.address), other.eq(sequence.other), near.valid.eq(valid),
+                near.address.eq(here.address), other.eq(sequence.other | kept), keep.eq(kept), near.valid.eq(valid),
                 near.split.eq(current.split), near.last.eq(here.last), near.high.eq(high),
                 near.twice.eq(current.split & valid), near.fold.eq(current.fold & valid),
                 at_zero.eq(here.row == 0), in_rows.eq(here.row < current.fold_rows), not_first.eq(current.fold_from),
                 first.twice.eq(near.twice & at_zero), first.fold.eq(near.fold & in_rows & ~(not_first & at_zero)),
                 back.eq(1 - (here.first_chunk.replicate(16) & sequence.chunks)), back_again.eq(back),
-                # other + address or other - address: one carry chain.
-                first.second.eq((Cat(1, other) + Cat(~near.split, near.address ^ (~near.split).replicate(bits)))[1:]),
+                # other + address or other - address: one carry chain. In the bits that are kept the address is added to
+                # ones; with the carry that enters them these are zero, and it goes on above them.
+                first.second.eq((Cat(1, other) + Cat(~near.split, near.address ^ mirrored))[1:]),
                 final.third.eq(first.second + back_again.as_signed())]
             if self._vector:
                 m.d.sync += [near.set.eq(current.vector), first.row0.eq(at_zero)]

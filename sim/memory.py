@@ -53,13 +53,15 @@ class _Shape:
     chunks: int
     tail: int
     other: int
+    keep: int
 
 
 def _shape(table: Sequence[int]) -> _Shape:
     if len(table) != 2 * ENTRIES:
         raise ValueError(f"table: {len(table)} words; a descriptor has {2 * ENTRIES}")
     counts, row = table[2 * SHAPE], table[2 * SHAPE + 1]
-    return _Shape((counts & 0xFFFF) + 1, counts >> 16 & 7, row & 0xFFFF, row >> 16, table[2 * OTHER])
+    return _Shape((counts & 0xFFFF) + 1, counts >> 16 & 7, row & 0xFFFF, row >> 16, table[2 * OTHER],
+                  table[2 * OTHER + 1])
 
 
 def _events(sub_bits: int, groups: int, steps: int) -> np.ndarray:
@@ -100,7 +102,7 @@ def write_addresses(config: ArrayConfig, table: Sequence[int], instruction: Writ
     shape, beats = _shape(table), positions(config, table, instruction.rows, base)
     addresses, enabled = [beats.address], [beats.valid]
     if instruction.mode == MemoryMode.FOLD:
-        mirrored = shape.other - beats.address
+        mirrored = (shape.other | shape.keep) - (beats.address ^ shape.keep)
         folded = beats.valid & (beats.row >= instruction.fold_from) & (beats.row < instruction.fold_rows)
         addresses += [mirrored, mirrored + 1 - np.where(beats.chunk == 0, shape.chunks, 0)]
         enabled += [folded, folded]

@@ -300,6 +300,21 @@ def _settle(config: ArrayConfig, layer: _Layer, before: _Layer | None, depth: in
     else:
         other = rng.getrandbits(32)  # nobody looks
     layer.write = replace(write, descriptor=replace(write.descriptor, other=other))
+    if write.mode is MemoryMode.FOLD and rng.random() < 0.5:
+        _keep_bits(config, layer, depth, rng)
+
+
+def _keep_bits(config: ArrayConfig, layer: _Layer, depth: int, rng: random.Random) -> None:
+    """Bits of the address that are not mirrored, where that leads to no beat outside ``depth``."""
+    low, write = rng.randrange(config.memory_bits), layer.write
+    keep = ((1 << rng.randint(1, 4)) - 1 << low) & (1 << config.memory_bits) - 1
+    descriptor = replace(write.descriptor, other=write.descriptor.other | (1 << low) - 1, keep=keep)
+    words = descriptor.words(config.beat_groups)
+    for block in range(layer.blocks):
+        writes = write_addresses(config, words, layer.writing, write.base + block * write.increment)
+        if (writes.address[writes.enabled] >= depth).any():
+            return
+    layer.write = replace(write, descriptor=descriptor)
 
 
 def _based(place: _Place, blocks: int, depth: int, wanted: int | None, rng: random.Random) -> _Place:

@@ -14,20 +14,22 @@ import numpy as np
 from ..hw.numeric import largest, pack_signed, round_half_up, saturate, smallest
 
 __all__ = ["rescale", "scale_parameters", "relu", "erf_complement", "tanh_complement", "silu_complement", "GeluTable",
-           "GELU_ERRORS", "gelu", "add_residual", "MANTISSA_ERROR", "epsilon_parameter", "RowStatistics",
+           "GELU_ERRORS", "gelu", "add_residual", "argmax", "MANTISSA_ERROR", "epsilon_parameter", "RowStatistics",
            "row_statistics", "normalise"]
 
+_LEAST = 8  # bits of an element
 _MANTISSA = 18  # bits of a scale and of a bias
 _SHIFTS = 18  # R - F at most
 _SEGMENTS = 512  # of the activation table, over |y| of 0..8
+_INDEX_ONLY = 10  # bits of an element that has a segment to itself; narrower ones skip segments
 _BASE, _SLOPE = 18, 10  # bits of a word of it: base unsigned, slope signed
 _MEAN_FRACTION = 4  # fraction bits of the mean of a row
 _ROOT = 16  # fraction bits of the mantissa of a deviation's inverse
 
 
-def _check_width(width: int, least: int = 8) -> None:
-    if not least <= width <= _MANTISSA:
-        raise ValueError(f"width: {width} bits, allowed are {least}..{_MANTISSA}")
+def _check_width(width: int) -> None:
+    if not _LEAST <= width <= _MANTISSA:
+        raise ValueError(f"width: {width} bits, allowed are {_LEAST}..{_MANTISSA}")
 
 
 # ---- Rescale
@@ -123,8 +125,8 @@ class GeluTable:
         Every piece by itself has the slope and the base of least largest error over the elements in it, the rounding
         of slope*f included; pieces need not meet. The first one begins at 0, so that 0 stays 0.
         """
-        _check_width(width, least=10)
-        step = 1 << (width - 10)
+        _check_width(width)
+        step = 1 << max(0, width - _INDEX_ONLY)
         f = np.arange(step)
         u = (np.arange(_SEGMENTS)[:, None] * step + f) / (64 * step)
         wanted = np.ldexp(u * complement(u), width)
@@ -149,6 +151,8 @@ class GeluTable:
 # Largest error of z against the real function, for gain 0..4, in units of the last place of z, its own rounding of 0.5
 # included: over all y that are not clamped, and over erf GELU, tanh GELU and SiLU. A test measures them.
 GELU_ERRORS = {
+    8: (0.54, 0.56, 0.63, 0.75, 0.50),
+    9: (0.53, 0.57, 0.63, 0.75, 0.50),
     10: (0.53, 0.57, 0.63, 0.75, 0.50),
     11: (0.54, 0.59, 0.69, 0.86, 0.73),
     12: (0.56, 0.61, 0.71, 0.93, 0.89),
@@ -169,15 +173,16 @@ def gelu(y: Any, table: GeluTable, gain: int, width: int) -> tuple[np.ndarray, n
         d = base[i] - half_up(slope[i]*f, 6)
         z = sat(half_up(max(y, 0)*2^4 - d, 4 - gain))
 
-    ``table`` must have been made for the same width, at least 10 (at 10 f is empty). Returns z and what was clamped.
-    The largest error is in GELU_ERRORS.
+    Below 10 bits i = u << (10-EW) and f = 0, at 10 f is empty. ``table`` must have been made for the same width.
+    Returns z and what was clamped. The largest error is in GELU_ERRORS.
     """
-    _check_width(width, least=10)
+    _check_width(width)
     if not 0 <= gain <= 4:
         raise ValueError(f"gain: {gain}, allowed are 0..4")
     y = np.asarray(y, dtype=np.int64)
     u = np.minimum(np.abs(y), largest(width))
-    i, f = u >> (width - 10), u & ((1 << (width - 10)) - 1)
+    cut = max(0, width - _INDEX_ONLY)
+    i, f = u >> cut << max(0, _INDEX_ONLY - width), u & ((1 << cut) - 1)
     # |slope*f| < 2^(9+8), d < 2^19, y*2^4 < 2^21: 22 bits.
     d = table.base[i] - round_half_up(table.slope[i] * f, 6)
     return saturate(round_half_up(relu(y) * 16 - d, 4 - gain), width)
@@ -194,6 +199,20 @@ def add_residual(v: Any, r: Any, a: int, b: int, c: int, width: int) -> tuple[np
     # |v*2^a + r*2^b| <= 2^(17+7+1): 27 bits.
     total = (np.asarray(v, dtype=np.int64) << a) + (np.asarray(r, dtype=np.int64) << b)
     return saturate(round_half_up(total, c), width)
+
+
+# ---- Argmax
+
+def argmax(x: Any, classes: int, width: int) -> np.ndarray:
+    """Elements (..., n), the last one replaced by the number of the largest of the first ``classes``, the lowest number
+    where several are equal; 1 <= classes < n, and at most 2^(EW-1)."""
+    _check_width(width)
+    x = np.array(x, dtype=np.int64)
+    most = min(x.shape[-1] - 1, 1 << width - 1)
+    if not 1 <= classes <= most:
+        raise ValueError(f"classes: {classes}, allowed are 1..{most}")
+    x[..., -1] = np.argmax(x[..., :classes], axis=-1)
+    return x
 
 
 # ---- LayerNorm

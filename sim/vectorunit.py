@@ -7,7 +7,7 @@ from ..hw.config import ArrayConfig
 from ..hw.numeric import unpack_signed
 from ..hw.vectorset import SET_WORDS, SETS, Activation, ReadSet, WriteSet, read_set, write_set
 from .memory import Positions
-from .vector import GeluTable, RowStatistics, add_residual, gelu, normalise, relu, rescale, row_statistics
+from .vector import GeluTable, RowStatistics, add_residual, argmax, gelu, normalise, relu, rescale, row_statistics
 
 __all__ = ["VectorUnit", "READ_SET_TARGET", "WRITE_SET_TARGET", "CHANNEL_TARGET", "ACTIVATION_TARGET"]
 
@@ -102,6 +102,8 @@ class VectorUnit:
                 raise ValueError(f"address: {outside[0]} is not in 0..{len(memory) - 1}, the beats of the memory")
             contents, clamped = add_residual(contents, memory[there], s.a, s.b, s.c, c.element_width)
             saturated |= bool(clamped[chosen].any())
+        if s.argmax:
+            contents = argmax(contents, s.classes, c.element_width)
         return contents, saturated
 
     def residual_beats(self, number: int, address: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
-"""The vector unit in generated Verilog: whole layers against the model, on memories of every speed."""
+"""The vector unit in generated Verilog: whole layers against the model, on memories of every speed, and the cycles of
+those without random stalls against the cycle model."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from wingbeat.gen.compiler import compile_butterfly
 from wingbeat.gen.processor_simulator import STALLS, MemoryTiming, ProcessorTrial, build_processor, simulate_processor
+from wingbeat.gen.workloads import mixing_workload
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.descriptor import Descriptor, Move
 from wingbeat.hw.program import Halt, Load, MemoryMode, Read, Set, Store, Sums, Unit, Walk, Write
@@ -81,13 +84,24 @@ def trials(kernel):
                                      program_of(kernel, normalised, sets), memory, timing)
 
 
+def mixing_trials(config):
+    """The mixing of a matrix, added to that matrix as it is folded: some of its beats are read once for two writes."""
+    work = mixing_workload(config, 16, 64, 1)
+    offset = -work.target.base % (1 << config.memory_bits)
+    setup = [*work.program.setup, *packed(WRITE_SET_TARGET, 6, WriteSet(residual=True, offset=offset, b=1, c=1))]
+    program = [replace(step, vector=6 * (step.mode is MemoryMode.FOLD)) if isinstance(step, Write) else step
+               for step in work.program.instructions]
+    for at, timing in enumerate(TIMINGS[:4]):
+        yield ProcessorTrial(f"mixing_{at}", setup, program, work.memory, timing)
+
+
 @pytest.mark.parametrize("lanes", [16, 8, 2])
-def test_layers_on_every_memory(lanes, need):
+def test_layers_on_every_memory(lanes, need, compare_cycles):
     need("verilator")
     config = CONFIG.model_copy(update={"vector_lanes": lanes})
     twiddle = np.random.default_rng(1).normal(size=(1, 1, 4, 8, 2, 2)) / np.sqrt(2)
     kernel = compile_butterfly(twiddle, config, scaling="safe", rows=8)
-    for run in simulate_processor(build_processor(config), list(trials(kernel))):
+    for run in simulate_processor(build_processor(config), [*trials(kernel), *mixing_trials(config)]):
         model = ProcessorModel(config, [], [], run.trial.memory.copy())
         for write in run.trial.setup:
             model.write_setup(*write)
@@ -97,3 +111,5 @@ def test_layers_on_every_memory(lanes, need):
         wrong = np.argwhere(run.memory != model.memory)
         assert not len(wrong), f"{note}: {len(wrong)} elements, first {wrong[0]}"
         assert run.status["saturated"] == model.saturated, note
+        if run.trial.timing.stalls == "none":
+            compare_cycles(config, run, note)

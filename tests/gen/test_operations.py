@@ -1,16 +1,18 @@
 """Operations on matrices in memory, on the integer model: bit for bit the kernel's own rows, and right in float."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from wingbeat.gen.compiler import compile_butterfly, compile_fft
 from wingbeat.gen.dataflow import assemble, read_beats, written_beats
-from wingbeat.gen.operations import (Coefficients, Matrix, butterfly, mix_real, mixed_order,
-                                     row_blocks, transform_columns, transform_rows)
+from wingbeat.gen.operations import (Coefficients, Matrix, butterfly, mix_real, row_blocks, transform_columns,
+                                     transform_rows)
 from wingbeat.gen.workloads import ffn_workload, mixing_workload, random_twiddle
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.hw.program import Loop, Read
+from wingbeat.hw.program import Loop, MemoryMode, Read
 from wingbeat.sim.reference import sqnr_db
 
 # Engines, layers, words of a beat, words of a half: one engine and several per beat, groups of engines, both S.
@@ -97,7 +99,7 @@ def test_real_mixing(array, tokens, hidden):
 
 
 @pytest.mark.parametrize("array, tokens, hidden", [((1, 2, 4, 256), 8, 16), ((4, 1, 4, 256), 16, 32)])
-@pytest.mark.parametrize("batch", [1, 2, 5, 19])
+@pytest.mark.parametrize("batch", [1, 2, 8, 32])
 def test_mixing_of_a_batch_is_that_of_each(array, tokens, hidden, batch):
     """Several matrices side by side, in blocks that end anywhere; only ``between`` and ``target`` change."""
     config, rng = processor(*array), np.random.default_rng([batch, tokens])
@@ -106,11 +108,12 @@ def test_mixing_of_a_batch_is_that_of_each(array, tokens, hidden, batch):
     x = np.rint(rng.uniform(-30000, 30000, (batch, tokens, hidden)))
     source = Matrix.at(5, tokens, batch * hidden, config)
     between = Matrix.at(source.end, tokens // 2 + 1, 2 * batch * hidden, config)
-    target = Matrix.at(between.end + 3, tokens, batch * hidden, config)
+    pitch = between.pitch // 2
+    target = Matrix.at(-(-(between.end + 3) // pitch) * pitch, tokens, batch * hidden, config)
     memory = loaded(config, (source, x.swapaxes(0, 1).reshape(tokens, -1)))
     before = memory.copy()
     run(config, mix_real(columns, rows, source, between, target, Coefficients(config), "m", batch), memory)
-    y = mixed_order(target.unpack(memory).reshape(tokens, batch, hidden)).swapaxes(0, 1)
+    y = target.unpack(memory).reshape(tokens, batch, hidden).swapaxes(0, 1)
     scale = 2.0 ** (columns.stacks[0].shift + rows.stacks[0].shift)
     for number in range(batch):
         assert sqnr_db(np.fft.fft2(x[number]).real, y[number] * scale) > 45, f"matrix {number} of {batch}"
@@ -189,6 +192,15 @@ def test_refusals_name_the_parameter():
     assert refusal(lambda: mixing_workload(config, 32, 64, 1)).startswith("descriptors: 1 are too few for the reader")
     config = processor(4, 1, 4, 256, program_words=64)
     assert refusal(lambda: mixing_workload(config, 32, 64, 1)).startswith("program_words: 64")
+    kernel = compile_fft(16, config, scaling="safe", input_limit=2.0 ** 15 - 1)
+    for batch, pitch, at, message in ((3, 4, 0, "batch: 3 of the matrices"), (2, 3, 0, "pitch: 3 of the matrices"),
+                                      (4, 4, 8, "base: 8 of 4 matrices that FOLD writes side by side; allowed are "
+                                                "multiples of 16")):
+        call = partial(transform_rows, kernel, Matrix(0, 9 * batch, 32, 4), Matrix(at, 16 * batch, 16, pitch),
+                       Coefficients(config), "f", MemoryMode.FOLD, 8, batch=batch)
+        assert refusal(call).startswith(message)
+    rows = [Matrix(0, 16, 32, 6), Matrix(100, 9, 64, 12), Matrix(300, 16, 32, 6)]
+    assert refusal(lambda: mix_real(kernel, kernel, *rows, Coefficients(config), "m", 4)).startswith("pitch: 6 beats")
     small = processor(4, 1, 4, 256, memory_bits=8)
     assert refusal(lambda: mixing_workload(small, 32, 64, 1)).startswith("memory_bits: 8")
     assert refusal(lambda: mixing_workload(config, 24, 64, 1)).startswith("--tokens: 24")

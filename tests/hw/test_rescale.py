@@ -20,7 +20,7 @@ BITS = 12
 MANTISSA = 18
 CHANNELS = 7
 STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.value)
-WIDTHS = pytest.mark.parametrize("width", [10, 11, 16, 18])
+WIDTHS = pytest.mark.parametrize("width", [8, 9, 10, 11, 16, 18])
 PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.value)
 
 
@@ -179,17 +179,17 @@ class Harness:
     def _write(self, rng, number, strobes, share):
         full = (1 << self.elements) - 1
         strobe = rng.choice([full, full, 1, full - 1, rng.getrandbits(self.elements)]) if strobes else full
-        address, row0 = rng.getrandbits(BITS), rng.getrandbits(1)
+        address, row0, first = rng.getrandbits(BITS), rng.getrandbits(1), rng.getrandbits(1)
         chosen = self.sets.get(number)
         if chosen and chosen.chunk_mask == 0xFFFF:
             address %= CHANNELS - chosen.base
         x = extremes(self._rng, self.width, self.elements, share)
         self.inputs.append({"write": {"address": address, "strobe": strobe,
                                       "beat": {"elements": signed_bits(x, self.width)}},
-                            "row0": row0, "set": number})
+                            "row0": row0, "first": first, "set": number})
         written = np.array([strobe >> bit & 1 for bit in range(self.elements)], dtype=bool)
         z, flags = self._finish(chosen, x, address, row0)
-        self.expected.append((number, address, strobe, tuple(z[written].tolist())))
+        self.expected.append((number, first, address, strobe, tuple(z[written].tolist())))
         self.flags.append([(flag & written).reshape(self.steps, -1).any(axis=1) for flag in flags])
 
     def _finish(self, chosen, x, address, row0):
@@ -249,7 +249,7 @@ class Harness:
         strobe = word.write.strobe
         z = as_signed(word.write.beat.elements, self.width)
         written = [bool(strobe >> bit & 1) for bit in range(self.elements)]
-        return word.set, word.write.address, strobe, tuple(z[written].tolist())
+        return word.set, word.first, word.write.address, strobe, tuple(z[written].tolist())
 
     def check(self, reset_at=None):
         self.bench.run(3000 + 60 * self.steps * len(self.inputs), reset_at)
@@ -347,5 +347,5 @@ def test_parameters(lanes, channels, message):
 
 
 def test_element_width():
-    with pytest.raises(ValueError, match="element_width: 9 is not an element of the vector unit; allowed are 10..18"):
-        VectorLaneParameters(9, Target.ECP5)
+    with pytest.raises(ValueError, match="element_width: 7 is not an element of the vector unit; allowed are 8..18"):
+        VectorLaneParameters(7, Target.ECP5)

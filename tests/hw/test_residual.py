@@ -1,7 +1,7 @@
-"""Residual and read arbiter against the contract (docs/vector.md), apart and together, before a memory that stalls."""
+"""Residual against the contract (docs/vector.md), alone and beside a reader, before a memory that stalls."""
 
-from collections import deque
 import random
+from typing import Literal, NamedTuple
 
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
@@ -11,9 +11,9 @@ import pytest
 
 from wingbeat.hw.config import ArrayConfig, Pipeline
 from wingbeat.hw.numeric import largest, smallest
-from wingbeat.hw.readarbiter import BeatQueue, ReadArbiter
+from wingbeat.hw.readarbiter import ReadArbiter
 from wingbeat.hw.residual import Residual
-from wingbeat.sim.bench import CROSS, Bench, Stall
+from wingbeat.sim.bench import CROSS, Bench, SlowMemory, Stall
 from wingbeat.sim.vector import add_residual
 
 BITS = 10  # of a beat number
@@ -21,8 +21,8 @@ STALLS = pytest.mark.parametrize("source, sink", CROSS, ids=lambda stall: stall.
 PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.value)
 
 
-def config_of(stream_words=2, element_width=8, pipeline=Pipeline.DEEP):
-    return ArrayConfig(engines=8, stream_words=stream_words, half_words=32, width=18, element_width=element_width,
+def config_of(stream_words=2, element_width=8, pipeline=Pipeline.DEEP, engines=8):
+    return ArrayConfig(engines=engines, stream_words=stream_words, half_words=32, width=18, element_width=element_width,
                        memory_bits=BITS, pipeline=pipeline)
 
 
@@ -30,69 +30,78 @@ def pack(values, width):
     return sum((int(v) & (1 << width) - 1) << width * i for i, v in enumerate(values))
 
 
-class SlowMemory:
-    """The read side of a memory in a bench: beats of ``content``, in order, each ``latency()`` cycles after its request
-    at least. Checks that requests hold. ``moves``: the numbers asked for, ``cycles``: when."""
+class Plan(NamedTuple):
+    """One write: which elements (all, all but element 0, or that alone), and the start of its WRITE."""
 
-    def __init__(self, bench, read, beats, content, rng, latency=lambda: 1, ready=Stall.NEVER):
-        self._read, self._beats, self._content, self._rng, self._latency = read, beats, content, rng, latency
-        self._ready, self._note = ready.willing(random.Random(rng.random())), bench.seed_note
-        self.moves, self.cycles = [], []
-        bench.process(self._serve, background=True)
+    address: int
+    part: Literal["all", "others", "zero"] = "all"
+    first: bool = False
+    residual: bool = True
 
-    async def _serve(self, ctx):
-        read, beats, queue, cycle, held = self._read, self._beats, deque(), 0, None
-        shape, offered = beats.payload.shape(), False
-        ready = next(self._ready)
-        ctx.set(read.ready, ready)
-        async for _, reset, valid, place, taken in ctx.tick().sample(read.valid, read.payload, beats.ready):
-            assert held is None or (valid and place == held), f"request changed in cycle {cycle}, {self._note}"
-            held = place if valid and not ready and not reset else None
-            if offered and taken:
-                queue.popleft()
-            if valid and ready:
-                queue.append((cycle + self._latency(), place))
-                self.moves.append(place)
-                self.cycles.append(cycle)
-            cycle += 1
-            if reset:
-                queue.clear()
-                self.moves.clear()
-                self.cycles.clear()
-                cycle = 0
-            ready = next(self._ready)
-            ctx.set(read.ready, ready)
-            offered = bool(queue) and queue[0][0] <= cycle
-            ctx.set(beats.valid, offered)
-            noise = self._rng.getrandbits(shape.size)
-            ctx.set(beats.payload, shape.from_bits(self._content(queue[0][1]) if offered else noise))
+
+def random_plan(c, rng, count, share):
+    """Short WRITEs; writes of element 0 alone are where one that left it out was, lately or not so lately."""
+    plan, mirrored = [], []
+    for number in range(count):
+        part = rng.choice(["all", "others", "others", "zero", "zero", "zero"])
+        recent = [mirrored[-1 - back] for back in (0, 0, 1, c.engines, c.engines, c.engines + 1)
+                  if part == "zero" and back < len(mirrored)]
+        address = rng.choice(recent) if recent and rng.random() < 0.9 else rng.getrandbits(BITS)
+        plan.append(Plan(address, part, number == 0 or rng.random() < 0.04, rng.random() < share))
+        if part == "others" and plan[-1].residual:
+            mirrored.append(address)
+    return plan
+
+
+def reads_of(plan, engines):
+    """Which of the writes read, by the rule of the unit's contract."""
+    reads, mirrored = [], []
+    for write in plan:
+        if write.first:
+            mirrored = []
+        known = mirrored[-1:] + mirrored[-1 - engines:][:len(mirrored) > engines]
+        reads.append(write.residual and not (write.part == "zero" and not write.first and write.address in known))
+        if write.residual and write.part == "others":
+            mirrored.append(write.address)
+    return reads
 
 
 class Writes:
-    """Random writes of ``c``, what is to become of them, and the memory they are added to. Most values are extremes."""
+    """Writes of ``c`` (random ones, or those of ``plan``), what is to become of them, and the memory they are added to.
+    Most values are extremes. ``kept``: writes that need not read."""
 
-    def __init__(self, c, seed, count, share=0.7, scales=None):
+    def __init__(self, c, seed, count, share=0.7, scales=None, plan=None):
         self.c, rng, numbers = c, random.Random(seed), np.random.default_rng(seed)
-        width, n = c.element_width, c.memory_elements
-        self._memory = self._values(numbers, (1 << BITS, n))
-        beats = self._values(numbers, (count, n))
-        self.words, self.expected, self.places, self.clamps = [], [], [], 0
-        for number, beat in enumerate(beats):
-            write = {"address": rng.getrandbits(BITS), "strobe": rng.choice([rng.getrandbits(n), (1 << n) - 1]),
-                     "beat": {"elements": [int(v) & (1 << width) - 1 for v in beat]}}
-            a, b, c_shift = scales[number] if scales else [rng.randrange(8) for _ in range(3)]
-            residual, offset = rng.random() < share, rng.getrandbits(BITS)
-            self.words.append({"write": write, "residual": residual, "offset": offset, "a": a, "b": b, "c": c_shift})
-            if residual:
-                self.places.append((write["address"] + offset) % (1 << BITS))
-                beat, clamped = add_residual(beat, self._memory[self.places[-1]], a, b, c_shift, width)
-                strobed = [write["strobe"] >> i & 1 for i in range(n)]
-                self.clamps += bool((np.asarray(clamped) & strobed).any())
-            self.expected.append(self.masked(self._bits(write, beat)))
+        self._width, self._n = c.element_width, c.memory_elements
+        self._memory = self._values(numbers, (1 << BITS, self._n))
+        plan = plan or random_plan(c, rng, count, share)
+        self.words, self.expected, self.places, self.clamps, offset = [], [], [], 0, 0
+        reads = reads_of(plan, c.engines)
+        self.kept = sum(write.residual for write in plan) - sum(reads)
+        for number, (write, asks, beat) in enumerate(zip(plan, reads, self._values(numbers, (len(plan), self._n)))):
+            offset = rng.getrandbits(BITS) if write.first else offset
+            self._add(write, asks, offset, scales[number] if scales else [rng.randrange(8) for _ in range(3)], beat,
+                      rng.getrandbits(4))
 
-    def _bits(self, write, beat):
-        elements = pack(beat, self.c.element_width) << BITS + self.c.memory_elements
-        return write["address"] | write["strobe"] << BITS | elements
+    def _add(self, plan, asks, offset, scale, beat, number):
+        full, place = (1 << self._n) - 1, (plan.address + offset) % (1 << BITS)
+        write = {"address": plan.address, "strobe": {"all": full, "others": full - 1, "zero": 1}[plan.part],
+                 "beat": {"elements": [int(v) & (1 << self._width) - 1 for v in beat]}}
+        self.words.append({"write": write, "set": number, "first": plan.first, "residual": plan.residual,
+                           "offset": offset, **dict(zip("abc", scale))})
+        if plan.residual:
+            beat, clamped = add_residual(beat, self._memory[place], *scale, self._width)
+            strobed = [write["strobe"] >> i & 1 for i in range(self._n)]
+            self.clamps += bool((np.asarray(clamped) & strobed).any())
+        if asks:
+            self.places.append(place)
+        self.expected.append(self.masked(self.bits(write, beat, number)))
+
+    def bits(self, write, beat, number):
+        """A write as it leaves the unit."""
+        beat_at = BITS + self._n
+        return (write["address"] | write["strobe"] << BITS | pack(beat, self._width) << beat_at
+                | number << beat_at + self._n * self._width)
 
     def _values(self, numbers, shape):
         low, high = smallest(self.c.element_width), largest(self.c.element_width)
@@ -106,7 +115,7 @@ class Writes:
         """Elements that are not written are nobody's business."""
         n, width = self.c.memory_elements, self.c.element_width
         kept = sum((1 << width) - 1 << width * i for i in range(n) if word >> BITS + i & 1)
-        return word & ((1 << BITS + n) - 1 | kept << BITS + n)
+        return word & ((1 << BITS + n) - 1 | kept << BITS + n | 15 << BITS + n + n * width)
 
 
 class Filter:
@@ -153,17 +162,12 @@ def test_refused_depth(depth):
         Residual(config_of(), depth)
 
 
-@pytest.mark.parametrize("in_flight", [3, 1025])
-def test_refused_in_flight(in_flight):
-    with pytest.raises(ValueError, match=rf"^in_flight: {in_flight} is not in 4\.\.1024$"):
-        ReadArbiter(config_of(), in_flight)
-
-
 @STALLS
 def test_random_writes(source, sink):
     seed = 100 + 10 * list(Stall).index(source) + list(Stall).index(sink)
     rng, writes = random.Random(seed), Writes(config_of(), seed, 150)
     assert 30 < writes.clamps, f"seed {seed} exercises the clamp"
+    assert writes.kept > 8, f"seed {seed} has writes that need not read"
     filtered(writes, seed, source=source, sink=sink, latency=lambda: rng.choice([1, 2, 5, 20]),
              ready=rng.choice([Stall.NEVER, Stall.RANDOM, Stall.BURSTS]))
 
@@ -182,19 +186,19 @@ def test_extremes(element_width):
     own = [low, high, low, high, low, high, low + 1, high]
     other = [[low] * 8, [high] * 8, [-1, 1, 0, 0, 1, -1, -2, -2], [-1] * 8, [1] * 8, [-3, 3, -2, 2, -1, 1, -4, 4]]
     scales = [(a, b, c) for a in (0, 1, 2, 7) for b in (0, 7) for c in (0, 1, 2, 7)] * len(other)
-    writes = Writes(c, 1, len(scales), share=1, scales=scales)
+    writes = Writes(c, 1, len(scales), scales=scales, plan=[Plan(number) for number in range(len(scales))])
     writes.expected.clear()
-    writes.clamps, full = 0, (1 << 8) - 1
+    writes.clamps = 0
     writes.content = lambda place: pack(other[place], element_width)
     for number, (word, (a, b, shift)) in enumerate(zip(writes.words, scales)):
         place = number % len(other)
-        word["write"] |= {"strobe": full, "beat": {"elements": [v & (1 << element_width) - 1 for v in own]}}
+        word["write"] |= {"beat": {"elements": [v & (1 << element_width) - 1 for v in own]}}
         word["offset"], writes.places[number] = (place - word["write"]["address"]) % (1 << BITS), place
         exact = [v * 2**a + r * 2**b for v, r in zip(own, other[place])]
         rounded = [(t + (1 << shift >> 1)) // 2**shift for t in exact]
         clamped = [min(max(y, low), high) for y in rounded]
         writes.clamps += clamped != rounded
-        writes.expected.append(word["write"]["address"] | full << BITS | pack(clamped, element_width) << BITS + 8)
+        writes.expected.append(writes.bits(word["write"], clamped, word["set"]))
     assert 20 < writes.clamps < len(scales) - 20
     filtered(writes, 1)
 
@@ -236,9 +240,64 @@ def test_reset_mid_stream(reset_at):
              ready=Stall.RANDOM, reset_at=reset_at)
 
 
+def folded(engines, rows, chunks, mirrored_rows, first=True):
+    """A WRITE in mode FOLD whose beats go through the chunks of ``engines`` rows in turn; ``mirrored_rows`` of them are
+    mirrored, and none behind ``rows`` is written. The mirror images stand at 512 and up."""
+    plan = []
+    for group in range(0, rows, engines):
+        for chunk in range(chunks):
+            for row in range(group, min(group + engines, rows)):
+                address = row * chunks + chunk
+                plan.append(Plan(address, first=first and not plan))
+                if row % engines < mirrored_rows:
+                    mirrored = 512 + (rows - row) * chunks - 1 - chunk
+                    plan += [Plan(mirrored, "others"), Plan(mirrored + 1 - (0 if chunk else chunks), "zero")]
+    return plan
+
+
+@pytest.mark.parametrize("engines", [1, 2, 5])
+@pytest.mark.parametrize("chunks", [1, 2, 7])
+def test_folded_rows_are_read_once(engines, chunks):
+    """But for the first chunk of each row, whose element 0 belongs to the last one; a row of one chunk is its own."""
+    plan = folded(engines, 3 * engines, chunks, engines)
+    writes = Writes(config_of(engines=engines), chunks, 0, plan=plan)
+    _, memory = filtered(writes, chunks, source=Stall.RANDOM, sink=Stall.RANDOM)
+    beats = 3 * engines * chunks
+    assert len(memory.moves) == 2 * beats + (3 * engines if chunks > 1 else 0)
+
+
+@pytest.mark.parametrize("engines, rows", [(2, 5), (5, 7)])
+def test_rows_that_are_not_mirrored(engines, rows):
+    """Fewer mirrored rows than engines: the beat before stands elsewhere, and is read again; two WRITEs."""
+    plan = folded(engines, rows, 4, engines - 1) + folded(engines, rows, 4, engines)
+    filtered(Writes(config_of(engines=engines), rows, 0, plan=plan), rows, source=Stall.BURSTS, sink=Stall.RANDOM)
+
+
+@pytest.mark.parametrize("engines", [1, 2, 5])
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_nothing_is_kept_from_one_write_to_the_next(engines, first):
+    """The same addresses again, but memory has changed: the second WRITE begins with any of the three parts."""
+    once = folded(engines, engines, 2, engines)
+    again = [write._replace(first=not at) for at, write in enumerate(once[first:])]
+    writes = Writes(config_of(engines=engines), first, 0, plan=once + again)
+    offsets = {word["offset"] for word in writes.words}
+    assert len(offsets) == 2, "what stands behind an address has changed"
+    filtered(writes, first, latency=lambda: 12)
+
+
+@pytest.mark.parametrize("engines", [1, 2, 3, 5])
+@pytest.mark.parametrize("seed", range(3))
+def test_random_engines(engines, seed):
+    rng = random.Random(seed)
+    writes = Writes(config_of(engines=engines), seed, 150, share=rng.choice([0.8, 1]))
+    assert writes.kept > 20, f"seed {seed}"
+    filtered(writes, seed, source=rng.choice(list(Stall)[:5]), sink=rng.choice(list(Stall)),
+             latency=lambda: rng.choice([1, 4, 30]), ready=rng.choice(list(Stall)[:5]))
+
+
 def test_beats_are_taken_while_no_request_moves():
     """``read`` stops for ever after five requests: their writes leave all the same, and those before the sixth."""
-    writes = Writes(config_of(), 5, 12, share=1)
+    writes = Writes(config_of(), 5, 12, plan=[Plan(number) for number in range(12)])
     dut = Residual(writes.c, 16)
     bench = Bench(dut, 5)
 
@@ -257,128 +316,6 @@ def test_beats_are_taken_while_no_request_moves():
     sink = bench.sink(dut.o, 5)
     bench.run(200)
     assert [writes.masked(word) for word in sink.words] == writes.expected[:5]
-
-
-@PIPELINES
-@STALLS
-def test_queue(source, sink, pipeline):
-    """Words of three RAMs."""
-    seed, places = 3, 6 + 4 * pipeline.is_deep
-    rng = random.Random(seed)
-    words = [rng.getrandbits(300) for _ in range(120)]
-    dut = BeatQueue(config_of(pipeline=pipeline), 300, places)
-    bench = Bench(dut, seed)
-    out = bench.sink(dut.o, len(words), sink)
-
-    async def write(ctx):
-        go, sent, entered, left = source.willing(rng), 0, 0, 0
-        moves = (dut.w_en, dut.o.valid & dut.o.ready)
-        async for _, _, space, empty, enters, leaves in ctx.tick().sample(dut.space, dut.empty, *moves):
-            assert empty == (entered == left), bench.seed_note
-            entered, left = entered + enters, left + leaves
-            wanted = space and sent < len(words) and next(go)
-            ctx.set(dut.w_en, wanted)
-            ctx.set(dut.w_data, words[sent] if wanted else rng.getrandbits(300))
-            sent += wanted
-
-    bench.process(write, background=True)
-    bench.run(4000)
-    assert out.words == words, bench.seed_note
-    if source == sink == Stall.NEVER:
-        first = 2 + pipeline.ram_latency  # the first ``w_en`` is in cycle 1
-        assert out.cycles == list(range(first, first + len(words)))
-
-
-def number_of(place):
-    """A beat of 32 bits that tells its place."""
-    return place * 0x9e3779b1 % (1 << 32)
-
-
-class Clients:
-    """A ReadArbiter between a memory and two clients; the reader asks for even places, the residual for odd ones."""
-
-    def __init__(self, seed, reads, residuals, *, pipeline=Pipeline.DEEP, in_flight=16, latency=lambda: 1,
-                 reader=(Stall.NEVER, Stall.NEVER), residual=(Stall.NEVER, Stall.NEVER), ready=Stall.NEVER):
-        rng = random.Random(seed)
-        self.dut = dut = ReadArbiter(config_of(pipeline=pipeline), in_flight)
-        self.bench = Bench(dut, seed)
-        self.reads = [rng.randrange(0, 1 << BITS, 2) for _ in range(reads)]
-        self.residuals = [rng.randrange(1, 1 << BITS, 2) for _ in range(residuals)]
-        self.asked = self.bench.feed(dut.reader_read, self.reads, reader[0])
-        self.residual_asked = self.bench.feed(dut.residual_read, self.residuals, residual[0])
-        self.got = self.bench.sink(dut.reader_beats, reads, reader[1])
-        self.residual_got = self.bench.sink(dut.residual_beats, residuals, residual[1])
-        self.memory = SlowMemory(self.bench, dut.read, dut.beats, number_of, rng, latency, ready)
-
-    def run(self, reset_at=None):
-        self.bench.run(400 + 60 * (len(self.reads) + len(self.residuals)), reset_at)
-        note = self.bench.seed_note
-        assert self.got.words == [number_of(place) for place in self.reads], note
-        assert self.residual_got.words == [number_of(place) for place in self.residuals], note
-        assert [place for place in self.memory.moves if place % 2] == self.residuals, note
-        assert [place for place in self.memory.moves if not place % 2] == self.reads, note
-        return self
-
-
-@pytest.mark.parametrize("in_flight", [4, 64])
-@STALLS
-def test_both_clients(source, sink, in_flight):
-    seed = in_flight + 100 * list(Stall).index(source) + 10 * list(Stall).index(sink)
-    rng = random.Random(seed)
-    others = (rng.choice(list(Stall)[:5]), rng.choice(list(Stall)))
-    Clients(seed, 80, 80, in_flight=in_flight, reader=(source, sink), residual=others,
-            pipeline=rng.choice(list(Pipeline)), latency=lambda: rng.choice([1, 2, 9, 30]),
-            ready=rng.choice([Stall.NEVER, Stall.RANDOM, Stall.BURSTS])).run()
-
-
-@PIPELINES
-def test_stated_latency(pipeline):
-    """A request a cycle later; its beat, if it comes at once, with the residual 2 + ram_latency cycles after the
-    request, with the reader 2 + ram_latency cycles after it has moved."""
-    ahead = 2 + pipeline.ram_latency
-    for reads, residuals in ((1, 0), (0, 1)):
-        run = Clients(0, reads, residuals, pipeline=pipeline).run()
-        assert run.memory.cycles == [1]
-        assert (run.got.cycles, run.residual_got.cycles) == ([ahead + 2 + pipeline.ram_latency] * reads,
-                                                             [ahead] * residuals)
-    late = Clients(0, 1, 1, pipeline=pipeline, latency=lambda: 30).run()
-    assert late.memory.cycles == [1, 2] and late.residual_got.cycles == [31]
-    assert late.got.cycles == [32 + 2 + pipeline.ram_latency]
-
-
-@PIPELINES
-@pytest.mark.parametrize("reads, residuals", [(200, 0), (0, 200), (150, 150)])
-def test_stated_throughput(reads, residuals, pipeline):
-    """One request and one beat per cycle; the residual goes first."""
-    latency = 32 - 5
-    run = Clients(2, reads, residuals, pipeline=pipeline, in_flight=32, latency=lambda: latency).run()
-    count = reads + residuals
-    assert run.memory.cycles == list(range(1, 1 + count)) and run.memory.moves == run.residuals + run.reads
-    for cycles in (run.got.cycles, run.residual_got.cycles):
-        assert cycles == list(range(cycles[0], cycles[0] + len(cycles))) if cycles else True
-
-
-@pytest.mark.parametrize("reader, residual", [(True, False), (False, True), (True, True)])
-def test_in_flight_bounds_the_requests(reader, residual):
-    """A memory that never answers."""
-    dut = ReadArbiter(config_of(), 8)
-    bench = Bench(dut, 4)
-    memory = SlowMemory(bench, dut.read, dut.beats, number_of, random.Random(4), latency=lambda: 1000)
-
-    async def ask(ctx):
-        ctx.set(dut.reader_read.valid, reader)
-        ctx.set(dut.residual_read.valid, residual)
-        await ctx.tick().repeat(100)
-
-    bench.process(ask)
-    bench.run(1)
-    assert 6 <= len(memory.moves) <= 8 + 4
-
-
-@pytest.mark.parametrize("reset_at", [2, 7, 19, 40])
-def test_arbiter_reset(reset_at):
-    stalls = (Stall.RANDOM, Stall.RANDOM)
-    Clients(reset_at, 60, 60, reader=stalls, residual=stalls, latency=lambda: 8).run(reset_at)
 
 
 class Both(wiring.Component):

@@ -118,6 +118,25 @@ def test_saturation_is_flagged(kernel, memory):
     assert model.saturated and (memory[TARGET:TARGET + ROWS] == 32767).all()
 
 
+@pytest.mark.parametrize("classes", [1, 10, 15])
+def test_argmax_stands_behind_the_residual(kernel, memory, classes):
+    plain = WriteSet(residual=True, offset=ADDED - TARGET, b=1)
+    summed = memory.copy()
+    for chosen, values in ((plain, summed), (replace(plain, argmax=True, classes=classes), memory)):
+        model_of(kernel, values, [(WRITE_SET_TARGET, 3, chosen)]).run(program_of(kernel, 0, 3))
+    sums = summed[TARGET:TARGET + ROWS]
+    got = memory[TARGET:TARGET + ROWS]
+    assert np.array_equal(got[:, :-1], sums[:, :-1])
+    assert np.array_equal(got[:, -1], sums[:, :classes].argmax(axis=1))
+
+
+@pytest.mark.parametrize("classes", [0, 16])
+def test_argmax_of_no_or_all_elements_is_refused(kernel, memory, classes):
+    model = model_of(kernel, memory, [(WRITE_SET_TARGET, 3, WriteSet(argmax=True, classes=classes))])
+    with pytest.raises(ValueError, match=rf"^classes: {classes}, allowed are 1\.\.15$"):
+        model.run(program_of(kernel, 0, 3))
+
+
 def test_a_residual_must_not_race(kernel, memory):
     """A WRITE that reads what it writes, or what an earlier block wrote that nobody has waited for."""
     for offset in (0, 8, -8):
@@ -140,7 +159,7 @@ def test_a_processor_without_the_unit_refuses(kernel, memory):
 
 def test_sets_to_words_and_back():
     reads = ReadSet(first=65535, row_shift=15, chunk_shift=7, n=65536, epsilon=(1 << 62) - 1)
-    writes = WriteSet(True, 513, 0x7FFF, 36, True, Activation.RELU, 4, True, 0xFFFFFFFF, 7, 6, 5)
+    writes = WriteSet(True, 513, 0x7FFF, 36, True, Activation.RELU, 4, True, 0xFFFFFFFF, 7, 6, 5, True, 511)
     assert read_set(reads.words()) == reads and write_set(writes.words()) == writes
     with pytest.raises(ValueError, match=r"^gain: 8 does not fit 3 bits$"):
         replace(writes, gain=8)
