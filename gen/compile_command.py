@@ -23,17 +23,16 @@ def run_compile(model: Path, description: Path, config: ArrayConfig, output: Pat
     Verilog. Returns 0, or 1 when the Verilog differs from the model. Raises WingbeatError; then nothing is written."""
     network = load_network(description, model)
     data = read_calibration(calibration, network) if calibration else random_calibration(network, seed)
-    count = batch or default_batch(network, config)
-    with progress("compile", 5 + 2 * simulate) as step:
+    count = default_batch(network, config) if batch is None else batch
+    with output_folder(output) as folder, progress("compile", 5 + 2 * simulate) as step:
         compiled = compile_network(network, config, data.inputs, count)
         step("program")
         layers = layer_figures(compiled, data.inputs)
         step("layers")
         widths = width_figures(network, config, data.inputs, data.inputs[:_EVALUATED], count,
                                None if data.labels is None else data.labels[:_EVALUATED], report=step)
-        with output_folder(output) as folder:
-            write_network(folder, compiled, data, layers, widths)
-            mismatches = _simulated(compiled, data, step) if simulate else 0
+        write_network(folder, compiled, data, layers, widths)
+        mismatches = _simulated(compiled, data, step) if simulate else 0
     _print_summary(compiled, data)
     print_layers(layers)
     print_widths(widths)
@@ -73,9 +72,11 @@ def _print_summary(compiled: CompiledNetwork, data: Calibration) -> None:
 
 def print_layers(layers: list[LayerFigures], name: str = "layer") -> None:
     """A row for each layer and one for all."""
-    rows = [(each.layer, each.kind, each.blocks, f"{each.sqnr_db:.1f}", "yes" if each.saturated else "no", each.cycles,
-             each.multiplier_cycles, f"{each.utilization:.3f}") for each in (*layers, total_figures(layers))]
-    print_table([name, "kind", "blocks", "SQNR dB", "saturated", "cycles", "multiplier cycles", "utilization"], rows)
+    rows = [(each.layer, each.kind, each.blocks, f"{each.sqnr_db:.1f}", each.clamped, each.saturated_blocks,
+             each.cycles, each.multiplier_cycles, f"{each.utilization:.3f}")
+            for each in (*layers, total_figures(layers))]
+    print_table([name, "kind", "blocks", "SQNR dB", "clamped", "saturated blocks", "cycles", "multiplier cycles",
+                 "utilization"], rows)
 
 
 def print_widths(widths: list[WidthFigures]) -> None:

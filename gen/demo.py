@@ -94,8 +94,8 @@ def _percent(share: float) -> str:
 def _summary(task: Task, compiled: CompiledNetwork) -> str:
     config = compiled.config
     return (f"{task.name} on {config.name}: {config.n_multipliers} multipliers in the array, {config.vector_lanes} "
-            f"lanes of the vector unit, {config.width} bits inside, {config.element_width} bits in memory; {compiled.batch} "
-            "inputs at once; layers on the host: 0")
+            f"lanes of the vector unit, {config.width} bits inside, {config.element_width} bits in memory; "
+            f"{compiled.batch} inputs at once; layers on the host: 0")
 
 
 def _print(task: Task, compiled: CompiledNetwork, run: NetworkRun, scores: Sequence[dict[str, Any]],
@@ -119,7 +119,7 @@ def _page(task: Task, compiled: CompiledNetwork, run: NetworkRun, scores: Sequen
     columns = [_classes(results) for results in (forward(task.network, shown)[-1][1], model, run.results)]
     samples = [Sample(task.picture(x), str(label), tuple(str(each) for each in predicted))
                for x, label, *predicted in zip(shown, task.labels, *columns)]
-    bars = [LayerBar(each.layer, each.cycles, each.utilization, each.sqnr_db, int(each.saturated), 0)
+    bars = [LayerBar(each.layer, each.cycles, each.utilization, each.sqnr_db, each.clamped, each.saturated_blocks)
             for each in layers]
     total = total_figures(layers)
     stages = compiled.segments[0].program.stages

@@ -29,7 +29,8 @@ from .layers import pair_indices
 from .lowering import Step, Value
 from .networkfile import Gelu, LayerNorm, Mixing
 from .operations import Coefficients, Start, butterfly, mix_real, mixed_rows, transform_columns
-from .quantise import Format, element_log2, gelu_gain, plan_sum, power_of_two_unit, quantise
+from .quantise import (MOST_SHIFT, Format, element_log2, finest_operand, gelu_gain, least_exponent, own_exponent,
+                       peak_of, plan_sum, power_of_two_unit, quantise)
 from .tensors import Tensor, TensorMemory
 
 __all__ = ["Stored", "Operation", "Resources", "build_operation"]
@@ -112,7 +113,10 @@ class _Builder:
         return quantise(self.step.standardised() / self.read_unit, self.width)[0]
 
     def norm_scale(self) -> np.ndarray | float:
-        return 1.0 if self.step.norm is None else self.step.norm.scale
+        if self.step.norm is None:
+            return 1.0
+        assert self.step.norm.scale is not None
+        return self.step.norm.scale
 
     def norm_offset(self) -> np.ndarray | None:
         return None if self.step.norm is None else self.step.norm.offset
@@ -145,12 +149,16 @@ class _Builder:
         """Sums of all rows, in a few pieces that may follow what writes them."""
         if self.step.norm is None:
             return []
-        rows, most = self.source.tensor.rows.rows, self.config.statistics_rows
+        rows = self.source.tensor.rows.rows
+        self._check_statistics(rows)
+        piece = -(-rows // _PIECES)
+        return [self.sums(first, min(piece, rows - first)) for first in range(0, rows, piece)]
+
+    def _check_statistics(self, rows: int) -> None:
+        most = self.config.statistics_rows
         if rows > most:
             raise WingbeatError(f"statistics_rows: {most} are too few for {rows} rows; allowed are {rows} and more, or "
                                 f"a smaller batch than {self.memory.batch}")
-        piece = -(-rows // _PIECES)
-        return [self.sums(first, min(piece, rows - first)) for first in range(0, rows, piece)]
 
     # --- the way out ------------------------------------------------------------------------
 
@@ -161,26 +169,20 @@ class _Builder:
         tensor = self.memory.take(*step.result.shape)
         if self._leaves_scale(bias):
             return None, Stored(tensor, np.broadcast_to(scale, (tensor.features,)))
-        fields: dict[str, Any] = {}
-        own = None
-        if isinstance(step.activation, Gelu):
-            gain = gelu_gain(_peak(step.activated))
-            fields |= {"activation": Activation.GELU, "gain": gain}
-            own = Format(width, element_log2(width) - gain)
-            self.resources.channels.use_gelu(step.activation.approximate)
-        elif step.activation is not None:
-            fields["activation"] = Activation.RELU
-            own = power_of_two_unit(_peak(step.linear), width)  # what becomes 0 must not count as clamped
-        elif bias is None and np.ndim(scale) == 0 and float(math.frexp(scale)[0]) == 0.5:
-            own = self._unscaled(float(scale))
-        fixed = own is not None
-        if step.added is not None:
-            own, result, added = self._add(tensor, own)
-            fields |= added
-        else:
-            own = result = own or power_of_two_unit(_peak(step.activated), width)
-        before = Format(width, element_log2(width)) if isinstance(step.activation, Gelu) else own
-        if not (fixed and step.activation is None):
+        least = least_exponent(step.result, width)
+        added = self._added_format(least)
+        own = None if bias is not None or step.activation is not None else self._unscaled(scale, added, least)
+        scaled = own is None
+        own = own or self._own_format(least if added is None else finest_operand(added, least), bias)
+        fields = self._activate(own)
+        result = own
+        if added is not None:
+            plan = plan_sum(own, added, least, fixed=not scaled or isinstance(step.activation, Gelu))
+            own, result = plan.own, plan.result
+            fields |= {"residual": True, "offset": self._added_base(added) - tensor.base & 0xFFFF_FFFF,
+                       "a": plan.a, "b": plan.b, "c": plan.c}
+        if scaled:
+            before = Format(width, element_log2(width)) if isinstance(step.activation, Gelu) else own
             fields |= self._rescale(tensor, scale / before.unit, 0.0 if bias is None else bias / before.unit)
         return (WriteSet(**fields) if fields else None), Stored(tensor, result.unit)
 
@@ -192,34 +194,57 @@ class _Builder:
                 and not step.result.adders and len(readers) == 1 and readers[0].kind == "butterfly"
                 and readers[0].norm is None and not readers[0].flat)
 
-    def _unscaled(self, scale: float) -> Format | None:
+    def _unscaled(self, scale: np.ndarray | float, added: Format | None, least: int) -> Format | None:
         """The format of what the array leaves, if it can stay."""
-        exponent = round(math.log2(scale))
-        if isinstance(self.step.added, Value):
-            other = self.stored[id(self.step.added)].format
-            try:
-                plan_sum(1.0, replace(other, width=self.width), _peak(self.step.result.floats),
-                         own=Format(self.width, exponent))
-            except WingbeatError:
-                return None
-        elif self.step.added is not None:
+        if np.ndim(scale) or math.frexp(scale)[0] != 0.5:
             return None
-        return Format(self.width, exponent)
+        own = Format(self.width, round(math.log2(scale)))
+        if added is None:
+            return own if own.exponent >= least else None
+        try:
+            plan_sum(own, added, least, fixed=True)
+        except WingbeatError:
+            return None
+        return own
 
-    def _add(self, tensor: Tensor, own: Format | None) -> tuple[Format, Format, dict[str, Any]]:
-        """Formats in front of a sum and behind it, and its fields of the parameter set."""
-        step, width = self.step, self.width
-        if isinstance(step.added, Value):
-            other = self.stored[id(step.added)]
-            added, place = replace(other.format, width=width), other.tensor
-        else:
-            assert step.added is not None
-            added = power_of_two_unit(_peak(step.added), width)
-            place = self.memory.take(*step.result.shape)
-            self.constants.append((place, added.integers(step.added)))
-        plan = plan_sum(_peak(step.activated), added, _peak(step.result.floats), own=own)
-        offset = (place.base - tensor.base) % (1 << 32)
-        return plan.own, plan.result, {"residual": True, "offset": offset, "a": plan.a, "b": plan.b, "c": plan.c}
+    def _own_format(self, finest: int, bias: np.ndarray | None) -> Format:
+        """Of the result before something is added, with room for ``bias``; not finer than ``finest`` where that can
+        be."""
+        if isinstance(self.step.activation, Gelu):
+            widest = element_log2(self.width)
+            return Format(self.width, min(widest, max(widest - gelu_gain(peak_of(self.step.activated)), finest)))
+        room = finest if bias is None or not bias.any() else self._exponent(bias)
+        return Format(self.width, max(own_exponent(self.step, self.width), finest, room))
+
+    def _exponent(self, bias: np.ndarray) -> int:
+        return power_of_two_unit(peak_of(bias), self.width, 1.0).exponent
+
+    def _activate(self, own: Format) -> dict[str, Any]:
+        """Fields of the activation whose result has format ``own``."""
+        activation = self.step.activation
+        if isinstance(activation, Gelu):
+            self.resources.channels.use_gelu(activation.approximate)
+            return {"activation": Activation.GELU, "gain": element_log2(self.width) - own.exponent}
+        return {"activation": Activation.RELU} if activation else {}
+
+    def _added_format(self, least: int) -> Format | None:
+        """Of what is added; a position may be as coarse as the sum bears."""
+        added, width = self.step.added, self.width
+        if added is None:
+            return None
+        if isinstance(added, Value):
+            return replace(self.stored[id(added)].format, width=width)
+        finest = max(least, own_exponent(self.step, width)) - MOST_SHIFT
+        return Format(width, max(finest, power_of_two_unit(peak_of(added), width).exponent) if added.any() else finest)
+
+    def _added_base(self, added: Format) -> int:
+        """Where it stands; a position gets its place, which nothing else may have had: it is there from the start."""
+        if isinstance(self.step.added, Value):
+            return self.stored[id(self.step.added)].tensor.base
+        assert self.step.added is not None
+        place = self.memory.take(*self.step.result.shape, unused=True)
+        self.constants.append((place, added.integers(self.step.added)))
+        return place.base
 
     def _rescale(self, tensor: Tensor, factor: np.ndarray | float, bias: np.ndarray | float) -> dict[str, Any]:
         """Fields for y = x * ``factor`` + ``bias``, each for all features or (features,)."""
@@ -244,13 +269,14 @@ class _Rows(_Builder):
 
     def operation(self) -> Operation:
         source = self.source.tensor.flat if self.step.flat else self.source.tensor.rows
-        kernel, bias = self._kernel(source.rows)
+        most = self.config.statistics_rows
+        normalises = self.step.norm is not None and not self.step.flat
+        kernel, bias = self._kernel(min(source.rows, 1 << most.bit_length() - 1) if normalises else source.rows)
         finish, result = self.finish(kernel.output_scale if self.step.weights else self._copied_scale(), bias)
-        tasks: list[Task | RowSums] = list(butterfly(kernel, source, result.tensor.rows, self.resources.coefficients,
-                                                     self.step.name, self.start))
-        tasks = _with_sets(tasks, self.normalise(), finish)
+        tasks = _with_sets(butterfly(kernel, source, result.tensor.rows, self.resources.coefficients, self.step.name,
+                                     self.start), self.normalise(), finish)
         sums = self.all_sums() if self.step.flat else []
-        if self.step.norm is not None and not self.step.flat:
+        if normalises:
             tasks = self._with_sums(tasks)
         useful = source.rows * _multiplications(self.step.weights) if self.step.weights else 0
         return Operation(self.step, result, tasks, sums, self.constants, useful, (kernel,))
@@ -260,9 +286,9 @@ class _Rows(_Builder):
         step, weights, config = self.step, self.step.weights, self.config
         if weights is None:
             return compile_copy(step.result.shape.features, config, least_size=config.memory_elements,
-                                rows=rows), self._tiled(self.norm_offset())
+                                rows=rows), self._tiled_offset()
         columns = self._tiled(np.broadcast_to(self.norm_scale() * self.read_unit, (step.source.shape.features,)))
-        offset, bias = self._tiled(self.norm_offset()), weights.bias
+        offset, bias = self._tiled_offset(), weights.bias
         if offset is not None:
             product = butterfly_multiply(weights.twiddle, offset, weights.increasing_stride, weights.out_size)
             bias = product if bias is None else bias + product
@@ -279,15 +305,17 @@ class _Rows(_Builder):
         together = weights.size << (weights.n_stacks - 1).bit_length()
         return max(self.config.memory_elements, min(_SMALL, together))
 
-    def _tiled(self, values: np.ndarray | None) -> np.ndarray | None:
+    def _tiled(self, values: np.ndarray) -> np.ndarray:
         """Features of one token, for all tokens where they stand one after the other."""
-        if values is None or not self.step.flat:
-            return values
-        return np.tile(values, self.step.source.shape.tokens)
+        return np.tile(values, self.step.source.shape.tokens) if self.step.flat else values
+
+    def _tiled_offset(self) -> np.ndarray | None:
+        offset = self.norm_offset()
+        return None if offset is None else self._tiled(offset)
 
     def _copied_scale(self) -> np.ndarray | float:
         scale = self.norm_scale() * self.read_unit
-        return scale if np.ndim(scale) == 0 else self._tiled(np.asarray(scale))
+        return self._tiled(scale) if isinstance(scale, np.ndarray) else scale
 
     def _with_sums(self, tasks: Sequence[Task | RowSums]) -> list[Task | RowSums]:
         """Sums of the rows of a block in front of the first stack that reads it."""
@@ -297,6 +325,7 @@ class _Rows(_Builder):
             assert isinstance(task, Task)
             if task.block.read_at not in seen:
                 seen.add(task.block.read_at)
+                self._check_statistics(task.block.read_rows)
                 found.append(self.sums((task.block.read_at - matrix.base) // matrix.pitch, task.block.read_rows))
             found.append(task)
         return found
@@ -323,13 +352,13 @@ class _Mixing(_Builder):
         rows = compile_fft(hidden, config, scaling="static", calibration=_some(between.reshape(-1, hidden)),
                            input_limit=limit)
         middle = self.memory.take(kept, 2 * hidden)
-        assert isinstance(step.layer.spec, Mixing)
+        assert step.layer is not None and isinstance(step.layer.spec, Mixing)
         norm = math.sqrt(tokens * hidden) if step.layer.spec.norm == "ortho" else 1.0
         finish, result = self.finish(math.ldexp(unit, rows.stacks[0].shift) / norm, None)
-        tasks = mix_real(columns, rows, source.tokens_down, middle.tokens_down, result.tensor.tokens_down,
+        plain = mix_real(columns, rows, source.tokens_down, middle.tokens_down, result.tensor.tokens_down,
                          self.resources.coefficients, step.name, self.memory.batch)
-        first = [task for task in tasks if task.stage.write_mode is MemoryMode.SPLIT]
-        tasks = [*_with_sets(first, self.normalise(), split), *_with_sets(tasks[len(first):], None, finish)]
+        first = [task for task in plain if task.stage.write_mode is MemoryMode.SPLIT]
+        tasks = [*_with_sets(first, self.normalise(), split), *_with_sets(plain[len(first):], None, finish)]
         self.memory.release(middle)
         useful = 4 * (tokens // 2) * (hidden // 2) * (columns.log2_size + rows.log2_size) * self.memory.batch
         return Operation(step, result, tasks, self.all_sums(), self.constants, useful, (columns, rows))
@@ -344,10 +373,12 @@ class _Mixing(_Builder):
         if self.step.norm is None:
             return None, unit, between
         tokens, hidden = self.step.source.shape
-        bias = np.zeros(hidden) if self.norm_offset() is None else tokens * self.norm_offset()
+        beta = self.norm_offset()
+        bias = np.zeros(hidden) if beta is None else float(tokens) * beta
         values = between * unit * self.norm_scale()
         values[:, 0] += bias
-        chosen = power_of_two_unit(_peak(np.stack([values.real, values.imag])), self.width)
+        needed = power_of_two_unit(peak_of(np.stack([values.real, values.imag])), self.width).exponent
+        chosen = Format(self.width, max(needed, self._exponent(bias)) if bias.any() else needed)
         factor, offset = np.broadcast_to(self.norm_scale(), (hidden,)) * unit / chosen.unit, bias / chosen.unit
         try:
             scale, whole, shift = scale_parameters(factor, offset, self.width)
@@ -384,21 +415,15 @@ def _multiplications(weights: ButterflyWeights) -> int:
     return weights.n_stacks * weights.size * layers
 
 
-def _peak(values: np.ndarray) -> float:
-    return float(np.max(np.abs(values), initial=0.0))
-
-
 def _some(rows: np.ndarray) -> np.ndarray:
     """At most _ROWS of the rows, evenly taken."""
     return rows[::-(-len(rows) // _ROWS)]
 
 
-def _with_sets(tasks: Sequence[Task | RowSums], normalise: ReadSet | None,
-               finish: WriteSet | None) -> list[Task | RowSums]:
+def _with_sets(tasks: Sequence[Task], normalise: ReadSet | None, finish: WriteSet | None) -> list[Task | RowSums]:
     """The tasks with both parameter sets in their stages."""
-    stages = {id(task.stage): replace(task.stage, normalise=normalise, finish=finish) for task in tasks
-              if isinstance(task, Task)}
-    return [task._replace(stage=stages[id(task.stage)]) if isinstance(task, Task) else task for task in tasks]
+    stages = {id(task.stage): replace(task.stage, normalise=normalise, finish=finish) for task in tasks}
+    return [task._replace(stage=stages[id(task.stage)]) for task in tasks]
 
 
 def _fold_columns(twiddle: np.ndarray, increasing_stride: bool, scale: np.ndarray) -> np.ndarray:

@@ -5,8 +5,10 @@ from dataclasses import asdict
 import hashlib
 import math
 from pathlib import Path
+import tokenize
 from typing import Any
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -27,6 +29,9 @@ _TABLES = {READ_SET_TARGET: "read sets", WRITE_SET_TARGET: "write sets", CHANNEL
            ACTIVATION_TARGET: "activation"}
 _BANKS = 0x80  # setup targets below it are coefficient banks
 _RANDOM = 32
+# What numpy raises for files that are cut, changed or something else; MemoryError where a size is absurd.
+_DAMAGES = (ValueError, EOFError, KeyError, SyntaxError, MemoryError, NotImplementedError, zipfile.BadZipFile,
+            zlib.error, tokenize.TokenError)
 
 
 class Calibration:
@@ -55,24 +60,31 @@ def read_calibration(path: Path, network: LoadedNetwork) -> Calibration:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if isinstance(file, np.ndarray):
-                raise WingbeatError(f"--calibration: {path.name!r} is one array; allowed are .npz files")
-            return {name: file[name] for name in file.files}
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            arrays = None
+        else:
+            with file:
+                arrays = {name: file[name] for name in file.files}
     except OSError as fault:
         raise WingbeatError(f"--calibration: {str(path)!r} cannot be read: {fault.strerror or fault}") from fault
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as fault:
+    except _DAMAGES as fault:
         reason = (str(fault).splitlines() or ["?"])[0]
         raise WingbeatError(f"--calibration: {path.name!r} is not an .npz file without pickle ({reason})") from fault
+    if arrays is None:
+        raise WingbeatError(f"--calibration: {path.name!r} is one array; allowed are .npz files")
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # a member of the archive that is no array comes as bytes
+            raise WingbeatError(f"--calibration: {ascii(name)} of {path.name!r} is no array; allowed are 'inputs' and, "
+                                "beside it, 'labels'")
+    return arrays
 
 
 def random_calibration(network: LoadedNetwork, seed: int) -> Calibration:
     """Normal features, or any tokens, where nothing is known of the data."""
     rng = np.random.default_rng(seed)
-    if network.vocabulary:
-        inputs = rng.integers(network.vocabulary, size=(_RANDOM, network.input.tokens))
-    else:
-        inputs = rng.standard_normal((_RANDOM, *network.input))
+    inputs: np.ndarray = (rng.integers(network.vocabulary, size=(_RANDOM, network.input.tokens))
+                          if network.vocabulary else rng.standard_normal((_RANDOM, *network.input)))
     return Calibration(inputs, None, f"{_RANDOM} random inputs, seed {seed}")
 
 

@@ -16,7 +16,8 @@ from .dataflow import Program, RowSums, Task, assemble, written_beats
 from .hybrid import Operation, Resources, Stored, build_operation
 from .lowering import Lowered, Value, lower
 from .network import LoadedNetwork, encode
-from .quantise import power_of_two_unit, quantise
+from .operations import Start
+from .quantise import Format, least_exponent, quantise
 from .tensors import TensorMemory
 
 __all__ = ["CompiledNetwork", "Segment", "OperationRun", "compile_network", "place_sums"]
@@ -34,10 +35,12 @@ class Segment:
 
 
 class OperationRun(NamedTuple):
-    """What one operation left for a batch: integers (batch, tokens, features), and whether anything was clamped."""
+    """What one operation left for a batch: integers (batch, tokens, features); how often an element was clamped between
+    memory and array, and how many blocks clamped something inside."""
 
     integers: np.ndarray
-    saturated: bool
+    clamped: int
+    saturated_blocks: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +103,9 @@ class CompiledNetwork:
                 model = ProcessorModel(self.config, [], [], memory)
                 for write in program.setup:
                     model.write_setup(*write)
-                model.run(program.instructions)
+                blocks = model.run(program.instructions)
                 integers = operation.result.tensor.unpack(memory)[:len(inputs)].copy()  # its place may be used again
-                found.append(OperationRun(integers, model.saturated))
+                found.append(OperationRun(integers, model.clamped, sum(block.saturated for block in blocks)))
         return found
 
 
@@ -127,11 +130,13 @@ class _Compiler:
         self.stored: dict[int, Stored] = {}
         self.segments: list[Segment] = []
         self.operations: list[Operation] = []  # of the segment that is open
+        self.open: Segment | None = None
         self.resources = Resources(config)
 
     def run(self, network: LoadedNetwork) -> CompiledNetwork:
         given, steps = self.lowered.input, self.lowered.steps
-        chosen = power_of_two_unit(float(np.max(np.abs(given.floats), initial=0.0)), self.config.element_width)
+        width = self.config.element_width
+        chosen = Format(width, least_exponent(given, width))
         source = Stored(self.memory.take(*given.shape), chosen.unit)
         self.stored[id(given)] = source
         for number, step in enumerate(steps):
@@ -163,32 +168,40 @@ class _Compiler:
 
     def _build(self, number: int) -> Operation:
         steps = self.lowered.steps
-        start = "warm" if self.operations else "cold"
-        operation = build_operation(steps[number], self.config, self.stored, self.memory, self.resources, start)
-        self._assemble([*self.operations, operation])  # raises where it does not fit
-        self.operations.append(operation)
+        start: Start = "warm" if self.operations else "cold"
+        step = steps[number]
+        operation = build_operation(step, self.config, self.stored, self.memory, self.resources, start)
+        operations, setup = [*self.operations, operation], self.resources.channels.setup()
+        try:
+            program = assemble(self.config, place_sums(self.config, operations), setup)
+        except WingbeatError as fault:
+            raise WingbeatError(f"{step.name}: {fault}") from fault
+        self.operations, self.open = operations, Segment(tuple(operations), program, setup)
         return operation
 
-    def _assemble(self, operations: Sequence[Operation]) -> Program:
-        return assemble(self.config, place_sums(self.config, operations), self.resources.channels.setup())
-
     def _close(self) -> None:
-        """The open operations become a segment."""
-        program = self._assemble(self.operations)
-        self.segments.append(Segment(tuple(self.operations), program, self.resources.channels.setup()))
+        """The open segment ends as it is: what did not fit may have left something in the tables."""
+        assert self.open is not None
+        self.segments.append(self.open)
         self.operations, self.resources = [], Resources(self.config)
 
 
 def place_sums(config: ArrayConfig, operations: Sequence[Operation]) -> list[Task | RowSums]:
     """The tasks of all operations in order; sums that an operation needs before it begins stand as early as what writes
-    their rows allows, so that memory is read for them while the array works."""
+    their rows allows, so that memory is read for them while the array works. Rows share the entries of a table with
+    others, so nothing before that needs sums may stand behind them."""
     tasks: list[Task | RowSums] = []
     for operation in operations:
-        places = [(_behind(config, tasks, piece), piece) for piece in operation.sums]
+        free = max((number + 1 for number, task in enumerate(tasks) if _needs_sums(task)), default=0)
+        places = [(max(free, _behind(config, tasks, piece)), piece) for piece in operation.sums]
         for place, piece in sorted(places, key=lambda found: -found[0]):
             tasks.insert(place, piece)
         tasks += operation.tasks
     return tasks
+
+
+def _needs_sums(task: Task | RowSums) -> bool:
+    return isinstance(task, RowSums) or task.stage.normalise is not None
 
 
 def _behind(config: ArrayConfig, tasks: Sequence[Task | RowSums], piece: RowSums) -> int:

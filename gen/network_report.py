@@ -23,8 +23,9 @@ WIDTHS = (16, 12, 8)
 class LayerFigures:
     """One operation on one batch.
 
-    ``sqnr_db``: its integers against float64, with the errors of all layers before; ``saturated``: something was
-    clamped. ``useful``: multiplications of the graph; ``multiplier_cycles``: multipliers of the array times ``cycles``;
+    ``sqnr_db``: its integers against float64, with the errors of all layers before. ``clamped``: how often an element
+    was clamped on its way between memory and array; ``saturated_blocks``: blocks with clamped values inside.
+    ``useful``: multiplications of the graph; ``multiplier_cycles``: multipliers of the array times ``cycles``;
     ``utilization``: one through the other.
     """
 
@@ -32,7 +33,8 @@ class LayerFigures:
     kind: str
     blocks: int
     sqnr_db: float
-    saturated: bool
+    clamped: int
+    saturated_blocks: int
     cycles: int
     useful: int
     multiplier_cycles: int
@@ -63,17 +65,18 @@ def layer_figures(compiled: CompiledNetwork, inputs: Any,
     for operation, run, step, spent in zip(compiled.operations, compiled.run_operations(part), steps, cycles):
         figures.append(LayerFigures(
             operation.step.name, operation.step.kind, spent.blocks,
-            sqnr_db(step.result.floats, run.integers * operation.result.unit), run.saturated, spent.cycles,
+            sqnr_db(step.result.floats, run.integers * operation.result.unit), run.clamped,
+            run.saturated_blocks, spent.cycles,
             operation.useful, multipliers * spent.cycles, operation.useful / (multipliers * spent.cycles)))
     return figures
 
 
 def total_figures(figures: Sequence[LayerFigures]) -> LayerFigures:
     """All layers; the accuracy is that of the last one."""
-    useful, busy = (sum(getattr(each, name) for each in figures) for name in ("useful", "multiplier_cycles"))
-    return LayerFigures("all layers", "", sum(each.blocks for each in figures), figures[-1].sqnr_db,
-                        any(each.saturated for each in figures), sum(each.cycles for each in figures), useful, busy,
-                        useful / busy)
+    sums = {name: sum(getattr(each, name) for each in figures)
+            for name in ("blocks", "clamped", "saturated_blocks", "cycles", "useful", "multiplier_cycles")}
+    return LayerFigures(layer="all layers", kind="", sqnr_db=figures[-1].sqnr_db,
+                        utilization=sums["useful"] / sums["multiplier_cycles"], **sums)
 
 
 def width_figures(network: LoadedNetwork, config: ArrayConfig, calibration: Any, inputs: Any, batch: int,

@@ -17,9 +17,9 @@ __all__ = ["NetworkRun", "OperationCycles", "simulate_network", "predict_network
 
 @dataclass(frozen=True)
 class OperationCycles:
-    """Cycles from the end of the operation before, or the start of its program, to its own end, and blocks.
+    """Cycles from the first pass of an operation to that of the next one, and its blocks.
 
-    What the last operation of a program leaves behind, up to the end of the program, counts as its own.
+    What stands in front of the first operation of a program belongs to it, what is behind the last one to that.
     """
 
     name: str
@@ -64,10 +64,9 @@ def predict_network(compiled: CompiledNetwork, timing: MemoryTiming = MemoryTimi
 
 
 def operation_cycles(segment: Segment, predicted: Cycles) -> list[OperationCycles]:
-    """Cycles of each operation of a program out of the cycles in which its blocks leave the array."""
+    """Cycles of each operation of a program out of those in which the passes of its blocks begin."""
     blocks = [sum(isinstance(task, Task) for task in operation.tasks) for operation in segment.operations]
-    ends = [predicted.block_out[last - 1] for last in np.cumsum(blocks)]
-    ends[-1] = predicted.total
+    ends = [*(predicted.block_begin[first] for first in np.cumsum(blocks[:-1])), predicted.total]
     return [OperationCycles(operation.step.name, int(end - begin), count)
             for operation, begin, end, count in zip(segment.operations, [0, *ends], ends, blocks)]
 

@@ -71,18 +71,19 @@ class Sample:
 @dataclass(frozen=True)
 class LayerBar:
     """One layer: its cycles, the share 0..1 of them in which multipliers work, signal over quantisation noise in dB
-    (inf: exact, None: not measured), and how many elements saturated and how many differ from the integer model."""
+    (inf: exact, None: not measured), how often an element was clamped between memory and array, and in how many
+    blocks inside."""
 
     name: str
     cycles: int
     utilisation: float
     sqnr_db: float | None
-    saturated: int
-    mismatches: int
+    clamped: int
+    saturated_blocks: int
 
     def __post_init__(self) -> None:
         _text("LayerBar.name", self.name)
-        for name in ("cycles", "saturated", "mismatches"):
+        for name in ("cycles", "clamped", "saturated_blocks"):
             value = getattr(self, name)
             try:
                 object.__setattr__(self, name, operator.index(value))  # takes numpy's integers too
@@ -222,7 +223,7 @@ class _Row:
     @cached_property
     def faults(self) -> str:
         """What is not as it should be, in words."""
-        counts = ((self.layer.saturated, "saturated"), (self.layer.mismatches, "mismatched"))
+        counts = ((self.layer.clamped, "clamped"), (self.layer.saturated_blocks, "blocks saturated"))
         return ", ".join(f"{count:,} {name}" for count, name in counts if count)
 
 
@@ -231,7 +232,7 @@ def _total(layers: Sequence[LayerBar]) -> LayerBar:
     cycles = sum(layer.cycles for layer in layers)
     busy = math.fsum(layer.cycles * layer.utilisation for layer in layers)
     return LayerBar("total", cycles, min(1.0, busy / cycles) if cycles else 0.0, None,
-                    sum(layer.saturated for layer in layers), sum(layer.mismatches for layer in layers))
+                    sum(layer.clamped for layer in layers), sum(layer.saturated_blocks for layer in layers))
 
 
 def _chart(layers: Sequence[LayerBar]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Tensor:
 
 
 class TensorMemory:
-    """Gives tensors their places; what is released may be taken again.
+    """Gives tensors their places; what is released may be taken again, but not for what must stand in memory before.
 
     ``end``: beats that were ever in use. Raises WingbeatError naming memory_bits when the memory is full.
     """
@@ -69,12 +69,13 @@ class TensorMemory:
         self._used: list[tuple[int, int]] = []  # base and end, in order
         self.end = 0
 
-    def take(self, tokens: int, features: int) -> Tensor:
+    def take(self, tokens: int, features: int, *, unused: bool = False) -> Tensor:
+        """``unused``: where no tensor has ever been."""
         elements = self._config.memory_elements
         pitch = 1 << (-(-features // elements) - 1).bit_length()
         beats, step = tokens * self.batch * pitch, self.batch * pitch
         base = 0
-        for begin, end in self._used:
+        for begin, end in [(0, self.end)] if unused else self._used:
             if base + beats <= begin:
                 break
             base = -(-end // step) * step

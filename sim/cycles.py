@@ -36,8 +36,9 @@ _QUEUES = {Read: "reader", Sums: "reader", Load: "load", Pass: "cal", Store: "st
 class Cycles:
     """Cycles of a run by cause, as the counters of the hardware name them, and when each block left.
 
-    ``block_out[k]`` is the cycle, from the first running one, in which the last beat of block k enters the output
-    buffer; of a processor, leaves the array for the writer. ``units`` holds the counters that only a processor has:
+    ``block_begin[k]`` is the cycle, from the first running one, in which the sequencer takes block k over.
+    ``block_out[k]`` is that in which its last beat enters the output buffer; of a processor, leaves the array for the
+    writer. ``units`` holds the counters that only a processor has:
     reader_moving, reader_waiting_input, ... writer_waiting_output.
     """
 
@@ -46,6 +47,7 @@ class Cycles:
     waiting_input: int = 0
     waiting_output: int = 0
     waiting_hazard: int = 0
+    block_begin: list[int] = field(default_factory=list)
     block_out: list[int] = field(default_factory=list)
     units: dict[str, int] = field(default_factory=dict)
 
@@ -122,6 +124,8 @@ class _Array:
         stored = store.waiting and self.computed > 0
         take, token, vacant = sequencer.take, self.loaded > 0, self.vacant > 0
         finished = bool(self.finishing) and self.finishing[0] == counts.total
+        if take:
+            self.counts.block_begin.append(self.counts.total)
         if sequencer.finish:
             self.finishing.append(counts.total + self.finish_latency)
         if finished:

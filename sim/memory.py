@@ -40,8 +40,8 @@ class Writes(NamedTuple):
     enabled: np.ndarray
 
 
-# Positions, addresses (n, v), chosen and contents (n, v, 2K), memory -> contents, and whether one was clamped.
-Finish = Callable[[Positions, np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, bool]]
+# Positions, addresses (n, v), chosen and contents (n, v, 2K), memory -> contents, and how often one was clamped.
+Finish = Callable[[Positions, np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, int]]
 
 
 @dataclass(frozen=True)
@@ -157,17 +157,18 @@ def arranged(config: ArrayConfig, instruction: Read, elements: np.ndarray) -> np
 
 
 def write_block(config: ArrayConfig, table: Sequence[int], instruction: Write, base: int, words: np.ndarray,
-                memory: np.ndarray, finish: Finish | None = None) -> bool:
-    """Put the ``words`` (n, 2) of one block, in the order of the array, into ``memory``; True if SPLIT clamped a sum.
+                memory: np.ndarray, finish: Finish | None = None) -> int:
+    """Put the ``words`` (n, 2) of one block, in the order of the array, into ``memory``; returns how many elements were
+    clamped, the sums of SPLIT included.
 
     ``finish`` may change the elements of all writes before any of them (``VectorUnit.finish``). Sums of a beat that is
     not valid do not count for that. Where a WRITE names an element twice the later beat wins.
     Raises ValueError for a beat outside ``memory``, or when words and beats differ in number.
     """
-    writes, saturated = write_addresses(config, table, instruction, base), False
+    writes, count = write_addresses(config, table, instruction, base), 0
     if instruction.mode == MemoryMode.SPLIT:
         beats = positions(config, table, instruction.rows, base)
-        contents, saturated = _split(config, words, beats.row == 0, beats.valid)
+        contents, count = _split(config, words, beats.row == 0, beats.valid)
     else:
         contents = _direct(config, instruction.mode, words)[:, None]
     if len(contents) != len(writes.address):
@@ -184,9 +185,9 @@ def write_block(config: ArrayConfig, table: Sequence[int], instruction: Write, b
     if finish is not None:
         beats = positions(config, table, instruction.rows, base)
         contents, clamped = finish(beats, writes.address, chosen, contents, memory)
-        saturated |= clamped
+        count += clamped
     memory.reshape(-1)[index[chosen]] = contents[chosen]  # of equal indices the last one stays
-    return saturated
+    return count
 
 
 def _direct(config: ArrayConfig, mode: MemoryMode, words: np.ndarray) -> np.ndarray:
@@ -204,7 +205,7 @@ def _direct(config: ArrayConfig, mode: MemoryMode, words: np.ndarray) -> np.ndar
 
 
 def _split(config: ArrayConfig, words: np.ndarray, at_zero: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Elements (n, 2, 2K) of row q and of row N/2, and whether a sum of a ``valid`` (n,) beat was clamped; ``at_zero``
+    """Elements (n, 2, 2K) of row q and of row N/2, and how many sums of ``valid`` (n,) beats were clamped; ``at_zero``
     (n,): beats of row 0."""
     _check_tiles(len(words) // config.stream_words, 2)
     z = words.reshape(-1, 2, config.stream_words, 2)
@@ -218,8 +219,8 @@ def _split(config: ArrayConfig, words: np.ndarray, at_zero: np.ndarray, valid: n
     row, low, high = halves.reshape(beats), own[:, 0].reshape(beats), own[:, 1].reshape(beats)
     if len(row) != len(at_zero):
         raise ValueError(f"words: {len(words)} words make {len(row)} beats; the descriptor has {len(at_zero)}")
-    saturated = bool(np.any(clamped.reshape(beats)[valid & ~at_zero]))
-    return np.stack([np.where(at_zero[:, None], low, row), high], axis=1), saturated
+    count = int(clamped.reshape(beats)[valid & ~at_zero].sum())
+    return np.stack([np.where(at_zero[:, None], low, row), high], axis=1), count
 
 
 def _check_tiles(beats: int, tile: int) -> None:

@@ -126,7 +126,8 @@ class ProcessorModel:
     """One processor: an array, the tables of reader and writer, a memory int64 (beats, 2K) that it changes in place.
 
     ``reader`` and ``writer`` fill the first descriptors of each table; :meth:`write_setup` writes all the rest.
-    ``saturated`` is the sticky flag of the last run: a block or a SPLIT clamped something.
+    Of the last run: ``clamped``, how often an element was clamped between memory and array; ``saturated``, the sticky
+    flag, is set by that and by every block that clamped something.
     Raises ValueError when the configuration has no memory or the arguments do not fit it.
     """
 
@@ -139,7 +140,7 @@ class ProcessorModel:
                              f"{config.memory_elements}) in C order")
         if np.any(saturate(memory, config.element_width)[1]):
             raise ValueError(f"memory: a value does not fit element_width = {config.element_width} bits")
-        self.config, self.memory, self.saturated = config, memory, False
+        self.config, self.memory, self.saturated, self.clamped = config, memory, False, 0
         self.array, self.vector = ArrayModel(config), VectorUnit(config)
         self.tables = {target: [0] * (config.descriptors * 2 * ENTRIES) for target in (READER_TARGET, WRITER_TARGET)}
         self.registers = {unit: [0] * REGISTERS for unit in Unit}
@@ -174,7 +175,7 @@ class ProcessorModel:
         between a READ and the WRITE that it waits for.
         """
         blocks = self._checked(self.array.program if program is None else encode(program))
-        self.saturated, outcomes = False, []
+        self.saturated, self.clamped, outcomes = False, 0, []
         for number in range(len(blocks.reads)):
             outcomes.append(self._block(blocks, number))
         return outcomes
@@ -350,7 +351,8 @@ class ProcessorModel:
         table = self._table(WRITER_TARGET, write.descriptor)
         finish = partial(self.vector.finish, write.vector) if write.vector else None
         clamped = write_block(self.config, table, write, write_base, result.words, self.memory, finish)
-        self.saturated |= clamped or result.saturated
+        self.clamped += clamped
+        self.saturated |= bool(clamped) or result.saturated
         return BlockOutcome(result.exponent, result.saturated)
 
     def _words(self, read: Read, base: int) -> np.ndarray:
@@ -359,7 +361,8 @@ class ProcessorModel:
         beats, elements, inside = read_elements(self.config, table, read, base, self.memory)
         if read.vector:
             elements, clamped = self.vector.normalise(read.vector, beats, elements, inside)
-            self.saturated |= clamped
+            self.clamped += clamped
+            self.saturated |= bool(clamped)
         return arranged(self.config, read, elements)
 
     def _sum_rows(self, sums: Sums, base: int) -> None:

@@ -130,7 +130,7 @@ class Skipper:
             tuple((len(queue.items), queue.entering is None, queue.some, queue.shows, queue.left, queue.ready)
                   for queue in model.queues.values()),
             len(writer.starts), len(writer.modes), len(writer.completion.ends), len(model.finishing),
-            len(model.counts.block_out),
+            len(model.counts.block_out), len(model.counts.block_begin),
             *(tuple(max(0, due - memory.now) for due in queue) for queue in (memory.reads, memory.writes)))
         if self._has_vector:
             kinds = writer.kinds

@@ -62,14 +62,14 @@ class VectorUnit:
                 table[entry] = value[0]
 
     def normalise(self, number: int, beats: Positions, elements: np.ndarray,
-                  inside: np.ndarray) -> tuple[np.ndarray, bool]:
-        """READ: (n, 2K) ``elements`` normalised where they are ``inside`` a row, the others 0, and whether one was
+                  inside: np.ndarray) -> tuple[np.ndarray, int]:
+        """READ: (n, 2K) ``elements`` normalised where they are ``inside`` a row, the others 0, and how many were
         clamped."""
         chosen = self.read_set(number)
         entries = self._entries(chosen, beats.address)
         statistics = RowStatistics(*(table[entries] for table in self._rows))
         result, clamped = normalise(elements, statistics, chosen.n, self._config.element_width)
-        return np.where(inside, result, 0), bool(clamped[inside].any())
+        return np.where(inside, result, 0), int(clamped[inside].sum())
 
     def _entries(self, chosen: ReadSet, address: np.ndarray) -> np.ndarray:
         return (address >> chosen.chunk_shift) % self._config.statistics_rows
@@ -77,23 +77,23 @@ class VectorUnit:
     # --- to memory ----------------------------------------------------------------------------
 
     def finish(self, number: int, beats: Positions, address: np.ndarray, chosen: np.ndarray, contents: np.ndarray,
-               memory: np.ndarray) -> tuple[np.ndarray, bool]:
-        """WRITE: ``contents`` (n, v, 2K) of the writes to ``address`` (n, v), and whether an element among the
+               memory: np.ndarray) -> tuple[np.ndarray, int]:
+        """WRITE: ``contents`` (n, v, 2K) of the writes to ``address`` (n, v), and how often an element among the
         ``chosen`` (n, v, 2K) ones was clamped. The first of v writes is the direct one. ``memory`` (beats, 2K) is as it
         was before the block."""
-        s, saturated, c = self.write_set(number), False, self._config
+        s, count, c = self.write_set(number), 0, self._config
         if s.rescale:
             first_row = np.zeros(address.shape, dtype=bool)
             first_row[:, 0] = beats.row == 0
             scale, bias = self._channels(s, address)
             bias = np.where(first_row[:, :, None] | (not s.bias_row), bias, 0)
             contents, clamped = rescale(contents, scale, bias, s.shift, c.element_width)
-            saturated |= bool(clamped[chosen].any())
+            count += int(clamped[chosen].sum())
         if s.activation is Activation.RELU:
             contents = relu(contents)
         elif s.activation is Activation.GELU:
             contents, clamped = gelu(contents, self._activation(), s.gain, c.element_width)
-            saturated |= bool(clamped[chosen].any())
+            count += int(clamped[chosen].sum())
         if s.residual:
             source = address + s.offset & (1 << c.memory_bits) - 1
             there = np.where(chosen.any(axis=2), source, 0)
@@ -101,10 +101,10 @@ class VectorUnit:
             if outside.size:
                 raise ValueError(f"address: {outside[0]} is not in 0..{len(memory) - 1}, the beats of the memory")
             contents, clamped = add_residual(contents, memory[there], s.a, s.b, s.c, c.element_width)
-            saturated |= bool(clamped[chosen].any())
+            count += int(clamped[chosen].sum())
         if s.argmax:
             contents = argmax(contents, s.classes, c.element_width)
-        return contents, saturated
+        return contents, count
 
     def residual_beats(self, number: int, address: np.ndarray) -> np.ndarray:
         """Beats that a WRITE to ``address`` reads."""

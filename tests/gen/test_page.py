@@ -22,8 +22,8 @@ COLUMNS = ("float", "integer model", "Verilog")
 DOT = np.array([[0, 255], [128, 7]], np.uint8)
 
 
-def layer(name="head", cycles=100, utilisation=0.5, sqnr_db=60.0, saturated=0, mismatches=0):
-    return LayerBar(name, cycles, utilisation, sqnr_db, saturated, mismatches)
+def layer(name="head", cycles=100, utilisation=0.5, sqnr_db=60.0, clamped=0, saturated_blocks=0):
+    return LayerBar(name, cycles, utilisation, sqnr_db, clamped, saturated_blocks)
 
 
 def sample(label="1", predictions=("1", "1", "1"), picture=DOT):
@@ -119,7 +119,7 @@ def groups(text):
     (lambda: layer(name=""), "LayerBar.name: '' is not a text of one or more characters"),
     (lambda: layer(cycles=1.5), "LayerBar.cycles: 1.5 of 'head' is not an integer"),
     (lambda: layer(cycles=-1), "LayerBar.cycles: -1 of 'head' is negative; allowed are 0.."),
-    (lambda: layer(mismatches=-2), "LayerBar.mismatches: -2 of 'head' is negative; allowed are 0.."),
+    (lambda: layer(saturated_blocks=-2), "LayerBar.saturated_blocks: -2 of 'head' is negative; allowed are 0.."),
     (lambda: layer(utilisation=1.01), "LayerBar.utilisation: 1.01 of 'head'; allowed are 0..1"),
     (lambda: layer(utilisation=float("nan")), "LayerBar.utilisation: nan of 'head'; allowed are 0..1"),
     (lambda: layer(sqnr_db=float("nan")), "LayerBar.sqnr_db: nan of 'head'; allowed are numbers, inf and None"),
@@ -234,9 +234,9 @@ def test_the_table_has_the_numbers_of_the_chart_and_their_sum():
         ["c", "0", "0.0 %", "–", "0", "0"], ["total", "4,000", "70.0 %", "", "1,200", "3"]]
     rows = [g for g in bars(text).iter("g") if g.get("class") == "layer"]
     assert [[t.text for t in g.iter("text")] for g in rows] == [
-        ["a", "90.0 %", "61.3 dB"], ["b", "10.0 %", "exact", "! 1,200 saturated, 3 mismatched"], ["c", "0.0 %", "–"]]
+        ["a", "90.0 %", "61.3 dB"], ["b", "10.0 %", "exact", "! 1,200 clamped, 3 blocks saturated"], ["c", "0.0 %", "–"]]
     assert rows[1].findtext("title") == ("b: 1,000 cycles, multipliers work in 10.0 % of them, SQNR exact, 1,200 "
-                                         "saturated, 3 mismatched")
+                                         "clamped, 3 blocks saturated")
 
 
 def test_chart_says_what_it_is():
@@ -247,7 +247,7 @@ def test_chart_says_what_it_is():
 
 
 @pytest.mark.parametrize("layers", [[layer(cycles=0)], [layer("x" * 300)], [layer(cycles=1, utilisation=1)],
-                                    [layer("x" * 99, saturated=10 ** 30, mismatches=10 ** 30)]])
+                                    [layer("x" * 99, clamped=10 ** 30, saturated_blocks=10 ** 30)]])
 def test_bars_at_the_limits(layers):
     root = bars(to_html(page(layers=layers)))
     assert all(float(r.get("width")) >= 0 for r in root.iter("rect"))

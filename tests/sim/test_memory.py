@@ -185,7 +185,7 @@ def test_writes(seed):
     want = memory.copy()
     flag = slow_write(config, d, write, base, words.tolist(), want)
     got = memory.copy()
-    assert write_block(config, d.words(config.beat_groups), write, base, words, got) == flag, f"seed {seed}"
+    assert bool(write_block(config, d.words(config.beat_groups), write, base, words, got)) == flag, f"seed {seed}"
     assert np.array_equal(got, want), f"seed {seed}: {config} {d} {write}"
     writes = write_addresses(config, d.words(config.beat_groups), write, base)
     touched = np.flatnonzero((want != memory).any(axis=1))
