@@ -72,6 +72,38 @@ def test_rectangular_butterflies(in_size, out_size):
     assert np.array_equal(target.unpack(memory) * kernel.output_scale, kernel.run_model(x))
 
 
+@pytest.mark.parametrize("array", [ARRAYS[0], ARRAYS[3], (1, 2, 4, 256)])
+@pytest.mark.parametrize("parts, part, rows", [(4, 16, 5), (2, 32, 40), (8, 8, 33), (3, 16, 12), (1, 64, 7)])
+def test_rows_in_parts(array, parts, part, rows):
+    """What stands in several matrices, one behind the other, is read as one row."""
+    config, rng = processor(*array), np.random.default_rng([parts, rows])
+    elements, pitch = parts * part, 2 * part // config.memory_elements
+    kernel = compile_butterfly(random_twiddle(1, 6, rng), config, calibration=rng.standard_normal((64, elements)),
+                               in_size=elements, rows=rows)
+    x = kernel.quantise(rng.standard_normal((rows, elements)))[0].astype(np.int64)
+    source = Matrix(7, rows, elements, pitch, parts)
+    target = Matrix.at(source.end + 1, rows, 64, config)
+    memory = loaded(config, (source, x))
+    for number in range(parts):
+        there = Matrix(source.base + number * rows * pitch, rows, part, pitch)
+        assert np.array_equal(there.unpack(memory), x[:, number * part:(number + 1) * part])
+    assert np.array_equal(source.unpack(memory), x)
+    memory[source.base:source.end].reshape(-1, pitch * config.memory_elements)[:, part:] = 77
+    run(config, butterfly(kernel, source, target, Coefficients(config), "b"), memory)
+    assert np.array_equal(target.unpack(memory) * kernel.output_scale, kernel.run_model(x * kernel.input_step))
+
+
+def test_stacks_take_turns():
+    """All stacks of a block of rows follow one another: the rows need be summed but once."""
+    config, rng = processor(4, 2, 8, 256), np.random.default_rng(8)
+    kernel = compile_butterfly(random_twiddle(3, 6, rng), config, calibration=rng.standard_normal((64, 64)), rows=16)
+    source, target = Matrix.at(0, 40, 64, config), Matrix.at(1000, 40, 192, config)
+    tasks = butterfly(kernel, source, target, Coefficients(config), "b", "steady")
+    places = [task.block.read_at for task in tasks]
+    assert len(tasks) > 3 and places == [place for place in sorted(set(places)) for _ in range(3)]
+    assert [task.stage.name for task in tasks[:3]] == ["b.0", "b.1", "b.2"]
+
+
 @pytest.mark.parametrize("array", ARRAYS)
 def test_rows_and_columns_of_a_transform(array):
     config, rng = processor(*array), np.random.default_rng(7)
@@ -201,6 +233,11 @@ def test_refusals_name_the_parameter():
         assert refusal(call).startswith(message)
     rows = [Matrix(0, 16, 32, 6), Matrix(100, 9, 64, 12), Matrix(300, 16, 32, 6)]
     assert refusal(lambda: mix_real(kernel, kernel, *rows, Coefficients(config), "m", 4)).startswith("pitch: 6 beats")
+    for parts, part in ((2, 12), (4, 4)):
+        call = partial(butterfly, compile_butterfly(random_twiddle(1, 5, rng), config, scaling="safe",
+                                                    in_size=parts * part),
+                       Matrix(0, 8, parts * part, 2, parts), Matrix(100, 8, 32, 4), Coefficients(config), "b")
+        assert refusal(call).startswith(f"elements: {part} in each part of a row; allowed are powers of two from 8 on")
     small = processor(4, 1, 4, 256, memory_bits=8)
     assert refusal(lambda: mixing_workload(small, 32, 64, 1)).startswith("memory_bits: 8")
     assert refusal(lambda: mixing_workload(config, 24, 64, 1)).startswith("--tokens: 24")
