@@ -80,6 +80,7 @@ def print_layers(layers: list[LayerFigures], name: str = "layer") -> None:
 
 
 def print_widths(widths: list[WidthFigures]) -> None:
+    """A row for each element width."""
     def share(value: float | None) -> str:
         return "-" if value is None else f"{100 * value:.2f} %"
 

@@ -145,6 +145,8 @@ class Processor(wiring.Component):
         moves = [self.activity[unit].moving for unit in UNITS]
         # Many SETs in a row move nothing else.
         moves += [commands.valid & commands.ready for commands in (array.o_reader, array.o_writer)]
+        if self._config.vector_lanes:  # beats of a SUMS go no further, and may all have been asked for long ago
+            moves.append(reader.o.valid & reader.o.ready)
         m.d.sync += [moved.eq(Cat(*moves, self.port.written).any()),
                      late.eq(idle_cycles == self._config.watchdog), clear.eq(array.start)]
         with m.If(moved | ~array.running):

@@ -40,7 +40,8 @@ def executed(program):
 def unit_of(instruction):
     if isinstance(instruction, Set):
         return "reader" if instruction.unit is Unit.READER else "writer"
-    return {Read: "reader", Sums: "reader", Load: "load", Pass: "cal", Store: "store", Write: "writer"}[type(instruction)]
+    units = {Read: "reader", Sums: "reader", Load: "load", Pass: "cal", Store: "store", Write: "writer"}
+    return units[type(instruction)]
 
 
 def stuck(program, depth):
