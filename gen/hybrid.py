@@ -42,10 +42,12 @@ _PIECES = 8    # SUMS in front of an operation that needs the sums of all rows: 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """A value in memory: its place, and the value of one unit of an element, for all or for each feature."""
+    """A value in memory: its place, and the value of one unit of an element, for all or for each feature. ``decided``:
+    the last element of a row is the number of the largest one."""
 
     tensor: Tensor
     unit: float | np.ndarray
+    decided: bool = False
 
     @property
     def format(self) -> Format:
@@ -184,7 +186,17 @@ class _Builder:
         if scaled:
             before = Format(width, element_log2(width)) if isinstance(step.activation, Gelu) else own
             fields |= self._rescale(tensor, scale / before.unit, 0.0 if bias is None else bias / before.unit)
-        return (WriteSet(**fields) if fields else None), Stored(tensor, result.unit)
+        decides = self._decides(tensor)
+        if decides:
+            fields |= {"argmax": True, "classes": tensor.features}
+        return (WriteSet(**fields) if fields else None), Stored(tensor, result.unit, decides)
+
+    def _decides(self, tensor: Tensor) -> bool:
+        """Whether the last element of a row has room for the number of the largest: results of the network, in rows of
+        one beat."""
+        result = self.step.result
+        return (self.config.vector_lanes > 0 and not result.readers and not result.adders
+                and 1 < tensor.features < min(tensor.beat_elements, 1 << self.width - 1))
 
     def _leaves_scale(self, bias: np.ndarray | None) -> bool:
         """Whether the next matrix takes the scales of the features into its columns."""

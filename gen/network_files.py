@@ -156,4 +156,5 @@ def _place(stored: Stored) -> dict[str, Any]:
     unit = np.asarray(stored.unit)
     return {"base": tensor.base, "tokens": tensor.tokens, "batch": tensor.batch, "features": tensor.features,
             "row_beats": tensor.pitch, "row": "token * batch + input",
+            "largest": "in the last element of a row" if stored.decided else None,
             "unit": float(unit) if unit.ndim == 0 else unit.tolist()}

@@ -4,7 +4,7 @@ One program, or several one after the other where tables, coefficients or the pr
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,6 +77,12 @@ class CompiledNetwork:
     def results(self, memory: np.ndarray, count: int) -> np.ndarray:
         """Results (count, tokens, features) in float out of the memory after the last program."""
         return self.output.tensor.unpack(memory)[:count] * self.output.unit
+
+    def decisions(self, memory: np.ndarray, count: int) -> np.ndarray | None:
+        """Number of the largest result (count, tokens) as the hardware has found it; None where a row has no room."""
+        tensor = self.output.tensor
+        whole = replace(tensor, features=tensor.beat_elements)
+        return whole.unpack(memory)[:count, :, -1] if self.output.decided else None
 
     def batches(self, inputs: Any) -> Iterator[Any]:
         """``inputs`` in parts of at most ``batch``."""

@@ -137,6 +137,10 @@ class ArrayConfig(BaseModel):
             allowed = [n for n in range(2 * k + 1) if not n or 2 * k % n == 0]
             faults.append(f"vector_lanes: {v} does not divide the {2 * k} elements of a beat; allowed are "
                           f"{', '.join(map(str, allowed))}")
+        rows = self.statistics_rows
+        if v and (rows < 2 or rows & (rows - 1)):
+            faults.append(f"statistics_rows: {rows} is not the size of a table of rows; allowed are powers of two from "
+                          "2 on")
         if faults:
             raise ValueError("\n".join(faults))
         return self

@@ -340,3 +340,22 @@ def test_bad_inputs(networks):
     assert refusal(lambda: compile_network(network, networks.config(), inputs[:0], 8)).startswith("inputs: none")
 
 
+
+
+# --- what the network decides -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("features, decided", [(7, True), (8, False), (9, False), (2, True)])
+def test_the_largest_result_stands_in_the_last_element_of_a_row(networks, features, decided):
+    """Beats of 8 elements: up to 7 results leave room."""
+    config = networks.config()
+    network, x = networks.load(f"b{features}", tokens=1)
+    compiled = compile_network(network, config, x, 8)
+    memory, _ = compiled.memory(x[:5])
+    (segment,) = compiled.segments
+    segment.program.run_model(config, memory)
+    found = compiled.decisions(memory, 5)
+    if not decided:
+        assert found is None
+        return
+    np.testing.assert_array_equal(found[:, 0], compiled.results(memory, 5)[:, 0].argmax(axis=1))
