@@ -87,8 +87,8 @@ def fabnet_network(shape: BlockShape, blocks: int, seed: int) -> LoadedNetwork:
         for at, inner in enumerate(layers):
             path = f"layers[{2 * number + at}]"
             found.append(LoadedLayer(path, _RESIDUAL, size, size, layers=tuple(
-                LoadedLayer(f"{path}.layers[{place}]", spec, *shapes, butterflies=weights, scale=scale, offset=offset)
-                for place, (spec, shapes, weights, scale, offset) in enumerate(inner))))
+                LoadedLayer(f"{path}.layers[{place}]", spec, before, behind, weights, scale, offset)
+                for place, (spec, (before, behind), weights, scale, offset) in enumerate(inner))))
     return LoadedNetwork("fabnet_block", size, None, tuple(found))
 
 

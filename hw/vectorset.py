@@ -7,6 +7,7 @@ objects. A table of 16 sets for each side is written as setup, ``SET_WORDS`` wor
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 __all__ = ["Activation", "ReadSet", "WriteSet", "READ_SET", "WRITE_SET", "SETS", "SET_WORDS", "read_set",
            "write_set"]
@@ -102,7 +103,7 @@ def write_set(words: list[int]) -> WriteSet:
     return WriteSet(**values | {"activation": Activation(values["activation"])})
 
 
-def _unpacked(layout: list[tuple[str, int]], words: list[int]) -> dict[str, int]:
+def _unpacked(layout: list[tuple[str, int]], words: list[int]) -> dict[str, Any]:
     packed, values = sum(word << 32 * at for at, word in enumerate(words)), {}
     for name, bits in layout:
         values[name], packed = packed & (1 << bits) - 1, packed >> bits

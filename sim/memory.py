@@ -204,7 +204,7 @@ def _direct(config: ArrayConfig, mode: MemoryMode, words: np.ndarray) -> np.ndar
     return pairs.reshape(-1, config.memory_elements)
 
 
-def _split(config: ArrayConfig, words: np.ndarray, at_zero: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, bool]:
+def _split(config: ArrayConfig, words: np.ndarray, at_zero: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, int]:
     """Elements (n, 2, 2K) of row q and of row N/2, and how many sums of ``valid`` (n,) beats were clamped; ``at_zero``
     (n,): beats of row 0."""
     _check_tiles(len(words) // config.stream_words, 2)

@@ -13,7 +13,7 @@ import numpy as np
 from ..hw.config import ArrayConfig
 from ..hw.descriptor import Descriptor, Move
 from ..hw.numeric import largest, pack_signed, smallest
-from ..hw.vectorset import Activation, ReadSet, WriteSet
+from ..hw.vectorset import SET_WORDS, SETS, Activation, ReadSet, WriteSet
 from .vector import GeluTable, erf_complement, silu_complement, tanh_complement
 from .vectorunit import ACTIVATION_TARGET, CHANNEL_TARGET, READ_SET_TARGET, WRITE_SET_TARGET
 
@@ -46,7 +46,7 @@ class RandomSets:
         self._config, self._rng = config, rng
         self.read: dict[int, ReadSet] = {}
         self.write: dict[int, WriteSet] = {}
-        self._free = {kind: rng.sample(range(1, 16), 15) for kind in ("read", "write")}
+        self._free = {kind: rng.sample(range(1, SETS), SETS - 1) for kind in ("read", "write")}
         self._shift = rng.randint(12, min(20, 18 - config.element_width + _SHIFTS))
         self._wild = rng.random() < 0.2  # all of the bits of scales and biases, so that much is clamped
 
@@ -81,9 +81,12 @@ class RandomSets:
     def setup(self) -> list[tuple[int, int, int]]:
         """Writes (target, address, data) of the sets and of both tables."""
         c, rng = self._config, self._rng
-        writes = [(target, 4 * number + at, word)
+        writes = [(target, SET_WORDS * number + at, word)
                   for target, sets in ((READ_SET_TARGET, self.read), (WRITE_SET_TARGET, self.write))
                   for number, chosen in sets.items() for at, word in enumerate(chosen.words())]
+        # Set 0 stands for nothing to do, whatever is written to it.
+        writes += [(target, at, rng.getrandbits(32)) for target in (READ_SET_TARGET, WRITE_SET_TARGET)
+                   for at in range(SET_WORDS)]
         words = _activation_words(c.element_width, rng.randrange(len(_COMPLEMENTS)))
         writes += [(ACTIVATION_TARGET, address, word) for address, word in enumerate(words)]
         return writes + [(CHANNEL_TARGET, address, self._channel())

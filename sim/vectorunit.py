@@ -119,7 +119,8 @@ class VectorUnit:
             raise ValueError(f"base: beat {outside[0]} of the channel table is not in "
                              f"0..{self._config.channel_beats - 1}")
         words = np.array(self._tables[CHANNEL_TARGET], dtype=np.int64).reshape(-1, self._config.memory_elements)
-        return tuple(unpack_signed(words[entries] >> at, _MANTISSA) for at in (0, _MANTISSA))
+        scale, bias = (unpack_signed(words[entries] >> at, _MANTISSA) for at in (0, _MANTISSA))
+        return scale, bias
 
     def _activation(self) -> GeluTable:
         words = np.array(self._tables[ACTIVATION_TARGET], dtype=np.int64)

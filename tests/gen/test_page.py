@@ -234,7 +234,8 @@ def test_the_table_has_the_numbers_of_the_chart_and_their_sum():
         ["c", "0", "0.0 %", "–", "0", "0"], ["total", "4,000", "70.0 %", "", "1,200", "3"]]
     rows = [g for g in bars(text).iter("g") if g.get("class") == "layer"]
     assert [[t.text for t in g.iter("text")] for g in rows] == [
-        ["a", "90.0 %", "61.3 dB"], ["b", "10.0 %", "exact", "! 1,200 clamped, 3 blocks saturated"], ["c", "0.0 %", "–"]]
+        ["a", "90.0 %", "61.3 dB"], ["b", "10.0 %", "exact", "! 1,200 clamped, 3 blocks saturated"],
+        ["c", "0.0 %", "–"]]
     assert rows[1].findtext("title") == ("b: 1,000 cycles, multipliers work in 10.0 % of them, SQNR exact, 1,200 "
                                          "clamped, 3 blocks saturated")
 
