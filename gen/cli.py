@@ -314,6 +314,7 @@ def bench_accuracy(preset: PresetOption = None, config: ConfigOption = None, set
 
 @app.command()
 def synth(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+          unit: Annotated[str | None, typer.Option(metavar="U", help="one block alone, such as rescale")] = None,
           target: Annotated[str, typer.Option(metavar="T", help="ecp5, ice40 or generic")] = "ecp5",
           device: Annotated[str | None, typer.Option(metavar="D", help="part of the family")] = None,
           pnr: Annotated[bool, typer.Option("--pnr", help="place and route, once per seed")] = False,
@@ -322,12 +323,12 @@ def synth(preset: PresetOption = None, config: ConfigOption = None, settings: Se
           placer: Annotated[str | None, typer.Option(metavar="P", help="of nextpnr: heap, static or sa")] = None,
           keep: Annotated[Path | None, typer.Option(metavar="DIR", help="keep netlists and logs")] = None,
           json_file: JsonOption = None) -> None:
-    """Area and, with --pnr, clock of one array with open tools."""
+    """Area and, with --pnr, clock of one core, or of one of its blocks, with open tools."""
     chosen = select_config(preset, config, settings)
     numbers = integers("--seeds", seeds)
     from .synth import synthesize
     with progress("synth", 1 + pnr * len(numbers)) as step:
-        figures = synthesize(chosen, target=target, device=device, pnr=pnr, seeds=numbers,
+        figures = synthesize(chosen, unit, target=target, device=device, pnr=pnr, seeds=numbers,
                              frequency=frequency, placer=placer, keep=keep, progress=step)
     _save(json_file, figures)
     for name, value in figures.items():

@@ -5,7 +5,7 @@ The arithmetic may be anything: lanes, sums and tables are free here, and so are
 smallest. Every proof has a planted fault that refutes it.
 """
 
-from amaranth.hdl import Array, Assert, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Cat, Const, Mux, Signal
 from amaranth.lib import stream
 import pytest
 
@@ -134,7 +134,7 @@ def queue_in_turn(holds, free, kind, config, frames=None):
     return holds(kind(config, 1, 4), what, frames)
 
 
-@pytest.mark.parametrize("config,frames", [(ONE, None), (DEEP, 14)], ids=["short", "deep"])
+@pytest.mark.parametrize("config,frames", [(ONE, None), (DEEP, 13)], ids=["short", "deep"])
 def test_queue_keeps_order(holds, free, config, frames):
     assert queue_in_turn(holds, free, BeatQueue, config, frames)
 
@@ -161,8 +161,11 @@ class SmallRescale(Rescale):
 
 @pytest.fixture
 def fast_lanes(any_values, monkeypatch):
+    """As lanes may give any values they may as well give them at once."""
     for kind in ("ScaleLane", "ActivationLane"):
         monkeypatch.setattr(f"wingbeat.hw.rescale.{kind}.latency", 1)
+    monkeypatch.setattr("wingbeat.hw.normalise._LANE_LATENCY", 1)
+    monkeypatch.setattr("wingbeat.hw.normalise._LEAST_DEPTH", 4)
     return any_values
 
 
@@ -175,8 +178,8 @@ def writes_in_turn(holds, free, make, frames):
     return holds(make(ONE), what, frames)
 
 
-FILTERS = {"argmax": (Argmax, "argmax", 12), "rescale": (lambda config: SmallRescale(config, 4, 1), "rescale", 14),
-           "rescale in steps": (lambda config: SmallRescale(config, 2, 1), "rescale", 15)}
+FILTERS = {"argmax": (Argmax, "argmax", 14), "rescale": (lambda config: SmallRescale(config, 4, 1), "rescale", 16),
+           "rescale in steps": (lambda config: SmallRescale(config, 2, 1), "rescale", 13)}
 
 
 @pytest.mark.parametrize("part", FILTERS)
@@ -191,3 +194,160 @@ def test_writes_out_of_order_are_refuted(holds, fast_lanes, break_buffer, part, 
     make, file, frames = FILTERS[part]
     break_buffer(file, repeats)
     assert not writes_in_turn(holds, fast_lanes, make, frames)
+
+
+def beats_in_turn(holds, free, kind, lanes, frames):
+    """Beats that pass, with one bit of them, and beats that are normalised."""
+    def what(m, dut):
+        wish, o, passes = stream.Signature(dut.i.payload.shape()).create(), dut.o.payload, dut.i.payload.sideband
+        free.drive(m, wish)
+        m.d.comb += [dut.i.payload.eq(wish.payload), dut.i.valid.eq(wish.valid), wish.ready.eq(dut.i.ready),
+                     passes.eq((wish.payload.set == 0) & ~wish.payload.sums)]
+        words = [Signal(2, name=name) for name in ("entering", "leaving")]
+        m.d.comb += [words[0].eq(Cat(passes, passes & dut.i.payload.beat.elements[0][0])),
+                     words[1].eq(Cat(o.sideband, o.sideband & o.beat.elements[0][0]))]
+        in_turn(m, free, moves(dut.i) & ~dut.i.payload.sums, words[0], moves(dut.o), words[1], 24, ~dut.busy)
+    return holds(kind(ONE, lanes, 2, 1), what, frames)
+
+
+class Impatient(Normalise):
+    """A beat that passes does not wait for those that are normalised."""
+
+    def _results(self, *arguments):
+        return super()._results(*arguments)[0], Const(1)
+
+
+@pytest.mark.parametrize("lanes", [4, 2])
+def test_normalised_beats_keep_their_order(holds, fast_lanes, lanes):
+    assert beats_in_turn(holds, fast_lanes, Normalise, lanes, 12)
+
+
+@pytest.mark.parametrize("fault", ["impatient", "loses", "invents"])
+def test_normalised_beats_out_of_order_are_refuted(holds, fast_lanes, break_buffer, fault):
+    if fault != "impatient":
+        break_buffer("normalise", fault == "invents")
+    assert not beats_in_turn(holds, fast_lanes, Impatient if fault == "impatient" else Normalise, 2, 12)
+
+
+# --- what was asked of memory is what arrives -----------------------------------------------------------------
+
+
+def echo(m, free, requests, beats, places=2):
+    """A memory that answers every request once, in order and when it likes, with the beat number in every element; so
+    many requests are inside at most. Returns how many."""
+    waiting = [Signal.like(requests.payload, name=f"asked{n}") for n in range(places)]
+    inside, held, taken, put = Signal(range(places + 1)), Signal(), moves(beats), moves(requests)
+    m.d.comb += [requests.ready.eq(free.signal() & (inside < places)),
+                 beats.valid.eq(held | (free.signal() & (inside != 0)))]
+    m.d.comb += [element.eq(waiting[0]) for element in beats.payload.elements]
+    m.d.sync += [held.eq(beats.valid & ~beats.ready), inside.eq(inside + put - taken)]
+    for n, here in enumerate(waiting):
+        behind = waiting[n + 1] if n + 1 < places else Const(0)
+        m.d.sync += here.eq(Mux(put & (inside - taken == n), requests.payload, Mux(taken, behind, here)))
+    return inside
+
+
+_OFFSET = 3
+
+
+def sums_are_right(holds, free, kind, frames):
+    """Zeros to which a memory is added that holds the number of each beat: a write has become the number of the beat
+    that stands _OFFSET behind its address, or has stayed what it was; all of this in the order of the writes."""
+    def what(m, dut):
+        wish, to = stream.Signature(dut.i.payload.shape()).create(), dut.i.payload
+        free.drive(m, wish)
+        inside, strobe = echo(m, free, dut.read, dut.beats), wish.payload.write.strobe
+        count = len(strobe)
+        m.d.comb += [
+            dut.i.valid.eq(wish.valid), wish.ready.eq(dut.i.ready), to.first.eq(wish.payload.first),
+            to.residual.eq(wish.payload.residual), to.set.eq(wish.payload.residual), to.offset.eq(_OFFSET),
+            to.write.address.eq(wish.payload.write.address),
+            to.write.strobe.eq(Mux(strobe[0], Mux(strobe[1], ~0, 1), (1 << count) - 2))]
+        out = dut.o.payload
+        added = Mux(out.set[0], (out.write.address + _OFFSET)[:len(out.write.address)], 0)
+        with m.If(dut.o.valid):
+            m.d.comb += [Assert(~out.write.strobe[n] | (element == added))
+                         for n, element in enumerate(out.write.beat.elements)]
+        with m.If(~dut.busy):
+            m.d.comb += Assert(inside == 0)
+        in_turn(m, free, moves(dut.i), to.write.address[:1], moves(dut.o), out.write.address[:1], 15, ~dut.busy)
+    return holds(kind(ONE, 8), what, frames)
+
+
+class NotKept(Residual):
+    """Element 0 always comes from the beat on offer."""
+
+    def _element_zero(self, m, valid, tag):
+        super()._element_zero(m, valid, tag)
+        return self.beats.payload.elements[0]
+
+
+class Unsure(Residual):
+    """It takes every element 0 for one that it has kept."""
+
+    def _mirrored(self, m, accept, offered, moving):
+        kept, place = super()._mirrored(m, accept, offered, moving)
+        alone = Signal()
+        with m.If(moving):
+            m.d.sync += alone.eq(offered.residual & ~offered.write.strobe[1])
+        return kept | alone, place
+
+
+def test_what_is_added_is_what_stands_there(holds, free):
+    assert sums_are_right(holds, free, Residual, 14)
+
+
+@pytest.mark.parametrize("kind", [NotKept, Unsure])
+def test_a_wrong_element_is_refuted(holds, free, kind):
+    assert not sums_are_right(holds, free, kind, 14)
+
+
+def test_a_lost_sum_is_refuted(holds, free, break_buffer):
+    break_buffer("residual")
+    assert not sums_are_right(holds, free, Residual, 14)
+
+
+class Checked(TokenQueue):
+    """Asserts that every word finds a place."""
+
+    def elaborate(self, platform):
+        m = super().elaborate(platform)
+        m.d.comb += Assert(~self.w_en | (self.level < self._places))
+        return m
+
+
+def each_its_own(holds, free, monkeypatch, kind, frames):
+    """Both clients mark and number their requests: the beats come back to them, in order."""
+    monkeypatch.setattr("wingbeat.hw.readarbiter.TokenQueue", Checked)
+
+    def what(m, dut):
+        echo(m, free, dut.read, dut.beats)
+        for mark, requests, beats in ((1, dut.reader_read, dut.reader_beats),
+                                      (0, dut.residual_read, dut.residual_beats)):
+            held, asked, given = Signal(), Signal(), Signal()
+            m.d.comb += [requests.valid.eq(held | free.signal()), requests.payload.eq(Cat(Const(mark, 1), asked))]
+            m.d.sync += [held.eq(requests.valid & ~requests.ready), asked.eq(asked ^ moves(requests)),
+                         given.eq(given ^ moves(beats))]
+            with m.If(beats.valid):
+                m.d.comb += Assert(beats.payload.elements[0] == Cat(Const(mark, 1), given))
+    return holds(kind(ONE, 4), what, frames)
+
+
+class Blind(ReadArbiter):
+    """All beats are the reader's."""
+
+    def elaborate(self, platform):
+        m = super().elaborate(platform)
+        m.d.comb += m.submodules.owners.w_data.eq(1)
+        return m
+
+
+def test_every_client_gets_its_beats(holds, free, monkeypatch):
+    assert each_its_own(holds, free, monkeypatch, ReadArbiter, 11)
+
+
+@pytest.mark.parametrize("fault", ["blind", "no place"])
+def test_beats_without_a_place_or_an_owner_are_refuted(holds, free, monkeypatch, fault):
+    if fault == "no place":
+        monkeypatch.setattr("wingbeat.hw.readarbiter._LATE", 0)
+    assert not each_its_own(holds, free, monkeypatch, Blind if fault == "blind" else ReadArbiter, 11)
