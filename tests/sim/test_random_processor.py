@@ -1,6 +1,7 @@
 """Random jobs are legal, finish, and meet every case; illegal programs end in their codes."""
 
 from collections import deque
+from dataclasses import replace
 import random
 
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 from wingbeat.hw.config import ArrayConfig, Pipeline
 from wingbeat.hw.descriptor import ENTRIES, OTHER
 from wingbeat.hw.program import (INSTRUCTION_WORDS, Halt, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit,
-                                 Write)
-from wingbeat.hw.vectorset import Activation
+                                 Write, encode)
+from wingbeat.hw.vectorset import SETS, Activation
 from wingbeat.sim.illegal_programs import illegal_programs
 from wingbeat.sim.processor import WRITER_TARGET, Fault, ProcessorModel, ProgramFault
 from wingbeat.sim.random_processor import random_processor_config, random_processor_job
-from wingbeat.sim.vectorunit import VectorUnit
+from wingbeat.sim.vectorunit import READ_SET_TARGET, WRITE_SET_TARGET, VectorUnit
 
 SEEDS = range(120)
 
@@ -159,11 +160,10 @@ def vector_cases():
 
 def test_jobs_reach_every_case_of_the_vector_unit():
     """All that a set of a WRITE can ask for in all modes; sets that change from block to block; SUMS of every kind."""
-    met, beats = set(), set()
+    met, pieces = set(), set()
     for config, job, unit in vector_cases():
         steps = list(executed(job.program))
-        lanes = config.memory_elements // config.vector_lanes
-        beats |= {min(lanes, 4)}
+        pieces |= {min(config.memory_elements // config.vector_lanes, 4)}
         met |= {("pipeline", config.pipeline), ("wide", config.element_width > 10), ("rows", config.statistics_rows),
                 ("loop", any(isinstance(i, Sums) for loop in job.program if isinstance(loop, Loop)
                              for i in job.program[loop.target:job.program.index(loop)]))}
@@ -174,10 +174,10 @@ def test_jobs_reach_every_case_of_the_vector_unit():
             elif isinstance(i, Read) and i.vector:
                 met |= {("normalised", i.mode)}
             elif isinstance(i, Write) and i.vector:
-                s, kept = unit.write_set(i.vector), job_keeps(config, job, i)
+                s = unit.write_set(i.vector)
                 met |= {(i.mode, "rescale", s.rescale), (i.mode, "bias row", s.bias_row & s.rescale),
                         (i.mode, s.activation), (i.mode, "residual", s.residual), (i.mode, "argmax", s.argmax)}
-                met |= {("keep", s.residual) for _ in range(kept)}
+                met |= {("keep", s.residual)} if keeps_bits(job, i) else set()
         for kind in (Read, Write):
             chosen = [i.vector for i in steps if type(i) is kind]
             met |= {(kind, "switches", any(a and b and a != b for a, b in zip(chosen, chosen[1:])))}
@@ -190,10 +190,10 @@ def test_jobs_reach_every_case_of_the_vector_unit():
             *(("wide", flag) for flag in (False, True)), *(("rows", n) for n in (2, 4, 8, 16, 64)), ("loop", True),
             *(("sums wait", kind) for kind in ("free", "after", "part")), *(("chunk shift", n) for n in range(7))}
     assert met >= want, f"missing {want - met}"
-    assert beats == {1, 2, 4}
+    assert pieces == {1, 2, 4}
 
 
-def job_keeps(config, job, write):
+def keeps_bits(job, write):
     """Whether the descriptor of a FOLD keeps bits of the address."""
     at = write.descriptor * 2 * ENTRIES + 2 * OTHER + 1
     return write.mode is MemoryMode.FOLD and any(w[:2] == (WRITER_TARGET, at) and w[2] for w in job.setup)
@@ -246,13 +246,26 @@ def test_illegal_programs_end_in_their_code(seed):
         assert case.writable.stop <= len(case.memory) < 1 << config.memory_bits, f"seed {seed}, {case.name}"
 
 
-def test_corpus_is_whole():
-    corpus = illegal_programs(CORPUS, random.Random(0))
+@pytest.mark.parametrize("lanes", [0, 4])
+def test_corpus_is_whole(lanes):
+    corpus = illegal_programs(CORPUS.model_copy(update={"vector_lanes": lanes}), random.Random(0))
     names = [case.name for case in corpus]
     assert len(corpus) >= 60 and len(set(names)) == len(names)
     for code in set(Fault) - {Fault.NONE}:
         for place in ("first", "later", "loop"):
             assert sum(case.code is code and case.name.endswith(place) for case in corpus) >= 4, (code, place)
+
+
+@pytest.mark.parametrize("number", range(SETS))
+def test_every_parameter_set_is_legal(number):
+    """Also one that was never written: it is judged as a number."""
+    config, job, _ = next(case for case in vector_cases() if any(isinstance(step, Sums) for step in case[1].program))
+    model = ProcessorModel(config, [], [], job.memory.copy())
+    for write in job.setup:
+        if write[0] not in (READ_SET_TARGET, WRITE_SET_TARGET):
+            model.write_setup(*write)
+    program = [replace(step, vector=number) if isinstance(step, Read | Write) else step for step in job.program]
+    assert model.check(encode(program)) == job.blocks
 
 
 @pytest.mark.parametrize("change, message", [
