@@ -226,6 +226,8 @@ def _vector_faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
     yield Fault.REFUSED, "sums-behind", [setting, _code(legal.sums, register=5), *block]
     yield Fault.REFUSED, "residual-behind", legal.block(write=[_code(legal.write, vector=_FAR_SET)])
     yield Fault.INPUT, "sums-for-read", legal.block(read=[_code(legal.sums)])
+    for after in (4, 63):
+        yield Fault.AFTER, f"sums-after{after}", [_code(legal.sums, after=after), *block]
 
 
 def _faults_without_vector_unit(legal: _Legal) -> Iterator[Faulty]:

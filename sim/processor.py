@@ -304,9 +304,12 @@ class ProcessorModel:
 
     @staticmethod
     def _check_after(blocks: _Blocks) -> None:
-        for tag, (read, _) in enumerate(blocks.reads):
+        asked = [(tag, sums) for sums, _, tag in blocks.sums]
+        asked += [(tag, read) for tag, (read, _) in enumerate(blocks.reads)]
+        for tag, read in sorted(asked, key=lambda one: one[0]):
             if read.after > tag:
-                raise ProgramFault(Fault.AFTER, f"after: {read.after} of READ {tag} names a block before the first",
+                name = "the SUMS before READ" if isinstance(read, Sums) else "READ"
+                raise ProgramFault(Fault.AFTER, f"after: {read.after} of {name} {tag} names a block before the first",
                                    tag)
 
     def _check_races(self, blocks: _Blocks) -> None:
