@@ -11,7 +11,7 @@ from .shipped import load_task
 
 __all__ = ["evaluate_task"]
 
-_BATCH = 256                                    # on the model alone, so as large as is quick
+_BATCH = 64                                     # on the model alone, so as large as the table of rows bears
 _ROOM = {"statistics_rows": 1 << 16, "memory_bits": 22, "program_words": 4096}
 
 

@@ -36,6 +36,7 @@ from .tensors import Tensor, TensorMemory
 __all__ = ["Stored", "Operation", "Resources", "build_operation"]
 
 _ROWS = 4096   # rows that calibrate a kernel, at most
+_ADDRESS_BITS = 16  # of a beat that Normalise knows
 _SMALL = 64    # elements up to which stacks are put together
 _PIECES = 8    # SUMS in front of an operation that needs the sums of all rows: fewer than a queue of commands holds
 
@@ -156,11 +157,19 @@ class _Builder:
         piece = -(-rows // _PIECES)
         return [self.sums(first, min(piece, rows - first)) for first in range(0, rows, piece)]
 
+    @property
+    def rows_at_once(self) -> int:
+        """Rows of the source whose sums can be known at one time: as many as the table has, told apart by 16 bits of
+        their addresses."""
+        return min(self.config.statistics_rows, (1 << _ADDRESS_BITS) // self.source.tensor.pitch)
+
     def _check_statistics(self, rows: int) -> None:
-        most = self.config.statistics_rows
-        if rows > most:
-            raise WingbeatError(f"statistics_rows: {most} are too few for {rows} rows; allowed are {rows} and more, or "
-                                f"a smaller batch than {self.memory.batch}")
+        if rows > (1 << _ADDRESS_BITS) // self.source.tensor.pitch:
+            raise WingbeatError(f"{rows} rows of {self.source.tensor.pitch} beats; allowed are {self.rows_at_once} at "
+                                f"once, or a smaller batch than {self.memory.batch}")
+        if rows > self.rows_at_once:
+            raise WingbeatError(f"statistics_rows: {self.rows_at_once} are too few for {rows} rows; allowed are {rows} "
+                                f"and more, or a smaller batch than {self.memory.batch}")
 
     # --- the way out ------------------------------------------------------------------------
 
@@ -281,7 +290,7 @@ class _Rows(_Builder):
 
     def operation(self) -> Operation:
         source = self.source.tensor.flat if self.step.flat else self.source.tensor.rows
-        most = self.config.statistics_rows
+        most = self.rows_at_once
         normalises = self.step.norm is not None and not self.step.flat
         kernel, bias = self._kernel(min(source.rows, 1 << most.bit_length() - 1) if normalises else source.rows)
         finish, result = self.finish(kernel.output_scale if self.step.weights else self._copied_scale(), bias)

@@ -52,14 +52,13 @@ class VectorUnit:
         chosen = self.read_set(number)
         ends = np.flatnonzero(beats.chunk[beats.valid] == chunks - 1)
         entries = self._entries(chosen, beats.address[beats.valid][ends])
-        for entry, part in zip(entries, np.split(elements[beats.valid], ends + 1)):
-            # The unit knows ``n``, not how many elements have come: padding adds nothing to the sums.
-            padded = np.zeros((1, chosen.n), dtype=np.int64)
+        # The unit knows ``n``, not how many elements have come: padding adds nothing to the sums.
+        rows = np.zeros((len(ends), chosen.n), dtype=np.int64)
+        for row, part in zip(rows, np.split(elements[beats.valid], ends + 1)):
             flat = part.ravel()[:chosen.n]
-            padded[0, :flat.size] = flat
-            found = row_statistics(padded, chosen.epsilon, self._config.element_width)
-            for table, value in zip(self._rows, found):
-                table[entry] = value[0]
+            row[:flat.size] = flat
+        for table, values in zip(self._rows, row_statistics(rows, chosen.epsilon, self._config.element_width)):
+            table[entries] = values  # of equal entries the last one stays
 
     def normalise(self, number: int, beats: Positions, elements: np.ndarray,
                   inside: np.ndarray) -> tuple[np.ndarray, int]:
@@ -72,7 +71,8 @@ class VectorUnit:
         return np.where(inside, result, 0), int(clamped[inside].sum())
 
     def _entries(self, chosen: ReadSet, address: np.ndarray) -> np.ndarray:
-        return (address >> chosen.chunk_shift) % self._config.statistics_rows
+        """Of 16 bits of the address: what the hardware takes along with a beat."""
+        return (chosen.first + ((address & 0xFFFF) >> chosen.chunk_shift)) % self._config.statistics_rows
 
     # --- to memory ----------------------------------------------------------------------------
 
