@@ -54,8 +54,8 @@ class SmallProgram:
 
 
 def small_programs(config: ArrayConfig, seed: int = _SEED) -> Iterator[SmallProgram]:
-    """Programs that ``config`` takes: a butterfly matrix and the way back, a Fourier transform of rows, real mixing, and
-    with a vector unit a FABNet block; each in two sizes, all with static scaling.
+    """Programs that ``config`` takes: a butterfly matrix and the way back, a Fourier transform of rows, real mixing,
+    and with a vector unit a FABNet block; each in two sizes, all with static scaling.
 
     Raises :class:`WingbeatError`, the last refusal, when the processor is too small for all of them.
     """

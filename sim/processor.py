@@ -304,7 +304,7 @@ class ProcessorModel:
 
     @staticmethod
     def _check_after(blocks: _Blocks) -> None:
-        asked = [(tag, sums) for sums, _, tag in blocks.sums]
+        asked: list[tuple[int, Read]] = [(tag, sums) for sums, _, tag in blocks.sums]
         asked += [(tag, read) for tag, (read, _) in enumerate(blocks.reads)]
         for tag, read in sorted(asked, key=lambda one: one[0]):
             if read.after > tag:

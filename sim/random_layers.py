@@ -80,7 +80,7 @@ class LayerSums:
     def asked(self, config: ArrayConfig, block: int) -> np.ndarray:
         """Beats that the SUMS in front of this block asks for."""
         words, base = self.rows.descriptor.words(config.beat_groups), self.rows.base + block * self.rows.increment
-        return read_addresses(config, words, self.at(0, 0)[-1], base)
+        return read_addresses(config, words, Sums(self.number, self.register, self.rows.rows, self.mode), base)
 
 
 @dataclass
