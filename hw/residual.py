@@ -60,7 +60,7 @@ class Residual(wiring.Component):
     ``o`` only, never on ``read``: a beat is taken as soon as the writes before its own have left. Reset: forgets all
     writes; answers of the memory that are still to come must not come.
     Cost: a RAM of ``depth`` writes; of each element three shifters of 3 bits, an adder and an incrementer, and
-    registers of about 13 element_width bits; LUT memories of E + 1 places, up to the next power of two: two of an
+    registers of about 13 element_width bits; LUT memories of E + 2 places, up to the next power of two: two of an
     address, one of an element.
 
     Raises ValueError naming the parameter.
@@ -72,7 +72,7 @@ class Residual(wiring.Component):
         self._config, self._depth = config, depth
         memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
         # place: where element 0 of its beat is kept, or what it reads was.
-        self._place_bits = config.engines.bit_length()
+        self._place_bits = (config.engines + 1).bit_length()
         self._tag = data.StructLayout({
             "address": config.memory_bits, "strobe": config.memory_elements, "set": _SET_BITS, "residual": 1,
             "reads": 1, "place": self._place_bits, **_SCALES})
@@ -158,7 +158,8 @@ class Residual(wiring.Component):
         m.d.comb += [leaves_out.eq(offered.residual & ~strobe[0]), alone.eq(offered.residual & ~strobe[1])]
         m.submodules.addresses = memory = Memory(shape=bits, depth=1 << self._place_bits, init=[])
         write = memory.write_port()
-        m.d.comb += [write.en.eq(accept & leaves_out), write.addr.eq(following), write.data.eq(address)]
+        # Every address: what is not to be kept is written over, and the enable waits for nobody.
+        m.d.comb += [write.en.eq(1), write.addr.eq(following), write.data.eq(address)]
         with m.If(accept & leaves_out):
             m.d.sync += [following.eq(following + 1), latest.eq(following), oldest.eq(oldest + 1)]
         with m.If(accept & offered.first):
