@@ -22,9 +22,6 @@ from wingbeat.hw.processor import Processor
 from wingbeat.hw.program import Fault, Halt, MemoryMode, Read, decode, encode
 from wingbeat.hw.vectorset import Activation, WriteSet
 
-# A core that is only looked at is not elaborated, on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
-
 FIELDS = {"engines": 2, "layers": 1, "width": 16, "element_width": 16, "coefficient_width": 16, "half_words": 64,
           "coefficient_words": 256, "program_words": 512, "stream_words": 4, "memory_bits": 12}
 PROCESSOR = ArrayConfig(name="runner", **FIELDS)

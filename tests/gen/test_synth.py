@@ -19,10 +19,6 @@ PROCESSOR = ArrayConfig(engines=2, layers=1, width=16, element_width=16, coeffic
                         coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
 
 
-# A component that is only refused or looked at is not elaborated, on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
-
-
 def multiplier(target=Target.PORTABLE):
     return Multiplier(MultiplierParameters(16, 16, target))
 
