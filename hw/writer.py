@@ -127,10 +127,11 @@ class Writer(wiring.Component):
             m.d.sync += [current[name].eq(start.o.payload[name]) for name in current.shape().members]
         m.d.comb += going.eq(self._places(m, sequence, current, emit.places) | ~sequence.start.ready)
 
-        inside = Signal(range(2 * _WAITING + _ON_THE_WAY))
+        inside, entered = Signal(range(2 * _WAITING + _ON_THE_WAY)), Signal()
         tag, clear = Signal(TAG_BITS, reset_less=True), Signal(init=1)  # clear: as in hw/counters.py
         following = Signal.like(tag)  # long before it is needed
-        m.d.sync += [inside.eq(inside + begin - self.completed), following.eq(tag + 1), clear.eq(self.clear)]
+        m.d.sync += [entered.eq(begin), inside.eq(inside + entered - self.completed), following.eq(tag + 1),
+                     clear.eq(self.clear)]
         with m.If(begun):
             m.d.sync += tag.eq(following)
         with m.If(clear):
@@ -140,7 +141,7 @@ class Writer(wiring.Component):
             completion.issued.eq(emit.issued), completion.ended.eq(emit.ended), completion.written.eq(self.written),
             emit.room.eq(completion.room), self.completed.eq(completion.completed),
             self.progress.eq(completion.progress), self.saturated.eq(emit.saturated),
-            self.running.eq(going | emit.busy), self.idle.eq(~held & (inside == 0) & scatter.empty)]
+            self.running.eq(going | emit.busy), self.idle.eq(~held & ~entered & (inside == 0) & scatter.empty)]
         return m
 
     def _commands(self, m):
