@@ -13,8 +13,8 @@ BUILD := build
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-demo: .venv/installed  ## the digits on model and simulated Verilog, utilisation, synthesis figures
-	$(BIN)/wingbeat demo
+demo: .venv/installed  ## a whole network on simulated Verilog, utilisation, synthesis; build/demo.html
+	$(BIN)/wingbeat demo --page $(BUILD)/demo.html
 
 test: .venv/installed  ## all tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
@@ -31,9 +31,10 @@ cosim: .venv/installed  ## the full campaign on the generated Verilog: 200 rando
 synth: .venv/installed  ## ECP5 area and clock of the 16-multiplier array, three seeds
 	$(BIN)/wingbeat synth --preset ulx3s-16 --target ecp5 --pnr --json $(BUILD)/synth.json
 
-bench: .venv/installed  ## utilisation and accuracy of both kernels at 128 multipliers
+bench: .venv/installed  ## kernels and a whole FABNet block at 128 multipliers
 	$(BIN)/wingbeat bench kernels --preset array128-s1 --json $(BUILD)/bench-s1.json
 	$(BIN)/wingbeat bench kernels --preset array128-s2 --json $(BUILD)/bench-s2.json
+	$(BIN)/wingbeat bench fabnet-block --preset array128-s2 --layers 12 --json $(BUILD)/fabnet.json
 
 clean:  ## everything that can be made again
 	rm -rf .venv $(BUILD) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

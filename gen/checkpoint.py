@@ -1,23 +1,27 @@
-"""Butterfly layers from files: torch-butterfly arrays in .safetensors, .npz or .npy. Never pickle.
+"""Tensors from files, and the butterfly layers among them: .safetensors, .npz or .npy. Never pickle.
 
 A layer called ``NAME`` is the tensor ``NAME.twiddle`` (or just ``twiddle``), shape (nstacks, nblocks,
 log_n, n/2, 2, 2), with an optional ``NAME.bias`` (out_size,). The sizes and the stride direction are not
 part of torch-butterfly's tensors; they are taken from ``NAME.in_size``, ``NAME.out_size`` and
 ``NAME.increasing_stride`` where the file has them (text metadata of .safetensors, 0-d arrays of .npz), or
-from the caller. Everything malformed raises :class:`WingbeatError` with one line.
+from the caller (gen/network.py tells what can be inferred). Everything malformed raises
+:class:`WingbeatError` with one line.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 import zipfile
+import zlib
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from ..hw.errors import WingbeatError
 
-__all__ = ["ButterflyWeights", "butterfly_weights", "read_checkpoint", "read_layer"]
+__all__ = ["ButterflyWeights", "Checkpoint", "butterfly_weights", "printable", "read_checkpoint", "read_layer",
+           "real_array"]
 
 _LAYOUT = "(nstacks, nblocks, log_n, n/2, 2, 2)"
 _LARGEST_LOG_N = 16
@@ -51,7 +55,13 @@ class ButterflyWeights:
         return 1 << self.log2_size
 
 
-def _real_array(field: str, value: Any) -> np.ndarray:
+def printable(name: str) -> str:
+    """A name of somebody's file for a message of one line."""
+    return name if name.isprintable() and len(name) <= 200 else f"{ascii(name[:200])}"
+
+
+def real_array(field: str, value: Any) -> np.ndarray:
+    """``value`` as finite float64. Raises WingbeatError naming ``field``."""
     array = np.asarray(value)
     if np.iscomplexobj(array):
         raise WingbeatError(f"{field}: dtype {array.dtype} is complex; allowed are real butterflies "
@@ -67,7 +77,7 @@ def _real_array(field: str, value: Any) -> np.ndarray:
 
 
 def _check_twiddle(field: str, value: Any) -> np.ndarray:
-    twiddle = _real_array(field, value)
+    twiddle = real_array(field, value)
     shape = twiddle.shape
     if len(shape) == 7 and shape[-3:] == (2, 2, 2):
         raise WingbeatError(f"{field}: shape {shape} holds complex blocks; allowed are real ones, {_LAYOUT}")
@@ -97,14 +107,14 @@ def butterfly_weights(twiddle: Any, *, increasing_stride: bool = True, in_size: 
 
     ``in_size`` defaults to n; ``out_size`` to the length of the bias, or nstacks * n. Raises WingbeatError.
     """
-    prefix = f"{name}." if name else ""
+    prefix = printable(f"{name}.") if name else ""
     array = _check_twiddle(prefix + "twiddle", twiddle)
     n_stacks, size = array.shape[0], 1 << array.shape[2]
     if not isinstance(increasing_stride, (bool, np.bool_)):
         raise WingbeatError(f"{prefix}increasing_stride: {increasing_stride!r}; allowed are true and false")
     checked_bias = None
     if bias is not None:
-        checked_bias = _real_array(prefix + "bias", bias)
+        checked_bias = real_array(prefix + "bias", bias)
         if checked_bias.ndim != 1:
             raise WingbeatError(f"{prefix}bias: shape {checked_bias.shape}; allowed is (out_size,)")
     if out_size is None:
@@ -120,35 +130,46 @@ def butterfly_weights(twiddle: Any, *, increasing_stride: bool = True, in_size: 
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return printable((str(error).splitlines() or [type(error).__name__])[0][:160])
 
 
-def _load_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    try:
+# Names of the tensors, options, and what reads one tensor.
+_Opened = tuple[list[str], Mapping[str, Any], Callable[[str], np.ndarray]]
+
+# Compressed members add errors of zlib; a header may ask for more memory than there is.
+_FAULTS = (SafetensorError, TypeError, AttributeError, KeyError, ValueError, ArithmeticError, RuntimeError, OSError,
+           EOFError, MemoryError, zlib.error, zipfile.BadZipFile)
+
+
+def _open_safetensors(path: Path) -> _Opened:
+    def read(name: str) -> np.ndarray:
         with safe_open(str(path), framework="numpy") as file:
-            wanted = [key for key in file.keys() if key.split(".")[-1] in ("twiddle", "bias")]
-            return {key: file.get_tensor(key) for key in wanted}, dict(file.metadata() or {})
-    except (SafetensorError, TypeError, AttributeError, ValueError, OSError) as error:
-        raise WingbeatError(f"checkpoint: {path.name} is not a readable .safetensors file "
-                            f"({_first_line(error)})") from error
+            return file.get_tensor(name)
+
+    with safe_open(str(path), framework="numpy") as file:
+        return list(file.keys()), dict(file.metadata() or {}), read
 
 
-def _load_numpy(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"twiddle": loaded}, {}
-        with loaded:
-            arrays = {key: loaded[key] for key in loaded.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise WingbeatError(f"checkpoint: {path.name} is not a readable {path.suffix} file without pickle "
-                            f"({_first_line(error)})") from error
-    options = {key: value.item() if value.ndim == 0 else value.shape for key, value in arrays.items()
-               if key.split(".")[-1] in _OPTIONS}
-    return arrays, options
+def _open_npy(path: Path) -> _Opened:
+    array = np.load(path, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError("it is an archive")
+    return ["twiddle"], {}, lambda name: array
 
 
-_LOADERS = {".safetensors": _load_safetensors, ".npz": _load_numpy, ".npy": _load_numpy}
+def _open_npz(path: Path) -> _Opened:
+    def read(name: str) -> np.ndarray:
+        with np.load(path, allow_pickle=False) as file:
+            return file[name]
+
+    with np.load(path, allow_pickle=False) as file:
+        names = [name for name in file.files if name.split(".")[-1] not in _OPTIONS]
+        found = {name: file[name] for name in file.files if name.split(".")[-1] in _OPTIONS}
+    return names, {name: value.item() if value.ndim == 0 else value.shape for name, value in found.items()}, read
+
+
+_OPENERS = {".safetensors": _open_safetensors, ".npz": _open_npz, ".npy": _open_npy}
 
 
 def _parse_option(field: str, value: Any) -> Any:
@@ -157,33 +178,64 @@ def _parse_option(field: str, value: Any) -> Any:
         return value
     if field.endswith("increasing_stride"):
         return {"true": True, "false": False}.get(value.strip().lower(), value)
-    return int(value) if value.strip().isdecimal() else value
+    return int(value) if value.isascii() and value.isdecimal() and len(value) < 10 else value
 
 
-class _File:
-    """Tensors and options of one checkpoint, and the names of its butterfly layers."""
+class Checkpoint:
+    """The tensors of one file, read when they are asked for.
+
+    ``names``: tensors, sorted. ``layers``: names of the butterfly layers, sorted. Raises WingbeatError for a file
+    that cannot be read.
+    """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        loader = _LOADERS.get(self.path.suffix.lower())
-        if loader is None:
+        opener = _OPENERS.get(self.path.suffix.lower())
+        if opener is None:
             raise WingbeatError(f"checkpoint: {self.path.name!r}; allowed are names that end in "
-                                f"{', '.join(_LOADERS)}")
+                                f"{', '.join(_OPENERS)}")
         if not self.path.is_file():
             raise WingbeatError(f"checkpoint: {str(path)!r} is not a file")
-        self.tensors, self.options = loader(self.path)
-        self.names = sorted(key.rpartition(".")[0] for key in self.tensors if key.split(".")[-1] == "twiddle")
-        if not self.names:
-            raise WingbeatError(f"checkpoint: {self.path.name} has no tensor; allowed are 'twiddle' and "
-                                "'NAME.twiddle'")
+        try:
+            names, self._options, self._read = opener(self.path)
+        except _FAULTS as error:
+            raise WingbeatError(f"checkpoint: {self.path.name!r} is not a readable {self.path.suffix} file without "
+                                f"pickle ({_first_line(error)})") from error
+        self.names = tuple(sorted(names))
+        self.layers = tuple(name.rpartition(".")[0] for name in self.names if name.split(".")[-1] == "twiddle")
 
-    def layer(self, name: str, given: dict[str, Any]) -> ButterflyWeights:
-        prefix = f"{name}." if name else ""
-        options = {option: _parse_option(option, self.options[prefix + option]) for option in _OPTIONS
-                   if prefix + option in self.options}
-        options |= {option: value for option, value in given.items() if value is not None}
-        options.setdefault("bias", self.tensors.get(prefix + "bias"))
-        return butterfly_weights(self.tensors[prefix + "twiddle"], name=name, **options)
+    def tensor(self, name: str) -> np.ndarray:
+        """One tensor with the type it has in the file."""
+        if name not in self.names:
+            known = ", ".join(map(printable, self.names[:8])) + (", ..." if len(self.names) > 8 else "")
+            raise WingbeatError(f"{printable(name)}: no tensor of {self.path.name!r}; allowed are {known or 'none'}")
+        try:
+            return self._read(name)
+        except _FAULTS as error:
+            raise WingbeatError(f"{printable(name)}: cannot be read from {self.path.name!r} without pickle "
+                                f"({_first_line(error)}); allowed are float16, 32, 64, integers") from error
+
+    def options(self, layer: str) -> dict[str, Any]:
+        """``in_size``, ``out_size``, ``increasing_stride`` of a butterfly, as far as the file has them."""
+        prefix = f"{layer}." if layer else ""
+        return {option: _parse_option(option, self._options[prefix + option]) for option in _OPTIONS
+                if prefix + option in self._options}
+
+    def butterfly(self, layer: str, given: Mapping[str, Any]) -> ButterflyWeights:
+        """A butterfly layer; what is not None in ``given`` goes before what the file says."""
+        prefix = f"{layer}." if layer else ""
+        options = self.options(layer) | {option: value for option, value in given.items() if value is not None}
+        if prefix + "bias" in self.names:
+            options.setdefault("bias", self.tensor(prefix + "bias"))
+        return butterfly_weights(self.tensor(prefix + "twiddle"), name=layer, **options)
+
+
+def _with_butterflies(path: str | Path) -> Checkpoint:
+    file = Checkpoint(path)
+    if not file.layers:
+        raise WingbeatError(f"checkpoint: {file.path.name!r} has no tensor 'twiddle' or 'NAME.twiddle'; allowed are "
+                            "files with butterfly layers")
+    return file
 
 
 def read_checkpoint(path: str | Path) -> dict[str, ButterflyWeights]:
@@ -191,8 +243,8 @@ def read_checkpoint(path: str | Path) -> dict[str, ButterflyWeights]:
 
     Raises WingbeatError.
     """
-    file = _File(path)
-    return {name: file.layer(name, {}) for name in file.names}
+    file = _with_butterflies(path)
+    return {name: file.butterfly(name, {}) for name in file.layers}
 
 
 def read_layer(path: str | Path, name: str | None = None, **options: Any) -> ButterflyWeights:
@@ -201,10 +253,10 @@ def read_layer(path: str | Path, name: str | None = None, **options: Any) -> But
     ``options`` (in_size, out_size, increasing_stride, bias) override what the file says.
     Raises WingbeatError.
     """
-    file = _File(path)
-    if name is None and len(file.names) == 1:
-        name = file.names[0]
-    if name not in file.names:
-        known = ", ".join(repr(key) for key in file.names)
-        raise WingbeatError(f"name: {name!r} is not in {file.path.name}; allowed are {known}")
-    return file.layer(name, options)
+    file = _with_butterflies(path)
+    if name is None and len(file.layers) == 1:
+        name = file.layers[0]
+    if name is None or name not in file.layers:
+        known = ", ".join(map(ascii, file.layers))
+        raise WingbeatError(f"name: {name!r} is not in {file.path.name!r}; allowed are {known}")
+    return file.butterfly(name, options)

@@ -153,6 +153,24 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
     return 1 if wrong else 0
 
 
+@app.command("compile")
+def compile_(model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="the checkpoint")],
+             network: Annotated[Path, typer.Option(metavar="NET.toml", help="what its layers are")],
+             output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="folder to write")],
+             preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+             calibration: Annotated[Path | None, typer.Option(
+                 metavar="DATA.npz", help="arrays `inputs` and, if known, `labels`; else random inputs")] = None,
+             batch: Annotated[int | None, typer.Option(help="inputs at once, a power of two")] = None,
+             seed: Annotated[int, typer.Option(help="of random inputs")] = 1,
+             simulate: Annotated[bool, typer.Option("--simulate",
+                                                    help="run the golden vectors on the Verilog too")] = False) -> int:
+    """Compile a trained network for a processor: program, coefficients, golden vectors, report."""
+    chosen = select_config(preset, config, settings)
+    from .compile_command import run_compile
+    return run_compile(model, network, chosen, output, calibration=calibration, batch=batch, seed=seed,
+                       simulate=simulate)
+
+
 @app.command()
 def program(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="folder for the files")],
             preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
@@ -229,6 +247,22 @@ def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, sett
     return 1 if any(row["mismatches"] for row in rows) else 0
 
 
+@bench.command("fabnet-block")
+def bench_fabnet(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+                 tokens: Annotated[int, typer.Option(metavar="T", help="tokens of the input")] = 1024,
+                 hidden: Annotated[int, typer.Option(metavar="H", help="features of a token")] = 1024,
+                 ffn: Annotated[int, typer.Option(metavar="F", help="features inside the feed-forward network")] = 4096,
+                 layers: Annotated[int, typer.Option(help="blocks, those behind the first by the cycle model")] = 1,
+                 memory: MemoryOption = None,
+                 seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
+                 json_file: JsonOption = None) -> int:
+    """One complete FABNet block on the simulated Verilog, beside what others published. Exit code 1 if an element
+    differs from the integer model."""
+    chosen = select_config(preset, config, settings)
+    from .fabnet_bench import bench_block
+    return bench_block(chosen, tokens, hidden, ffn, layers, memory or "axi:40,12", seed, json_file)
+
+
 @bench.command("sensitivity")
 def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
                       points: Annotated[int, typer.Option(metavar="N", help="points per row")] = 1024,
@@ -280,6 +314,7 @@ def bench_accuracy(preset: PresetOption = None, config: ConfigOption = None, set
 
 @app.command()
 def synth(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+          unit: Annotated[str | None, typer.Option(metavar="U", help="one block alone, such as rescale")] = None,
           target: Annotated[str, typer.Option(metavar="T", help="ecp5, ice40 or generic")] = "ecp5",
           device: Annotated[str | None, typer.Option(metavar="D", help="part of the family")] = None,
           pnr: Annotated[bool, typer.Option("--pnr", help="place and route, once per seed")] = False,
@@ -288,12 +323,12 @@ def synth(preset: PresetOption = None, config: ConfigOption = None, settings: Se
           placer: Annotated[str | None, typer.Option(metavar="P", help="of nextpnr: heap, static or sa")] = None,
           keep: Annotated[Path | None, typer.Option(metavar="DIR", help="keep netlists and logs")] = None,
           json_file: JsonOption = None) -> None:
-    """Area and, with --pnr, clock of one array with open tools."""
+    """Area and, with --pnr, clock of one core, or of one of its blocks, with open tools."""
     chosen = select_config(preset, config, settings)
     numbers = integers("--seeds", seeds)
     from .synth import synthesize
     with progress("synth", 1 + pnr * len(numbers)) as step:
-        figures = synthesize(chosen, target=target, device=device, pnr=pnr, seeds=numbers,
+        figures = synthesize(chosen, unit, target=target, device=device, pnr=pnr, seeds=numbers,
                              frequency=frequency, placer=placer, keep=keep, progress=step)
     _save(json_file, figures)
     for name, value in figures.items():
@@ -301,12 +336,25 @@ def synth(preset: PresetOption = None, config: ConfigOption = None, settings: Se
 
 
 @app.command()
-def demo(images: Annotated[int | None, typer.Option(metavar="N", help="images on the Verilog")] = None,
-         preset: PresetOption = None, json_file: JsonOption = None) -> int:
-    """Classify digits on the model and on the simulated Verilog, with cycles and synthesis figures."""
+def demo(images: Annotated[int | None, typer.Option(metavar="N", help="held-out inputs on the Verilog")] = None,
+         preset: PresetOption = None,
+         network: Annotated[str | None, typer.Option(metavar="NAME", help="digits or listops")] = None,
+         page: Annotated[Path | None, typer.Option(metavar="FILE.html", help="everything as one page")] = None,
+         json_file: JsonOption = None) -> int:
+    """Run a trained network on the integer model and on the simulated Verilog: accuracy, cycles, synthesis figures."""
     from .demo import run_demo
-    options: dict[str, Any] = {"images": images, "preset": preset, "json": json_file}
+    options: dict[str, Any] = {"images": images, "preset": preset, "network": network, "page": page, "json": json_file}
     return run_demo(**{name: value for name, value in options.items() if value is not None})
+
+
+@app.command()
+def evaluate(network: Annotated[str, typer.Argument(metavar="NAME", help="digits, listops or listops_attention")],
+             preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+             json_file: JsonOption = None) -> None:
+    """Accuracy of a shipped network on its held-out data: in float and on the integer model at every element width."""
+    chosen = select_config(preset or (None if config else "hybrid-16"), config, settings)
+    from .evaluate import evaluate_task
+    _save(json_file, evaluate_task(network, chosen))
 
 
 @app.command()

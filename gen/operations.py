@@ -13,13 +13,13 @@ import numpy as np
 from ..hw.config import ArrayConfig
 from ..hw.descriptor import Move
 from ..hw.errors import WingbeatError
-from ..hw.program import MemoryMode, Pass
+from ..hw.program import MemoryMode, Mode, Pass
 from .dataflow import Task
 from .kernel import Kernel
 from .stages import Block, Place, Side, Stage, build_stage, cell_bits
 
 __all__ = ["Matrix", "Coefficients", "butterfly", "transform_rows", "transform_columns", "mix_real",
-           "mixed_rows", "mixed_order", "row_blocks", "row_places"]
+           "mixed_rows", "row_blocks", "row_places"]
 
 
 Start = Literal["cold", "warm", "steady"]
@@ -27,12 +27,16 @@ Start = Literal["cold", "warm", "steady"]
 
 @dataclass(frozen=True)
 class Matrix:
-    """``rows`` rows of ``elements`` elements in memory, row-major from beat ``base`` on, ``pitch`` beats a row."""
+    """``rows`` rows of ``elements`` elements in memory, row-major from beat ``base`` on, ``pitch`` beats a row.
+
+    With ``parts`` every row stands in that many equal parts, each ``rows`` times ``pitch`` beats behind the one before.
+    """
 
     base: int
     rows: int
     elements: int
     pitch: int
+    parts: int = 1
 
     @classmethod
     def at(cls, base: int, rows: int, elements: int, config: ArrayConfig) -> "Matrix":
@@ -42,25 +46,26 @@ class Matrix:
     @property
     def end(self) -> int:
         """The beat behind the matrix."""
-        return self.base + self.rows * self.pitch
+        return self.base + self.rows * self.parts * self.pitch
 
     def chunks(self, config: ArrayConfig) -> int:
-        """Beats of a row that hold elements."""
-        return -(-self.elements // config.memory_elements)
+        """Beats of a part of a row that hold elements."""
+        return -(-self.elements // self.parts // config.memory_elements)
 
     def tail(self, config: ArrayConfig) -> int:
-        """Elements in the last beat of a row where it is not full, else 0."""
-        return self.elements % config.memory_elements
+        """Elements in the last beat of a part of a row where it is not full, else 0."""
+        return self.elements // self.parts % config.memory_elements
 
     def pack(self, values: np.ndarray, config: ArrayConfig) -> np.ndarray:
-        """Beats (rows * pitch, 2K) of integer ``values`` (rows, elements)."""
-        beats = np.zeros((self.rows, self.pitch * config.memory_elements), dtype=np.int64)
-        beats[:, :self.elements] = values
+        """Beats (rows * parts * pitch, 2K) of integer ``values`` (rows, elements)."""
+        beats = np.zeros((self.parts, self.rows, self.pitch * config.memory_elements), dtype=np.int64)
+        beats[:, :, :self.elements // self.parts] = values.reshape(self.rows, self.parts, -1).swapaxes(0, 1)
         return beats.reshape(-1, config.memory_elements)
 
     def unpack(self, memory: np.ndarray) -> np.ndarray:
         """Values (rows, elements) out of the beats of the whole memory."""
-        return memory[self.base:self.end].reshape(self.rows, -1)[:, :self.elements]
+        beats = memory[self.base:self.end].reshape(self.parts, self.rows, -1)
+        return beats[:, :, :self.elements // self.parts].swapaxes(0, 1).reshape(self.rows, -1)
 
 
 class Coefficients:
@@ -171,31 +176,49 @@ def butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coef
               start: Start = "cold") -> list[Task]:
     """``target`` = butterfly matrix of ``kernel`` times the rows of ``source``; real elements, two rows per word.
 
-    ``source`` has kernel.in_size elements a row, ``target`` kernel.out_size. Every stack reads all rows. ``start``: see
-    :func:`row_blocks`.
+    ``source`` has kernel.in_size elements a row, ``target`` kernel.out_size. Every stack reads all rows, one block of
+    rows after the other. ``start``: see :func:`row_blocks`.
     """
-    config, mode = kernel.config, MemoryMode.PAIRS
-    columns = row_places(config, mode, kernel.log2_size, range(kernel.log2_size), cell_bits(config, mode))
-    stack_chunks = kernel.size // config.memory_elements
-    tasks = []
-    for number, stack in enumerate(kernel.stacks):
-        first = number * stack_chunks
-        chunks = min(stack_chunks, target.chunks(config) - first)
-        kept = [Place("skip") if place.kind == "move" and place.move.chunks >= chunks else place for place in columns]
-        passes, image = coefficients.place(stack.passes, stack.image)
+    blocks = row_blocks(kernel, source.rows, start)
+    several = len(kernel.stacks) > 1
+    stacks = [_stack_stages(kernel, number, source, target, coefficients, f"{name}.{number}" if several else name,
+                            {row_bits for row_bits, _, _ in blocks}) for number in range(len(kernel.stacks))]
+    stack_chunks = kernel.size // kernel.config.memory_elements
+    above = source.rows * (source.parts - 1)  # rows of memory in front of the last part
+    return [Task(stages[row_bits], Block(source.base + row * source.pitch, above + rows,
+                                         target.base + row * target.pitch + number * stack_chunks, rows))
+            for row_bits, row, rows in blocks for number, stages in enumerate(stacks)]
 
-        full_name = f"{name}.{number}" if len(kernel.stacks) > 1 else name
-        blocks = row_blocks(kernel, source.rows, "steady" if number else start)
-        stages = {}
-        for row_bits in {row_bits for row_bits, _, _ in blocks}:
-            rows_above = _row_moves(kernel, row_bits)
-            read = Side(mode, (*columns, *rows_above), source.pitch, source.chunks(config), source.tail(config))
-            write = Side(mode, (*kept, *rows_above), target.pitch, chunks)
-            stages[row_bits] = build_stage(full_name, config, _resized(kernel, passes, row_bits), image, read, write)
-        tasks += [Task(stages[row_bits], Block(source.base + row * source.pitch, rows,
-                                               target.base + row * target.pitch + first, rows))
-                  for row_bits, row, rows in blocks]
-    return tasks
+
+def _stack_stages(kernel: Kernel, number: int, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
+                  sizes: set[int]) -> dict[int, Stage]:
+    """Stages of one stack, by the row bits of a block."""
+    config, mode = kernel.config, MemoryMode.PAIRS
+    sub, whole = cell_bits(config, mode), range(kernel.log2_size)
+    columns = row_places(config, mode, kernel.log2_size, whole, sub)
+    parts = [_part_place(config, source, column, place) for column, place in zip(whole, columns)]
+    chunks = min(kernel.size // config.memory_elements,
+                 target.chunks(config) - number * kernel.size // config.memory_elements)
+    kept = [Place("skip") if place.kind == "move" and place.move.chunks >= chunks else place for place in columns]
+    passes, image = coefficients.place(kernel.stacks[number].passes, kernel.stacks[number].image)
+    stages = {}
+    for row_bits in sizes:
+        rows_above = _row_moves(kernel, row_bits)
+        read = Side(mode, (*parts, *rows_above), source.pitch, source.chunks(config), source.tail(config))
+        write = Side(mode, (*kept, *rows_above), target.pitch, chunks)
+        stages[row_bits] = build_stage(name, config, _resized(kernel, passes, row_bits), image, read, write)
+    return stages
+
+
+def _part_place(config: ArrayConfig, source: Matrix, column: int, place: Place) -> Place:
+    """Where column bit ``column`` moves to the next part of a row."""
+    part = source.elements // source.parts
+    if source.parts == 1 or 1 << column < part:
+        return place
+    if part & (part - 1) or part < config.memory_elements:
+        raise WingbeatError(f"elements: {part} in each part of a row; allowed are powers of two from "
+                            f"{config.memory_elements} on")
+    return place._replace(move=Move(source.rows * (1 << column) // part))
 
 
 def _batch_blocks(kernel: Kernel, rows: int, start: Start, batch: int) -> list[tuple[int, int, int]]:
@@ -208,7 +231,24 @@ def _batch_blocks(kernel: Kernel, rows: int, start: Start, batch: int) -> list[t
 
 def _cut_rows(matrix: Matrix, parts: int) -> Matrix:
     """The same beats, every row as ``parts`` rows."""
+    if matrix.pitch % parts:
+        raise WingbeatError(f"pitch: {matrix.pitch} beats for {parts} matrices side by side; allowed are multiples of "
+                            f"{parts}")
     return Matrix(matrix.base, matrix.rows * parts, matrix.elements // parts, matrix.pitch // parts)
+
+
+def _kept(target: Matrix, batch: int) -> int:
+    """Address bits that tell the matrices of ``target`` apart, whose rows each stand in ``batch`` rows of it."""
+    if batch == 1:
+        return 0
+    for name, value in (("batch", batch), ("pitch", target.pitch)):
+        if value & (value - 1):
+            raise WingbeatError(f"{name}: {value} of the matrices that FOLD writes side by side; allowed are powers of "
+                                "two")
+    if target.base % (batch * target.pitch):
+        raise WingbeatError(f"base: {target.base} of {batch} matrices that FOLD writes side by side; allowed are "
+                            f"multiples of {batch * target.pitch}")
+    return (batch - 1) * target.pitch
 
 
 def _reversed(bits: int) -> range:
@@ -221,13 +261,17 @@ def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients:
     """``target`` = Fourier transform of the complex rows of ``source``.
 
     ``mode`` ROWS keeps complex rows; REAL keeps the real part; FOLD also writes row q, 0 < q < ``mirrored_rows``, to
-    row 2 * mirrored_rows - q of ``target``, columns mirrored likewise. With ``batch`` each q is that many rows, whose
-    mirror images stand in reverse order. ``start``: see :func:`row_blocks`.
+    row 2 * mirrored_rows - q of ``target``, columns mirrored likewise. With ``batch`` each q is that many rows, one of
+    each matrix, in order everywhere. ``start``: see :func:`row_blocks`.
+
+    Raises WingbeatError where ``batch`` > 1 or the pitch of ``target`` is no power of two, or ``target`` does not begin
+    at a multiple of their product.
     """
     config, bits = kernel.config, kernel.log2_size
     sub = cell_bits(config, mode)
-    last_sum = (2 * mirrored_rows + 1) * batch - 1  # of the numbers of a row and its mirror image
-    other = 2 * target.base + last_sum * target.pitch + target.chunks(config) - 1
+    folds = mode is MemoryMode.FOLD
+    keep = _kept(target, batch) if folds else 0
+    other = 2 * (target.base + mirrored_rows * batch * target.pitch) + target.chunks(config) - 1 if folds else 0
     stack = kernel.stacks[0]
     passes, image = coefficients.place(stack.passes, stack.image)
 
@@ -236,15 +280,16 @@ def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients:
         read = Side(MemoryMode.ROWS, (*row_places(config, MemoryMode.ROWS, bits, _reversed(bits), sub), *rows),
                     source.pitch, source.chunks(config))
         write = Side(mode, (*row_places(config, mode, bits, range(bits), sub), *rows), target.pitch,
-                     target.chunks(config), other=other if mode is MemoryMode.FOLD else 0)
-        return build_stage(name, config, _resized(kernel, passes, row_bits), image, read, write)
+                     target.chunks(config), other=other)
+        built = build_stage(name, config, _resized(kernel, passes, row_bits), image, read, write)
+        return replace(built, write=replace(built.write, keep=keep))
 
     blocks = _batch_blocks(kernel, source.rows, start, batch)
     stages = {row_bits: stage(row_bits) for row_bits, _, _ in blocks}
     tasks = []
     for row_bits, row, rows in blocks:
-        folds = mode is MemoryMode.FOLD and (batch == 1 or row >= batch)
-        fold = (int(row == 0), max(0, min(rows, batch * mirrored_rows - row))) if folds else (0, 0)
+        mirrored = folds and (batch == 1 or row >= batch)
+        fold = (int(row == 0), max(0, min(rows, batch * mirrored_rows - row))) if mirrored else (0, 0)
         tasks.append(Task(stages[row_bits], Block(source.base + row * source.pitch, rows,
                                                   target.base + row * target.pitch, rows, *fold)))
     return tasks
@@ -252,9 +297,10 @@ def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients:
 
 def transform_columns(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
                       split: bool = False) -> list[Task]:
-    """``target`` = Fourier transform of the complex columns of ``source``, words of a row being the columns.
+    """``target`` = ``kernel`` on the columns of ``source``, words of a row being the columns.
 
-    With ``split`` a column of ``source`` holds two real columns as re and im; ``target`` gets rows 0..N/2 of the
+    A Fourier transform of complex columns, or a butterfly matrix over the rows for each element of a word. With
+    ``split`` a column of ``source`` holds two real columns as re and im; ``target`` gets rows 0..N/2 of the
     transforms of both, one word each. Rows that ``target`` does not have are not written.
     """
     config, bits = kernel.config, kernel.log2_size
@@ -277,8 +323,9 @@ def transform_columns(kernel: Kernel, source: Matrix, target: Matrix, coefficien
         read = replace(read, places=(*read.places[:bits - 1], pair, *read.places[bits:]))
         write = side(MemoryMode.SPLIT, range(bits), target, mirror=bits, other=kernel.size // 2 * target.pitch)
     else:
+        order = _reversed(bits) if kernel.mode is Mode.FFT else range(bits)
         read, write = (side(MemoryMode.COLUMNS, order, matrix) for order, matrix in
-                       ((_reversed(bits), source), (range(bits), target)))
+                       ((order, source), (range(bits), target)))
     stack = kernel.stacks[0]
     placed = coefficients.place(stack.passes, stack.image)
     width, tasks = 1 + split, []
@@ -291,7 +338,7 @@ def transform_columns(kernel: Kernel, source: Matrix, target: Matrix, coefficien
         if chunks < groups << high:
             stage = replace(stage, read=replace(stage.read, chunks=chunks),
                             write=replace(stage.write, chunks=width * chunks))
-        tasks.append(Task(stage, Block(source.base + first, kernel.size, target.base + width * first,
+        tasks.append(Task(stage, Block(source.base + first, min(kernel.size, source.rows), target.base + width * first,
                                        min(kernel.size, target.rows))))
     return tasks
 
@@ -306,15 +353,11 @@ def mix_real(columns: Kernel, rows: Kernel, source: Matrix, between: Matrix, tar
     """``target`` = Re(FFT2(``source``)) of real tokens x hidden elements (docs/processor.md).
 
     ``columns`` transforms the tokens, ``rows`` the hidden elements; ``between`` holds tokens/2 + 1 rows of hidden
-    complex words. With ``batch`` each row holds that token of all matrices side by side, in all three; rows above
-    tokens/2 of ``target`` hold the matrices in reverse order: :func:`mixed_order`.
+    complex words. With ``batch`` each row holds that token of all matrices side by side, in all three.
+
+    Raises WingbeatError where ``batch`` > 1 or the pitch of one matrix in ``target`` is no power of two, or ``target``
+    does not begin at a multiple of its pitch.
     """
     return [*transform_columns(columns, source, between, coefficients, f"{name}.tokens", split=True),
             *transform_rows(rows, _cut_rows(between, batch), _cut_rows(target, batch), coefficients, f"{name}.hidden",
                             MemoryMode.FOLD, source.rows // 2, "warm", batch)]
-
-
-def mixed_order(y: np.ndarray) -> np.ndarray:
-    """``y`` (tokens, batch, hidden) as :func:`mix_real` leaves it, with the batch in order in every row; or back."""
-    first = mixed_rows(len(y))
-    return np.concatenate([y[:first], y[first:, ::-1]])

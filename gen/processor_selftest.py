@@ -15,6 +15,7 @@ from ..hw.errors import WingbeatError
 from .beats import pack_beats
 from .compiler import compile_fft
 from .dataflow import Program, assemble
+from .fabnet import BlockShape, compile_block
 from .operations import Coefficients, Matrix, transform_rows
 from .processor_simulator import (STALLS, MemoryTiming, ProcessorBuild, ProcessorTrial, memory_top, trial_entries,
                                   vector_fields, write_lines)
@@ -53,14 +54,14 @@ class SmallProgram:
 
 
 def small_programs(config: ArrayConfig, seed: int = _SEED) -> Iterator[SmallProgram]:
-    """Programs that ``config`` takes: a butterfly matrix and the way back, a Fourier transform of rows, real mixing;
-    each in two sizes, all with static scaling.
+    """Programs that ``config`` takes: a butterfly matrix and the way back, a Fourier transform of rows, real mixing,
+    and with a vector unit a FABNet block; each in two sizes, all with static scaling.
 
     Raises :class:`WingbeatError`, the last refusal, when the processor is too small for all of them.
     """
     refusal, found = None, False
     for points in (config.memory_elements, 2 * config.memory_elements):  # a row fills a beat, or two
-        for make in (_butterfly, _fft, _mixing):
+        for make in (_butterfly, _fft, _mixing, *((_network,) if config.vector_lanes else ())):
             try:
                 made = make(config, points, seed)
             except WingbeatError as fault:
@@ -98,6 +99,14 @@ def _fft(config: ArrayConfig, points: int, seed: int) -> SmallProgram:
     memory[:source.end] = source.pack(elements, config)
     tasks = transform_rows(kernel, source, target, Coefficients(config), "fft")
     return SmallProgram(f"fft{points}", config, assemble(config, tasks), memory)
+
+
+def _network(config: ArrayConfig, points: int, seed: int) -> SmallProgram:
+    """LayerNorms, mixing, butterflies, GELU, biases and residuals: everything of the vector unit but argmax."""
+    compiled, x = compile_block(config, BlockShape(8, points, 2 * points), 1, seed)
+    if len(compiled.segments) > 1:
+        raise WingbeatError(f"program_words: {config.program_words} are too few for a block in one program")
+    return SmallProgram(f"network{points}", config, compiled.segments[0].program, compiled.memory(x)[0])
 
 
 def _timings(config: ArrayConfig, number: int) -> dict[str, MemoryTiming]:

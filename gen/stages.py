@@ -13,6 +13,7 @@ import numpy as np
 from ..hw.config import ArrayConfig
 from ..hw.descriptor import Descriptor, Move
 from ..hw.program import Load, MemoryMode, Pass, Store, Walk
+from ..hw.vectorset import ReadSet, WriteSet
 
 __all__ = ["Place", "LANE", "Side", "Block", "Stage", "build_stage", "cell_bits"]
 
@@ -64,7 +65,8 @@ class Stage:
     """Blocks that share walks, passes and descriptors.
 
     ``image``: coefficient writes (words, 3): bank, address, data. ``load`` may overlap a store that walks as
-    ``partner`` does: see :meth:`follows`.
+    ``partner`` does: see :meth:`follows`. ``normalise``, ``finish``: what the vector unit does to the beats on their
+    way in and out, None for nothing.
     """
 
     name: str
@@ -77,7 +79,8 @@ class Stage:
     read_mode: MemoryMode
     write: Descriptor
     write_mode: MemoryMode
-
+    normalise: ReadSet | None = None
+    finish: WriteSet | None = None
 
     def follows(self, before: "Stage") -> bool:
         """Whether the load may enter a half behind the store of a block of ``before``.

@@ -29,6 +29,7 @@ from amaranth.lib.wiring import In, Out
 from ..hw.config import ArrayConfig, Target
 from ..hw.errors import WingbeatError
 from .core import core
+from .units import unit
 from .verilog import emit
 
 __all__ = ["synthesize", "synthesize_component", "run_yosys", "cell_counts", "Harness", "PLACERS", "TARGETS"]
@@ -97,16 +98,20 @@ TARGETS = {
 }
 
 
-def synthesize(config: ArrayConfig, **options: Any) -> dict[str, Any]:
-    """Figures of the array or processor ``config``; ``options`` and result as :func:`synthesize_component`.
+def synthesize(config: ArrayConfig, unit_name: str | None = None, **options: Any) -> dict[str, Any]:
+    """Figures of the array or processor ``config``, or of its block ``unit_name`` alone (gen/units.py); ``options`` and
+    result as :func:`synthesize_component`.
 
     ``target`` decides about ``config.target``: ECP5 primitives for ecp5, portable Verilog for the others. Without
     ``placer`` it is the one that suits the core (docs/decisions/0010).
     """
     family = _family(options.get("target", "ecp5"))
+    whole = unit_name is None
     options["placer"] = options.get("placer") or (
-        "static" if config.is_processor and family.hardware is Target.ECP5 else "heap")
+        "static" if whole and config.is_processor and family.hardware is Target.ECP5 else "heap")
     config = config.model_copy(update={"target": family.hardware})
+    if unit_name is not None:
+        return {"name": unit_name, **synthesize_component(unit(unit_name, config), unit_name, **options)}
     return {"name": config.name, "multipliers": config.n_multipliers,
             **synthesize_component(core(config), config.name, **options)}
 

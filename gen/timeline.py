@@ -25,7 +25,7 @@ from .files import write_text
 from .spans import CAUSES, Span, Stall, Table, Timeline, UnitSummary, in_order, ordered_causes, summary
 
 __all__ = ["Span", "Stall", "Table", "Timeline", "UnitSummary", "CAUSES", "PALETTE", "summary", "to_svg",
-           "to_html", "write"]
+           "to_html", "write", "axis_ticks", "environment", "context"]
 
 # Chosen by search for the largest least distance: under normal vision, protanopia, deuteranopia and tritanopia
 # any two differ by >= 0.15 in OKLab, twice what the Okabe-Ito colours reach; all stand out from white and from
@@ -141,8 +141,9 @@ def _merged(row: _Row, group: Sequence[_Item]) -> _Mark:
     return _Mark(group[0].start, group[-1].end, group[0].tag, key, filled.total(), len(group))
 
 
-def _ticks(cycles: int, width: float) -> range:
-    """Multiples of 1, 2 or 5 times a power of ten, at least ``_TICK`` pixels apart."""
+def axis_ticks(cycles: int, width: float) -> range:
+    """Multiples of 1, 2 or 5 times a power of ten in 0..``cycles``, drawn ``width`` pixels wide: at least 90 pixels
+    apart."""
     power = 1
     while True:
         for step in (power, 2 * power, 5 * power):
@@ -248,7 +249,7 @@ def _chart(timeline: Timeline) -> tuple[str, int]:
     bottom = rows[-1].y + rows[-1].height + _GAP // 2
     ticks = [f'<path d="M{t * scale:.2f} 0V{bottom + 5}" class="grid"/>'
              f'<text x="{t * scale:.2f}" y="{bottom + 19}" class="tick">{t:,}</text>'
-             for t in _ticks(timeline.cycles, _PLOT)]
+             for t in axis_ticks(timeline.cycles, _PLOT)]
     marks = [_mark(row, mark, scale, names) for row in rows for mark in _marks(row, scale)]
     lines = [*_labels(timeline, rows), f'<g id="ticks" transform="translate({_LEFT} 0)">', *ticks, "</g>",
              f'<g id="marks" transform="translate({_LEFT} 0)">', *marks, "</g>",
@@ -311,24 +312,34 @@ def _payload(timeline: Timeline) -> dict[str, Any]:
             "looks": len(PALETTE) * len(_TEXTURES), "hatches": len(_HATCHES)}
 
 
+def environment() -> jinja2.Environment:
+    """What renders the pages of ``gen/templates``: everything is escaped, a variable that is missing is an error."""
+    made = jinja2.Environment(loader=jinja2.FunctionLoader(_resource), undefined=jinja2.StrictUndefined,
+                              autoescape=True, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
+    made.filters["legible"] = _legible
+    made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "sort_keys": True}
+    return made
+
+
+def context(timeline: Timeline) -> dict[str, Any]:
+    """The variables of ``timeline.part.html.j2``, for a page that has a timeline in it. Such a page sets ``heading``
+    too, the element of the headings of the tables."""
+    chart, height = _chart(timeline)
+    longest = sorted(timeline.stalls, key=lambda s: (-s.cycles, s.start, timeline.units.index(s.unit)))[:10]
+    present = {stall.cause for stall in timeline.stalls}
+    return dict(
+        caption=_caption(timeline), style=_style(timeline), patterns=_patterns(timeline), chart=chart,
+        width=_LEFT + _PLOT + _RIGHT, height=height, keys=_keys(timeline), units=summary(timeline),
+        n_layers=len(_layers(timeline)), causes=[c for c in ordered_causes(timeline) if c in present], longest=longest,
+        tables=timeline.tables, data=_payload(timeline), script=_resource("timeline.js"))
+
+
 def to_html(timeline: Timeline) -> str:
     """One page with the exact data, a table of cycles per unit, and zoom; needs no other file and no network.
 
     Without scripts it shows the whole timeline. The same timeline gives the same text.
     """
-    chart, height = _chart(timeline)
-    longest = sorted(timeline.stalls, key=lambda s: (-s.cycles, s.start, timeline.units.index(s.unit)))[:10]
-    present = {stall.cause for stall in timeline.stalls}
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True, keep_trailing_newline=True,
-                                     trim_blocks=True, lstrip_blocks=True)
-    environment.filters["legible"] = _legible
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "sort_keys": True}
-    return environment.from_string(_resource("timeline.html.j2")).render(
-        title=timeline.title, caption=_caption(timeline), style=_style(timeline), patterns=_patterns(timeline),
-        chart=chart, width=_LEFT + _PLOT + _RIGHT, height=height, keys=_keys(timeline), units=summary(timeline),
-        n_layers=len(_layers(timeline)), causes=[c for c in ordered_causes(timeline) if c in present], longest=longest,
-        tables=timeline.tables,
-        data=_payload(timeline), script=_resource("timeline.js"))
+    return environment().get_template("timeline.html.j2").render(title=timeline.title, **context(timeline))
 
 
 def write(timeline: Timeline, path: Path) -> None:

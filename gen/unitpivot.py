@@ -12,7 +12,7 @@ import numpy as np
 from ..hw.program import Mode
 from .layers import Layer, pair_indices
 
-__all__ = ["BlockLayer", "UnitPivot", "block_layers", "merge_layers", "unit_pivot"]
+__all__ = ["BlockLayer", "UnitPivot", "block_layers", "stack_layers", "merge_layers", "unit_pivot"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +53,29 @@ def block_layers(twiddle: np.ndarray, increasing_stride: bool) -> list[BlockLaye
             bit = idx if increasing else len(block) - 1 - idx
             layers.append(BlockLayer(bit, np.asarray(blocks, dtype=np.float64)))
     return layers
+
+
+def stack_layers(twiddle: np.ndarray, increasing_stride: bool, least_bits: int = 0) -> list[list[BlockLayer]]:
+    """Layers of every stack of a torch-butterfly array (nstacks, nblocks, log_n, n/2, 2, 2).
+
+    Where log_n is less than ``least_bits``, as many stacks as make up for it become one of 2^least_bits elements: its
+    first layers copy the n inputs, the others apply each stack to its own copy.
+    """
+    stacks = [block_layers(stack, increasing_stride) for stack in twiddle]
+    bits = twiddle.shape[2]
+    together = 1 << max(0, least_bits - bits)
+    if together == 1:
+        return stacks
+    none = [BlockLayer(layer.bit, np.zeros_like(layer.blocks)) for layer in stacks[0]]
+    copies = [BlockLayer(bit, np.tile([[1.0, 0.0], [1.0, 0.0]], ((1 << least_bits) // 2, 1, 1)))
+              for bit in range(bits, least_bits)]
+    lifted = []
+    for first in range(0, len(stacks), together):
+        group = stacks[first:first + together]
+        group += [none] * (together - len(group))
+        lifted.append([*copies, *(BlockLayer(layers[0].bit, np.concatenate([layer.blocks for layer in layers]))
+                                  for layers in zip(*group))])
+    return lifted
 
 
 def merge_layers(layers: list[BlockLayer]) -> list[BlockLayer]:

@@ -91,7 +91,10 @@ class Checker(wiring.Component):
     def _memory(self, kinds, fields):
         c = self._config
         read, write, value = fields[Opcode.READ], fields[Opcode.WRITE], fields[Opcode.SET].value
-        return [(kinds[Opcode.READ], (read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)),
+        reads, none = kinds[Opcode.READ] | kinds[Opcode.SUMS], Const(int(not c.vector_lanes))  # SUMS are like a READ
+        return [(reads, (read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)),
+                (reads, none & read.vector.any()), (kinds[Opcode.SUMS], none),
+                (kinds[Opcode.WRITE], none & write.vector.any()),
                 (kinds[Opcode.WRITE], (write.descriptor >= c.descriptors) | (write.mode > MemoryMode.SPLIT)),
                 (kinds[Opcode.SET], value[c.memory_bits:].any())]
 

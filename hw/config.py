@@ -97,6 +97,9 @@ class ArrayConfig(BaseModel):
     memory_bits: int = Field(0, ge=0, le=32, description="bits of a beat number of the memory; 0: no memory units")
     descriptors: int = Field(16, ge=1, le=64, description="descriptors of the reader and of the writer")
     in_flight: int = Field(256, ge=4, le=1024, description="beats between the memory and a processor's array")
+    vector_lanes: int = Field(0, ge=0, le=256, description="multipliers of the vector unit on each side; 0: none")
+    channel_beats: int = Field(64, ge=1, le=2048, description="beats of the table of scales and biases")
+    statistics_rows: int = Field(64, ge=1, le=65536, description="rows of a LayerNorm whose sums are kept")
     watchdog: int = Field(65536, ge=256, le=1 << 30, description="cycles without a move that stop a program")
     target: Target = Field(Target.PORTABLE, strict=False, description="portable or ecp5")
     pipeline: Pipeline = Field(Pipeline.DEEP, strict=False, description="deep for the clock or short for the area")
@@ -127,6 +130,17 @@ class ArrayConfig(BaseModel):
         elif self.memory_bits and (part or k // p & k // p - 1):
             allowed = [p << j for j in range(8) if e % (1 << j) == 0]
             faults.append(f"stream_words: {k} is not a beat of a memory; allowed are {', '.join(map(str, allowed))}")
+        v = self.vector_lanes
+        if v and not self.memory_bits:
+            faults.append(f"vector_lanes: {v} without a memory; allowed is 0")
+        elif v and 2 * k % v:
+            allowed = [n for n in range(2 * k + 1) if not n or 2 * k % n == 0]
+            faults.append(f"vector_lanes: {v} does not divide the {2 * k} elements of a beat; allowed are "
+                          f"{', '.join(map(str, allowed))}")
+        rows = self.statistics_rows
+        if v and (rows < 2 or rows & (rows - 1)):
+            faults.append(f"statistics_rows: {rows} is not the size of a table of rows; allowed are powers of two from "
+                          "2 on")
         if faults:
             raise ValueError("\n".join(faults))
         return self

@@ -32,7 +32,8 @@ class Descriptor:
     ``sub`` and ``step`` hold one move per bit of the counts of sub-steps and steps, the lowest bit first; ``group`` is
     the move from one group of engines to the next. ``pitch``: beats from a row to the next. ``chunks``: valid beats of
     a row; in the last of them ``tail`` elements are valid, 0 for all. ``steps``: how many steps there are, all counts
-    of the bits by default. ``other``: second address of SPLIT and FOLD.
+    of the bits by default. ``other``: second address of SPLIT and FOLD. ``keep``: address bits that FOLD does not
+    mirror.
 
     Raises ValueError naming the field.
     """
@@ -46,13 +47,15 @@ class Descriptor:
     origin: Move = Move(0)
     other: int = 0
     steps: int = 0
+    keep: int = 0
 
     def __post_init__(self) -> None:
         if not self.steps:
             object.__setattr__(self, "steps", 1 << len(self.step))
         for name, value, most in (("sub", len(self.sub), SUB_EVENTS - 1), ("step", len(self.step), STEP_EVENTS),
                                   ("chunks", self.chunks, 0xFFFF), ("tail", self.tail, 0xFFFF),
-                                  ("pitch", self.pitch, 0xFFFFFFFF), ("steps", self.steps, 1 << len(self.step))):
+                                  ("pitch", self.pitch, 0xFFFFFFFF), ("steps", self.steps, 1 << len(self.step)),
+                                  ("keep", self.keep, 0xFFFFFFFF)):
             if not 0 <= value <= most:
                 raise ValueError(f"{name}: {value} is not in 0..{most}")
         for name, moves in (("sub", self.sub), ("group", (self.group,)), ("step", self.step),
@@ -81,7 +84,7 @@ class Descriptor:
                 self.step[bit], Move(group_end.rows + below.rows, group_end.chunks + below.chunks))
         entries[ORIGIN] = self._entry(self.origin, Move(0))
         entries[SHAPE] = (self.steps - 1 | len(self.sub) << 16, self.chunks | self.tail << 16)
-        entries[OTHER] = (self.other & 0xFFFFFFFF, 0)
+        entries[OTHER] = (self.other & 0xFFFFFFFF, self.keep)
         return [word for entry in entries for word in entry]
 
     def positions(self, groups: int) -> tuple[np.ndarray, np.ndarray]:

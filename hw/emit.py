@@ -10,7 +10,7 @@ from .memory import MemoryParameters
 from .scatter import scatter_beat
 from .stream import SkidBuffer
 
-__all__ = ["Emit", "place"]
+__all__ = ["Emit", "emitted", "place"]
 
 # Where an element of a write comes from: itself, or a word of the lower or upper half of one of the two beats.
 _CHOICE = data.StructLayout({"direct": 1, "beat": data.ArrayLayout(1, 2), "other": data.ArrayLayout(1, 2)})
@@ -24,8 +24,16 @@ def place(config: ArrayConfig) -> data.StructLayout:
     the block. Where ``valid`` is 0 so are ``fold`` and ``twice``.
     """
     bits = config.memory_bits
+    vector = {"row0": 1, "set": 4} if config.vector_lanes else {}
     return data.StructLayout({"address": bits, "second": bits, "third": bits, "valid": 1, "fold": 1, "split": 1,
-                              "twice": 1, "high": 1, "last": 1})
+                              "twice": 1, "high": 1, "last": 1} | vector)
+
+
+def emitted(config: ArrayConfig) -> data.StructLayout:
+    """A write; with a vector unit ``write``, whether it stands in row 0, whether it is the ``first`` of its block, and
+    its parameter set."""
+    write = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits).write
+    return data.StructLayout({"write": write, "row0": 1, "first": 1, "set": 4}) if config.vector_lanes else write
 
 
 class Emit(wiring.Component):
@@ -51,18 +59,19 @@ class Emit(wiring.Component):
 
     def __init__(self, config: ArrayConfig):
         self._config = config
-        self._memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
         tag = {"address": config.memory_bits, "strobe": 2, "mirrored": 1, "split": 1}
+        if config.vector_lanes:
+            tag |= {"row0": 1, "first": 1, "set": 4}
         self._tag = data.StructLayout(tag)
         self._slot = data.StructLayout(tag | {"writes": 1, "last": 1, "pops": 1, "high": 1, "later": 2})
         super().__init__({
             "places": In(stream.Signature(place(config))), "i": In(stream.Signature(scatter_beat(config))),
-            "memory": Out(stream.Signature(self._memory.write)), "room": In(1),
+            "memory": Out(stream.Signature(emitted(config))), "room": In(1),
             "issued": Out(1), "ended": Out(1), "saturated": Out(1), "busy": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.out = out = SkidBuffer(self._memory.write)
+        m.submodules.out = out = SkidBuffer(emitted(self._config))
         wiring.connect(m, out.o, wiring.flipped(self.memory))
         m.submodules.slots = slots = SkidBuffer(self._slot)
         there = self._expand(m, slots.i)
@@ -101,6 +110,11 @@ class Emit(wiring.Component):
             slot.last.eq(final & here.last), slot.pops.eq(final & (~here.split | here.high)),
             # Z[0] and Z[N/2] stand for their own mirror images: both operands are the same word.
             slot.later.eq(Cat(second, second | ~here.twice))]
+        if self._config.vector_lanes:  # only the first write of a place stands in its row
+            fresh = Signal(init=1)
+            m.d.comb += [slot.set.eq(here.set), slot.row0.eq(here.row0 & ~(second | third)), slot.first.eq(fresh)]
+            with m.If(there & to.ready):
+                m.d.sync += fresh.eq(slot.last | (fresh & ~here.valid))
         with m.If(self.places.ready):
             m.d.sync += [here.eq(offered), there.eq(self.places.valid), second.eq(0), third.eq(0),
                          final.eq(~self.places.valid | ~(offered.fold | offered.twice))]
@@ -176,6 +190,9 @@ class Emit(wiring.Component):
 
     def _output(self, m, write, rounded, tag):
         """Clamp and mirror, which do not meet in one mode; returns whether an element was clamped."""
+        if self._config.vector_lanes:
+            m.d.comb += [write.row0.eq(tag.row0), write.first.eq(tag.first), write.set.eq(tag.set)]
+            write = write.write
         width, count = self._config.element_width, self._config.memory_elements
         clamped = []
         for number in range(count):

@@ -102,11 +102,11 @@ class Fetch(wiring.Component):
 
     def _units(self, m, buffer):
         """The port of each unit, and the function that tells whether an instruction is for it."""
-        def is_for(code, unit=None):
+        def is_for(*codes, unit=None):
             def wanted(bits):
                 opcode = bits[:OPCODE_BITS]
                 set_one = (opcode == Opcode.SET) & (bits[OPCODE_BITS] == unit) if unit is not None else 0
-                return (opcode == code) | set_one
+                return opcode.matches(*codes) | set_one
             return wanted
 
         units = [(port, is_for(code)) for code, port in (
@@ -114,11 +114,12 @@ class Fetch(wiring.Component):
         for port, _ in units:
             m.d.comb += port.payload.eq(buffer[OPCODE_BITS:])
         if self._config.is_processor:
-            for code, unit, port in ((Opcode.READ, Unit.READER, self.o_reader),
-                                     (Opcode.WRITE, Unit.WRITER, self.o_writer)):
+            for codes, unit, port in (((Opcode.READ, Opcode.SUMS), Unit.READER, self.o_reader),
+                                      ((Opcode.WRITE,), Unit.WRITER, self.o_writer)):
                 m.d.comb += [port.payload.fields.eq(buffer[OPCODE_BITS:]),
-                             port.payload.set.eq(buffer[:OPCODE_BITS] == Opcode.SET)]
-                units.append((port, is_for(code, unit)))
+                             port.payload.set.eq(buffer[:OPCODE_BITS] == Opcode.SET),
+                             port.payload.sums.eq(buffer[:OPCODE_BITS] == Opcode.SUMS)]
+                units.append((port, is_for(*codes, unit=unit)))
         for port, _ in units:
             with m.If(port.ready):
                 m.d.sync += port.valid.eq(0)

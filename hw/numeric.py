@@ -15,6 +15,8 @@
 A leaf without Amaranth. The functions work on numpy int64 arrays and on Python integers.
 """
 
+from typing import Any
+
 import numpy as np
 
 __all__ = ["GUARD_BITS", "largest", "smallest", "round_half_up", "saturate", "truncate",
@@ -62,6 +64,6 @@ def pack_signed(value: int, width: int) -> int:
     return value & ((1 << width) - 1)
 
 
-def unpack_signed(bits: int, width: int) -> int:
-    """Inverse of :func:`pack_signed`."""
+def unpack_signed(bits: Any, width: int) -> Any:
+    """Inverse of :func:`pack_signed`, for a number or an array of them."""
     return (bits & largest(width)) - (bits & (1 << (width - 1)))

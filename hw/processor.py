@@ -8,11 +8,14 @@ from .array import Array
 from .config import ArrayConfig
 from .gather import Gather
 from .memory import MemoryParameters, MemoryPort
+from .normalise import Normalise
 from .program import Fault
+from .readarbiter import ReadArbiter
 from .reader import Reader
-from .shapes import (SETUP_READER, SETUP_WRITER, TAG_BITS, UNITS, block_report, processor_status, setup,
-                     unit_activity)
+from .shapes import (SETUP_READ_SETS, SETUP_READER, SETUP_WRITER, TAG_BITS, UNITS, block_report, processor_status,
+                     setup, unit_activity)
 from .unitcounters import UnitCounters
+from .vectorstore import VectorStore
 from .writer import Writer
 
 __all__ = ["Processor"]
@@ -50,22 +53,19 @@ class Processor(wiring.Component):
         m.submodules.counters = counters = UnitCounters()
         wiring.connect(m, array.o_reader, reader.i_command)
         wiring.connect(m, array.o_writer, writer.i_command)
-        wiring.connect(m, reader.o, gather.i)
         wiring.connect(m, gather.o, array.i)
         wiring.connect(m, array.o, writer.i)
         stopped = self._faults(m, array, reader, writer)
-        self._gated(m, reader.read, port.read, stopped)
-        self._gated(m, writer.memory, port.write, stopped)
-        wiring.connect(m, wiring.flipped(port.beats), reader.beats)
+        setup_write = self._setup(m, array, reader, writer)
+        vector = self._vector(m, reader, gather, writer, stopped, setup_write)
         m.d.comb += [
             writer.written.eq(port.written), reader.completed.eq(writer.completed),
             reader.progress.eq(writer.progress),
             # A beat that LOAD or WRITE left over keeps the program from its end: the watchdog finds it.
-            array.memory_idle.eq(reader.idle & gather.empty & writer.idle & ~array.o.valid),
+            array.memory_idle.eq(reader.idle & gather.empty & writer.idle & ~array.o.valid & ~vector.rows_busy),
             reader.clear.eq(array.start), writer.clear.eq(array.start), counters.clear.eq(array.start),
             counters.activity.eq(self.activity)]
-        self._setup(m, array, reader, writer)
-        self._activity(m, array, reader, writer)
+        self._activity(m, array, reader, writer, vector.writes_busy)
 
         leaving = Signal(block_report())
         last = array.o.valid & array.o.ready & array.o.payload.last
@@ -73,7 +73,7 @@ class Processor(wiring.Component):
                      leaving.saturated.eq(array.o.payload.saturated)]
         m.d.comb += self.block.eq(leaving)
         saturated = Signal()
-        m.d.sync += saturated.eq((saturated | writer.saturated) & ~array.start)
+        m.d.sync += saturated.eq((saturated | writer.saturated | vector.saturated) & ~array.start)
         m.d.comb += [self.status[name].eq(counters.counts[name]) for name in counters.counts.shape().members]
         m.d.comb += [self.status[name].eq(array.status[name] | (saturated if name == "saturated" else 0))
                      for name in array.status.shape().members]
@@ -91,6 +91,51 @@ class Processor(wiring.Component):
             m.d.sync += wanted.eq(port.valid & port.ready & (port.payload.target == target))
             m.d.comb += [unit.write.address.eq(write.address), unit.write.data.eq(write.data),
                          unit.write_en.eq(wanted)]
+        there = Signal()
+        m.d.sync += there.eq(port.valid & port.ready)
+        return write, there
+
+    def _vector(self, m, reader, gather, writer, stopped, setup_write):
+        """Between reader, writer and the memory port: the vector unit, or wires. Returns whether beats or sums of rows
+        are inside it, or writes, and a pulse for clamped elements."""
+        c, port = self._config, self.port
+        facts = Signal(data.StructLayout({"rows_busy": 1, "writes_busy": 1, "saturated": 1}), name="vector")
+        if not c.vector_lanes:
+            wiring.connect(m, reader.o, gather.i)
+            wiring.connect(m, wiring.flipped(port.beats), reader.beats)
+            self._gated(m, reader.read, port.read, stopped)
+            self._gated(m, writer.memory, port.write, stopped)
+            return facts
+        write, there = setup_write
+        m.submodules.store = store = VectorStore(c)
+        m.submodules.arbiter = arbiter = ReadArbiter(c, c.in_flight)
+        m.submodules.normalise = normalise = Normalise(
+            c, c.vector_lanes, c.statistics_rows, data.StructLayout({"mode": 2, "last": 1, "changes": 1}))
+        for source, sink in ((writer.memory, store.i), (store.read, arbiter.residual_read),
+                             (arbiter.residual_beats, store.beats), (reader.read, arbiter.reader_read),
+                             (arbiter.reader_beats, reader.beats)):
+            wiring.connect(m, source, sink)
+        wiring.connect(m, wiring.flipped(port.beats), arbiter.beats)
+        self._gated(m, arbiter.read, port.read, stopped)
+        self._gated(m, store.o, port.write, stopped)
+
+        rows, beat = normalise.i.payload, reader.o.payload
+        m.d.comb += [
+            normalise.i.valid.eq(reader.o.valid), reader.o.ready.eq(normalise.i.ready),
+            rows.beat.eq(beat.beat), rows.keep.eq(beat.keep), rows.chunk.eq(beat.vector.address),
+            rows.set.eq(beat.vector.set), rows.sums.eq(beat.vector.sums), rows.last_chunk.eq(beat.vector.ends)]
+        m.d.comb += [rows.sideband[name].eq(beat[name]) for name in ("mode", "last", "changes")]
+        m.d.comb += [
+            gather.i.valid.eq(normalise.o.valid), normalise.o.ready.eq(gather.i.ready),
+            gather.i.payload.beat.eq(normalise.o.payload.beat)]
+        m.d.comb += [gather.i.payload[name].eq(normalise.o.payload.sideband[name])
+                     for name in ("mode", "last", "changes")]
+        m.d.comb += [
+            store.setup.eq(write), store.setup_en.eq(there), normalise.write.address.eq(write.address),
+            normalise.write.data.eq(write.data), normalise.write_en.eq(there & (write.target == SETUP_READ_SETS)),
+            facts.rows_busy.eq(normalise.busy), facts.writes_busy.eq(store.busy),
+            facts.saturated.eq(normalise.saturated | store.saturated)]
+        return facts
 
     def _faults(self, m, array, reader, writer):
         """Keeps the first fault; whether there is one."""
@@ -100,6 +145,8 @@ class Processor(wiring.Component):
         moves = [self.activity[unit].moving for unit in UNITS]
         # Many SETs in a row move nothing else.
         moves += [commands.valid & commands.ready for commands in (array.o_reader, array.o_writer)]
+        if self._config.vector_lanes:  # beats of a SUMS go no further, and may all have been asked for long ago
+            moves.append(reader.o.valid & reader.o.ready)
         m.d.sync += [moved.eq(Cat(*moves, self.port.written).any()),
                      late.eq(idle_cycles == self._config.watchdog), clear.eq(array.start)]
         with m.If(moved | ~array.running):
@@ -132,7 +179,7 @@ class Processor(wiring.Component):
         m.d.comb += [passing.eq(offered | ~stopped), sink.payload.eq(source.payload),
                      sink.valid.eq(source.valid & passing), source.ready.eq(sink.ready & passing)]
 
-    def _activity(self, m, array, reader, writer):
+    def _activity(self, m, array, reader, writer, writes_busy):
         for unit in array.activity.shape().members:
             m.d.sync += self.activity[unit].eq(array.activity[unit])
         # As in the array: valid and ready meet behind registers.
@@ -140,7 +187,8 @@ class Processor(wiring.Component):
             now, before = self.activity[name], Signal(unit_activity(), name=f"{name}_activity")
             valid, ready, waits = (Signal(name=f"{name}_{part}") for part in ("valid", "ready", "waits"))
             m.d.sync += [valid.eq(port.valid), ready.eq(port.ready), waits.eq(reader.waiting), now.eq(before),
-                         before.busy.eq(unit.running), before.block.eq(unit.tag)]
+                         before.busy.eq(unit.running | (writes_busy if unit is writer else 0)),
+                         before.block.eq(unit.tag)]
             no_input = waits if unit is reader else before.busy & ~valid
             m.d.comb += [before.moving.eq(valid & ready), before.waiting_input.eq(no_input),
                          before.waiting_output.eq(before.busy & ~before.moving & ~no_input)]

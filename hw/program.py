@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 __all__ = ["Opcode", "Fault", "Mode", "MemoryMode", "SubOrder", "Unit", "Walk", "Load", "Pass", "Store", "Loop",
-           "Halt", "Read", "Write", "Set", "Instruction", "FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION",
-           "encode", "decode", "walk_indices", "schedule"]
+           "Halt", "Read", "Sums", "Write", "Set", "Instruction", "FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS",
+           "LOAD_DECISION", "encode", "decode", "walk_indices", "schedule"]
 
 LOAD_DECISION = 2       # steps that move between the decision to load a beat and the beat
 INSTRUCTION_WORDS = 3  # 32-bit words of one instruction
@@ -38,6 +38,7 @@ class Opcode(IntEnum):
     READ = 5
     WRITE = 6
     SET = 7
+    SUMS = 8
 
 
 class Fault(IntEnum):
@@ -105,9 +106,10 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
                   ("gap", 8), ("first", 1), ("last", 1)],
     Opcode.STORE: [*_WALK],
     Opcode.LOOP: [("target", 12), ("count", 24)],
-    Opcode.READ: [*_MEMORY, ("after", 6), ("after_beats", 16)],
-    Opcode.WRITE: [*_MEMORY, ("fold_from", 1), ("fold_rows", 16)],
+    Opcode.READ: [*_MEMORY, ("vector", 4), ("after", 6), ("after_beats", 16)],
+    Opcode.WRITE: [*_MEMORY, ("vector", 4), ("fold_from", 1), ("fold_rows", 16)],
     Opcode.SET: [("unit", 1), ("register", 3), ("value", 32)],
+    Opcode.SUMS: [*_MEMORY, ("vector", 4), ("after", 6), ("after_beats", 16)],
 }
 
 
@@ -271,7 +273,7 @@ class Read:
 
     Beats are addressed by ``descriptor`` from the address in ``register`` on, to which ``increment`` beats (signed) are
     added afterwards; rows from ``rows`` on are zeros. It waits for the WRITE ``after`` tags back, or for the first
-    ``after_beats`` beats of it.
+    ``after_beats`` beats of it. ``vector``: parameter set of the rows that are normalised, docs/vector.md; 0: none.
     """
 
     descriptor: int
@@ -281,13 +283,21 @@ class Read:
     increment: int = 0
     after: int = 0
     after_beats: int = 0
+    vector: int = 0
+
+
+@dataclass(frozen=True)
+class Sums(Read):
+    """Sums of rows into the table of rows, docs/vector.md: a READ whose beats go no further. It has no tag; ``after``
+    counts from the tag that the next READ has."""
 
 
 @dataclass(frozen=True)
 class Write:
     """Put one block from the array into memory; as :class:`Read`, rows from ``rows`` on are not written.
 
-    In mode FOLD rows from ``fold_from`` (0 or 1) to ``fold_rows`` - 1 are also written mirrored.
+    In mode FOLD rows from ``fold_from`` (0 or 1) to ``fold_rows`` - 1 are also written mirrored. ``vector``: parameter
+    set of what becomes of the elements before they are written, docs/vector.md; 0: nothing.
     """
 
     descriptor: int
@@ -297,6 +307,7 @@ class Write:
     increment: int = 0
     fold_from: int = 0
     fold_rows: int = 0
+    vector: int = 0
 
 
 @dataclass(frozen=True)
@@ -313,9 +324,9 @@ class Halt:
     """End of the program."""
 
 
-Instruction = Load | Pass | Store | Loop | Halt | Read | Write | Set
+Instruction = Load | Pass | Store | Loop | Halt | Read | Sums | Write | Set
 _OPCODES = {Halt: Opcode.HALT, Load: Opcode.LOAD, Pass: Opcode.PASS, Store: Opcode.STORE, Loop: Opcode.LOOP,
-            Read: Opcode.READ, Write: Opcode.WRITE, Set: Opcode.SET}
+            Read: Opcode.READ, Sums: Opcode.SUMS, Write: Opcode.WRITE, Set: Opcode.SET}
 
 
 def _values(instruction: Instruction) -> dict[str, int]:
@@ -398,7 +409,7 @@ def decode(words: list[int], layers: int) -> list[Instruction]:
                 values[name] = bool(values[name])
         elif opcode is Opcode.LOOP:
             values["target"] //= INSTRUCTION_WORDS
-        elif opcode in (Opcode.READ, Opcode.WRITE):
+        elif opcode in (Opcode.READ, Opcode.SUMS, Opcode.WRITE):
             values["mode"] = MemoryMode(values["mode"])
             values["increment"] -= (values["increment"] >> 31) << 32
         elif opcode is Opcode.SET:

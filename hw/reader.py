@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
+from .gather import memory_beat
 from .memory import MemoryParameters
 from .program import FIELDS, Opcode
 from .ram import Ram, RamParameters
@@ -19,10 +20,18 @@ _FIELDS = dict(FIELDS[Opcode.READ])
 _MODE_BITS = 2  # the modes of a READ are the lowest
 
 
-def reader_beat(parameters: MemoryParameters) -> data.StructLayout:
+def reader_beat(config: ArrayConfig) -> data.StructLayout:
     """A beat of memory, how its block is to be rearranged, whether it is the last of the block, and whether it is the
-    first one of a block of another mode than that before (COLUMNS before the first)."""
-    return data.StructLayout({"beat": parameters.beat, "mode": _MODE_BITS, "last": 1, "changes": 1})
+    first one of a block of another mode than that before (COLUMNS before the first). With a vector unit also
+    ``vector``: what it needs to know."""
+    vector = {"vector": vector_tag(), "keep": config.memory_elements} if config.vector_lanes else {}
+    return data.StructLayout({"beat": memory_beat(config), "mode": _MODE_BITS, "last": 1, "changes": 1} | vector)
+
+
+def vector_tag() -> data.StructLayout:
+    """``set`` of the READ or SUMS (``sums``), the low bits of the ``address`` of the beat, and whether it is the last
+    one of a row (``ends``). ``keep`` beside it: elements that are inside the row."""
+    return data.StructLayout({"set": 4, "sums": 1, "address": 16, "ends": 1})
 
 
 class TokenQueue(wiring.Component):
@@ -103,7 +112,7 @@ class Reader(wiring.Component):
             "i_command": In(stream.Signature(memory_command())),
             "write": In(table_write()), "write_en": In(1), "clear": In(1), "completed": In(1), "progress": In(16),
             "read": Out(stream.Signature(config.memory_bits)), "beats": In(stream.Signature(memory.beat)),
-            "o": Out(stream.Signature(reader_beat(memory))),
+            "o": Out(stream.Signature(reader_beat(config))),
             "idle": Out(1), "running": Out(1), "waiting": Out(1), "tag": Out(16), "bad_after": Out(1),
         })
         self._tag = Signal(TAG_BITS, name="count", reset_less=True)  # a test of its wrap begins near it
@@ -113,7 +122,7 @@ class Reader(wiring.Component):
         m.submodules.sequence = sequence = BeatSequence(self._config)
         command = Signal(instruction(Opcode.READ), reset_less=True)
         # ``held``: a READ is in ``command``; ``known``: what depends on it is in its registers.
-        held, known, begin, begun = Signal(), Signal(), Signal(), Signal()
+        held, known, begin, begun, sums = (Signal() for _ in range(5))
         m.d.comb += [
             sequence.write.eq(self.write), sequence.write_en.eq(self.write_en), self.i_command.ready.eq(~held),
             sequence.start.payload.descriptor.eq(command.descriptor), sequence.start.payload.rows.eq(command.rows),
@@ -121,12 +130,12 @@ class Reader(wiring.Component):
             begin.eq(sequence.start.valid & sequence.start.ready)]
         m.d.sync += [known.eq(held & ~begin & ~begun), begun.eq(begin)]
         with m.If(~held):
-            m.d.sync += [command.eq(self.i_command.payload.fields),
+            m.d.sync += [command.eq(self.i_command.payload.fields), sums.eq(self.i_command.payload.sums),
                          held.eq(self.i_command.valid & ~self.i_command.payload.set)]
         with m.If(begun):
             m.d.sync += held.eq(0)
 
-        may, bad = self._dependency(m, command, begin, begun)
+        may, bad = self._dependency(m, command, begin & ~sums, begun & ~sums)
         waits, never, refused = Signal(), Signal(), Signal()
         asks = known & ~begin & ~begun
         m.d.sync += [sequence.start.valid.eq(asks & may & ~bad), waits.eq(asks & ~may & ~bad), never.eq(asks & bad)]
@@ -140,9 +149,12 @@ class Reader(wiring.Component):
         m.d.sync += another.eq(command.mode != mode)
         with m.If(sequence.o.valid & sequence.o.ready):
             m.d.sync += changes.eq(0)
-        with m.If(begin):
+        with m.If(begin & ~sums):
             m.d.sync += [mode.eq(command.mode), changes.eq(another)]
-        in_flight, empty = self._beats(m, sequence, mode, changes), Signal(init=1)
+        marks = Signal(data.StructLayout({"set": 4, "sums": 1}), reset_less=True)
+        with m.If(begin):
+            m.d.sync += [marks.set.eq(command.vector), marks.sums.eq(sums)]
+        in_flight, empty = self._beats(m, sequence, mode, changes, marks), Signal(init=1)
         m.d.sync += empty.eq(~self.running & ~in_flight)
         m.d.comb += self.idle.eq(empty & ~held)
         return m
@@ -183,12 +195,13 @@ class Reader(wiring.Component):
         m.d.comb += self.tag.eq(tag)
         return free | fewer | (same & enough & some), bad
 
-    def _beats(self, m, sequence, mode, changes):
+    def _beats(self, m, sequence, mode, changes, marks):
         """Requests, tokens that go along with them, and what the tokens make of the beats. Returns whether any token
         is on its way."""
         n_elements, place = self._config.memory_elements, sequence.o.payload
+        vector = {"vector": vector_tag()} if self._config.vector_lanes else {}
         token = Signal(data.StructLayout({"valid": 1, "tail": 1, "tail_elements": range(n_elements), "mode": _MODE_BITS,
-                                          "last": 1, "changes": 1}), reset_less=True)
+                                          "last": 1, "changes": 1} | vector), reset_less=True)
         places = self._in_flight
         m.submodules.tokens = tokens = TokenQueue(self._config, len(token.as_value()), places)
         # Free places of the queue, not counting the tokens of this cycle and of the one before: the third may go on.
@@ -201,6 +214,9 @@ class Reader(wiring.Component):
             token.valid.eq(place.valid), token.tail_elements.eq(place.tail_elements), token.mode.eq(mode),
             token.tail.eq(place.tail & (place.tail_elements < n_elements)), token.last.eq(place.last),
             token.changes.eq(changes)]
+        if vector:
+            m.d.sync += [token.vector.set.eq(marks.set), token.vector.sums.eq(marks.sums),
+                         token.vector.address.eq(place.address), token.vector.ends.eq(place.last_chunk & place.valid)]
         # Invalid beats make no request and still keep their place.
         m.d.comb += [
             self.read.payload.eq(place.address), self.read.valid.eq(sequence.o.valid & place.valid & space),
@@ -208,7 +224,7 @@ class Reader(wiring.Component):
             tokens.w_data.eq(token), tokens.w_en.eq(moved)]
 
         m.submodules.skid = skid = SkidBuffer(
-            data.StructLayout({"valid": 1, "keep": n_elements, "mode": _MODE_BITS, "last": 1, "changes": 1}))
+            data.StructLayout({"valid": 1, "keep": n_elements, "mode": _MODE_BITS, "last": 1, "changes": 1} | vector))
         head = data.View(token.shape(), tokens.r_data)
         m.d.comb += [
             skid.i.valid.eq(tokens.r_valid), tokens.moving.eq(skid.moving),
@@ -216,6 +232,8 @@ class Reader(wiring.Component):
             skid.i.payload.changes.eq(head.changes),
             skid.i.payload.keep.eq(Cat(head.valid & ~(head.tail & (head.tail_elements <= number))
                                        for number in range(n_elements)))]
+        if vector:
+            m.d.comb += skid.i.payload.vector.eq(head.vector)
         self._deliver(m, skid.o)
         return moved | ~tokens.empty | skid.o.valid | self.o.valid
 
@@ -228,5 +246,7 @@ class Reader(wiring.Component):
             present.eq(~go.valid | self.beats.valid), to.valid.eq(tokens.valid & present),
             tokens.ready.eq(to.ready & present), self.beats.ready.eq(tokens.valid & go.valid & to.ready),
             to.payload.mode.eq(go.mode), to.payload.last.eq(go.last), to.payload.changes.eq(go.changes)]
+        if self._config.vector_lanes:
+            m.d.comb += [to.payload.vector.eq(go.vector), to.payload.keep.eq(go.keep)]
         for number, element in enumerate(to.payload.beat.elements):
             m.d.comb += element.eq(self.beats.payload.elements[number] & go.keep[number].replicate(len(element)))

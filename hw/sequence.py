@@ -25,8 +25,8 @@ def sequence_start(memory_bits: int) -> data.StructLayout:
 def beat_position(memory_bits: int) -> data.StructLayout:
     """One beat. ``row`` and ``chunk`` are 16 bits of two's complement; ``valid``: both, taken as unsigned numbers,
     lie inside the block; ``tail``: the chunk is the last of its row and only ``tail_elements`` of it count."""
-    return data.StructLayout({"address": memory_bits, "row": 16, "chunk": 16, "valid": 1, "first_chunk": 1, "tail": 1,
-                              "tail_elements": 16, "last": 1})
+    return data.StructLayout({"address": memory_bits, "row": 16, "chunk": 16, "valid": 1, "first_chunk": 1,
+                              "last_chunk": 1, "tail": 1, "tail_elements": 16, "last": 1})
 
 
 class BeatSequence(wiring.Component):
@@ -34,8 +34,8 @@ class BeatSequence(wiring.Component):
 
     ``write``: words of the table, ``hw/descriptor.py``, for config.beat_groups groups of engines; a word is in the
     table two cycles after its ``write_en``, words outside the table are dropped. ``start``: one block; a descriptor
-    outside the table gives undefined beats. ``o``: its beats, in the order of docs/processor.md. ``chunks`` and
-    ``other`` are those of the block whose beats are on ``o``, and stay until the next ``start`` has moved.
+    outside the table gives undefined beats. ``o``: its beats, in the order of docs/processor.md. ``chunks``,
+    ``other`` and ``keep`` are those of the block whose beats are on ``o``, and stay until the next ``start`` has moved.
 
     The next count is known before it is needed, so the event that leads to it, its entry of the table, the sum and, in
     a deep pipeline, its comparisons each have cycles of their own. All registers of the path move together with the
@@ -55,7 +55,7 @@ class BeatSequence(wiring.Component):
             "write": In(table_write()), "write_en": In(1),
             "start": In(stream.Signature(sequence_start(config.memory_bits))),
             "o": Out(stream.Signature(beat_position(config.memory_bits))),
-            "chunks": Out(16), "other": Out(32),
+            "chunks": Out(16), "other": Out(32), "keep": Out(32),
         })
 
     @property
@@ -95,7 +95,7 @@ class BeatSequence(wiring.Component):
         with m.If(shape_there):
             m.d.sync += [self.chunks.eq(shape.chunks), tail.eq(shape.tail)]
         with m.If(other_there):
-            m.d.sync += self.other.eq(differences.address)
+            m.d.sync += [self.other.eq(differences.address), self.keep.eq(differences.position)]
         m.d.sync += [last_chunk.eq(self.chunks - 1), has_tail.eq(tail != 0)]  # in time for the first beat
 
         position = self._accumulate(m, differences, ready, running, final, moving)
@@ -110,7 +110,7 @@ class BeatSequence(wiring.Component):
         m.d.comb += [
             skid.i.valid.eq(position.valid), skid.i.payload.last.eq(position.last),
             skid.i.payload.valid.eq(judged.row_inside & judged.chunk_inside),
-            skid.i.payload.tail.eq(judged.last_chunk & has_tail),
+            skid.i.payload.tail.eq(judged.last_chunk & has_tail), skid.i.payload.last_chunk.eq(judged.last_chunk),
             self.o.valid.eq(skid.o.valid), skid.o.ready.eq(self.o.ready), self.o.payload.tail_elements.eq(tail)]
         m.d.comb += [skid.i.payload[name].eq(judged[name]) for name in ("address", "row", "chunk", "first_chunk")]
         m.d.comb += [self.o.payload[name].eq(skid.o.payload[name]) for name in skid.o.payload.shape().members]

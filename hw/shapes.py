@@ -9,7 +9,8 @@ from .program import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, Opcode
 __all__ = ["word", "lanes", "coefficient", "unit_coefficient", "engine_control", "switches", "half_control",
            "instruction", "memory_command", "table_write", "setup", "input_beat", "output_beat", "status",
            "processor_status", "unit_activity", "block_report", "EXPONENT_BITS", "TAG_BITS", "UNITS",
-           "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER", "SETUP_WRITER", "CONTROL_START"]
+           "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER", "SETUP_WRITER", "SETUP_READ_SETS", "SETUP_WRITE_SETS",
+           "SETUP_CHANNELS", "SETUP_ACTIVATION", "CONTROL_START"]
 
 EXPONENT_BITS = 6
 TAG_BITS = 16         # of a block of a processor; tags wrap
@@ -18,6 +19,10 @@ SETUP_PROGRAM = 0x80  # setup target of the program memory
 SETUP_CONTROL = 0x81  # setup target of the control register
 SETUP_READER = 0x82   # setup target of the table of the reader
 SETUP_WRITER = 0x83   # setup target of the table of the writer
+SETUP_READ_SETS = 0x84   # setup target of the sets of READs and SUMS, docs/vector.md
+SETUP_WRITE_SETS = 0x85  # setup target of the sets of WRITEs
+SETUP_CHANNELS = 0x86    # setup target of the scales and biases
+SETUP_ACTIVATION = 0x87  # setup target of the activation table
 CONTROL_START = 1
 
 
@@ -68,8 +73,10 @@ def half_control(config: ArrayConfig) -> data.StructLayout:
 
 
 def memory_command() -> data.StructLayout:
-    """Command of a memory unit: its READ or WRITE, or a SET of a register (``fields`` as instruction(SET))."""
-    return data.StructLayout({"set": unsigned(1), "fields": unsigned(32 * INSTRUCTION_WORDS - OPCODE_BITS)})
+    """Command of a memory unit: its READ, SUMS (``sums``) or WRITE, or a SET of a register (``set``; ``fields`` as
+    instruction(SET))."""
+    return data.StructLayout({"set": unsigned(1), "fields": unsigned(32 * INSTRUCTION_WORDS - OPCODE_BITS),
+                              "sums": unsigned(1)})
 
 
 def table_write() -> data.StructLayout:

@@ -7,8 +7,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .config import ArrayConfig
-from .emit import Emit, place
-from .memory import MemoryParameters
+from .emit import Emit, emitted, place
 from .pipeline import delay
 from .program import FIELDS, MemoryMode, Opcode
 from .scatter import Scatter
@@ -94,13 +93,13 @@ class Writer(wiring.Component):
 
     def __init__(self, config: ArrayConfig):
         self._config = config
-        memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
         super().__init__({
             "i_command": In(stream.Signature(memory_command())), "write": In(table_write()), "write_en": In(1),
             "clear": In(1), "i": In(stream.Signature(output_beat(config.element_width, config.stream_words))),
-            "memory": Out(stream.Signature(memory.write)), "written": In(1),
+            "memory": Out(stream.Signature(emitted(config))), "written": In(1),
             "completed": Out(1), "progress": Out(16), "saturated": Out(1),
             "idle": Out(1), "running": Out(1), "tag": Out(16)})
+        self._vector = {"vector": _FIELDS["vector"]} if config.vector_lanes else {}
         # A place gives up to three writes.
         self._count_bits = 16 + config.beat_groups.bit_length() + config.sub_bits + 2
 
@@ -116,7 +115,8 @@ class Writer(wiring.Component):
         self._input(m, mode, scatter.i)
 
         # Held until all places of the WRITE have left the sequence.
-        current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": 16}), reset_less=True)
+        current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": 16} | self._vector),
+                         reset_less=True)
         begun, going = Signal(), Signal()
         m.d.comb += [
             sequence.write.eq(self.write), sequence.write_en.eq(self.write_en),
@@ -151,7 +151,7 @@ class Writer(wiring.Component):
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
         m.submodules.start = start = SkidBuffer(data.StructLayout({
             "descriptor": 6, "base": c.memory_bits, "rows": 16, "fold": 1, "split": 1, "fold_from": 1,
-            "fold_rows": 16}))
+            "fold_rows": 16} | self._vector))
         m.submodules.mode = mode = SkidBuffer(data.StructLayout({"mode": _FIELDS["mode"], "changes": 1}))
         before, changes = Signal(_FIELDS["mode"], init=MemoryMode.COLUMNS), Signal()
         with m.If(~held):
@@ -174,7 +174,8 @@ class Writer(wiring.Component):
             read.addr.eq(command.register), start.i.valid.eq(begin), mode.i.valid.eq(begin),
             mode.i.payload.mode.eq(command.mode), mode.i.payload.changes.eq(changes), to.base.eq(base),
             to.fold.eq(command.mode == MemoryMode.FOLD), to.split.eq(command.mode == MemoryMode.SPLIT)]
-        m.d.comb += [to[name].eq(command[name]) for name in ("descriptor", "rows", "fold_from", "fold_rows")]
+        m.d.comb += [to[name].eq(command[name]) for name in ("descriptor", "rows", "fold_from", "fold_rows",
+                                                             *self._vector)]
         return held, begin, start, mode
 
     def _input(self, m, mode, to):
@@ -200,20 +201,26 @@ class Writer(wiring.Component):
             Signal(place(self._config), name=name, reset_less=True) for name in ("near", "first", "final"))
         at_zero, in_rows, not_first = Signal(), Signal(), Signal()
         # back: from the second write to the third, less one
-        valids, other, back, back_again = Signal(3), Signal(bits, reset_less=True), Signal(17), Signal(17)
+        valids, back, back_again = Signal(3), Signal(17), Signal(17)
+        other, keep = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
+        kept = sequence.keep[:bits] & (~current.split).replicate(bits)
+        mirrored = ~(near.split.replicate(bits) | keep)
         m.d.comb += [sequence.o.ready.eq(skid.i.ready), skid.i.valid.eq(valids[-1]), skid.i.payload.eq(final)]
         with m.If(moving):
             m.d.sync += [valids.eq(Cat(sequence.o.valid, valids)), first.eq(near), final.eq(first)]
             m.d.sync += [
-                near.address.eq(here.address), other.eq(sequence.other), near.valid.eq(valid),
+                near.address.eq(here.address), other.eq(sequence.other | kept), keep.eq(kept), near.valid.eq(valid),
                 near.split.eq(current.split), near.last.eq(here.last), near.high.eq(high),
                 near.twice.eq(current.split & valid), near.fold.eq(current.fold & valid),
                 at_zero.eq(here.row == 0), in_rows.eq(here.row < current.fold_rows), not_first.eq(current.fold_from),
                 first.twice.eq(near.twice & at_zero), first.fold.eq(near.fold & in_rows & ~(not_first & at_zero)),
                 back.eq(1 - (here.first_chunk.replicate(16) & sequence.chunks)), back_again.eq(back),
-                # other + address or other - address: one carry chain.
-                first.second.eq((Cat(1, other) + Cat(~near.split, near.address ^ (~near.split).replicate(bits)))[1:]),
+                # other + address or other - address: one carry chain. In the bits that are kept the address is added to
+                # ones; with the carry that enters them these are zero, and it goes on above them.
+                first.second.eq((Cat(1, other) + Cat(~near.split, near.address ^ mirrored))[1:]),
                 final.third.eq(first.second + back_again.as_signed())]
+            if self._vector:
+                m.d.sync += [near.set.eq(current.vector), first.row0.eq(at_zero)]
         with m.If(sequence.o.valid & skid.i.ready):
             m.d.sync += high.eq(~high & ~here.last)
         return valids.any()

@@ -21,7 +21,7 @@ from typing import Any
 from amaranth.hdl import ClockDomain, Module, Shape, Value
 from amaranth.sim import Simulator
 
-__all__ = ["Stall", "CROSS", "Feed", "Sink", "Bench", "SimulatedSerial", "bits_of"]
+__all__ = ["Stall", "CROSS", "Feed", "Sink", "Bench", "SlowMemory", "SimulatedSerial", "bits_of"]
 
 _SETTLE = 24  # cycles after the last expected word in which a left-over word would show
 
@@ -210,6 +210,47 @@ async def _ticks(ctx, n):
     """``repeat`` of a trigger complains when the simulation is dropped in the middle of it."""
     for _ in range(n):
         await ctx.tick()
+
+
+class SlowMemory:
+    """The read side of a memory port in a bench: bits of a beat by ``content`` of its number, in order, each
+    ``latency()`` cycles after its request at least, noise in between. Takes requests where ``ready`` is willing, and
+    checks that they hold. ``moves``: the numbers asked for, ``cycles``: when."""
+
+    def __init__(self, bench: Bench, read: Any, beats: Any, content: Callable[[int], int], rng: random.Random,
+                 latency: Callable[[], int] = lambda: 1, ready: Stall = Stall.NEVER):
+        self._read, self._beats, self._content, self._rng, self._latency = read, beats, content, rng, latency
+        self._ready, self._note = ready.willing(random.Random(rng.random())), bench.seed_note
+        self.moves: list[int] = []
+        self.cycles: list[int] = []
+        bench.process(self._serve, background=True)
+
+    async def _serve(self, ctx):
+        read, beats, queue, cycle, held = self._read, self._beats, deque(), 0, None
+        shape, offered = beats.payload.shape(), False
+        ready = next(self._ready)
+        ctx.set(read.ready, ready)
+        async for _, reset, valid, place, taken in ctx.tick().sample(read.valid, read.payload, beats.ready):
+            assert held is None or (valid and place == held), f"request changed in cycle {cycle}, {self._note}"
+            held = place if valid and not ready and not reset else None
+            if offered and taken:
+                queue.popleft()
+            if valid and ready:
+                queue.append((cycle + self._latency(), place))
+                self.moves.append(place)
+                self.cycles.append(cycle)
+            cycle += 1
+            if reset:
+                queue.clear()
+                self.moves.clear()
+                self.cycles.clear()
+                cycle = 0
+            ready = next(self._ready)
+            ctx.set(read.ready, ready)
+            offered = bool(queue) and queue[0][0] <= cycle
+            ctx.set(beats.valid, offered)
+            noise = self._rng.getrandbits(shape.size)
+            ctx.set(beats.payload, shape.from_bits(self._content(queue[0][1]) if offered else noise))
 
 
 class SimulatedSerial:

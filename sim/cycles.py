@@ -2,8 +2,9 @@
 
 A register-accurate model of the control of the array (sim/arraycycles.py and the tokens between its units) with ideal
 streams: a word is always offered on the input and always accepted on the output. In a processor the queues, the memory
-units (sim/memorycycles.py, sim/tilecycles.py) and the memory stand around it. It knows nothing of values. What it
-predicts is compared with the counters of the hardware, cycle for cycle.
+units (sim/memorycycles.py, sim/writercycles.py, sim/tilecycles.py), the memory and, where there is one, the vector unit
+(sim/vectorcycles.py) stand around it. It knows nothing of values. What it predicts is compared with the counters of the
+hardware, cycle for cycle.
 """
 
 from collections import deque
@@ -13,26 +14,31 @@ from typing import Any
 
 from ..hw.config import ArrayConfig
 from ..hw.descriptor import ENTRIES
-from ..hw.program import Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Unit, Write
+from ..hw.program import Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit, Write
+from ..hw.vectorset import SET_WORDS, SETS
 from .arraycycles import FetchUnit, LoadUnit, SequencerUnit, StoreUnit
-from .memorycycles import QUEUE_PLACES, Memory, MemorySpeed, Queue, Reader, Tables, Writer
+from .memorycycles import QUEUE_PLACES, Memory, MemorySpeed, Queue, Reader, Tables
 from .processor import READER_TARGET, WRITER_TARGET
 from .skipahead import Deadlock, Skipper
 from .tilecycles import Regrouper
+from .vectorcycles import Normalise, ReadArbiter, VectorStore, VectorTables, VectorWriter
+from .vectorunit import WRITE_SET_TARGET
+from .writercycles import Writer
 
 __all__ = ["Cycles", "MemorySpeed", "estimate"]
 
 _COUNTED = ("reader", "load", "store", "writer")
 _CAUSES = ("moving", "waiting_input", "waiting_output")
-_QUEUES = {Read: "reader", Load: "load", Pass: "cal", Store: "store", Write: "writer"}
+_QUEUES = {Read: "reader", Sums: "reader", Load: "load", Pass: "cal", Store: "store", Write: "writer"}
 
 
 @dataclass
 class Cycles:
     """Cycles of a run by cause, as the counters of the hardware name them, and when each block left.
 
-    ``block_out[k]`` is the cycle, from the first running one, in which the last beat of block k enters the output
-    buffer; of a processor, leaves the array for the writer. ``units`` holds the counters that only a processor has:
+    ``block_begin[k]`` is the cycle, from the first running one, in which the sequencer takes block k over.
+    ``block_out[k]`` is that in which its last beat enters the output buffer; of a processor, leaves the array for the
+    writer. ``units`` holds the counters that only a processor has:
     reader_moving, reader_waiting_input, ... writer_waiting_output.
     """
 
@@ -41,6 +47,7 @@ class Cycles:
     waiting_input: int = 0
     waiting_output: int = 0
     waiting_hazard: int = 0
+    block_begin: list[int] = field(default_factory=list)
     block_out: list[int] = field(default_factory=list)
     units: dict[str, int] = field(default_factory=dict)
 
@@ -50,20 +57,22 @@ def estimate(config: ArrayConfig, program: list[Instruction], setup: Sequence[tu
     """Cycles of ``program`` on an array of ``config`` whose streams never wait, or on a processor of ``config``.
 
     ``setup`` holds the setup writes (target, address, data) of a run; those of the descriptor tables count, which a
-    processor needs. ``memory`` is how fast its memory is. Without ``skip`` every cycle of a processor is stepped
-    through, which takes longer and ends the same. The program must be legal: what the hardware stops with an error has
-    no meaning here. Raises RuntimeError when it does not end: a block that is computed or stored but never loaded, or
-    queues that do not hold what must stand in them.
+    processor needs, and the parameter sets of WRITEs. ``memory`` is how fast its memory is. Without ``skip`` every
+    cycle of a processor is stepped through, which takes longer and ends the same. The program must be legal: what the
+    hardware stops with an error has no meaning here. Raises RuntimeError when it does not end: a block that is computed
+    or stored but never loaded, or queues that do not hold what must stand in them.
     """
     if not config.is_processor:
         return _Array(config, program).run()
-    return _Processor(config, program, setup, memory, skip).run()
+    processor = _VectorProcessor if config.vector_lanes else _Processor
+    return processor(config, program, setup, memory, skip).run()
 
 
 class _Array:
     """An array alone: the fetch unit offers every instruction to its unit itself."""
 
     def __init__(self, config: ArrayConfig, program: list[Instruction]):
+        self.config = config
         self.fetch, self.load = FetchUnit(config, program), LoadUnit(config)
         self.store, self.sequencer = StoreUnit(config), SequencerUnit(config)
         self.vacant, self.loaded, self.computed, self.in_flight = 2, 0, 0, 0
@@ -115,6 +124,8 @@ class _Array:
         stored = store.waiting and self.computed > 0
         take, token, vacant = sequencer.take, self.loaded > 0, self.vacant > 0
         finished = bool(self.finishing) and self.finishing[0] == counts.total
+        if take:
+            self.counts.block_begin.append(self.counts.total)
         if sequencer.finish:
             self.finishing.append(counts.total + self.finish_latency)
         if finished:
@@ -148,17 +159,22 @@ class _Processor(_Array):
                  speed: MemorySpeed, skip: bool):
         super().__init__(config, program)
         words = {target: [0] * (config.descriptors * 2 * ENTRIES) for target in (READER_TARGET, WRITER_TARGET)}
+        words[WRITE_SET_TARGET] = [0] * (SETS * SET_WORDS)
         for target, address, word in setup:
             if target in words and address < len(words[target]):
                 words[target][address] = word
-        tables = Tables(config, words[READER_TARGET], words[WRITER_TARGET])
-        self.reader, self.writer = Reader(config, tables), Writer(config, tables)
+        self._memory_units(words)
         self.gather, self.scatter = Regrouper(config), Regrouper(config)
         self.memory = Memory(speed, config.stream_words)
         self.queues = {unit: Queue(QUEUE_PLACES) for unit in ("reader", "load", "cal", "store", "writer")}
         self.queued = False
         self.counts.units = {f"{unit}_{cause}": 0 for unit in _COUNTED for cause in _CAUSES}
         self.skipper, self.skips = Skipper(self, config), skip
+
+    def _memory_units(self, words: dict[int, list[int]]) -> None:
+        """Reader and writer with their tables, the ``words`` of the setup targets."""
+        tables = Tables(self.config, words[READER_TARGET], words[WRITER_TARGET])
+        self.reader, self.writer = Reader(self.config, tables), Writer(self.config, tables)
 
     def run(self) -> Cycles:
         """Raises RuntimeError at a deadlock."""
@@ -180,8 +196,7 @@ class _Processor(_Array):
 
     def step(self) -> None:
         """Consumers before their producers, so that every unit sees the registers of the others."""
-        load, store, reader, writer, memory, queues = (
-            self.load, self.store, self.reader, self.writer, self.memory, self.queues)
+        load, store, writer, queues = self.load, self.store, self.writer, self.queues
         fetch, scatter, gather, output = self.fetch, self.scatter, self.gather, store.output
         idle, completed, progress = self._idle_at_halt(), writer.completion.completed, writer.completion.progress
         fetched, target = self._fetched()
@@ -195,7 +210,7 @@ class _Processor(_Array):
         last = output.last[0] if output.deep else bool(store.lasts & store.top)
         offers = (output.held if output.deep else at_end) > 0
         mode = writer.mode
-        beat_taken = writer.emit(scatter.held > 0, memory.write_ready, memory.written)
+        beat_taken = self.write(scatter.held > 0)
         left = scatter.step(offers and mode is not None, mode or MemoryMode.COLUMNS, last, beat_taken)
         writer_takes = writer.step(queues["writer"].head, left and last, completed)
         moves = output.held < 2 if output.deep else left or not at_end
@@ -204,16 +219,43 @@ class _Processor(_Array):
         # From memory to the array.
         load.filled = gather.held > 0
         delivered = load.beat
-        read_mode, read_last = reader.out[0] if reader.out else (gather.mode, False)
-        taken = gather.step(bool(reader.out), read_mode, read_last, delivered)
-        reader_takes = reader.step(queues["reader"].head, memory.read_ready, memory.offers, taken, completed, progress)
+        reader_takes = self.read(queues["reader"].head, delivered, completed, progress)
         self._count_units(delivered, left, offers)
-        memory.step(reader.asks, writer.writing, reader.answered)
         self.units(load_command, pass_command, store_command, moves, left)
 
         self._commands(fetched, target, {"reader": reader_takes, "load": load_command, "cal": pass_command,
                                          "store": store_command, "writer": writer_takes})
         fetch.step(fetched is not None, idle)
+
+    def write(self, offers: bool) -> bool:
+        """A cycle between Scatter, where ``offers`` says that there is a beat, and memory; whether it is taken."""
+        return self.writer.emit(offers, self.memory.write_ready, self.memory.written)
+
+    def read(self, command: Read | Set | None, delivered: bool, completed: bool, progress: int) -> bool:
+        """A cycle between memory and Gather, of which a beat is ``delivered`` to the array, and of memory itself;
+        whether the reader takes its ``command``."""
+        reader, memory, gather = self.reader, self.memory, self.gather
+        mode, last = reader.out[0][:2] if reader.out else (gather.mode, False)
+        taken = gather.step(bool(reader.out), mode, last, delivered)
+        takes = reader.step(command, memory.read_ready, memory.offers, taken, completed, progress)
+        self.count_port(reader.asks, self.writer.running, self.writer.writing, self.writer.waits)
+        memory.step(reader.asks, self.writer.writing, reader.answered)
+        return takes
+
+    def count_port(self, asks: bool, writes: bool, writing: bool, no_write: bool) -> None:
+        """The counters of reader and writer: a request is accepted; the writer is busy, a write of it accepted, or none
+        there."""
+        counts, reader = self.counts.units, self.reader
+        if asks:
+            counts["reader_moving"] += 1
+        if reader.waits:
+            counts["reader_waiting_input"] += 1
+        elif reader.running and not asks:
+            counts["reader_waiting_output"] += 1
+        if writing:
+            counts["writer_moving"] += 1
+        elif writes:
+            counts["writer_waiting_input" if no_write else "writer_waiting_output"] += 1
 
     def _fetched(self) -> tuple[Instruction | None, str]:
         """The instruction that enters a queue in this cycle, and which."""
@@ -242,8 +284,8 @@ class _Processor(_Array):
                 queue.step(put, take)
 
     def _count_units(self, delivered: bool, left: bool, offers: bool) -> None:
-        """The counters of hw/processor.py and hw/array.py."""
-        counts, load, store, reader, writer = self.counts.units, self.load, self.store, self.reader, self.writer
+        """The counters of load and store, hw/array.py."""
+        counts, load, store = self.counts.units, self.load, self.store
         if delivered:
             counts["load_moving"] += 1
         elif load.running and not load.allowed:
@@ -256,7 +298,43 @@ class _Processor(_Array):
             counts["store_waiting_output"] += 1
         if not store.idle and not store.busy:
             counts["store_waiting_input"] += 1
-        for unit, moving in ((reader, reader.asks), (writer, writer.writing)):
-            if unit.running:
-                name = "reader" if unit is reader else "writer"
-                counts[f"{name}_{'moving' if moving else 'waiting_input' if unit.waits else 'waiting_output'}"] += 1
+
+
+class _VectorProcessor(_Processor):
+    """A processor with a vector unit on both ways of memory."""
+
+    writer: VectorWriter
+
+    def __init__(self, config: ArrayConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]],
+                 speed: MemorySpeed, skip: bool):
+        self.normalise, self.finish, self.arbiter = Normalise(config), VectorStore(config), ReadArbiter(config)
+        super().__init__(config, program, setup, speed, skip)
+
+    def _memory_units(self, words: dict[int, list[int]]) -> None:
+        tables = VectorTables(self.config, words[READER_TARGET], words[WRITER_TARGET], words[WRITE_SET_TARGET])
+        self.reader, self.writer = Reader(self.config, tables), VectorWriter(self.config, tables)
+
+    @property
+    def idle(self) -> bool:
+        return super().idle and not self.normalise.busy
+
+    def write(self, offers: bool) -> bool:
+        writer, memory, arbiter, finish = self.writer, self.memory, self.arbiter, self.finish
+        ready = finish.ready
+        written = writer.kinds.take() if ready and writer.output else None
+        finish.step(written, memory.write_ready, arbiter.ready, memory.offers and arbiter.for_residual)
+        return writer.emit(offers, ready, memory.written)
+
+    def read(self, command: Read | Set | None, delivered: bool, completed: bool, progress: int) -> bool:
+        reader, memory, gather = self.reader, self.memory, self.gather
+        arbiter, normalise, finish = self.arbiter, self.normalise, self.finish
+        rows = normalise.out
+        mode, last = rows[0][:2] if rows else (gather.mode, False)
+        taken = gather.step(bool(rows), mode, last, delivered)
+        taken = normalise.step(reader.out[0] if reader.out else None, taken)
+        beats = arbiter.waiting.shows
+        takes = reader.step(command, arbiter.reader_ready(finish.asks), beats, taken, completed, progress)
+        arbiter.step(finish.asked, reader.asks, memory.read_ready, memory.offers, finish.answered, reader.answered)
+        self.count_port(arbiter.asks, self.writer.running or finish.was_busy, finish.writing, not finish.shows)
+        memory.step(arbiter.asks, finish.writing, arbiter.answered)
+        return takes

@@ -14,13 +14,16 @@ from ..hw.config import ArrayConfig
 from ..hw.descriptor import Descriptor, Move
 from ..hw.numeric import largest, smallest
 from ..hw.program import (FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, Halt, Instruction, Load, Loop, MemoryMode, Mode,
-                          Opcode, Pass, Read, Set, Store, SubOrder, Unit, Walk, Write, encode)
+                          Opcode, Pass, Read, Set, Store, SubOrder, Sums, Unit, Walk, Write, encode)
+from ..hw.vectorset import SET_WORDS, WriteSet
 from .processor import READER_TARGET, WRITER_TARGET, Fault
 from .random_processor import SetupWrites, random_setup
+from .vectorunit import WRITE_SET_TARGET
 
 __all__ = ["IllegalProgram", "illegal_programs"]
 
 _MOST_SPAN = 256  # beats of the legal block
+_FAR_SET = 13     # of a WRITE: it adds what stands behind the memory
 Code = list[int]  # the three words of one instruction
 
 
@@ -41,7 +44,7 @@ class IllegalProgram:
 
 
 def illegal_programs(config: ArrayConfig, rng: random.Random) -> list[IllegalProgram]:
-    """The corpus for ``config``: every code several times, nearly two hundred programs.
+    """The corpus for ``config``: every code several times, about two hundred programs.
 
     Raises ValueError for a configuration in which some of the faults would be legal.
     """
@@ -55,7 +58,10 @@ def illegal_programs(config: ArrayConfig, rng: random.Random) -> list[IllegalPro
     low, high = smallest(config.element_width), largest(config.element_width)
     memory = numbers.integers(low, high + 1, (legal.depth, config.memory_elements))
     tables = dict(enumerate(legal.descriptors))
-    setup = random_setup(config, {READER_TARGET: tables, WRITER_TARGET: tables}, rng)
+    far = [(WRITE_SET_TARGET, _FAR_SET * SET_WORDS + at, word)
+           for at, word in enumerate(WriteSet(residual=True, offset=legal.depth).words())]
+    setup = random_setup(config, {READER_TARGET: tables, WRITER_TARGET: tables}, rng,
+                         far if config.vector_lanes else [])
     return [IllegalProgram(f"{code.value}-{name}-{place}", setup, _words(config, program), memory,
                            code, range(2 * legal.span, legal.depth))
             for code, name, fault in _faults(config, legal) for place, program in _surrounded(config, legal, fault)]
@@ -101,6 +107,7 @@ class _Legal:
             for count in (steps, steps + 1, steps - 1)]
         self.walk = Walk(tuple(range(s)), (1 << s + steps) - (1 << s), 0)
         self.read = Read(0, 1, 0xFFFF, MemoryMode.COLUMNS)
+        self.sums = Sums(0, 1, 0xFFFF, MemoryMode.COLUMNS, vector=3)
         self.load, self.store = Load(self.walk), Store(self.walk)
         self.step = Pass(Mode.PASS, 0, 1 << steps, 0, (0,) * s, first=True, last=True)
         self.write = Write(0, 2, 0xFFFF, MemoryMode.COLUMNS)
@@ -128,13 +135,14 @@ def _surrounded(config: ArrayConfig, legal: _Legal, fault: list[Code]) -> Iterat
 
 def _faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
     """Code, name and instructions of every fault."""
-    for opcode in (8, 11, 15):
+    for opcode in (10, 11, 15):
         yield Fault.OPCODE, f"opcode{opcode}", legal.block(step=[_unknown(opcode)])
     yield Fault.OPCODE, "opcode9-before-read", [_unknown(9), *legal.block()]
     yield from _walk_faults(config, legal)
     yield from _pass_faults(config, legal)
     yield from _order_faults(legal)
     yield from _memory_faults(config, legal)
+    yield from _vector_faults(config, legal) if config.vector_lanes else _faults_without_vector_unit(legal)
     yield from _count_faults(legal)
     nop = _code(Set(Unit.READER, 0, 0))
     yield Fault.LOOP, "forward", [nop, _code(Loop(1000, 2)), *legal.block()]
@@ -205,6 +213,31 @@ def _memory_faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
     yield Fault.MEMORY, "read-descriptor", legal.block(read=[_code(legal.read, descriptor=config.descriptors)])
     yield Fault.MEMORY, "write-descriptor", legal.block(write=[_code(legal.write, descriptor=63)])
     yield Fault.MEMORY, "set", [_code(Set(Unit.READER, 0, 1 << config.memory_bits)), *legal.block()]
+
+
+def _vector_faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
+    """A SUMS is judged as a READ, but that it is none; what a WRITE adds must be there."""
+    block = legal.block()
+    for mode in (MemoryMode.REAL, 7):
+        yield Fault.MEMORY, f"sums-mode{int(mode)}", [_code(legal.sums, mode=mode), *block]
+    for descriptor in (config.descriptors, 63):
+        yield Fault.MEMORY, f"sums-descriptor{descriptor}", [_code(legal.sums, descriptor=descriptor), *block]
+    setting = _code(Set(Unit.READER, 5, legal.depth))
+    yield Fault.REFUSED, "sums-behind", [setting, _code(legal.sums, register=5), *block]
+    yield Fault.REFUSED, "residual-behind", legal.block(write=[_code(legal.write, vector=_FAR_SET)])
+    yield Fault.INPUT, "sums-for-read", legal.block(read=[_code(legal.sums)])
+    for after in (4, 63):
+        yield Fault.AFTER, f"sums-after{after}", [_code(legal.sums, after=after), *block]
+
+
+def _faults_without_vector_unit(legal: _Legal) -> Iterator[Faulty]:
+    """Whatever names a parameter set, and SUMS even if it names none."""
+    for vector in (1, 8, 15):
+        yield Fault.MEMORY, f"read-vector{vector}", legal.block(read=[_code(legal.read, vector=vector)])
+        yield Fault.MEMORY, f"write-vector{vector}", legal.block(write=[_code(legal.write, vector=vector)])
+    for vector in (0, 9):
+        yield Fault.MEMORY, f"sums{vector}", [_code(legal.sums, vector=vector), *legal.block()]
+    yield Fault.MEMORY, "sums-for-read", legal.block(read=[_code(legal.sums)])
 
 
 def _count_faults(legal: _Legal) -> Iterator[Faulty]:

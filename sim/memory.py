@@ -5,7 +5,7 @@ holds of one descriptor: 64 words of 32 bits (``Descriptor.words``); the positio
 event by event, as the hardware counts. Contract: docs/processor.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +16,8 @@ from ..hw.descriptor import ENTRIES, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVE
 from ..hw.numeric import round_half_up, saturate
 from ..hw.program import MemoryMode, Read, Write
 
-__all__ = ["Positions", "Writes", "positions", "read_addresses", "write_addresses", "read_block", "write_block"]
+__all__ = ["Positions", "Writes", "positions", "read_addresses", "write_addresses", "read_block", "read_elements",
+           "row_chunks", "arranged", "write_block"]
 
 
 class Positions(NamedTuple):
@@ -39,6 +40,10 @@ class Writes(NamedTuple):
     enabled: np.ndarray
 
 
+# Positions, addresses (n, v), chosen and contents (n, v, 2K), memory -> contents, and how often one was clamped.
+Finish = Callable[[Positions, np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, int]]
+
+
 @dataclass(frozen=True)
 class _Shape:
     """The entries behind the differences: counts, valid part of a row, second address."""
@@ -48,13 +53,15 @@ class _Shape:
     chunks: int
     tail: int
     other: int
+    keep: int
 
 
 def _shape(table: Sequence[int]) -> _Shape:
     if len(table) != 2 * ENTRIES:
         raise ValueError(f"table: {len(table)} words; a descriptor has {2 * ENTRIES}")
     counts, row = table[2 * SHAPE], table[2 * SHAPE + 1]
-    return _Shape((counts & 0xFFFF) + 1, counts >> 16 & 7, row & 0xFFFF, row >> 16, table[2 * OTHER])
+    return _Shape((counts & 0xFFFF) + 1, counts >> 16 & 7, row & 0xFFFF, row >> 16, table[2 * OTHER],
+                  table[2 * OTHER + 1])
 
 
 def _events(sub_bits: int, groups: int, steps: int) -> np.ndarray:
@@ -95,7 +102,7 @@ def write_addresses(config: ArrayConfig, table: Sequence[int], instruction: Writ
     shape, beats = _shape(table), positions(config, table, instruction.rows, base)
     addresses, enabled = [beats.address], [beats.valid]
     if instruction.mode == MemoryMode.FOLD:
-        mirrored = shape.other - beats.address
+        mirrored = (shape.other | shape.keep) - (beats.address ^ shape.keep)
         folded = beats.valid & (beats.row >= instruction.fold_from) & (beats.row < instruction.fold_rows)
         addresses += [mirrored, mirrored + 1 - np.where(beats.chunk == 0, shape.chunks, 0)]
         enabled += [folded, folded]
@@ -113,12 +120,30 @@ def read_block(config: ArrayConfig, table: Sequence[int], instruction: Read, bas
     Raises ValueError for a beat outside ``memory``, a mode that only a WRITE has, or a number of beats that is no
     whole number of tiles.
     """
+    _, elements, _ = read_elements(config, table, instruction, base, memory)
+    return arranged(config, instruction, elements)
+
+
+def read_elements(config: ArrayConfig, table: Sequence[int], instruction: Read, base: int,
+                  memory: np.ndarray) -> tuple[Positions, np.ndarray, np.ndarray]:
+    """The beats of a READ, their elements (n, 2K), and which of these are inside the rows (n, 2K): the others are 0."""
     shape, beats = _shape(table), positions(config, table, instruction.rows, base)
     _check_inside(memory, beats.address[beats.valid])
     elements = np.zeros((len(beats.address), config.memory_elements), dtype=np.int64)
     elements[beats.valid] = memory[beats.address[beats.valid]]
+    inside = np.repeat(beats.valid[:, None], config.memory_elements, axis=1)
     if shape.tail:
-        elements[beats.chunk == shape.chunks - 1, shape.tail:] = 0
+        inside[beats.chunk == shape.chunks - 1, shape.tail:] = False
+    return beats, np.where(inside, elements, 0), inside
+
+
+def row_chunks(table: Sequence[int]) -> int:
+    """Valid chunks of a row."""
+    return _shape(table).chunks
+
+
+def arranged(config: ArrayConfig, instruction: Read, elements: np.ndarray) -> np.ndarray:
+    """Words (n, 2) of the array from the elements (n, 2K) of a READ; raises as :func:`read_block`."""
     j, p = config.engines_per_beat, config.lanes
     if instruction.mode == MemoryMode.COLUMNS:
         return elements.reshape(-1, 2)
@@ -132,16 +157,18 @@ def read_block(config: ArrayConfig, table: Sequence[int], instruction: Read, bas
 
 
 def write_block(config: ArrayConfig, table: Sequence[int], instruction: Write, base: int, words: np.ndarray,
-                memory: np.ndarray) -> bool:
-    """Put the ``words`` (n, 2) of one block, in the order of the array, into ``memory``; True if SPLIT clamped a sum.
+                memory: np.ndarray, finish: Finish | None = None) -> int:
+    """Put the ``words`` (n, 2) of one block, in the order of the array, into ``memory``; returns how many elements were
+    clamped, the sums of SPLIT included.
 
-    Sums of a beat that is not valid do not count for that. Where a WRITE names an element twice the later beat wins.
+    ``finish`` may change the elements of all writes before any of them (``VectorUnit.finish``). Sums of a beat that is
+    not valid do not count for that. Where a WRITE names an element twice the later beat wins.
     Raises ValueError for a beat outside ``memory``, or when words and beats differ in number.
     """
-    writes, saturated = write_addresses(config, table, instruction, base), False
+    writes, count = write_addresses(config, table, instruction, base), 0
     if instruction.mode == MemoryMode.SPLIT:
         beats = positions(config, table, instruction.rows, base)
-        contents, saturated = _split(config, words, beats.row == 0, beats.valid)
+        contents, count = _split(config, words, beats.row == 0, beats.valid)
     else:
         contents = _direct(config, instruction.mode, words)[:, None]
     if len(contents) != len(writes.address):
@@ -155,8 +182,12 @@ def write_block(config: ArrayConfig, table: Sequence[int], instruction: Write, b
     _check_inside(memory, writes.address[writes.enabled])
     index = writes.address[:, :, None] * config.memory_elements + np.arange(config.memory_elements)
     chosen = writes.enabled[:, :, None] & strobes
+    if finish is not None:
+        beats = positions(config, table, instruction.rows, base)
+        contents, clamped = finish(beats, writes.address, chosen, contents, memory)
+        count += clamped
     memory.reshape(-1)[index[chosen]] = contents[chosen]  # of equal indices the last one stays
-    return saturated
+    return count
 
 
 def _direct(config: ArrayConfig, mode: MemoryMode, words: np.ndarray) -> np.ndarray:
@@ -173,8 +204,8 @@ def _direct(config: ArrayConfig, mode: MemoryMode, words: np.ndarray) -> np.ndar
     return pairs.reshape(-1, config.memory_elements)
 
 
-def _split(config: ArrayConfig, words: np.ndarray, at_zero: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Elements (n, 2, 2K) of row q and of row N/2, and whether a sum of a ``valid`` (n,) beat was clamped; ``at_zero``
+def _split(config: ArrayConfig, words: np.ndarray, at_zero: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, int]:
+    """Elements (n, 2, 2K) of row q and of row N/2, and how many sums of ``valid`` (n,) beats were clamped; ``at_zero``
     (n,): beats of row 0."""
     _check_tiles(len(words) // config.stream_words, 2)
     z = words.reshape(-1, 2, config.stream_words, 2)
@@ -188,8 +219,8 @@ def _split(config: ArrayConfig, words: np.ndarray, at_zero: np.ndarray, valid: n
     row, low, high = halves.reshape(beats), own[:, 0].reshape(beats), own[:, 1].reshape(beats)
     if len(row) != len(at_zero):
         raise ValueError(f"words: {len(words)} words make {len(row)} beats; the descriptor has {len(at_zero)}")
-    saturated = bool(np.any(clamped.reshape(beats)[valid & ~at_zero]))
-    return np.stack([np.where(at_zero[:, None], low, row), high], axis=1), saturated
+    count = int(clamped.reshape(beats)[valid & ~at_zero].sum())
+    return np.stack([np.where(at_zero[:, None], low, row), high], axis=1), count
 
 
 def _check_tiles(beats: int, tile: int) -> None:

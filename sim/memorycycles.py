@@ -1,14 +1,16 @@
-"""Cycle models of the units around the array of a processor, and of a memory: parts of sim/cycles.py.
+"""Cycle models of a memory, of the queues in front of the units of a processor, and of its reader: parts of
+sim/cycles.py.
 
-Register-accurate models of the control of hw/sequence.py, hw/reader.py, hw/writer.py and hw/emit.py, of the queues in
-front of the units, and of gen/models/memory.v. They know nothing of values; of a beat they know whether it is valid and
-what it turns into. One ``step`` is one clock cycle. Consumers step before their producers: what a unit shows its
-consumer are registers, and what ``step`` returns is what it takes in this cycle.
+Register-accurate models of the control of hw/sequence.py, hw/reader.py and hw/commandqueue.py, and of
+gen/models/memory.v; the writer is sim/writercycles.py. They know nothing of values; of a beat they know whether it is
+valid and what it turns into. One ``step`` is one clock cycle. Consumers step before their producers: what a unit shows
+its consumer are registers, and what ``step`` returns is what it takes in this cycle.
 """
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -17,19 +19,15 @@ import numpy as np
 
 from ..hw.config import ArrayConfig
 from ..hw.descriptor import ENTRIES
-from ..hw.program import MemoryMode, Read, Set, Write
+from ..hw.program import MemoryMode, Read, Set, Sums
 from .memory import positions
 
-__all__ = ["BUFFER", "MemorySpeed", "Memory", "Place", "Queue", "Reader", "Tables", "Writer", "sequence_latency"]
+__all__ = ["BUFFER", "BeatKind", "BeatSequence", "MemorySpeed", "Memory", "Place", "Queue", "Reader", "ReaderBeat",
+           "Tables", "sequence_latency"]
 
 QUEUE_PLACES = 16          # of the queue in front of each unit, hw/array.py
 MEMORY_QUEUE = 512         # requests under way, gen/models/memory.v
-ENDS_ROOM = 3              # ends of WRITEs in their FIFO up to which another may come, hw/writer.py
-COMPLETED_DELAY = 3        # from an end that is reached to ``completed``, hw/writer.py
-PROGRESS_LIMIT = 0xFFFF
-_EMIT_STAGES = 3           # between a write that has its data and the skid buffer, hw/emit.py
-_PLACE_STAGES = 3          # between the sequence and the skid buffer of the places, hw/writer.py
-BUFFER = 2                # words of a skid buffer
+BUFFER = 2                 # words of a skid buffer
 
 
 def _start_cycles(config: ArrayConfig) -> int:
@@ -147,6 +145,18 @@ class Queue:
 # --- beats of a block ----------------------------------------------------------------------------
 
 
+class BeatKind(Enum):
+    """What the vector unit does with a beat of the reader."""
+
+    PASSES = auto()
+    NORMALISED = auto()
+    SUMS = auto()
+
+
+# Mode, whether it is the last of its block, what it is (Tables.read_beats), and what becomes of it.
+ReaderBeat = tuple[MemoryMode, bool, int, BeatKind]
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """What the writer does at one beat of a WRITE: how many writes follow one another, whether the beat is written at
@@ -170,8 +180,8 @@ class Tables:
         size = 2 * ENTRIES
         return self._tables[side][descriptor * size:(descriptor + 1) * size]
 
-    def _read_beats(self, descriptor: int, rows: int) -> list[bool]:
-        """Which beats of a READ are valid."""
+    def _read_beats(self, descriptor: int, rows: int) -> list[int]:
+        """Which beats of a READ are valid: 1."""
         return positions(self._config, self._table(0, descriptor), rows, 0).valid.tolist()
 
     def _write_places(self, descriptor: int, rows: int, mode: MemoryMode, fold_from: int,
@@ -188,7 +198,7 @@ class Tables:
                 for number, (w, v, p) in enumerate(zip(writes.tolist(), beats.valid.tolist(), pops.tolist()))]
 
 
-class _Sequence:
+class BeatSequence:
     """hw/sequence.py: hands out the ``beats`` of one block. ``idle`` is its ``start.ready``; ``over``: the last
     beat has left."""
 
@@ -228,29 +238,27 @@ class _Sequence:
                 self.left = len(self.beats)
 
 
-# --- from memory to the array --------------------------------------------------------------------
-
-
 class Reader:
-    """hw/reader.py. ``out`` holds mode and ``last`` of the beats on offer."""
+    """hw/reader.py. ``out`` holds the beats on offer."""
 
     __slots__ = ("tables", "sequence", "command", "held", "known", "begun", "may", "begins", "blocked", "open", "mode",
+                 "kind",
                  "free", "space", "moved", "level", "top", "pipe", "way", "tokens", "out", "answered", "empty", "asks",
                  "waits", "running")
 
     def __init__(self, config: ArrayConfig, tables: Tables):
-        self.tables, self.sequence = tables, _Sequence(config)
+        self.tables, self.sequence = tables, BeatSequence(config)
         self.command: Read | None = None
         self.held = self.known = self.begun = self.may = self.begins = self.blocked = False
         self.open = 0
-        self.mode = MemoryMode.COLUMNS
+        self.mode, self.kind = MemoryMode.COLUMNS, BeatKind.PASSES
         self.free = config.in_flight
         self.space, self.moved = True, False
         # Tokens in the RAM, and behind it: a bit for each of its registers.
         self.level, self.pipe, self.top = 0, 0, 1 << config.ram_latency - 1
-        self.way: deque[tuple[bool, MemoryMode, bool]] = deque()
+        self.way: deque[ReaderBeat] = deque()
         self.tokens = 0
-        self.out: deque[tuple[MemoryMode, bool]] = deque()  # beats in the buffer at the end
+        self.out: deque[ReaderBeat] = deque()  # beats in the buffer at the end
         self.empty, self.answered = True, False
         self.asks = self.waits = self.running = False
 
@@ -271,28 +279,32 @@ class Reader:
         self.waits = self.blocked and sequence.idle
         start = self._follow(begin, completed, progress) if held or self.open else None
 
-        move = self.asks = False
+        move = self.asks = stalled = False
         if sequence.held and self.space:
             valid = sequence.beats[sequence.at]
-            move, self.asks = read_ready or not valid, valid and read_ready
+            move, self.asks = read_ready or not valid, read_ready and valid > 0
+            stalled = not move
             if move:
-                self.way.append((valid, self.mode, sequence.at + 1 == len(sequence.beats)))
+                self.way.append((self.mode, sequence.at + 1 == len(sequence.beats), valid, self.kind))
         if not sequence.idle or start is not None:
             sequence.step(start, move)
         self.empty = not (self.running or self.moved or self.level or self.pipe or self.tokens or self.out)
         self.answered = False
         if not self.empty:
-            self._deliver(move, beats, taken)
+            self._deliver(move, stalled, beats, taken)
         if begin:
             assert command is not None
-            self.mode = command.mode
+            if isinstance(command, Sums):
+                self.kind = BeatKind.SUMS
+            else:
+                self.mode, self.kind = command.mode, BeatKind.NORMALISED if command.vector else BeatKind.PASSES
         if held:
             return False
         if isinstance(offer, Read):
             self.command, self.held = offer, True
         return offer is not None
 
-    def _follow(self, begin: bool, completed: bool, progress: int) -> list[bool] | None:
+    def _follow(self, begin: bool, completed: bool, progress: int) -> list[int] | None:
         """Registers of the READ in front; the beats of one that begins."""
         command = self.command
         assert command is not None
@@ -301,187 +313,35 @@ class Reader:
         self.begins, self.blocked = asks and self.may, asks and not self.may
         self.may = (not after or before < after
                     or (before == after and command.after_beats != 0 and progress >= command.after_beats))
-        self.open += self.begun - completed
+        self.open += (self.begun and not isinstance(command, Sums)) - completed
         self.known = self.held and not begin and not self.begun
         if self.begun:
             self.held = False
         self.begun = begin
         return self.tables.read_beats(command.descriptor, command.rows) if begin else None
 
-    def _deliver(self, move: bool, beats: bool, taken: bool) -> None:
+    def _deliver(self, move: bool, stalled: bool, beats: bool, taken: bool) -> None:
         """Promises, the queue of tokens, the skid buffer behind it, and that of the beats."""
         out, delivered = self.out, False
         room = len(out) < BUFFER
         if taken:
             out.popleft()
         if self.tokens and room:
-            valid, mode, last = self.way[0]
+            beat = self.way[0]
+            valid = beat[2] > 0
             delivered = beats or not valid
             if delivered:
                 self.answered = valid
-                out.append((mode, last))
+                out.append(beat)
         moving, pop = self.tokens < BUFFER, False
         if moving:
             pop = self.level > 0
             self.tokens += self.pipe & self.top != 0
             self.pipe = (self.pipe << 1 | pop) & 2 * self.top - 1
-        self.space = self.free > 2
+        self.space = self.free > 2 or stalled
         self.free += pop - self.moved
         self.level += self.moved - pop
         self.moved = move
         self.tokens -= delivered
         if delivered:
             self.way.popleft()
-
-
-# --- from the array to memory --------------------------------------------------------------------
-
-
-class _Completion:
-    """Completion of hw/writer.py."""
-
-    __slots__ = ("made", "done", "begin", "making", "endings", "reached", "ends", "room", "delays", "difference",
-                 "progress", "end", "left", "known")
-
-    def __init__(self):
-        self.made = self.done = self.begin = self.difference = self.progress = 0
-        self.end = self.left = self.known = 0
-        self.making = self.reached = False
-        self.endings = 0  # a bit per stage in front of ``ends``
-        self.room = True
-        self.ends: deque[int] = deque()
-        self.delays = 0  # a bit per stage behind ``reached``
-
-    @property
-    def completed(self) -> bool:
-        return bool(self.delays >> COMPLETED_DELAY - 1 & 1)
-
-    def step(self, issued: bool, ended: bool, written: bool) -> None:
-        ends, reached = self.ends, self.reached
-        self.room = len(ends) <= ENDS_ROOM
-        self.delays = (self.delays << 1 | reached) & (1 << COMPLETED_DELAY) - 1
-        self.progress = min(self.difference, PROGRESS_LIMIT)
-        self.difference = self.done - self.begin
-        self.reached = self.known > 1 and not reached and self.left <= 0
-        self.left = self.end - self.done
-        self.known = 0 if reached else (self.known << 1 | bool(ends)) & 3
-        if ends:
-            self.end = ends[0]
-        if reached:
-            self.begin = ends.popleft()
-        if self.endings > 1:
-            ends.append(self.made)
-        self.made += self.making
-        self.done += written
-        self.making, self.endings = issued, self.endings << 1 & 2 | ended
-
-
-class Writer:
-    """hw/writer.py and hw/emit.py without the Scatter."""
-
-    __slots__ = ("tables", "sequence", "completion", "command", "held", "decided", "starts", "modes", "mode", "inside",
-                 "fits", "stages", "way", "places", "there", "slots", "present", "writes", "last", "pops", "number",
-                 "valids", "output", "running", "writing", "waits")
-
-    def __init__(self, config: ArrayConfig, tables: Tables):
-        self.tables, self.sequence, self.completion = tables, _Sequence(config), _Completion()
-        self.command: Write | None = None
-        self.held = self.decided = False
-        self.starts: deque[list[Place]] = deque()   # WRITEs that wait for the sequence,
-        self.modes: deque[MemoryMode] = deque()     # and those whose block may not come in yet
-        self.mode: MemoryMode | None = None         # of the WRITE whose block may
-        self.inside = 0
-        self.stages = 0  # a bit per place in the stages behind the sequence
-        self.way: deque[Place] = deque()
-        self.slots: deque[tuple[bool, bool, bool]] = deque()  # writes that follow: ``writes``, ``last``, ``pops``
-        self.places = self.number = self.valids = self.output = 0
-        self.there = self.present = self.writes = self.last = self.pops = self.fits = False
-        self.running = self.writing = self.waits = False
-
-    @property
-    def idle(self) -> bool:
-        return not self.held and not self.inside
-
-    def emit(self, offers: bool, write_ready: bool, written: bool) -> bool:
-        """What stands behind the Scatter, in which ``offers`` says that there is a beat; whether it is taken.
-
-        ``running``, ``waits`` (for something to write) and ``writing`` (a write that is accepted) are then those of
-        this cycle.
-        """
-        output, sequence, room = self.output, self.sequence, self.completion.room
-        self.fits = len(self.starts) < BUFFER and len(self.modes) < BUFFER
-        self.running = bool(self.stages or self.places or self.there or self.slots or self.present or self.valids
-                            or output or not sequence.idle)
-        self.writing, self.waits = output > 0 and write_ready, not output
-        moving = output < BUFFER
-        joined = moving and self.present and offers
-        issued, taken = joined and self.writes, joined and self.pops
-        self.completion.step(issued, joined and self.last, written)
-        expands = len(self.slots) < BUFFER
-        placed = self._next_write(joined or not self.present, room)
-        if self.writing:
-            self.output -= 1
-        if moving and (self.valids or issued):
-            self.output += self.valids >> _EMIT_STAGES - 1
-            self.valids = (self.valids << 1 & (1 << _EMIT_STAGES) - 1) | issued
-        self._next_place(placed, expands)
-        return taken
-
-    def _next_write(self, free: bool, room: bool) -> bool:
-        """The buffer of writes, and behind it, where ``free``, the register of the one that waits for its data. Returns
-        whether a place has given its final write."""
-        slots = self.slots
-        enters = self.there and len(slots) < BUFFER
-        if free:
-            self.present = bool(slots) and (room or not slots[0][1])
-            if self.present:
-                self.writes, self.last, self.pops = slots.popleft()
-        if not enters:
-            return False
-        here = self.way[0]
-        final = self.number + 1 == here.writes
-        self.number = 0 if final else self.number + 1
-        slots.append((here.valid, final and here.last, final and here.pops))
-        return final
-
-    def _next_place(self, placed: bool, expands: bool) -> None:
-        """The sequence, the stages behind it, and the skid buffer at their end."""
-        sequence = self.sequence
-        moving = self.places < BUFFER
-        if placed:
-            self.way.popleft()
-        if placed or (expands and not self.there):
-            self.there = self.places > 0
-            self.places -= self.there
-        taken = moving and sequence.held > 0
-        if taken:
-            self.way.append(sequence.beats[sequence.at])
-        if moving and (self.stages or taken):
-            self.places += self.stages >> _PLACE_STAGES - 1
-            self.stages = (self.stages << 1 & (1 << _PLACE_STAGES) - 1) | taken
-        if not sequence.idle:
-            sequence.step(None, taken)
-        elif self.starts:
-            sequence.step(self.starts.popleft(), False)
-
-    def step(self, offer: Write | Set | None, block_in: bool, completed: bool) -> bool:
-        """Commands, after ``emit``: whether the one on ``offer`` is taken. ``block_in``: the last beat of a block has
-        come in; ``completed``: as it was before ``emit``."""
-        begin = self.decided and self.fits
-        self.inside += begin - completed
-        if block_in or self.mode is None:
-            self.mode = self.modes.popleft() if self.modes else None
-        held = self.held
-        self.decided = held and not begin
-        if begin:
-            write = self.command
-            assert write is not None
-            self.held = False
-            self.starts.append(self.tables.write_places(write.descriptor, write.rows, write.mode, write.fold_from,
-                                                        write.fold_rows))
-            self.modes.append(write.mode)
-        if held:
-            return False
-        if isinstance(offer, Write):
-            self.command, self.held = offer, True
-        return offer is not None

@@ -7,6 +7,7 @@ overlapped, so the model also refuses programs whose result would depend on when
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +16,13 @@ from ..hw.config import ArrayConfig
 from ..hw.descriptor import ENTRIES, Descriptor
 from ..hw.numeric import saturate
 from ..hw.program import (FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, Fault, Instruction, Load, MemoryMode, Opcode, Pass,
-                          Read, Set, Store, SubOrder, Unit, Write, decode, encode)
+                          Read, Set, Store, SubOrder, Sums, Unit, Write, decode, encode)
 from .array import ArrayModel
-from .memory import positions, read_addresses, read_block, write_addresses, write_block
+from .memory import arranged, positions, read_addresses, read_elements, row_chunks, write_addresses, write_block
+from .vectorunit import VectorUnit
 
 __all__ = ["BlockOutcome", "Fault", "ProcessorModel", "ProgramFault", "Race", "READER_TARGET",
-           "WRITER_TARGET", "first_race"]
+           "WRITER_TARGET", "Asking", "first_race"]
 
 READER_TARGET = 0x82  # setup target of the table of the reader
 WRITER_TARGET = 0x83  # setup target of the table of the writer
@@ -50,6 +52,7 @@ class _Blocks:
     """The instructions of each unit in order, as handed out; base addresses stand beside READ and WRITE."""
 
     reads: list[tuple[Read, int]] = field(default_factory=list)
+    sums: list[tuple[Sums, int, int]] = field(default_factory=list)  # with the number of READs before
     loads: list[Load] = field(default_factory=list)
     passes: list[list[Pass]] = field(default_factory=list)
     stores: list[Store] = field(default_factory=list)
@@ -88,25 +91,34 @@ class Race(NamedTuple):
     place: int
 
 
-def first_race(waits: Sequence[tuple[int, int]], asked: Sequence[np.ndarray], written: Sequence[np.ndarray],
-               beats: int) -> Race | None:
+class Asking(NamedTuple):
+    """Who takes ``beats`` of the memory: READ ``tag``, SUMS in front of it, or the residual of WRITE ``tag`` - 1. READ
+    and SUMS wait for what (after, after_beats) say."""
+
+    tag: int
+    wait: tuple[int, int]
+    beats: np.ndarray
+
+
+def first_race(askings: Sequence[Asking], written: Sequence[np.ndarray], beats: int) -> Race | None:
     """The first READ that takes a beat which may not have been written yet, in a memory of ``beats`` beats.
 
-    ``waits`` are (after, after_beats) of every READ, ``asked`` and ``written`` the beats of every READ and WRITE in
-    order. What one READ has waited for holds for all later ones: they wait in their order. A beat whose last write has
-    been waited for was written by all earlier WRITEs too, so the last one decides.
+    ``askings`` in order, ``written`` the beats of every WRITE. What one READ has waited for holds for all later ones:
+    they wait in their order. A beat whose last write has been waited for was written by all earlier WRITEs too, so the
+    last one decides.
     """
     writer, place = (np.full(beats, -1, dtype=np.int64) for _ in range(2))
-    seen = (0, 0)  # all WRITEs before the first number, and so many beats of that one
-    for tag, (after, after_beats) in enumerate(waits):
+    seen, done = (0, 0), 0  # all WRITEs before the first number, and so many beats of that one
+    for tag, (after, after_beats), beat in askings:
+        for number in range(done, tag):
+            writer[written[number]], place[written[number]] = number, np.arange(len(written[number]))
+        done = max(done, tag)
         if after:
             seen = max(seen, (tag - after, after_beats) if after_beats else (tag - after + 1, 0))
-        beat = asked[tag]
         late = (writer[beat] > seen[0]) | ((writer[beat] == seen[0]) & (place[beat] >= seen[1]))
         if late.any():
             found = int(beat[late][0])
             return Race(tag, found, int(writer[found]), int(place[found]))
-        writer[written[tag]], place[written[tag]] = tag, np.arange(len(written[tag]))
     return None
 
 
@@ -114,7 +126,8 @@ class ProcessorModel:
     """One processor: an array, the tables of reader and writer, a memory int64 (beats, 2K) that it changes in place.
 
     ``reader`` and ``writer`` fill the first descriptors of each table; :meth:`write_setup` writes all the rest.
-    ``saturated`` is the sticky flag of the last run: a block or a SPLIT clamped something.
+    Of the last run: ``clamped``, how often an element was clamped between memory and array; ``saturated``, the sticky
+    flag, is set by that and by every block that clamped something.
     Raises ValueError when the configuration has no memory or the arguments do not fit it.
     """
 
@@ -127,8 +140,8 @@ class ProcessorModel:
                              f"{config.memory_elements}) in C order")
         if np.any(saturate(memory, config.element_width)[1]):
             raise ValueError(f"memory: a value does not fit element_width = {config.element_width} bits")
-        self.config, self.memory, self.saturated = config, memory, False
-        self.array = ArrayModel(config)
+        self.config, self.memory, self.saturated, self.clamped = config, memory, False, 0
+        self.array, self.vector = ArrayModel(config), VectorUnit(config)
         self.tables = {target: [0] * (config.descriptors * 2 * ENTRIES) for target in (READER_TARGET, WRITER_TARGET)}
         self.registers = {unit: [0] * REGISTERS for unit in Unit}
         for target, descriptors in ((READER_TARGET, reader), (WRITER_TARGET, writer)):
@@ -139,7 +152,8 @@ class ProcessorModel:
         """One word on the setup port, as :meth:`ArrayModel.write_setup`; 0x82 and 0x83 are the tables, word
         (descriptor * 32 + entry) * 2 + i."""
         if target not in self.tables:
-            self.array.write_setup(target, address, data)
+            if not self.vector.write_setup(target, address, data):
+                self.array.write_setup(target, address, data)
             return
         table = self.tables[target]
         if not 0 <= address < len(table):
@@ -161,7 +175,7 @@ class ProcessorModel:
         between a READ and the WRITE that it waits for.
         """
         blocks = self._checked(self.array.program if program is None else encode(program))
-        self.saturated, outcomes = False, []
+        self.saturated, self.clamped, outcomes = False, 0, []
         for number in range(len(blocks.reads)):
             outcomes.append(self._block(blocks, number))
         return outcomes
@@ -196,6 +210,8 @@ class ProcessorModel:
             instruction = decode(raw, self.config.layers)[0]
             if isinstance(instruction, Set):
                 self.registers[instruction.unit][instruction.register] = instruction.value
+            elif isinstance(instruction, Sums):
+                blocks.sums.append((instruction, self._base(Unit.READER, instruction), len(blocks.reads)))
             elif isinstance(instruction, Read):
                 blocks.reads.append((instruction, self._base(Unit.READER, instruction)))
             elif isinstance(instruction, Write):
@@ -237,10 +253,12 @@ class ProcessorModel:
             return Fault.WALK, "the walk leaves the half"
         if opcode is Opcode.PASS and self._leaves_memory(values):
             return Fault.PASS, "digit, groups or coefficients leave their memory"
-        if opcode in (Opcode.READ, Opcode.WRITE):
-            most = MemoryMode.PAIRS if opcode is Opcode.READ else MemoryMode.SPLIT
+        if opcode in (Opcode.READ, Opcode.SUMS, Opcode.WRITE):
+            most = MemoryMode.SPLIT if opcode is Opcode.WRITE else MemoryMode.PAIRS
             if values["descriptor"] >= self.config.descriptors or values["mode"] > most:
                 return Fault.MEMORY, f"descriptor {values['descriptor']} or mode {values['mode']} is out of range"
+            if (values["vector"] or opcode is Opcode.SUMS) and not self.config.vector_lanes:
+                return Fault.MEMORY, f"vector {values['vector']}: vector_lanes is 0, there is no vector unit"
         if opcode is Opcode.SET and values["value"] >> self.config.memory_bits:
             return Fault.MEMORY, f"value {values['value']} has more than memory_bits = {self.config.memory_bits} bits"
         return self._misplaced(opcode, values, blocks)
@@ -276,7 +294,7 @@ class ProcessorModel:
                     return code, why
         return None, ""
 
-    def _base(self, unit: Unit, instruction: Read | Write) -> int:
+    def _base(self, unit: Unit, instruction: Read | Sums | Write) -> int:
         registers = self.registers[unit]
         base = registers[instruction.register]
         registers[instruction.register] = base + instruction.increment & (1 << self.config.memory_bits) - 1
@@ -286,21 +304,30 @@ class ProcessorModel:
 
     @staticmethod
     def _check_after(blocks: _Blocks) -> None:
-        for tag, (read, _) in enumerate(blocks.reads):
+        asked: list[tuple[int, Read]] = [(tag, sums) for sums, _, tag in blocks.sums]
+        asked += [(tag, read) for tag, (read, _) in enumerate(blocks.reads)]
+        for tag, read in sorted(asked, key=lambda one: one[0]):
             if read.after > tag:
-                raise ProgramFault(Fault.AFTER, f"after: {read.after} of READ {tag} names a block before the first",
+                name = "the SUMS before READ" if isinstance(read, Sums) else "READ"
+                raise ProgramFault(Fault.AFTER, f"after: {read.after} of {name} {tag} names a block before the first",
                                    tag)
 
     def _check_races(self, blocks: _Blocks) -> None:
-        asked, written = [], []
-        for read, base in blocks.reads:
-            table = self._table(READER_TARGET, read.descriptor)
-            asked.append(self._inside(read_addresses(self.config, table, read, base)))
-        for write, base in blocks.writes:
+        written, added, asked = [], [], []
+        for tag, (write, base) in enumerate(blocks.writes):
             writes = write_addresses(self.config, self._table(WRITER_TARGET, write.descriptor), write, base)
             written.append(self._inside(writes.address[writes.enabled]))
-        waits = [(read.after, read.after_beats) for read, _ in blocks.reads]
-        race = first_race(waits, asked, written, len(self.memory))
+            beats = self._inside(self.vector.residual_beats(write.vector, written[-1]))
+            added.append(Asking(tag + 1, (0, 0), beats))
+        reads = [*((tag, read, base) for read, base, tag in blocks.sums),
+                 *((tag, read, base) for tag, (read, base) in enumerate(blocks.reads))]
+        for tag, read, base in reads:
+            table = self._table(READER_TARGET, read.descriptor)
+            beats = self._inside(read_addresses(self.config, table, read, base))
+            asked.append(Asking(tag, (read.after, read.after_beats), beats))
+        # A residual is sure of what its own READ has waited for, not of what the next one waits for.
+        askings = sorted([*added, *asked], key=lambda asking: asking.tag)
+        race = first_race(askings, written, len(self.memory))
         if race:
             raise ValueError(f"after: READ {race.tag} takes beat {race.beat}, which is beat {race.place} of WRITE "
                              f"{race.writer}; it has not waited for that")
@@ -314,7 +341,10 @@ class ProcessorModel:
     def _block(self, blocks: _Blocks, tag: int) -> BlockOutcome:
         (read, read_base), (write, write_base) = blocks.reads[tag], blocks.writes[tag]
         load, store = blocks.loads[tag], blocks.stores[tag]
-        words = read_block(self.config, self._table(READER_TARGET, read.descriptor), read, read_base, self.memory)
+        for sums, base, number in blocks.sums:
+            if number == tag:
+                self._sum_rows(sums, base)
+        words = self._words(read, read_base)
         self._check_count("READ", "LOAD", tag, len(words), load)
         block, _ = self.array.load(load, words)
         for step in blocks.passes[tag]:
@@ -322,9 +352,26 @@ class ProcessorModel:
         result = self.array.store(store, block)
         self._check_write(write, write_base, tag, store)
         table = self._table(WRITER_TARGET, write.descriptor)
-        clamped = write_block(self.config, table, write, write_base, result.words, self.memory)
-        self.saturated |= clamped or result.saturated
+        finish = partial(self.vector.finish, write.vector) if write.vector else None
+        clamped = write_block(self.config, table, write, write_base, result.words, self.memory, finish)
+        self.clamped += clamped
+        self.saturated |= bool(clamped) or result.saturated
         return BlockOutcome(result.exponent, result.saturated)
+
+    def _words(self, read: Read, base: int) -> np.ndarray:
+        """Words of a block, normalised where the READ says so."""
+        table = self._table(READER_TARGET, read.descriptor)
+        beats, elements, inside = read_elements(self.config, table, read, base, self.memory)
+        if read.vector:
+            elements, clamped = self.vector.normalise(read.vector, beats, elements, inside)
+            self.clamped += clamped
+            self.saturated |= bool(clamped)
+        return arranged(self.config, read, elements)
+
+    def _sum_rows(self, sums: Sums, base: int) -> None:
+        table = self._table(READER_TARGET, sums.descriptor)
+        beats, elements, _ = read_elements(self.config, table, sums, base, self.memory)
+        self.vector.sum_rows(sums.vector, beats, elements, row_chunks(table))
 
     def _check_write(self, write: Write, base: int, tag: int, store: Store) -> None:
         table = self._table(WRITER_TARGET, write.descriptor)

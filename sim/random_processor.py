@@ -3,7 +3,8 @@
 Everything follows from a :class:`random.Random`, as in random_programs.py; the compiler has no part in it. A job is a
 few layers of equal blocks. Their descriptors are any bijection between the beats of a block and a grid of rows and
 chunks, with padding, truncation and holes; their places in memory are drawn without regard to one another, and then
-every READ is given the ``after`` that it needs.
+every READ is given the ``after`` that it needs. With a vector unit (random_vector.py) some READs normalise, behind the
+SUMS of all rows that they need, and WRITEs name parameter sets.
 """
 
 from dataclasses import dataclass, field, replace
@@ -14,17 +15,17 @@ import numpy as np
 from ..hw.config import ArrayConfig, Pipeline, Target
 from ..hw.descriptor import Descriptor, Move
 from ..hw.numeric import largest, smallest
-from ..hw.program import (INSTRUCTION_WORDS, Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Unit,
-                          Walk, Write)
-from .memory import read_addresses, write_addresses
-from .processor import READER_TARGET, WRITER_TARGET, first_race
+from ..hw.program import INSTRUCTION_WORDS, Instruction, Load, MemoryMode, Store, Walk
+from .memory import write_addresses
+from .processor import READER_TARGET, WRITER_TARGET
+from .random_layers import Layer, LayerSums, Place, Waits, ordered_program
 from .random_programs import random_coefficients, random_passes
+from .random_vector import LONGEST_ROW, RandomSets, random_offset, random_rows, random_vector_unit
 
 __all__ = ["ProcessorJob", "random_processor_config", "random_processor_job", "random_setup"]
 
 _MOST_WORDS = 1536  # words of one block in all engines, so that a run takes seconds
 _MOST_UNITS = 32    # butterfly units of all engines, so that a simulator builds in seconds
-_MOST_AFTER = 63    # what the field holds
 
 SetupWrites = list[tuple[int, int, int]]
 
@@ -42,71 +43,22 @@ class ProcessorJob:
     blocks: int
 
 
-@dataclass(frozen=True)
-class _Place:
-    """One side of a layer: descriptor (``number`` in its table), mode, and where the block numbers 0.. stand."""
-
-    number: int
-    descriptor: Descriptor
-    mode: MemoryMode
-    rows: int
-    span: int           # beats from the lowest to the highest that a block can name, both included
-    register: int = 0
-    base: int = 0
-    increment: int = 0
-
-
-@dataclass
-class _Layer:
-    """Equal blocks. ``waits`` holds (after, after_beats) of their READs: one for all, or one for each."""
-
-    blocks: int
-    read: _Place
-    load: Load
-    passes: list[Pass]
-    store: Store
-    write: _Place
-    fold: tuple[int, int]
-    waits: list[tuple[int, int]]
-    loops: bool
-
-    def wait_slot(self, block: int) -> int:
-        return block if len(self.waits) > 1 else 0
-
-    def read_at(self, block: int) -> Read:
-        p = self.read
-        return Read(p.number, p.register, p.rows, p.mode, p.increment, *self.waits[self.wait_slot(block)])
-
-    @property
-    def writing(self) -> Write:
-        p = self.write
-        return Write(p.number, p.register, p.rows, p.mode, p.increment, *self.fold)
-
-    def front(self, block: int) -> list[Instruction]:
-        """Up to the load. A load may follow the store of the block before the last one where that is of this layer."""
-        setting = [Set(Unit.READER, self.read.register, self.read.base)] if block == 0 else []
-        return [*setting, self.read_at(block), self.load if block >= 2 else Load(self.load.walk)]
-
-    def back(self, block: int) -> list[Instruction]:
-        setting = [Set(Unit.WRITER, self.write.register, self.write.base)] if block == 0 else []
-        return [*self.passes, self.store, *setting, self.writing]
-
-
 def random_processor_config(rng: random.Random, name: str = "wingbeat") -> ArrayConfig:
-    """A small processor: S = 1..3, J = 1..8, one to five groups of engines."""
+    """A small processor: S = 1..3, J = 1..8, one to five groups of engines; with a vector unit or without."""
     layers = rng.choices((1, 2, 3), (5, 5, 2))[0]
     lanes, units = 1 << layers, layers << layers - 1
     shapes = [(j, groups) for j in (1, 2, 4, 8) for groups in (1, 1, 2, 3, 5) if j * groups * units <= _MOST_UNITS]
     j, groups = rng.choice(shapes)
     least = j.bit_length()  # log2 J + 1, bits of a sub-walk
     width = rng.randint(8, 18)
-    return ArrayConfig(
+    config = ArrayConfig(
         name=name, engines=j * groups, layers=layers, width=width, element_width=rng.randint(8, width),
         coefficient_width=rng.randint(8, 18), half_words=lanes << rng.randint(least, max(least + 1, 7 - layers)),
         coefficient_words=rng.choice((16, 24, 32, 64, 100)), program_words=rng.choice((256, 512)),
         stream_words=lanes * j, memory_bits=rng.randint(12, 16), descriptors=rng.randint(2, 16), watchdog=4096,
         target=rng.choice((Target.PORTABLE, Target.PORTABLE, Target.ECP5)),
         pipeline=rng.choice((Pipeline.DEEP, Pipeline.DEEP, Pipeline.SHORT)))
+    return random_vector_unit(config, rng)
 
 
 def random_processor_job(config: ArrayConfig, rng: random.Random) -> ProcessorJob:
@@ -118,20 +70,28 @@ def random_processor_job(config: ArrayConfig, rng: random.Random) -> ProcessorJo
     layers = [_random_layer(config, number, rng) for number in _numbers(config, rng)]
     spans = [place.span for layer in layers for place in (layer.read, layer.write)]
     depth = min(1 << config.memory_bits, rng.choice((2, 3)) * max(spans) + rng.randint(3, 100))
+    depth = -(-depth // LONGEST_ROW) * LONGEST_ROW if config.vector_lanes else depth
     for at, layer in enumerate(layers):
         _settle(config, layer, layers[at - 1] if at else None, depth, rng)
-    lead = rng.choice((0, 1, 1, 1, 2))
-    while INSTRUCTION_WORDS * len(program := _ordered_program(config, layers, depth, lead, rng)) > config.program_words:
+    sets = RandomSets(config, rng)
+    if config.vector_lanes:
+        _add_vector_work(config, layers, sets, depth, rng)
+    # The SUMS of a block take the places of the READ after the next one.
+    lead = rng.choice((0, 1, 1, 1, 1 if any(layer.sums for layer in layers) else 2))
+    while len(program := ordered_program(config, layers, depth, lead, sets, rng)) * INSTRUCTION_WORDS \
+            > config.program_words:
         layers.pop() if len(layers) > 1 else _shorten(layers[0])
-    tables = {READER_TARGET: {layer.read.number: layer.read.descriptor for layer in layers},
+    tables = {READER_TARGET: {layer.read.number: layer.read.descriptor for layer in layers}
+              | {layer.sums.number: layer.sums.rows.descriptor for layer in layers if layer.sums},
               WRITER_TARGET: {layer.write.number: layer.write.descriptor for layer in layers}}
-    return ProcessorJob(random_setup(config, tables, rng), program, _random_memory(config, depth, rng),
-                        sum(layer.blocks for layer in layers))
+    setup = random_setup(config, tables, rng, sets.setup() if config.vector_lanes else [])
+    return ProcessorJob(setup, program, _random_memory(config, depth, rng), sum(layer.blocks for layer in layers))
 
 
-def random_setup(config: ArrayConfig, tables: dict[int, dict[int, Descriptor]], rng: random.Random) -> SetupWrites:
-    """Random coefficients, and the descriptors of ``tables`` (setup target, number), in random order."""
-    setup = [write for write in random_coefficients(config, rng) if write[0] < config.n_units]
+def random_setup(config: ArrayConfig, tables: dict[int, dict[int, Descriptor]], rng: random.Random,
+                 more: SetupWrites | None = None) -> SetupWrites:
+    """Random coefficients, the descriptors of ``tables`` (setup target, number) and ``more``, in random order."""
+    setup = [write for write in random_coefficients(config, rng) if write[0] < config.n_units] + (more or [])
     for target, table in tables.items():
         for number, descriptor in table.items():
             words = descriptor.words(config.beat_groups)
@@ -140,8 +100,10 @@ def random_setup(config: ArrayConfig, tables: dict[int, dict[int, Descriptor]], 
     return setup
 
 
-def _shorten(layer: _Layer) -> None:
-    layer.blocks, layer.waits = max(1, layer.blocks - 1), layer.waits[:max(1, layer.blocks - 1)]
+def _shorten(layer: Layer) -> None:
+    layer.blocks = max(1, layer.blocks - 1)
+    for waits in (layer.waits, *([layer.sums.waits] if layer.sums else [])):
+        waits.of = waits.of[:layer.blocks]
 
 
 def _numbers(config: ArrayConfig, rng: random.Random) -> list[tuple[int, int]]:
@@ -154,7 +116,7 @@ def _numbers(config: ArrayConfig, rng: random.Random) -> list[tuple[int, int]]:
 # --- one layer: walks, modes, descriptors -----------------------------------------------------------
 
 
-def _random_layer(config: ArrayConfig, numbers: tuple[int, int], rng: random.Random) -> _Layer:
+def _random_layer(config: ArrayConfig, numbers: tuple[int, int], rng: random.Random) -> Layer:
     s, cells = config.layers, config.sub_bits
     most = min(config.index_bits, (_MOST_WORDS // config.engines).bit_length() - 1)
     bits = rng.randint(s + cells, max(s + cells, most))
@@ -168,8 +130,8 @@ def _random_layer(config: ArrayConfig, numbers: tuple[int, int], rng: random.Ran
     fold = (0, 0)
     if write_mode is MemoryMode.FOLD:
         fold = (rng.randint(0, 1), rng.randint(0, min(write.rows + 1, 0xFFFF)))
-    return _Layer(blocks, read, load, random_passes(config, bits, digits, rng), store, write, fold,
-                  [(0, 0)] * (1 if rng.random() < 0.7 else blocks), rng.random() < 0.8)
+    return Layer(blocks, read, load, random_passes(config, bits, digits, rng), store, write, fold,
+                 Waits(blocks, rng.random() < 0.7), rng.random() < 0.8, [0] * blocks, [0] * blocks)
 
 
 def _sub_bits(config: ArrayConfig, mode: MemoryMode) -> int:
@@ -227,7 +189,7 @@ def _split_rest(window: tuple[int, ...], sub: tuple[int, ...], bits: int, mirror
     return Walk(window, inner, sum(1 << bit for bit in rest) - inner, sub, mirror)
 
 
-def _random_place(config: ArrayConfig, number: int, mode: MemoryMode, walk: Walk, rng: random.Random) -> _Place:
+def _random_place(config: ArrayConfig, number: int, mode: MemoryMode, walk: Walk, rng: random.Random) -> Place:
     """A descriptor for the beats of ``walk``: padded, truncated, with holes, in any order."""
     sub_bits = walk.step_beats.bit_length() - 1 - (mode in (MemoryMode.REAL, MemoryMode.FOLD))
     grid = _random_grid(config, sub_bits, walk.steps.bit_length() - 1, mode, rng)
@@ -243,7 +205,7 @@ def _random_place(config: ArrayConfig, number: int, mode: MemoryMode, walk: Walk
     if rng.random() < 0.02:
         rows = 0  # a READ of zeros, a WRITE of nothing
     descriptor = Descriptor(grid.sub, grid.group, grid.step, pitch, chunks, tail, Move(*grid.origin))
-    return _Place(number, descriptor, mode, rows, (n_rows - 1) * pitch + n_chunks, register=rng.randrange(8))
+    return Place(number, descriptor, mode, rows, (n_rows - 1) * pitch + n_chunks, register=rng.randrange(8))
 
 
 @dataclass(frozen=True)
@@ -280,7 +242,7 @@ def _random_grid(config: ArrayConfig, sub_bits: int, step_bits: int, mode: Memor
 # --- places in memory -------------------------------------------------------------------------------
 
 
-def _settle(config: ArrayConfig, layer: _Layer, before: _Layer | None, depth: int, rng: random.Random) -> None:
+def _settle(config: ArrayConfig, layer: Layer, before: Layer | None, depth: int, rng: random.Random) -> None:
     """Choose base and increment of both sides within ``depth`` beats; often a layer reads what the one before wrote."""
     wanted = before.write.base if before and rng.random() < 0.6 else None
     layer.read = _based(layer.read, layer.blocks, depth, wanted, rng)
@@ -300,9 +262,24 @@ def _settle(config: ArrayConfig, layer: _Layer, before: _Layer | None, depth: in
     else:
         other = rng.getrandbits(32)  # nobody looks
     layer.write = replace(write, descriptor=replace(write.descriptor, other=other))
+    if write.mode is MemoryMode.FOLD and rng.random() < 0.5:
+        _keep_bits(config, layer, depth, rng)
 
 
-def _based(place: _Place, blocks: int, depth: int, wanted: int | None, rng: random.Random) -> _Place:
+def _keep_bits(config: ArrayConfig, layer: Layer, depth: int, rng: random.Random) -> None:
+    """Bits of the address that are not mirrored, where that leads to no beat outside ``depth``."""
+    low, write = rng.randrange(config.memory_bits), layer.write
+    keep = ((1 << rng.randint(1, 4)) - 1 << low) & (1 << config.memory_bits) - 1
+    descriptor = replace(write.descriptor, other=write.descriptor.other | (1 << low) - 1, keep=keep)
+    words = descriptor.words(config.beat_groups)
+    for block in range(layer.blocks):
+        writes = write_addresses(config, words, layer.write_at(block), write.base + block * write.increment)
+        if (writes.address[writes.enabled] >= depth).any():
+            return
+    layer.write = replace(write, descriptor=descriptor)
+
+
+def _based(place: Place, blocks: int, depth: int, wanted: int | None, rng: random.Random) -> Place:
     span = place.span
     increment = rng.choice((span, span, span, -span, rng.randint(-span, span), rng.randint(1, 2 * span), 0))
     while abs(increment) * (blocks - 1) + span > depth:
@@ -315,7 +292,7 @@ def _based(place: _Place, blocks: int, depth: int, wanted: int | None, rng: rand
     return replace(place, base=base)
 
 
-def _reach(place: _Place, blocks: int) -> tuple[int, int]:
+def _reach(place: Place, blocks: int) -> tuple[int, int]:
     """Lowest and highest beat of all blocks, from the base of the first."""
     moved = place.increment * (blocks - 1)
     return min(0, moved), max(0, moved) + place.span - 1
@@ -332,83 +309,40 @@ def _random_memory(config: ArrayConfig, depth: int, rng: random.Random) -> np.nd
     return np.where(corners, numbers.choice(np.array([low, high, 0, -1]), shape), memory)
 
 
-# --- programs ---------------------------------------------------------------------------------------
+# --- the vector unit --------------------------------------------------------------------------------
 
 
-def _ordered_program(config: ArrayConfig, layers: list[_Layer], depth: int, lead: int,
-                     rng: random.Random) -> list[Instruction]:
-    """The program in which every READ waits for what it needs, and some for more or for part of it."""
-    order = _Order(config, layers, depth)
-    for layer, first in zip(layers, order.first):
-        if rng.random() < 0.15 and first:
-            layer.waits = [(rng.randint(1, min(3, first)), 0)] * len(layer.waits)
-    order.resolve()
-    order.relax(rng)
-    order.resolve()
-    return _program(layers, lead, rng)
+def _add_vector_work(config: ArrayConfig, layers: list[Layer], sets: RandomSets, depth: int,
+                     rng: random.Random) -> None:
+    """Normalise some READs, where a descriptor is left for their SUMS, and give most WRITEs something to do."""
+    used = {layer.read.number for layer in layers}
+    left = rng.sample(free := [n for n in range(config.descriptors) if n not in used], len(free))
+    for layer in layers:
+        if left and rng.random() < 0.5:
+            _normalise(config, layer, sets, left.pop(), depth, rng)
+        written = [layer.written(config, block) for block in range(layer.blocks)]
+        choices = [0]
+        for _ in range(rng.choice((0, 1, 1, 2))):
+            wanted = layer.read.base - layer.write.base
+            offset = random_offset(config, written, depth, wanted, rng) if rng.random() < 0.5 else None
+            # Of a beat that is mirrored element 0 is not there when the others are compared.
+            choices.append(sets.add_write(offset, layer.write.mode is not MemoryMode.FOLD))
+        layer.write_sets = _chosen_sets(layer.blocks, choices, rng)
 
 
-class _Order:
-    """Which beats the blocks of ``layers`` read and write, and what their READs must wait for."""
-
-    def __init__(self, config: ArrayConfig, layers: list[_Layer], depth: int):
-        self.blocks = [(layer, block) for layer in layers for block in range(layer.blocks)]
-        self.first = np.cumsum([0, *(layer.blocks for layer in layers)]).tolist()[:-1]
-        self.depth = depth
-        self.asked, self.written = [], []
-        for layer, block in self.blocks:
-            read, write = layer.read, layer.write
-            words = read.descriptor.words(config.beat_groups)
-            self.asked.append(read_addresses(config, words, layer.read_at(block), read.base + block * read.increment))
-            words = write.descriptor.words(config.beat_groups)
-            writes = write_addresses(config, words, layer.writing, write.base + block * write.increment)
-            self.written.append(writes.address[writes.enabled])
-
-    def resolve(self) -> None:
-        """Shorten waits until nothing races; one without a WRITE at the first block of a layer stays with its own."""
-        while race := first_race([layer.waits[layer.wait_slot(block)] for layer, block in self.blocks], self.asked,
-                                 self.written, self.depth):
-            layer, block = self.blocks[race.tag]
-            distance = min(race.tag - race.writer, _MOST_AFTER)
-            if len(layer.waits) == 1 and distance > race.tag - block:
-                layer.waits = layer.waits * layer.blocks
-            slot = layer.wait_slot(block)
-            before = layer.waits[slot][0]
-            layer.waits[slot] = (min(before or distance, distance), 0)
-
-    def relax(self, rng: random.Random) -> None:
-        """Let some READs wait for as many beats as they need, not for the whole WRITE."""
-        for first in self.first:
-            layer = self.blocks[first][0]
-            for slot, (after, _) in enumerate(layer.waits):
-                tags = [first + block for block in range(layer.blocks) if layer.wait_slot(block) == slot]
-                if after and rng.random() < 0.5:
-                    least = max(self._needed(tag, tag - after) for tag in tags)
-                    most = min(len(self.written[tag - after]) for tag in tags)
-                    if least <= most and most:
-                        layer.waits[slot] = (after, rng.choice((least, rng.randint(least, most))))
-
-    def _needed(self, tag: int, writer: int) -> int:
-        """Beats of WRITE ``writer`` up to the last one that READ ``tag`` takes, at least 1."""
-        return 1 + int(np.max(np.flatnonzero(np.isin(self.written[writer], self.asked[tag])), initial=0))
+def _chosen_sets(blocks: int, choices: list[int], rng: random.Random) -> list[int]:
+    """The last one for all blocks, or any for each."""
+    return [choices[-1]] * blocks if rng.random() < 0.6 else [rng.choice(choices) for _ in range(blocks)]
 
 
-def _program(layers: list[_Layer], lead: int, rng: random.Random) -> list[Instruction]:
-    """READ and LOAD of a block stand ``lead`` blocks before its passes; equal rounds become a loop."""
-    blocks = [(layer, block) for layer in layers for block in range(layer.blocks)]
-    fronts, backs = ([part(block) for part, block in parts] for parts in (
-        [(layer.front, block) for layer, block in blocks], [(layer.back, block) for layer, block in blocks]))
-    program: list[Instruction] = [step for front in fronts[:lead] for step in front]
-    rounds = [[step for front in fronts[at + lead:at + lead + 1] for step in front] + back
-              for at, back in enumerate(backs)]
-    at = 0
-    while at < len(rounds):
-        count = 1
-        while blocks[at][0].loops and at + count < len(rounds) and rounds[at + count] == rounds[at]:
-            count += 1
-        start = len(program)
-        program += rounds[at]
-        if count > 1 or rng.random() < 0.05:
-            program.append(Loop(start, count))
-        at += count
-    return [*program, Halt()]
+def _normalise(config: ArrayConfig, layer: Layer, sets: RandomSets, number: int, depth: int,
+               rng: random.Random) -> None:
+    beats = np.concatenate([layer.asked(config, block) for block in range(layer.blocks)])
+    every = layer.blocks > 1 and rng.random() < 0.3
+    rows = random_rows(config, beats, depth, layer.blocks if every else 1, rng)
+    vectors = [sets.add_read(rows.chunk_shift, rows.elements) for _ in range(rng.choice((1, 1, 2)))]
+    register = (layer.read.register + rng.randint(1, 7)) % 8 if every else layer.read.register
+    layer.read_sets = _chosen_sets(layer.blocks, [0, vectors[-1]], rng)
+    mode = rng.choice((MemoryMode.COLUMNS, MemoryMode.ROWS, MemoryMode.PAIRS))  # nobody looks
+    layer.sums = LayerSums(number, rows, mode, vectors[0], register, every,
+                           Waits(layer.blocks, not every or rng.random() < 0.7))

@@ -6,20 +6,23 @@ goes there in one step. What it may pass over is stated next to each counter; wh
 """
 
 from collections import deque
-from collections.abc import Iterator
-from math import gcd
+from collections.abc import Iterator, Sequence
+from math import gcd, lcm
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..hw.config import ArrayConfig
 from .arraycycles import GAP_LIMIT
-from .memorycycles import PROGRESS_LIMIT, Memory
+from .memorycycles import Memory
+from .writercycles import PROGRESS_LIMIT
 
 __all__ = ["Deadlock", "Skipper"]
 
 _SHORTEST = 32   # cycles between snapshots: one costs as much as two or three
 _KEPT = 6        # snapshots, so that periods may be as many times that long
-_PATTERN = 2     # beats after which those of one block repeat, where they do: two make a place of SPLIT
+_KEPT_ROWS = 16  # with a vector unit, whose sums repeat with the rows
 
 _TILES = ("mode", "source", "odd", "second_valid", "last", "blocks", "held", "position", "taking", "full", "final")
 # Registers that must be equal, and counters, which change by the same in every period.
@@ -30,7 +33,7 @@ _REGISTERS = {
                             "current"),
     "store": attrgetter("waiting", "starting", "running", "draining", "busy", "step_left", "beats", "steps", "lasts",
                         "command", "output.held"),
-    "reader": attrgetter("held", "known", "begun", "may", "begins", "blocked", "open", "mode",
+    "reader": attrgetter("held", "known", "begun", "may", "begins", "blocked", "open", "mode", "kind",
                          "free", "space", "moved", "tokens", "empty", "level", "pipe", "command"),
     "writer": attrgetter("held", "decided", "fits", "inside", "stages", "places", "there", "present", "writes",
                          "last", "pops", "number", "valids", "output", "command", "mode", "completion.making",
@@ -39,6 +42,22 @@ _REGISTERS = {
     "gather": attrgetter(*_TILES), "scatter": attrgetter(*_TILES),
     "memory": attrgetter("read_credit", "write_credit", "read_ready", "write_ready", "offers", "written"),
 }
+_QUEUE = ("level", "pipe", "held", "moving", "space", "shows")
+_VECTOR = (
+    attrgetter(*(f"normalise.{name}" for name in (
+        "free", "active", "left", "sums", "wait", "idle", "spaced", "pipe", "places", "room", "quiet", "begun", "level",
+        "piece"))),
+    attrgetter(*(f"finish.rescale.{name}" for name in (
+        "free", "stepping", "left", "pipe", "group", "level", "used"))),
+    attrgetter(*(f"finish.residual.{name}" for name in (
+        "requests", "wants", "arrived", "sums.stages", "sums.held", *(f"waiting.{part}" for part in _QUEUE)))),
+    attrgetter("finish.argmax.stages", "finish.argmax.held"),
+    attrgetter(*(f"arbiter.{name}" for name in (
+        "out", "free", "space", "granted", "to_reader", "arrived",
+        *(f"{queue}.{part}" for queue in ("owners", "waiting") for part in _QUEUE)))))
+_VECTOR_QUEUES = attrgetter(
+    "normalise.front", "normalise.out", "normalise.sides", "finish.rescale.front", "finish.rescale.out",
+    "finish.rescale.side", "finish.between", "finish.residual.way", "arbiter.order")
 _TOKENS = attrgetter("vacant", "loaded", "computed", "in_flight", "queued")
 _SEQUENCE = attrgetter("idle", "over", "starting", "pipe", "held")
 _COUNTERS = (
@@ -47,9 +66,7 @@ _COUNTERS = (
     "writer.completion.made", "writer.completion.done", "writer.completion.begin", "writer.completion.difference",
     "writer.completion.left", "writer.completion.progress", "counts.total", "counts.computing", "counts.waiting_input",
     "counts.waiting_output", "counts.waiting_hazard", "sequencer.idle_cycles")
-_COUNTS = attrgetter(*_COUNTERS)
-_MOVES = tuple(name for name in _COUNTERS if name.partition(".")[0] not in ("counts", "sequencer")) + (
-    "sequencer.left",)
+_VECTOR_COUNTERS = ("writer.kinds.at",)
 _DOWN = ("load.left", "sequencer.left", "store.left", "reader.sequence.left", "writer.sequence.left")
 
 
@@ -67,12 +84,19 @@ class Skipper:
     """Watches one model; ``look`` is to be called every ``period`` cycles, with no other change in between."""
 
     def __init__(self, model: Any, config: ArrayConfig):
-        self._model, self._before = model, deque[_Snapshot](maxlen=_KEPT)
+        self._model, self._has_vector = model, config.vector_lanes > 0
+        self._before = deque[_Snapshot](maxlen=_KEPT_ROWS if self._has_vector else _KEPT)
+        self._counters = _COUNTERS + _VECTOR_COUNTERS * self._has_vector
+        self._counts = attrgetter(*self._counters)
+        self._moves = [name for name in self._counters if name.partition(".")[0] not in ("counts", "sequencer")]
+        self._moves.append("sequencer.left")
         memory: Memory = model.memory
         # Beats come in tiles and steps, and the memory gives a beat in a pattern of its own.
         self.period = 2 * config.engines_per_beat * config.beat_groups * (memory.cost // gcd(memory.gain, memory.cost))
         self.period *= -(-_SHORTEST // self.period)
-        self._ends: dict[int, list[int]] = {}
+        if self._has_vector:
+            self.period = lcm(self.period, config.memory_elements // config.vector_lanes)
+        self._breaks: dict[tuple[int, int], np.ndarray] = {}
 
     def look(self, skip: bool) -> None:
         """Where ``skip``, go ahead as many periods as are like the last one. Raises Deadlock where the last one changed
@@ -82,8 +106,8 @@ class Skipper:
         self._before.append(now)
         if before is None:
             return
-        change = {name: b - a for name, a, b in zip(_COUNTERS, before.counters, now.counters)}
-        if not any(change[name] for name in _MOVES):
+        change = {name: b - a for name, a, b in zip(self._counters, before.counters, now.counters)}
+        if not any(change[name] for name in self._moves):
             self._check_alive()
         times = min(self._limits(change)) if skip else 0
         if times > 0:
@@ -106,9 +130,13 @@ class Skipper:
             tuple((len(queue.items), queue.entering is None, queue.some, queue.shows, queue.left, queue.ready)
                   for queue in model.queues.values()),
             len(writer.starts), len(writer.modes), len(writer.completion.ends), len(model.finishing),
-            len(model.counts.block_out),
+            len(model.counts.block_out), len(model.counts.block_begin),
             *(tuple(max(0, due - memory.now) for due in queue) for queue in (memory.reads, memory.writes)))
-        return _Snapshot(registers, _COUNTS(model), tuple(model.counts.units.values()))
+        if self._has_vector:
+            kinds = writer.kinds
+            registers += (*(get(model) for get in _VECTOR), tuple(map(tuple, _VECTOR_QUEUES(model))), id(kinds.beats),
+                          len(kinds.following))
+        return _Snapshot(registers, self._counts(model), tuple(model.counts.units.values()))
 
     def _limits(self, change: dict[str, int]) -> Iterator[int]:
         """How many periods may follow, by everything that can end the repetition."""
@@ -119,7 +147,11 @@ class Skipper:
             elif change[name]:
                 yield (attrgetter(name)(model) - 2) // -change[name]
         for name in ("reader", "writer"):
-            yield self._same_beats(getattr(model, name).sequence, change[f"{name}.sequence.at"])
+            sequence = getattr(model, name).sequence
+            if not (sequence.idle or sequence.over):
+                yield self._same_beats(sequence.beats, sequence.at, change[f"{name}.sequence.at"])
+        if self._has_vector:
+            yield self._same_beats(model.writer.kinds.beats, model.writer.kinds.at, change["writer.kinds.at"])
         sequencer = model.sequencer
         if sequencer.following is not None and sequencer.idle_cycles < sequencer.following.gap:
             yield 0
@@ -131,22 +163,19 @@ class Skipper:
             yield (model.finishing[0] - model.counts.total) // change["counts.total"]
         yield 1 << 30
 
-    def _same_beats(self, sequence: Any, taken: int) -> int:
-        """The beats of the last period, and all behind them, must repeat their pattern; the last beat is an event."""
-        if sequence.idle or sequence.over:
+    def _same_beats(self, beats: Sequence[Any], at: int, taken: int) -> int:
+        """The beats ``taken`` in the last period, and all behind them, must repeat; the last beat is an event."""
+        if not taken:
             return 1 << 30
-        beats, start = sequence.beats, sequence.at - taken
-        if start < 0 or taken % _PATTERN:
+        if taken < 0 or at < taken or at == len(beats):
             return 0
-        if id(beats) not in self._ends:
-            ends, end = [0] * len(beats), len(beats) - 1
-            for at in range(len(beats) - 1, -1, -1):
-                if at + _PATTERN < len(beats) and beats[at] != beats[at + _PATTERN]:
-                    end = at + _PATTERN
-                ends[at] = end
-            self._ends[id(beats)] = ends
-        room = self._ends[id(beats)][start] - sequence.at
-        return room // taken - 1 if taken else 1 << 30
+        key = id(beats), taken
+        if key not in self._breaks:
+            codes: dict[Any, int] = {}
+            numbers = np.array([codes.setdefault(beat, len(codes)) for beat in beats])
+            self._breaks[key] = np.append(np.flatnonzero(numbers[taken:] != numbers[:-taken]) + taken, len(beats) - 1)
+        breaks = self._breaks[key]
+        return int(breaks[np.searchsorted(breaks, at)] - at) // taken - 1
 
     def _overlap(self, change: dict[str, int]) -> int:
         """A load behind the store that empties its half: their distance stays, or stays on its side."""

@@ -77,7 +77,7 @@ def multiply(on, registers, a, b):
     return full, middle, registers[3] if on[3] else middle
 
 
-@pytest.mark.parametrize("on", itertools.product((False, True), repeat=4),
+@pytest.mark.parametrize("on", [*itertools.product((False, True), repeat=4)],
                          ids=lambda on: "".join("01"[x] for x in on))
 def test_multiplier(simulate, on):
     rng = random.Random(SEED)

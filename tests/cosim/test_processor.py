@@ -18,7 +18,7 @@ from wingbeat.gen.processor_simulator import STALLS, MemoryTiming, ProcessorTria
 from wingbeat.gen.simulator import SimulatorError, start_writes
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.numeric import largest, smallest
-from wingbeat.hw.program import Fault, Pass
+from wingbeat.hw.program import Fault, Pass, Read, Sums, Write
 from wingbeat.sim.illegal_programs import illegal_programs
 from wingbeat.sim.processor import BlockOutcome, ProcessorModel, ProgramFault
 from wingbeat.sim.random_processor import random_processor_config, random_processor_job
@@ -28,7 +28,7 @@ N_TIMINGS = 5   # memories of each program
 N_ILLEGAL = 25  # programs of the corpus between the legal ones
 WATCHDOG = 1024
 DEADLINE = 300_000  # cycles, many times what the slowest of these programs takes
-SAMPLE = (8, 13)  # small configurations
+SAMPLE = (8, 13, 4)  # small configurations: two with a vector unit and one without
 ON_ICARUS = (13, 4, 10)
 _WANTED = os.environ.get("WINGBEAT_COSIM_SEEDS", "").split(":")
 IS_CAMPAIGN = bool(_WANTED[0])
@@ -171,7 +171,8 @@ def clamping_split(config, rng):
     for _ in range(200):
         job = random_processor_job(config, rng)
         program = [replace(step, active=0, shifts=(0,) * config.layers, block_float=False, growth=())
-                   if isinstance(step, Pass) else step for step in job.program]
+                   if isinstance(step, Pass) else replace(step, vector=0)
+                   if isinstance(step, Read | Write) and not isinstance(step, Sums) else step for step in job.program]
         job = replace(job, program=program, memory=ends[job.memory & 1])
         want = expected(config, job)
         if want.saturated and not any(block.saturated for block in want.blocks):

@@ -14,9 +14,6 @@ from wingbeat.gen.presets import load_preset, names
 from wingbeat.gen.verilog import emit
 from wingbeat.hw.config import ArrayConfig, Target
 
-# A core of which only the vectors are wanted is not elaborated, on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
-
 PROCESSOR = ArrayConfig(name="runner", engines=2, layers=1, width=16, element_width=16, coefficient_width=16,
                         half_words=64, coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
 

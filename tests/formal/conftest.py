@@ -12,8 +12,8 @@ import sys
 
 from amaranth.back import rtlil
 from amaranth.hdl import Assert, Module, Mux, Signal, Value
-from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
 import pytest
 
 # Memories become registers, and what does not reach an Assert goes. An output left would be one more property.
@@ -147,3 +147,32 @@ def _steady(m, port):
 @pytest.fixture
 def steady():
     return _steady
+
+
+class Forgetful(wiring.Component):
+    """A SkidBuffer that takes everything and forgets what waits."""
+
+    repeats = False
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)), "moving": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [self.i.ready.eq(1), self.moving.eq(1)]
+        m.d.sync += [self.o.valid.eq(self.i.valid | (self.o.valid & self.repeats)), self.o.payload.eq(self.i.payload)]
+        return m
+
+
+class Repetitive(Forgetful):
+    """It gives its first word again and again."""
+
+    repeats = True
+
+
+@pytest.fixture
+def break_buffer(monkeypatch):
+    """Call with the name of a file of hw: its SkidBuffers forget words, or repeat them."""
+    def patch(file, repeats=False):
+        monkeypatch.setattr(f"wingbeat.hw.{file}.SkidBuffer", Repetitive if repeats else Forgetful)
+    return patch

@@ -1,12 +1,14 @@
 """Checkpoints: what is read, and that everything malformed is one line: field, value, what is allowed."""
 
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from wingbeat.gen.checkpoint import butterfly_weights, read_checkpoint, read_layer
+from wingbeat.gen.checkpoint import Checkpoint, butterfly_weights, read_checkpoint, read_layer
 from wingbeat.hw.errors import WingbeatError
 
 
@@ -109,6 +111,27 @@ def tensor(dtype, shape, size):
     return {"twiddle": {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}}
 
 
+def huge_npy(size=1 << 50):
+    """A header that asks for far more than is there."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (size,)})
+    return file.getvalue() + bytes(64)
+
+
+def write_npz(path, member, content):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(member, content)
+
+
+def garbled_npz(path):
+    """Compressed data that begin with a kind of block that there is not."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("twiddle.npy", GOOD.tobytes())
+    content = bytearray(path.read_bytes())
+    content[30 + len("twiddle.npy")] = 0xff
+    path.write_bytes(content)
+
+
 SHAPE = [1, 1, 1, 1, 2, 2]
 FILES = {
     "empty.safetensors": lambda path: path.write_bytes(b""),
@@ -126,6 +149,13 @@ FILES = {
     "stride.safetensors":
         lambda path: save_file({"twiddle": GOOD}, path, metadata={"increasing_stride": "up"}),
     "bias.safetensors": lambda path: save_file({"a.twiddle": GOOD, "a.bias": np.ones(20)}, path),
+    "newline.safetensors": lambda path: save_file({"a\nb.twiddle": poisoned(np.nan)}, path),
+    "huge.npy": lambda path: path.write_bytes(huge_npy()),
+    "huge.npz": lambda path: write_npz(path, "twiddle.npy", huge_npy()),
+    "overflow.npz": lambda path: write_npz(path, "twiddle.npy", huge_npy(1 << 80)),
+    "header.npz": lambda path: write_npz(path, "twiddle.npy", GOOD.tobytes()),
+    "garbled.npz": garbled_npz,
+    "archive.npy": lambda path: write_npz(path, "twiddle.npy", huge_npy()),
     "empty.npy": lambda path: path.write_bytes(b""),
     "pickle.npy": lambda path: np.save(path, np.array([{}], dtype=object), allow_pickle=True),
     "cut.npy": lambda path: (np.save(path, GOOD), path.write_bytes(path.read_bytes()[:-9])),
@@ -147,6 +177,22 @@ def test_malformed_files(tmp_path, name):
     with pytest.raises(WingbeatError) as caught:
         read_checkpoint(tmp_path / name)
     assert "\n" not in str(caught.value) and ": " in str(caught.value)
+
+
+def test_tensors_are_read_one_by_one(tmp_path):
+    """One that numpy cannot hold spoils only what asks for it."""
+    path = tmp_path / "m.safetensors"
+    entries = tensor("F32", SHAPE, 16) | {"half": {"dtype": "BF16", "shape": [2], "data_offsets": [16, 20]}}
+    write_safetensors(path, entries | {"__metadata__": {"in_size": "1", "increasing_stride": "False"}}, bytes(20))
+    assert read_layer(path).in_size == 1 and not read_layer(path).increasing_stride
+    file = Checkpoint(path)
+    assert file.names == ("half", "twiddle") and file.layers == ("",)
+    assert file.options("") == {"in_size": 1, "increasing_stride": False} and file.options("q") == {}
+    assert file.tensor("twiddle").shape == tuple(SHAPE)
+    with pytest.raises(WingbeatError, match="^half: cannot be read from 'm.safetensors'.*; allowed are float16"):
+        file.tensor("half")
+    with pytest.raises(WingbeatError, match="^q.bias: no tensor of 'm.safetensors'; allowed are half, twiddle$"):
+        file.tensor("q.bias")
 
 
 def test_unknown_layer_lists_the_known(tmp_path):

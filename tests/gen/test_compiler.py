@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from wingbeat.gen.accuracy import accuracy_table
 from wingbeat.gen.calibration import best_limit, noise_gains, safe_shifts, static_shifts
-from wingbeat.gen.compiler import compile_butterfly, compile_fft, compile_fft2
+from wingbeat.gen.compiler import compile_butterfly, compile_copy, compile_fft, compile_fft2, compile_sum
 from wingbeat.gen.kernel import SaturationWarning
 from wingbeat.gen.layers import fft_layers
 from wingbeat.gen.passes import assign_columns, build_passes
@@ -306,6 +306,45 @@ def test_a_wrong_coefficient_is_seen():
         check(kernel, normal(rng, 8, 32), lambda x: butterfly_multiply(twiddle, x), 40, "seed 26")
 
 
+@pytest.mark.parametrize("layers, engines, stream", ARRAYS)
+@pytest.mark.parametrize("in_size, out_size, least_size", [(2, 12, 8), (4, 40, 16), (3, 5, 4), (4, 6, 64), (16, 40, 8)])
+def test_small_stacks_in_fewer_larger_ones(layers, engines, stream, in_size, out_size, least_size):
+    seed = [in_size, out_size, least_size]
+    rng, log_n = np.random.default_rng(seed), (in_size - 1).bit_length()
+    twiddle = normal(rng, -(-out_size >> log_n), 2, log_n, 1 << log_n - 1, 2, 2) / np.sqrt(2)
+    x = normal(rng, 20, in_size)
+    kernel = compile_butterfly(twiddle, array(layers, engines, stream), calibration=x, in_size=in_size,
+                               out_size=out_size, least_size=least_size)
+    assert kernel.size == max(1 << log_n, least_size) and len(kernel.stacks) == -(-out_size // kernel.size)
+    check(kernel, x, lambda x: butterfly_multiply(twiddle, x, True, out_size), 60, f"seed {seed}")
+
+
+@pytest.mark.parametrize("layers, engines, stream", ARRAYS)
+@pytest.mark.parametrize("elements, least_size, size", [(1, 2, 2), (8, 8, 8), (5, 8, 8), (24, 8, 32), (3, 16, 16)])
+def test_copies_are_exact(layers, engines, stream, elements, least_size, size):
+    rng, bound = np.random.default_rng(elements), 2 ** 15
+    x = rng.integers(-bound + 1, bound, (9, elements))
+    x[0], x[1] = bound - 1, 1 - bound
+    kernel = compile_copy(elements, array(layers, engines, stream), least_size=least_size, rows=9)
+    run = kernel.execute_model(x.astype(float))
+    assert kernel.size == size and kernel.n_layers == 1
+    assert np.array_equal(run.y, x) and not run.saturated_blocks, f"seed {elements}"
+
+
+@pytest.mark.parametrize("layers, engines, stream", ARRAYS)
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 24, 64])
+def test_sums(layers, engines, stream, count):
+    """One result a row, within a rounding for each shift; full scale of one sign does not clamp."""
+    rng, bound = np.random.default_rng(count), 2.0 ** 15 - 1
+    x = np.rint(rng.uniform(-bound, bound, (12, count)))
+    x[0], x[1] = bound, -bound
+    kernel = compile_sum(count, array(layers, engines, stream), calibration=x, input_limit=bound, rows=12)
+    run = kernel.execute_model(x)
+    [stack] = kernel.stacks
+    assert run.y.shape == (12, 1) and not run.saturated_blocks
+    assert np.abs(run.y[:, 0] - x.sum(axis=1)).max() <= 2.0 ** stack.shift, f"seed {count}"
+
+
 ONES = np.ones((1, 1, 4, 8, 2, 2))
 ROWS = np.ones((3, 16))
 REFUSED = {
@@ -343,6 +382,13 @@ REFUSED = {
     "input_limit: 0.001 needs a shift":
         lambda: compile_butterfly(ONES, array(), calibration=ROWS, input_limit=0.001),
     "rows: 0": lambda: compile_fft(8, array(), rows=0),
+    "least_size: 12; allowed are powers of two":
+        lambda: compile_butterfly(ONES, array(), scaling="safe", least_size=12),
+    "least_size: 0;": lambda: compile_butterfly(ONES, array(), scaling="safe", least_size=0),
+    "least_size: 12;": lambda: compile_copy(8, array(), least_size=12),
+    "half_words: 64 is too small for 128 points": lambda: compile_copy(100, array(half_words=64)),
+    "half_words: 64 is too small for 256 points":
+        lambda: compile_sum(200, array(half_words=64), calibration=np.ones((1, 200)), input_limit=1.0),
     "twiddle: dtype complex128 is complex": lambda: compile_butterfly(ONES * 1j, array(), scaling="safe"),
     "name: 'q' is not in": None,
     "x: shape (16,)": lambda: compile_butterfly(ONES, array(), scaling="safe").run_model(ROWS[0]),

@@ -20,9 +20,7 @@ from wingbeat.hw.config import ArrayConfig, Target
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.processor import Processor
 from wingbeat.hw.program import Fault, Halt, MemoryMode, Read, decode, encode
-
-# A core that is only looked at is not elaborated, on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+from wingbeat.hw.vectorset import Activation, WriteSet
 
 FIELDS = {"engines": 2, "layers": 1, "width": 16, "element_width": 16, "coefficient_width": 16, "half_words": 64,
           "coefficient_words": 256, "program_words": 512, "stream_words": 4, "memory_bits": 12}
@@ -159,3 +157,18 @@ def test_a_fault_keeps_the_core_of_before(tmp_path, monkeypatch):
         generate(PROCESSOR, tmp_path / "core")
     assert [path.name for path in tmp_path.rglob("*")] == ["core", "manifest.json"]
     assert (tmp_path / "core" / "manifest.json").read_text() == "before"
+
+
+def test_a_vector_unit_brings_its_tables_and_a_network():
+    config = load_preset("hybrid-16")
+    places = describe_memory_map(config)
+    assert [places[name]["target"] for name in ("read_sets", "write_sets", "channels", "activation")] == [
+        0x84, 0x85, 0x86, 0x87]
+    # A set put together by the manifest alone is the one that the hardware takes.
+    chosen = WriteSet(rescale=True, base=77, shift=19, activation=Activation.GELU, gain=3, residual=True, offset=5, c=6)
+    fields = places["write_sets"]["fields"]
+    bits = sum(int(getattr(chosen, field["name"])) << field["offset"] for field in fields)
+    assert [bits >> 32 * i & 0xFFFFFFFF for i in range(places["write_sets"]["words_per_set"])] == chosen.words()
+    names = [small.name for small in small_programs(config)]
+    assert names[3] == "network8" and names[-1] == "network16"
+    assert not any(name.startswith("network") for name in (s.name for s in small_programs(PROCESSOR)))

@@ -1,16 +1,18 @@
 """Operations on matrices in memory, on the integer model: bit for bit the kernel's own rows, and right in float."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from wingbeat.gen.compiler import compile_butterfly, compile_fft
 from wingbeat.gen.dataflow import assemble, read_beats, written_beats
-from wingbeat.gen.operations import (Coefficients, Matrix, butterfly, mix_real, mixed_order,
-                                     row_blocks, transform_columns, transform_rows)
+from wingbeat.gen.operations import (Coefficients, Matrix, butterfly, mix_real, row_blocks, transform_columns,
+                                     transform_rows)
 from wingbeat.gen.workloads import ffn_workload, mixing_workload, random_twiddle
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.hw.program import Loop, Read
+from wingbeat.hw.program import Loop, MemoryMode, Read
 from wingbeat.sim.reference import sqnr_db
 
 # Engines, layers, words of a beat, words of a half: one engine and several per beat, groups of engines, both S.
@@ -70,6 +72,38 @@ def test_rectangular_butterflies(in_size, out_size):
     assert np.array_equal(target.unpack(memory) * kernel.output_scale, kernel.run_model(x))
 
 
+@pytest.mark.parametrize("array", [ARRAYS[0], ARRAYS[3], (1, 2, 4, 256)])
+@pytest.mark.parametrize("parts, part, rows", [(4, 16, 5), (2, 32, 40), (8, 8, 33), (3, 16, 12), (1, 64, 7)])
+def test_rows_in_parts(array, parts, part, rows):
+    """What stands in several matrices, one behind the other, is read as one row."""
+    config, rng = processor(*array), np.random.default_rng([parts, rows])
+    elements, pitch = parts * part, 2 * part // config.memory_elements
+    kernel = compile_butterfly(random_twiddle(1, 6, rng), config, calibration=rng.standard_normal((64, elements)),
+                               in_size=elements, rows=rows)
+    x = kernel.quantise(rng.standard_normal((rows, elements)))[0].astype(np.int64)
+    source = Matrix(7, rows, elements, pitch, parts)
+    target = Matrix.at(source.end + 1, rows, 64, config)
+    memory = loaded(config, (source, x))
+    for number in range(parts):
+        there = Matrix(source.base + number * rows * pitch, rows, part, pitch)
+        assert np.array_equal(there.unpack(memory), x[:, number * part:(number + 1) * part])
+    assert np.array_equal(source.unpack(memory), x)
+    memory[source.base:source.end].reshape(-1, pitch * config.memory_elements)[:, part:] = 77
+    run(config, butterfly(kernel, source, target, Coefficients(config), "b"), memory)
+    assert np.array_equal(target.unpack(memory) * kernel.output_scale, kernel.run_model(x * kernel.input_step))
+
+
+def test_stacks_take_turns():
+    """All stacks of a block of rows follow one another: the rows need be summed but once."""
+    config, rng = processor(4, 2, 8, 256), np.random.default_rng(8)
+    kernel = compile_butterfly(random_twiddle(3, 6, rng), config, calibration=rng.standard_normal((64, 64)), rows=16)
+    source, target = Matrix.at(0, 40, 64, config), Matrix.at(1000, 40, 192, config)
+    tasks = butterfly(kernel, source, target, Coefficients(config), "b", "steady")
+    places = [task.block.read_at for task in tasks]
+    assert len(tasks) > 3 and places == [place for place in sorted(set(places)) for _ in range(3)]
+    assert [task.stage.name for task in tasks[:3]] == ["b.0", "b.1", "b.2"]
+
+
 @pytest.mark.parametrize("array", ARRAYS)
 def test_rows_and_columns_of_a_transform(array):
     config, rng = processor(*array), np.random.default_rng(7)
@@ -97,7 +131,7 @@ def test_real_mixing(array, tokens, hidden):
 
 
 @pytest.mark.parametrize("array, tokens, hidden", [((1, 2, 4, 256), 8, 16), ((4, 1, 4, 256), 16, 32)])
-@pytest.mark.parametrize("batch", [1, 2, 5, 19])
+@pytest.mark.parametrize("batch", [1, 2, 8, 32])
 def test_mixing_of_a_batch_is_that_of_each(array, tokens, hidden, batch):
     """Several matrices side by side, in blocks that end anywhere; only ``between`` and ``target`` change."""
     config, rng = processor(*array), np.random.default_rng([batch, tokens])
@@ -106,11 +140,12 @@ def test_mixing_of_a_batch_is_that_of_each(array, tokens, hidden, batch):
     x = np.rint(rng.uniform(-30000, 30000, (batch, tokens, hidden)))
     source = Matrix.at(5, tokens, batch * hidden, config)
     between = Matrix.at(source.end, tokens // 2 + 1, 2 * batch * hidden, config)
-    target = Matrix.at(between.end + 3, tokens, batch * hidden, config)
+    pitch = between.pitch // 2
+    target = Matrix.at(-(-(between.end + 3) // pitch) * pitch, tokens, batch * hidden, config)
     memory = loaded(config, (source, x.swapaxes(0, 1).reshape(tokens, -1)))
     before = memory.copy()
     run(config, mix_real(columns, rows, source, between, target, Coefficients(config), "m", batch), memory)
-    y = mixed_order(target.unpack(memory).reshape(tokens, batch, hidden)).swapaxes(0, 1)
+    y = target.unpack(memory).reshape(tokens, batch, hidden).swapaxes(0, 1)
     scale = 2.0 ** (columns.stacks[0].shift + rows.stacks[0].shift)
     for number in range(batch):
         assert sqnr_db(np.fft.fft2(x[number]).real, y[number] * scale) > 45, f"matrix {number} of {batch}"
@@ -189,6 +224,20 @@ def test_refusals_name_the_parameter():
     assert refusal(lambda: mixing_workload(config, 32, 64, 1)).startswith("descriptors: 1 are too few for the reader")
     config = processor(4, 1, 4, 256, program_words=64)
     assert refusal(lambda: mixing_workload(config, 32, 64, 1)).startswith("program_words: 64")
+    kernel = compile_fft(16, config, scaling="safe", input_limit=2.0 ** 15 - 1)
+    for batch, pitch, at, message in ((3, 4, 0, "batch: 3 of the matrices"), (2, 3, 0, "pitch: 3 of the matrices"),
+                                      (4, 4, 8, "base: 8 of 4 matrices that FOLD writes side by side; allowed are "
+                                                "multiples of 16")):
+        call = partial(transform_rows, kernel, Matrix(0, 9 * batch, 32, 4), Matrix(at, 16 * batch, 16, pitch),
+                       Coefficients(config), "f", MemoryMode.FOLD, 8, batch=batch)
+        assert refusal(call).startswith(message)
+    rows = [Matrix(0, 16, 32, 6), Matrix(100, 9, 64, 12), Matrix(300, 16, 32, 6)]
+    assert refusal(lambda: mix_real(kernel, kernel, *rows, Coefficients(config), "m", 4)).startswith("pitch: 6 beats")
+    for parts, part in ((2, 12), (4, 4)):
+        call = partial(butterfly, compile_butterfly(random_twiddle(1, 5, rng), config, scaling="safe",
+                                                    in_size=parts * part),
+                       Matrix(0, 8, parts * part, 2, parts), Matrix(100, 8, 32, 4), Coefficients(config), "b")
+        assert refusal(call).startswith(f"elements: {part} in each part of a row; allowed are powers of two from 8 on")
     small = processor(4, 1, 4, 256, memory_bits=8)
     assert refusal(lambda: mixing_workload(small, 32, 64, 1)).startswith("memory_bits: 8")
     assert refusal(lambda: mixing_workload(config, 24, 64, 1)).startswith("--tokens: 24")

@@ -6,7 +6,9 @@ import pytest
 
 from wingbeat.gen import synth
 from wingbeat.gen.core import core
+from wingbeat.gen.presets import load_preset
 from wingbeat.gen.synth import Harness, run_yosys, synthesize, synthesize_component
+from wingbeat.gen.units import UNITS, unit
 from wingbeat.hw.config import ArrayConfig, Target
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.multiplier import Multiplier, MultiplierParameters
@@ -15,10 +17,6 @@ from wingbeat.hw.ram import Ram, RamParameters
 TINY = ArrayConfig(half_words=16, coefficient_words=16, program_words=32, stream_words=1)
 PROCESSOR = ArrayConfig(engines=2, layers=1, width=16, element_width=16, coefficient_width=16, half_words=64,
                         coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
-
-
-# A component that is only refused or looked at is not elaborated, on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
 
 def multiplier(target=Target.PORTABLE):
@@ -109,3 +107,22 @@ def test_harness_keeps_every_port():
 def test_tool_that_fails_says_why(tmp_path):
     with pytest.raises(RuntimeError, match=r"^yosys: .*ERROR.*no_such_command"):
         run_yosys("no_such_command", tmp_path)
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_every_unit_alone_is_a_component(name):
+    assert unit(name, load_preset("hybrid-16")).signature
+
+
+def test_one_unit_is_synthesised_alone():
+    result = synthesize(load_preset("hybrid-16"), "argmax", target="ecp5")
+    assert result["name"] == "argmax" and 100 < result["comb"] < 3000 and result["dsp"] == 0
+
+
+@pytest.mark.parametrize("name, preset, message", [
+    ("shuffle", "hybrid-16", "--unit: 'shuffle' is not one of butterfly, normalise, rescale, residual, argmax, "
+                             "readarbiter"),
+    ("rescale", "processor-16", "--unit: 'rescale', and vector_lanes of processor_16 is 0; allowed is butterfly")])
+def test_a_unit_that_is_not_there_is_refused(name, preset, message):
+    with pytest.raises(WingbeatError, match=f"^{message}$"):
+        unit(name, load_preset(preset))

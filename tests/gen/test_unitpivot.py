@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.layers import pair_indices
-from wingbeat.gen.unitpivot import block_layers, merge_layers, unit_pivot
+from wingbeat.gen.unitpivot import block_layers, merge_layers, stack_layers, unit_pivot
 from wingbeat.sim.reference import butterfly_multiply
 
 TOLERANCE = 1.5e-15  # relative, root mean square over all elements
@@ -123,3 +123,22 @@ def test_long_chains_do_not_underflow():
     plain, small = (unit_pivot(block_layers(factor * twiddle, True)) for factor in (1.0, 2.0 ** -40))
     for a, b in zip(plain.layers, small.layers):
         assert np.array_equal(a.c0, b.c0) and np.array_equal(a.s1, b.s1) and np.all(b.live), "seed 10"
+
+
+@pytest.mark.parametrize("increasing", [True, False])
+@pytest.mark.parametrize("n_stacks, n_blocks, log_n, least_bits", [
+    (1, 1, 3, 0), (3, 2, 3, 3), (2, 1, 1, 2), (4, 1, 2, 4), (5, 2, 2, 4), (1, 1, 1, 5), (9, 3, 1, 3), (3, 1, 2, 6)])
+def test_small_stacks_go_together(n_stacks, n_blocks, log_n, least_bits, increasing):
+    """The outputs of the stacks follow one another, those of missing stacks are zero."""
+    seed = [n_stacks, n_blocks, log_n, least_bits, increasing]
+    rng = np.random.default_rng(seed)
+    twiddle = np.stack([blocks("random", n_blocks, log_n, rng) for _ in range(n_stacks)])
+    x, bits = rng.standard_normal((8, 1 << log_n)), max(log_n, least_bits)
+    together = 1 << bits - log_n
+    stacks = stack_layers(twiddle, increasing, least_bits)
+    assert len(stacks) == -(-n_stacks // together)
+    padded = np.pad(x, ((0, 0), (0, (1 << bits) - x.shape[1])))
+    found = np.concatenate([unit_pivot(layers, in_size=1 << log_n).apply(padded) for layers in stacks], axis=1)
+    exact = butterfly_multiply(twiddle, x, increasing)
+    assert relative_error(found[:, :exact.shape[1]], exact) < 3 * TOLERANCE, f"seed {seed}"
+    assert not found[:, exact.shape[1]:].any(), f"seed {seed}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LEAVES = {"hw.config", "hw.descriptor", "hw.errors", "hw.numeric", "hw.program"}
+LEAVES = {"hw.config", "hw.descriptor", "hw.errors", "hw.numeric", "hw.program", "hw.vectorset"}
 MAY_IMPORT = {"hw": {"hw"}, "sim": {"sim"} | LEAVES, "gen": {"gen", "hw", "sim"},
               "boards": {"boards", "gen", "hw"}}
 

@@ -20,6 +20,7 @@ from wingbeat.hw.program import (
     Read,
     Set,
     Store,
+    Sums,
     Unit,
     Walk,
     Write,
@@ -126,11 +127,12 @@ def test_words_bit_by_bit():
     ]:
         bits, at = bits | value << at, at + width
     assert encode([step]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
-    read = Read(5, 3, 40, MemoryMode.PAIRS, -2, 7, 9)
-    bits = 5 | 5 << 4 | 3 << 10 | 0xFFFFFFFE << 13 | 40 << 45 | 2 << 61 | 7 << 64 | 9 << 70
-    assert encode([read]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
-    write = Write(5, 3, 40, MemoryMode.SPLIT, 16, 1, 33)
-    bits = 6 | 5 << 4 | 3 << 10 | 16 << 13 | 40 << 45 | 5 << 61 | 1 << 64 | 33 << 65
+    for opcode, kind in ((5, Read), (8, Sums)):
+        read = kind(5, 3, 40, MemoryMode.PAIRS, -2, 7, 9, vector=11)
+        bits = opcode | 5 << 4 | 3 << 10 | 0xFFFFFFFE << 13 | 40 << 45 | 2 << 61 | 11 << 64 | 7 << 68 | 9 << 74
+        assert encode([read]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64], kind
+    write = Write(5, 3, 40, MemoryMode.SPLIT, 16, 1, 33, vector=11)
+    bits = 6 | 5 << 4 | 3 << 10 | 16 << 13 | 40 << 45 | 5 << 61 | 11 << 64 | 1 << 68 | 33 << 69
     assert encode([write]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
     bits = 7 | 1 << 4 | 6 << 5 | 12345 << 8
     assert encode([Set(Unit.WRITER, 6, 12345)]) == [bits & 0xFFFFFFFF, bits >> 32, 0]
@@ -259,4 +261,4 @@ def test_schedule(blocks):
 
 
 def test_opcodes_have_one_bit_pattern_each():
-    assert sorted(FIELDS) == sorted(Opcode) and max(Opcode) < 8
+    assert sorted(FIELDS) == sorted(Opcode) and max(Opcode) < 1 << OPCODE_BITS

@@ -15,8 +15,6 @@ from wingbeat.sim.bench import Bench, Stall
 
 MEMORY_BITS, ELEMENTS, WIDTH = 14, 8, 10
 MASK = (1 << WIDTH) - 1
-# A reader that is refused is never elaborated.
-pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.value)
 LINE = Descriptor((), Move(0, 1), tuple(Move(0, 2 << bit) for bit in range(6)), pitch=100, chunks=128)
 

@@ -41,7 +41,7 @@ def random_descriptor(rng, groups, most=150):
     origin = rng.choice([Move(0), Move(rng.randint(0, 99), rng.randint(0, 9))])
     return Descriptor(tuple(move() for _ in range(sub)), move(), steps_moves, pitch=rng.randrange(1, 500),
                       chunks=chunks, tail=rng.choice([0, 3]), origin=origin,
-                      other=rng.getrandbits(32), steps=steps)
+                      other=rng.getrandbits(32), steps=steps, keep=rng.getrandbits(32))
 
 
 def table_writes(descriptors, groups):
@@ -59,8 +59,8 @@ def beats_of(descriptor, groups, base, rows, memory_bits=MEMORY_BITS):
     tail = at_end & (descriptor.tail != 0)
     valid = (row < rows) & (chunk < descriptor.chunks)
     last = np.arange(len(row)) == len(row) - 1
-    names = ("address", "row", "chunk", "valid", "first_chunk", "tail", "tail_elements", "last")
-    columns = (address, row, chunk, valid, chunk == 0, tail, np.where(tail, descriptor.tail, 0), last)
+    names = ("address", "row", "chunk", "valid", "first_chunk", "last_chunk", "tail", "tail_elements", "last")
+    columns = (address, row, chunk, valid, chunk == 0, at_end, tail, np.where(tail, descriptor.tail, 0), last)
     return [dict(zip(names, map(int, beat))) for beat in zip(*columns)]
 
 
@@ -81,7 +81,7 @@ class Setup:
         self.writes = table_writes(descriptors, groups)
         self.blocks = [beats_of(descriptors[number], groups, base, rows) for number, base, rows in blocks]
         self.expected = sum(self.blocks, [])
-        self.seen = []  # (chunks, other) in the cycles in which a beat moves
+        self.seen = []  # (chunks, other, keep) in the cycles in which a beat moves
         self._go = source.willing(random.Random(seed))
         self.bench.process(self._drive, background=True)
         self.bench.process(self._watch, background=True)
@@ -95,7 +95,8 @@ class Setup:
         got = [fields(self.dut, word) for word in self.got.words]
         for number, beat in enumerate(got):
             assert beat == self.expected[number], f"beat {number}, {note}"
-        shapes = [(self._descriptors[number].chunks, self._descriptors[number].other) for number, _, _ in self._blocks]
+        shapes = [(each.chunks, each.other, each.keep) for each in (self._descriptors[number]
+                                                             for number, _, _ in self._blocks)]
         assert self.seen == [shape for shape, block in zip(shapes, self.blocks) for _ in block], note
 
     async def _drive(self, ctx):
@@ -122,12 +123,12 @@ class Setup:
 
     async def _watch(self, ctx):
         dut = self.dut
-        moves = ctx.tick().sample(dut.o.valid, dut.o.ready, dut.chunks, dut.other)
-        async for _, reset, valid, ready, chunks, other in moves:
+        moves = ctx.tick().sample(dut.o.valid, dut.o.ready, dut.chunks, dut.other, dut.keep)
+        async for _, reset, valid, ready, *shape in moves:
             if reset:
                 self.seen.clear()
             elif valid and ready:
-                self.seen.append((chunks, other))
+                self.seen.append(tuple(shape))
 
 
 def random_blocks(rng, descriptors, count):

@@ -68,7 +68,7 @@ def writes_of(c, command, descriptor, base, beats):
     """What one WRITE does: its writes, and how many of them clamp."""
     full = (1 << 2 * c.stream_words) - 1
     rows, chunks = descriptor.positions(c.beat_groups)
-    address, other = base + rows * descriptor.pitch + chunks, descriptor.other
+    address, other, keep = base + rows * descriptor.pitch + chunks, descriptor.other, descriptor.keep
     valid = (rows & 0xFFFF) < command.rows
     valid &= (chunks & 0xFFFF) < descriptor.chunks
     writes, clamps = [], 0
@@ -86,7 +86,7 @@ def writes_of(c, command, descriptor, base, beats):
         if valid[n]:
             writes.append((address[n], full, x))
         if valid[n] and command.mode is MemoryMode.FOLD and command.fold_from <= rows[n] < command.fold_rows:
-            mirrored = other - address[n]
+            mirrored = ((other - (address[n] & ~keep)) & ~keep) | (address[n] & keep)
             writes += [(mirrored, full - 1, x[-np.arange(len(x)) % len(x)]),
                        (mirrored + 1 - (0 if chunks[n] else descriptor.chunks), 1, x)]
     return writes, clamps
@@ -100,9 +100,12 @@ def random_descriptor(c, mode, rng):
     low_high = Move(0, 1)  # of SPLIT
     step = tuple(move() for _ in range(rng.randint(0, 3)))
     origin = Move(rng.choice([0, 0, 1]), rng.choice([0, 1]))
+    low = rng.randrange(c.memory_bits)
+    keep = rng.choice([0, 1, 3, 15]) << low & (1 << c.memory_bits) - 1
+    other = rng.getrandbits(c.memory_bits) | ((1 << low) - 1 if keep else 0)  # nothing is borrowed from what is kept
     return Descriptor(tuple(low_high if mode is MemoryMode.SPLIT else move() for _ in range(sub)), move(), step,
                       pitch=rng.randint(1, 300), chunks=rng.randint(1, 5), origin=origin,
-                      other=rng.getrandbits(c.memory_bits), steps=rng.randint(1, 1 << len(step)))
+                      other=other, steps=rng.randint(1, 1 << len(step)), keep=keep)
 
 
 def random_beats(c, n, rng):

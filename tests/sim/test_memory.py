@@ -1,5 +1,6 @@
 """Blocks between memory and array, against loops over single elements written from the tables of docs/processor.md."""
 
+from dataclasses import replace
 import random
 
 import numpy as np
@@ -74,6 +75,14 @@ def slow_split(config, words, row_is_zero):
     return [row[:2 * k], row[2 * k:]], [half[:2 * k], half[2 * k:]], [any(clamped[:2 * k]), any(clamped[2 * k:])]
 
 
+def mirrored_address(d, address, mask):
+    """``other`` less the address, as if the bits that are kept were not there."""
+    field = [bit for bit in range(mask.bit_length()) if not d.keep >> bit & 1]
+    squeeze = lambda number: sum((number >> bit & 1) << at for at, bit in enumerate(field))
+    difference = squeeze(d.other & mask) - squeeze(address)
+    return sum((difference >> at & 1) << bit for at, bit in enumerate(field)) | address & d.keep
+
+
 def slow_write(config, d, instruction, base, words, memory):
     mask, j, mode = (1 << config.memory_bits) - 1, config.engines_per_beat, instruction.mode.name
     places = list(place(d, config.beat_groups, base, mask))
@@ -107,8 +116,9 @@ def slow_write(config, d, instruction, base, words, memory):
         memory[address] = beat
         if mode == "FOLD" and instruction.fold_from <= row < instruction.fold_rows:
             n = len(beat)
-            memory[(d.other - address) & mask, 1:] = [beat[n - i] for i in range(1, n)]
-            memory[(d.other - address + 1 - (d.chunks if chunk == 0 else 0)) & mask, 0] = beat[0]
+            mirrored = mirrored_address(d, address, mask)
+            memory[mirrored, 1:] = [beat[n - i] for i in range(1, n)]
+            memory[(mirrored + 1 - (d.chunks if chunk == 0 else 0)) & mask, 0] = beat[0]
     return False
 
 
@@ -125,6 +135,13 @@ def random_descriptor(rng, sub_bits, step_bits, split):
     return Descriptor(sub, move(), tuple(move() for _ in range(step_bits)), rng.randint(1, 9), rng.randint(1, 4),
                       rng.choice((0, 0, rng.randint(0, 3))), Move(rng.randint(0, 8), rng.randint(0, 3)),
                       other=rng.randint(4000, 4100))
+
+
+def with_kept_bits(d, bits, rng):
+    """Any field of the address; below it ``other`` is so large that nothing is borrowed from the field."""
+    low, count = rng.randint(0, bits - 1), rng.choice([0, 1, 1, 2, 4])
+    keep = ((1 << count) - 1 << low) & (1 << bits) - 1
+    return replace(d, keep=keep, other=d.other | ((1 << low) - 1 if keep else 0))
 
 
 def random_case(seed, modes):
@@ -158,6 +175,7 @@ def test_reads(seed):
 @pytest.mark.parametrize("seed", range(120))
 def test_writes(seed):
     rng, config, mode, d, memory = random_case(seed, list(MemoryMode))
+    d = with_kept_bits(d, 13, rng)  # SPLIT mirrors nothing
     fold = (rng.randint(0, 1), rng.choice((0, 5, 40)))
     write = Write(0, 0, rng.choice((3, 10, 0xFFFF)), mode, 0, *fold)
     base = rng.choice((2500, 0))
@@ -167,7 +185,7 @@ def test_writes(seed):
     want = memory.copy()
     flag = slow_write(config, d, write, base, words.tolist(), want)
     got = memory.copy()
-    assert write_block(config, d.words(config.beat_groups), write, base, words, got) == flag, f"seed {seed}"
+    assert bool(write_block(config, d.words(config.beat_groups), write, base, words, got)) == flag, f"seed {seed}"
     assert np.array_equal(got, want), f"seed {seed}: {config} {d} {write}"
     writes = write_addresses(config, d.words(config.beat_groups), write, base)
     touched = np.flatnonzero((want != memory).any(axis=1))
@@ -200,6 +218,21 @@ def test_fold_mirrors_a_matrix():
     rows = [memory[9 + 5 * q:9 + 5 * q + 4].ravel() for q in range(4)]
     assert np.array_equal(rows[0], x[0]) and np.array_equal(rows[1], x[1])
     assert np.array_equal(rows[3], x[1][-np.arange(16) % 16]) and not rows[2].any()
+
+
+def test_fold_keeps_matrices_apart():
+    """Rows of two matrices of 4 x 8 elements side by side: each is mirrored in its own place."""
+    config = ArrayConfig(engines=1, layers=1, stream_words=2, memory_bits=12)
+    d = Descriptor((), Move(0), (Move(0, 1), Move(1), Move(2)), 2, 2, other=2 * 8 + 4 * 4 + 2 - 1, keep=2)
+    memory = np.zeros((64, 4), dtype=np.int64)
+    x = np.arange(100, 132).reshape(2, 2, 8)  # token, matrix, element
+    words = np.zeros((8, 2, 2, 2), dtype=np.int64)  # beat of the block, cell, lane, component
+    words[..., 0] = x.reshape(8, 2, 2)
+    write = Write(0, 0, 4, MemoryMode.FOLD, fold_from=0, fold_rows=4)
+    write_block(config, d.words(1), write, 8, words.reshape(-1, 2), memory)
+    rows = memory[8:24].reshape(4, 2, 8)
+    assert np.array_equal(rows[:2], x) and np.array_equal(rows[3], x[1][:, -np.arange(8) % 8]) and not rows[2].any()
+    assert np.array_equal(memory[24:28].reshape(2, 8), x[0][:, -np.arange(8) % 8])  # row 0 is row 4 too
 
 
 CONFIG = ArrayConfig(engines=2, layers=1, stream_words=4, memory_bits=10)

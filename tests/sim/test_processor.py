@@ -10,7 +10,7 @@ from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.descriptor import Descriptor, Move
 from wingbeat.hw.program import Halt, Load, Loop, MemoryMode, Mode, Pass, Read, Set, Store, Unit, Walk, Write
 from wingbeat.sim.array import ArrayModel
-from wingbeat.sim.processor import Fault, ProcessorModel, ProgramFault, first_race
+from wingbeat.sim.processor import Asking, Fault, ProcessorModel, ProgramFault, first_race
 
 CONFIG = ArrayConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
                      coefficient_words=256, stream_words=8, memory_bits=12)
@@ -214,7 +214,7 @@ def test_races_against_every_pair(seed):
         asked, written = ([np.array(rng.choices(range(12), k=rng.randint(0, 3)), dtype=np.int64) for _ in range(blocks)]
                           for _ in range(2))
         waits = [(rng.randint(0, min(tag, 3)), rng.choice((0, 1, 2))) for tag in range(blocks)]
-        race = first_race(waits, asked, written, 12)
+        race = first_race([Asking(*asking) for asking in zip(range(blocks), waits, asked)], written, 12)
         want = slow_race(waits, asked, written)
         assert (race.tag if race else None) == want, f"seed {seed}: {waits} {asked} {written}"
         found.add(race is None)

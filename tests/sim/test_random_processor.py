@@ -1,16 +1,21 @@
 """Random jobs are legal, finish, and meet every case; illegal programs end in their codes."""
 
 from collections import deque
+from dataclasses import replace
 import random
 
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig
-from wingbeat.hw.program import INSTRUCTION_WORDS, Halt, Load, Loop, MemoryMode, Pass, Read, Set, Store, Unit, Write
+from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.descriptor import ENTRIES, OTHER
+from wingbeat.hw.program import (INSTRUCTION_WORDS, Halt, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit,
+                                 Write, encode)
+from wingbeat.hw.vectorset import SETS, Activation
 from wingbeat.sim.illegal_programs import illegal_programs
-from wingbeat.sim.processor import Fault, ProcessorModel, ProgramFault
+from wingbeat.sim.processor import WRITER_TARGET, Fault, ProcessorModel, ProgramFault
 from wingbeat.sim.random_processor import random_processor_config, random_processor_job
+from wingbeat.sim.vectorunit import READ_SET_TARGET, WRITE_SET_TARGET, VectorUnit
 
 SEEDS = range(120)
 
@@ -36,7 +41,8 @@ def executed(program):
 def unit_of(instruction):
     if isinstance(instruction, Set):
         return "reader" if instruction.unit is Unit.READER else "writer"
-    return {Read: "reader", Load: "load", Pass: "cal", Store: "store", Write: "writer"}[type(instruction)]
+    units = {Read: "reader", Sums: "reader", Load: "load", Pass: "cal", Store: "store", Write: "writer"}
+    return units[type(instruction)]
 
 
 def stuck(program, depth):
@@ -49,6 +55,7 @@ def stuck(program, depth):
         kind, tag = type(head), done.get(type(head), 0)
         return {Set: True,
                 Read: lambda: not head.after or done[Write] > tag - head.after,
+                Sums: lambda: not head.after or done[Write] > done[Read] - head.after,
                 Load: lambda: done[Read] > tag and (tag < 2 or done[Store] > tag - 2),
                 Pass: lambda: done[Load] > tag,
                 Store: lambda: done[Pass] > tag and any(isinstance(w, Write) for w in queues["writer"]),
@@ -63,13 +70,13 @@ def stuck(program, depth):
         for queue in queues.values():
             head = queue[0] if queue else None
             # A READ ends with its LOAD: it holds the reader until that has been handed out.
-            if head is None or isinstance(head, Read) and not any(isinstance(x, Load) for x in queues["load"]):
+            if head is None or type(head) is Read and not any(isinstance(x, Load) for x in queues["load"]):
                 continue
             rule = may(head)
             if rule is True or rule():
                 queue.popleft()
                 moved = True
-                if not isinstance(head, Set | Pass) or isinstance(head, Pass) and head.last:
+                if not isinstance(head, Set | Sums | Pass) or isinstance(head, Pass) and head.last:
                     done[type(head)] += 1
     return len(todo) + sum(map(len, queues.values()))
 
@@ -90,7 +97,8 @@ def test_jobs_are_legal(seed):
 
 def test_stuck_programs_are_found():
     """The rule of the queues can fail: four READs and LOADs behind one that waits leave no room for its WRITE."""
-    config, job = next(case for case in map(random_case, SEEDS) if case[1].blocks > 6)
+    config, job = next(case for case in map(random_case, SEEDS)
+                       if case[1].blocks > 6 and not any(isinstance(step, Sums) for step in case[1].program))
     reads, rest = [], []
     for instruction in executed(job.program):
         (reads if isinstance(instruction, Read | Load) else rest).append(instruction)
@@ -140,6 +148,75 @@ def test_jobs_reach_every_case():
     assert met >= want, f"missing {want - met}"
 
 
+def vector_cases():
+    """Configuration, job and what it makes of the vector unit, where there is one."""
+    for config, job in map(random_case, SEEDS):
+        if config.vector_lanes:
+            unit = VectorUnit(config)
+            for write in job.setup:
+                unit.write_setup(*write)
+            yield config, job, unit
+
+
+def test_jobs_reach_every_case_of_the_vector_unit():
+    """All that a set of a WRITE can ask for in all modes; sets that change from block to block; SUMS of every kind."""
+    met, pieces = set(), set()
+    for config, job, unit in vector_cases():
+        steps = list(executed(job.program))
+        pieces |= {min(config.memory_elements // config.vector_lanes, 4)}
+        met |= {("pipeline", config.pipeline), ("wide", config.element_width > 10), ("rows", config.statistics_rows),
+                ("loop", any(isinstance(i, Sums) for loop in job.program if isinstance(loop, Loop)
+                             for i in job.program[loop.target:job.program.index(loop)]))}
+        for i in steps:
+            if isinstance(i, Sums):
+                wait = "part" if i.after_beats else "after" if i.after else "free"
+                met |= {("sums wait", wait), ("chunk shift", min(unit.read_set(i.vector).chunk_shift, 6))}
+            elif isinstance(i, Read) and i.vector:
+                met |= {("normalised", i.mode)}
+            elif isinstance(i, Write) and i.vector:
+                s = unit.write_set(i.vector)
+                met |= {(i.mode, "rescale", s.rescale), (i.mode, "bias row", s.bias_row & s.rescale),
+                        (i.mode, s.activation), (i.mode, "residual", s.residual), (i.mode, "argmax", s.argmax)}
+                met |= {("keep", s.residual)} if keeps_bits(job, i) else set()
+        for kind in (Read, Write):
+            chosen = [i.vector for i in steps if type(i) is kind]
+            met |= {(kind, "switches", any(a and b and a != b for a, b in zip(chosen, chosen[1:])))}
+            met |= {(kind, "stops", any(a and not b for a, b in zip(chosen, chosen[1:])))}
+    want = {*(("normalised", mode) for mode in list(MemoryMode)[:3]), *(("pipeline", kind) for kind in Pipeline),
+            *((mode, name, flag) for mode in MemoryMode for name in ("rescale", "bias row", "residual", "argmax")
+              for flag in (False, True) if (mode, name, flag) != (MemoryMode.FOLD, "argmax", True)),
+            *((mode, kind) for mode in MemoryMode for kind in Activation),
+            *((kind, name, True) for kind in (Read, Write) for name in ("switches", "stops")), ("keep", True),
+            *(("wide", flag) for flag in (False, True)), *(("rows", n) for n in (2, 4, 8, 16, 64)), ("loop", True),
+            *(("sums wait", kind) for kind in ("free", "after", "part")), *(("chunk shift", n) for n in range(7))}
+    assert met >= want, f"missing {want - met}"
+    assert pieces == {1, 2, 4}
+
+
+def keeps_bits(job, write):
+    """Whether the descriptor of a FOLD keeps bits of the address."""
+    at = write.descriptor * 2 * ENTRIES + 2 * OTHER + 1
+    return write.mode is MemoryMode.FOLD and any(w[:2] == (WRITER_TARGET, at) and w[2] for w in job.setup)
+
+
+def test_some_values_are_clamped_and_most_are_not():
+    """Of the blocks that the vector unit works on, on either side of the array."""
+    clamps = {"normalise": [], "finish": []}
+    for config, job, _ in vector_cases():
+        model = ProcessorModel(config, [], [], job.memory.copy())
+        for write in job.setup:
+            model.write_setup(*write)
+        for name, found in clamps.items():
+            def noted(*arguments, inner=getattr(model.vector, name), found=found):
+                result = inner(*arguments)
+                found.append(result[1] > 0)
+                return result
+            setattr(model.vector, name, noted)
+        model.run(job.program)
+    for name, found in clamps.items():
+        assert len(found) > 50 and 0.1 < np.mean(found) < 0.5, f"{name}: {np.mean(found)} of {len(found)}"
+
+
 # --- illegal programs ---------------------------------------------------------------------------------
 
 
@@ -169,13 +246,26 @@ def test_illegal_programs_end_in_their_code(seed):
         assert case.writable.stop <= len(case.memory) < 1 << config.memory_bits, f"seed {seed}, {case.name}"
 
 
-def test_corpus_is_whole():
-    corpus = illegal_programs(CORPUS, random.Random(0))
+@pytest.mark.parametrize("lanes", [0, 4])
+def test_corpus_is_whole(lanes):
+    corpus = illegal_programs(CORPUS.model_copy(update={"vector_lanes": lanes}), random.Random(0))
     names = [case.name for case in corpus]
     assert len(corpus) >= 60 and len(set(names)) == len(names)
     for code in set(Fault) - {Fault.NONE}:
         for place in ("first", "later", "loop"):
             assert sum(case.code is code and case.name.endswith(place) for case in corpus) >= 4, (code, place)
+
+
+@pytest.mark.parametrize("number", range(SETS))
+def test_every_parameter_set_is_legal(number):
+    """Also one that was never written: it is judged as a number."""
+    config, job, _ = next(case for case in vector_cases() if any(isinstance(step, Sums) for step in case[1].program))
+    model = ProcessorModel(config, [], [], job.memory.copy())
+    for write in job.setup:
+        if write[0] not in (READ_SET_TARGET, WRITE_SET_TARGET):
+            model.write_setup(*write)
+    program = [replace(step, vector=number) if isinstance(step, Read | Write) else step for step in job.program]
+    assert model.check(encode(program)) == job.blocks
 
 
 @pytest.mark.parametrize("change, message", [

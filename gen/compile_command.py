@@ -1,0 +1,90 @@
+"""The command ``wingbeat compile``: from a checkpoint to a program, its golden vectors and a report."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..hw.config import ArrayConfig
+from .console import out, print_table, progress
+from .files import output_folder
+from .network import LoadedNetwork, load_network
+from .network_files import Calibration, random_calibration, read_calibration, write_network
+from .network_program import CompiledNetwork, compile_network
+from .network_report import LayerFigures, WidthFigures, layer_figures, total_figures, width_figures
+
+__all__ = ["run_compile", "print_layers", "print_widths", "default_batch"]
+
+_MOST_BATCH = 32
+_EVALUATED = 256  # inputs that the widths are compared on, at most
+
+
+def run_compile(model: Path, description: Path, config: ArrayConfig, output: Path, *, calibration: Path | None = None,
+                batch: int | None = None, seed: int = 1, simulate: bool = False) -> int:
+    """Compile, write ``output`` and print the report. With ``simulate`` the golden vectors also run on the simulated
+    Verilog. Returns 0, or 1 when the Verilog differs from the model. Raises WingbeatError; then nothing is written."""
+    network = load_network(description, model)
+    data = read_calibration(calibration, network) if calibration else random_calibration(network, seed)
+    count = default_batch(network, config) if batch is None else batch
+    with output_folder(output) as folder, progress("compile", 5 + 2 * simulate) as step:
+        compiled = compile_network(network, config, data.inputs, count)
+        step("program")
+        layers = layer_figures(compiled, data.inputs)
+        step("layers")
+        widths = width_figures(network, config, data.inputs, data.inputs[:_EVALUATED], count,
+                               None if data.labels is None else data.labels[:_EVALUATED], report=step)
+        write_network(folder, compiled, data, layers, widths)
+        mismatches = _simulated(compiled, data, step) if simulate else 0
+    _print_summary(compiled, data)
+    print_layers(layers)
+    print_widths(widths)
+    if simulate:
+        out.print(f"golden vectors on the simulated Verilog: {mismatches} mismatches", markup=False)
+    out.print(str(output), markup=False)
+    return 1 if mismatches else 0
+
+
+def default_batch(network: LoadedNetwork, config: ArrayConfig) -> int:
+    """Inputs at once, a power of two: as many as have room in the table of rows, 32 at most."""
+    batch = 1
+    while 2 * batch <= min(_MOST_BATCH, config.statistics_rows // network.input.tokens):
+        batch *= 2
+    return batch
+
+
+def _simulated(compiled: CompiledNetwork, data: Calibration, step: Callable[[str], None]) -> int:
+    from .network_run import simulate_network
+    from .processor_simulator import build_processor
+
+    build = build_processor(compiled.config)
+    step("simulator built")
+    run = simulate_network(compiled, build, data.inputs[:compiled.batch])
+    step("simulated")
+    return run.mismatches
+
+
+def _print_summary(compiled: CompiledNetwork, data: Calibration) -> None:
+    config, segments = compiled.config, compiled.segments
+    words = sum(3 * len(segment.program.instructions) for segment in segments)
+    programs = f"{len(segments)} program{'s' if len(segments) > 1 else ''}"
+    out.print(f"{compiled.network.name} for {config.name}: {compiled.batch} inputs at once, {config.element_width} "
+              f"bits an element, calibrated with {data.source}; {programs} of {words} words, {compiled.beats} beats of "
+              "memory, layers on the host: 0", markup=False)
+
+
+def print_layers(layers: list[LayerFigures], name: str = "layer") -> None:
+    """A row for each layer and one for all."""
+    rows = [(each.layer, each.kind, each.blocks, f"{each.sqnr_db:.1f}", each.clamped, each.saturated_blocks,
+             each.cycles, each.multiplier_cycles, f"{each.utilization:.3f}")
+            for each in (*layers, total_figures(layers))]
+    print_table([name, "kind", "blocks", "SQNR dB", "clamped", "saturated blocks", "cycles", "multiplier cycles",
+                 "utilization"], rows)
+
+
+def print_widths(widths: list[WidthFigures]) -> None:
+    """A row for each element width."""
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{100 * value:.2f} %"
+
+    print_table(["bits an element", "SQNR dB", "as float decides", "accuracy", "float"],
+                [(each.width, f"{each.sqnr_db:.1f}", share(each.agreement), share(each.accuracy),
+                  share(each.float_accuracy)) for each in widths])
+

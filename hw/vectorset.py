@@ -1,0 +1,110 @@
+"""Parameter sets of the vector unit: what READs, SUMS and WRITEs name by four bits (docs/vector.md).
+
+A leaf without Amaranth: the hardware builds its layouts from ``READ_SET`` and ``WRITE_SET`` and the models run the same
+objects. A table of 16 sets for each side is written as setup, ``SET_WORDS`` words of 32 bits each, low word first; set
+0 stands for nothing to do and is not stored.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+__all__ = ["Activation", "ReadSet", "WriteSet", "READ_SET", "WRITE_SET", "SETS", "SET_WORDS", "read_set",
+           "write_set"]
+
+SETS = 16
+SET_WORDS = 4
+
+
+class Activation(IntEnum):
+    """What becomes of a rescaled element."""
+
+    NONE = 0
+    RELU = 1
+    GELU = 2
+
+
+# (name, bits) of every field, least significant first.
+READ_SET = [("first", 16), ("row_shift", 4), ("chunk_shift", 4), ("n", 17), ("epsilon", 62)]
+WRITE_SET = [("rescale", 1), ("base", 16), ("chunk_mask", 16), ("shift", 6), ("bias_row", 1), ("activation", 2),
+             ("gain", 3), ("residual", 1), ("offset", 32), ("a", 3), ("b", 3), ("c", 3), ("argmax", 1), ("classes", 9)]
+
+
+class _Packed:
+    """Fields to words and back; a value that does not fit its field is a ValueError that names it."""
+
+    LAYOUT: list[tuple[str, int]]
+
+    def __post_init__(self) -> None:
+        for name, bits in self.LAYOUT:
+            value = getattr(self, name)
+            if not 0 <= value < 1 << bits:
+                raise ValueError(f"{name}: {value} does not fit {bits} bits")
+
+    def words(self) -> list[int]:
+        """The SET_WORDS words of the set, unsigned."""
+        packed, at = 0, 0
+        for name, bits in self.LAYOUT:
+            packed |= int(getattr(self, name)) << at
+            at += bits
+        return [packed >> 32 * word & 0xFFFFFFFF for word in range(SET_WORDS)]
+
+
+@dataclass(frozen=True)
+class ReadSet(_Packed):
+    """Rows of a LayerNorm: row r, chunk c of a block belong to entry first + (r << row_shift) + (c >> chunk_shift) of
+    the table of rows. ``n`` elements a row and ``epsilon`` (E of docs/vector.md)."""
+
+    LAYOUT = READ_SET
+
+    first: int = 0
+    row_shift: int = 0
+    chunk_shift: int = 15
+    n: int = 1
+    epsilon: int = 1
+
+
+@dataclass(frozen=True)
+class WriteSet(_Packed):
+    """What becomes of an element that is written.
+
+    ``rescale``: scale and bias of beat base + (chunk & chunk_mask) of the channel table, shifted right by ``shift``;
+    with ``bias_row`` the bias counts in row 0 only. Then ``activation`` with ``gain``. ``residual``: the element
+    ``offset`` beats behind (mod 2^32) is added, with the shifts a, b, c. ``argmax``: the last element of a beat becomes
+    the number of the largest of the first ``classes``.
+    """
+
+    LAYOUT = WRITE_SET
+
+    rescale: bool = False
+    base: int = 0
+    chunk_mask: int = 0xFFFF
+    shift: int = 0
+    bias_row: bool = False
+    activation: Activation = Activation.NONE
+    gain: int = 0
+    residual: bool = False
+    offset: int = 0
+    a: int = 0
+    b: int = 0
+    c: int = 0
+    argmax: bool = False
+    classes: int = 0
+
+
+def read_set(words: list[int]) -> ReadSet:
+    """Inverse of ``ReadSet.words``."""
+    return ReadSet(**_unpacked(READ_SET, words))
+
+
+def write_set(words: list[int]) -> WriteSet:
+    """Inverse of ``WriteSet.words``; raises ValueError for an activation that does not exist."""
+    values = _unpacked(WRITE_SET, words)
+    return WriteSet(**values | {"activation": Activation(values["activation"])})
+
+
+def _unpacked(layout: list[tuple[str, int]], words: list[int]) -> dict[str, Any]:
+    packed, values = sum(word << 32 * at for at, word in enumerate(words)), {}
+    for name, bits in layout:
+        values[name], packed = packed & (1 << bits) - 1, packed >> bits
+    return values

@@ -1,0 +1,115 @@
+"""The vector unit in generated Verilog: whole layers against the model, on memories of every speed, and the cycles of
+those without random stalls against the cycle model."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from wingbeat.gen.compiler import compile_butterfly
+from wingbeat.gen.processor_simulator import STALLS, MemoryTiming, ProcessorTrial, build_processor, simulate_processor
+from wingbeat.gen.workloads import mixing_workload
+from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.descriptor import Descriptor, Move
+from wingbeat.hw.program import Halt, Load, MemoryMode, Read, Set, Store, Sums, Unit, Walk, Write
+from wingbeat.hw.vectorset import Activation, ReadSet, WriteSet
+from wingbeat.sim.processor import READER_TARGET, WRITER_TARGET, ProcessorModel
+from wingbeat.sim.vector import GeluTable
+from wingbeat.sim.vectorunit import ACTIVATION_TARGET, CHANNEL_TARGET, READ_SET_TARGET, WRITE_SET_TARGET
+
+CONFIG = ArrayConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
+                     coefficient_words=256, stream_words=8, memory_bits=12)
+ROWS, SIZE = 16, 16
+SOURCE, TARGET, ADDED = 0, 32, 64
+TIMINGS = (MemoryTiming(), MemoryTiming(37, Fraction(3)), MemoryTiming(200),
+           *(MemoryTiming(5, Fraction(6), stalls, 11) for stalls in sorted(STALLS)))
+
+
+def packed(target, number, chosen):
+    return [(target, 4 * number + at, word) for at, word in enumerate(chosen.words())]
+
+
+def setup_of(kernel, rng):
+    """Coefficients, descriptors, and all tables of the vector unit."""
+    rows = Descriptor((Move(1), Move(2)), Move(4), (), 1, 1)
+    in_order = Descriptor((), Move(1), tuple(Move(2 << i) for i in range(3)), 1, 1)
+    setup = list(kernel.parts[0].setup)
+    for target, descriptors in ((READER_TARGET, (rows, in_order)), (WRITER_TARGET, (rows,))):
+        words = [word for descriptor in descriptors for word in descriptor.words(CONFIG.beat_groups)]
+        setup += [(target, at, word) for at, word in enumerate(words)]
+    setup += packed(READ_SET_TARGET, 5, ReadSet(chunk_shift=0, n=SIZE, epsilon=43))
+    offset = ADDED - TARGET
+    for number, chosen in {
+            1: WriteSet(rescale=True, shift=17, chunk_mask=0, base=7),
+            2: WriteSet(rescale=True, shift=16, chunk_mask=3, base=4, activation=Activation.RELU),
+            3: WriteSet(rescale=True, shift=18, chunk_mask=1, activation=Activation.GELU, gain=2, bias_row=True),
+            4: WriteSet(residual=True, offset=offset, a=0, b=2, c=1),
+            9: WriteSet(rescale=True, shift=17, chunk_mask=0, base=7, activation=Activation.GELU, residual=True,
+                        offset=offset)}.items():
+        setup += packed(WRITE_SET_TARGET, number, chosen)
+    for address in range(8 * SIZE):
+        setup.append((CHANNEL_TARGET, address, rng.integers(1 << 36).item()))
+    return setup + [(ACTIVATION_TARGET, address, word) for address, word in enumerate(GeluTable.of(16).words())]
+
+
+def program_of(kernel, normalised, write_sets):
+    """Two blocks of a butterfly in mode PAIRS, after the sums of their rows."""
+    walk = Walk((0, 1), 0, 0, (2, 3))
+    program = [Set(Unit.READER, 0, SOURCE), Set(Unit.READER, 1, SOURCE), Set(Unit.WRITER, 0, TARGET)]
+    if normalised:
+        program.append(Sums(1, 1, ROWS, MemoryMode.COLUMNS, vector=5))
+    for chosen in write_sets:
+        program += [Read(0, 0, ROWS, MemoryMode.PAIRS, increment=8, vector=5 * normalised), Load(walk),
+                    *kernel.parts[0].stacks[0].passes, Store(walk),
+                    Write(0, 0, ROWS, MemoryMode.PAIRS, increment=8, vector=chosen)]
+    return [*program, Halt()]
+
+
+def memory_of(rng):
+    memory = np.zeros((128, SIZE), dtype=np.int64)
+    spread, mean = rng.uniform(500, 5000, (ROWS, 1)), rng.uniform(-9000, 9000, (ROWS, 1))
+    memory[:ROWS] = np.rint(rng.normal(size=(ROWS, SIZE)) * spread + mean)
+    memory[ADDED:ADDED + ROWS] = rng.integers(-32768, 32768, (ROWS, SIZE))
+    return memory
+
+
+def trials(kernel):
+    rng = np.random.default_rng(3)
+    setup, memory = setup_of(kernel, rng), memory_of(rng)
+    for sets in ((0, 0), (1, 2), (3, 4), (9, 0), (4, 9)):
+        for normalised in (False, True):
+            for at, timing in enumerate(TIMINGS):
+                yield ProcessorTrial(f"{sets[0]}_{sets[1]}_{int(normalised)}_{at}", setup,
+                                     program_of(kernel, normalised, sets), memory, timing)
+
+
+def mixing_trials(config):
+    """The mixing of a matrix, added to that matrix as it is folded: some of its beats are read once for two writes."""
+    work = mixing_workload(config, 16, 64, 1)
+    offset = -work.target.base % (1 << config.memory_bits)
+    setup = [*work.program.setup, *packed(WRITE_SET_TARGET, 6, WriteSet(residual=True, offset=offset, b=1, c=1))]
+    program = [replace(step, vector=6 * (step.mode is MemoryMode.FOLD)) if isinstance(step, Write) else step
+               for step in work.program.instructions]
+    for at, timing in enumerate(TIMINGS[:4]):
+        yield ProcessorTrial(f"mixing_{at}", setup, program, work.memory, timing)
+
+
+@pytest.mark.parametrize("lanes", [16, 8, 2])
+def test_layers_on_every_memory(lanes, need, compare_cycles):
+    need("verilator")
+    config = CONFIG.model_copy(update={"vector_lanes": lanes})
+    twiddle = np.random.default_rng(1).normal(size=(1, 1, 4, 8, 2, 2)) / np.sqrt(2)
+    kernel = compile_butterfly(twiddle, config, scaling="safe", rows=8)
+    for run in simulate_processor(build_processor(config), [*trials(kernel), *mixing_trials(config)]):
+        model = ProcessorModel(config, [], [], run.trial.memory.copy())
+        for write in run.trial.setup:
+            model.write_setup(*write)
+        model.run(run.trial.program)
+        note = f"{lanes} lanes, {run.trial.name}, {run.trial.timing}"
+        assert not run.error, f"{note}: error {run.error}"
+        wrong = np.argwhere(run.memory != model.memory)
+        assert not len(wrong), f"{note}: {len(wrong)} elements, first {wrong[0]}"
+        assert run.status["saturated"] == model.saturated, note
+        if run.trial.timing.stalls == "none":
+            compare_cycles(config, run, note)

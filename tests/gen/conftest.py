@@ -1,0 +1,116 @@
+"""Small random networks for the tests of the network compiler, written as text:
+
+    "b24 position (norm mix) (norm b40x2- gelu b24!) mean b5"
+
+b24: a butterfly with 24 outputs, x2: of two blocks, -: strides decrease, !: without bias. A residual stands in
+parentheses. norm! has no bias, mixnone no norm; tanh is the other gelu.
+"""
+
+from itertools import count
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from wingbeat.gen.network import load_network
+from wingbeat.gen.presets import load_preset
+
+WORDS = {"tanh": {"kind": "gelu", "approximate": "tanh"}, "mix": {"kind": "mixing"},
+         "mixnone": {"kind": "mixing", "norm": "none"}}
+
+
+class Tables:
+    """Follows the shape through the layers of a text; makes their tensors and their tables of the network file."""
+
+    def __init__(self, tokens, features, rng):
+        self.tokens, self.features, self.rng = tokens, features, rng
+        self.tensors, self.names = {}, count()
+
+    def read(self, text):
+        words, stack = re.findall(r"[()]|[^\s()]+", text), [[]]
+        for word in words:
+            if word == "(":
+                stack.append([])
+            elif word == ")":
+                layers = ", ".join(stack.pop())
+                stack[-1].append(f'{{kind = "residual", layers = [{layers}]}}')
+            else:
+                stack[-1].append(_inline(self.layer(word)))
+        [layers] = stack
+        return ", ".join(layers)
+
+    def layer(self, word):
+        name = f"{word[0]}{next(self.names)}"
+        if match := re.fullmatch(r"b(\d+)(?:x(\d))?(-?)(!?)", word):
+            return self.butterfly(name, int(match[1]), int(match[2] or 1), match[3], match[4])
+        if word.startswith("norm"):
+            self.tensors[f"{name}.weight"] = self.rng.uniform(0.3, 1.2, self.features)
+            if word == "norm":
+                self.tensors[f"{name}.bias"] = 0.3 * self.rng.standard_normal(self.features)
+            return {"kind": "layernorm", "weights": name}
+        if word == "position":
+            self.tensors[name] = 0.5 * self.rng.standard_normal((self.tokens, self.features))
+            return {"kind": "position", "weights": name}
+        if word == "attention":
+            for part in ("q", "k", "v", "out"):
+                self.tensors[f"{name}.{part}.twiddle"] = self.twiddle(self.features, 1)
+            return {"kind": "attention", "weights": name, "heads": 1}
+        if word in ("mean", "flatten"):
+            self.features *= self.tokens if word == "flatten" else 1
+            self.tokens = 1
+        return WORDS.get(word, {"kind": word})
+
+    def butterfly(self, name, out, n_blocks, decreasing, without_bias):
+        self.tensors[f"{name}.twiddle"] = self.twiddle(out, n_blocks)
+        if not without_bias:
+            self.tensors[f"{name}.bias"] = 0.3 * self.rng.standard_normal(out)
+        self.features = out
+        return {"kind": "butterfly", "weights": name, "out_features": out, "increasing_stride": not decreasing}
+
+    def twiddle(self, out, n_blocks):
+        bits = max(1, (self.features - 1).bit_length())
+        shape = (-(-out >> bits), n_blocks, bits, 1 << bits - 1, 2, 2)
+        return self.rng.standard_normal(shape) / math.sqrt(2)
+
+
+def _inline(fields):
+    return "{" + ", ".join(f"{key} = {json.dumps(value)}" for key, value in fields.items()) + "}"
+
+
+class Networks:
+    """Writes and loads networks in a folder of their own."""
+
+    def __init__(self, folder):
+        self.folder, self.numbers = folder, count()
+
+    def write(self, text, tokens=4, features=16, seed=1, vocabulary=False):
+        """Paths of network file and checkpoint."""
+        folder = self.folder / str(next(self.numbers))
+        folder.mkdir()
+        tables = Tables(tokens, features, np.random.default_rng(seed))
+        layers, size = tables.read(text), "vocabulary" if vocabulary else "features"
+        (folder / "net.toml").write_text(f'name = "net"\nignore = ["epoch"]\nlayers = [{layers}]\n[input]\n'
+                                         f"tokens = {tokens}\n{size} = {features}\n")
+        save_file({**tables.tensors, "epoch": np.zeros(1)}, folder / "net.safetensors")
+        return folder / "net.toml", folder / "net.safetensors"
+
+    def load(self, text, tokens=4, features=16, seed=1, vocabulary=False):
+        """The network, and 24 inputs for it."""
+        rng = np.random.default_rng([seed, 1])
+        network = load_network(*self.write(text, tokens, features, seed, vocabulary))
+        if vocabulary:
+            return network, rng.integers(features, size=(24, tokens))
+        return network, 0.7 * rng.standard_normal((24, tokens, features))
+
+    @staticmethod
+    def config(**changes):
+        """The preset for networks, changed."""
+        return load_preset("hybrid-16").model_copy(update=changes)
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory):
+    return Networks(tmp_path_factory.mktemp("networks"))
