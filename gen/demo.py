@@ -48,7 +48,7 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, network: str = NETWORK,
         raise WingbeatError(f"--images: {images}; allowed are 1..{len(task.inputs)}")
     batch = min(BATCH, max(1, config.statistics_rows // task.network.input.tokens))
     shown = task.inputs[:images]
-    with progress("demo", 8) as step:
+    with progress("demo", 7) as step:
         compiled = compile_network(task.network, config, task.calibration, batch)
         step("program")
         build = build_processor(config)
