@@ -4,16 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..hw.config import ArrayConfig
-from .console import out, print_table, progress
+from .console import out, progress
 from .files import output_folder
-from .network import LoadedNetwork, load_network
+from .network import load_network
 from .network_files import Calibration, random_calibration, read_calibration, write_network
-from .network_program import CompiledNetwork, compile_network
-from .network_report import LayerFigures, WidthFigures, layer_figures, total_figures, width_figures
+from .network_program import CompiledNetwork, compile_network, default_batch
+from .network_report import layer_figures, print_layers, print_widths, width_figures
 
-__all__ = ["run_compile", "print_layers", "print_widths", "default_batch"]
+__all__ = ["run_compile"]
 
-_MOST_BATCH = 32
 _EVALUATED = 256  # inputs that the widths are compared on, at most
 
 
@@ -42,14 +41,6 @@ def run_compile(model: Path, description: Path, config: ArrayConfig, output: Pat
     return 1 if mismatches else 0
 
 
-def default_batch(network: LoadedNetwork, config: ArrayConfig) -> int:
-    """Inputs at once, a power of two: as many as have room in the table of rows, 32 at most."""
-    batch = 1
-    while 2 * batch <= min(_MOST_BATCH, config.statistics_rows // network.input.tokens):
-        batch *= 2
-    return batch
-
-
 def _simulated(compiled: CompiledNetwork, data: Calibration, step: Callable[[str], None]) -> int:
     from .network_run import simulate_network
     from .processor_simulator import build_processor
@@ -68,23 +59,3 @@ def _print_summary(compiled: CompiledNetwork, data: Calibration) -> None:
     out.print(f"{compiled.network.name} for {config.name}: {compiled.batch} inputs at once, {config.element_width} "
               f"bits an element, calibrated with {data.source}; {programs} of {words} words, {compiled.beats} beats of "
               "memory, layers on the host: 0", markup=False)
-
-
-def print_layers(layers: list[LayerFigures], name: str = "layer") -> None:
-    """A row for each layer and one for all."""
-    rows = [(each.layer, each.kind, each.blocks, f"{each.sqnr_db:.1f}", each.clamped, each.saturated_blocks,
-             each.cycles, each.multiplier_cycles, f"{each.utilization:.3f}")
-            for each in (*layers, total_figures(layers))]
-    print_table([name, "kind", "blocks", "SQNR dB", "clamped", "saturated blocks", "cycles", "multiplier cycles",
-                 "utilization"], rows)
-
-
-def print_widths(widths: list[WidthFigures]) -> None:
-    """A row for each element width."""
-    def share(value: float | None) -> str:
-        return "-" if value is None else f"{100 * value:.2f} %"
-
-    print_table(["bits an element", "SQNR dB", "as float decides", "accuracy", "float"],
-                [(each.width, f"{each.sqnr_db:.1f}", share(each.agreement), share(each.accuracy),
-                  share(each.float_accuracy)) for each in widths])
-

@@ -8,10 +8,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-__all__ = ["out", "err", "print_table", "progress"]
+__all__ = ["out", "err", "percent", "print_table", "progress"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+def percent(share: float | None) -> str:
+    """A share 0..1 as a cell of a table."""
+    return "-" if share is None else f"{100 * share:.2f} %"
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

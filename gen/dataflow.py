@@ -55,10 +55,14 @@ class Program:
 
     def run_model(self, config: ArrayConfig, memory: np.ndarray) -> list[BlockOutcome]:
         """Run on the integer model; ``memory`` (beats, 2K) int64 is changed in place. Raises as ProcessorModel does."""
+        return self.model(config, memory).run(self.instructions)
+
+    def model(self, config: ArrayConfig, memory: np.ndarray) -> ProcessorModel:
+        """The integer model on ``memory``, with all setup writes done."""
         model = ProcessorModel(config, [], [], memory)
-        for target, address, data in self.setup:
-            model.write_setup(target, address, data)
-        return model.run(self.instructions)
+        for write in self.setup:
+            model.write_setup(*write)
+        return model
 
 
 def read_beats(config: ArrayConfig, stage: Stage, block: Block) -> np.ndarray:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..hw.errors import WingbeatError
-from .compile_command import print_layers, print_widths
-from .console import out, print_table, progress
+from .console import out, percent, print_table, progress
 from .files import write_json
 from .network import forward
-from .network_program import CompiledNetwork, compile_network
-from .network_report import LayerFigures, accuracy, layer_figures, total_figures, width_figures
+from .network_program import CompiledNetwork, compile_network, default_batch
+from .network_report import (LayerFigures, accuracy, classes, layer_figures, print_layers, print_widths, total_figures,
+                             width_figures)
 from .network_run import NetworkRun, simulate_network
 from .page import DemoPage, LayerBar, Sample, write_page
 from .presets import load_preset
@@ -27,12 +27,11 @@ from .spans import Table
 from .synth import synthesize
 from .trace import trace_timeline
 
-__all__ = ["PRESET", "NETWORK", "IMAGES", "BATCH", "run_demo"]
+__all__ = ["PRESET", "NETWORK", "IMAGES", "run_demo"]
 
 PRESET = "hybrid-16"     # a processor with a vector unit for the ECP5-85F of the ULX3S board
 NETWORK = "digits"
 IMAGES = 320             # held-out inputs on the simulated Verilog
-BATCH = 32               # of them at once
 
 
 def run_demo(images: int = IMAGES, preset: str = PRESET, network: str = NETWORK, json: Path | None = None,
@@ -46,7 +45,7 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, network: str = NETWORK,
     task, config = load_task(network), load_preset(preset)
     if not 1 <= images <= len(task.inputs):
         raise WingbeatError(f"--images: {images}; allowed are 1..{len(task.inputs)}")
-    batch = min(BATCH, max(1, config.statistics_rows // task.network.input.tokens))
+    batch = default_batch(task.network, config)
     shown = task.inputs[:images]
     with progress("demo", 7) as step:
         compiled = compile_network(task.network, config, task.calibration, batch)
@@ -59,12 +58,14 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, network: str = NETWORK,
         widths = width_figures(task.network, config, task.calibration, task.inputs, batch, task.labels, report=step)
         figures = synthesize(config, target="ecp5")
         step("synthesis")
-    model = compiled.run_model(shown)
-    scores = _scores(task, shown, model, run)
+    results = {"float64": forward(task.network, shown)[-1][1], "integer model": compiled.run_model(shown),
+               "simulated Verilog": run.results}
+    scores = [{"by": by, "inputs": images, "accuracy": accuracy(found, task.labels[:images])}
+              for by, found in results.items()]
     _print(task, compiled, run, scores, layers, figures)
     print_widths(widths)
     if page is not None:
-        write_page(page, _page(task, compiled, run, scores, layers, shown, model))
+        write_page(page, _page(task, compiled, run, scores, layers, results))
         out.print(f"page: {page}", markup=False)
     if json is not None:
         write_json(json, {"network": task.name, "config": config.model_dump(mode="json"), "batch": batch,
@@ -72,23 +73,8 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, network: str = NETWORK,
                           "layers": [asdict(layer) for layer in layers], "cycles": run.total_cycles,
                           "mismatches": run.mismatches, "widths": [asdict(width) for width in widths],
                           "synthesis": figures})
-    equal = bool(np.array_equal(_classes(model), _classes(run.results)))
+    equal = bool(np.array_equal(classes(results["integer model"]), classes(run.results)))
     return 0 if run.mismatches == 0 and equal and run.predicted else 1
-
-
-def _classes(results: np.ndarray) -> np.ndarray:
-    return results.reshape(len(results), -1).argmax(axis=1)
-
-
-def _scores(task: Task, shown: np.ndarray, model: np.ndarray, run: NetworkRun) -> list[dict[str, Any]]:
-    labels = task.labels[:len(shown)]
-    return [{"by": by, "inputs": len(shown), "accuracy": accuracy(results, labels)}
-            for by, results in (("float64", forward(task.network, shown)[-1][1]), ("integer model", model),
-                                ("simulated Verilog", run.results))]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
 
 
 def _summary(task: Task, compiled: CompiledNetwork) -> str:
@@ -102,7 +88,7 @@ def _print(task: Task, compiled: CompiledNetwork, run: NetworkRun, scores: Seque
            layers: list[LayerFigures], figures: dict[str, Any]) -> None:
     out.print(_summary(task, compiled), markup=False)
     print_table([f"{task.name} classified by", "held-out inputs", "accuracy"],
-                [(row["by"], row["inputs"], _percent(row["accuracy"])) for row in scores])
+                [(row["by"], row["inputs"], percent(row["accuracy"])) for row in scores])
     print_layers(layers, "layer on Verilog, one batch")
     predicted = sum(each.total for each in run.model_cycles)
     out.print(f"{run.batches} batches: {run.total_cycles} cycles on the Verilog; one batch: {run.cycles}, by the cycle "
@@ -115,10 +101,10 @@ def _print(task: Task, compiled: CompiledNetwork, run: NetworkRun, scores: Seque
 
 
 def _page(task: Task, compiled: CompiledNetwork, run: NetworkRun, scores: Sequence[dict[str, Any]],
-          layers: list[LayerFigures], shown: np.ndarray, model: np.ndarray) -> DemoPage:
-    columns = [_classes(results) for results in (forward(task.network, shown)[-1][1], model, run.results)]
+          layers: list[LayerFigures], results: dict[str, np.ndarray]) -> DemoPage:
+    columns = [classes(found) for found in results.values()]
     samples = [Sample(task.picture(x), str(label), tuple(str(each) for each in predicted))
-               for x, label, *predicted in zip(shown, task.labels, *columns)]
+               for x, label, *predicted in zip(task.inputs, task.labels, *columns)]
     bars = [LayerBar(each.layer, each.cycles, each.utilization, each.sqnr_db, each.clamped, each.saturated_blocks)
             for each in layers]
     total = total_figures(layers)
@@ -128,5 +114,5 @@ def _page(task: Task, compiled: CompiledNetwork, run: NetworkRun, scores: Sequen
         f"wingbeat: {task.name} in simulated Verilog", f"{_summary(task, compiled)}. {run.total_cycles:,} cycles, "
         f"utilisation {total.utilization:.3f}, {run.mismatches} mismatches between Verilog and integer model.",
         Table("Accuracy", ("classified by", "held-out inputs", "accuracy"),
-              tuple((row["by"], row["inputs"], _percent(row["accuracy"])) for row in scores)),
-        tuple(str(row["by"]) for row in scores), tuple(samples), tuple(bars), timeline)
+              tuple((row["by"], row["inputs"], percent(row["accuracy"])) for row in scores)),
+        tuple(results), tuple(samples), tuple(bars), timeline)

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..hw.config import ArrayConfig
-from .console import out, print_table, progress
+from .console import out, percent, print_table, progress
 from .network import forward
 from .network_report import WIDTHS, accuracy, width_figures
 from .shipped import load_task
@@ -36,15 +36,11 @@ def evaluate_task(name: str, config: ArrayConfig) -> dict[str, Any]:
               {"float64": beside["accuracy"]["float"]}) for other, beside in record["beside"].items()]
     columns = ["float64", *(f"{width} bits" for width in WIDTHS)]
     print_table(["network", "parameters", "multiplications", *columns],
-                [(label, parameters, multiplications, *(_percent(found.get(column)) for column in columns))
+                [(label, parameters, multiplications, *(percent(found.get(column)) for column in columns))
                  for label, parameters, multiplications, found in rows])
     for guess, share in record["guesses"].items():
-        out.print(f"{guess}: {_percent(share)}", markup=False)
+        out.print(f"{guess}: {percent(share)}", markup=False)
     out.print(f"{len(task.labels)} held-out inputs of {record['data']}; {name}: measured now, others: when they were "
               "trained" + ("; no processor runs attention" if attends else ""), markup=False)
     return {"network": name, "inputs": len(task.labels), "accuracy": scores, "record": record,
             "widths": [] if attends else [asdict(each) for each in widths]}
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f} %"

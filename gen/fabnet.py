@@ -23,7 +23,7 @@ from .networkfile import Butterfly, Gelu, LayerNorm, Mixing, Residual
 from .processor_simulator import MemoryTiming, build_processor
 
 __all__ = ["Published", "PUBLISHED", "BlockShape", "BlockRun", "fabnet_network", "compile_block", "run_block",
-           "chain_cycles", "vector_multipliers"]
+           "further_cycles", "vector_multipliers"]
 
 
 @dataclass(frozen=True)
@@ -165,12 +165,11 @@ def run_block(config: ArrayConfig, shape: BlockShape, timing: MemoryTiming, seed
                     sum(len(segment.program.setup) for segment in compiled.segments))
 
 
-def chain_cycles(config: ArrayConfig, shape: BlockShape, timing: MemoryTiming, seed: int) -> tuple[int, int]:
-    """Cycles of a block, and of each further one behind it, by the cycle model.
+def further_cycles(config: ArrayConfig, shape: BlockShape, timing: MemoryTiming, seed: int, first: int) -> int:
+    """Cycles of each further block behind one that takes ``first`` alone, by the cycle model.
 
     The sums of rows that a block needs are made while the one before stores them. The weights of all blocks are the
     same, so what it takes to write coefficients is not in it.
     """
-    totals = [sum(each.total for each in predict_network(compile_block(config, shape, blocks, seed)[0], timing))
-              for blocks in (1, 2)]
-    return totals[0], totals[1] - totals[0]
+    two, _ = compile_block(config, shape, 2, seed)
+    return sum(each.total for each in predict_network(two, timing)) - first

@@ -7,7 +7,7 @@ from typing import Any
 from ..hw.config import ArrayConfig
 from ..hw.errors import WingbeatError
 from .console import out, print_table, progress
-from .fabnet import PUBLISHED, BlockRun, BlockShape, chain_cycles, run_block, vector_multipliers
+from .fabnet import PUBLISHED, BlockRun, BlockShape, further_cycles, run_block, vector_multipliers
 from .files import write_json
 from .processor_simulator import MemoryTiming
 
@@ -23,22 +23,21 @@ def bench_block(config: ArrayConfig, tokens: int, hidden: int, ffn: int, layers:
         raise WingbeatError(f"--layers: {layers}; allowed are 1 and more")
     with progress("fabnet-block", 3 + (layers > 1)) as step:
         run = run_block(config, shape, timing, seed, report=step)
-        chain = None
+        first, further = run.model_cycles, None
         if layers > 1:
-            chain = chain_cycles(config, shape, timing, seed)
+            further = further_cycles(config, shape, timing, seed, first)
             step("further blocks")
     _print_run(config, shape, timing, run)
     rows = _comparison(config, shape, run.cycles)
     _print_comparison(rows)
-    if chain is not None:
-        first, further = chain
+    if further is not None:
         total = first + (layers - 1) * further
         out.print(f"{layers} blocks by the cycle model: {first} + {layers - 1} x {further} = {total} cycles; writing "
                   f"the coefficients of a block, {run.setup_writes} setup writes, is not in it", markup=False)
     if json is not None:
         write_json(json, {"configuration": config.model_dump(mode="json"), "shape": asdict(shape), "memory": memory,
                           "seed": seed, "run": asdict(run), "comparison": rows, "layers": layers,
-                          "chain": chain and {"first": chain[0], "further": chain[1]}})
+                          "chain": further and {"first": first, "further": further}})
     return 0 if run.mismatches == 0 and run.cycles == run.model_cycles else 1
 
 

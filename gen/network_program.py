@@ -11,7 +11,6 @@ import numpy as np
 
 from ..hw.config import ArrayConfig
 from ..hw.errors import WingbeatError
-from ..sim.processor import ProcessorModel
 from .dataflow import Program, RowSums, Task, assemble, written_beats
 from .hybrid import Operation, Resources, Stored, build_operation
 from .lowering import Lowered, Value, lower
@@ -20,8 +19,9 @@ from .operations import Start
 from .quantise import Format, least_exponent, quantise
 from .tensors import TensorMemory
 
-__all__ = ["CompiledNetwork", "Segment", "OperationRun", "compile_network", "place_sums"]
+__all__ = ["CompiledNetwork", "Segment", "OperationRun", "compile_network", "default_batch", "place_sums"]
 
+_MOST_BATCH = 32
 _BEHIND = 2  # blocks between what writes rows and the sums of these rows: by then they stand in memory
 
 
@@ -106,13 +106,19 @@ class CompiledNetwork:
         for segment in self.segments:
             for operation in segment.operations:
                 program = assemble(self.config, [*operation.sums, *operation.tasks], segment.setup)
-                model = ProcessorModel(self.config, [], [], memory)
-                for write in program.setup:
-                    model.write_setup(*write)
+                model = program.model(self.config, memory)
                 blocks = model.run(program.instructions)
                 integers = operation.result.tensor.unpack(memory)[:len(inputs)].copy()  # its place may be used again
                 found.append(OperationRun(integers, model.clamped, sum(block.saturated for block in blocks)))
         return found
+
+
+def default_batch(network: LoadedNetwork, config: ArrayConfig) -> int:
+    """Inputs at once, a power of two: as many as have room in the table of rows, 32 at most."""
+    batch = 1
+    while 2 * batch <= min(_MOST_BATCH, config.statistics_rows // network.input.tokens):
+        batch *= 2
+    return batch
 
 
 def compile_network(network: LoadedNetwork, config: ArrayConfig, inputs: Any, batch: int,

@@ -9,12 +9,14 @@ import numpy as np
 from ..hw.config import ArrayConfig
 from ..hw.errors import WingbeatError
 from ..sim.reference import sqnr_db
+from .console import percent, print_table
 from .lowering import lower
 from .network import LoadedNetwork, forward
 from .network_program import CompiledNetwork, compile_network
 from .network_run import OperationCycles, operation_cycles, predict_network
 
-__all__ = ["LayerFigures", "WidthFigures", "WIDTHS", "layer_figures", "total_figures", "width_figures"]
+__all__ = ["LayerFigures", "WidthFigures", "WIDTHS", "accuracy", "classes", "layer_figures", "total_figures",
+           "width_figures", "print_layers", "print_widths"]
 
 WIDTHS = (16, 12, 8)
 
@@ -90,13 +92,14 @@ def width_figures(network: LoadedNetwork, config: ArrayConfig, calibration: Any,
             continue
         changed = config.model_copy(update={"element_width": width})
         results = compile_network(network, changed, calibration, batch).run_model(inputs)
-        found.append(WidthFigures(width, sqnr_db(exact, results), float(np.mean(_classes(exact) == _classes(results))),
+        found.append(WidthFigures(width, sqnr_db(exact, results), float(np.mean(classes(exact) == classes(results))),
                                   accuracy(results, labels), accuracy(exact, labels)))
         step(f"{width} bits")
     return found
 
 
-def _classes(results: np.ndarray) -> np.ndarray:
+def classes(results: np.ndarray) -> np.ndarray:
+    """Number of the largest result of each input (inputs,)."""
     return results.reshape(len(results), -1).argmax(axis=1)
 
 
@@ -106,4 +109,20 @@ def accuracy(results: np.ndarray, labels: np.ndarray | None) -> float | None:
         return None
     if labels.shape != (len(results),):
         raise WingbeatError(f"labels: shape {labels.shape}; allowed is ({len(results)},)")
-    return float(np.mean(_classes(results) == labels))
+    return float(np.mean(classes(results) == labels))
+
+
+def print_layers(layers: list[LayerFigures], name: str = "layer") -> None:
+    """A row for each layer and one for all."""
+    rows = [(each.layer, each.kind, each.blocks, f"{each.sqnr_db:.1f}", each.clamped, each.saturated_blocks,
+             each.cycles, each.multiplier_cycles, f"{each.utilization:.3f}")
+            for each in (*layers, total_figures(layers))]
+    print_table([name, "kind", "blocks", "SQNR dB", "clamped", "saturated blocks", "cycles", "multiplier cycles",
+                 "utilization"], rows)
+
+
+def print_widths(widths: list[WidthFigures]) -> None:
+    """A row for each element width."""
+    print_table(["bits an element", "SQNR dB", "as float decides", "accuracy", "float"],
+                [(each.width, f"{each.sqnr_db:.1f}", percent(each.agreement), percent(each.accuracy),
+                  percent(each.float_accuracy)) for each in widths])

@@ -280,9 +280,8 @@ def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients:
         read = Side(MemoryMode.ROWS, (*row_places(config, MemoryMode.ROWS, bits, _reversed(bits), sub), *rows),
                     source.pitch, source.chunks(config))
         write = Side(mode, (*row_places(config, mode, bits, range(bits), sub), *rows), target.pitch,
-                     target.chunks(config), other=other)
-        built = build_stage(name, config, _resized(kernel, passes, row_bits), image, read, write)
-        return replace(built, write=replace(built.write, keep=keep))
+                     target.chunks(config), other=other, keep=keep)
+        return build_stage(name, config, _resized(kernel, passes, row_bits), image, read, write)
 
     blocks = _batch_blocks(kernel, source.rows, start, batch)
     stages = {row_bits: stage(row_bits) for row_bits, _, _ in blocks}

@@ -48,7 +48,7 @@ class Block(NamedTuple):
 class Side:
     """One side of a stage: mode, the place of every index bit (lowest first), pitch, valid chunks, tail.
 
-    ``mirror`` = n makes the store walk in pairs (``Walk.mirror``). ``other`` as in :class:`Descriptor`.
+    ``mirror`` = n makes the store walk in pairs (``Walk.mirror``). ``other`` and ``keep`` as in :class:`Descriptor`.
     """
 
     mode: MemoryMode
@@ -58,6 +58,7 @@ class Side:
     tail: int = 0
     mirror: int = 0
     other: int = 0
+    keep: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,4 +171,4 @@ def _descriptor(config: ArrayConfig, side: Side, steps: Sequence[int], sub: Sequ
     # Sub-steps of the array beyond a tile are moves in memory.
     beyond = tuple(side.places[bit].move for bit in sub[cell_bits(config, side.mode):])
     return Descriptor((*rows, *beyond), group, tuple(side.places[bit].move for bit in steps), side.pitch, side.chunks,
-                      side.tail, other=side.other)
+                      side.tail, other=side.other, keep=side.keep)

@@ -11,8 +11,8 @@ import pytest
 
 from wingbeat.gen import network_files
 from wingbeat.gen.cli import main
-from wingbeat.gen.compile_command import default_batch
 from wingbeat.gen.network import forward, load_network
+from wingbeat.gen.network_program import default_batch
 from wingbeat.gen.program_files import read_words
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.errors import WingbeatError
