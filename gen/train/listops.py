@@ -19,7 +19,7 @@ DESCRIPTIONS = tuple(
     fabnet(name, _INPUT, hidden=64, expansion=2, mixers=mixers, classes=CLASSES, pooling="mean")
     for name, mixers in (("listops", ("mixing",) * 3), ("listops_attention", ("mixing", "mixing", "attention"))))
 # At 8 bits these networks lose what they know, so they are tuned for 12.
-SETTINGS = Settings(epochs=7, batch=128, learning_rate=1e-2, dropout=0.0, label_smoothing=0.0, weight_decay=1e-2,
+SETTINGS = Settings(epochs=6, batch=128, learning_rate=1e-2, dropout=0.0, label_smoothing=0.0, weight_decay=1e-2,
                     averaging=0.999, tuning_epochs=1, tuning_width=12)
 
 
