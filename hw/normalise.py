@@ -3,7 +3,7 @@
 Contract: docs/vector.md; the formulas: hw/rowsums.py; the parameter sets: hw/vectorset.py.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -30,8 +30,9 @@ _WORD_BITS = (SET_WORDS - 1).bit_length()
 
 def normalise_beat(config: ArrayConfig, sideband: ShapeLike) -> data.StructLayout:
     """A beat of a row. ``sums``: it goes into the sums of its row, which ``last_chunk`` ends. ``set``: parameter set,
-    0: nothing is done. ``keep``: elements that count; the others are 0 in a row that is normalised, and in sums."""
-    return data.StructLayout({"beat": memory_beat(config), "keep": config.memory_elements, "row": 16, "chunk": 16,
+    0: nothing is done. ``keep``: elements that count; the others are 0 in a row that is normalised, and in sums.
+    ``address``: the low bits of its place in memory."""
+    return data.StructLayout({"beat": memory_beat(config), "keep": config.memory_elements, "address": 16,
                               "set": _SET_BITS, "sums": 1, "last_chunk": 1, "sideband": sideband})
 
 
@@ -112,8 +113,7 @@ class Normalise(wiring.Component):
 
     ``i``: beats as :func:`normalise_beat`; ``o``: ``beat`` and ``sideband`` of those that go on, in order. ``write``:
     word ``address`` of the table of parameter sets (set * SET_WORDS + word of a ReadSet, hw/vectorset.py), there in the
-    next cycle. Row r, chunk c of a beat belong to entry first + (r << row_shift) + (c >> chunk_shift) of the table of
-    rows, modulo its size. Set 0 without ``sums``: the beat passes unchanged. ``sums``: nothing comes out; the elements
+    next cycle. A beat belongs to entry address >> chunk_shift of the table of rows, modulo its size. Set 0 without ``sums``: the beat passes unchanged. ``sums``: nothing comes out; the elements
     add to the sums of the row, which the beat with ``last_chunk`` ends: N and E of its set make an entry of them.
     Otherwise the elements are normalised with the entry of their row; such a beat waits for ``idle``.
     ``saturated``: one cycle for each group of ``lanes`` elements with a clamped one, before its beat is on ``o``.
@@ -136,9 +136,7 @@ class Normalise(wiring.Component):
         self.parameters = NormaliseParameters.of(config, lanes, rows)
         beat = memory_beat(config)
         self._output = data.StructLayout({"beat": beat, "sideband": sideband})
-        row = unsigned(self.parameters.row_bits)
-        self._held = data.StructLayout({**normalise_beat(config, sideband).members, "row": row, "first": row,
-                                        "row_shift": 4, "chunk_shift": 4, "passes": 1})
+        self._held = data.StructLayout({**normalise_beat(config, sideband).members, "chunk_shift": 4, "passes": 1})
         super().__init__({
             "write": In(table_write()), "write_en": In(1),
             "i": In(stream.Signature(normalise_beat(config, sideband))), "o": Out(stream.Signature(self._output)),
@@ -146,7 +144,7 @@ class Normalise(wiring.Component):
 
     @property
     def _entry_latency(self) -> int:
-        """A piece to the entry of its row at the lanes: sum of the address, table, gates."""
+        """A piece to the entry of its row at the lanes: shift of the address, table, gates."""
         return 1 + self.parameters.pipeline.ram_latency + 1
 
     @property
@@ -230,7 +228,7 @@ class Normalise(wiring.Component):
 
     def _enter(self, m: Module, to) -> None:
         """A beat on ``i`` with what its parameter set says about its place."""
-        offered, place = self.i.payload, self._sets(m, self.i.payload.set, ("first", "row_shift", "chunk_shift"))
+        offered, place = self.i.payload, self._sets(m, self.i.payload.set, ("chunk_shift",))
         m.d.comb += [to.valid.eq(self.i.valid), self.i.ready.eq(to.ready),
                      to.payload.passes.eq((offered.set == 0) & ~offered.sums)]
         for name in to.payload.shape().members:
@@ -266,13 +264,13 @@ class Normalise(wiring.Component):
     def _place(self, m: Module, here: data.View, free: Value) -> tuple[Value, Signal, Signal]:
         """Of the beat in the lanes: its place in the table, a cycle later, whether it goes into sums, and whether this
         piece ends them."""
-        bits = self.parameters.row_bits
-        first, row, chunk = (Signal(bits, name=name, reset_less=True) for name in ("first", "row", "chunk"))
-        sums, last, address = Signal(), Signal(), Signal(bits, reset_less=True)
+        sums, last = Signal(), Signal()
+        coarse, fine = Signal(len(here.address), reset_less=True), Signal(2, name="fine_shift", reset_less=True)
+        address = Signal(self.parameters.row_bits, name="entry", reset_less=True)
         with m.If(free):
-            m.d.sync += [first.eq(here.first), row.eq(here.row << here.row_shift),
-                         chunk.eq(here.chunk >> here.chunk_shift), sums.eq(here.sums), last.eq(here.last_chunk)]
-        m.d.sync += address.eq(first + row + chunk)
+            m.d.sync += [coarse.eq(here.address >> Cat(Const(0, 2), here.chunk_shift[2:])),
+                         fine.eq(here.chunk_shift[:2]), sums.eq(here.sums), last.eq(here.last_chunk)]
+        m.d.sync += address.eq(coarse >> fine)
         return address, sums, last & free
 
     def _lanes(self, m: Module, here: data.View, free: Value, active: Signal, sums: Signal,

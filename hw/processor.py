@@ -122,7 +122,7 @@ class Processor(wiring.Component):
         rows, beat = normalise.i.payload, reader.o.payload
         m.d.comb += [
             normalise.i.valid.eq(reader.o.valid), reader.o.ready.eq(normalise.i.ready),
-            rows.beat.eq(beat.beat), rows.keep.eq(beat.keep), rows.chunk.eq(beat.vector.address),
+            rows.beat.eq(beat.beat), rows.keep.eq(beat.keep), rows.address.eq(beat.vector.address),
             rows.set.eq(beat.vector.set), rows.sums.eq(beat.vector.sums), rows.last_chunk.eq(beat.vector.ends)]
         m.d.comb += [rows.sideband[name].eq(beat[name]) for name in ("mode", "last", "changes")]
         m.d.comb += [

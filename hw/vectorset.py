@@ -25,7 +25,7 @@ class Activation(IntEnum):
 
 
 # (name, bits) of every field, least significant first.
-READ_SET = [("first", 16), ("row_shift", 4), ("chunk_shift", 4), ("n", 17), ("epsilon", 62)]
+READ_SET = [("chunk_shift", 4), ("n", 17), ("epsilon", 62)]
 WRITE_SET = [("rescale", 1), ("base", 16), ("chunk_mask", 16), ("shift", 6), ("bias_row", 1), ("activation", 2),
              ("gain", 3), ("residual", 1), ("offset", 32), ("a", 3), ("b", 3), ("c", 3), ("argmax", 1), ("classes", 9)]
 
@@ -52,13 +52,11 @@ class _Packed:
 
 @dataclass(frozen=True)
 class ReadSet(_Packed):
-    """Rows of a LayerNorm: row r, chunk c of a block belong to entry first + (r << row_shift) + (c >> chunk_shift) of
-    the table of rows. ``n`` elements a row and ``epsilon`` (E of docs/vector.md)."""
+    """Rows of a LayerNorm: a beat belongs to entry (address mod 2^16) >> chunk_shift of the table of rows, modulo its
+    size. ``n`` elements a row and ``epsilon`` (E of docs/vector.md)."""
 
     LAYOUT = READ_SET
 
-    first: int = 0
-    row_shift: int = 0
     chunk_shift: int = 15
     n: int = 1
     epsilon: int = 1
@@ -68,7 +66,7 @@ class ReadSet(_Packed):
 class WriteSet(_Packed):
     """What becomes of an element that is written.
 
-    ``rescale``: scale and bias of beat base + (chunk & chunk_mask) of the channel table, shifted right by ``shift``;
+    ``rescale``: scale and bias of beat base + (address & chunk_mask) of the channel table, shifted right by ``shift``;
     with ``bias_row`` the bias counts in row 0 only. Then ``activation`` with ``gain``. ``residual``: the element
     ``offset`` beats behind (mod 2^32) is added, with the shifts a, b, c. ``argmax``: the last element of a beat becomes
     the number of the largest of the first ``classes``.

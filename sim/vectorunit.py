@@ -72,7 +72,7 @@ class VectorUnit:
 
     def _entries(self, chosen: ReadSet, address: np.ndarray) -> np.ndarray:
         """Of 16 bits of the address: what the hardware takes along with a beat."""
-        return (chosen.first + ((address & 0xFFFF) >> chosen.chunk_shift)) % self._config.statistics_rows
+        return ((address & 0xFFFF) >> chosen.chunk_shift) % self._config.statistics_rows
 
     # --- to memory ----------------------------------------------------------------------------
 

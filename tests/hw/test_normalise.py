@@ -63,46 +63,46 @@ class Case:
         self.config, self.sets, self.rows = config, sets, rows
         self.inputs, self.outputs, self.clamps, self.table, self.number = [], [], 0, {}, 0
 
-    def entry(self, chosen, row, chunk):
-        return (chosen.first + (row << chosen.row_shift) + (chunk >> chosen.chunk_shift)) % self.rows
+    def entry(self, chosen, address):
+        return (address >> chosen.chunk_shift) % self.rows
 
-    def _beat(self, elements, row, chunk, number, sums=0, last=0, keep=None):
+    def _beat(self, elements, address, number, sums=0, last=0, keep=None):
         size = self.config.memory_elements
         kept = (1 << size) - 1 if keep is None else keep
         self.number = self.number + 1 & 31
         self.inputs.append({
             "beat": {"elements": [pack_signed(int(x), self.config.element_width) for x in elements]}, "keep": kept,
-            "row": row, "chunk": chunk, "set": number, "sums": sums, "last_chunk": last, "sideband": self.number})
+            "address": address, "set": number, "sums": sums, "last_chunk": last, "sideband": self.number})
         return kept
 
     def _out(self, elements):
         self.outputs.append(([int(x) for x in elements], self.number))
 
     def passes(self, elements):
-        self._beat(elements, 0, 0, 0, last=1)
+        self._beat(elements, 0, 0, last=1)
         self._out(elements)
 
-    def sum_row(self, number, row, values, chunk=0):
-        """A row, its chunks from ``chunk`` on."""
+    def sum_row(self, number, address, values):
+        """A row whose first beat is at ``address``."""
         size, chosen = self.config.memory_elements, self.sets[number]
         for at in range(0, len(values), size):
             last = at + size >= len(values)
-            self._beat(values[at:at + size], row, chunk + at // size, number, 1, last)
-        place = self.entry(chosen, row, chunk + (len(values) - 1) // size)
+            self._beat(values[at:at + size], address + at // size, number, 1, last)
+        place = self.entry(chosen, address + (len(values) - 1) // size)
         self.table[place] = statistics(values, chosen.n, chosen.epsilon, self.config.element_width)
 
-    def normalise(self, number, row, chunk, elements, keep=None):
-        kept = self._beat(elements, row, chunk, number, keep=keep)
-        found = self.table[self.entry(self.sets[number], row, chunk)]
+    def normalise(self, number, address, elements, keep=None):
+        kept = self._beat(elements, address, number, keep=keep)
+        found = self.table[self.entry(self.sets[number], address)]
         pairs = [normalised(x, found, self.config.element_width) if kept >> i & 1 else (0, False)
                  for i, x in enumerate(elements)]
         self._out([y for y, _ in pairs])
         self.clamps += any(clamped for _, clamped in pairs)
 
-    def normalise_row(self, number, row, values, chunk=0):
+    def normalise_row(self, number, address, values):
         size = self.config.memory_elements
         for at in range(0, len(values), size):
-            self.normalise(number, row, chunk + at // size, values[at:at + size])
+            self.normalise(number, address + at // size, values[at:at + size])
 
 
 class Configured(wiring.Component):
@@ -182,14 +182,14 @@ def rows_case(width=16, stream_words=4, chunks=3, count=6, seed=0, epsilon=None,
     """Sums of ``count`` rows, then the rows; then the next rows."""
     rng = random.Random(seed)
     c = config_of(width, stream_words, **fields)
-    n = chunks * c.memory_elements
-    case = Case(c, {5: ReadSet(first=3, n=n, epsilon=epsilon or rng.choice([1, 77, n * n * 5]))})
+    n, shift = chunks * c.memory_elements, (chunks - 1).bit_length()
+    case = Case(c, {5: ReadSet(chunk_shift=shift, n=n, epsilon=epsilon or rng.choice([1, 77, n * n * 5]))})
     for _ in range(2):
         rows = random_rows(rng, width, n, count)
         for number, values in enumerate(rows):
-            case.sum_row(5, number, values)
+            case.sum_row(5, 3 + number << shift, values)
         for number, values in enumerate(rows):
-            case.normalise_row(5, number, values)
+            case.normalise_row(5, 3 + number << shift, values)
     return case
 
 
@@ -208,31 +208,32 @@ def test_stalls(source, sink, lanes):
 
 
 def mixed_case(seed, width=16, stream_words=4, pipeline=Pipeline.DEEP):
-    """Two matrices interleaved: set 1 has a row of four chunks, set 2 two of two chunks, set 9 one chunk a row."""
+    """Three matrices: set 1 has a row of four chunks, set 2 two of two chunks, set 9 one chunk a row, and its entries
+    go round the end of the table."""
     rng = random.Random(seed)
     c = config_of(width, stream_words, pipeline=pipeline)
     size = c.memory_elements
-    case = Case(c, {1: ReadSet(first=40, chunk_shift=2, n=4 * size, epsilon=12345),
-                    2: ReadSet(first=8, row_shift=1, chunk_shift=1, n=2 * size - 3),
-                    9: ReadSet(first=60, n=size, epsilon=(1 << 2 * width + 1) + 1)})
-    shapes = {1: (1, 4, 5), 2: (2, 2, 3), 9: (1, 1, 7)}  # parts of a row of memory, chunks of one, rows
+    case = Case(c, {1: ReadSet(chunk_shift=2, n=4 * size, epsilon=12345), 2: ReadSet(chunk_shift=1, n=2 * size - 3),
+                    9: ReadSet(chunk_shift=0, n=size, epsilon=(1 << 2 * width + 1) + 1)})
+    # Address of row 0, parts of a row of memory, chunks of one, rows.
+    shapes = {1: (0x8000 + 40 * 4, 1, 4, 5), 2: (8 * 2, 2, 2, 3), 9: (0xA00 + 60, 1, 1, 7)}
     for _ in range(2):
         held = {}
-        for number, (parts, chunks, rows) in shapes.items():
-            for row in range(rows):
+        for number, (base, parts, chunks, rows) in shapes.items():
+            for address in range(base, base + rows * parts * chunks, parts * chunks):
                 values = [random_rows(rng, width, chunks * size, 1)[0] for _ in range(parts)]
                 for part in range(parts):
                     if number == 2:
                         values[part][-3:] = [0] * 3  # the tail of a row
-                    case.sum_row(number, row, values[part], part * chunks)
-                held[number, row] = sum(values, [])
+                    case.sum_row(number, address + part * chunks, values[part])
+                held[number, address] = sum(values, [])
                 if rng.random() < 0.4:
                     case.passes([rng.randint(smallest(width), largest(width)) for _ in range(size)])
-        places = [(number, row, chunk) for (number, row), values in held.items()
+        places = [(number, address, chunk) for (number, address), values in held.items()
                   for chunk in range(len(values) // size)]
-        for number, row, chunk in rng.sample(places, len(places)):
+        for number, address, chunk in rng.sample(places, len(places)):
             keep = rng.getrandbits(size) if rng.random() < 0.3 else None
-            case.normalise(number, row, chunk, held[number, row][chunk * size:][:size], keep)
+            case.normalise(number, address + chunk, held[number, address][chunk * size:][:size], keep)
             if rng.random() < 0.2:
                 case.passes([rng.randint(smallest(width), largest(width)) for _ in range(size)])
     return case
@@ -300,7 +301,7 @@ def test_stated_latency_and_throughput(lanes, pipeline):
 def test_stated_period_of_rows(lanes):
     """Rows of one beat: one per period."""
     rng = random.Random(4)
-    case = Case(config_of(), {3: ReadSet(n=8)})
+    case = Case(config_of(), {3: ReadSet(chunk_shift=0, n=8)})
     rows = random_rows(rng, 16, 8, 9)
     for number, values in enumerate(rows):
         case.sum_row(3, number, values)

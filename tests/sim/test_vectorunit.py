@@ -158,7 +158,7 @@ def test_a_processor_without_the_unit_refuses(kernel, memory):
 
 
 def test_sets_to_words_and_back():
-    reads = ReadSet(first=65535, row_shift=15, chunk_shift=7, n=65536, epsilon=(1 << 62) - 1)
+    reads = ReadSet(chunk_shift=15, n=65536, epsilon=(1 << 62) - 1)
     writes = WriteSet(True, 513, 0x7FFF, 36, True, Activation.RELU, 4, True, 0xFFFFFFFF, 7, 6, 5, True, 511)
     assert read_set(reads.words()) == reads and write_set(writes.words()) == writes
     with pytest.raises(ValueError, match=r"^gain: 8 does not fit 3 bits$"):
