@@ -16,7 +16,7 @@ from ..hw.residual import Residual
 __all__ = ["UNITS", "unit"]
 
 _VECTOR: dict[str, Callable[[ArrayConfig], wiring.Component]] = {
-    "normalise": lambda c: Normalise(c, c.vector_lanes, c.statistics_rows, 4),
+    "normalise": lambda c: Normalise(c, c.vector_lanes, c.statistics_rows, c.statistics_units, 4),
     "rescale": lambda c: Rescale(c, c.vector_lanes, c.channel_beats),
     "residual": Residual,
     "argmax": Argmax,

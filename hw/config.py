@@ -100,6 +100,7 @@ class ArrayConfig(BaseModel):
     vector_lanes: int = Field(0, ge=0, le=256, description="multipliers of the vector unit on each side; 0: none")
     channel_beats: int = Field(64, ge=1, le=2048, description="beats of the table of scales and biases")
     statistics_rows: int = Field(64, ge=1, le=65536, description="rows of a LayerNorm whose sums are kept")
+    statistics_units: int = Field(1, ge=1, le=4, description="rows of a LayerNorm whose statistics are in the making")
     watchdog: int = Field(65536, ge=256, le=1 << 30, description="cycles without a move that stop a program")
     target: Target = Field(Target.PORTABLE, strict=False, description="portable or ecp5")
     pipeline: Pipeline = Field(Pipeline.DEEP, strict=False, description="deep for the clock or short for the area")

@@ -3,7 +3,10 @@
 Contract: docs/vector.md; the formulas: hw/rowsums.py; the parameter sets: hw/vectorset.py.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -108,6 +111,11 @@ class NormaliseLane(wiring.Component):
         return over, negative
 
 
+def _either(chosen: Value, values: list[Value]) -> Value:
+    """The one of ``values`` whose bit of ``chosen`` is set."""
+    return reduce(or_, (value & bit.replicate(len(value)) for bit, value in zip(chosen, values)))
+
+
 class Normalise(wiring.Component):
     """Normalises rows, adds up rows, and lets all other beats pass.
 
@@ -122,18 +130,18 @@ class Normalise(wiring.Component):
     Formats: hw/rowsums.py. Latency, when nothing stalls: 2 cycles for a beat that passes, ``latency`` for one that is
     normalised; ``settle`` from the ``last_chunk`` of a row on ``i`` to the cycle in which a beat that waits for
     ``idle`` leaves the input buffer. Throughput: one beat per cycle that passes, otherwise one per elements/lanes
-    cycles without a bubble; one row per ``period`` cycles (38 or more) where rows end faster. A beat that passes waits
+    cycles without a bubble; one row per ``period`` cycles (38 / ``units`` or more) where rows end faster. A beat that passes waits
     until all normalised ones have left. Backpressure: ``i`` and ``o`` are cut in both directions; results in flight
     have places in a queue. Reset: forgets beats and sums inside; keeps the parameter sets and the table of rows.
-    Cost: ``lanes`` multipliers of 18 x 18, RowSums, RowStatistics, a RAM of ``rows`` entries of EW + 26 bits, a queue
+    Cost: ``lanes`` multipliers of 18 x 18, RowSums, ``units`` RowStatistics, a RAM of ``rows`` entries of EW + 26 bits, a queue
     of 16 groups of ``lanes`` elements (32 where a beat has more than two), six registers of a beat (five where it is
     one group).
 
     Raises ValueError naming the parameter.
     """
 
-    def __init__(self, config: ArrayConfig, lanes: int, rows: int, sideband: ShapeLike):
-        self.parameters = NormaliseParameters.of(config, lanes, rows)
+    def __init__(self, config: ArrayConfig, lanes: int, rows: int, units: int, sideband: ShapeLike):
+        self.parameters = NormaliseParameters.of(config, lanes, rows, units)
         beat = memory_beat(config)
         self._output = data.StructLayout({"beat": beat, "sideband": sideband})
         self._held = data.StructLayout({**normalise_beat(config, sideband).members, "chunk_shift": 4, "passes": 1})
@@ -165,8 +173,8 @@ class Normalise(wiring.Component):
 
     @property
     def period(self) -> int:
-        """Least cycles between the ends of two rows."""
-        return max(self.parameters.statistics_period, self._sums_latency)
+        """Least cycles between the ends of two rows, of which every ``units``-th goes to the same unit."""
+        return -(-max(self.parameters.statistics_period, self._sums_latency) // self.parameters.units)
 
     @property
     def settle(self) -> int:
@@ -317,19 +325,36 @@ class Normalise(wiring.Component):
         m.submodules.sums = sums = RowSums(p)
         for lane, element, square in zip(lanes, sums.elements, sums.squares):
             m.d.comb += [element.eq(lane.operand), square.eq(lane.product)]
-        ended, chosen = delay(m, ends, 2, "ended", reset_less=False), Signal(_SET_BITS, reset_less=True)
-        row = Signal(p.row_bits, name="ended_row", reset_less=True)
+        m.d.comb += [sums.valid.eq(valid), sums.last.eq(delay(m, last, self._entry_latency + _LANE_LATENCY, "last"))]
+        ended = delay(m, ends, 2, "ended", reset_less=False)
+        # The units take the rows in turn; what a row will need waits at the unit that gets it.
+        turn, chosen = self._turns(m, ends), Array(Signal(_SET_BITS, name=f"set{n}") for n in range(p.units))
+        row_turn, rows = self._turns(m, ended), Array(Signal(p.row_bits, name=f"row{n}") for n in range(p.units))
+        start_turn = self._turns(m, sums.done)
         with m.If(ends):
-            m.d.sync += chosen.eq(number)
+            m.d.sync += chosen[turn].eq(number)
         with m.If(ended):
-            m.d.sync += row.eq(address)
-        parameters = self._sets(m, chosen, ("n", "epsilon"))
-        m.submodules.statistics = statistics = RowStatistics(p)
-        m.d.comb += [
-            sums.valid.eq(valid), sums.last.eq(delay(m, last, self._entry_latency + _LANE_LATENCY, "last")),
-            statistics.start.eq(sums.done), statistics.sum.eq(sums.sum), statistics.squares_sum.eq(sums.squares_sum),
-            statistics.n.eq(parameters.n), statistics.epsilon.eq(parameters.epsilon), statistics.row.eq(row),
-            table.w_en.eq(statistics.done), table.w_addr.eq(statistics.o_row), table.w_data.eq(statistics.entry)]
+            m.d.sync += rows[row_turn].eq(address)
+        parameters = self._sets(m, chosen[start_turn], ("n", "epsilon"))
+        units = [RowStatistics(p) for _ in range(p.units)]
+        for at, unit in enumerate(units):
+            m.submodules[f"statistics{at}"] = unit
+            m.d.comb += [
+                unit.start.eq(sums.done & (start_turn == at)), unit.sum.eq(sums.sum),
+                unit.squares_sum.eq(sums.squares_sum), unit.n.eq(parameters.n), unit.epsilon.eq(parameters.epsilon),
+                unit.row.eq(rows[at])]
+        # Rows end further apart than the latencies of two units can differ, so one at a time is done.
+        done = Cat(unit.done for unit in units)
+        m.d.comb += [table.w_en.eq(done.any()),
+                     table.w_addr.eq(_either(done, [unit.o_row for unit in units])),
+                     table.w_data.eq(_either(done, [unit.entry.as_value() for unit in units]))]
+
+    def _turns(self, m: Module, moves: Value) -> Value:
+        """Number of the unit that the next of ``moves`` concerns."""
+        turn = Signal(range(self.parameters.units))
+        with m.If(moves):
+            m.d.sync += turn.eq(Mux(turn == self.parameters.units - 1, 0, turn + 1))
+        return turn
 
     def _results(self, m: Module, lanes: list[NormaliseLane], valid: Value, begins: Signal, sideband: Value,
                  to) -> tuple[Signal, Signal]:

@@ -110,7 +110,8 @@ class Processor(wiring.Component):
         m.submodules.store = store = VectorStore(c)
         m.submodules.arbiter = arbiter = ReadArbiter(c, c.in_flight)
         m.submodules.normalise = normalise = Normalise(
-            c, c.vector_lanes, c.statistics_rows, data.StructLayout({"mode": 2, "last": 1, "changes": 1}))
+            c, c.vector_lanes, c.statistics_rows, c.statistics_units,
+            data.StructLayout({"mode": 2, "last": 1, "changes": 1}))
         for source, sink in ((writer.memory, store.i), (store.read, arbiter.residual_read),
                              (arbiter.residual_beats, store.beats), (reader.read, arbiter.reader_read),
                              (arbiter.reader_beats, reader.beats)):

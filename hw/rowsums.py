@@ -42,12 +42,13 @@ _OPERAND = 18        # bits of a multiplier operand, the most that U can be
 @dataclass(frozen=True)
 class NormaliseParameters:
     """A beat of ``elements`` of ``element_width`` bits, of which ``lanes`` are worked on per cycle, and a table of
-    ``rows`` entries; technology and pipeline. Raises ValueError naming the field."""
+    ``rows`` entries, which ``units`` RowStatistics make; technology and pipeline. Raises ValueError naming the field."""
 
     elements: int
     element_width: int
     lanes: int
     rows: int
+    units: int = 1
     target: Target = Target.PORTABLE
     pipeline: Pipeline = Pipeline.DEEP
 
@@ -60,10 +61,12 @@ class NormaliseParameters:
         if not 2 <= self.rows <= 1 << 16 or self.rows & (self.rows - 1):
             raise ValueError(f"rows: {self.rows} is not the size of a table of rows; allowed are powers of two of "
                              f"2..{1 << 16}")
+        if not 1 <= self.units <= 4:
+            raise ValueError(f"units: {self.units} is not in 1..4")
 
     @classmethod
-    def of(cls, config: ArrayConfig, lanes: int, rows: int) -> "NormaliseParameters":
-        return cls(config.memory_elements, config.element_width, lanes, rows, config.target, config.pipeline)
+    def of(cls, config: ArrayConfig, lanes: int, rows: int, units: int) -> "NormaliseParameters":
+        return cls(config.memory_elements, config.element_width, lanes, rows, units, config.target, config.pipeline)
 
     @property
     def pieces(self) -> int:
@@ -117,7 +120,7 @@ class NormaliseParameters:
 
     @property
     def statistics_period(self) -> int:
-        """Least cycles between the sums of two rows."""
+        """Least cycles between the sums of two rows in one unit."""
         return max(self.variance_latency, self.statistics_latency - self.variance_latency)
 
 

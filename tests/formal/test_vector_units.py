@@ -49,7 +49,7 @@ def rescale(lanes):
 
 
 def normalise(lanes):
-    return lambda config: Normalise(config, lanes, 2, 1)
+    return lambda config: Normalise(config, lanes, 2, 2, 1)
 
 
 # --- streams hold ---------------------------------------------------------------------------------------------

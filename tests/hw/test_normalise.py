@@ -134,8 +134,8 @@ class Configured(wiring.Component):
 class Harness:
     """A Normalise with the beats of a case."""
 
-    def __init__(self, case, lanes, seed=0, source=Stall.NEVER, sink=Stall.NEVER):
-        self.case, self.dut = case, Normalise(case.config, lanes, case.rows, 5)
+    def __init__(self, case, lanes, seed=0, source=Stall.NEVER, sink=Stall.NEVER, units=1):
+        self.case, self.dut = case, Normalise(case.config, lanes, case.rows, units, 5)
         words = [(number * SET_WORDS + at, word)
                  for number, chosen in case.sets.items() for at, word in enumerate(chosen.words())]
         top = Configured(self.dut, words)
@@ -201,10 +201,10 @@ def test_widths(width, lanes):
 
 
 @STALLS
-@pytest.mark.parametrize("lanes", [8, 4])
-def test_stalls(source, sink, lanes):
+@pytest.mark.parametrize("lanes, units", [(8, 1), (4, 1), (8, 3), (4, 2)])
+def test_stalls(source, sink, lanes, units):
     """Beats that pass, sums, rows of three sets with places of their own, elements that do not count."""
-    Harness(mixed_case(7), lanes, 7, source, sink).check(12000)
+    Harness(mixed_case(7), lanes, 7, source, sink, units).check(12000)
 
 
 def mixed_case(seed, width=16, stream_words=4, pipeline=Pipeline.DEEP):
@@ -248,10 +248,11 @@ def test_shapes(width, stream_words, lanes, pipeline):
     Harness(case, lanes, width, Stall.RANDOM, Stall.BURSTS).check(60000)
 
 
+@pytest.mark.parametrize("units", [1, 3])
 @pytest.mark.parametrize("reset_at", [30, 77, 140, 300])
-def test_reset_mid_stream(reset_at):
+def test_reset_mid_stream(reset_at, units):
     """A reset at a beat that passes, in sums, in the statistics of a row, among results."""
-    Harness(mixed_case(3), 4, reset_at, Stall.RANDOM, Stall.RANDOM).check(8000, reset_at)
+    Harness(mixed_case(3), 4, reset_at, Stall.RANDOM, Stall.RANDOM, units).check(8000, reset_at)
 
 
 @pytest.mark.parametrize("lanes", [8, 4, 2, 1])
@@ -297,21 +298,22 @@ def test_stated_latency_and_throughput(lanes, pipeline):
     assert not harness.busy and harness.idle
 
 
+@pytest.mark.parametrize("units, period", [(1, 38), (2, 19), (3, 13), (4, 10)])
 @pytest.mark.parametrize("lanes", [8, 2])
-def test_stated_period_of_rows(lanes):
-    """Rows of one beat: one per period."""
+def test_stated_period_of_rows(lanes, units, period):
+    """Rows of one beat, of every kind: one per period."""
     rng = random.Random(4)
     case = Case(config_of(), {3: ReadSet(chunk_shift=0, n=8)})
-    rows = random_rows(rng, 16, 8, 9)
+    rows = random_rows(rng, 16, 8, 40)
     for number, values in enumerate(rows):
         case.sum_row(3, number, values)
     for number, values in enumerate(rows):
         case.normalise_row(3, number, values)
-    harness = Harness(case, lanes)
-    harness.check(2000)
+    harness = Harness(case, lanes, units=units)
+    harness.check(4000)
     taken = harness.beats.cycles[3:len(rows)]
     assert [b - a for a, b in zip(taken, taken[1:])] == [harness.dut.period] * (len(taken) - 1)
-    assert harness.dut.period == 38
+    assert harness.dut.period == period
 
 
 # ---- Statistics of a row by themselves
@@ -389,6 +391,7 @@ def test_error_against_float(width):
     (dict(lanes=3), "lanes: 3 does not divide a beat of 8 elements; allowed are powers of two up to 8"),
     (dict(lanes=16), "lanes: 16 does not divide a beat of 8 elements; allowed are powers of two up to 8"),
     (dict(rows=48), "rows: 48 is not the size of a table of rows; allowed are powers of two of 2..65536"),
+    (dict(units=5), "units: 5 is not in 1..4"),
     (dict(element_width=7), "element_width: 7 is not in 8..18")])
 def test_errors(fields, message):
     with pytest.raises(ValueError) as error:

@@ -74,11 +74,12 @@ def test_latencies_are_those_of_the_hardware(pipeline):
 
 
 @pytest.mark.parametrize("width, words, lanes", [(16, 8, 16), (16, 8, 8), (12, 4, 1), (18, 2, 4), (10, 16, 2)])
+@pytest.mark.parametrize("units", [1, 2, 3])
 @pytest.mark.parametrize("pipeline", list(Pipeline))
-def test_latencies_of_the_vector_unit(pipeline, width, words, lanes):
+def test_latencies_of_the_vector_unit(pipeline, units, width, words, lanes):
     config = ArrayConfig(width=18, element_width=width, engines=8, layers=1, stream_words=words, memory_bits=10,
-                         vector_lanes=lanes, pipeline=pipeline)
-    normalise, rescale = Normalise(config, lanes, 64, 1), Rescale(config, lanes, 64)
+                         vector_lanes=lanes, statistics_units=units, pipeline=pipeline)
+    normalise, rescale = Normalise(config, lanes, 64, units, 1), Rescale(config, lanes, 64)
     assert vectorcycles.normalise_latencies(config) == {
         "result": normalise._result_latency, "settle": normalise.settle, "period": normalise.period,
         "depth": normalise._depth}
