@@ -207,7 +207,7 @@ def beats_in_turn(holds, free, kind, lanes, frames):
         m.d.comb += [words[0].eq(Cat(passes, passes & dut.i.payload.beat.elements[0][0])),
                      words[1].eq(Cat(o.sideband, o.sideband & o.beat.elements[0][0]))]
         in_turn(m, free, moves(dut.i) & ~dut.i.payload.sums, words[0], moves(dut.o), words[1], 24, ~dut.busy)
-    return holds(kind(ONE, lanes, 2, 1), what, frames)
+    return holds(kind(ONE, lanes, 2, 2, 1), what, frames)
 
 
 class Impatient(Normalise):
