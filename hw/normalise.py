@@ -121,21 +121,22 @@ class Normalise(wiring.Component):
 
     ``i``: beats as :func:`normalise_beat`; ``o``: ``beat`` and ``sideband`` of those that go on, in order. ``write``:
     word ``address`` of the table of parameter sets (set * SET_WORDS + word of a ReadSet, hw/vectorset.py), there in the
-    next cycle. A beat belongs to entry address >> chunk_shift of the table of rows, modulo its size. Set 0 without ``sums``: the beat passes unchanged. ``sums``: nothing comes out; the elements
-    add to the sums of the row, which the beat with ``last_chunk`` ends: N and E of its set make an entry of them.
-    Otherwise the elements are normalised with the entry of their row; such a beat waits for ``idle``.
+    next cycle. A beat belongs to entry address >> chunk_shift of the table of rows, modulo its size. Set 0 without
+    ``sums``: the beat passes unchanged. ``sums``: nothing comes out; the elements add to the sums of the row, which the
+    beat with ``last_chunk`` ends: N and E of its set make an entry of them. Otherwise the elements are normalised with
+    the entry of their row; such a beat waits for ``idle``.
     ``saturated``: one cycle for each group of ``lanes`` elements with a clamped one, before its beat is on ``o``.
     ``idle``: every row that was ended is in the table. ``busy``: a beat has not left, or not ``idle``.
 
     Formats: hw/rowsums.py. Latency, when nothing stalls: 2 cycles for a beat that passes, ``latency`` for one that is
     normalised; ``settle`` from the ``last_chunk`` of a row on ``i`` to the cycle in which a beat that waits for
     ``idle`` leaves the input buffer. Throughput: one beat per cycle that passes, otherwise one per elements/lanes
-    cycles without a bubble; one row per ``period`` cycles (38 / ``units`` or more) where rows end faster. A beat that passes waits
-    until all normalised ones have left. Backpressure: ``i`` and ``o`` are cut in both directions; results in flight
-    have places in a queue. Reset: forgets beats and sums inside; keeps the parameter sets and the table of rows.
-    Cost: ``lanes`` multipliers of 18 x 18, RowSums, ``units`` RowStatistics, a RAM of ``rows`` entries of EW + 26 bits, a queue
-    of 16 groups of ``lanes`` elements (32 where a beat has more than two), six registers of a beat (five where it is
-    one group).
+    cycles without a bubble; one row per ``period`` cycles (38 / ``units`` or more) where rows end faster. A beat that
+    passes waits until all normalised ones have left. Backpressure: ``i`` and ``o`` are cut in both directions; results
+    in flight have places in a queue. Reset: forgets beats and sums inside; keeps the parameter sets and the table of
+    rows. Cost: ``lanes`` multipliers of 18 x 18, RowSums, ``units`` RowStatistics (about 700 COMB each), a RAM of
+    ``rows`` entries of EW + 26 bits, a queue of 16 groups of ``lanes`` elements (32 where a beat has more than two),
+    six registers of a beat (five where it is one group).
 
     Raises ValueError naming the parameter.
     """

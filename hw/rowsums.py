@@ -42,7 +42,8 @@ _OPERAND = 18        # bits of a multiplier operand, the most that U can be
 @dataclass(frozen=True)
 class NormaliseParameters:
     """A beat of ``elements`` of ``element_width`` bits, of which ``lanes`` are worked on per cycle, and a table of
-    ``rows`` entries, which ``units`` RowStatistics make; technology and pipeline. Raises ValueError naming the field."""
+    ``rows`` entries, which ``units`` RowStatistics make; technology and pipeline. Raises ValueError naming the field.
+    """
 
     elements: int
     element_width: int

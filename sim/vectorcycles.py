@@ -40,7 +40,8 @@ def normalise_latencies(config: ArrayConfig) -> dict[str, int]:
     root = 2 * (_MANTISSA_BITS + 1) + 2
     sums = result + config.vector_lanes.bit_length() - 1 + pieces - 1
     return {"result": result, "settle": 1 + sums + variance + root,
-            "period": -(-max(variance, root, sums) // config.statistics_units), "depth": max(_LEAST_PLACES, 1 << (result + pieces).bit_length())}
+            "period": -(-max(variance, root, sums) // config.statistics_units),
+            "depth": max(_LEAST_PLACES, 1 << (result + pieces).bit_length())}
 
 
 def rescale_latencies(config: ArrayConfig) -> dict[str, int]:
