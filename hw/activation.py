@@ -75,8 +75,8 @@ class ActivationLane(wiring.Component):
 
     ``y``: the element. ``rectify``: negative ones become zero; ``gelu`` (with ``rectify``): D(|y|) is subtracted;
     ``gain``, 0..4: how far up the result is shifted. ``z``: the result, ``clamped``: it did not fit. ``write`` of
-    ``write_en``: a word (:func:`gelu_word`) for segment ``write_index`` of the table, which is read from the next
-    cycle on.
+    ``write_en``: a word (:func:`gelu_word`) for segment ``write_index`` of the table, in use for a ``y`` of the same
+    cycle or later.
 
     Formats: ``y`` and ``z`` integers of element_width bits; a product of a slope is rounded half up, and so is the
     result, once. Latency: ``latency`` cycles (12, in a short pipeline 9). Throughput: one element per cycle; no
@@ -109,9 +109,12 @@ class ActivationLane(wiring.Component):
         magnitude = self._magnitude(m)
         m.submodules.table = table = Ram(RamParameters(_BASE_BITS + _SLOPE_BITS, GELU_WORDS, p.target, p.pipeline))
         index = Cat(Const(0, max(0, _INDEX_ONLY - p.element_width)), magnitude[-_INDEX_BITS:])
-        m.d.comb += [table.r_en.eq(1), table.r_addr.eq(index), table.w_en.eq(self.write_en),
-                     table.w_addr.eq(self.write_index),
-                     table.w_data.eq(Cat(~self.write.base, self.write.slope))]  # inverted: the base is subtracted
+        inverted = Cat(~self.write.base, self.write.slope)  # the base is subtracted
+        # A register behind the inverter: the tables of many lanes lie far from each other.
+        m.d.comb += [table.r_en.eq(1), table.r_addr.eq(index),
+                     table.w_en.eq(delay(m, self.write_en, 1, "written", reset_less=False)),
+                     table.w_addr.eq(delay(m, self.write_index, 1, "write_index")),
+                     table.w_data.eq(delay(m, inverted, 1, "inverted"))]
         segment = data.View(gelu_word(), table.r_data)
 
         # The RAM stands far from the adder; while the product is made there is time for a register between them.

@@ -15,6 +15,7 @@ __all__ = ["Ram", "RamParameters"]
 
 # Shapes of an ECP5 DP16KD, width: depth. 36 is the pseudo dual port mode (PDPW16KD in the data sheet).
 _SHAPES = {36: 512, 18: 1024, 9: 2048, 4: 4096, 2: 8192, 1: 16384}
+_LUT_BITS = 128  # of a memory that is not worth a block RAM, which may lie far from those who read it
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,12 @@ class RamParameters:
     @cached_property
     def n_block_rams(self) -> int:
         """18 kbit block RAMs of an ECP5; the portable variant leaves the choice to the tool."""
-        return _tile(self.width, self.depth).n_blocks
+        return 0 if self.is_small else _tile(self.width, self.depth).n_blocks
+
+    @property
+    def is_small(self) -> bool:
+        """Whether LUTs hold it on an ECP5 too."""
+        return self.width * self.depth <= _LUT_BITS
 
 
 class Ram(wiring.Component):
@@ -98,7 +104,7 @@ class Ram(wiring.Component):
     Latency: 2 (address register of the RAM, output register), in a short pipeline 1. Throughput: one read
     and one write per cycle. Backpressure: ``r_en`` is the enable of all stages. Reset: none, memory and
     outputs keep their bits.
-    Cost (ECP5, deep): ``n_block_rams`` DP16KD. Memories deeper than one block are cut so that as few output
+    Cost (ECP5, deep): ``n_block_rams`` DP16KD, LUTs for 128 bits and less. Memories deeper than one block are cut so that as few output
     bits as possible need a multiplexer; that multiplexer follows the output registers combinationally.
     """
 
@@ -116,8 +122,9 @@ class Ram(wiring.Component):
     @once("parameters")
     def elaborate(self, platform) -> Module:
         m = Module()
-        if self.parameters.target is Target.ECP5 and self.parameters.pipeline.is_deep:
-            tiling = _tile(self.parameters.width, self.parameters.depth)
+        p = self.parameters
+        if p.target is Target.ECP5 and p.pipeline.is_deep and not p.is_small:
+            tiling = _tile(p.width, p.depth)
             data = self._tiled(m, tiling, self.w_en, self.w_addr, self.w_data, self.r_addr)
             m.d.comb += self.r_data.eq(data)
         else:

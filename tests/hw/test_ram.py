@@ -106,12 +106,12 @@ def test_ice40_block_ram_and_nothing_else(tmp_path):
 @pytest.mark.parametrize("width, depth, blocks", [
     (36, 512, 1), (36, 16, 1), (18, 1024, 1), (9, 2048, 1), (4, 4096, 1), (2, 8192, 1), (1, 16384, 1),
     (36, 1536, 3), (36, 513, 2), (36, 1024, 2), (40, 512, 2), (13, 4096, 3), (9, 3000, 2), (18, 1536, 2),
-    (36, 4096, 8), (36, 65536, 128)])
+    (36, 4096, 8), (36, 65536, 128), (1, 128, 0), (2, 64, 0), (1, 129, 1)])
 def test_fewest_block_rams(width, depth, blocks):
     assert RamParameters(width, depth).n_block_rams == blocks
 
 
-@pytest.mark.parametrize("width, depth", [(36, 512), (36, 1536), (13, 4096)])
+@pytest.mark.parametrize("width, depth", [(36, 512), (36, 1536), (13, 4096), (1, 512)])
 def test_ecp5_uses_the_block_rams_it_announces(width, depth, tmp_path):
     parameters = RamParameters(width, depth, Target.ECP5)
     (tmp_path / "dut.v").write_text(verilog.convert(Ram(parameters), name="dut", emit_src=False))
@@ -120,6 +120,15 @@ def test_ecp5_uses_the_block_rams_it_announces(width, depth, tmp_path):
     assert counts["DP16KD"] == parameters.n_block_rams
     assert counts["LUT4"] <= (width + 4 if depth > 512 else 0)
     assert counts["TRELLIS_FF"] <= 2
+
+
+@pytest.mark.parametrize("width, depth", [(1, 64), (2, 64), (1, 128)])
+def test_small_memories_are_luts(width, depth, tmp_path):
+    (tmp_path / "dut.v").write_text(
+        verilog.convert(Ram(RamParameters(width, depth, Target.ECP5)), name="dut", emit_src=False))
+    run_yosys("read_verilog dut.v; synth_ecp5 -top dut -json dut.json", tmp_path)
+    counts = cell_counts(tmp_path / "dut.json", "dut")
+    assert counts["DP16KD"] == 0 and counts["TRELLIS_DPR16X4"] == depth // 16 and counts["LUT4"] <= 20 * width
 
 
 TESTBENCH = """`timescale 1ns / 1ps
