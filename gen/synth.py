@@ -128,8 +128,8 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
     ``progress`` is called with the name of each step that has ended.
 
     Returns ``lut``, ``ff``, ``carry``, ``bram``, ``dsp`` (cells after synthesis), ``comb`` (logic cells:
-    packed by nextpnr with ``pnr``, else estimated), ``fits``, ``utilisation`` (fractions of the device
-    after synthesis), ``fmax_mhz`` (median of the seeds) and ``fmax_per_seed`` (None without ``pnr``),
+    packed by nextpnr with ``pnr``, else estimated), ``fits``, ``utilisation`` (these as fractions of the
+    device), ``fmax_mhz`` (median of the seeds) and ``fmax_per_seed`` (None without ``pnr``),
     ``tools`` (versions), ``seconds``. A design that does not fit is not placed.
     Raises :class:`WingbeatError` for options that name nothing, RuntimeError when a tool fails.
     """
@@ -162,6 +162,7 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
                 _map(harness, "harness", family, folder)
                 result |= _place(family, "harness", options, seeds, folder, report)
                 result["comb"] -= harness.n_registers
+            result["utilisation"] = _judge(result, part)["utilisation"]
             result["tools"]["nextpnr"] = f"{metadata.version(f'yowasp-{family.nextpnr}')}, placer {placer}"
             seconds["place_and_route"] = time.monotonic() - started
         result["seconds"] = {step: round(value, 1) for step, value in seconds.items()}
@@ -252,7 +253,7 @@ def _map(component: Any, name: str, family: _Family, folder: Path) -> dict[str, 
     return counts | {"comb": family.comb(counts)}
 
 
-def _judge(counts: dict[str, int], part: _Device) -> dict[str, Any]:
+def _judge(counts: dict[str, Any], part: _Device) -> dict[str, Any]:
     """Whether the counts fit the part, and how full they make it."""
     # Both families have one flip-flop per logic cell.
     sizes = {"comb": part.comb, "ff": part.comb, "bram": part.bram, "dsp": part.dsp}

@@ -67,6 +67,7 @@ def test_place_and_route_gives_the_median_of_the_seeds_and_keeps_its_papers(targ
     speeds = result["fmax_per_seed"]
     assert list(speeds) == ["2", "1", "3"] and result["fmax_mhz"] == sorted(speeds.values())[1] > 10
     assert len(steps) == 4 and {"yosys", "nextpnr"} <= result["tools"].keys()
+    assert result["utilisation"]["comb"] == round(result["comb"] / {"ecp5": 83640, "ice40": 5280}[target], 4)
     assert {"dut.v", "yosys.log", "seed1.log", "seed1.json"} <= {path.name for path in tmp_path.iterdir()}
     assert json.loads(json.dumps(result)) == result
     again = synthesize_component(ram, "dut", target=target, pnr=True, seeds=(2, 1, 3))
