@@ -104,8 +104,9 @@ class Ram(wiring.Component):
     Latency: 2 (address register of the RAM, output register), in a short pipeline 1. Throughput: one read
     and one write per cycle. Backpressure: ``r_en`` is the enable of all stages. Reset: none, memory and
     outputs keep their bits.
-    Cost (ECP5, deep): ``n_block_rams`` DP16KD, LUTs for 128 bits and less. Memories deeper than one block are cut so that as few output
-    bits as possible need a multiplexer; that multiplexer follows the output registers combinationally.
+    Cost (ECP5, deep): ``n_block_rams`` DP16KD, LUTs for 128 bits and less. Memories deeper than one block are
+    cut so that as few output bits as possible need a multiplexer; that multiplexer follows the output registers
+    combinationally.
     """
 
     def __init__(self, parameters: RamParameters):
