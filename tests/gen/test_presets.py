@@ -48,7 +48,7 @@ def test_every_field_but_the_name_is_written_down(name):
     config = presets.load_preset(name)
     others = {"name"}
     others |= set() if config.is_processor else {"descriptors", "in_flight", "watchdog", "vector_lanes"}
-    others |= set() if config.vector_lanes else {"channel_beats", "statistics_rows"}
+    others |= set() if config.vector_lanes else {"channel_beats", "statistics_rows", "statistics_units"}
     assert tomllib.loads(presets._text(name)).keys() == type(config).model_fields.keys() - others
 
 
