@@ -17,7 +17,7 @@ from ..hw.descriptor import Descriptor, Move
 from ..hw.errors import WingbeatError
 from ..hw.numeric import largest
 from ..hw.program import MemoryMode
-from ..hw.vectorset import Activation, ReadSet, WriteSet
+from ..hw.vectorset import ROW_ADDRESS_BITS, Activation, ReadSet, WriteSet
 from ..sim.reference import butterfly_multiply
 from ..sim.vector import epsilon_parameter, scale_parameters
 from .channels import ChannelTables
@@ -36,7 +36,6 @@ from .tensors import Tensor, TensorMemory
 __all__ = ["Stored", "Operation", "Resources", "build_operation"]
 
 _ROWS = 4096   # rows that calibrate a kernel, at most
-_ADDRESS_BITS = 16  # of a beat that Normalise knows
 _SMALL = 64    # elements up to which stacks are put together
 _PIECES = 8    # SUMS in front of an operation that needs the sums of all rows: fewer than a queue of commands holds
 
@@ -159,12 +158,16 @@ class _Builder:
 
     @property
     def rows_at_once(self) -> int:
-        """Rows of the source whose sums can be known at one time: as many as the table has, told apart by 16 bits of
+        """Rows of the source whose sums can be known at one time: as many as the table has, told apart by
         their addresses."""
-        return min(self.config.statistics_rows, (1 << _ADDRESS_BITS) // self.source.tensor.pitch)
+        return min(self.config.statistics_rows, self._addressable_rows)
+
+    @property
+    def _addressable_rows(self) -> int:
+        return (1 << ROW_ADDRESS_BITS) // self.source.tensor.pitch
 
     def _check_statistics(self, rows: int) -> None:
-        if rows > (1 << _ADDRESS_BITS) // self.source.tensor.pitch:
+        if rows > self._addressable_rows:
             raise WingbeatError(f"{rows} rows of {self.source.tensor.pitch} beats; allowed are {self.rows_at_once} at "
                                 f"once, or a smaller batch than {self.memory.batch}")
         if rows > self.rows_at_once:

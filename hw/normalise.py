@@ -20,7 +20,7 @@ from .ram import Ram, RamParameters
 from .rowsums import FRACTION, SHIFT_BITS, NormaliseParameters, RowStatistics, RowSums, row_entry
 from .shapes import table_write
 from .stream import SkidBuffer
-from .vectorset import READ_SET, SET_WORDS, SETS
+from .vectorset import READ_SET, ROW_ADDRESS_BITS, SET_WORDS, SETS
 
 __all__ = ["Normalise", "NormaliseLane", "NormaliseParameters", "normalise_beat"]
 
@@ -35,8 +35,9 @@ def normalise_beat(config: ArrayConfig, sideband: ShapeLike) -> data.StructLayou
     """A beat of a row. ``sums``: it goes into the sums of its row, which ``last_chunk`` ends. ``set``: parameter set,
     0: nothing is done. ``keep``: elements that count; the others are 0 in a row that is normalised, and in sums.
     ``address``: the low bits of its place in memory."""
-    return data.StructLayout({"beat": memory_beat(config), "keep": config.memory_elements, "address": 16,
-                              "set": _SET_BITS, "sums": 1, "last_chunk": 1, "sideband": sideband})
+    return data.StructLayout({"beat": memory_beat(config), "keep": config.memory_elements,
+                              "address": ROW_ADDRESS_BITS, "set": _SET_BITS, "sums": 1, "last_chunk": 1,
+                              "sideband": sideband})
 
 
 class NormaliseLane(wiring.Component):

@@ -13,6 +13,7 @@ from .ram import Ram, RamParameters
 from .sequence import BeatSequence
 from .shapes import TAG_BITS, instruction, memory_command, table_write
 from .stream import SkidBuffer
+from .vectorset import ROW_ADDRESS_BITS
 
 __all__ = ["Reader", "TokenQueue", "reader_beat"]
 
@@ -31,7 +32,7 @@ def reader_beat(config: ArrayConfig) -> data.StructLayout:
 def vector_tag() -> data.StructLayout:
     """``set`` of the READ or SUMS (``sums``), the low bits of the ``address`` of the beat, and whether it is the last
     one of a row (``ends``). ``keep`` beside it: elements that are inside the row."""
-    return data.StructLayout({"set": 4, "sums": 1, "address": 16, "ends": 1})
+    return data.StructLayout({"set": 4, "sums": 1, "address": ROW_ADDRESS_BITS, "ends": 1})
 
 
 class TokenQueue(wiring.Component):

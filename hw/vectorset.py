@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-__all__ = ["Activation", "ReadSet", "WriteSet", "READ_SET", "WRITE_SET", "SETS", "SET_WORDS", "read_set",
-           "write_set"]
+__all__ = ["Activation", "ReadSet", "WriteSet", "READ_SET", "WRITE_SET", "SETS", "SET_WORDS", "ROW_ADDRESS_BITS",
+           "read_set", "write_set"]
 
 SETS = 16
 SET_WORDS = 4
+ROW_ADDRESS_BITS = 16  # of the address of a beat: what the rows of a LayerNorm are told apart by
 
 
 class Activation(IntEnum):
@@ -52,8 +53,8 @@ class _Packed:
 
 @dataclass(frozen=True)
 class ReadSet(_Packed):
-    """Rows of a LayerNorm: a beat belongs to entry (address mod 2^16) >> chunk_shift of the table of rows, modulo its
-    size. ``n`` elements a row and ``epsilon`` (E of docs/vector.md)."""
+    """Rows of a LayerNorm: a beat belongs to entry (address mod 2^ROW_ADDRESS_BITS) >> chunk_shift of the table of
+    rows, modulo its size. ``n`` elements a row and ``epsilon`` (E of docs/vector.md)."""
 
     LAYOUT = READ_SET
 

@@ -5,7 +5,8 @@ import numpy as np
 
 from ..hw.config import ArrayConfig
 from ..hw.numeric import unpack_signed
-from ..hw.vectorset import SET_WORDS, SETS, Activation, ReadSet, WriteSet, read_set, write_set
+from ..hw.vectorset import (ROW_ADDRESS_BITS, SET_WORDS, SETS, Activation, ReadSet, WriteSet, read_set,
+                            write_set)
 from .memory import Positions
 from .vector import GeluTable, RowStatistics, add_residual, argmax, gelu, normalise, relu, rescale, row_statistics
 
@@ -71,8 +72,8 @@ class VectorUnit:
         return np.where(inside, result, 0), int(clamped[inside].sum())
 
     def _entries(self, chosen: ReadSet, address: np.ndarray) -> np.ndarray:
-        """Of 16 bits of the address: what the hardware takes along with a beat."""
-        return ((address & 0xFFFF) >> chosen.chunk_shift) % self._config.statistics_rows
+        """Of the bits of the address that the hardware takes along with a beat."""
+        return (address % (1 << ROW_ADDRESS_BITS) >> chosen.chunk_shift) % self._config.statistics_rows
 
     # --- to memory ----------------------------------------------------------------------------
 
