@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..gen.beats import BLOCK_BITS, pack_beats, pack_setup, unpack_beats
-from ..gen.kernel import BlockResult, Job, Kernel
-from ..gen.simulator import Counters, start_writes
+from ..gen.compiler.beats import BLOCK_BITS, pack_beats, pack_setup, unpack_beats
+from ..gen.compiler.kernel.kernel import BlockResult, Job, Kernel
+from ..gen.cosim.core import Counters, start_writes
 from ..hw.config import ArrayConfig
 from ..hw.errors import WingbeatError
-from ..hw.frame import ERROR, OVERHEAD, RECORD_BYTES, REPLY, VERSION, Fault, Kind, decode, encode, identity
+from ..hw.isa.link_frame import ERROR, OVERHEAD, RECORD_BYTES, REPLY, VERSION, Fault, Kind, decode, encode, identity
 from .top import BoardTop
 
 __all__ = ["Host", "Identity", "LinkError", "Port"]

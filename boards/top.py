@@ -8,23 +8,23 @@ from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-from ..gen.presets import load_preset
-from ..gen.verilog import emit
-from ..hw.array import Array
+from ..gen.presets.select import load_preset
+from ..gen.rtl.verilog import emit
+from ..hw.array.array import Array
 from ..hw.config import ArrayConfig
-from ..hw.link import Link
-from ..hw.linkframes import LinkParameters
-from ..hw.uart import UartParameters, UartReceiver, UartTransmitter
+from ..hw.link.framer import LinkParameters
+from ..hw.link.link import Link
+from ..hw.link.uart import UartParameters, UartReceiver, UartTransmitter
 
 __all__ = ["LinkedArray", "BoardTop"]
 
 
 class LinkedArray(wiring.Component):
-    """An array with its link and UART: two wires, ``rx`` and ``tx``, are all a host needs (hw/frame.py).
+    """An array with its link and UART: two wires, ``rx`` and ``tx``, are all a host needs (hw/isa/link_frame.py).
 
     ``o_reset`` asks for a reset of all of it. ``busy`` and ``saturated`` are the flags of the array's status.
     Latency and throughput: those of the UART, 10 bit times a byte; the array waits for it, never the other
-    way round. Reset: idle; memories keep their contents. Cost: array, link (hw/link.py) and 65 LUT4.
+    way round. Reset: idle; memories keep their contents. Cost: array, link (hw/link/link.py) and 65 LUT4.
     """
 
     def __init__(self, config: ArrayConfig, uart: UartParameters, timeout: int):

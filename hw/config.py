@@ -50,7 +50,7 @@ class Pipeline(str, Enum):
 
     @property
     def address_latency(self) -> int:
-        """Group counter to the row address of each bank, see hw/address.py."""
+        """Group counter to the row address of each bank, see hw/array/address.py."""
         return 3 if self.is_deep else 2
 
     @property
@@ -60,7 +60,7 @@ class Pipeline(str, Enum):
 
     @property
     def butterfly_latency(self) -> int:
-        """Operands to saturated result, see hw/butterfly.py."""
+        """Operands to saturated result, see hw/array/butterfly.py."""
         return 11 if self.is_deep else 2
 
     @property
@@ -244,7 +244,7 @@ class ArrayConfig(BaseModel):
 
     @property
     def check_latency(self) -> int:
-        """A whole instruction to the verdict on it, see hw/checker.py; an array alone hands out unchecked."""
+        """A whole instruction to the verdict on it, see hw/array/checker.py; an array alone hands out unchecked."""
         return 4 if self.is_processor else 0
 
     @property

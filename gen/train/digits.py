@@ -7,7 +7,7 @@ scores a fifth of the training part, which is how the settings were chosen.
 import torch
 from torch.nn import functional
 
-from ..digits import load_split
+from ..workloads.digits import load_split
 from .network import fabnet
 from .task import Task, run
 from .training import Data, Settings
@@ -37,7 +37,7 @@ def _augmented(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor
 
 
 def load_task() -> Task:
-    """scikit-learn's digits, split as ``gen/digits.py`` does."""
+    """scikit-learn's digits, split as ``gen/workloads/digits.py`` does."""
     split = load_split()
     return Task(
         networks=(DESCRIPTION,),

@@ -36,7 +36,7 @@ def write_network(folder: Path, network: Network, record: dict[str, Any], log: l
     """Write the four files, named after the network. ``record`` becomes the .json.
 
     The tensors are float32; sizes and strides of the butterflies stand in the text metadata, where
-    ``gen/checkpoint.py`` looks for them. Raises WingbeatError where a file cannot be written.
+    ``gen/compiler/checkpoint.py`` looks for them. Raises WingbeatError where a file cannot be written.
     """
     if network.dense:
         raise ValueError("network: dense matrices stand in no network file; allowed are butterflies")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .quantise import FakeQuantise
+from .fake_quantise import FakeQuantise
 
 __all__ = ["Linear", "Butterfly", "Dense", "FourierMixing", "Attention", "LayerNorm", "Position", "Residual", "GELU",
            "Mean", "Flatten", "NORMALISED_LIMIT", "LAYER_NORM_EPSILON"]

@@ -1,13 +1,13 @@
 """Train the ListOps networks: ``python -m wingbeat.gen.train.listops -o FOLDER``.
 
-The expressions are those of ``gen/listops.py``. ``listops`` mixes by Fourier transforms alone; ``listops_attention``
-has softmax attention in its last block. The held-out expressions are looked at once, at the end; ``--validate``
-scores a fifth of the training part, which is how the settings were chosen.
+The expressions are those of ``gen/workloads/listops.py``. ``listops`` mixes by Fourier transforms alone;
+``listops_attention`` has softmax attention in its last block. The held-out expressions are looked at once, at the end;
+``--validate`` scores a fifth of the training part, which is how the settings were chosen.
 """
 
 import torch
 
-from ..listops import CLASSES, TOKENS, VOCABULARY, load_split
+from ..workloads.listops import CLASSES, TOKENS, VOCABULARY, load_split
 from .network import fabnet
 from .task import Task, run
 from .training import Data, Settings

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .fake_quantise import FakeQuantise
 from .layers import (LAYER_NORM_EPSILON, Attention, Butterfly, Dense, Flatten, FourierMixing, GELU, LayerNorm, Linear,
                      Mean, Position, Residual)
-from .quantise import FakeQuantise
 
 __all__ = ["Network", "fabnet", "with_attention"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from .export import write_network
+from .fake_quantise import set_width
 from .network import Description, Network, with_attention
-from .quantise import set_width
 from .training import Data, Settings, accuracy, fine_tune, fit
 
 __all__ = ["Task", "run"]

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .fake_quantise import calibrate, set_width
 from .network import Network
-from .quantise import calibrate, set_width
 
 __all__ = ["Settings", "Data", "accuracy", "fit", "fine_tune"]
 

@@ -8,16 +8,16 @@ import pytest
 from wingbeat.boards.build import BOARDS, find_board
 from wingbeat.boards.host import Host, LinkError
 from wingbeat.boards.top import LinkedArray
-from wingbeat.gen.compiler import compile_butterfly, compile_fft
-from wingbeat.gen.kernel import Job
-from wingbeat.gen.simulator import start_writes
+from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_fft
+from wingbeat.gen.compiler.kernel.kernel import Job
+from wingbeat.gen.cosim.core import start_writes
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.hw.frame import ERROR, Fault, Kind, encode
-from wingbeat.hw.program import Halt
-from wingbeat.hw.uart import UartParameters
-from wingbeat.sim.bench import Bench, SimulatedSerial
-from wingbeat.sim.cycles import estimate
+from wingbeat.hw.isa.instruction import Halt
+from wingbeat.hw.isa.link_frame import ERROR, Fault, Kind, encode
+from wingbeat.hw.link.uart import UartParameters
+from wingbeat.sim.bench.stream import Bench, SimulatedSerial
+from wingbeat.sim.cycles.estimate import estimate
 
 DIVISOR = 4
 CONFIGS = {

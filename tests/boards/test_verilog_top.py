@@ -9,10 +9,10 @@ import pytest
 
 from wingbeat.boards.build import BOARDS
 from wingbeat.boards.top import LinkedArray
-from wingbeat.gen.simulator import build_verilog, models
-from wingbeat.gen.testbench import simulators
-from wingbeat.gen.verilog import emit
-from wingbeat.hw.uart import UartParameters
+from wingbeat.gen.cosim.core import build_verilog, models
+from wingbeat.gen.cosim.testbench import simulators
+from wingbeat.gen.rtl.verilog import emit
+from wingbeat.hw.link.uart import UartParameters
 
 DIVISOR = 4  # of the simulation; the boards have more
 

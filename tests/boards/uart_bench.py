@@ -14,8 +14,8 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge, SimTimeoutErro
 import numpy as np
 
 from wingbeat.boards.host import Host
-from wingbeat.gen.compiler import compile_butterfly, compile_fft
-from wingbeat.gen.presets import load_preset
+from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_fft
+from wingbeat.gen.presets.select import load_preset
 
 DIVISOR = int(os.environ["UART_DIVISOR"])
 CONFIG = load_preset(os.environ["UART_PRESET"])

@@ -15,8 +15,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiBus, AxiRam
 
-from wingbeat.hw.axi import AxiParameters
-from wingbeat.hw.memory import MemoryParameters
+from wingbeat.hw.bus.axi4.master import AxiParameters
+from wingbeat.hw.memory.port import MemoryParameters
 
 SETTINGS = json.loads(os.environ["AXI_PARAMETERS"])
 PARAMETERS = AxiParameters(MemoryParameters(**SETTINGS.pop("memory")), **SETTINGS)

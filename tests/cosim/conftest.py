@@ -3,9 +3,9 @@ reason."""
 
 import pytest
 
-from wingbeat.gen.selftest import model_blocks
-from wingbeat.gen.simulator import find
-from wingbeat.sim.cycles import MemorySpeed, estimate
+from wingbeat.gen.cosim.core import find
+from wingbeat.gen.cosim.selftest import model_blocks
+from wingbeat.sim.cycles.estimate import MemorySpeed, estimate
 
 COUNTS = ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard")
 REPORT = 3  # cycles from the last beat of a block, counted from the first running one, to its report since the start

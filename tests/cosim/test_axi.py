@@ -9,11 +9,11 @@ from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 import pytest
 
-from wingbeat.gen.simulator import lint
-from wingbeat.gen.testbench import simulators
-from wingbeat.gen.verilog import emit
-from wingbeat.hw.axi import AxiMaster, AxiParameters
-from wingbeat.hw.memory import MemoryParameters
+from wingbeat.gen.cosim.core import lint
+from wingbeat.gen.cosim.testbench import simulators
+from wingbeat.gen.rtl.verilog import emit
+from wingbeat.hw.bus.axi4.master import AxiMaster, AxiParameters
+from wingbeat.hw.memory.port import MemoryParameters
 
 CONFIGS = {
     "equal": AxiParameters(MemoryParameters(8, 16, 12), 128),

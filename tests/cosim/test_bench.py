@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wingbeat.gen.simulator import SimulatorError, Trial, build_verilog, cache_folder, simulate, with_profiles
+from wingbeat.gen.cosim.core import SimulatorError, Trial, build_verilog, cache_folder, simulate, with_profiles
 from wingbeat.hw.config import ArrayConfig
 
 SEED = 11
@@ -134,7 +134,7 @@ def test_a_failed_build_is_not_kept(tmp_path, simulator, own_cache):
 
 
 def test_missing_simulator_says_how_to_get_it(monkeypatch, tmp_path):
-    monkeypatch.setattr("wingbeat.gen.testbench.simulators.find", lambda simulator: None)
+    monkeypatch.setattr("wingbeat.gen.cosim.testbench.simulators.find", lambda simulator: None)
     expected = "^simulator: icarus is not installed; apt-get install iverilog$"
     with pytest.raises(SimulatorError, match=expected):
         build(tmp_path, "icarus")

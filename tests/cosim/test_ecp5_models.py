@@ -1,4 +1,4 @@
-"""The simulation models of ECP5 primitives (gen/models/ecp5.v) against Python, cycle by cycle, on Icarus.
+"""The simulation models of ECP5 primitives (gen/cosim/verilog/ecp5.v) against Python, cycle by cycle, on Icarus.
 
 A bench in Verilog applies one line of stimulus per cycle to the pins and prints what it sees before the next
 edge.
@@ -11,8 +11,8 @@ import subprocess
 
 import pytest
 
-from wingbeat.gen.simulator import find
-from wingbeat.gen.testbench import simulators
+from wingbeat.gen.cosim.core import find
+from wingbeat.gen.cosim.testbench import simulators
 
 SEED = 5
 MODELS = Path(simulators.__file__).parents[1] / "models" / "ecp5.v"

@@ -6,11 +6,11 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.gen.presets import load_preset, names
-from wingbeat.gen.processor_selftest import small_programs
-from wingbeat.gen.processor_simulator import MemoryTiming, build_processor, simulate_processor
-from wingbeat.gen.selftest import random_rows, small_kernels
-from wingbeat.gen.simulator import PROFILES, build_array, simulate, trial
+from wingbeat.gen.cosim.core import PROFILES, build_array, simulate, trial
+from wingbeat.gen.cosim.memory import MemoryTiming, build_processor, simulate_processor
+from wingbeat.gen.cosim.processor_selftest import small_programs
+from wingbeat.gen.cosim.selftest import random_rows, small_kernels
+from wingbeat.gen.presets.select import load_preset, names
 
 SEED = 6
 LARGE = 64  # multipliers; beyond it a build takes more than ten seconds

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from wingbeat.gen.processor_simulator import STALLS, MemoryTiming, ProcessorTrial, build_processor, simulate_processor
-from wingbeat.gen.simulator import SimulatorError, start_writes
+from wingbeat.gen.cosim.core import SimulatorError, start_writes
+from wingbeat.gen.cosim.memory import STALLS, MemoryTiming, ProcessorTrial, build_processor, simulate_processor
 from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.isa.instruction import Fault, Pass, Read, Sums, Write
 from wingbeat.hw.numeric import largest, smallest
-from wingbeat.hw.program import Fault, Pass, Read, Sums, Write
-from wingbeat.sim.illegal_programs import illegal_programs
-from wingbeat.sim.processor import BlockOutcome, ProcessorModel, ProgramFault
-from wingbeat.sim.random_processor import random_processor_config, random_processor_job
+from wingbeat.sim.model.processor import BlockOutcome, ProcessorModel, ProgramFault
+from wingbeat.sim.stimulus.illegal import illegal_programs
+from wingbeat.sim.stimulus.processor import random_processor_config, random_processor_job
 
 N_PROGRAMS = 5
 N_TIMINGS = 5   # memories of each program

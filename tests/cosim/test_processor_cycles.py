@@ -10,9 +10,9 @@ import random
 
 import pytest
 
-from wingbeat.gen.processor_simulator import MemoryTiming, ProcessorTrial, build_processor, simulate_processor
+from wingbeat.gen.cosim.memory import MemoryTiming, ProcessorTrial, build_processor, simulate_processor
 from wingbeat.hw.config import ArrayConfig, Pipeline
-from wingbeat.sim.random_processor import random_processor_job
+from wingbeat.sim.stimulus.processor import random_processor_job
 
 N_JOBS = 24
 ALWAYS = "four engines a beat, short"

@@ -10,13 +10,13 @@ from amaranth.lib.wiring import In, Out
 import numpy as np
 import pytest
 
-from wingbeat.gen.processor_simulator import (STALLS, MemoryTiming, ProcessorTrial, build_processor, build_with_memory,
-                                              simulate_processor)
-from wingbeat.gen.simulator import SimulatorError
+from wingbeat.gen.cosim.core import SimulatorError
+from wingbeat.gen.cosim.memory import (STALLS, MemoryTiming, ProcessorTrial, build_processor, build_with_memory,
+                                       simulate_processor)
 from wingbeat.hw.config import ArrayConfig
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.hw.memory import MemoryParameters, MemoryPort
-from wingbeat.hw.shapes import setup
+from wingbeat.hw.layouts import setup
+from wingbeat.hw.memory.port import MemoryParameters, MemoryPort
 
 SEED = 12
 CONFIG = ArrayConfig(name="copier", engines=2, layers=1, width=9, element_width=9, coefficient_width=8, half_words=8,

@@ -12,9 +12,9 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.gen.selftest import random_rows, small_kernels
-from wingbeat.gen.simulator import build_array, simulate, trial, with_profiles
-from wingbeat.sim.random_programs import random_config, random_job
+from wingbeat.gen.cosim.core import build_array, simulate, trial, with_profiles
+from wingbeat.gen.cosim.selftest import random_rows, small_kernels
+from wingbeat.sim.stimulus.array import random_config, random_job
 
 N_PROGRAMS = 2
 N_KERNELS = 3

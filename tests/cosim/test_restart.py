@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wingbeat.gen.compiler import compile_butterfly, compile_fft
-from wingbeat.gen.presets import load_preset
-from wingbeat.gen.selftest import model_blocks, random_rows
-from wingbeat.gen.simulator import PROFILES, build_array, simulate, start_writes, trial
+from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_fft
+from wingbeat.gen.cosim.core import PROFILES, build_array, simulate, start_writes, trial
+from wingbeat.gen.cosim.selftest import model_blocks, random_rows
+from wingbeat.gen.presets.select import load_preset
 
 SEED = 31
 CONFIG = load_preset("tiny")

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from wingbeat.gen.core import core
-from wingbeat.gen.selftest import write_testbench
-from wingbeat.gen.simulator import lint, models
-from wingbeat.gen.presets import load_preset, names
-from wingbeat.gen.verilog import emit
+from wingbeat.gen.cosim.core import lint, models
+from wingbeat.gen.cosim.selftest import write_testbench
+from wingbeat.gen.presets.select import load_preset, names
+from wingbeat.gen.rtl.verilog import emit
 from wingbeat.hw.config import ArrayConfig, Target
+from wingbeat.hw.core.top import core
 
 PROCESSOR = ArrayConfig(name="runner", engines=2, layers=1, width=16, element_width=16, coefficient_width=16,
                         half_words=64, coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)

@@ -7,16 +7,19 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from wingbeat.gen.compiler import compile_butterfly
-from wingbeat.gen.processor_simulator import STALLS, MemoryTiming, ProcessorTrial, build_processor, simulate_processor
-from wingbeat.gen.workloads import mixing_workload
+from wingbeat.gen.compiler.kernel.compile import compile_butterfly
+from wingbeat.gen.cosim.memory import STALLS, MemoryTiming, ProcessorTrial, build_processor, simulate_processor
+from wingbeat.gen.workloads.kernels import mixing_workload
 from wingbeat.hw.config import ArrayConfig
-from wingbeat.hw.descriptor import Descriptor, Move
-from wingbeat.hw.program import Halt, Load, MemoryMode, Read, Set, Store, Sums, Unit, Walk, Write
-from wingbeat.hw.vectorset import Activation, ReadSet, WriteSet
-from wingbeat.sim.processor import READER_TARGET, WRITER_TARGET, ProcessorModel
-from wingbeat.sim.vector import GeluTable
-from wingbeat.sim.vectorunit import ACTIVATION_TARGET, CHANNEL_TARGET, READ_SET_TARGET, WRITE_SET_TARGET
+from wingbeat.hw.isa.descriptor import Descriptor, Move
+from wingbeat.hw.isa.instruction import Halt, Load, MemoryMode, Read, Set, Store, Sums, Unit, Write
+from wingbeat.hw.isa.parameter_set import Activation, ReadSet, WriteSet
+from wingbeat.hw.isa.setup import (SETUP_READER, SETUP_WRITER, SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS,
+                                   SETUP_WRITE_SETS)
+from wingbeat.hw.isa.vector_tables import GeluTable
+from wingbeat.hw.isa.walk import Walk
+from wingbeat.sim.model.processor import ProcessorModel
+from wingbeat.sim.reference.functions import erf_complement
 
 CONFIG = ArrayConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
                      coefficient_words=256, stream_words=8, memory_bits=12)
@@ -35,10 +38,10 @@ def setup_of(kernel, rng):
     rows = Descriptor((Move(1), Move(2)), Move(4), (), 1, 1)
     in_order = Descriptor((), Move(1), tuple(Move(2 << i) for i in range(3)), 1, 1)
     setup = list(kernel.parts[0].setup)
-    for target, descriptors in ((READER_TARGET, (rows, in_order)), (WRITER_TARGET, (rows,))):
+    for target, descriptors in ((SETUP_READER, (rows, in_order)), (SETUP_WRITER, (rows,))):
         words = [word for descriptor in descriptors for word in descriptor.words(CONFIG.beat_groups)]
         setup += [(target, at, word) for at, word in enumerate(words)]
-    setup += packed(READ_SET_TARGET, 5, ReadSet(chunk_shift=0, n=SIZE, epsilon=43))
+    setup += packed(SETUP_READ_SETS, 5, ReadSet(chunk_shift=0, n=SIZE, epsilon=43))
     offset = ADDED - TARGET
     for number, chosen in {
             1: WriteSet(rescale=True, shift=17, chunk_mask=0, base=7),
@@ -47,10 +50,11 @@ def setup_of(kernel, rng):
             4: WriteSet(residual=True, offset=offset, a=0, b=2, c=1),
             9: WriteSet(rescale=True, shift=17, chunk_mask=0, base=7, activation=Activation.GELU, residual=True,
                         offset=offset)}.items():
-        setup += packed(WRITE_SET_TARGET, number, chosen)
+        setup += packed(SETUP_WRITE_SETS, number, chosen)
     for address in range(8 * SIZE):
-        setup.append((CHANNEL_TARGET, address, rng.integers(1 << 36).item()))
-    return setup + [(ACTIVATION_TARGET, address, word) for address, word in enumerate(GeluTable.of(16).words())]
+        setup.append((SETUP_CHANNELS, address, rng.integers(1 << 36).item()))
+    table = GeluTable.of(16, erf_complement)
+    return setup + [(SETUP_ACTIVATION, address, word) for address, word in enumerate(table.words())]
 
 
 def program_of(kernel, normalised, write_sets):
@@ -88,7 +92,7 @@ def mixing_trials(config):
     """The mixing of a matrix, added to that matrix as it is folded: some of its beats are read once for two writes."""
     work = mixing_workload(config, 16, 64, 1)
     offset = -work.target.base % (1 << config.memory_bits)
-    setup = [*work.program.setup, *packed(WRITE_SET_TARGET, 6, WriteSet(residual=True, offset=offset, b=1, c=1))]
+    setup = [*work.program.setup, *packed(SETUP_WRITE_SETS, 6, WriteSet(residual=True, offset=offset, b=1, c=1))]
     program = [replace(step, vector=6 * (step.mode is MemoryMode.FOLD)) if isinstance(step, Write) else step
                for step in work.program.instructions]
     for at, timing in enumerate(TIMINGS[:4]):

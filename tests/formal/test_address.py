@@ -11,9 +11,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 import pytest
 
-from wingbeat.hw.address import BankAddress, GroupAddress, Walker
+from wingbeat.hw.array.address import BankAddress, GroupAddress, Walker
 from wingbeat.hw.config import Pipeline
-from wingbeat.hw.program import SubOrder
+from wingbeat.hw.isa.walk import SubOrder
 
 SHAPES = [(layers, bits) for layers in (1, 2, 3, 4) for bits in (layers + 1, 3 * layers + 1, 12)]
 # The group counter is state, so these halves are smaller; a partly filled top digit and a whole one.

@@ -14,9 +14,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 import pytest
 
-from wingbeat.hw.axi import AxiMaster, AxiParameters
-from wingbeat.hw.axireader import AxiReader
-from wingbeat.hw.memory import MemoryParameters
+from wingbeat.hw.bus.axi4.master import AxiMaster, AxiParameters
+from wingbeat.hw.bus.axi4.reader import AxiReader
+from wingbeat.hw.memory.port import MemoryParameters
 
 # Beats as large as possible, so that a page has few: 8 beats of 4 transfers, bursts of up to 3 beats. Numbers and
 # addresses reach beyond the limit, and numbers beyond the addresses.

@@ -10,20 +10,20 @@ from amaranth.lib import stream
 import pytest
 
 from wingbeat.hw.config import ArrayConfig, Pipeline
-from wingbeat.hw.emit import Emit
-from wingbeat.hw.gather import Gather
-from wingbeat.hw.program import MemoryMode
-from wingbeat.hw.reader import Reader
-from wingbeat.hw.scatter import Scatter
-from wingbeat.hw.sequence import BeatSequence
-from wingbeat.hw.writer import Completion, Writer
+from wingbeat.hw.isa.instruction import MemoryMode
+from wingbeat.hw.memory.emit import Emit
+from wingbeat.hw.memory.gather import Gather
+from wingbeat.hw.memory.reader import Reader
+from wingbeat.hw.memory.scatter import Scatter
+from wingbeat.hw.memory.sequence import BeatSequence
+from wingbeat.hw.memory.writer import Completion, Writer
 
 ONE = ArrayConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4, coefficient_words=4,
                   program_words=32, stream_words=2, memory_bits=3, descriptors=1, pipeline=Pipeline.SHORT)
 TWO = ONE.model_copy(update={"engines": 2, "stream_words": 4})
 DEEP = ONE.model_copy(update={"pipeline": Pipeline.DEEP})
 FRAMES = 24  # longer than the way of a first command through any unit
-TABLE = "wingbeat.hw.sequence.Ram"
+TABLE = "wingbeat.hw.memory.sequence.Ram"
 
 
 class SomeBlocks(BeatSequence):

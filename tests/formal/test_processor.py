@@ -14,12 +14,12 @@ from amaranth.hdl import Assert, Signal, Value
 from amaranth.lib import wiring
 import pytest
 
-from wingbeat.hw.axi import AxiParameters
-from wingbeat.hw.axiprocessor import AxiProcessor
-from wingbeat.hw.checker import Fault
+from wingbeat.hw.array.checker import Fault
+from wingbeat.hw.bus.axi4.master import AxiParameters
 from wingbeat.hw.config import ArrayConfig, Pipeline
-from wingbeat.hw.memory import MemoryParameters
-from wingbeat.hw.processor import Processor
+from wingbeat.hw.core.axi_processor import AxiProcessor
+from wingbeat.hw.core.processor import Processor
+from wingbeat.hw.memory.port import MemoryParameters
 
 TINY = ArrayConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4,
                    coefficient_words=4, program_words=32, stream_words=2, memory_bits=3, descriptors=1, in_flight=4,
@@ -28,7 +28,7 @@ TINY = ArrayConfig(engines=1, layers=1, width=8, element_width=8, coefficient_wi
 
 @pytest.fixture
 def free_units(free):
-    free.outputs_of(*(f"wingbeat.hw.processor.{name}" for name in ("Array", "Reader", "Gather", "Writer")))
+    free.outputs_of(*(f"wingbeat.hw.core.processor.{name}" for name in ("Array", "Reader", "Gather", "Writer")))
     return free
 
 
@@ -107,7 +107,7 @@ def test_a_fault_that_changes_is_refuted(holds, free_units):
 
 AXI = AxiParameters(MemoryParameters(TINY.memory_elements, TINY.element_width, TINY.memory_bits), 32, address_width=13,
                     reads=8, writes=2, longest_burst=2)
-BLOCKS = ["wingbeat.hw.axiprocessor.Processor", "wingbeat.hw.axiprocessor.AxiMaster"]
+BLOCKS = ["wingbeat.hw.core.axi_processor.Processor", "wingbeat.hw.core.axi_processor.AxiMaster"]
 
 
 class Checked(AxiProcessor):

@@ -11,7 +11,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 import pytest
 
-from wingbeat.hw.stream import Downsizer, SkidBuffer, Upsizer
+from wingbeat.hw.primitives.stream import Downsizer, SkidBuffer, Upsizer
 
 NARROW = data.StructLayout({"words": data.ArrayLayout(1, 2), "tag": 1, "last": 1})
 

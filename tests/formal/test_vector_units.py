@@ -9,21 +9,23 @@ from amaranth.hdl import Assert, Cat, Const, Mux, Signal
 from amaranth.lib import stream
 import pytest
 
-from wingbeat.hw.argmax import Argmax
 from wingbeat.hw.config import ArrayConfig, Pipeline
-from wingbeat.hw.normalise import Normalise
-from wingbeat.hw.readarbiter import BeatQueue, ReadArbiter
-from wingbeat.hw.reader import TokenQueue
-from wingbeat.hw.rescale import Rescale
-from wingbeat.hw.residual import Residual
+from wingbeat.hw.memory.read_arbiter import BeatQueue, ReadArbiter
+from wingbeat.hw.memory.reader import TokenQueue
+from wingbeat.hw.vector.argmax import Argmax
+from wingbeat.hw.vector.normalise import Normalise
+from wingbeat.hw.vector.rescale import Rescale
+from wingbeat.hw.vector.residual import Residual
 
 ONE = ArrayConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4, coefficient_words=4,
                   program_words=32, stream_words=2, memory_bits=3, descriptors=1, in_flight=4, pipeline=Pipeline.SHORT)
 DEEP = ONE.model_copy(update={"pipeline": Pipeline.DEEP})
 FRAMES = 24
-ARITHMETIC = ("wingbeat.hw.rescale.ScaleLane", "wingbeat.hw.rescale.ActivationLane", "wingbeat.hw.rescale.Ram",
-              "wingbeat.hw.normalise.NormaliseLane", "wingbeat.hw.normalise.RowSums",
-              "wingbeat.hw.normalise.RowStatistics", "wingbeat.hw.normalise.Ram", "wingbeat.hw.residual.SelectAdder")
+ARITHMETIC = ("wingbeat.hw.vector.rescale.ScaleLane", "wingbeat.hw.vector.rescale.ActivationLane",
+"wingbeat.hw.vector.rescale.Ram",
+              "wingbeat.hw.vector.normalise.NormaliseLane", "wingbeat.hw.vector.normalise.RowSums",
+              "wingbeat.hw.vector.normalise.RowStatistics", "wingbeat.hw.vector.normalise.Ram",
+              "wingbeat.hw.vector.residual.SelectAdder")
 
 
 @pytest.fixture
@@ -163,9 +165,9 @@ class SmallRescale(Rescale):
 def fast_lanes(any_values, monkeypatch):
     """As lanes may give any values they may as well give them at once."""
     for kind in ("ScaleLane", "ActivationLane"):
-        monkeypatch.setattr(f"wingbeat.hw.rescale.{kind}.latency", 1)
-    monkeypatch.setattr("wingbeat.hw.normalise._LANE_LATENCY", 1)
-    monkeypatch.setattr("wingbeat.hw.normalise._LEAST_DEPTH", 4)
+        monkeypatch.setattr(f"wingbeat.hw.vector.rescale.{kind}.latency", 1)
+    monkeypatch.setattr("wingbeat.hw.vector.normalise._LANE_LATENCY", 1)
+    monkeypatch.setattr("wingbeat.hw.vector.normalise._LEAST_DEPTH", 4)
     return any_values
 
 
@@ -350,7 +352,7 @@ class Checked(TokenQueue):
 
 def all_find_a_place(holds, free, monkeypatch, frames):
     """Clients ask and take when they like; three requests at most are in the memory."""
-    monkeypatch.setattr("wingbeat.hw.readarbiter.TokenQueue", Checked)
+    monkeypatch.setattr("wingbeat.hw.memory.read_arbiter.TokenQueue", Checked)
 
     def what(m, dut):
         inside = Signal(2)
@@ -365,5 +367,5 @@ def test_every_beat_has_its_place(holds, free, monkeypatch):
 
 
 def test_a_beat_too_many_is_refuted(holds, free, monkeypatch):
-    monkeypatch.setattr("wingbeat.hw.readarbiter._LATE", 0)
+    monkeypatch.setattr("wingbeat.hw.memory.read_arbiter._LATE", 0)
     assert not all_find_a_place(holds, free, monkeypatch, 14)

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from wingbeat.gen.network import load_network
-from wingbeat.gen.presets import load_preset
+from wingbeat.gen.compiler.network.load import load_network
+from wingbeat.gen.presets.select import load_preset
 
 WORDS = {"tanh": {"kind": "gelu", "approximate": "tanh"}, "mix": {"kind": "mixing"},
          "mixnone": {"kind": "mixing", "norm": "none"}}

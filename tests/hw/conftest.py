@@ -5,8 +5,8 @@ from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
-from wingbeat.hw.program import OPCODE_BITS, encode
-from wingbeat.sim.bench import bits_of
+from wingbeat.hw.isa.encoding import OPCODE_BITS, encode
+from wingbeat.sim.bench.stream import bits_of
 
 
 def _drive(dut, steps, outputs, resets=()):

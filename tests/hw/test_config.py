@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from wingbeat.hw.config import ArrayConfig, Target
-from wingbeat.sim.shuffle import pass_indices
+from wingbeat.sim.model.shuffle import pass_indices
 
 REFUSED = [
     (dict(name="1st"), "name: '1st' is not a module name"),

@@ -1,0 +1,1 @@
+"""From matrices, transforms and networks to programs."""

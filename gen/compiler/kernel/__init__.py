@@ -1,0 +1,1 @@
+"""One matrix or transform on an array: passes, coefficients, number formats."""

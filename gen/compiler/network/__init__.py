@@ -1,0 +1,1 @@
+"""Whole networks: network file, checkpoint, number formats, lowering, one program."""

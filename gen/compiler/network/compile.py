@@ -1,0 +1,230 @@
+"""A compiled network: programs of a processor that lead from inputs in memory to logits in memory.
+
+One program, or several one after the other where tables, coefficients or the program memory are too small for all.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ....hw.config import ArrayConfig
+from ....hw.errors import WingbeatError
+from ..program.assemble import Program, RowSums, Task, assemble, written_beats
+from ..program.operations import Start
+from .formats import Format, least_exponent, quantise
+from .load import LoadedNetwork, encode
+from .lower import Lowered, Value, lower
+from .operation import Operation, Resources, Stored, build_operation
+from .tensors import TensorMemory
+
+__all__ = ["CompiledNetwork", "Segment", "OperationRun", "compile_network", "default_batch", "place_sums"]
+
+_MOST_BATCH = 32
+_BEHIND = 2  # blocks between what writes rows and the sums of these rows: by then they stand in memory
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """Operations that share one program, and the writes (target, address, data) beside those of the program's own."""
+
+    operations: tuple[Operation, ...]
+    program: Program
+    setup: list[tuple[int, int, int]] = field(repr=False)
+
+
+class OperationRun(NamedTuple):
+    """What one operation left for a batch: integers (batch, tokens, features); how often an element was clamped between
+    memory and array, and how many blocks clamped something inside."""
+
+    integers: np.ndarray
+    clamped: int
+    saturated_blocks: int
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledNetwork:
+    """``network`` for ``batch`` inputs at once on a processor of ``config``."""
+
+    network: LoadedNetwork
+    config: ArrayConfig
+    batch: int
+    segments: tuple[Segment, ...]
+    input: Stored
+    output: Stored
+    beats: int  # of the memory
+
+    @property
+    def operations(self) -> list[Operation]:
+        return [operation for segment in self.segments for operation in segment.operations]
+
+    def memory(self, inputs: Any) -> tuple[np.ndarray, int]:
+        """The memory (beats, 2K) with at most ``batch`` inputs in it, and how many of their values were clamped."""
+        x = encode(self.network, inputs)
+        if not 1 <= len(x) <= self.batch:
+            raise WingbeatError(f"inputs: {len(x)}; allowed are 1..{self.batch}")
+        memory = np.zeros((self.beats, self.config.memory_elements), dtype=np.int64)
+        integers, clamped = quantise(x / self.input.unit, self.config.element_width)
+        contents = [(self.input.tensor, integers)]
+        for operation in self.operations:
+            contents += [(tensor, np.broadcast_to(values, (self.batch, *values.shape)))
+                         for tensor, values in operation.constants]
+        for tensor, values in contents:
+            memory[tensor.base:tensor.base + tensor.beats] = tensor.pack(values)
+        return memory, clamped
+
+    def results(self, memory: np.ndarray, count: int) -> np.ndarray:
+        """Results (count, tokens, features) in float out of the memory after the last program."""
+        return self.output.tensor.unpack(memory)[:count] * self.output.unit
+
+    def decisions(self, memory: np.ndarray, count: int) -> np.ndarray | None:
+        """Number of the largest result (count, tokens) as the hardware has found it; None where a row has no room."""
+        tensor = self.output.tensor
+        whole = replace(tensor, features=tensor.beat_elements)
+        return whole.unpack(memory)[:count, :, -1] if self.output.decided else None
+
+    def batches(self, inputs: Any) -> Iterator[Any]:
+        """``inputs`` in parts of at most ``batch``."""
+        for first in range(0, len(inputs), self.batch):
+            yield inputs[first:first + self.batch]
+
+    def run_model(self, inputs: Any) -> np.ndarray:
+        """Results of the bit-exact model, the programs as they are. Shape as :meth:`results`."""
+        found = []
+        for part in self.batches(inputs):
+            memory, _ = self.memory(part)
+            for segment in self.segments:
+                segment.program.run_model(self.config, memory)
+            found.append(self.results(memory, len(part)))
+        return np.concatenate(found)
+
+    def run_operations(self, inputs: Any) -> list[OperationRun]:
+        """One batch on the bit-exact model, one operation after the other; what each left."""
+        memory, _ = self.memory(inputs)
+        found = []
+        for segment in self.segments:
+            for operation in segment.operations:
+                program = assemble(self.config, [*operation.sums, *operation.tasks], segment.setup)
+                model = program.model(self.config, memory)
+                blocks = model.run(program.instructions)
+                integers = operation.result.tensor.unpack(memory)[:len(inputs)].copy()  # its place may be used again
+                found.append(OperationRun(integers, model.clamped, sum(block.saturated for block in blocks)))
+        return found
+
+
+def default_batch(network: LoadedNetwork, config: ArrayConfig) -> int:
+    """Inputs at once, a power of two: as many as have room in the table of rows, 32 at most."""
+    batch = 1
+    while 2 * batch <= min(_MOST_BATCH, config.statistics_rows // network.input.tokens):
+        batch *= 2
+    return batch
+
+
+def compile_network(network: LoadedNetwork, config: ArrayConfig, inputs: Any, batch: int,
+                    report: Callable[[str], None] | None = None) -> CompiledNetwork:
+    """``inputs``: calibration inputs as for :func:`~.network.encode`. ``batch``: a power of two.
+
+    Raises WingbeatError naming the layer, and the field with which it would fit.
+    """
+    if not config.is_processor:
+        raise WingbeatError(f"memory_bits: 0 of {config.name} is an array without memory units; allowed are 1..32")
+    if batch < 1 or batch & (batch - 1):
+        raise WingbeatError(f"--batch: {batch}; allowed are powers of two")
+    lowered = lower(network, inputs)
+    return _Compiler(config, batch, lowered, report or (lambda name: None)).run(network)
+
+
+class _Compiler:
+    def __init__(self, config: ArrayConfig, batch: int, lowered: Lowered, report: Callable[[str], None]):
+        self.config, self.lowered, self.report = config, lowered, report
+        self.memory = TensorMemory(config, batch)
+        self.stored: dict[int, Stored] = {}
+        self.segments: list[Segment] = []
+        self.operations: list[Operation] = []  # of the segment that is open
+        self.open: Segment | None = None
+        self.resources = Resources(config)
+
+    def run(self, network: LoadedNetwork) -> CompiledNetwork:
+        given, steps = self.lowered.input, self.lowered.steps
+        width = self.config.element_width
+        chosen = Format(width, least_exponent(given, width))
+        source = Stored(self.memory.take(*given.shape), chosen.unit)
+        self.stored[id(given)] = source
+        for number, step in enumerate(steps):
+            operation = self._operation(number)
+            self.stored[id(step.result)] = operation.result
+            for value in {id(value): value for value in (step.source, step.added)}.values():
+                if isinstance(value, Value) and value is not given and self._last_use(value) == number:
+                    self.memory.release(self.stored[id(value)].tensor)
+            self.report(step.name)
+        self._close()
+        return CompiledNetwork(network, self.config, self.memory.batch, tuple(self.segments), source,
+                               self.stored[id(self.lowered.output)], self.memory.end)
+
+    def _last_use(self, value: Value) -> int:
+        return max(number for number, step in enumerate(self.lowered.steps)
+                   if value is step.source or value is step.added)
+
+    def _operation(self, number: int) -> Operation:
+        """Built into the segment that is open, or into a new one where that is full."""
+        before = self.memory.copy()
+        try:
+            return self._build(number)
+        except WingbeatError:
+            if not self.operations:
+                raise
+        self._close()
+        self.memory = before
+        return self._build(number)
+
+    def _build(self, number: int) -> Operation:
+        steps = self.lowered.steps
+        start: Start = "warm" if self.operations else "cold"
+        step = steps[number]
+        operation = build_operation(step, self.config, self.stored, self.memory, self.resources, start)
+        operations, setup = [*self.operations, operation], self.resources.channels.setup()
+        try:
+            program = assemble(self.config, place_sums(self.config, operations), setup)
+        except WingbeatError as fault:
+            raise WingbeatError(f"{step.name}: {fault}") from fault
+        self.operations, self.open = operations, Segment(tuple(operations), program, setup)
+        return operation
+
+    def _close(self) -> None:
+        """The open segment ends as it is: what did not fit may have left something in the tables."""
+        assert self.open is not None
+        self.segments.append(self.open)
+        self.operations, self.resources = [], Resources(self.config)
+
+
+def place_sums(config: ArrayConfig, operations: Sequence[Operation]) -> list[Task | RowSums]:
+    """The tasks of all operations in order; sums that an operation needs before it begins stand as early as what writes
+    their rows allows, so that memory is read for them while the array works. Rows share the entries of a table with
+    others, so nothing before that needs sums may stand behind them."""
+    tasks: list[Task | RowSums] = []
+    for operation in operations:
+        free = max((number + 1 for number, task in enumerate(tasks) if _needs_sums(task)), default=0)
+        places = [(max(free, _behind(config, tasks, piece)), piece) for piece in operation.sums]
+        for place, piece in sorted(places, key=lambda found: -found[0]):
+            tasks.insert(place, piece)
+        tasks += operation.tasks
+    return tasks
+
+
+def _needs_sums(task: Task | RowSums) -> bool:
+    return isinstance(task, RowSums) or task.stage.normalise is not None
+
+
+def _behind(config: ArrayConfig, tasks: Sequence[Task | RowSums], piece: RowSums) -> int:
+    """Place in ``tasks`` some blocks behind the last one that writes rows of ``piece``."""
+    end = piece.at + piece.rows * piece.read.pitch
+    blocks = [number for number, task in enumerate(tasks) if isinstance(task, Task)]
+    for at in range(len(blocks) - 1, -1, -1):
+        task = tasks[blocks[at]]
+        assert isinstance(task, Task)
+        written = written_beats(config, task.stage, task.block)
+        if np.any((written >= piece.at) & (written < end)):
+            behind = at + 1 + _BEHIND
+            return blocks[behind] if behind < len(blocks) else len(tasks)
+    return 0

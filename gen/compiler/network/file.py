@@ -1,0 +1,225 @@
+"""The network file NET.toml: what the layers of a hybrid butterfly network are, without their weights.
+
+    name = "digits"                     # becomes the name of files and Verilog modules
+    prefix = ""                         # what stands in front of all names of tensors, such as "model."
+    ignore = []                         # tensors of the checkpoint that are no part of the network
+
+    [input]
+    tokens = 8
+    features = 8                        # or vocabulary = V: tokens are numbers below V, one-hot rows of V features
+
+    [[layers]]                          # in order; x is tokens x features at every point
+    kind = "butterfly"
+    weights = "embed"                   # tensors embed.twiddle, embed.bias
+
+| kind | fields | tensors | x becomes |
+|---|---|---|---|
+| `butterfly` | `weights`; `out_features`, `increasing_stride` | NAME.twiddle, optional NAME.bias | tokens x out |
+| `position` | `weights` | NAME (tokens, features) | x + NAME |
+| `residual` | `layers`, none of them a residual | | x + layers(x) |
+| `layernorm` | `weights`, `epsilon` = 1e-5 | NAME.weight, optional NAME.bias (features,) | normalised features |
+| `mixing` | `norm` = "ortho" or "none" | | Re(FFT2(x)), sizes powers of two; "ortho": / sqrt(tokens*features) |
+| `attention` | `weights`, `heads` | butterflies NAME.q, NAME.k, NAME.v, NAME.out | softmax attention |
+| `gelu` | `approximate` = "none" (erf) or "tanh" | | GELU(x) |
+| `relu` | | | max(x, 0) |
+| `mean` | | | mean over tokens, 1 x features |
+| `flatten` | | | 1 x tokens*features, tokens one after the other |
+
+``out_features`` and ``increasing_stride`` may be left out: gen/compiler/network/load.py tells where they come from
+then.
+"""
+
+from pathlib import Path
+import reprlib
+import tomllib
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ....hw.config import ArrayConfig
+from ....hw.errors import WingbeatError
+from ..checkpoint import printable
+
+__all__ = ["NetworkFile", "Input", "Butterfly", "Position", "LayerNorm", "Mixing", "Attention", "Gelu", "Relu",
+           "Mean", "Flatten", "Residual", "PlainSpec", "LayerSpec", "LARGEST_SIDE", "read_network_file"]
+
+LARGEST_SIDE = 1 << 16  # tokens, features: the largest butterfly of gen/compiler/checkpoint.py
+_PART = "[A-Za-z0-9_-]+"
+
+
+def _module_name(name: str) -> str:
+    try:
+        ArrayConfig(name=name)  # the rule for names of modules stands there
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, name: ")) from error
+    return name
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+Name = Annotated[str, Field(max_length=128, pattern=rf"^{_PART}(\.{_PART})*$")]
+# The state dict of a single layer names its tensors without a dot in front: weights = "".
+ButterflyName = Annotated[str, Field(max_length=128, pattern=rf"^({_PART}(\.{_PART})*)?$")]
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+
+
+class Butterfly(_Table):
+    """A butterfly matrix over the features of each token."""
+
+    kind: Literal["butterfly"]
+    weights: ButterflyName
+    out_features: Side | None = None
+    increasing_stride: bool | None = None
+
+
+class Position(_Table):
+    """A tensor (tokens, features) that is added."""
+
+    kind: Literal["position"]
+    weights: Name
+
+
+class LayerNorm(_Table):
+    """Features of each token to mean 0 and variance 1, times a weight, plus a bias if there is one."""
+
+    kind: Literal["layernorm"]
+    weights: Name
+    epsilon: float = Field(1e-5, gt=0, le=1, allow_inf_nan=False)
+
+
+class Mixing(_Table):
+    """Re(FFT_tokens(FFT_features(x))); "ortho" divides by sqrt(tokens * features)."""
+
+    kind: Literal["mixing"]
+    norm: Literal["ortho", "none"] = "ortho"
+
+
+class Attention(_Table):
+    """Softmax attention whose four projections are butterflies."""
+
+    kind: Literal["attention"]
+    weights: Name
+    heads: int = Field(ge=1, le=256)
+
+
+class Gelu(_Table):
+    """x * Phi(x), with the error function or with tanh in its place; the names are those of torch."""
+
+    kind: Literal["gelu"]
+    approximate: Literal["none", "tanh"] = "none"
+
+
+class Relu(_Table):
+    """max(x, 0)."""
+
+    kind: Literal["relu"]
+
+
+class Mean(_Table):
+    """Mean over the tokens."""
+
+    kind: Literal["mean"]
+
+
+class Flatten(_Table):
+    """All tokens one after the other as the features of a single one."""
+
+    kind: Literal["flatten"]
+
+
+PlainSpec = Butterfly | Position | LayerNorm | Mixing | Attention | Gelu | Relu | Mean | Flatten
+
+
+class Residual(_Table):
+    """x + layers(x)."""
+
+    kind: Literal["residual"]
+    layers: tuple[Annotated[PlainSpec, Field(discriminator="kind")], ...] = Field(min_length=1, max_length=64,
+                                                                                strict=False)
+
+
+LayerSpec = PlainSpec | Residual
+_KINDS = {table.__name__.lower(): table for table in (*PlainSpec.__args__, Residual)}
+
+
+class Input(_Table):
+    """What goes in: rows of ``features`` numbers, or tokens that are numbers below ``vocabulary``."""
+
+    tokens: Side
+    features: Side | None = None
+    vocabulary: Side | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Input":
+        if (self.features is None) == (self.vocabulary is None):
+            raise ValueError(f"features = {self.features}, vocabulary = {self.vocabulary}; allowed is exactly one of "
+                             "them")
+        return self
+
+
+class NetworkFile(_Table):
+    """The content of NET.toml; the text of this module has the fields."""
+
+    name: Annotated[str, AfterValidator(_module_name)]
+    prefix: str = Field("", max_length=128, pattern=rf"^({_PART}\.)*$")
+    ignore: tuple[str, ...] = Field((), strict=False)
+    input: Input
+    layers: tuple[Annotated[LayerSpec, Field(discriminator="kind")], ...] = Field(min_length=1, max_length=1024,
+                                                                                strict=False)
+
+
+def read_network_file(path: str | Path) -> NetworkFile:
+    """The description alone, checked as far as it can be without tensors. Raises WingbeatError."""
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WingbeatError(f"network: {str(path)!r} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # bad TOML or UTF-8, numbers of thousands of digits
+        reason = (str(error).splitlines() or ["?"])[0]
+        raise WingbeatError(f"network: {path.name!r} is not a TOML file: {reason}") from error
+    try:
+        return NetworkFile.model_validate(values)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+        # A list whose members are at fault counts as too short as well.
+        faults = [each for each in found if not any(each["loc"] == other["loc"][:len(each["loc"])] != other["loc"]
+                                                    for other in found)]
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise WingbeatError(_fault_line(faults[0]) + more) from error
+
+
+def _fault_line(fault: Any) -> str:
+    """One line out of an entry of a ValidationError: field, value, what is allowed."""
+    parts: list[str] = []
+    owner: type[BaseModel] = NetworkFile
+    for before, part in zip([None, *fault["loc"]], fault["loc"]):
+        if isinstance(part, int):
+            parts[-1] += f"[{part}]"
+        elif isinstance(before, int):  # the kind, which chose the table
+            owner = _KINDS[part]
+        else:
+            parts.append(printable(part))
+            owner = Input if part == "input" and before is None else owner
+    field, value, message = ".".join(parts), _shown(fault["input"]), fault["msg"].removeprefix("Value error, ")
+    match fault["type"]:
+        case "value_error":
+            return f"{field}: {message}"
+        case "missing":
+            return f"{field}: missing; it is needed"
+        case "extra_forbidden":
+            return f"{field}: unknown; allowed are {', '.join(owner.model_fields)}"
+        case "union_tag_not_found" | "union_tag_invalid":
+            table = fault["input"] if isinstance(fault["input"], dict) else {"kind": fault["input"]}
+            given = _shown(table["kind"]) if "kind" in table else "missing"
+            allowed = [kind for kind in _KINDS if kind != "residual" or field.count("layers") == 1]
+            return f"{field}.kind: {given}; allowed are {', '.join(allowed)}"
+    return f"{field}: {value}: {message[0].lower()}{message[1:]}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a number of {value.bit_length()} bits"  # Python refuses to print very long ones
+    return reprlib.repr(value)

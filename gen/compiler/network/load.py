@@ -1,0 +1,355 @@
+"""A hybrid butterfly network from two files: the network file (gen/compiler/network/file.py) and a checkpoint.
+
+**What a torch-butterfly checkpoint tells, and what it does not.** It has no text beside its tensors, and needs none:
+
+* n, stacks and blocks are the shape of the twiddle; in_size is the features in front of the layer (at most n; the
+  rest is zeros).
+* out_size is the length of the bias; without a bias, what the layers behind insist on: the weight of a LayerNorm, a
+  position, the end of a residual, also behind layers that keep the features. Where nothing tells (no bias in the
+  last layer, or in front of another butterfly) the field ``out_features`` is asked for: to take all n*stacks outputs
+  where there were fewer would feed features that training never saw into the next layer.
+* The direction of the strides *cannot* be told: every twiddle is valid in both. It is torch-butterfly's default,
+  increasing, unless ``increasing_stride = false`` stands in the layer's table. Further blocks flip it.
+
+Text metadata (or 0-d arrays) NAME.in_size, NAME.out_size, NAME.increasing_stride are used where the file has them,
+and must agree with the tables. A tensor that nobody uses is an error, since a forgotten bias or layer gives wrong
+results in silence; ``ignore`` names those that are meant.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ....hw.errors import WingbeatError
+from ....sim.reference.linear import butterfly_multiply, mixing
+from ..checkpoint import ButterflyWeights, Checkpoint, printable, real_array
+from .file import (LARGEST_SIDE, Attention, Butterfly, Flatten, Gelu, LayerNorm, LayerSpec, Mean, Mixing, NetworkFile,
+                   PlainSpec, Position, Relu, Residual, read_network_file)
+
+__all__ = ["Shape", "LoadedLayer", "LoadedNetwork", "load_network", "encode", "forward", "apply_layer", "standardise"]
+
+
+class Shape(NamedTuple):
+    """Size of what one input has become at a point of the network."""
+
+    tokens: int
+    features: int
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedLayer:
+    """One layer with its float64 tensors. ``path`` is its place in the file, such as ``layers[2].layers[0]``.
+
+    ``input``, ``output``: shapes in front and behind. ``butterflies``: one of a butterfly, q, k, v, out of an
+    attention. ``scale``, ``offset`` (features,): LayerNorm, the offset may be missing. ``position`` (tokens,
+    features). ``layers``: what a residual adds to its input. What a kind does not have is empty.
+    """
+
+    path: str
+    spec: LayerSpec
+    input: Shape
+    output: Shape
+    butterflies: tuple[ButterflyWeights, ...] = ()
+    scale: np.ndarray | None = None
+    offset: np.ndarray | None = None
+    position: np.ndarray | None = None
+    layers: tuple["LoadedLayer", ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return self.spec.kind
+
+    @property
+    def weights(self) -> str:
+        """Name of its tensors, empty where it has none."""
+        return getattr(self.spec, "weights", "")
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedNetwork:
+    """A checked network: every tensor is there, is real and finite, and has the shape that its place asks for."""
+
+    name: str
+    input: Shape
+    vocabulary: int | None
+    layers: tuple[LoadedLayer, ...]
+
+    @property
+    def output(self) -> Shape:
+        return self.layers[-1].output
+
+    def walk(self) -> Iterator[LoadedLayer]:
+        """All layers in the order of their results: the layers of a residual, then the residual."""
+        for layer in self.layers:
+            yield from layer.layers
+            yield layer
+
+
+# --- The tensors ------------------------------------------------------------------------------------------------
+
+
+def load_network(toml_path: str | Path, checkpoint_path: str | Path) -> LoadedNetwork:
+    """Network file and checkpoint, checked against each other; ``attention`` is loaded too.
+
+    Raises WingbeatError with one line naming the tensor or field, the value and what is allowed.
+    """
+    file = read_network_file(toml_path)
+    loader = _Loader(Checkpoint(checkpoint_path), file)
+    given = file.input
+    shape = Shape(given.tokens, given.features or given.vocabulary or 0)
+    layers = loader.layers(file.layers, shape, "", None)
+    loader.check_all_used()
+    return LoadedNetwork(file.name, shape, given.vocabulary, layers)
+
+
+class _Loader:
+    """Follows the shape through the layers and takes the tensors, each once."""
+
+    def __init__(self, checkpoint: Checkpoint, file: NetworkFile):
+        self.checkpoint = checkpoint
+        self.prefix, self.ignore = file.prefix, file.ignore
+        self.user: dict[str, str] = {}
+        for name in file.ignore:
+            if name not in checkpoint.names:
+                raise WingbeatError(f"ignore: {printable(name)!r} is no tensor of {checkpoint.path.name!r}; allowed "
+                                    "are names of its tensors")
+
+    def layers(self, specs: Sequence[LayerSpec], shape: Shape, path: str, end: int | None) -> tuple[LoadedLayer, ...]:
+        """``end``: features that the last of them must leave, if that is known."""
+        loaded: list[LoadedLayer] = []
+        for index, spec in enumerate(specs):
+            where = f"{path}layers[{index}]"
+            if isinstance(spec, Residual):
+                layer = self._residual(spec, shape, where)
+            else:
+                try:
+                    layer = self._plain(spec, shape, where, partial(self._wanted, specs[index + 1:], end))
+                except WingbeatError as error:
+                    raise WingbeatError(f"{where} ({spec.kind}): {error}") from error
+            loaded.append(layer)
+            shape = layer.output
+        return tuple(loaded)
+
+    def check_all_used(self) -> None:
+        left = [printable(name) for name in self.checkpoint.names if name not in self.user and name not in self.ignore]
+        if left:
+            more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+            raise WingbeatError(f"{', '.join(left[:5])}{more}: no layer uses this tensor of "
+                                f"{self.checkpoint.path.name!r}; allowed are tensors of layers and those "
+                                "that 'ignore' names")
+
+    def _residual(self, spec: Residual, shape: Shape, where: str) -> LoadedLayer:
+        layers = self.layers(spec.layers, shape, where + ".", shape.features)
+        if layers[-1].output != shape:
+            raise WingbeatError(f"{where} (residual): it ends in {_text(layers[-1].output)}; allowed is "
+                                f"{_text(shape)}, what it began with")
+        return LoadedLayer(where, spec, shape, shape, layers=layers)
+
+    def _plain(self, spec: PlainSpec, shape: Shape, where: str, wanted: Callable[[], int | None]) -> LoadedLayer:
+        match spec:
+            case Butterfly():
+                weights = self._butterfly(spec.weights, shape.features, wanted, where, spec)
+                return LoadedLayer(where, spec, shape, Shape(shape.tokens, weights.out_size), (weights,))
+            case Attention():
+                return LoadedLayer(where, spec, shape, shape, self._projections(spec, shape.features, where))
+            case Position():
+                position = self._tensor(spec.weights, where, shape)
+                return LoadedLayer(where, spec, shape, shape, position=position)
+            case LayerNorm():
+                scale = self._tensor(spec.weights + ".weight", where, shape[1:])
+                has_offset = f"{self.prefix}{spec.weights}.bias" in self.checkpoint.names
+                offset = self._tensor(spec.weights + ".bias", where, shape[1:]) if has_offset else None
+                return LoadedLayer(where, spec, shape, shape, scale=scale, offset=offset)
+        return LoadedLayer(where, spec, shape, _shape_behind(spec, shape))
+
+    def _claim(self, name: str, where: str) -> None:
+        if name in self.user:
+            raise WingbeatError(f"{name}: used by {self.user[name]} already; allowed is one layer")
+        if name in self.ignore:
+            raise WingbeatError(f"{name}: stands in 'ignore' too; allowed are tensors that no layer uses")
+        self.user[name] = where
+
+    def _tensor(self, name: str, where: str, shape: tuple[int, ...]) -> np.ndarray:
+        name = self.prefix + name
+        self._claim(name, where)
+        raw = self.checkpoint.tensor(name)
+        if raw.shape != tuple(shape):
+            raise WingbeatError(f"{name}: shape {raw.shape}; allowed is {tuple(shape)}")
+        return real_array(name, raw)
+
+    def _butterfly(self, name: str, features: int, wanted: Callable[[], int | None], where: str,
+                   spec: Butterfly | None = None) -> ButterflyWeights:
+        """``wanted`` gives the out_size that the layers behind insist on; asked when nothing nearer tells it."""
+        name = (self.prefix + name).removesuffix("" if name else ".")
+        stem = f"{name}." if name else ""
+        self._claim(stem + "twiddle", where)
+        has_bias = stem + "bias" in self.checkpoint.names
+        if has_bias:
+            self._claim(stem + "bias", where)
+        given = {"in_size": features, "out_size": spec.out_features if spec else None,
+                 "increasing_stride": spec.increasing_stride if spec else None}
+        said = self.checkpoint.options(name)
+        for option, value in said.items():
+            if given[option] is not None and value != given[option]:
+                raise WingbeatError(f"{stem}{option}: {value!r} in the checkpoint; allowed is {given[option]}, what "
+                                    f"{'stands in front' if option == 'in_size' else 'the network file has'}")
+        told = has_bias or given["out_size"] is not None or "out_size" in said
+        out_size = given["out_size"] if told else wanted()
+        weights = self.checkpoint.butterfly(name, given | {"out_size": out_size})
+        if not told and out_size is None:
+            high = weights.n_stacks * weights.size
+            raise WingbeatError(f"out_features: missing, and nothing else tells it ({stem}bias, metadata, a layer "
+                                f"behind); allowed are {high - weights.size + 1}..{high}")
+        return weights
+
+    def _projections(self, spec: Attention, features: int, where: str) -> tuple[ButterflyWeights, ...]:
+        if features % spec.heads:
+            raise WingbeatError(f"heads: {spec.heads}; allowed are divisors of {features} features")
+        found = []
+        for part in ("q", "k", "v", "out"):
+            weights = self._butterfly(f"{spec.weights}.{part}", features, lambda: features, where)
+            if weights.out_size != features:
+                raise WingbeatError(f"{self.prefix}{spec.weights}.{part}: {weights.out_size} features come out; "
+                                    f"allowed are {features}")
+            found.append(weights)
+        return tuple(found)
+
+    def _wanted(self, specs: Sequence[LayerSpec], end: int | None) -> int | None:
+        """Features that the layers behind a butterfly insist on, None if they take any."""
+        for spec in specs:
+            match spec:
+                case LayerNorm():
+                    return self._last_side(spec.weights + ".weight")
+                case Position():
+                    return self._last_side(spec.weights)
+                case Butterfly():
+                    return self.checkpoint.options(self.prefix + spec.weights).get("in_size")
+                case Residual():  # keeps the features: what stands in it tells, or what stands behind it
+                    inside = self._wanted(spec.layers, None)
+                    if inside is not None:
+                        return inside
+                case Flatten():
+                    return None
+        return end
+
+    def _last_side(self, name: str) -> int | None:
+        """Last side of a tensor; one that is not there is reported where its layer is loaded."""
+        name = self.prefix + name
+        shape = self.checkpoint.tensor(name).shape if name in self.checkpoint.names else ()
+        return shape[-1] if shape else None
+
+
+def _text(shape: Shape) -> str:
+    return f"{shape.tokens} tokens x {shape.features} features"
+
+
+def _shape_behind(spec: PlainSpec, shape: Shape) -> Shape:
+    """Of the layers without tensors."""
+    match spec:
+        case Mixing() if shape.tokens & (shape.tokens - 1) or shape.features & (shape.features - 1):
+            raise WingbeatError(f"{_text(shape)}; allowed are powers of two")
+        case Mean():
+            return Shape(1, shape.features)
+        case Flatten():
+            size = shape.tokens * shape.features
+            if size > LARGEST_SIDE:
+                raise WingbeatError(f"{_text(shape)} are {size} features; allowed are {LARGEST_SIDE}")
+            return Shape(1, size)
+    return shape
+
+
+# --- The float reference ----------------------------------------------------------------------------------------
+
+
+def encode(network: LoadedNetwork, inputs: Any) -> np.ndarray:
+    """``inputs`` as float64 (count, tokens, features).
+
+    Where the network has a vocabulary, integers (count, tokens) become one-hot rows. Raises WingbeatError.
+    """
+    array = np.asarray(inputs)
+    if network.vocabulary and array.ndim == 2 and array.dtype.kind in "iu":
+        if array.shape[1] != network.input.tokens:
+            raise WingbeatError(f"inputs: shape {array.shape}; allowed is (count, {network.input.tokens})")
+        if array.size and not 0 <= array.min() <= array.max() < network.vocabulary:
+            raise WingbeatError(f"inputs: tokens {array.min()}..{array.max()}; allowed are 0..{network.vocabulary - 1}")
+        return np.eye(network.vocabulary)[array]
+    if array.ndim != 3 or array.shape[1:] != network.input:
+        raise WingbeatError(f"inputs: shape {array.shape}; allowed is (count, {network.input.tokens}, "
+                            f"{network.input.features})")
+    return real_array("inputs", array)
+
+
+def forward(network: LoadedNetwork, inputs: Any) -> list[tuple[str, np.ndarray]]:
+    """The float64 reference: (path, output) of every layer in the order of :meth:`LoadedNetwork.walk`.
+
+    ``inputs`` as for :func:`encode`; outputs are (count, tokens, features) of that layer's ``output``. The last
+    entry is the result of the network.
+    """
+    results: list[tuple[str, np.ndarray]] = []
+    _run(network.layers, encode(network, inputs), results)
+    return results
+
+
+def _run(layers: Sequence[LoadedLayer], x: np.ndarray, results: list[tuple[str, np.ndarray]]) -> np.ndarray:
+    for layer in layers:
+        x = x + _run(layer.layers, x, results) if layer.layers else apply_layer(layer, x)
+        results.append((layer.path, x))
+    return x
+
+
+def standardise(x: np.ndarray, epsilon: float) -> np.ndarray:
+    """Rows (..., features) with mean 0 and variance 1: a LayerNorm without weight and bias."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt((centred ** 2).mean(axis=-1, keepdims=True) + epsilon)
+
+
+def apply_layer(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
+    """One layer without layers of its own on ``x`` (count, tokens, features), in float64."""
+    match layer.spec:
+        case Butterfly():
+            return _product(layer.butterflies[0], x)
+        case Position():
+            return x + layer.position
+        case LayerNorm(epsilon=epsilon):
+            y = standardise(x, epsilon) * layer.scale
+            return y if layer.offset is None else y + layer.offset
+        case Mixing(norm=norm):
+            return mixing(x) / (math.sqrt(x.shape[-1] * x.shape[-2]) if norm == "ortho" else 1)
+        case Attention(heads=heads):
+            return _attend(layer.butterflies, heads, x)
+        case Gelu(approximate="tanh"):
+            return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
+        case Gelu():
+            return 0.5 * x * (1 + _erf(x / math.sqrt(2)))
+        case Relu():
+            return np.maximum(x, 0)
+        case Mean():
+            return x.mean(axis=1, keepdims=True)
+        case Flatten():
+            return x.reshape(len(x), 1, -1)
+    raise AssertionError(f"{layer.path}: no reference of {layer.kind}")
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    """numpy has none."""
+    return np.array([math.erf(value) for value in x.ravel().tolist()]).reshape(x.shape)
+
+
+def _product(weights: ButterflyWeights, x: np.ndarray) -> np.ndarray:
+    y = butterfly_multiply(weights.twiddle, x, weights.increasing_stride, weights.out_size)
+    return y if weights.bias is None else y + weights.bias
+
+
+def _attend(projections: Sequence[ButterflyWeights], heads: int, x: np.ndarray) -> np.ndarray:
+    """out(softmax(q k^T / sqrt(d)) v) with d = features / heads, head h on features h*d .. (h+1)*d - 1."""
+    count, tokens, features = x.shape
+    q, k, v = (_product(weights, x).reshape(count, tokens, heads, -1).swapaxes(1, 2) for weights in projections[:3])
+    logits = q @ k.swapaxes(2, 3) / math.sqrt(features // heads)
+    share = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    share /= share.sum(axis=-1, keepdims=True)
+    return _product(projections[3], (share @ v).swapaxes(1, 2).reshape(count, tokens, features))

@@ -1,0 +1,184 @@
+"""From the layers of a network to the steps of a processor: what goes together through memory once.
+
+A step is a matrix (butterfly, mixing, sum over tokens, or a mere copy) with what the vector unit does on the way to it
+and behind it: a LayerNorm in front, behind it bias, activation and an added tensor. A layer that finds no place at its
+neighbours gets a copy of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ....hw.errors import WingbeatError
+from ..checkpoint import ButterflyWeights
+from .file import Attention, Butterfly, Flatten, Gelu, LayerNorm, Mean, Mixing, Position, Relu
+from .load import LoadedLayer, LoadedNetwork, Shape, apply_layer, encode, standardise
+
+__all__ = ["Step", "Value", "Lowered", "lower"]
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor that stands in memory: its shape, and its float values (inputs, tokens, features) for the calibration
+    inputs. ``readers``: steps that read it as a matrix or for their sums; ``adders``: those that add it."""
+
+    shape: Shape
+    floats: np.ndarray = field(repr=False)
+    readers: list["Step"] = field(default_factory=list, repr=False)
+    adders: list["Step"] = field(default_factory=list, repr=False)
+
+
+@dataclass(eq=False)
+class Step:
+    """One matrix from ``source`` to ``result``, and what happens at both ends.
+
+    ``layer``: the butterfly, mixing or mean, None for a copy. ``norm``: the LayerNorm of the source. ``flat``: the
+    tokens of an input stand one after the other. ``activation``: Gelu, Relu or None. ``added``: a Value, a position
+    (tokens, features), or None. ``linear`` and ``activated``: float values in front of the activation and behind it.
+    """
+
+    name: str
+    layer: LoadedLayer | None
+    source: Value
+    norm: LoadedLayer | None
+    flat: bool
+    result: Value
+    linear: np.ndarray = field(repr=False)
+    activated: np.ndarray = field(repr=False)
+    activation: Gelu | Relu | None = None
+    added: Value | np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def kind(self) -> str:
+        return self.layer.kind if self.layer else "copy"
+
+    @property
+    def weights(self) -> ButterflyWeights | None:
+        return self.layer.butterflies[0] if self.layer and self.layer.butterflies else None
+
+    def standardised(self) -> np.ndarray:
+        """What the matrix reads, in float: the source, normalised without weight and bias where there is a norm."""
+        x = self.source.floats
+        if self.norm is not None:
+            assert isinstance(self.norm.spec, LayerNorm)
+            x = standardise(x, self.norm.spec.epsilon)
+        return x.reshape(len(x), 1, -1) if self.flat else x
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """The steps of a network in order, with the tensors at both ends."""
+
+    name: str
+    input: Value
+    steps: tuple[Step, ...]
+
+    @property
+    def output(self) -> Value:
+        return self.steps[-1].result
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """Between two layers: a value, and what has not been done to it yet. ``floats``: as it were done."""
+
+    value: Value
+    floats: np.ndarray
+    norm: LoadedLayer | None = None
+    flat: bool = False
+
+    @property
+    def settled(self) -> bool:
+        return self.norm is None and not self.flat
+
+
+def lower(network: LoadedNetwork, inputs: Any) -> Lowered:
+    """Steps of ``network``; the float values are those of ``inputs`` (as for :func:`~.network.encode`).
+
+    Raises WingbeatError for a layer that no processor runs.
+    """
+    x = encode(network, inputs)
+    if not len(x):
+        raise WingbeatError("inputs: none; allowed are one or more")
+    given = Value(network.input, x)
+    lowering = _Lowering()
+    end = lowering.settle(lowering.run(network.layers, _Point(given, x)))
+    if end.value is given:
+        lowering.step("copy", None, end)
+    return Lowered(network.name, given, tuple(lowering.steps))
+
+
+class _Lowering:
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self._closed: set[int] = set()  # values that somebody adds later: nothing more may happen to them
+
+    def run(self, layers: Sequence[LoadedLayer], at: _Point) -> _Point:
+        for layer in layers:
+            at = self._layer(layer, at)
+        return at
+
+    def _layer(self, layer: LoadedLayer, at: _Point) -> _Point:
+        if layer.layers:
+            return self._residual(layer, self.settle(at))
+        floats = apply_layer(layer, at.floats)
+        match layer.spec:
+            case Attention():
+                raise WingbeatError(f"{layer.path} (attention): no processor runs it; allowed are butterfly, position, "
+                                    "residual, layernorm, mixing, gelu, relu, mean, flatten")
+            case Butterfly():
+                return self.step(layer.weights or layer.path, layer, at, floats)
+            case Mixing() | Mean():
+                if at.flat:
+                    at = self.settle(at)
+                return self.step(f"{layer.path}.{layer.kind}", layer, at, floats)
+            case LayerNorm():
+                at = self.settle(at)
+                return replace(at, floats=floats, norm=layer)
+            case Flatten():
+                return replace(at, floats=floats, flat=at.value.shape.tokens > 1 or at.flat)
+            case Gelu() | Relu() as spec:
+                step = self._open(at, "activation")
+                step.activation, step.activated = spec, floats
+                return self._finished(step, floats)
+            case Position():
+                assert layer.position is not None
+                step = self._open(at, "added")
+                step.added = layer.position
+                return self._finished(step, floats)
+        raise AssertionError(f"{layer.path}: {layer.kind} is not lowered")
+
+    def _residual(self, layer: LoadedLayer, at: _Point) -> _Point:
+        self._closed.add(id(at.value))
+        step = self._open(self.run(layer.layers, at), "added")
+        step.added = at.value
+        at.value.adders.append(step)
+        return self._finished(step, at.floats + step.result.floats)
+
+    def _finished(self, step: Step, floats: np.ndarray) -> _Point:
+        step.result.floats = floats
+        return _Point(step.result, floats)
+
+    def settle(self, at: _Point) -> _Point:
+        """The same point with nothing left to do."""
+        return at if at.settled else self.step(f"{at.norm.path}.copy" if at.norm else "flatten", None, at, at.floats)
+
+    def step(self, name: str, layer: LoadedLayer | None, at: _Point, floats: np.ndarray | None = None) -> _Point:
+        """A matrix behind ``at``; ``floats``: what it gives."""
+        floats = at.floats if floats is None else floats
+        step = Step(name, layer, at.value, at.norm, at.flat, Value(Shape(*floats.shape[1:]), floats), floats, floats)
+        at.value.readers.append(step)
+        self.steps.append(step)
+        return _Point(step.result, floats)
+
+    def _open(self, at: _Point, end: str) -> Step:
+        """The step that made ``at``, if ``end`` of it is free, else a copy."""
+        last = self.steps[-1] if self.steps else None
+        free = {"activation": last and last.activation is None and last.added is None,
+                "added": last and last.added is None}[end]
+        if not (last and free and at.settled and last.result is at.value and id(at.value) not in self._closed):
+            at = self.step(f"{len(self.steps)}.copy", None, at)
+            last = self.steps[-1]
+        return last

@@ -1,0 +1,1 @@
+"""Kernels between memory and memory: tasks, stages, programs of a processor."""

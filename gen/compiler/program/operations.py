@@ -1,0 +1,362 @@
+"""Operations of the processor: matrices in memory in, matrices in memory out, as the blocks that do the work.
+
+A kernel (gen/compiler/kernel/compile.py) brings passes and coefficients; here they meet the places of rows and columns
+in memory. Number formats: elements of element_width bits; complex words are two neighbouring elements, re first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from ....hw.config import ArrayConfig
+from ....hw.errors import WingbeatError
+from ....hw.isa.descriptor import Move
+from ....hw.isa.instruction import MemoryMode, Mode, Pass
+from ..kernel.kernel import Kernel
+from .assemble import Task
+from .stage import Block, Place, Side, Stage, build_stage, cell_bits
+
+__all__ = ["Matrix", "Coefficients", "butterfly", "transform_rows", "transform_columns", "mix_real",
+           "mixed_rows", "row_blocks", "row_places"]
+
+
+Start = Literal["cold", "warm", "steady"]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """``rows`` rows of ``elements`` elements in memory, row-major from beat ``base`` on, ``pitch`` beats a row.
+
+    With ``parts`` every row stands in that many equal parts, each ``rows`` times ``pitch`` beats behind the one before.
+    """
+
+    base: int
+    rows: int
+    elements: int
+    pitch: int
+    parts: int = 1
+
+    @classmethod
+    def at(cls, base: int, rows: int, elements: int, config: ArrayConfig) -> "Matrix":
+        """Rows one behind the other, each on whole beats."""
+        return cls(base, rows, elements, -(-elements // config.memory_elements))
+
+    @property
+    def end(self) -> int:
+        """The beat behind the matrix."""
+        return self.base + self.rows * self.parts * self.pitch
+
+    def chunks(self, config: ArrayConfig) -> int:
+        """Beats of a part of a row that hold elements."""
+        return -(-self.elements // self.parts // config.memory_elements)
+
+    def tail(self, config: ArrayConfig) -> int:
+        """Elements in the last beat of a part of a row where it is not full, else 0."""
+        return self.elements // self.parts % config.memory_elements
+
+    def pack(self, values: np.ndarray, config: ArrayConfig) -> np.ndarray:
+        """Beats (rows * parts * pitch, 2K) of integer ``values`` (rows, elements)."""
+        beats = np.zeros((self.parts, self.rows, self.pitch * config.memory_elements), dtype=np.int64)
+        beats[:, :, :self.elements // self.parts] = values.reshape(self.rows, self.parts, -1).swapaxes(0, 1)
+        return beats.reshape(-1, config.memory_elements)
+
+    def unpack(self, memory: np.ndarray) -> np.ndarray:
+        """Values (rows, elements) out of the beats of the whole memory."""
+        beats = memory[self.base:self.end].reshape(self.parts, self.rows, -1)
+        return beats[:, :, :self.elements // self.parts].swapaxes(0, 1).reshape(self.rows, -1)
+
+
+class Coefficients:
+    """Gives every set of coefficients its place in the coefficient banks."""
+
+    def __init__(self, config: ArrayConfig):
+        self._config, self._next = config, 0
+        self._placed: dict[bytes, tuple[int, np.ndarray]] = {}
+
+    def place(self, passes: Sequence[Pass], image: np.ndarray) -> tuple[tuple[Pass, ...], np.ndarray]:
+        """Passes and image (bank, address, data) moved behind what was placed before. Equal images share a place."""
+        least, most = int(image[:, 1].min()), int(image[:, 1].max())
+        known = (image - np.array([0, least, 0])).tobytes()
+        if known not in self._placed:
+            move = self._next - least
+            self._next += most - least + 1
+            if self._next > self._config.coefficient_words:
+                raise WingbeatError(f"coefficient_words: {self._config.coefficient_words} is too small for the "
+                                    f"coefficients of the program; allowed are {self._next} and more")
+            self._placed[known] = self._next - (most - least + 1), image + np.array([0, move, 0])
+        start, placed = self._placed[known]
+        return tuple(replace(step, coef_base=step.coef_base + start - least) for step in passes), placed
+
+
+def _log2(value: int) -> int:
+    return value.bit_length() - 1
+
+
+def row_places(config: ArrayConfig, mode: MemoryMode, bits: int, columns: Sequence[int], sub: int) -> list[Place]:
+    """Places of ``bits`` element bits whose memory column bits are ``columns``: index bit b is column bit columns[b].
+
+    ``sub`` column bits above the lanes belong to the sub-steps; a beat of memory may hold fewer.
+    """
+    beat = _log2(config.stream_words if mode is MemoryMode.ROWS else config.memory_elements)
+    places = []
+    for column in columns:
+        chunk = Move(0, 1 << column - beat) if column >= beat else Move(0)
+        if column < config.layers:
+            places.append(Place("lane", column))
+        elif column < config.layers + sub:
+            places.append(Place("sub", column - config.layers, chunk))
+        else:
+            places.append(Place("move", move=chunk))
+    if 1 << bits < 1 << config.layers + sub:
+        raise WingbeatError(f"stream_words: {config.stream_words} is more than a row of {1 << bits} points fills; "
+                            f"allowed are {config.lanes}..{max(config.lanes, 1 << bits - 1)}")
+    return places
+
+
+def _row_moves(kernel: Kernel, row_bits: int) -> list[Place]:
+    """Places of the index bits above the elements: rows that follow one another in one engine."""
+    step = kernel.config.engines * kernel.rows_per_word
+    return [Place("move", move=Move(step << bit)) for bit in range(row_bits)]
+
+
+def _resized(kernel: Kernel, passes: Sequence[Pass], row_bits: int) -> tuple[Pass, ...]:
+    """The passes of a block that holds 2^row_bits words per element in each engine."""
+    config, sized = kernel.config, []
+    groups = 1 << kernel.log2_size + row_bits - config.layers
+    for number, step in enumerate(passes):
+        gap = config.pass_gap(passes[number - 1].digit, step.digit, groups) if number else 0
+        if number and step.block_float:
+            gap = max(gap, config.block_float_gap)
+        sized.append(replace(step, groups=groups, gap=gap))
+    return tuple(sized)
+
+
+def _least_row_bits(kernel: Kernel) -> int:
+    """Smallest blocks that run without a stall between passes, or those of the kernel."""
+    digits = -(-kernel.log2_size // kernel.config.layers)
+    least = digits * kernel.config.layers - kernel.log2_size  # the top digit is whole
+    for row_bits in range(least, kernel.row_bits):
+        if not any(step.gap for stack in kernel.stacks for step in _resized(kernel, stack.passes, row_bits)):
+            return row_bits
+    return kernel.row_bits
+
+
+def row_blocks(kernel: Kernel, rows: int, start: Start) -> list[tuple[int, int, int]]:
+    """Row bits, first row and number of rows of every block: as large as the kernel's, smaller ones where it pays.
+
+    A block must be loaded as a whole before it is computed. Where both halves are free (``cold``) the sizes rise
+    from the smallest one on, each loaded while the one before is computed. Where one half is still being stored
+    (``warm``) two blocks of half the size fill the time. What is left over at the end goes into ever smaller blocks.
+    """
+    unit = kernel.config.engines * kernel.rows_per_word
+    units = -(-rows // unit)
+    most, least = kernel.row_bits, _least_row_bits(kernel)
+    rising = {"cold": [*range(least, most)], "warm": [max(least, most - 1)] * 2, "steady": []}[start]
+    sizes = rising if sum(1 << bits for bits in rising) <= units else []
+    left = units - sum(1 << bits for bits in sizes)
+    sizes += [most] * (left >> most)
+    sizes += [bits for bits in range(most - 1, least - 1, -1) if left >> bits & 1]
+    if left & (1 << least) - 1:
+        sizes.append(least)
+    blocks, first = [], 0
+    for bits in sizes:
+        blocks.append((bits, first, min(unit << bits, rows - first)))
+        first += unit << bits
+    return blocks
+
+
+def _blocks(count: int, per_block: int) -> list[tuple[int, int]]:
+    """First one and number of every part of ``count`` things."""
+    return [(first, min(per_block, count - first)) for first in range(0, count, per_block)]
+
+
+def butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
+              start: Start = "cold") -> list[Task]:
+    """``target`` = butterfly matrix of ``kernel`` times the rows of ``source``; real elements, two rows per word.
+
+    ``source`` has kernel.in_size elements a row, ``target`` kernel.out_size. Every stack reads all rows, one block of
+    rows after the other. ``start``: see :func:`row_blocks`.
+    """
+    blocks = row_blocks(kernel, source.rows, start)
+    several = len(kernel.stacks) > 1
+    stacks = [_stack_stages(kernel, number, source, target, coefficients, f"{name}.{number}" if several else name,
+                            {row_bits for row_bits, _, _ in blocks}) for number in range(len(kernel.stacks))]
+    stack_chunks = kernel.size // kernel.config.memory_elements
+    above = source.rows * (source.parts - 1)  # rows of memory in front of the last part
+    return [Task(stages[row_bits], Block(source.base + row * source.pitch, above + rows,
+                                         target.base + row * target.pitch + number * stack_chunks, rows))
+            for row_bits, row, rows in blocks for number, stages in enumerate(stacks)]
+
+
+def _stack_stages(kernel: Kernel, number: int, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
+                  sizes: set[int]) -> dict[int, Stage]:
+    """Stages of one stack, by the row bits of a block."""
+    config, mode = kernel.config, MemoryMode.PAIRS
+    sub, whole = cell_bits(config, mode), range(kernel.log2_size)
+    columns = row_places(config, mode, kernel.log2_size, whole, sub)
+    parts = [_part_place(config, source, column, place) for column, place in zip(whole, columns)]
+    chunks = min(kernel.size // config.memory_elements,
+                 target.chunks(config) - number * kernel.size // config.memory_elements)
+    kept = [Place("skip") if place.kind == "move" and place.move.chunks >= chunks else place for place in columns]
+    passes, image = coefficients.place(kernel.stacks[number].passes, kernel.stacks[number].image)
+    stages = {}
+    for row_bits in sizes:
+        rows_above = _row_moves(kernel, row_bits)
+        read = Side(mode, (*parts, *rows_above), source.pitch, source.chunks(config), source.tail(config))
+        write = Side(mode, (*kept, *rows_above), target.pitch, chunks)
+        stages[row_bits] = build_stage(name, config, _resized(kernel, passes, row_bits), image, read, write)
+    return stages
+
+
+def _part_place(config: ArrayConfig, source: Matrix, column: int, place: Place) -> Place:
+    """Where column bit ``column`` moves to the next part of a row."""
+    part = source.elements // source.parts
+    if source.parts == 1 or 1 << column < part:
+        return place
+    if part & (part - 1) or part < config.memory_elements:
+        raise WingbeatError(f"elements: {part} in each part of a row; allowed are powers of two from "
+                            f"{config.memory_elements} on")
+    return place._replace(move=Move(source.rows * (1 << column) // part))
+
+
+def _batch_blocks(kernel: Kernel, rows: int, start: Start, batch: int) -> list[tuple[int, int, int]]:
+    """As :func:`row_blocks`; a border lies behind the first ``batch`` rows, of which FOLD can leave out only one."""
+    first = batch if batch > 1 else 0
+    behind = row_blocks(kernel, rows - first, "steady" if first else start)
+    return [*(row_blocks(kernel, first, start) if first else []),
+            *((bits, first + row, count) for bits, row, count in behind)]
+
+
+def _cut_rows(matrix: Matrix, parts: int) -> Matrix:
+    """The same beats, every row as ``parts`` rows."""
+    if matrix.pitch % parts:
+        raise WingbeatError(f"pitch: {matrix.pitch} beats for {parts} matrices side by side; allowed are multiples of "
+                            f"{parts}")
+    return Matrix(matrix.base, matrix.rows * parts, matrix.elements // parts, matrix.pitch // parts)
+
+
+def _kept(target: Matrix, batch: int) -> int:
+    """Address bits that tell the matrices of ``target`` apart, whose rows each stand in ``batch`` rows of it."""
+    if batch == 1:
+        return 0
+    for name, value in (("batch", batch), ("pitch", target.pitch)):
+        if value & (value - 1):
+            raise WingbeatError(f"{name}: {value} of the matrices that FOLD writes side by side; allowed are powers of "
+                                "two")
+    if target.base % (batch * target.pitch):
+        raise WingbeatError(f"base: {target.base} of {batch} matrices that FOLD writes side by side; allowed are "
+                            f"multiples of {batch * target.pitch}")
+    return (batch - 1) * target.pitch
+
+
+def _reversed(bits: int) -> range:
+    return range(bits - 1, -1, -1)
+
+
+def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
+                   mode: MemoryMode = MemoryMode.ROWS, mirrored_rows: int = 0,
+                   start: Start = "cold", batch: int = 1) -> list[Task]:
+    """``target`` = Fourier transform of the complex rows of ``source``.
+
+    ``mode`` ROWS keeps complex rows; REAL keeps the real part; FOLD also writes row q, 0 < q < ``mirrored_rows``, to
+    row 2 * mirrored_rows - q of ``target``, columns mirrored likewise. With ``batch`` each q is that many rows, one of
+    each matrix, in order everywhere. ``start``: see :func:`row_blocks`.
+
+    Raises WingbeatError where ``batch`` > 1 or the pitch of ``target`` is no power of two, or ``target`` does not begin
+    at a multiple of their product.
+    """
+    config, bits = kernel.config, kernel.log2_size
+    sub = cell_bits(config, mode)
+    folds = mode is MemoryMode.FOLD
+    keep = _kept(target, batch) if folds else 0
+    other = 2 * (target.base + mirrored_rows * batch * target.pitch) + target.chunks(config) - 1 if folds else 0
+    stack = kernel.stacks[0]
+    passes, image = coefficients.place(stack.passes, stack.image)
+
+    def stage(row_bits: int) -> Stage:
+        rows = _row_moves(kernel, row_bits)
+        read = Side(MemoryMode.ROWS, (*row_places(config, MemoryMode.ROWS, bits, _reversed(bits), sub), *rows),
+                    source.pitch, source.chunks(config))
+        write = Side(mode, (*row_places(config, mode, bits, range(bits), sub), *rows), target.pitch,
+                     target.chunks(config), other=other, keep=keep)
+        return build_stage(name, config, _resized(kernel, passes, row_bits), image, read, write)
+
+    blocks = _batch_blocks(kernel, source.rows, start, batch)
+    stages = {row_bits: stage(row_bits) for row_bits, _, _ in blocks}
+    tasks = []
+    for row_bits, row, rows in blocks:
+        mirrored = folds and (batch == 1 or row >= batch)
+        fold = (int(row == 0), max(0, min(rows, batch * mirrored_rows - row))) if mirrored else (0, 0)
+        tasks.append(Task(stages[row_bits], Block(source.base + row * source.pitch, rows,
+                                                  target.base + row * target.pitch, rows, *fold)))
+    return tasks
+
+
+def transform_columns(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
+                      split: bool = False) -> list[Task]:
+    """``target`` = ``kernel`` on the columns of ``source``, words of a row being the columns.
+
+    A Fourier transform of complex columns, or a butterfly matrix over the rows for each element of a word. With
+    ``split`` a column of ``source`` holds two real columns as re and im; ``target`` gets rows 0..N/2 of the
+    transforms of both, one word each. Rows that ``target`` does not have are not written.
+    """
+    config, bits = kernel.config, kernel.log2_size
+    groups, high = config.beat_groups, kernel.row_bits - config.layers
+    if high < 0:
+        raise WingbeatError(f"half_words: {config.half_words} is too small for {config.lanes} columns of {kernel.size} "
+                            f"points; allowed are {kernel.size * config.lanes} and more")
+    lanes = [Place("lane", bit) for bit in range(config.layers)]
+
+    def side(mode: MemoryMode, columns: Sequence[int], matrix: Matrix, **options) -> Side:
+        width = 2 if mode is MemoryMode.SPLIT else 1
+        rows = [Place("move", move=Move(1 << column)) for column in columns]
+        words = [Place("move", move=Move(0, width * groups << bit)) for bit in range(high)]
+        return Side(mode, tuple([*rows, *lanes, *words]), matrix.pitch, width * groups << high, **options)
+
+    if split:
+        read = side(MemoryMode.COLUMNS, _reversed(bits), source)
+        # The pair of the store is a step of the load: both halves of the index.
+        pair = Place("sub", 0, read.places[bits - 1].move)
+        read = replace(read, places=(*read.places[:bits - 1], pair, *read.places[bits:]))
+        write = side(MemoryMode.SPLIT, range(bits), target, mirror=bits, other=kernel.size // 2 * target.pitch)
+    else:
+        order = _reversed(bits) if kernel.mode is Mode.FFT else range(bits)
+        read, write = (side(MemoryMode.COLUMNS, order, matrix) for order, matrix in
+                       ((order, source), (range(bits), target)))
+    stack = kernel.stacks[0]
+    placed = coefficients.place(stack.passes, stack.image)
+    width, tasks = 1 + split, []
+    blocks = _blocks(source.chunks(config), groups << high)
+    stages = [build_stage(name, config, *placed, read, write, last=last) for last in (False, True)]
+    for first, chunks in blocks:
+        # What follows reads rows: the last block writes them in order. Where it sticks out of the matrix its
+        # descriptors end earlier.
+        stage = stages[first == blocks[-1][0]]
+        if chunks < groups << high:
+            stage = replace(stage, read=replace(stage.read, chunks=chunks),
+                            write=replace(stage.write, chunks=width * chunks))
+        tasks.append(Task(stage, Block(source.base + first, min(kernel.size, source.rows), target.base + width * first,
+                                       min(kernel.size, target.rows))))
+    return tasks
+
+
+def mixed_rows(tokens: int) -> int:
+    """Rows of the token transform of real columns that are kept: the others follow by symmetry."""
+    return tokens // 2 + 1
+
+
+def mix_real(columns: Kernel, rows: Kernel, source: Matrix, between: Matrix, target: Matrix,
+             coefficients: Coefficients, name: str, batch: int = 1) -> list[Task]:
+    """``target`` = Re(FFT2(``source``)) of real tokens x hidden elements (docs/processor.md).
+
+    ``columns`` transforms the tokens, ``rows`` the hidden elements; ``between`` holds tokens/2 + 1 rows of hidden
+    complex words. With ``batch`` each row holds that token of all matrices side by side, in all three.
+
+    Raises WingbeatError where ``batch`` > 1 or the pitch of one matrix in ``target`` is no power of two, or ``target``
+    does not begin at a multiple of its pitch.
+    """
+    return [*transform_columns(columns, source, between, coefficients, f"{name}.tokens", split=True),
+            *transform_rows(rows, _cut_rows(between, batch), _cut_rows(target, batch), coefficients, f"{name}.hidden",
+                            MemoryMode.FOLD, source.rows // 2, "warm", batch)]

@@ -1,0 +1,1 @@
+"""Generated Verilog on a simulator, against the integer model."""

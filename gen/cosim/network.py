@@ -1,0 +1,116 @@
+"""A compiled network on the simulated Verilog of its processor, compared with the model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...hw.errors import WingbeatError
+from ...sim.cycles.estimate import Cycles, MemorySpeed, estimate
+from ..compiler.network.compile import CompiledNetwork, Segment
+from ..compiler.program.assemble import Task
+from .memory import MemoryTiming, ProcessorBuild, ProcessorRun, ProcessorTrial, simulate_processor
+
+__all__ = ["NetworkRun", "OperationCycles", "simulate_network", "predict_network", "operation_cycles"]
+
+
+@dataclass(frozen=True)
+class OperationCycles:
+    """Cycles from the first pass of an operation to that of the next one, and its blocks.
+
+    What stands in front of the first operation of a program belongs to it, what is behind the last one to that.
+    """
+
+    name: str
+    cycles: int
+    blocks: int
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkRun:
+    """``results`` (inputs, tokens, features) in float. ``runs``: of every program, one for each batch; ``mismatches``:
+    elements of the memory behind each program that differ from the model. ``model_cycles``: what the cycle model says
+    of a batch, for each program; ``predicted``: whether it is right about the counters of every run."""
+
+    results: np.ndarray = field(repr=False)
+    runs: list[list[ProcessorRun]] = field(repr=False)
+    mismatches: int
+    saturated: bool
+    model_cycles: list[Cycles] = field(repr=False)
+    predicted: bool
+    operations: list[OperationCycles]
+
+    @property
+    def cycles(self) -> int:
+        """Of one batch, all programs; the slowest where they differ."""
+        return sum(max(run.counters.total for run in runs) for runs in self.runs)
+
+    @property
+    def total_cycles(self) -> int:
+        """Of all batches."""
+        return sum(run.counters.total for runs in self.runs for run in runs)
+
+    @property
+    def batches(self) -> int:
+        return len(self.runs[0])
+
+
+def predict_network(compiled: CompiledNetwork, timing: MemoryTiming = MemoryTiming()) -> list[Cycles]:
+    """The cycle model of every program."""
+    speed = MemorySpeed(timing.latency, timing.words_per_cycle)
+    return [estimate(compiled.config, segment.program.instructions, segment.program.setup, speed)
+            for segment in compiled.segments]
+
+
+def operation_cycles(segment: Segment, predicted: Cycles) -> list[OperationCycles]:
+    """Cycles of each operation of a program out of those in which the passes of its blocks begin."""
+    blocks = [sum(isinstance(task, Task) for task in operation.tasks) for operation in segment.operations]
+    ends = [*(predicted.block_begin[first] for first in np.cumsum(blocks[:-1])), predicted.total]
+    return [OperationCycles(operation.step.name, int(end - begin), count)
+            for operation, begin, end, count in zip(segment.operations, [0, *ends], ends, blocks)]
+
+
+def simulate_network(compiled: CompiledNetwork, build: ProcessorBuild, inputs: Any,
+                     timing: MemoryTiming = MemoryTiming(), *, trace: bool = False,
+                     report: Callable[[str], None] | None = None) -> NetworkRun:
+    """All ``inputs``, batch after batch, from memory to memory. Only the last batch may be smaller.
+
+    ``trace``: record the activity of the units in the first batch. ``report`` is called after every program. Raises
+    WingbeatError when the processor stops with an error, SimulatorError when the simulator fails.
+    """
+    step = report or (lambda name: None)
+    parts = list(compiled.batches(inputs))
+    memories = [compiled.memory(part)[0] for part in parts]
+    predictions, runs, mismatches = predict_network(compiled, timing), [], 0
+    operations: list[OperationCycles] = []
+    for number, (segment, predicted) in enumerate(zip(compiled.segments, predictions)):
+        found = simulate_processor(build, _trials(compiled, number, memories, timing, predicted, trace))
+        for memory, run in zip(memories, found):
+            if run.error:
+                raise WingbeatError(f"{run.trial.name}: the processor stopped with error {run.error} at block "
+                                    f"{run.tag}")
+            segment.program.run_model(compiled.config, memory)
+            mismatches += int(np.count_nonzero(run.memory != memory))
+        runs.append(list(found))
+        operations += operation_cycles(segment, predicted)
+        step(f"program {number + 1}")
+    results = np.concatenate([compiled.results(run.memory, len(part)) for run, part in zip(runs[-1], parts)])
+    everything = [run for found in runs for run in found]
+    return NetworkRun(results, runs, mismatches, any(run.status["saturated"] for run in everything), predictions,
+                      all(_agrees(run, predicted) for found, predicted in zip(runs, predictions) for run in found),
+                      operations)
+
+
+def _trials(compiled: CompiledNetwork, number: int, memories: Sequence[np.ndarray], timing: MemoryTiming,
+            predicted: Cycles, trace: bool) -> list[ProcessorTrial]:
+    program = compiled.segments[number].program
+    return [ProcessorTrial(f"{compiled.network.name}_{number}_{batch}", program.setup, program.instructions,
+                           memory.copy(), timing, deadline=2 * predicted.total + 10_000, trace=trace and not batch)
+            for batch, memory in enumerate(memories)]
+
+
+def _agrees(run: ProcessorRun, predicted: Cycles) -> bool:
+    names = ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard")
+    return (all(getattr(run.counters, name) == getattr(predicted, name) for name in names)
+            and all(run.status[name] == count for name, count in predicted.units.items()))

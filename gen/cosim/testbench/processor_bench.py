@@ -1,0 +1,118 @@
+"""cocotb test of one processor in Verilog with its memory: runs the trials of a folder.
+
+Stands alone: needs cocotb and the standard library, nothing of wingbeat. The design is the processor in a top module
+with gen/cosim/verilog/memory.v and gen/cosim/verilog/driver.v, which do the work of every cycle; this file starts them,
+waits, and reads what they counted. The folder of the trials is named by the environment variable ARRAY_TRIALS and holds
+
+    trials.json    list of trials; ``_Trial`` says what their keys mean
+    *.hex          one word a line: setup writes, beats of the memory before and after
+
+For each trial NAME.result.json, NAME.after.hex, NAME.blocks.txt and, where it is traced, NAME.activity.txt go into the
+folder that ARRAY_RESULTS names, in which the simulator runs.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import RisingEdge
+
+FOLDER = Path(os.environ["ARRAY_TRIALS"])
+RESULTS = Path(os.environ["ARRAY_RESULTS"])
+TRIALS = json.loads((FOLDER / "trials.json").read_text())
+RESET_CYCLES = 3
+COUNTS = ("timeout", "fault", "setup_writes", "start_cycle", "end_cycle", "written_cycle", "reads", "writes",
+          "late_requests", "reads_left", "writes_left")
+FAULTS = ("a read request changed or vanished before it was accepted",
+          "a write request changed or vanished before it was accepted",
+          "valid or ready of the memory port is undefined")
+
+
+class _Trial:
+    """One entry of trials.json run on the design.
+
+    name; setup, memory (files); settings (what the inputs of the top module are set to); error_bits (width and place of
+    the error code in ``status``); expected (optional file: the memory afterwards, of a run without an error). A trial
+    passes when the processor ends it before the deadline, keeps the rules of the memory port, and, unless it stopped
+    with an error, leaves nothing under way.
+    """
+
+    def __init__(self, dut, trial):
+        self.dut, self.name, self.settings = dut, trial["name"], trial["settings"]
+        self.files = {"setup.hex": trial["setup"], "memory.hex": trial["memory"]}
+        self.error_at, self.error_width = trial["error_bits"]
+        self.expected = trial.get("expected")
+        self.counts = {}
+
+    async def run(self):
+        dut, edge = self.dut, RisingEdge(self.dut.clk)
+        for name, target in self.files.items():
+            (RESULTS / name).unlink(missing_ok=True)
+            (RESULTS / name).symlink_to((FOLDER / target).resolve())
+        await edge  # the first one of a simulation comes before anything can be set
+        for name, value in self.settings.items():
+            getattr(dut, name).value = value
+        dut.dump.value = 0
+        dut.rst.value = dut.load.value = 1
+        await edge
+        dut.load.value = 0
+        for _ in range(RESET_CYCLES):
+            await edge
+        dut.rst.value = 0
+        await RisingEdge(dut.done)
+        self.counts = {name: int(getattr(dut, name).value) for name in COUNTS}
+        status = str(dut.status.value)
+        dut.dump.value = 1
+        await edge
+        dut.dump.value = 0
+        await edge
+        for name in ("after.hex", "blocks.txt", *(["activity.txt"] if self.settings["tracing"] else [])):
+            (RESULTS / name).replace(RESULTS / f"{self.name}.{name}")
+        assert not set(status) - {"0", "1"}, f"status has undefined bits: {status}"
+        self.counts["status"] = hex(int(status, 2))
+        self._check(int(status, 2))
+
+    def _check(self, status):
+        counts = self.counts
+        for bit, text in enumerate(FAULTS):
+            assert not counts["fault"] >> bit & 1, f"cycle {counts['end_cycle']}: {text}"
+        assert not counts["timeout"], (
+            f"deadline of {self.settings['deadline']} cycles passed: {counts['setup_writes']} setup writes sent, "
+            f"{counts['reads']} beats asked for, {counts['writes']} written")
+        error = status >> self.error_at & (1 << self.error_width) - 1
+        if not error:
+            for name in ("reads_left", "writes_left", "late_requests"):
+                assert not counts[name], f"busy fell in cycle {counts['end_cycle']} with {name} = {counts[name]}"
+        if self.expected:
+            assert not error, f"cycle {counts['end_cycle']}: the program was stopped with error {error}"
+            self._compare()
+
+    def _compare(self):
+        got, want = (path.read_text().split("\n") for path in
+                     (RESULTS / f"{self.name}.after.hex", FOLDER / self.expected))
+        beats = ([line for line in lines if line and not line.startswith("//")] for lines in (got, want))
+        for number, (beat, expected) in enumerate(zip(*beats, strict=True)):
+            assert beat.lstrip("0") == expected.lstrip("0"), f"beat {number} is {beat} where {expected} was expected"
+
+    def write(self, error):
+        (RESULTS / f"{self.name}.result.json").write_text(json.dumps(
+            {"name": self.name, "error": error, **self.counts}))
+
+
+@cocotb.test()
+@cocotb.parametrize(number=range(len(TRIALS)))
+async def trial(dut, number):
+    clock = Clock(dut.clk, 2, "ns", impl="gpi")  # toggled without Python
+    clock.start()
+    run = _Trial(dut, TRIALS[number])
+    error = None
+    try:
+        await run.run()
+    except Exception as failure:
+        error = (str(failure) or repr(failure)).splitlines()[0]
+        raise
+    finally:
+        run.write(error)
+        clock.stop()

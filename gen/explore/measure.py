@@ -1,0 +1,215 @@
+"""Cycles, utilisation and accuracy of kernels, measured on the simulated Verilog.
+
+An array alone is fed by streams, a processor works from its memory. Single transforms are measured in steady state,
+real mixing and feed-forward layers from the start of the program to its end.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ...hw.config import ArrayConfig
+from ...hw.errors import WingbeatError
+from ...sim.cycles.estimate import MemorySpeed, estimate
+from ...sim.reference.linear import butterfly_multiply, fft, sqnr_db
+from ..cli.simulate import count_mismatches
+from ..compiler.kernel.compile import Scaling, compile_butterfly, compile_fft
+from ..compiler.kernel.kernel import Kernel
+from ..cosim.core import build_array, simulate, trial
+from ..cosim.memory import (MemoryTiming, ProcessorBuild, ProcessorRun, ProcessorTrial, build_processor,
+                            simulate_processor)
+from ..cosim.selftest import model_blocks
+from ..workloads.kernels import (Workload, bpmm_workload, ffn_workload, fft_workload, mixing_workload, random_rows,
+                                 random_twiddle)
+
+__all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "Shape", "bench_kernels", "bench_processor", "run_deadline",
+           "run_mismatches", "run_workload", "workloads"]
+
+KERNELS = ("bpmm", "fft")        # of one size each
+PROGRAMS = ("fft2-real", "ffn")  # whole operations of a processor
+
+
+@dataclass(frozen=True)
+class KernelFigures:
+    """What one kernel of one size did.
+
+    ``cycles`` lie between the last word of the first block and that of the last one; ``rows`` is what was
+    transformed in them, load and store included. ``useful_multiplier_cycles`` counts one per multiplication
+    of the butterfly graph, ``utilization`` divides it by multipliers * cycles. ``computing`` to
+    ``waiting_hazard`` are the hardware counters of the whole run, fill and drain included, and
+    ``model_total`` the cycle model's total for it. ``mismatches`` counts words, exponents and flags that
+    differ from the integer model.
+    """
+
+    kernel: str
+    n: int
+    rows: int
+    multipliers: int
+    cycles: int
+    useful_multiplier_cycles: int
+    utilization: float
+    sqnr_db: float
+    mismatches: int
+    total: int
+    model_total: int
+    computing: int
+    waiting_input: int
+    waiting_output: int
+    waiting_hazard: int
+
+
+def bench_kernels(config: ArrayConfig, sizes: Sequence[int], kernels: Sequence[str] = KERNELS, *,
+                  blocks: int = 4, scaling: Scaling = "static", seed: int = 1, simulator: str = "verilator",
+                  report: Callable[[str], None] | None = None) -> list[dict]:
+    """Run every kernel at every size (points per row) on the simulated Verilog of ``config``.
+
+    Rows are random (butterfly: blocks randn/sqrt2 and normal rows; FFT: uniform complex rows), calibrated on
+    other rows of the same kind; SQNR is against float64 of the quantised input. ``report`` is called after
+    every run. Raises :class:`WingbeatError` for a size the array does not take or an unknown kernel.
+    """
+    _check(kernels, KERNELS, blocks)
+    step = report or (lambda name: None)
+    work = [(kernel, n, *_compile(config, kernel, n, scaling, seed)) for kernel in kernels for n in sizes]
+    build = build_array(config, simulator)
+    step("build")
+    rows = []
+    for name, n, kernel, twiddle in work:
+        rows.append(asdict(_measure(build, name, n, kernel, twiddle, blocks, seed)))
+        step(f"{name} {n}")
+    return rows
+
+
+def _check(kernels: Sequence[str], known: Sequence[str], blocks: int) -> None:
+    if blocks < 2:
+        raise WingbeatError(f"--blocks: {blocks}; allowed are 2 or more, the first block fills the pipeline")
+    unknown = [kernel for kernel in kernels if kernel not in known]
+    if unknown:
+        raise WingbeatError(f"--kernel: {unknown[0]!r} is not one of {', '.join(known)}")
+
+
+def _compile(config: ArrayConfig, name: str, n: int, scaling: Scaling,
+             seed: int) -> tuple[Kernel, np.ndarray | None]:
+    rng = np.random.default_rng([seed, n])
+    # Small rows need more of them to show their tails.
+    calibration = random_rows(n, max(256, 65536 // n), name == "fft", rng)
+    if name == "fft":
+        return compile_fft(n, config, scaling=scaling, calibration=calibration), None
+    twiddle = random_twiddle(1, n.bit_length() - 1, rng)
+    return compile_butterfly(twiddle, config, scaling=scaling, calibration=calibration), twiddle
+
+
+def _measure(build, name: str, n: int, kernel: Kernel, twiddle: np.ndarray | None, blocks: int,
+             seed: int) -> KernelFigures:
+    config = kernel.config
+    x = random_rows(n, blocks * kernel.rows_per_block, name == "fft", np.random.default_rng([seed, n, 1]))
+    (job,) = kernel.jobs(x)
+    expected = model_blocks(config, job)
+    (run,) = simulate(build, [trial(f"{name}_{n}", job)])
+    y = kernel.unpack(run.blocks, len(x))
+    quantised = kernel.quantised_input(x)
+    reference = fft(quantised) if twiddle is None else butterfly_multiply(twiddle, quantised)
+    cycles = int(run.last_cycles[-1] - run.last_cycles[0])
+    rows = (blocks - 1) * kernel.rows_per_block
+    useful = rows * kernel.multiplications_per_row
+    counters = run.counters
+    return KernelFigures(
+        name, n, rows, config.n_multipliers, cycles, useful, useful / (config.n_multipliers * cycles),
+        sqnr_db(reference, y), count_mismatches(run.blocks, expected), counters.total,
+        estimate(config, job.program).total, counters.computing, counters.waiting_input,
+        counters.waiting_output, counters.waiting_hazard)
+
+
+# --- from memory --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of a whole operation: ``expand`` is the width of the inner layer of a feed-forward network, in hidden."""
+
+    tokens: int = 1024
+    hidden: int = 1024
+    expand: int = 4
+
+
+def workloads(config: ArrayConfig, kernels: Sequence[str], sizes: Sequence[int], shape: Shape = Shape(), *,
+              blocks: int = 4, scaling: Scaling = "static", seed: int = 1) -> list[Workload]:
+    """The workloads of ``kernels``, those of KERNELS for each of ``sizes``. Raises :class:`WingbeatError`."""
+    _check(kernels, (*KERNELS, *PROGRAMS), blocks)
+    if not config.is_processor:
+        raise WingbeatError(f"--kernel: {', '.join(kernels)} from memory; memory_bits of {config.name} is 0, allowed "
+                            "are 1..32")
+    if scaling == "block":
+        raise WingbeatError("--scaling: 'block' gives every block an exponent, which a memory has no place for; "
+                            "allowed are static, safe")
+    made = []
+    for kernel in kernels:
+        if kernel in KERNELS:
+            make = bpmm_workload if kernel == "bpmm" else fft_workload
+            made += [make(config, size, blocks, scaling, seed) for size in sizes]
+        elif kernel == "ffn":
+            made.append(ffn_workload(config, shape.tokens, shape.hidden, shape.expand, seed))
+        else:
+            made.append(mixing_workload(config, shape.tokens, shape.hidden, seed))
+    return made
+
+
+def bench_processor(config: ArrayConfig, work: Sequence[Workload], *, timing: MemoryTiming = MemoryTiming(),
+                    simulator: str = "verilator", report: Callable[[str], None] | None = None) -> list[dict]:
+    """Run ``work`` on the simulated Verilog of the processor ``config``; figures as of :func:`bench_kernels`.
+
+    ``report`` is called after the build and after every run.
+    """
+    step = report or (lambda name: None)
+    build = build_processor(config, simulator)
+    step("build")
+    rows = []
+    for workload in work:
+        rows.append(asdict(_from_memory(build, workload, timing)))
+        step(f"{workload.name} {workload.points}")
+    return rows
+
+
+def run_deadline(workload: Workload, timing: MemoryTiming) -> int:
+    """Cycles that no run of ``workload`` comes near."""
+    rate = float(timing.words_per_cycle) or workload.config.stream_words
+    slow = max(1.0, 4 * workload.config.stream_words / rate)
+    busy = workload.useful // workload.config.n_multipliers + len(workload.memory)
+    return int(20_000 + 8 * slow * busy + 8 * timing.latency * len(workload.program.stages))
+
+
+def run_workload(build: ProcessorBuild, workload: Workload, timing: MemoryTiming, *,
+                 trace: bool = False) -> ProcessorRun:
+    """One run of ``workload``. Raises SimulatorError when it does not end, or ends with an error of the processor."""
+    deadline = run_deadline(workload, timing)
+    (run,) = simulate_processor(build, [ProcessorTrial(workload.name, workload.program.setup,
+                                                       workload.program.instructions, workload.memory, timing,
+                                                       deadline=deadline, trace=trace)])
+    if run.error:
+        raise WingbeatError(f"{workload.name}: the processor stopped with error {run.error} at block {run.tag}")
+    return run
+
+
+def run_mismatches(workload: Workload, run: ProcessorRun) -> int:
+    """Elements of the whole memory, and reports of blocks, that differ from the model."""
+    memory, outcomes = workload.run_model()
+    found = [(block.exponent, block.saturated) for block in run.blocks]
+    return (int(np.count_nonzero(run.memory != memory)) + abs(len(found) - len(outcomes))
+            + sum(a != tuple(b) for a, b in zip(found, outcomes)))
+
+
+def _from_memory(build: ProcessorBuild, workload: Workload, timing: MemoryTiming) -> KernelFigures:
+    config = workload.config
+    run = run_workload(build, workload, timing)
+    predicted = estimate(config, workload.program.instructions, workload.program.setup,
+                         MemorySpeed(timing.latency, timing.words_per_cycle))
+    counters, cycles, useful, rows = run.counters, run.counters.total, workload.useful, workload.rows
+    if workload.first_useful:  # steady state: what lies between the first block and the last one
+        cycles, useful = run.blocks[-1].cycle - run.blocks[0].cycle, useful - workload.first_useful
+        rows -= rows * workload.first_useful // workload.useful
+    return KernelFigures(
+        workload.name, workload.points, rows, config.n_multipliers, cycles, useful,
+        useful / (config.n_multipliers * cycles), sqnr_db(workload.reference, workload.result(run.memory)),
+        run_mismatches(workload, run),
+        counters.total, predicted.total, counters.computing,
+        counters.waiting_input, counters.waiting_output, counters.waiting_hazard)

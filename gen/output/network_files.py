@@ -1,0 +1,159 @@
+"""A compiled network as files: programs, setup, coefficients, golden vectors, a description of what stands where; and
+the inputs it is calibrated with."""
+
+from dataclasses import asdict
+import hashlib
+import math
+from pathlib import Path
+import tokenize
+from typing import Any
+import zipfile
+import zlib
+
+import numpy as np
+
+from ...hw.errors import WingbeatError
+from ...hw.isa.encoding import encode
+from ...hw.isa.setup import SETUP_PROGRAM, SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_WRITE_SETS
+from ..compiler.beats import pack_beats, pack_setup
+from ..compiler.network.compile import CompiledNetwork
+from ..compiler.network.load import LoadedNetwork, encode as encode_inputs
+from ..compiler.network.operation import Stored
+from ..compiler.program.listing import disassemble
+from ..explore.network import LayerFigures, WidthFigures
+from ..files import MANIFEST, write_json, write_text
+
+__all__ = ["Calibration", "read_calibration", "random_calibration", "write_network"]
+
+_TABLES = {SETUP_READ_SETS: "read sets", SETUP_WRITE_SETS: "write sets", SETUP_CHANNELS: "channels",
+           SETUP_ACTIVATION: "activation"}
+_RANDOM = 32
+# What numpy raises for files that are cut, changed or something else; MemoryError where a size is absurd.
+_DAMAGES = (ValueError, EOFError, KeyError, SyntaxError, MemoryError, NotImplementedError, zipfile.BadZipFile,
+            zlib.error, tokenize.TokenError)
+
+
+class Calibration:
+    """Inputs that show the range of the data, and their labels where they are known."""
+
+    def __init__(self, inputs: np.ndarray, labels: np.ndarray | None, source: str):
+        self.inputs, self.labels, self.source = inputs, labels, source
+
+
+def read_calibration(path: Path, network: LoadedNetwork) -> Calibration:
+    """An .npz file: ``inputs`` (count, tokens, features), or numbers (count, tokens) for a vocabulary; ``labels``
+    (count,) integers may stand beside them. Raises WingbeatError naming the array."""
+    arrays = _arrays(path)
+    unknown = sorted(set(arrays) - {"inputs", "labels"})
+    if unknown or "inputs" not in arrays:
+        found = ", ".join(map(ascii, sorted(arrays))) or "none"
+        raise WingbeatError(f"--calibration: {path.name!r} has the arrays {found}; allowed are 'inputs' and, beside "
+                            "it, 'labels'")
+    inputs, labels = arrays["inputs"], arrays.get("labels")
+    if not len(encode_inputs(network, inputs)):
+        raise WingbeatError("inputs: none; allowed are one or more")
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (len(inputs),)):
+        raise WingbeatError(f"labels: {labels.dtype} {labels.shape}; allowed are integers ({len(inputs)},)")
+    return Calibration(inputs, labels, path.name)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            arrays = None
+        else:
+            with file:
+                arrays = {name: file[name] for name in file.files}
+    except OSError as fault:
+        raise WingbeatError(f"--calibration: {str(path)!r} cannot be read: {fault.strerror or fault}") from fault
+    except _DAMAGES as fault:
+        reason = (str(fault).splitlines() or ["?"])[0]
+        raise WingbeatError(f"--calibration: {path.name!r} is not an .npz file without pickle ({reason})") from fault
+    if arrays is None:
+        raise WingbeatError(f"--calibration: {path.name!r} is one array; allowed are .npz files")
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # a member of the archive that is no array comes as bytes
+            raise WingbeatError(f"--calibration: {ascii(name)} of {path.name!r} is no array; allowed are 'inputs' and, "
+                                "beside it, 'labels'")
+    return arrays
+
+
+def random_calibration(network: LoadedNetwork, seed: int) -> Calibration:
+    """Normal features, or any tokens, where nothing is known of the data."""
+    rng = np.random.default_rng(seed)
+    inputs: np.ndarray = (rng.integers(network.vocabulary, size=(_RANDOM, network.input.tokens))
+                          if network.vocabulary else rng.standard_normal((_RANDOM, *network.input)))
+    return Calibration(inputs, None, f"{_RANDOM} random inputs, seed {seed}")
+
+
+def write_network(folder: Path, compiled: CompiledNetwork, calibration: Calibration, layers: list[LayerFigures],
+                  widths: list[WidthFigures]) -> None:
+    """Files of the whole network into ``folder``, which exists.
+
+    Of program k: k.hex (words), k.setup.hex (all setup writes, coefficients first), k.coefficients.hex (those alone),
+    k.txt (listing). golden.input.hex and golden.output.hex: beats of the memory before the first program and behind the
+    last one, for the first calibration inputs; golden.npz: these inputs, their integers and results. MANIFEST: places
+    and units of the tensors, figures of the layers.
+    """
+    config = compiled.config
+    for number, segment in enumerate(compiled.segments):
+        words, setup = encode(segment.program.instructions), segment.program.setup
+        contents = {"hex": [f"{word:08x}" for word in words], "setup.hex": pack_setup(setup),
+                    "coefficients.hex": pack_setup(write for write in setup if write[0] < SETUP_PROGRAM),
+                    "txt": disassemble(config, words)}
+        for suffix, lines in contents.items():
+            write_text(folder / f"{number}.{suffix}", _lines(lines))
+    golden = calibration.inputs[:compiled.batch]
+    memory, _ = compiled.memory(golden)
+    for name in ("golden.input.hex", "golden.output.hex"):
+        write_text(folder / name, _lines(pack_beats(memory, config.element_width, config.stream_words)))
+        if name == "golden.input.hex":
+            given = compiled.input.tensor.unpack(memory)[:len(golden)].copy()
+            for segment in compiled.segments:
+                segment.program.run_model(config, memory)
+    found = compiled.output.tensor.unpack(memory)[:len(golden)]
+    np.savez(folder / "golden.npz", inputs=golden, input_integers=given, output_integers=found,
+             results=compiled.results(memory, len(golden)))
+    write_json(folder / MANIFEST, _manifest(folder, compiled, calibration, layers, widths))
+
+
+def _lines(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _manifest(folder: Path, compiled: CompiledNetwork, calibration: Calibration, layers: list[LayerFigures],
+              widths: list[WidthFigures]) -> dict[str, Any]:
+    programs = [{"words": 3 * len(segment.program.instructions), "blocks": len(segment.program.stages),
+                 "setup_writes": _setup_counts(segment.program.setup),
+                 "layers": [operation.step.name for operation in segment.operations]}
+                for segment in compiled.segments]
+    return {
+        "network": compiled.network.name, "configuration": compiled.config.model_dump(mode="json"),
+        "batch": compiled.batch, "calibration": calibration.source, "memory_beats": compiled.beats,
+        "input": _place(compiled.input), "output": _place(compiled.output), "programs": programs,
+        "layers": [_finite(asdict(layer)) for layer in layers], "widths": [_finite(asdict(width)) for width in widths],
+        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}}
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows no infinity: an SQNR without error is null."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()}
+
+
+def _setup_counts(setup: list[tuple[int, int, int]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for target, _, _ in setup:
+        name = "coefficients" if target < SETUP_PROGRAM else _TABLES.get(target, "descriptors")
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _place(stored: Stored) -> dict[str, Any]:
+    tensor = stored.tensor
+    unit = np.asarray(stored.unit)
+    return {"base": tensor.base, "tokens": tensor.tokens, "batch": tensor.batch, "features": tensor.features,
+            "row_beats": tensor.pitch, "row": "token * batch + input",
+            "largest": "in the last element of a row" if stored.decided else None,
+            "unit": float(unit) if unit.ndim == 0 else unit.tolist()}

@@ -1,0 +1,1 @@
+"""Amaranth components to Verilog."""

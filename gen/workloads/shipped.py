@@ -1,0 +1,76 @@
+"""The trained networks that come with the package, each with its data: what demonstration and evaluation run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import resources
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...hw.errors import WingbeatError
+from ..compiler.network.load import LoadedNetwork, load_network
+from . import digits, listops
+
+__all__ = ["TASKS", "Task", "load_task"]
+
+_CALIBRATION = 512  # training inputs that show the range of the data, at most
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A network, the training ``record`` beside its weights, calibration inputs out of the training part, and the
+    held-out inputs with their labels. ``picture`` shows an input: a uint8 image, or a text."""
+
+    name: str
+    network: LoadedNetwork
+    record: dict[str, Any]
+    calibration: np.ndarray = field(repr=False)
+    inputs: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
+    picture: Callable[[np.ndarray], np.ndarray | str]
+
+
+class _Data(NamedTuple):
+    calibration: np.ndarray
+    inputs: np.ndarray
+    labels: np.ndarray
+    fingerprint: str
+    picture: Callable[[np.ndarray], np.ndarray | str]
+
+
+def _digits() -> _Data:
+    split = digits.load_split()
+    return _Data(split.train_images[:_CALIBRATION], split.held_images, split.held_labels, split.fingerprint, _grey)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    """Pixels -1..1 as ink on paper."""
+    return np.rint(127.5 * (1 - image)).astype(np.uint8)
+
+
+def _listops() -> _Data:
+    split = listops.load_split(train=_CALIBRATION)
+    return _Data(split.train_tokens, split.held_tokens, split.held_labels, split.fingerprint, _expression)
+
+
+def _expression(tokens: np.ndarray) -> str:
+    return " ".join(listops.VOCABULARY[token] for token in tokens if token != listops.PADDING)
+
+
+TASKS: dict[str, Callable[[], _Data]] = {"digits": _digits, "listops": _listops, "listops_attention": _listops}
+
+
+def load_task(name: str) -> Task:
+    """Raises WingbeatError for an unknown name, or weights that were trained with other data."""
+    if name not in TASKS:
+        raise WingbeatError(f"network: {name!r} is not one of {', '.join(TASKS)}")
+    folder = resources.files(__package__) / "networks"
+    with resources.as_file(folder / f"{name}.toml") as toml, resources.as_file(folder / f"{name}.safetensors") as path:
+        network = load_network(toml, path)
+    record = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    data = TASKS[name]()
+    if record["held_out_sha256"] != data.fingerprint:
+        raise WingbeatError(f"{name}.json: held_out_sha256 = {record['held_out_sha256']!r}; the data have "
+                            f"{data.fingerprint!r}")
+    return Task(name, network, record, data.calibration, data.inputs, data.labels, data.picture)

@@ -1,0 +1,228 @@
+"""The array: E engines on one broadcast of addresses, control and coefficients. The only file that knows
+every block."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig
+from ..isa.instruction import Fault
+from ..isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, TAG_BITS
+from ..layouts import input_beat, memory_command, output_beat, setup, status, unit_activity
+from ..primitives.pipeline import delay, optional
+from ..primitives.queue import CommandQueue
+from ..primitives.stream import Downsizer, Upsizer
+from .block_float import BlockFloat
+from .coefficients import CoefficientMemory
+from .counters import Counters
+from .engine import Engine
+from .fetch import Fetch
+from .flow import Flow
+from .load_unit import Load
+from .row_buffer import HalfPorts
+from .sequencer import Sequencer
+from .store_unit import Store
+
+__all__ = ["Array"]
+
+
+# What a queue of a processor holds, so that the program runs ahead of the units; whole LUT memories.
+_QUEUE = 16
+
+
+def _processor_ports() -> dict:
+    """Commands of the memory units, faults, and what the units do, for the processor around the array."""
+    return {"o_reader": Out(stream.Signature(memory_command())), "o_writer": Out(stream.Signature(memory_command())),
+            "memory_idle": In(1), "stop": In(1), "start": Out(1), "running": Out(1),
+            "fault": Out(Fault), "fault_tag": Out(TAG_BITS),
+            "activity": Out(data.StructLayout({unit: unit_activity() for unit in ("load", "cal", "store")}))}
+
+
+class Array(wiring.Component):
+    """An array of butterfly engines that runs a program on blocks from its input stream.
+
+    Ports, order of words, setup targets, rounding: docs/architecture.md. Formats: elements of element_width
+    bits on the streams, W bits inside, Q2.(C-2) coefficients.
+    Latency: a block leaves after it has been loaded and computed; ``sim/cycles/estimate.py`` gives the exact cycles.
+    Throughput: one group of P words per engine and cycle; in steady state loading, computing and storing
+    overlap.
+    Backpressure: every stall on ``i``, ``o`` or ``i_setup`` is honoured, ``i.ready`` and ``o.valid`` come out
+    of registers when K >= P. Reset: idle; memories keep their contents.
+    In a processor (hw/core/processor.py) queues stand between the fetch unit and the others, and more ports lead out.
+    Cost: n_multipliers multipliers, 2*P*E bank RAMs, n_units coefficient RAMs, one program RAM.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = c = config
+        super().__init__({
+            "i": In(stream.Signature(input_beat(c.element_width, c.stream_words))),
+            "o": Out(stream.Signature(output_beat(c.element_width, c.stream_words))),
+            "i_setup": In(stream.Signature(setup())),
+            "status": Out(status()), **(_processor_ports() if c.is_processor else {})})
+
+    def elaborate(self, platform):
+        m = Module()
+        c = self._config
+        m.submodules.fetch = fetch = Fetch(c)
+        m.submodules.load = load = Load(c)
+        m.submodules.store = store = Store(c)
+        m.submodules.sequencer = sequencer = Sequencer(c)
+        m.submodules.flow = flow = Flow(c)
+        m.submodules.ports = ports = HalfPorts(c)
+        m.submodules.coefficients = coefficients = CoefficientMemory(c)
+        m.submodules.block_float = block_float = BlockFloat(c)
+        queued = self._commands(m, fetch, load, sequencer, store)
+        self._streams(m, load, store)
+        starting, start = self._setup(m, fetch, coefficients)
+        self._tokens(m, load, sequencer, flow, store, fetch, queued)
+
+        m.d.comb += [
+            flow.valid.eq(sequencer.valid), flow.start.eq(sequencer.start), flow.finish.eq(sequencer.finish),
+            flow.half.eq(sequencer.half), flow.pass_fields.eq(sequencer.pass_fields),
+            flow.dynamic_shifts.eq(block_float.shifts),
+            coefficients.group.eq(flow.group), coefficients.pass_fields.eq(sequencer.pass_fields),
+            ports.read.eq(flow.read), ports.write.eq(flow.write),
+            ports.store_rows.eq(store.rows), ports.store_en.eq(store.en), ports.store_owns.eq(store.owns),
+            ports.load_rows.eq(load.rows), ports.load_owns.eq(load.owns),
+            block_float.pass_fields.eq(sequencer.pass_fields), block_float.half.eq(sequencer.half),
+            block_float.start.eq(sequencer.start),
+            block_float.load_done.eq(load.done), block_float.load_half.eq(load.half),
+            block_float.load_magnitude.eq(load.magnitude),
+            block_float.result_valid.eq(flow.result_valid), block_float.result_half.eq(flow.result_half),
+            block_float.result_start.eq(flow.result_start), block_float.shift_start.eq(flow.shift_start)]
+        # The next block of the half may begin while the last beats of this one wait for the output.
+        with m.If(store.take):
+            m.d.sync += [store.exponent.eq(block_float.exponent[store.half]),
+                         store.saturated.eq(block_float.saturated.bit_select(store.half, 1))]
+        for e in range(c.engines):
+            self._engine(m, e, flow, ports, coefficients, load, store, block_float)
+
+        m.submodules.counters = counters = Counters()
+        m.d.comb += [
+            counters.clear.eq(start), counters.running.eq(fetch.running), counters.computing.eq(sequencer.computing),
+            counters.hazard.eq(sequencer.hazard), counters.load_blocked.eq(load.blocked),
+            counters.load_idle.eq(load.idle), counters.store_idle.eq(store.idle),
+            counters.block_out.eq(store.block_out), counters.saturated.eq(store.block_saturated),
+            counters.starting.eq(starting), self.status.eq(counters.status)]
+        if c.is_processor:
+            m.d.comb += [self.start.eq(start), self.running.eq(fetch.running)]
+            self._activity(m, load, sequencer, store)
+        return m
+
+    def _commands(self, m, fetch, load, sequencer, store):
+        """Way of the instructions to the units; whether some stand in queues."""
+        units = {"load": (fetch.o_load, load.i_command), "pass": (fetch.o_pass, sequencer.i),
+                 "store": (fetch.o_store, store.i_command)}
+        if not self._config.is_processor:
+            for source, sink in units.values():
+                wiring.connect(m, source, sink)
+            return Const(0)
+        units |= {"reader": (fetch.o_reader, wiring.flipped(self.o_reader)),
+                  "writer": (fetch.o_writer, wiring.flipped(self.o_writer))}
+        m.d.comb += [fetch.stop.eq(self.stop), self.fault.eq(fetch.fault), self.fault_tag.eq(fetch.fault_tag)]
+        queued = Signal()
+        empty = []
+        for name, (source, sink) in units.items():
+            m.submodules[f"{name}_queue"] = queue = CommandQueue(source.payload.shape(), _QUEUE)
+            wiring.connect(m, source, queue.i)
+            wiring.connect(m, queue.o, sink)
+            empty.append(queue.empty)
+        m.d.sync += queued.eq(~Cat(*empty).all())
+        return queued
+
+    def _activity(self, m, load, sequencer, store):
+        """What each unit did in the cycle before, for counters and the trace.
+
+        Valid and ready meet behind their registers: gates shared with this would be drawn away from the units."""
+        busy = {"load": Signal(name="load_busy"), "cal": Signal(name="cal_busy"), "store": Signal(name="store_busy")}
+        now = {name: Signal(name=f"{name}_now") for name in (
+            "i_valid", "i_ready", "o_valid", "o_ready", "blocked", "computing", "hazard", "store_waits")}
+        m.d.sync += [
+            now["i_valid"].eq(self.i.valid), now["i_ready"].eq(self.i.ready), now["o_valid"].eq(self.o.valid),
+            now["o_ready"].eq(self.o.ready), now["blocked"].eq(load.blocked), now["hazard"].eq(sequencer.hazard),
+            now["computing"].eq(sequencer.computing), now["store_waits"].eq(~store.idle & ~busy["store"])]
+        shown = {unit: self.activity[unit] for unit in busy}
+        for unit, begins, ended in (("cal", sequencer.take, sequencer.finish), ("store", store.take, store.block_out)):
+            with m.If(ended):
+                m.d.sync += busy[unit].eq(0)
+            with m.If(begins):
+                m.d.sync += busy[unit].eq(1)
+            m.d.sync += shown[unit].busy.eq(busy[unit])
+        m.d.sync += [busy["load"].eq(~load.idle), *(
+            shown[unit].block.eq(shown[unit].block + ended) for unit, ended in (
+                ("load", load.done), ("cal", sequencer.finish), ("store", store.block_out)))]
+        taking, giving = now["i_valid"] & now["i_ready"], now["o_valid"] & now["o_ready"]
+        for unit, moving, no_input, no_output in (
+                ("load", taking, busy["load"] & ~now["blocked"] & ~taking, now["blocked"]),
+                ("cal", now["computing"], ~now["computing"] & ~now["hazard"], 0),
+                ("store", giving, now["store_waits"], now["o_valid"] & ~now["o_ready"])):
+            m.d.comb += [shown[unit].moving.eq(moving), shown[unit].waiting_input.eq(no_input),
+                         shown[unit].waiting_output.eq(no_output)]
+        m.d.comb += shown["load"].busy.eq(busy["load"])
+
+    def _engine(self, m, e, flow, ports, coefficients, load, store, block_float):
+        c = self._config
+        engine = Engine(c)
+        m.submodules[f"engine{e}"] = engine
+        group, j = divmod(e, c.engines_per_beat)
+        m.d.comb += [
+            engine.halves.eq(ports.o), engine.control.eq(flow.control), engine.coefs.eq(coefficients.o),
+            engine.load.eq(load.words[j]), engine.load_en.eq(load.en[group]),
+            engine.store_half.eq(store.half), engine.store_en.eq(store.en), store.words[e].eq(engine.store),
+            block_float.magnitudes[e].eq(engine.magnitude), block_float.saturations[e].eq(engine.saturated)]
+
+    def _streams(self, m, load, store):
+        """Width converters where a beat of the stream is less than the lanes of one engine."""
+        c = self._config
+        if c.gearbox == 1:
+            wiring.connect(m, wiring.flipped(self.i), load.i)
+            wiring.connect(m, store.o, wiring.flipped(self.o))
+            return
+        m.submodules.upsizer = upsizer = Upsizer(input_beat(c.element_width, c.stream_words), c.gearbox)
+        m.submodules.downsizer = downsizer = Downsizer(output_beat(c.element_width, c.stream_words), c.gearbox)
+        wiring.connect(m, wiring.flipped(self.i), upsizer.i)
+        wiring.connect(m, upsizer.o, load.i)
+        wiring.connect(m, store.o, downsizer.i)
+        wiring.connect(m, downsizer.o, wiring.flipped(self.o))
+
+    def _setup(self, m, fetch, coefficients):
+        """Setup writes pass a register without enable; a start closes the port until the array is idle."""
+        write, payload = Signal(setup()), self.i_setup.payload
+        accepted, write_valid, write_program, starting, plain, start = (Signal(name=name) for name in (
+            "accepted", "write_valid", "write_program", "starting", "plain", "start"))
+        m.d.comb += [
+            self.i_setup.ready.eq(~starting), accepted.eq(self.i_setup.valid & ~starting),
+            start.eq(starting & plain & ~fetch.running), fetch.start.eq(start),
+            fetch.write.eq(write), fetch.write_en.eq(write_program),
+            coefficients.write.eq(write), coefficients.write_valid.eq(write_valid)]
+        stage = optional(m, self._config.pipeline)
+        stage += [write.eq(payload), write_valid.eq(accepted),
+                  write_program.eq(accepted & (payload.target == SETUP_PROGRAM))]
+        command = (payload.target == SETUP_CONTROL) & (payload.data[:8] == CONTROL_START)
+        # The upper bits are judged a cycle later: if one is set the port was closed for that cycle, and no
+        # start.
+        m.d.sync += [plain.eq(Mux(starting, plain, payload.data[8:] == 0)),
+                     starting.eq(Mux(starting, plain & fetch.running, self.i_setup.valid & command))]
+        return starting & plain, start
+
+    def _tokens(self, m, load, sequencer, flow, store, fetch, queued):
+        """Hand-over of halves: vacant -> loaded -> computed -> vacant, each counted."""
+        # A saturation may reach its flag after the last result has reached its bank.
+        finished = delay(m, flow.done, self._config.maximum_tree_latency, "finished", reset_less=False)
+        vacant, loaded, computed = Signal(2, init=2), Signal(2), Signal(2)
+        for tokens, given, taken in ((vacant, store.done, load.claim), (loaded, load.done, sequencer.take),
+                                     (computed, finished, store.take)):
+            with m.If(given & ~taken):
+                m.d.sync += tokens.eq(tokens + 1)
+            with m.If(~given & taken):
+                m.d.sync += tokens.eq(tokens - 1)
+        in_flight = Signal(2)
+        with m.If(sequencer.take & ~finished):
+            m.d.sync += in_flight.eq(in_flight + 1)
+        with m.If(~sequencer.take & finished):
+            m.d.sync += in_flight.eq(in_flight - 1)
+        m.d.comb += [
+            load.vacant.eq(vacant != 0), sequencer.loaded.eq(loaded != 0), store.computed.eq(computed != 0),
+            load.store_steps.eq(store.steps),
+            fetch.units_idle.eq(load.idle & sequencer.idle & store.idle & (in_flight == 0) & (computed == 0)
+                                & ~queued & (self.memory_idle if self._config.is_processor else 1))]

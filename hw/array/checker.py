@@ -1,0 +1,130 @@
+"""Checker: is the instruction that was fetched one that the processor can run?"""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig
+from ..isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS
+from ..isa.instruction import Fault, MemoryMode, Opcode
+from ..isa.setup import TAG_BITS
+from ..isa.walk import SubOrder
+from ..layouts import instruction
+
+__all__ = ["Checker"]
+
+
+class Checker(wiring.Component):
+    """Judges an instruction by its fields and by what has been handed out before it.
+
+    ``instruction`` is the whole of it, ``address`` the program address behind it. ``taken`` counts it as handed out.
+    ``looping`` says that a LOOP has jumped back and not ended. ``tag`` is the number of instructions of its kind before
+    it; of the READs for kinds without a block.
+
+    Latency: 3 cycles from ``instruction``, which stays until it is taken, to ``fault`` and ``tag``; ``address`` stands
+    a cycle earlier. Throughput: one instruction per ``taken``, at least 5 cycles apart. Reset and ``clear``: nothing
+    handed out. Cost: five counters of 16 bits.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = config
+        super().__init__({
+            "instruction": In(32 * INSTRUCTION_WORDS), "address": In(range(config.program_words)),
+            "looping": In(1), "taken": In(1), "clear": In(1), "fault": Out(Fault), "tag": Out(TAG_BITS)})
+
+    def elaborate(self, platform):
+        m = Module()
+        # An instruction still stands in the cycle after it was taken.
+        taken, clear = Signal(), Signal()
+        m.d.sync += [taken.eq(self.taken), clear.eq(self.clear)]
+        opcode = self.instruction[:OPCODE_BITS]
+        fields = {code: data.View(instruction(code), self.instruction[OPCODE_BITS:][:instruction(code).size])
+                  for code in Opcode}
+        kinds = {code: Signal(name=f"is_{code.name.lower()}") for code in Opcode}
+        m.d.sync += [signal.eq(opcode == code) for code, signal in kinds.items()]
+        # The walk of a LOAD stands where that of a STORE does.
+        walks = [(kinds[Opcode.LOAD] | kinds[Opcode.STORE], condition)
+                 for condition in self._walk(fields[Opcode.STORE])]
+        # Conditions and the kinds that they are for; they meet a cycle later.
+        faults = {
+            Fault.OPCODE: [(~Cat(*kinds.values()).any(), Const(1))], Fault.WALK: walks,
+            Fault.PASS: [(kinds[Opcode.PASS], condition) for condition in self._pass(fields[Opcode.PASS])],
+            Fault.LOOP: self._loop(m, taken, kinds[Opcode.LOOP], fields[Opcode.LOOP]),
+            Fault.MEMORY: self._memory(kinds, fields),
+            **self._order(m, taken, clear, kinds, fields[Opcode.PASS])}
+        found = {fault: Signal(name=f"fault_{fault.name.lower()}") for fault in faults}
+        for fault, pairs in faults.items():
+            conditions = Signal(len(pairs), name=f"conditions_{fault.name.lower()}")
+            m.d.sync += [conditions.eq(Cat(condition for _, condition in pairs)),
+                         found[fault].eq((conditions & Cat(kind for kind, _ in pairs)).any())]
+        # The codes of two faults would mix: the first in the table counts.
+        code = Const(Fault.NONE, 4)
+        for fault, signal in reversed(found.items()):
+            code = Mux(signal, fault, code)
+        m.d.sync += self.fault.eq(code)
+        return m
+
+    def _walk(self, walk):
+        """A mask, or the number of steps or sub-steps, that leaves the half."""
+        c = self._config
+        masks = walk.inner | walk.outer | walk.window
+        places = [(walk.sub_order != SubOrder.NONE) & (walk.sub_bits == bits)
+                  & (walk.sub_at > c.index_bits - max(1, bits)) for bits in range(min(c.sub_bits, c.index_bits) + 1)]
+        return [masks[c.index_bits:].any(), walk.last_step[c.row_bits:].any(), walk.sub_bits > c.sub_bits, *places]
+
+    def _pass(self, fields):
+        """A digit outside the half, more groups than it has, or coefficients that are not there."""
+        c = self._config
+        coefficients = [(fields.coef_mask_bits == bits) & (fields.coef_base > c.coefficient_words - (1 << bits))
+                        for bits in range(c.coefficient_words.bit_length())]
+        return [fields.digit >= c.index_bits // c.layers, fields.last_group[c.row_bits:].any(),
+                fields.coef_mask_bits >= c.coefficient_words.bit_length(), *coefficients]
+
+    def _loop(self, m, taken, is_loop, fields):
+        """A jump that does not go back, a loop inside a loop, or a program that runs out of its memory."""
+        end, address, start = (
+            Signal.like(self.address, name=name) for name in ("loop_end", "address_before", "own_address"))
+        looping = Signal()
+        m.d.sync += [address.eq(self.address), looping.eq(self.looping), start.eq(self.address - INSTRUCTION_WORDS)]
+        with m.If(taken & is_loop & ~looping):
+            m.d.sync += end.eq(address)
+        return [(is_loop, fields.target >= start), (is_loop, self.looping & (end != self.address)),
+                (Const(1), self.address < INSTRUCTION_WORDS)]
+
+    def _memory(self, kinds, fields):
+        c = self._config
+        read, write, value = fields[Opcode.READ], fields[Opcode.WRITE], fields[Opcode.SET].value
+        reads, none = kinds[Opcode.READ] | kinds[Opcode.SUMS], Const(int(not c.vector_lanes))  # SUMS are like a READ
+        return [(reads, (read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)),
+                (reads, none & read.vector.any()), (kinds[Opcode.SUMS], none),
+                (kinds[Opcode.WRITE], none & write.vector.any()),
+                (kinds[Opcode.WRITE], (write.descriptor >= c.descriptors) | (write.mode > MemoryMode.SPLIT)),
+                (kinds[Opcode.SET], value[c.memory_bits:].any())]
+
+    def _order(self, m, taken, clear, kinds, fields):
+        """Blocks go through the five kinds of instruction one after the other, each kind in its order."""
+        read, loaded, begun, computed, stored, written = (
+            Signal(TAG_BITS, name=name) for name in ("read", "loaded", "begun", "computed", "stored", "written"))
+        inside = Signal()  # a block whose last pass has not come
+        is_pass = kinds[Opcode.PASS]
+        counted = ((read, kinds[Opcode.READ]), (loaded, kinds[Opcode.LOAD]), (begun, is_pass & fields.first),
+                   (computed, is_pass & fields.last), (stored, kinds[Opcode.STORE]), (written, kinds[Opcode.WRITE]))
+        for count, kind in counted:
+            counts = Signal(name=f"{count.name}_counts")
+            m.d.sync += [counts.eq(taken & kind), count.eq(count + counts)]
+        with m.If(taken & is_pass):
+            m.d.sync += inside.eq(~fields.last)
+        with m.If(clear):
+            m.d.sync += [*(count.eq(0) for count, _ in counted), inside.eq(0)]
+        tag = Signal(TAG_BITS)
+        m.d.sync += [tag.eq(read), self.tag.eq(tag)]
+        for count, kind in ((loaded, kinds[Opcode.LOAD]), (computed, is_pass), (stored, kinds[Opcode.STORE]),
+                            (written, kinds[Opcode.WRITE])):
+            with m.If(kind):
+                m.d.sync += tag.eq(count)
+        is_halt = kinds[Opcode.HALT]
+        return {
+            Fault.INPUT: [(kinds[Opcode.LOAD], loaded == read), (is_pass, inside == fields.first),
+                          (is_pass, fields.first & (begun == loaded)), (is_halt, inside | (read != begun))],
+            Fault.OUTPUT: [(kinds[Opcode.STORE], stored == computed), (kinds[Opcode.WRITE], written == stored),
+                           (is_halt, computed != written)]}

@@ -1,0 +1,101 @@
+"""Coefficient memory: one bank per butterfly unit of an engine, broadcast to all engines."""
+
+from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig, Pipeline
+from ..isa.instruction import Mode, Opcode
+from ..layouts import instruction, setup
+from ..primitives.pipeline import delay, optional
+from ..primitives.ram import Ram, RamParameters
+from .layouts import coefficient, unit_coefficient
+
+__all__ = ["CoefficientMemory"]
+
+_ADDRESS_STAGES = {Pipeline.DEEP: 4, Pipeline.SHORT: 1}  # group, shift, mask, base; or all at once
+_GATE_STAGES = 1  # the word as its mode wants it
+
+
+class CoefficientMemory(wiring.Component):
+    """Coefficient words of every butterfly unit for a stream of groups.
+
+    Unit k of column q reads bank q*P/2 + k at ``coef_base + ((group >> coef_shift) & (2^coef_mask_bits -
+    1))``; a column outside ``active`` gets zero coefficients and the pivots that make it pass its words on.
+
+    Formats: ``o[u]`` is the word of unit u, Q2.(C-2) coefficients (``hw/layouts.py``).
+    Latency: ``config.read_latency + address_latency + q * config.butterfly_latency`` from ``group`` to column
+    q, when the words of the group arrive there. Throughput: one group per cycle. No backpressure on groups;
+    writes are always accepted. ``pass_fields`` must stay still while groups of the pass come in. Reset:
+    contents are kept.
+    Cost: n_units RAMs of coefficient_words x (2C + 2) bits.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = config
+        super().__init__({
+            "group": In(config.row_bits),
+            "pass_fields": In(instruction(Opcode.PASS)),
+            "write": In(setup()), "write_valid": In(1),
+            "o": Out(data.ArrayLayout(unit_coefficient(config.coefficient_width), config.n_units)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        c, fields = self._config, self.pass_fields
+        bits = c.coefficient_address_bits
+        shifted, masked, address = (Signal(n, reset_less=True) for n in (c.row_bits, bits, bits))
+        base, mask = Signal(bits, reset_less=True), Signal(c.row_bits, reset_less=True)
+        stage, stages, deep = optional(m, c.pipeline), _ADDRESS_STAGES[c.pipeline], int(c.pipeline.is_deep)
+        group, shift, mask_bits, start_base = (delay(m, value, deep, name) for value, name in (
+            (self.group, "group"), (fields.coef_shift, "shift"), (fields.coef_mask_bits, "mask_bits"),
+            (fields.coef_base, "start_base")))
+        late_base = delay(m, base, deep, "base")
+        stage += [
+            shifted.eq(group >> shift),
+            mask.eq(~(Const(-1, signed(c.row_bits)) << mask_bits)),
+            masked.eq(shifted & mask),
+            base.eq(start_base)]
+        m.d.sync += address.eq(late_base + masked)
+
+        mode, active = fields.mode, fields.active[:c.layers]
+        lead = c.read_latency + c.address_latency - stages - c.ram_latency - _GATE_STAGES
+        address = delay(m, address, lead, "address")
+        control_delay = stages + lead + c.ram_latency - 1  # a bank decodes in the last of these cycles
+        mode = delay(m, mode, control_delay, "mode")
+        active = delay(m, active, control_delay, "active")
+        for q in range(c.layers):
+            column_mode = Signal(Mode, name=f"mode_column{q}")
+            m.d.comb += column_mode.eq(Mux(active[q], mode, Mode.PASS))
+            for k in range(c.lanes // 2):
+                self._bank(m, q * c.lanes // 2 + k, address, column_mode)
+            if q + 1 < c.layers:
+                address = delay(m, address, c.butterfly_latency, f"address_column{q}")
+                mode = delay(m, mode, c.butterfly_latency, f"mode_to_column{q}")
+                active = delay(m, active, c.butterfly_latency, f"active_to_column{q}")
+        return m
+
+    def _bank(self, m, number, address, mode):
+        c = self._config
+        ram = Ram(RamParameters(c.coefficient_bits, c.coefficient_words, c.target, c.pipeline))
+        m.submodules[f"bank{number}"] = ram
+        write = delay(m, self.write, int(c.pipeline.is_deep), f"write{number}")
+        enable = Signal(name=f"write_en{number}")
+        m.d.comb += [
+            ram.r_en.eq(1), ram.r_addr.eq(address),
+            ram.w_en.eq(enable), ram.w_addr.eq(write.address), ram.w_data.eq(write.data)]
+        stage = optional(m, c.pipeline)
+        stage += enable.eq(self.write_valid & (self.write.target == number))
+        read = data.View(coefficient(c.coefficient_width), ram.r_data)
+        # What the mode makes of the word is decided a cycle ahead: one gate follows the memory.
+        passes, fft, scale = (Signal(name=f"{name}{number}", reset_less=True) for name in ("passes", "fft", "scale"))
+        m.d.sync += [passes.eq(mode == Mode.PASS), fft.eq(mode == Mode.FFT), scale.eq(mode == Mode.SCALE)]
+        out = Signal(self.o.shape().elem_shape, name=f"unit{number}", reset_less=True)
+        m.d.sync += [out.word.eq(read), out.fft.eq(fft), out.no_pivot.eq(scale)]
+        with m.If(passes):
+            m.d.sync += [out.word.c0.eq(0), out.word.c1.eq(0), out.word.s0.eq(0), out.word.s1.eq(1)]
+        with m.If(fft):
+            m.d.sync += [out.word.s0.eq(0), out.word.s1.eq(0)]
+        with m.If(scale):
+            m.d.sync += [out.word.s0.eq(1), out.word.s1.eq(0)]
+        m.d.comb += self.o[number].eq(out)

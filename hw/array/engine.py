@@ -1,0 +1,95 @@
+"""Engine: P = 2^S banks and S columns of P/2 butterfly units."""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig
+from ..layouts import lanes
+from ..primitives.shared import once
+from .butterfly import ButterflyParameters, ButterflyUnit
+from .layouts import engine_control, half_control, unit_coefficient
+from .row_buffer import RowBuffer
+from .shuffle import LaneShuffle
+
+__all__ = ["Engine"]
+
+
+class Engine(wiring.Component):
+    """Reads P words per cycle, sends them through S butterfly layers and writes them back in place.
+
+    It holds the data path only: addresses, control and coefficients come from the array and are the same in
+    all engines.
+
+    Formats: words of W + W bits; see ``hw/numeric.py`` for the rounding of a layer.
+    Latency: pipeline_latency from row address to write port. Throughput: P words, S layers per cycle.
+    Backpressure: none on the columns; ``store_en`` low holds ``store``. Reset: no write is in flight
+    afterwards. ``magnitude`` is the OR of the leading magnitude bits of the results, one cycle after they
+    leave the last column; ``saturated[q]`` belongs to the results of column q in the cycle in which they
+    leave it.
+    Cost: 4 * S * P/2 multipliers, 2 * P RAMs. Source: design.md section 4.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = c = config
+        super().__init__({
+            "halves": In(data.ArrayLayout(half_control(c), 2)),
+            "control": In(engine_control(c)),
+            "coefs": In(data.ArrayLayout(unit_coefficient(c.coefficient_width), c.n_units)),
+            "load_en": In(1), "load": In(lanes(c.width, c.lanes)),
+            "store_half": In(1), "store_en": In(1), "store": Out(lanes(c.width, c.lanes)),
+            "magnitude": Out(c.magnitude_bits), "saturated": Out(c.layers),
+        })
+
+    @once("_config")
+    def elaborate(self, platform):
+        m = Module()
+        c = self._config
+        m.submodules.buffer = buffer = RowBuffer(c)
+        m.submodules.pre = pre = LaneShuffle(c.width, c.layers)
+        m.submodules.post = post = LaneShuffle(c.width, c.layers)
+        m.d.comb += [
+            buffer.halves.eq(self.halves), buffer.load.eq(self.load), buffer.load_en.eq(self.load_en),
+            buffer.store_half.eq(self.store_half), buffer.store_en.eq(self.store_en), self.store.eq(buffer.store),
+            buffer.compute_half.eq(self.control.half),
+            pre.i.eq(buffer.compute), pre.switches.eq(self.control.pre)]
+
+        words = pre.o
+        for q in range(c.layers):
+            words = self._column(m, q, words)
+        self._magnitude(m, words)
+
+        m.d.comb += [
+            post.i.eq(words), post.switches.eq(self.control.post), buffer.result.eq(post.o)]
+        assert c.pipeline_latency == c.ram_latency + 1 + c.layers + c.layers * c.butterfly_latency + c.layers + 1
+        return m
+
+    def _column(self, m, q, words):
+        """Column q pairs the lanes that differ in bit q."""
+        c = self._config
+        results = Signal(words.shape(), name=f"column{q}")
+        flags = []
+        for k in range(c.lanes // 2):
+            low = (k >> q << (q + 1)) | (k & ((1 << q) - 1))
+            high = low | 1 << q
+            unit = ButterflyUnit(ButterflyParameters.of(c))
+            m.submodules[f"unit{q}_{k}"] = unit
+            m.d.comb += [
+                unit.a.eq(words[low]), unit.b.eq(words[high]), unit.coef.eq(self.coefs[q * c.lanes // 2 + k]),
+                unit.shift.eq(self.control.shifts[q]), results[low].eq(unit.y1), results[high].eq(unit.y2)]
+            flags.append(unit.saturated)
+        m.d.comb += self.saturated[q].eq(Cat(flags).any())
+        return results
+
+    def _magnitude(self, m, words):
+        bits, width = self._config.magnitude_bits, self._config.width
+        values = [words[lane][part] for lane in range(self._config.lanes) for part in ("re", "im")]
+        m.d.sync += self.magnitude.eq(reduce(or_, (leading_magnitude(v, bits, width) for v in values)))
+
+
+def leading_magnitude(value, bits: int, width: int):
+    """The upper ``bits`` magnitude bits of a ``width``-bit value, sign removed by one's complement."""
+    return value[width - 1 - bits:width - 1] ^ value[width - 1].replicate(bits)

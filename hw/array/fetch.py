@@ -1,0 +1,158 @@
+"""Fetch unit: the program memory, and the hand-out of instructions in order."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig
+from ..isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS
+from ..isa.instruction import Fault, Opcode, Unit
+from ..isa.setup import TAG_BITS
+from ..layouts import instruction, memory_command, setup
+from ..primitives.pipeline import delay
+from ..primitives.ram import Ram, RamParameters
+from .checker import Checker
+
+__all__ = ["Fetch"]
+
+
+class Fetch(wiring.Component):
+    """Reads instructions and hands each to the unit it is for; ``start`` begins at instruction 0.
+
+    The next instruction is fetched when the unit has taken the present one, so the order of the program holds
+    for every unit and between them. HALT waits until ``units_idle``, as it was a cycle ago.
+
+    In a processor every instruction is checked first (``hw/array/checker.py``): one that is not legal is not handed
+    out; the program ends with its code in ``fault`` for one cycle and the tag of its block in ``fault_tag``. ``stop``
+    ends a program too.
+
+    Latency: 4 + ram_latency + check_latency cycles from ``start`` to the first offer and from one hand-out to the
+    next offer, then in a processor one more; a LOOP takes as many more. Throughput: one instruction in as many cycles.
+    Backpressure: each ``o_*`` stream. Reset: not running; the memory is kept. Cost: one RAM of program_words x 32 bits.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = config
+        units = {
+            "o_load": Out(stream.Signature(instruction(Opcode.LOAD))),
+            "o_pass": Out(stream.Signature(instruction(Opcode.PASS))),
+            "o_store": Out(stream.Signature(instruction(Opcode.STORE))),
+        }
+        if config.is_processor:
+            units |= {"o_reader": Out(stream.Signature(memory_command())),
+                      "o_writer": Out(stream.Signature(memory_command())),
+                      "stop": In(1), "fault": Out(Fault), "fault_tag": Out(TAG_BITS)}
+        super().__init__({
+            "start": In(1), "running": Out(1), "units_idle": In(1),
+            "write": In(setup()), "write_en": In(1), **units})
+
+    def elaborate(self, platform):
+        m = Module()
+        c = self._config
+        m.submodules.memory = memory = Ram(RamParameters(32, c.program_words, c.target, c.pipeline))
+        bits = (c.program_words - 1).bit_length()
+        address, count = Signal(bits), Signal(range(INSTRUCTION_WORDS + c.ram_latency + 1))
+        buffer = Signal(32 * INSTRUCTION_WORDS)
+        fields = buffer[OPCODE_BITS:]
+        # Decoded one shift before the first word reaches the low end.
+        coming = buffer[32:]
+        is_loop, is_halt, looping, again, offering, taken, over = (
+            Signal(name=name) for name in ("is_loop", "is_halt", "looping", "again", "offering", "taken", "over"))
+        loop, loop_coming = Signal(instruction(Opcode.LOOP)), Signal(instruction(Opcode.LOOP))
+        left, before = Signal(loop.count.shape()), Signal(loop.count.shape())
+        m.d.comb += [loop.eq(fields), loop_coming.eq(coming[OPCODE_BITS:])]
+        rest = Mux(looping, left, loop_coming.count)
+        more, final = Signal(), Signal()
+        m.d.sync += [more.eq(left[1:].any()), final.eq(count == INSTRUCTION_WORDS + c.ram_latency - 2)]
+        reading = Signal()  # a word is read in this cycle
+        capture = delay(m, reading, c.ram_latency, "capture", reset_less=False)
+        with m.If(capture):
+            m.d.sync += buffer.eq(Cat(buffer[32:], memory.r_data))
+        m.d.comb += [
+            memory.r_en.eq(1), memory.r_addr.eq(address),
+            memory.w_en.eq(self.write_en), memory.w_addr.eq(self.write.address), memory.w_data.eq(self.write.data)]
+        units = self._units(m, buffer)
+        # Nothing has been handed out for some cycles where HALT looks at it.
+        quiet = Signal()
+        m.d.sync += quiet.eq(self.units_idle)
+
+        # A register, not the OR of the offers: it holds back the address and all that counts.
+        m.d.comb += taken.eq(Cat(*(port.valid & port.ready for port, _ in units), is_loop, is_halt & quiet).any())
+        m.d.sync += offering.eq(final | (offering & ~over))
+        with m.If(~self.running):
+            m.d.sync += self.running.eq(self.start)
+        with m.Elif(~offering):
+            # The memory answers ram_latency cycles later; the first word read ends up at the low end.
+            m.d.sync += [count.eq(Mux(final, 0, count + 1)), before.eq(rest),
+                         again.eq(Mux(looping, more, loop_coming.count[1:].any()))]
+        if c.is_processor:  # its queues stand far away
+            m.d.sync += over.eq(taken)
+            due, decoded = self._check(m, buffer, address, looping, final, taken), buffer
+        else:
+            m.d.comb += over.eq(taken)
+            due, decoded = self.running & final, coming
+        with m.If(due):
+            m.d.sync += [is_loop.eq(decoded[:OPCODE_BITS] == Opcode.LOOP),
+                         is_halt.eq(decoded[:OPCODE_BITS] == Opcode.HALT)]
+            m.d.sync += [port.valid.eq(wanted(decoded)) for port, wanted in units]
+        with m.If(is_loop):
+            m.d.sync += [is_loop.eq(0), looping.eq(again), left.eq(before - 1)]
+        with m.If(is_halt & quiet):
+            m.d.sync += [is_halt.eq(0), self.running.eq(0)]
+        self._address(m, address, reading, count, offering, is_loop & again, loop.target)
+        return m
+
+    def _units(self, m, buffer):
+        """The port of each unit, and the function that tells whether an instruction is for it."""
+        def is_for(*codes, unit=None):
+            def wanted(bits):
+                opcode = bits[:OPCODE_BITS]
+                set_one = (opcode == Opcode.SET) & (bits[OPCODE_BITS] == unit) if unit is not None else 0
+                return opcode.matches(*codes) | set_one
+            return wanted
+
+        units = [(port, is_for(code)) for code, port in (
+            (Opcode.LOAD, self.o_load), (Opcode.PASS, self.o_pass), (Opcode.STORE, self.o_store))]
+        for port, _ in units:
+            m.d.comb += port.payload.eq(buffer[OPCODE_BITS:])
+        if self._config.is_processor:
+            for codes, unit, port in (((Opcode.READ, Opcode.SUMS), Unit.READER, self.o_reader),
+                                      ((Opcode.WRITE,), Unit.WRITER, self.o_writer)):
+                m.d.comb += [port.payload.fields.eq(buffer[OPCODE_BITS:]),
+                             port.payload.set.eq(buffer[:OPCODE_BITS] == Opcode.SET),
+                             port.payload.sums.eq(buffer[:OPCODE_BITS] == Opcode.SUMS)]
+                units.append((port, is_for(*codes, unit=unit)))
+        for port, _ in units:
+            with m.If(port.ready):
+                m.d.sync += port.valid.eq(0)
+        return units
+
+    def _check(self, m, buffer, address, looping, final, taken):
+        """Judge the instruction; the cycle in which a legal one may be offered."""
+        c = self._config
+        m.submodules.checker = checker = Checker(c)
+        m.d.comb += [checker.instruction.eq(buffer), checker.address.eq(address), checker.looping.eq(looping),
+                     checker.taken.eq(taken), checker.clear.eq(self.start), self.fault_tag.eq(checker.tag)]
+        checked = delay(m, self.running & final, c.check_latency, "checked", reset_less=False)
+        legal = Signal()
+        m.d.comb += legal.eq(checker.fault == Fault.NONE)
+        with m.If(checked):
+            m.d.comb += self.fault.eq(checker.fault)
+        with m.If(self.stop | (checked & ~legal)):
+            m.d.sync += self.running.eq(0)
+        return checked & legal & ~self.stop
+
+    def _address(self, m, address, reading, count, offering, jump, target):
+        """The words of an instruction are read in its first cycles; a jump falls between two instructions."""
+        words_left = Signal(init=1)
+        m.d.comb += reading.eq(words_left & ~offering)  # also before the start: only the last words count
+        with m.If(offering):
+            m.d.sync += words_left.eq(1)
+        with m.Elif(count == INSTRUCTION_WORDS - 1):
+            m.d.sync += words_left.eq(0)
+        with m.If(jump):
+            m.d.sync += address.eq(target)
+        with m.Elif(reading):
+            m.d.sync += address.eq(address + 1)
+        with m.If(~self.running):
+            m.d.sync += address.eq(0)

@@ -1,0 +1,118 @@
+"""Flow unit: addresses and control of the engines, each at the cycle in which the words pass by."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig
+from ..isa.instruction import Opcode
+from ..layouts import instruction
+from ..primitives.pipeline import delay
+from .address import GroupAddress
+from .layouts import engine_control
+from .shuffle import steer
+
+__all__ = ["Flow"]
+
+
+class Flow(wiring.Component):
+    """Follows the groups of a pass through the pipeline and tells every stage what to do.
+
+    ``valid`` issues a group; ``start``, never without it, marks the first of a pass, ``finish`` the last of a
+    block. ``half`` and ``pass_fields`` stay still from one ``start`` to the next, and starts are at least L + 1 =
+    pipeline_latency + 1 cycles apart (the sequencer sees to it). So a stage captures the fields when the
+    delayed start reaches it, and only single bits travel.
+
+    Latency, from ``valid``: row address register at the bank address_latency, column q at
+    ``column_cycle(q)``, write port address_latency + L. Throughput: one group per cycle. No backpressure.
+    Reset: clears what is in flight. Outputs ``read`` and ``write`` are one cycle ahead of the registers they
+    feed.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = c = config
+        rows = data.ArrayLayout(c.row_bits, c.lanes)
+        port = data.StructLayout({"valid": 1, "half": 1, "rows": rows})
+        super().__init__({
+            "valid": In(1), "start": In(1), "finish": In(1), "half": In(1),
+            "pass_fields": In(instruction(Opcode.PASS)),
+            "group": Out(c.row_bits),
+            "read": Out(port), "write": Out(port),
+            "control": Out(engine_control(c)),
+            # One bit per column where a result leaves it, and the half it belongs to.
+            "result_valid": Out(c.layers), "result_half": Out(c.layers),
+            # One cycle before column q samples its shift: a new pass arrives.
+            "shift_start": Out(c.layers), "result_start": Out(1),
+            "dynamic_shifts": In(data.ArrayLayout(c.shift_bits, c.layers)),
+            "done": Out(1),
+        })
+
+    def column_cycle(self, q: int) -> int:
+        return self._config.address_latency + self._config.read_latency + q * self._config.butterfly_latency
+
+    def elaborate(self, platform):
+        m = Module()
+        c = self._config
+        end = self.column_cycle(c.layers)
+        last = c.address_latency + c.pipeline_latency
+        self._valid = [self.valid, *self._taps(m, self.valid, last, "valid")]
+        self._start = [self.start, *self._taps(m, self.start, last, "start")]
+
+        m.submodules.read = read = GroupAddress(c.index_bits, c.layers, c.pipeline)
+        m.d.comb += [
+            read.valid.eq(self.valid), read.start.eq(self.start), read.digit.eq(self.pass_fields.digit),
+            self.group.eq(read.group), self.read.rows.eq(read.rows),
+            self.read.valid.eq(self._valid[c.address_latency - 1]),
+            self.read.half.eq(self._at(m, self.half, c.address_latency - 1, "read_half"))]
+
+        # The write side recounts the groups instead of carrying every address along.
+        counted = end - c.address_latency
+        m.submodules.write = write = GroupAddress(c.index_bits, c.layers, c.pipeline)
+        m.d.comb += [
+            write.valid.eq(self._valid[counted]), write.start.eq(self._start[counted]),
+            write.digit.eq(self._at(m, self.pass_fields.digit, counted, "write_digit")),
+            self.write.rows.eq(delay(m, write.rows, c.layers + 1, "write_rows")),
+            self.write.valid.eq(self._valid[last - 1]),
+            self.write.half.eq(self._at(m, self.half, last - 1, "write_half"))]
+
+        control, fields = self.control, self.pass_fields
+        # Switches are worked out a cycle or more before they are due: they drive wide multiplexers.
+        selected = c.address_latency - 1
+        pre = steer(m, read.select, self._at(m, fields.descending, selected, "pre_reverse"), c.layers, to_banks=False)
+        post = steer(m, write.select, self._at(m, fields.descending, end - 1, "post_reverse"), c.layers, to_banks=True)
+        m.d.comb += [
+            control.half.eq(self._at(m, self.half, c.address_latency + c.ram_latency, "select_half")),
+            control.pre.eq(delay(m, pre, c.ram_latency + 2, "pre")), control.post.eq(delay(m, post, 1, "post"))]
+        for q in range(c.layers):
+            self._column(m, q)
+        m.d.comb += [self.result_start.eq(self._start[end]),
+                     self.done.eq(delay(m, self.finish, last + 1, "finish", reset_less=False))]
+        return m
+
+    def _taps(self, m, bit, cycles, name):
+        taps = []
+        for i in range(cycles):
+            taps.append(delay(m, taps[-1] if taps else bit, 1, f"{name}{i + 1}", reset_less=False))
+        return taps
+
+    def _at(self, m, field, cycle, name):
+        """A field of the pass as it is for the group that passes the stage ``cycle`` cycles after its
+        issue."""
+        held = Signal(field.shape(), name=name, reset_less=True)
+        with m.If(self._start[cycle - 1]):
+            m.d.sync += held.eq(field)
+        return held
+
+    def _column(self, m, q):
+        c = self._config
+        sample = self.column_cycle(q) + c.shift_delay
+        out = self.column_cycle(q + 1)
+        fixed = self._at(m, self.pass_fields.shifts[3 * q:3 * q + c.shift_bits], sample, f"shift{q}")
+        dynamic = self._at(m, self.dynamic_shifts[q], sample, f"dynamic_shift{q}")
+        block_float = self._at(m, self.pass_fields.block_float, sample, f"block_float{q}")
+        with m.If(block_float):
+            m.d.comb += self.control.shifts[q].eq(dynamic)
+        with m.Else():
+            m.d.comb += self.control.shifts[q].eq(fixed)
+        m.d.comb += [self.shift_start[q].eq(self._start[sample - 1]), self.result_valid[q].eq(self._valid[out]),
+                     self.result_half[q].eq(self._at(m, self.half, out, f"result_half{q}"))]

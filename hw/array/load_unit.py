@@ -1,0 +1,153 @@
+"""Load unit: stream beats into the half that the store unit is leaving."""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig
+from ..isa.instruction import Opcode
+from ..layouts import input_beat, instruction, lanes
+from ..primitives.pipeline import delay, optional
+from .address import BankAddress, Walker
+from .engine import leading_magnitude
+from .shuffle import LaneShuffle, lane_order, permuted, shuffle_reverses, steer
+
+__all__ = ["Load"]
+
+
+class Load(wiring.Component):
+    """Runs LOAD instructions: takes one block from the stream, a beat of J engines at a time.
+
+    Beat order, lanes and engine groups: docs/architecture.md. A block may enter a half once it is vacant
+    (``vacant``, taken by ``claim``) or, with ``overlap``, step by step behind the store that empties it
+    (``store_steps``).
+
+    Formats: elements of element_width bits enter as the upper bits of W-bit values.
+    Latency: config.load_latency cycles from a beat to the write port. Throughput: one beat per cycle;
+    load_latency + 4 cycles between the last beat of a block and the first of the next. Backpressure:
+    ``i.ready`` is a register. Reset: idle, half 0 next. ``magnitude`` is, at ``done``, the OR of the leading
+    magnitude bits of the block.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = c = config
+        super().__init__({
+            "i_command": In(stream.Signature(instruction(Opcode.LOAD))),
+            "i": In(stream.Signature(input_beat(c.element_width, c.beat_words))),
+            "vacant": In(1), "claim": Out(1), "store_steps": In(c.row_bits + 1),
+            "owns": Out(2), "rows": Out(data.ArrayLayout(c.row_bits, c.lanes)),
+            "words": Out(data.ArrayLayout(lanes(c.width, c.lanes), c.engines_per_beat)), "en": Out(c.beat_groups),
+            "half": Out(1), "magnitude": Out(c.magnitude_bits), "done": Out(1),
+            "blocked": Out(1), "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m, c = Module(), self._config
+        m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits, mirror=c.is_processor)
+        command = Signal.like(self.i_command.payload)
+        running, busy, claimed, may, allowed, behind = (
+            Signal(name=name) for name in ("running", "busy", "claimed", "may", "allowed", "behind"))
+        refused = Signal(init=1)  # ``allowed`` for whoever feeds this unit: a register of its own, as in SkidBuffer
+        # The store must have passed more steps than this so that the next beat may enter.
+        ahead, group, left, final = Signal(c.row_bits + 2), Signal(range(c.beat_groups)), Signal(c.row_bits), Signal()
+        beat, step, last, accept, accepted = (Signal(name=n) for n in ("beat", "step", "last", "accept", "accepted"))
+        sub, sub_last, sub_final = Signal(c.sub_bits), Signal(c.sub_bits), Signal()
+        deep = int(c.pipeline.is_deep)  # the walker moves when the words have been aligned
+        m.d.comb += [
+            walker.inner.eq(command.inner), walker.outer.eq(command.outer),
+            walker.restart.eq(delay(m, accepted, deep, "restart", reset_less=False)),
+            self.i.ready.eq(~refused), beat.eq(self.i.valid & allowed),
+            sub_final.eq(self._at_last(m, command, sub, sub_last, beat, accepted)),
+            step.eq(beat & sub_final & (group == c.beat_groups - 1)), last.eq(step & final),
+            walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at), *walker.measure(command),
+            walker.sub.eq(delay(m, sub, deep, "sub")),
+            walker.step.eq(delay(m, step, deep, "step", reset_less=False)),
+            self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
+            may.eq(running & ~last & (claimed | self.vacant | behind)),
+            self.blocked.eq(running & ~allowed), self.claim.eq(running & ~claimed & self.vacant)]
+
+        # Decided two cycles ahead, in which two beats may move. That ``store_steps`` is a cycle old errs on the safe
+        # side.
+        store_steps = Signal.like(self.store_steps, name="store_steps_before")
+        m.d.sync += [store_steps.eq(self.store_steps), behind.eq(ahead < store_steps), accepted.eq(accept),
+                     allowed.eq(may), refused.eq(~may)]
+        with m.If(~(running & command.overlap)):
+            m.d.sync += behind.eq(0)
+        m.d.sync += claimed.eq(running & (claimed | self.vacant))
+        with m.If(allowed):  # until then an instruction waits, while the columns still write into its half
+            m.d.sync += self.owns.eq(Cat(~self.half, self.half))
+        with m.If(beat):
+            m.d.sync += sub.eq(Mux(sub_final, 0, sub + 1))
+        with m.If(beat & sub_final):
+            m.d.sync += group.eq(group + 1)
+        with m.If(step):
+            m.d.sync += group.eq(0)
+        with m.If(~busy):
+            m.d.sync += [command.eq(self.i_command.payload), ahead.eq(self.i_command.payload.lead)]
+        with m.Elif(step):
+            m.d.sync += ahead.eq(ahead + 1)
+        with m.If(accepted):
+            m.d.sync += [left.eq(command.last_step), final.eq(command.last_step == 0),
+                         sub_last.eq((1 << command.sub_bits) - 1)]
+        with m.Elif(step):
+            m.d.sync += [left.eq(left - 1), final.eq(left == 1)]
+        with m.If(last):
+            m.d.sync += running.eq(0)
+        with m.If(accept):
+            m.d.sync += [running.eq(1), busy.eq(1)]
+        with m.If(self.done):
+            m.d.sync += [busy.eq(0), self.owns.eq(0), self.half.eq(~self.half)]
+        m.d.comb += self.done.eq(delay(m, last, c.load_latency + 1, "last", reset_less=False))
+
+        self._datapath(m, command, walker, beat, group)
+        return m
+
+    def _at_last(self, m, command, sub, sub_last, beat, accepted):
+        """Whether ``sub`` is at its last: from a register, because much of the control hangs on the end of a step."""
+        if not self._config.sub_bits:
+            return sub == sub_last
+        at_last = Signal()
+        with m.If(accepted):
+            m.d.sync += at_last.eq(command.sub_bits == 0)
+        with m.Elif(beat):
+            m.d.sync += at_last.eq(Mux(at_last, sub_last == 0, sub + 1 == sub_last))
+        return at_last
+
+    def _datapath(self, m, command, walker, beat, group):
+        c, stage = self._config, optional(m, self._config.pipeline)
+        words = Signal(self.words.shape(), name="aligned", reset_less=True)
+        padding = Const(0, c.width - c.element_width)
+        for position in range(c.beat_words):
+            word = self.i.payload.words[position]
+            aligned = words[position // c.lanes][position % c.lanes]
+            stage += [aligned.re.eq(Cat(padding, word.re)), aligned.im.eq(Cat(padding, word.im))]
+
+        order = lane_order(m, command, c.layers)
+        m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
+        m.d.comb += [bank.base.eq(walker.base), bank.window.eq(command.window),
+                     self.rows.eq(delay(m, bank.rows, c.layers, "rows"))]
+        switches = steer(m, bank.select, shuffle_reverses(order, c.layers), c.layers, to_banks=True)
+        for j in range(c.engines_per_beat):
+            ordered = Signal(words[j].shape(), name=f"ordered{j}", reset_less=True)
+            stage += ordered.eq(permuted(m, words[j], order, c.layers, to_banks=True) if c.layers > 2 else words[j])
+            m.submodules[f"shuffle{j}"] = shuffle = LaneShuffle(c.width, c.layers)
+            m.d.comb += [shuffle.i.eq(ordered), shuffle.switches.eq(switches), self.words[j].eq(shuffle.o)]
+        enable = Signal(c.beat_groups)
+        m.d.comb += enable.eq(beat << group)
+        m.d.comb += self.en.eq(delay(m, enable, c.load_latency - 1, "enable", reset_less=False))
+        self._track_magnitude(m, words, delay(m, beat, int(c.pipeline.is_deep), "beat", reset_less=False))
+
+    def _track_magnitude(self, m, words, valid):
+        c = self._config
+        values = [words[j][lane][part] for j in range(c.engines_per_beat) for lane in range(c.lanes)
+                  for part in ("re", "im")]
+        present = Signal(c.magnitude_bits, reset_less=True)
+        m.d.sync += present.eq(reduce(or_, (leading_magnitude(v, c.magnitude_bits, c.width) for v in values)))
+        valid = delay(m, valid, 1, "magnitude_valid", reset_less=False)
+        with m.If(self.done):
+            m.d.sync += self.magnitude.eq(0)
+        with m.Elif(valid):
+            m.d.sync += self.magnitude.eq(self.magnitude | present)

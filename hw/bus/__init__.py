@@ -1,0 +1,1 @@
+"""The memory port and the control as standard buses."""

@@ -1,0 +1,1 @@
+"""The memory port as an AXI4 master."""

@@ -1,0 +1,195 @@
+"""The processor: the array between a reader and a writer of one memory."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..array.array import Array
+from ..config import ArrayConfig
+from ..isa.instruction import Fault
+from ..isa.setup import SETUP_READ_SETS, SETUP_READER, SETUP_WRITER, TAG_BITS, UNITS
+from ..layouts import block_report, processor_status, setup, unit_activity
+from ..memory.gather import Gather
+from ..memory.port import MemoryParameters, MemoryPort
+from ..memory.read_arbiter import ReadArbiter
+from ..memory.reader import Reader
+from ..memory.writer import Writer
+from ..vector.normalise import Normalise
+from ..vector.store_filters import VectorStore
+from .unit_counters import UnitCounters
+
+__all__ = ["Processor"]
+
+
+class Processor(wiring.Component):
+    """Runs a program of tagged blocks on a memory. Contract: docs/processor.md.
+
+    ``port`` is the memory; ``i_setup`` as in the array, and the tables of reader and writer; ``block`` reports each
+    block that has left the array; ``activity`` says what each unit did two cycles ago.
+
+    Formats: elements of element_width bits in memory, W bits inside. Latency and throughput: sim/cycles/estimate.py.
+    Backpressure: every stall of the memory is honoured. After a fault nothing is asked of the memory but what was
+    offered already, and only a reset goes on. Reset: idle; memories and tables keep their contents, so a reset with
+    requests in flight wants the memory reset too. Cost: an array, two address units, four tile transposers.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        if not config.is_processor:
+            raise ValueError(f"memory_bits: {config.memory_bits}; allowed are 1..32 for a processor")
+        self._config = c = config
+        self.memory = MemoryParameters(c.memory_elements, c.element_width, c.memory_bits)
+        super().__init__({
+            "i_setup": In(stream.Signature(setup())), "port": Out(MemoryPort(self.memory)),
+            "status": Out(processor_status()), "block": Out(block_report()),
+            "activity": Out(data.StructLayout({unit: unit_activity() for unit in UNITS}))})
+
+    def elaborate(self, platform):
+        m = Module()
+        c, port = self._config, self.port
+        m.submodules.array = array = Array(c)
+        m.submodules.reader = reader = Reader(c, c.in_flight)
+        m.submodules.gather = gather = Gather(c)
+        m.submodules.writer = writer = Writer(c)
+        m.submodules.counters = counters = UnitCounters()
+        wiring.connect(m, array.o_reader, reader.i_command)
+        wiring.connect(m, array.o_writer, writer.i_command)
+        wiring.connect(m, gather.o, array.i)
+        wiring.connect(m, array.o, writer.i)
+        stopped = self._faults(m, array, reader, writer)
+        setup_write = self._setup(m, array, reader, writer)
+        vector = self._vector(m, reader, gather, writer, stopped, setup_write)
+        m.d.comb += [
+            writer.written.eq(port.written), reader.completed.eq(writer.completed),
+            reader.progress.eq(writer.progress),
+            # A beat that LOAD or WRITE left over keeps the program from its end: the watchdog finds it.
+            array.memory_idle.eq(reader.idle & gather.empty & writer.idle & ~array.o.valid & ~vector.rows_busy),
+            reader.clear.eq(array.start), writer.clear.eq(array.start), counters.clear.eq(array.start),
+            counters.activity.eq(self.activity)]
+        self._activity(m, array, reader, writer, vector.writes_busy)
+
+        leaving = Signal(block_report())
+        last = array.o.valid & array.o.ready & array.o.payload.last
+        m.d.sync += [leaving.valid.eq(last), leaving.exponent.eq(array.o.payload.exponent),
+                     leaving.saturated.eq(array.o.payload.saturated)]
+        m.d.comb += self.block.eq(leaving)
+        saturated = Signal()
+        m.d.sync += saturated.eq((saturated | writer.saturated | vector.saturated) & ~array.start)
+        m.d.comb += [self.status[name].eq(counters.counts[name]) for name in counters.counts.shape().members]
+        m.d.comb += [self.status[name].eq(array.status[name] | (saturated if name == "saturated" else 0))
+                     for name in array.status.shape().members]
+        return m
+
+    def _setup(self, m, array, reader, writer):
+        """The array takes every setup write and ignores those for the tables."""
+        port = self.i_setup
+        write = Signal(setup())
+        m.d.comb += [array.i_setup.payload.eq(port.payload), array.i_setup.valid.eq(port.valid),
+                     port.ready.eq(array.i_setup.ready)]
+        m.d.sync += write.eq(port.payload)
+        for name, unit, target in (("reader", reader, SETUP_READER), ("writer", writer, SETUP_WRITER)):
+            wanted = Signal(name=f"write_{name}")
+            m.d.sync += wanted.eq(port.valid & port.ready & (port.payload.target == target))
+            m.d.comb += [unit.write.address.eq(write.address), unit.write.data.eq(write.data),
+                         unit.write_en.eq(wanted)]
+        there = Signal()
+        m.d.sync += there.eq(port.valid & port.ready)
+        return write, there
+
+    def _vector(self, m, reader, gather, writer, stopped, setup_write):
+        """Between reader, writer and the memory port: the vector unit, or wires. Returns whether beats or sums of rows
+        are inside it, or writes, and a pulse for clamped elements."""
+        c, port = self._config, self.port
+        facts = Signal(data.StructLayout({"rows_busy": 1, "writes_busy": 1, "saturated": 1}), name="vector")
+        if not c.vector_lanes:
+            wiring.connect(m, reader.o, gather.i)
+            wiring.connect(m, wiring.flipped(port.beats), reader.beats)
+            self._gated(m, reader.read, port.read, stopped)
+            self._gated(m, writer.memory, port.write, stopped)
+            return facts
+        write, there = setup_write
+        m.submodules.store = store = VectorStore(c)
+        m.submodules.arbiter = arbiter = ReadArbiter(c, c.in_flight)
+        m.submodules.normalise = normalise = Normalise(
+            c, c.vector_lanes, c.statistics_rows, c.statistics_units,
+            data.StructLayout({"mode": 2, "last": 1, "changes": 1}))
+        for source, sink in ((writer.memory, store.i), (store.read, arbiter.residual_read),
+                             (arbiter.residual_beats, store.beats), (reader.read, arbiter.reader_read),
+                             (arbiter.reader_beats, reader.beats)):
+            wiring.connect(m, source, sink)
+        wiring.connect(m, wiring.flipped(port.beats), arbiter.beats)
+        self._gated(m, arbiter.read, port.read, stopped)
+        self._gated(m, store.o, port.write, stopped)
+
+        rows, beat = normalise.i.payload, reader.o.payload
+        m.d.comb += [
+            normalise.i.valid.eq(reader.o.valid), reader.o.ready.eq(normalise.i.ready),
+            rows.beat.eq(beat.beat), rows.keep.eq(beat.keep), rows.address.eq(beat.vector.address),
+            rows.set.eq(beat.vector.set), rows.sums.eq(beat.vector.sums), rows.last_chunk.eq(beat.vector.ends)]
+        m.d.comb += [rows.sideband[name].eq(beat[name]) for name in ("mode", "last", "changes")]
+        m.d.comb += [
+            gather.i.valid.eq(normalise.o.valid), normalise.o.ready.eq(gather.i.ready),
+            gather.i.payload.beat.eq(normalise.o.payload.beat)]
+        m.d.comb += [gather.i.payload[name].eq(normalise.o.payload.sideband[name])
+                     for name in ("mode", "last", "changes")]
+        m.d.comb += [
+            store.setup.eq(write), store.setup_en.eq(there), normalise.write.address.eq(write.address),
+            normalise.write.data.eq(write.data), normalise.write_en.eq(there & (write.target == SETUP_READ_SETS)),
+            facts.rows_busy.eq(normalise.busy), facts.writes_busy.eq(store.busy),
+            facts.saturated.eq(normalise.saturated | store.saturated)]
+        return facts
+
+    def _faults(self, m, array, reader, writer):
+        """Keeps the first fault; whether there is one."""
+        code, tag, stopped = Signal(Fault), Signal(TAG_BITS), Signal()
+        completed, idle_cycles = Signal(TAG_BITS, reset_less=True), Signal(range(self._config.watchdog + 1))
+        clear, moved, late = Signal(init=1), Signal(), Signal()  # clear: as in hw/array/counters.py
+        moves = [self.activity[unit].moving for unit in UNITS]
+        # Many SETs in a row move nothing else.
+        moves += [commands.valid & commands.ready for commands in (array.o_reader, array.o_writer)]
+        if self._config.vector_lanes:  # beats of a SUMS go no further, and may all have been asked for long ago
+            moves.append(reader.o.valid & reader.o.ready)
+        m.d.sync += [moved.eq(Cat(*moves, self.port.written).any()),
+                     late.eq(idle_cycles == self._config.watchdog), clear.eq(array.start)]
+        with m.If(moved | ~array.running):
+            m.d.sync += idle_cycles.eq(0)
+        with m.Elif(~late):
+            m.d.sync += idle_cycles.eq(idle_cycles + 1)
+        with m.If(clear):
+            m.d.sync += completed.eq(0)
+        with m.Elif(writer.completed):
+            m.d.sync += completed.eq(completed + 1)
+        # A fault of the program is known with its own tag, others with that of the oldest block.
+        with m.If(~stopped):
+            m.d.sync += [stopped.eq((array.fault != Fault.NONE) | reader.bad_after | self.port.refused | late),
+                         tag.eq(completed)]
+            with m.If(array.fault != Fault.NONE):
+                m.d.sync += [code.eq(array.fault), tag.eq(array.fault_tag)]
+            with m.Elif(reader.bad_after):
+                m.d.sync += [code.eq(Fault.AFTER), tag.eq(reader.tag)]
+            with m.Elif(self.port.refused):
+                m.d.sync += code.eq(Fault.REFUSED)
+            with m.Elif(late):
+                m.d.sync += code.eq(Fault.WATCHDOG)
+        m.d.comb += [array.stop.eq(stopped), self.status.error.eq(code), self.status.tag.eq(tag)]
+        return stopped
+
+    def _gated(self, m, source, sink, stopped):
+        """No new request after a fault; one that is on offer stays until it is taken."""
+        offered, passing = Signal(), Signal()
+        m.d.sync += offered.eq(sink.valid & ~sink.ready)
+        m.d.comb += [passing.eq(offered | ~stopped), sink.payload.eq(source.payload),
+                     sink.valid.eq(source.valid & passing), source.ready.eq(sink.ready & passing)]
+
+    def _activity(self, m, array, reader, writer, writes_busy):
+        for unit in array.activity.shape().members:
+            m.d.sync += self.activity[unit].eq(array.activity[unit])
+        # As in the array: valid and ready meet behind registers.
+        for name, unit, port in (("reader", reader, self.port.read), ("writer", writer, self.port.write)):
+            now, before = self.activity[name], Signal(unit_activity(), name=f"{name}_activity")
+            valid, ready, waits = (Signal(name=f"{name}_{part}") for part in ("valid", "ready", "waits"))
+            m.d.sync += [valid.eq(port.valid), ready.eq(port.ready), waits.eq(reader.waiting), now.eq(before),
+                         before.busy.eq(unit.running | (writes_busy if unit is writer else 0)),
+                         before.block.eq(unit.tag)]
+            no_input = waits if unit is reader else before.busy & ~valid
+            m.d.comb += [before.moving.eq(valid & ready), before.waiting_input.eq(no_input),
+                         before.waiting_output.eq(before.busy & ~before.moving & ~no_input)]

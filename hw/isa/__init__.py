@@ -1,0 +1,1 @@
+"""What software and hardware agree on, bit by bit. Leaves: nothing here knows Amaranth."""

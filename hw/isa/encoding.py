@@ -1,0 +1,156 @@
+"""Instructions as 32-bit words: fields, one packer and one decoder.
+
+The hardware builds its instruction layouts from ``FIELDS``; models, compiler, listing, manifest and the corpus of
+illegal programs read the same list.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from .fields import Fields, bits_of_words, pack, unpack, words_of_bits
+from .instruction import (Halt, Instruction, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set, Store, Sums, Unit,
+                          Write)
+from .walk import SubOrder, Walk
+
+__all__ = ["FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION", "INDEX_BITS", "encode", "decode",
+           "instruction_fields", "patched"]
+
+LOAD_DECISION = 2      # steps that move between the decision to load a beat and the beat
+INSTRUCTION_WORDS = 3  # 32-bit words of one instruction
+OPCODE_BITS = 4
+INDEX_BITS = 16        # of an index in an instruction, enough for the largest half
+_SHIFT_BITS = 3        # of one column in ``shifts`` and ``growth``
+
+# Every field behind the opcode, least significant first.
+_WALK = [("inner", INDEX_BITS), ("outer", INDEX_BITS), ("window", INDEX_BITS), ("rotation", 2), ("reverse", 1),
+         ("last_step", INDEX_BITS), ("sub_order", 2), ("sub_at", 4), ("sub_bits", 3)]
+_MEMORY = [("descriptor", 6), ("register", 3), ("increment", 32), ("rows", 16), ("mode", 3), ("vector", 4)]
+FIELDS: dict[Opcode, list[tuple[str, int]]] = {
+    Opcode.HALT: [],
+    Opcode.LOAD: [*_WALK, ("overlap", 1), ("lead", 15)],
+    Opcode.PASS: [("mode", 2), ("active", 4), ("descending", 1), ("digit", 4), ("last_group", INDEX_BITS),
+                  ("coef_base", INDEX_BITS), ("coef_shift", 4), ("coef_mask_bits", 5), ("shifts", 4 * _SHIFT_BITS),
+                  ("block_float", 1), ("growth", 4 * _SHIFT_BITS), ("gap", 8), ("first", 1), ("last", 1)],
+    Opcode.STORE: [*_WALK],
+    Opcode.LOOP: [("target", 12), ("count", 24)],
+    Opcode.READ: [*_MEMORY, ("after", 6), ("after_beats", 16)],
+    Opcode.WRITE: [*_MEMORY, ("fold_from", 1), ("fold_rows", 16)],
+    Opcode.SET: [("unit", 1), ("register", 3), ("value", 32)],
+    Opcode.SUMS: [*_MEMORY, ("after", 6), ("after_beats", 16)],
+}
+_KINDS = {Opcode.HALT: Halt, Opcode.LOAD: Load, Opcode.PASS: Pass, Opcode.STORE: Store, Opcode.LOOP: Loop,
+          Opcode.READ: Read, Opcode.SUMS: Sums, Opcode.WRITE: Write, Opcode.SET: Set}
+_OPCODES = {kind: opcode for opcode, kind in _KINDS.items()}
+
+
+def _layout(opcode: Opcode) -> Fields:
+    """All bits of an instruction, the opcode among them."""
+    return [("opcode", OPCODE_BITS), *FIELDS[opcode]]
+
+
+def encode(program: Sequence[Instruction]) -> list[int]:
+    """32-bit words of a program, least significant word of each instruction first.
+
+    Raises ValueError naming the field when a value does not fit it.
+    """
+    words = []
+    for number, instruction in enumerate(program):
+        opcode = _OPCODES[type(instruction)]
+        try:
+            bits = pack(_layout(opcode), {"opcode": opcode, **_values(instruction)})
+        except ValueError as error:
+            raise ValueError(f"instruction {number} {opcode.name}: {error}") from None
+        words += words_of_bits(bits, INSTRUCTION_WORDS)
+    return words
+
+
+def instruction_fields(words: Sequence[int]) -> tuple[Opcode, dict[str, int]]:
+    """Opcode and raw fields of one instruction. Raises ValueError when the opcode is unknown."""
+    bits = bits_of_words(words)
+    code = bits & (1 << OPCODE_BITS) - 1
+    if code not in list(Opcode):
+        raise ValueError(f"opcode {code} is unknown; allowed are 0..{max(Opcode)}")
+    return Opcode(code), unpack(FIELDS[Opcode(code)], bits >> OPCODE_BITS)
+
+
+def patched(instruction: Instruction, **values: int) -> list[int]:
+    """Words of ``instruction`` with some raw fields set to ``values``, cut to their bits.
+
+    Raises ValueError for a field that the instruction does not have.
+    """
+    opcode, fields_ = instruction_fields(encode([instruction]))
+    unknown = set(values) - set(fields_)
+    if unknown:
+        raise ValueError(f"{sorted(unknown)}: no field of {opcode.name}; allowed are {', '.join(fields_)}")
+    cut = {name: values[name] & (1 << width) - 1 for name, width in FIELDS[opcode] if name in values}
+    return words_of_bits(pack(_layout(opcode), {"opcode": opcode, **fields_, **cut}), INSTRUCTION_WORDS)
+
+
+def decode(words: Sequence[int], layers: int) -> list[Instruction]:
+    """Inverse of :func:`encode` for an array of ``layers`` layers. Raises ValueError when an opcode is unknown."""
+    return [_instruction(*instruction_fields(words[at:at + INSTRUCTION_WORDS]), layers)
+            for at in range(0, len(words), INSTRUCTION_WORDS)]
+
+
+def _values(instruction: Instruction) -> dict[str, int]:
+    """Raw fields of an instruction."""
+    values: dict[str, Any] = {f.name: getattr(instruction, f.name) for f in fields(instruction)}
+    if isinstance(instruction, Load | Store):
+        walk = values.pop("walk")
+        values |= {"inner": walk.inner, "outer": walk.outer, "window": walk.window_mask, "rotation": walk.rotation,
+                   "reverse": walk.reverse, "last_step": walk.steps - 1, "sub_order": walk.sub_order,
+                   "sub_at": walk.sub_at, "sub_bits": walk.step_beats.bit_length() - 1}
+        if isinstance(instruction, Load):
+            values["lead"] = values.pop("lag") + LOAD_DECISION
+    elif isinstance(instruction, Pass):
+        values["last_group"] = values.pop("groups") - 1
+        for name in ("shifts", "growth"):
+            if not all(0 <= bits < 1 << _SHIFT_BITS for bits in values[name]):
+                raise ValueError(f"{name}: {values[name]} do not fit {_SHIFT_BITS} bits each")
+            values[name] = sum(bits << _SHIFT_BITS * q for q, bits in enumerate(values[name]))
+    elif isinstance(instruction, Loop):
+        values["target"] *= INSTRUCTION_WORDS
+    elif isinstance(instruction, Read | Write) and -1 << 31 <= values["increment"] < 0:
+        values["increment"] += 1 << 32
+    return values
+
+
+def _instruction(opcode: Opcode, values: dict[str, Any], layers: int) -> Instruction:
+    """Inverse of :func:`_values`."""
+    if opcode in (Opcode.LOAD, Opcode.STORE):
+        values["walk"] = _walk(values, layers)
+        if opcode is Opcode.LOAD:
+            values["lag"] = values.pop("lead") - LOAD_DECISION
+            values["overlap"] = bool(values["overlap"])
+    elif opcode is Opcode.PASS:
+        values["groups"] = values.pop("last_group") + 1
+        for name in ("shifts", "growth"):
+            values[name] = tuple(values[name] >> _SHIFT_BITS * q & (1 << _SHIFT_BITS) - 1 for q in range(layers))
+        if not values["block_float"]:
+            values["growth"] = ()
+        values["mode"] = Mode(values["mode"])
+        for name in ("descending", "block_float", "first", "last"):
+            values[name] = bool(values[name])
+    elif opcode is Opcode.LOOP:
+        values["target"] //= INSTRUCTION_WORDS
+    elif opcode in (Opcode.READ, Opcode.SUMS, Opcode.WRITE):
+        values["mode"] = MemoryMode(values["mode"])
+        values["increment"] -= (values["increment"] >> 31) << 32
+    elif opcode is Opcode.SET:
+        values["unit"] = Unit(values["unit"])
+    return _KINDS[opcode](**values)
+
+
+def _walk(values: dict[str, Any], layers: int) -> Walk:
+    """Takes the fields of a walk out of ``values``."""
+    raw = {name: values.pop(name) for name, _ in _WALK}
+    # The window bit with residue r mod S belongs to the lane bit the rotation puts there.
+    sign = -1 if raw["reverse"] else 1
+    by_residue = {b % layers: b for b in range(INDEX_BITS) if raw["window"] >> b & 1}
+    window = tuple(by_residue[(raw["rotation"] + sign * j) % layers] for j in range(layers))
+    order, at = raw["sub_order"], raw["sub_at"]
+    if order == SubOrder.MIRROR:
+        return Walk(window, raw["inner"], raw["outer"], (), at + 1)
+    run = tuple(range(at, at + raw["sub_bits"]))
+    return Walk(window, raw["inner"], raw["outer"], run[::-1] if order == SubOrder.DOWN else run)

@@ -1,0 +1,191 @@
+"""Instructions: their kinds, what they say, and the codes of what a program is stopped for.
+
+An index names one word of one half of one engine. A program is a list of instructions that the fetch
+unit hands, in order, to three units: ``Load`` and ``Store`` move one block between a stream and a half,
+``Pass`` sends the whole block through the S columns of the engine. Blocks alternate between the halves.
+So that loading, computing and storing overlap, the load of a block stands before the passes of the block
+before it: see :func:`~wingbeat.hw.isa.schedule.schedule`. Bits: hw/isa/encoding.py.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from .walk import Walk
+
+__all__ = ["Opcode", "Fault", "Mode", "MemoryMode", "Unit", "Load", "Pass", "Store", "Loop", "Halt", "Read", "Sums",
+           "Write", "Set", "Instruction"]
+
+
+class Opcode(IntEnum):
+    """Kind of an instruction, its lowest OPCODE_BITS bits (hw/isa/encoding.py)."""
+
+    HALT = 0   # wait until every unit is idle, then stop
+    LOAD = 1
+    PASS = 2
+    STORE = 3
+    LOOP = 4
+    READ = 5
+    WRITE = 6
+    SET = 7
+    SUMS = 8
+
+
+class Fault(IntEnum):
+    """Why a program was stopped, docs/processor.md."""
+
+    NONE = 0
+    OPCODE = 1
+    WALK = 2
+    PASS = 3
+    LOOP = 4
+    INPUT = 5
+    OUTPUT = 6
+    AFTER = 7
+    REFUSED = 8
+    WATCHDOG = 9
+    MEMORY = 10
+
+
+class MemoryMode(IntEnum):
+    """How memory beats and array beats map, docs/processor.md; the last three only in a WRITE."""
+
+    COLUMNS = 0
+    ROWS = 1
+    PAIRS = 2
+    REAL = 3
+    FOLD = 4
+    SPLIT = 5
+
+
+class Unit(IntEnum):
+    """Whose address register a SET writes."""
+
+    READER = 0
+    WRITER = 1
+
+
+class Mode(IntEnum):
+    """What a column does with a word pair (A, B), design.md section 3."""
+
+    PASS = 0   # Y1 = A, Y2 = B
+    BPMM = 1   # unit-pivot real butterfly on both rows of a row pair
+    FFT = 2    # complex butterfly with twiddle c0 + j*c1
+    SCALE = 3  # Y1 = c0*A, Y2 = c1*B
+
+
+@dataclass(frozen=True)
+class Load:
+    """Fill a half from the input stream.
+
+    With ``overlap`` beat t is accepted once the store that empties the same half has read beat t + lag;
+    without it the load waits until that store has ended.
+    """
+
+    walk: Walk
+    overlap: bool = False
+    lag: int = 0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Send ``groups`` groups of P words through the S columns and back in place.
+
+    Group g holds the words whose index is g with the S bits of ``digit`` inserted as the lane. Column q pairs
+    lane bit q, or lane bit S-1-q when ``descending``. Columns outside ``active`` (bit q = column q) pass
+    their words on. Every butterfly unit of column q reads its coefficient bank at
+    ``coef_base + ((g >> coef_shift) & (2^coef_mask_bits - 1))``. ``shifts[q]`` is the right shift of column
+    q, also of a column that only passes. With ``block_float`` the shifts follow from the largest magnitude
+    and ``growth`` instead: growth[q] bits is what columns 0..q together can add to a component (sim/model/array.py
+    states the rule). ``first`` waits until the block is loaded, ``last`` hands it to the store; ``gap`` idle
+    cycles precede the pass.
+    """
+
+    mode: Mode
+    digit: int
+    groups: int
+    active: int
+    shifts: tuple[int, ...]
+    coef_base: int = 0
+    coef_shift: int = 0
+    coef_mask_bits: int = 0
+    descending: bool = False
+    block_float: bool = False
+    growth: tuple[int, ...] = ()
+    gap: int = 0
+    first: bool = False
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class Store:
+    """Send a computed half to the output stream."""
+
+    walk: Walk
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Run from instruction number ``target`` up to here ``count`` times in all. Loops do not nest."""
+
+    target: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Read:
+    """Send one block from memory to the array, docs/processor.md.
+
+    Beats are addressed by ``descriptor`` from the address in ``register`` on, to which ``increment`` beats (signed) are
+    added afterwards; rows from ``rows`` on are zeros. It waits for the WRITE ``after`` tags back, or for the first
+    ``after_beats`` beats of it. ``vector``: parameter set of the rows that are normalised, docs/vector.md; 0: none.
+    """
+
+    descriptor: int
+    register: int
+    rows: int
+    mode: MemoryMode
+    increment: int = 0
+    after: int = 0
+    after_beats: int = 0
+    vector: int = 0
+
+
+@dataclass(frozen=True)
+class Sums(Read):
+    """Sums of rows into the table of rows, docs/vector.md: a READ whose beats go no further. It has no tag; ``after``
+    counts from the tag that the next READ has."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """Put one block from the array into memory; as :class:`Read`, rows from ``rows`` on are not written.
+
+    In mode FOLD rows from ``fold_from`` (0 or 1) to ``fold_rows`` - 1 are also written mirrored. ``vector``: parameter
+    set of what becomes of the elements before they are written, docs/vector.md; 0: nothing.
+    """
+
+    descriptor: int
+    register: int
+    rows: int
+    mode: MemoryMode
+    increment: int = 0
+    fold_from: int = 0
+    fold_rows: int = 0
+    vector: int = 0
+
+
+@dataclass(frozen=True)
+class Set:
+    """Put ``value``, the number of a beat, into an address register."""
+
+    unit: Unit
+    register: int
+    value: int
+
+
+@dataclass(frozen=True)
+class Halt:
+    """End of the program."""
+
+
+Instruction = Load | Pass | Store | Loop | Halt | Read | Sums | Write | Set

@@ -1,0 +1,33 @@
+"""The setup port: what its words hold, which target writes what, and the words of the tables behind the targets."""
+
+from .fields import Fields
+
+__all__ = ["SETUP", "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER", "SETUP_WRITER", "SETUP_READ_SETS",
+           "SETUP_WRITE_SETS", "SETUP_CHANNELS", "SETUP_ACTIVATION", "CONTROL_START", "EXPONENT_BITS", "BLOCK_FIELDS",
+           "TAG_BITS", "UNITS", "coefficient_fields", "SetupWrite"]
+
+SetupWrite = tuple[int, int, int]  # target, address, data
+
+SETUP = [("target", 8), ("address", 16), ("data", 40)]  # one word of the port
+
+# Targets; those below SETUP_PROGRAM are coefficient banks.
+SETUP_PROGRAM = 0x80     # program memory
+SETUP_CONTROL = 0x81     # control register
+SETUP_READER = 0x82      # descriptors of the reader: word (descriptor * ENTRIES + entry) * 2 + i, hw/isa/descriptor.py
+SETUP_WRITER = 0x83      # descriptors of the writer
+SETUP_READ_SETS = 0x84   # sets of READs and SUMS: word set * SET_WORDS + i, hw/isa/parameter_set.py
+SETUP_WRITE_SETS = 0x85  # sets of WRITEs
+SETUP_CHANNELS = 0x86    # scales and biases: word beat * 2K + element, hw/isa/vector_tables.py
+SETUP_ACTIVATION = 0x87  # activation table
+CONTROL_START = 1        # data of the control register that starts the program
+
+EXPONENT_BITS = 6        # of a block, modulo 64
+# Above the words of an output beat. Exponent and flag belong to the block; the flag is final on its last beat.
+BLOCK_FIELDS = [("exponent", EXPONENT_BITS), ("saturated", 1), ("last", 1)]
+TAG_BITS = 16            # of a block of a processor; tags wrap
+UNITS = ("reader", "load", "cal", "store", "writer")  # of a processor, in the order of a block's way
+
+
+def coefficient_fields(width: int) -> Fields:
+    """One word of a coefficient bank: two numbers Q2.(C-2), C = ``width``, two's complement, and the pivot bits."""
+    return [("c0", width), ("c1", width), ("s0", 1), ("s1", 1)]

@@ -1,0 +1,84 @@
+"""Payload layouts that cross a folder. Fields are packed from bit 0 in the order listed."""
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data
+
+from .isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
+from .isa.fields import WORD_BITS, Fields
+from .isa.instruction import Opcode
+from .isa.setup import BLOCK_FIELDS, EXPONENT_BITS, SETUP, TAG_BITS, UNITS
+
+__all__ = ["word", "lanes", "instruction", "memory_command", "table_write", "setup", "input_beat", "output_beat",
+           "status", "processor_status", "unit_activity", "block_report", "layout_of"]
+
+
+def layout_of(fields: Fields) -> data.StructLayout:
+    """Unsigned fields of a word of the contract, hw/isa/fields.py."""
+    return data.StructLayout({name: unsigned(bits) for name, bits in fields})
+
+
+def word(width: int) -> data.StructLayout:
+    """A complex number, or the same element of two rows."""
+    return data.StructLayout({"re": signed(width), "im": signed(width)})
+
+
+def lanes(width: int, n_lanes: int) -> data.ArrayLayout:
+    return data.ArrayLayout(word(width), n_lanes)
+
+
+def instruction(opcode: Opcode) -> data.StructLayout:
+    """Fields of an instruction behind its opcode."""
+    return layout_of(FIELDS[opcode])
+
+
+def memory_command() -> data.StructLayout:
+    """Command of a memory unit: its READ, SUMS (``sums``) or WRITE, or a SET of a register (``set``; ``fields`` as
+    instruction(SET))."""
+    return data.StructLayout({"set": unsigned(1), "fields": unsigned(WORD_BITS * INSTRUCTION_WORDS - OPCODE_BITS),
+                              "sums": unsigned(1)})
+
+
+def table_write() -> data.StructLayout:
+    """A word for the table of a memory unit, hw/isa/descriptor.py."""
+    return data.StructLayout({"address": unsigned(12), "data": unsigned(32)})
+
+
+def setup() -> data.StructLayout:
+    """A word of the setup port."""
+    return layout_of(SETUP)
+
+
+def input_beat(element_width: int, n_words: int) -> data.StructLayout:
+    return data.StructLayout({"words": lanes(element_width, n_words)})
+
+
+def output_beat(element_width: int, n_words: int) -> data.StructLayout:
+    """``exponent`` and ``saturated`` belong to the block; ``saturated`` is final on the ``last`` beat."""
+    return data.StructLayout({"words": lanes(element_width, n_words), **layout_of(BLOCK_FIELDS).members})
+
+
+def status() -> data.StructLayout:
+    return data.StructLayout({
+        "busy": unsigned(1), "saturated": unsigned(1), "total": unsigned(32), "computing": unsigned(32),
+        "waiting_input": unsigned(32), "waiting_output": unsigned(32), "waiting_hazard": unsigned(32),
+        "blocks": unsigned(32)})
+
+
+def unit_activity() -> data.StructLayout:
+    """What a unit of a processor does in a cycle: it has a block, a beat or group of it moves, or why not; ``block``
+    counts the blocks it has begun or ended."""
+    return data.StructLayout({"busy": unsigned(1), "moving": unsigned(1), "waiting_input": unsigned(1),
+                              "waiting_output": unsigned(1), "block": unsigned(2)})
+
+
+def block_report() -> data.StructLayout:
+    """A block that has left the array in this cycle, where ``valid``."""
+    return data.StructLayout({"valid": unsigned(1), "exponent": unsigned(EXPONENT_BITS), "saturated": unsigned(1)})
+
+
+def processor_status() -> data.StructLayout:
+    """Status of the array, then why the program was stopped and where, then for each unit but cal its cycles moving,
+    waiting for input and waiting for output."""
+    counters = {f"{unit}_{cause}": unsigned(32) for unit in UNITS if unit != "cal"
+                for cause in ("moving", "waiting_input", "waiting_output")}
+    return data.StructLayout({**status().members, "error": unsigned(4), "tag": unsigned(TAG_BITS), **counters})

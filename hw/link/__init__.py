@@ -1,0 +1,1 @@
+"""Byte link between a host and the array on a board."""

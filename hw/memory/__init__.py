@@ -1,0 +1,1 @@
+"""The memory port and the units that move beats over it."""

@@ -1,0 +1,255 @@
+"""Reader: executes the READ commands of a program, up to the beats in the order of memory."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig
+from ..isa.encoding import FIELDS
+from ..isa.instruction import Opcode
+from ..isa.parameter_set import ROW_ADDRESS_BITS
+from ..isa.setup import TAG_BITS
+from ..layouts import instruction, memory_command, table_write
+from ..primitives.ram import Ram, RamParameters
+from ..primitives.stream import SkidBuffer
+from .gather import memory_beat
+from .port import MemoryParameters
+from .sequence import BeatSequence
+
+__all__ = ["Reader", "TokenQueue", "reader_beat"]
+
+_FIELDS = dict(FIELDS[Opcode.READ])
+_MODE_BITS = 2  # the modes of a READ are the lowest
+
+
+def reader_beat(config: ArrayConfig) -> data.StructLayout:
+    """A beat of memory, how its block is to be rearranged, whether it is the last of the block, and whether it is the
+    first one of a block of another mode than that before (COLUMNS before the first). With a vector unit also
+    ``vector``: what it needs to know."""
+    vector = {"vector": vector_tag(), "keep": config.memory_elements} if config.vector_lanes else {}
+    return data.StructLayout({"beat": memory_beat(config), "mode": _MODE_BITS, "last": 1, "changes": 1} | vector)
+
+
+def vector_tag() -> data.StructLayout:
+    """``set`` of the READ or SUMS (``sums``), the low bits of the ``address`` of the beat, and whether it is the last
+    one of a row (``ends``). ``keep`` beside it: elements that are inside the row."""
+    return data.StructLayout({"set": 4, "sums": 1, "address": ROW_ADDRESS_BITS, "ends": 1})
+
+
+class TokenQueue(wiring.Component):
+    """A queue of at most ``places`` words in a :class:`Ram` whose output registers move with what follows.
+
+    ``w_en`` may be high only where ``level``, the words in the RAM, is less than ``places``. In a cycle with ``moving``
+    the words behind the RAM go one register further; ``pop``: one of them leaves the RAM. ``r_valid``: there is one at
+    the end of the registers, ``r_data``; it leaves with ``moving``. ``empty``: no word is inside.
+
+    Latency: 1 + config.ram_latency moves from ``w_en`` to ``r_valid``. Throughput: one word per cycle. Reset: empty.
+    Cost: a RAM of ``places`` words, up to the next power of two.
+    """
+
+    def __init__(self, config: ArrayConfig, width: int, places: int):
+        self._config, self._places = config, places
+        super().__init__({
+            "w_en": In(1), "w_data": In(width), "moving": In(1), "pop": Out(1), "r_valid": Out(1), "r_data": Out(width),
+            "level": Out(range(places + 1)), "empty": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        c, bits = self._config, (self._places - 1).bit_length()
+        m.submodules.ram = ram = Ram(RamParameters(len(self.w_data), 1 << bits, c.target, c.pipeline))
+        write, read, some, there = Signal(bits), Signal(bits), Signal(), Signal(c.ram_latency)
+        m.d.comb += [
+            ram.w_en.eq(self.w_en), ram.w_addr.eq(write), ram.w_data.eq(self.w_data), ram.r_en.eq(self.moving),
+            ram.r_addr.eq(read), self.r_data.eq(ram.r_data), self.r_valid.eq(there[-1]),
+            self.pop.eq(some & self.moving), self.empty.eq(~some & (there == 0))]
+        m.d.sync += [
+            write.eq(write + self.w_en), read.eq(read + self.pop), self.level.eq(self.level + self.w_en - self.pop),
+            some.eq(self.w_en | (self.level > 1) | (some & ~self.moving))]
+        with m.If(self.moving):
+            m.d.sync += there.eq(Cat(some, there))
+        return m
+
+
+class Reader(wiring.Component):
+    """Takes READ and SET commands and turns every READ into the beats of its block, in order.
+
+    ``i_command``: as ``shapes.memory_command``, the commands of this unit only. ``write``: words of its descriptor
+    table (``hw/memory/sequence.py``). ``clear``: a program begins, all blocks are complete; the count of READs goes to
+    zero a cycle later. ``completed`` is high for one cycle per WRITE that is complete; from the cycle after it on
+    ``progress`` belongs to the next WRITE. ``read`` and ``beats``: the read side of a memory port. ``o``: every beat of
+    every block; zeros where the position is not valid, and in the tail of a row. ``in_flight``: beats that may be on
+    their way between ``read`` and ``o``, 4..1024; up to ram_latency + 4 more are.
+
+    READ number n begins when, of the READs before it, fewer than ``after`` have no complete WRITE, or exactly ``after``
+    and the oldest of those WRITEs has ``after_beats`` beats. ``after`` > n raises ``bad_after`` for one cycle; the
+    reader then takes nothing more until it is reset. A descriptor outside the table gives undefined beats.
+
+    ``running``: a READ is inside whose last position has not had its turn; it falls a cycle late. ``waiting``: a READ
+    would begin but for its ``after``. ``idle``: no READ and no beat is inside; it rises a cycle late. ``tag``: READs
+    begun since ``clear``, mod 2^16, from the cycle after the begin on.
+
+    Latency: 3 cycles from a READ to its begin, which is the start of a BeatSequence; BeatSequence.latency more to the
+    turn of its first position, the request (13 in all, in a short pipeline 9). A beat is on ``o`` 4 + ram_latency
+    cycles after its turn, or in the cycle after that in which it is on ``beats`` if that is later. A READ that waits
+    for its ``after`` begins 3 cycles after ``completed``, or 2 cycles after the first in which ``progress`` has reached
+    ``after_beats``. The next command is taken 2 cycles after a begin. SET: 1 cycle.
+    Throughput: one beat per cycle, if the memory answers within ``in_flight`` cycles. A READ that waits for nothing but
+    its turn begins two cycles after the last position of the one before, so that there are BeatSequence.latency + 1
+    cycles (11, short 7) without a position, whatever is in flight.
+    Backpressure: ``o`` is cut in both directions; ``beats.ready`` comes out of registers through a multiplexer and a
+    gate; ``read.ready`` ends in registers, ``read.valid`` and the beat number come out of them through a multiplexer
+    and two gates. Reset: as ``clear``, and empties everything but the table and the address registers; answers of the
+    memory that are still to come must not come. Cost: a BeatSequence, a queue of ``in_flight`` tokens, two registers of
+    a beat and two of a bit per element.
+
+    Raises ValueError naming the parameter.
+    """
+
+    def __init__(self, config: ArrayConfig, in_flight: int = 64):
+        if not 4 <= in_flight <= 1024:
+            raise ValueError(f"in_flight: {in_flight} is not in 4..1024")
+        self._config, self._in_flight = config, in_flight
+        memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+        super().__init__({
+            "i_command": In(stream.Signature(memory_command())),
+            "write": In(table_write()), "write_en": In(1), "clear": In(1), "completed": In(1), "progress": In(16),
+            "read": Out(stream.Signature(config.memory_bits)), "beats": In(stream.Signature(memory.beat)),
+            "o": Out(stream.Signature(reader_beat(config))),
+            "idle": Out(1), "running": Out(1), "waiting": Out(1), "tag": Out(16), "bad_after": Out(1),
+        })
+        self._tag = Signal(TAG_BITS, name="count", reset_less=True)  # a test of its wrap begins near it
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.sequence = sequence = BeatSequence(self._config)
+        command = Signal(instruction(Opcode.READ), reset_less=True)
+        # ``held``: a READ is in ``command``; ``known``: what depends on it is in its registers.
+        held, known, begin, begun, sums = (Signal() for _ in range(5))
+        m.d.comb += [
+            sequence.write.eq(self.write), sequence.write_en.eq(self.write_en), self.i_command.ready.eq(~held),
+            sequence.start.payload.descriptor.eq(command.descriptor), sequence.start.payload.rows.eq(command.rows),
+            sequence.start.payload.base.eq(self._registers(m, command, held, begun)),
+            begin.eq(sequence.start.valid & sequence.start.ready)]
+        m.d.sync += [known.eq(held & ~begin & ~begun), begun.eq(begin)]
+        with m.If(~held):
+            m.d.sync += [command.eq(self.i_command.payload.fields), sums.eq(self.i_command.payload.sums),
+                         held.eq(self.i_command.valid & ~self.i_command.payload.set)]
+        with m.If(begun):
+            m.d.sync += held.eq(0)
+
+        may, bad = self._dependency(m, command, begin & ~sums, begun & ~sums)
+        waits, never, refused = Signal(), Signal(), Signal()
+        asks = known & ~begin & ~begun
+        m.d.sync += [sequence.start.valid.eq(asks & may & ~bad), waits.eq(asks & ~may & ~bad), never.eq(asks & bad)]
+        with m.If(self.bad_after):
+            m.d.sync += refused.eq(1)
+        m.d.comb += [
+            self.bad_after.eq(never & ~refused), self.running.eq(held | ~sequence.start.ready),
+            self.waiting.eq(waits & sequence.start.ready)]
+
+        mode, changes, another = Signal(_MODE_BITS), Signal(), Signal()
+        m.d.sync += another.eq(command.mode != mode)
+        with m.If(sequence.o.valid & sequence.o.ready):
+            m.d.sync += changes.eq(0)
+        with m.If(begin & ~sums):
+            m.d.sync += [mode.eq(command.mode), changes.eq(another)]
+        marks = Signal(data.StructLayout({"set": 4, "sums": 1}), reset_less=True)
+        with m.If(begin):
+            m.d.sync += [marks.set.eq(command.vector), marks.sums.eq(sums)]
+        in_flight, empty = self._beats(m, sequence, mode, changes, marks), Signal(init=1)
+        m.d.sync += empty.eq(~self.running & ~in_flight)
+        m.d.comb += self.idle.eq(empty & ~held)
+        return m
+
+    def _registers(self, m, command, held, begun):
+        """The address registers; returns the one that ``command`` names, from its second cycle on. It takes its
+        increment in the cycle ``begun``."""
+        bits = self._config.memory_bits
+        setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
+        m.submodules.registers = registers = Memory(shape=bits, depth=1 << _FIELDS["register"], init=[])
+        write, read = registers.write_port(), registers.read_port(domain="comb")
+        base, following = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
+        m.d.comb += read.addr.eq(command.register)
+        m.d.sync += [
+            base.eq(read.data), following.eq(base + command.increment),
+            write.addr.eq(Mux(held, command.register, setting.register)),
+            write.data.eq(Mux(held, following, setting.value)),
+            write.en.eq(begun | (self.i_command.valid & ~held & self.i_command.payload.set))]
+        return base
+
+    def _dependency(self, m, command, begin, begun):
+        """Whether the READ in ``command`` may begin and whether it never may, both from its second cycle on and right
+        but for one gate. The first stays true until it begins: WRITEs only go on."""
+        # READs begun whose WRITE is not complete. ``after`` is small, the count of tags is not.
+        open_blocks, many, tag = Signal(16, reset_less=True), Signal(reset_less=True), self._tag
+        clear, after_bits = Signal(init=1), _FIELDS["after"]  # clear: as in hw/array/counters.py
+        bad, following = Signal(), Signal.like(self.tag)  # READs begin many cycles apart
+        free, fewer, same, enough, some = (Signal(name=name) for name in ("free", "fewer", "same", "enough", "some"))
+        m.d.sync += [
+            free.eq(command.after == 0), fewer.eq(open_blocks < command.after), same.eq(open_blocks == command.after),
+            enough.eq(self.progress >= command.after_beats), some.eq(command.after_beats != 0),
+            open_blocks.eq(open_blocks + begun - self.completed), following.eq(tag + 1), clear.eq(self.clear),
+            many.eq(many | tag[after_bits]), bad.eq(~many & (command.after > tag))]
+        with m.If(begin):
+            m.d.sync += tag.eq(following)
+        with m.If(clear):
+            m.d.sync += [open_blocks.eq(0), tag.eq(0), many.eq(0)]
+        m.d.comb += self.tag.eq(tag)
+        return free | fewer | (same & enough & some), bad
+
+    def _beats(self, m, sequence, mode, changes, marks):
+        """Requests, tokens that go along with them, and what the tokens make of the beats. Returns whether any token
+        is on its way."""
+        n_elements, place = self._config.memory_elements, sequence.o.payload
+        vector = {"vector": vector_tag()} if self._config.vector_lanes else {}
+        token = Signal(data.StructLayout({"valid": 1, "tail": 1, "tail_elements": range(n_elements), "mode": _MODE_BITS,
+                                          "last": 1, "changes": 1} | vector), reset_less=True)
+        places = self._in_flight
+        m.submodules.tokens = tokens = TokenQueue(self._config, len(token.as_value()), places)
+        # Free places of the queue, not counting the tokens of this cycle and of the one before: the third may go on.
+        free, space = Signal(range(places + 1), init=places), Signal(init=1)
+        move, moved = Signal(), Signal()
+        m.d.sync += [
+            # A request on offer keeps its place: the moves before it may be counted after it was made.
+            free.eq(free + tokens.pop - moved), space.eq((free > 2) | (self.read.valid & ~self.read.ready)),
+            moved.eq(move),
+            token.valid.eq(place.valid), token.tail_elements.eq(place.tail_elements), token.mode.eq(mode),
+            token.tail.eq(place.tail & (place.tail_elements < n_elements)), token.last.eq(place.last),
+            token.changes.eq(changes)]
+        if vector:
+            m.d.sync += [token.vector.set.eq(marks.set), token.vector.sums.eq(marks.sums),
+                         token.vector.address.eq(place.address), token.vector.ends.eq(place.last_chunk & place.valid)]
+        # Invalid beats make no request and still keep their place.
+        m.d.comb += [
+            self.read.payload.eq(place.address), self.read.valid.eq(sequence.o.valid & place.valid & space),
+            sequence.o.ready.eq(space & (~place.valid | self.read.ready)), move.eq(sequence.o.valid & sequence.o.ready),
+            tokens.w_data.eq(token), tokens.w_en.eq(moved)]
+
+        m.submodules.skid = skid = SkidBuffer(
+            data.StructLayout({"valid": 1, "keep": n_elements, "mode": _MODE_BITS, "last": 1, "changes": 1} | vector))
+        head = data.View(token.shape(), tokens.r_data)
+        m.d.comb += [
+            skid.i.valid.eq(tokens.r_valid), tokens.moving.eq(skid.moving),
+            skid.i.payload.valid.eq(head.valid), skid.i.payload.mode.eq(head.mode), skid.i.payload.last.eq(head.last),
+            skid.i.payload.changes.eq(head.changes),
+            skid.i.payload.keep.eq(Cat(head.valid & ~(head.tail & (head.tail_elements <= number))
+                                       for number in range(n_elements)))]
+        if vector:
+            m.d.comb += skid.i.payload.vector.eq(head.vector)
+        self._deliver(m, skid.o)
+        return moved | ~tokens.empty | skid.o.valid | self.o.valid
+
+    def _deliver(self, m, tokens):
+        """Every token leaves, those of a request with their beat."""
+        m.submodules.out = out = SkidBuffer(self.o.payload.shape())
+        wiring.connect(m, out.o, wiring.flipped(self.o))
+        go, to, present = tokens.payload, out.i, Signal()
+        m.d.comb += [
+            present.eq(~go.valid | self.beats.valid), to.valid.eq(tokens.valid & present),
+            tokens.ready.eq(to.ready & present), self.beats.ready.eq(tokens.valid & go.valid & to.ready),
+            to.payload.mode.eq(go.mode), to.payload.last.eq(go.last), to.payload.changes.eq(go.changes)]
+        if self._config.vector_lanes:
+            m.d.comb += [to.payload.vector.eq(go.vector), to.payload.keep.eq(go.keep)]
+        for number, element in enumerate(to.payload.beat.elements):
+            m.d.comb += element.eq(self.beats.payload.elements[number] & go.keep[number].replicate(len(element)))

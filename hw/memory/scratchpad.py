@@ -1,0 +1,85 @@
+"""Scratchpad: on-chip memory behind the memory port."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from ..config import Pipeline, Target
+from ..primitives.ram import Ram, RamParameters
+from ..primitives.stream import SkidBuffer
+from .port import MemoryParameters, MemoryPort
+
+__all__ = ["Scratchpad", "ScratchpadParameters"]
+
+
+@dataclass(frozen=True)
+class ScratchpadParameters:
+    """``memory`` as the port names it, ``depth`` beats, technology and pipeline of the RAMs.
+
+    Raises ValueError naming the field.
+    """
+
+    memory: MemoryParameters
+    depth: int
+    target: Target = Target.PORTABLE
+    pipeline: Pipeline = Pipeline.DEEP
+
+    def __post_init__(self):
+        most = min(1 << self.memory.address_bits, 65536)
+        if not 2 <= self.depth <= most:
+            raise ValueError(f"depth: {self.depth} is out of range; allowed are 2..{most}")
+
+    @property
+    def read_latency(self) -> int:
+        """Cycles from an accepted beat number to its beat, when nothing stalls: RAM and skid buffer."""
+        return self.pipeline.ram_latency + 1
+
+
+class Scratchpad(wiring.Component):
+    """A RAM for every element of a beat, so that each has a strobe of its own.
+
+    Formats: elements of element_width bits, unchanged. Latency: ``read_latency`` from a beat number to its beat; a
+    write shows in reads that are accepted from the cycle of its ``written`` on, two cycles after it. Throughput:
+    one read and one write per cycle. Backpressure: reads stop behind ``beats``, ``read.ready`` is a register;
+    writes never wait. Reset: forgets reads in flight; the memory is kept. Cost: one RAM of depth x element_width
+    bits per element, two registers of a beat.
+    """
+
+    def __init__(self, parameters: ScratchpadParameters):
+        self.parameters = parameters
+        super().__init__({"port": In(MemoryPort(parameters.memory))})
+
+    def elaborate(self, platform):
+        m = Module()
+        p, port = self.parameters, self.port
+        m.submodules.skid = skid = SkidBuffer(p.memory.beat)
+        wiring.connect(m, skid.o, wiring.flipped(port.beats))
+        moving = skid.moving
+        read_inside, write_inside = port.read.payload < p.depth, port.write.payload.address < p.depth
+
+        # Whether there is a beat, and whether it is one, travel beside the RAM.
+        valid, inside = port.read.valid, read_inside
+        for stage in range(p.pipeline.ram_latency):
+            valid_here, inside_here = Signal(name=f"valid{stage}"), Signal(name=f"inside{stage}", reset_less=True)
+            with m.If(moving):
+                m.d.sync += [valid_here.eq(valid), inside_here.eq(inside)]
+            valid, inside = valid_here, inside_here
+
+        write = Signal.like(port.write.payload, name="write_now", reset_less=True)
+        writes, strobes = Signal(), Signal(p.memory.elements)
+        writing = port.write.valid & write_inside
+        m.d.sync += [write.eq(port.write.payload), writes.eq(port.write.valid), port.written.eq(writes),
+                     strobes.eq(port.write.payload.strobe & writing.replicate(p.memory.elements)),
+                     port.refused.eq((port.read.valid & port.read.ready & ~read_inside)
+                                     | (port.write.valid & ~write_inside))]
+        m.d.comb += [port.read.ready.eq(moving), port.write.ready.eq(1), skid.i.valid.eq(valid)]
+        for number in range(p.memory.elements):
+            ram = Ram(RamParameters(p.memory.element_width, p.depth, p.target, p.pipeline))
+            m.submodules[f"element{number}"] = ram
+            m.d.comb += [
+                ram.r_en.eq(moving), ram.r_addr.eq(port.read.payload), ram.w_en.eq(strobes[number]),
+                ram.w_addr.eq(write.address), ram.w_data.eq(write.beat.elements[number]),
+                skid.i.payload.elements[number].eq(ram.r_data & inside.replicate(p.memory.element_width))]
+        return m

@@ -1,0 +1,229 @@
+"""Writer: executes the WRITE commands of a program, from the output of the array to the writes of the memory port."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig
+from ..isa.encoding import FIELDS
+from ..isa.instruction import MemoryMode, Opcode
+from ..isa.setup import TAG_BITS
+from ..layouts import instruction, memory_command, output_beat, table_write
+from ..primitives.pipeline import delay
+from ..primitives.stream import SkidBuffer
+from .emit import Emit, emitted, place
+from .scatter import Scatter
+from .sequence import BeatSequence
+
+__all__ = ["Writer", "Completion"]
+
+_FIELDS = dict(FIELDS[Opcode.WRITE])
+_WAITING = 8      # WRITEs that wait for their ``written``, and the FIFO of their ends
+_ON_THE_WAY = 5  # ends that the level of the FIFO does not show yet, at most
+
+
+class Completion(wiring.Component):
+    """Finds out when WRITEs are complete, from counts that wrap around.
+
+    ``issued``: a write is on its way to memory; ``ended``: so are all of the present WRITE, with the ``issued`` of this
+    cycle. ``written``: one write has become visible. ``completed`` is high for one cycle per WRITE, in order.
+    ``progress``: ``written`` of the oldest WRITE that is not complete, or its largest value; in the cycle of
+    ``completed`` it belongs to the next one already. ``room``: the final place of a WRITE may be taken.
+
+    Formats: counts of ``bits`` bits; fewer than 2^(bits-1) writes may be on their way, and ``progress`` is right for
+    WRITEs of fewer than 2^bits. Latency: 3 cycles from ``written`` to ``progress``, 6 to ``completed``; 9 from
+    ``ended`` where nothing is left to wait for. Throughput: one write per cycle, a WRITE every four cycles.
+    Reset: forgets everything. Cost: six counters and sums, a FIFO of 8 counts and a register for its head.
+    """
+
+    def __init__(self, bits: int, progress_bits: int = 16):
+        self._bits = bits
+        super().__init__({"issued": In(1), "ended": In(1), "written": In(1), "room": Out(1),
+                          "completed": Out(1), "progress": Out(progress_bits)})
+
+    def elaborate(self, platform):
+        m = Module()
+        made, done, begin, difference, end, left = (
+            Signal(self._bits, name=name) for name in ("made", "done", "begin", "difference", "end", "left"))
+        making, ending, reached, shown = Signal(), Signal(), Signal(), len(self.progress)
+        m.d.sync += [making.eq(self.issued), ending.eq(delay(m, self.ended, 1, "ended", reset_less=False))]
+        known = Signal(2)  # ``end`` is the head of the FIFO, ``left`` belongs to it
+        m.submodules.ends = ends = SyncFIFO(width=self._bits, depth=_WAITING)
+        m.d.comb += [ends.w_data.eq(made), ends.w_en.eq(ending), ends.r_en.eq(reached)]
+        m.d.sync += [
+            end.eq(ends.r_data), left.eq(end - done), known.eq(Mux(reached, 0, Cat(ends.r_rdy, known))),
+            made.eq(made + making), done.eq(done + self.written),
+            self.room.eq(ends.level <= _WAITING - _ON_THE_WAY),
+            # The end that is being taken out would show once more.
+            reached.eq(known[1] & ~reached & ((left == 0) | left[-1])),
+            difference.eq(done - begin),
+            self.progress.eq(difference[:shown] | difference[shown:].any().replicate(shown))]
+        with m.If(reached):
+            m.d.sync += begin.eq(end)
+        m.d.comb += self.completed.eq(delay(m, reached, 3, "reached", reset_less=False))
+        return m
+
+
+class Writer(wiring.Component):
+    """Takes WRITE and SET commands and puts the blocks of the array into memory, in order (docs/processor.md).
+
+    ``i_command``: as ``shapes.memory_command``, the commands of this unit only. ``i``: the output of the array; its
+    k-th block belongs to the k-th WRITE. ``write``: words of the descriptor table (``hw/memory/sequence.py``).
+    ``clear``: a program begins, while ``idle``. ``memory`` and ``written``: the write side of a memory port.
+
+    ``completed`` and ``progress``: :class:`Completion`. ``saturated``: one cycle for each write of a SPLIT with a
+    clamped element. ``running``: a WRITE has begun and not all of its writes have left on ``memory``. ``tag``: WRITEs
+    begun since ``clear``, mod 2^16. ``idle``: no command and no final beat is inside, every WRITE is complete. A
+    descriptor outside the table, or a mode that does not exist, gives undefined writes; so does a block of other
+    length than its WRITE.
+
+    Formats: elements of element_width bits; the arithmetic of SPLIT is that of :class:`Emit`.
+    Latency: SET 1 cycle. From a WRITE 3 cycles to its begin, which is the start of a BeatSequence; two cycles later
+    ``i`` accepts its block, if that of the WRITE before has entered. The first place is where it can join its beat
+    BeatSequence.latency + 7 cycles after the begin, a beat where it can join when it leaves the Scatter; 4 cycles from
+    there to ``memory``, so 24 at least from a WRITE to its first write (short 20).
+    Throughput: one write per cycle, one cycle for a place that is not valid. ``i_command`` takes a WRITE every three
+    cycles, until two wait behind the one that has begun. Between two WRITEs the sequence loses BeatSequence.latency + 1
+    cycles, whatever is still to be ``written``.
+    Backpressure: ``memory.valid`` comes out of a register; ``i.ready`` as Scatter says, and waits for a WRITE;
+    ``i_command.ready`` is a register. Reset: empties everything but the table and the address registers; ``tag`` is 0 a
+    cycle later, as after ``clear``.
+    Cost: BeatSequence, Scatter, Emit; two registers each of a WRITE and of a place.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = config
+        super().__init__({
+            "i_command": In(stream.Signature(memory_command())), "write": In(table_write()), "write_en": In(1),
+            "clear": In(1), "i": In(stream.Signature(output_beat(config.element_width, config.stream_words))),
+            "memory": Out(stream.Signature(emitted(config))), "written": In(1),
+            "completed": Out(1), "progress": Out(16), "saturated": Out(1),
+            "idle": Out(1), "running": Out(1), "tag": Out(16)})
+        self._vector = {"vector": _FIELDS["vector"]} if config.vector_lanes else {}
+        # A place gives up to three writes.
+        self._count_bits = 16 + config.beat_groups.bit_length() + config.sub_bits + 2
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.sequence = sequence = BeatSequence(self._config)
+        m.submodules.scatter = scatter = Scatter(self._config)
+        m.submodules.emit = emit = Emit(self._config)
+        m.submodules.completion = completion = Completion(self._count_bits)
+        wiring.connect(m, scatter.o, emit.i)
+        wiring.connect(m, emit.memory, wiring.flipped(self.memory))
+        held, begin, start, mode = self._commands(m)
+        self._input(m, mode, scatter.i)
+
+        # Held until all places of the WRITE have left the sequence.
+        current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": 16} | self._vector),
+                         reset_less=True)
+        begun, going = Signal(), Signal()
+        m.d.comb += [
+            sequence.write.eq(self.write), sequence.write_en.eq(self.write_en),
+            sequence.start.valid.eq(start.o.valid), start.o.ready.eq(sequence.start.ready),
+            begun.eq(start.o.valid & sequence.start.ready)]
+        m.d.comb += [sequence.start.payload[name].eq(start.o.payload[name]) for name in ("descriptor", "base", "rows")]
+        with m.If(sequence.start.ready):
+            m.d.sync += [current[name].eq(start.o.payload[name]) for name in current.shape().members]
+        m.d.comb += going.eq(self._places(m, sequence, current, emit.places) | ~sequence.start.ready)
+
+        inside, entered = Signal(range(2 * _WAITING + _ON_THE_WAY)), Signal()
+        tag, clear = Signal(TAG_BITS, reset_less=True), Signal(init=1)  # clear: as in hw/array/counters.py
+        following = Signal.like(tag)  # long before it is needed
+        m.d.sync += [entered.eq(begin), inside.eq(inside + entered - self.completed), following.eq(tag + 1),
+                     clear.eq(self.clear)]
+        with m.If(begun):
+            m.d.sync += tag.eq(following)
+        with m.If(clear):
+            m.d.sync += tag.eq(0)
+        m.d.comb += self.tag.eq(tag)
+        m.d.comb += [
+            completion.issued.eq(emit.issued), completion.ended.eq(emit.ended), completion.written.eq(self.written),
+            emit.room.eq(completion.room), self.completed.eq(completion.completed),
+            self.progress.eq(completion.progress), self.saturated.eq(emit.saturated),
+            self.running.eq(going | emit.busy), self.idle.eq(~held & ~entered & (inside == 0) & scatter.empty)]
+        return m
+
+    def _commands(self, m):
+        """SETs, and the address of every WRITE, which then waits in two queues: for the sequence, and with its mode for
+        the input, which is ahead. Returns whether a WRITE is in front of them, whether it enters, and the queues."""
+        c = self._config
+        command, held, decided, begin = Signal(instruction(Opcode.WRITE), reset_less=True), Signal(), Signal(), Signal()
+        setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
+        m.submodules.start = start = SkidBuffer(data.StructLayout({
+            "descriptor": 6, "base": c.memory_bits, "rows": 16, "fold": 1, "split": 1, "fold_from": 1,
+            "fold_rows": 16} | self._vector))
+        m.submodules.mode = mode = SkidBuffer(data.StructLayout({"mode": _FIELDS["mode"], "changes": 1}))
+        before, changes = Signal(_FIELDS["mode"], init=MemoryMode.COLUMNS), Signal()
+        with m.If(~held):
+            m.d.sync += [command.eq(self.i_command.payload.fields),
+                         held.eq(self.i_command.valid & ~self.i_command.payload.set)]
+        with m.If(begin):
+            m.d.sync += [held.eq(0), before.eq(command.mode)]
+        m.d.sync += [decided.eq(held & ~begin), changes.eq(command.mode != before)]
+
+        m.submodules.registers = registers = Memory(shape=c.memory_bits, depth=1 << _FIELDS["register"], init=[])
+        write, read = registers.write_port(), registers.read_port(domain="comb")
+        base, following = Signal(c.memory_bits, reset_less=True), Signal(c.memory_bits, reset_less=True)
+        to = start.i.payload
+        m.d.sync += [base.eq(read.data), following.eq(read.data + command.increment)]
+        m.d.sync += [write.addr.eq(Mux(held, command.register, setting.register)),
+                     write.data.eq(Mux(held, following, setting.value)),
+                     write.en.eq(begin | (self.i_command.valid & ~held & self.i_command.payload.set))]
+        m.d.comb += [
+            self.i_command.ready.eq(~held), begin.eq(decided & start.i.ready & mode.i.ready),
+            read.addr.eq(command.register), start.i.valid.eq(begin), mode.i.valid.eq(begin),
+            mode.i.payload.mode.eq(command.mode), mode.i.payload.changes.eq(changes), to.base.eq(base),
+            to.fold.eq(command.mode == MemoryMode.FOLD), to.split.eq(command.mode == MemoryMode.SPLIT)]
+        m.d.comb += [to[name].eq(command[name]) for name in ("descriptor", "rows", "fold_from", "fold_rows",
+                                                             *self._vector)]
+        return held, begin, start, mode
+
+    def _input(self, m, mode, to):
+        """Beats of the array, each with the mode of its WRITE, which waits in a register behind its buffer."""
+        current, there, first, over = Signal.like(mode.o.payload), Signal(), Signal(init=1), Signal()
+        m.d.comb += [
+            to.payload.words.eq(self.i.payload.words), to.payload.last.eq(self.i.payload.last),
+            to.payload.mode.eq(current.mode), to.payload.changes.eq(current.changes & first),
+            to.valid.eq(self.i.valid & there), self.i.ready.eq(to.ready & there),
+            over.eq(self.i.valid & self.i.ready & self.i.payload.last), mode.o.ready.eq(~there | over)]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += first.eq(self.i.payload.last)
+        with m.If(~there | over):
+            m.d.sync += [current.eq(mode.o.payload), there.eq(mode.o.valid)]
+
+    def _places(self, m, sequence, current, to):
+        """Places of the beats: three stages and a buffer behind the sequence. Returns whether there is one in them."""
+        bits = self._config.memory_bits
+        m.submodules.places = skid = SkidBuffer(place(self._config))
+        wiring.connect(m, skid.o, to)
+        here, moving, valid, high = sequence.o.payload, skid.moving, sequence.o.payload.valid, Signal()
+        near, first, final = (
+            Signal(place(self._config), name=name, reset_less=True) for name in ("near", "first", "final"))
+        at_zero, in_rows, not_first = Signal(), Signal(), Signal()
+        # back: from the second write to the third, less one
+        valids, back, back_again = Signal(3), Signal(17), Signal(17)
+        other, keep = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
+        kept = sequence.keep[:bits] & (~current.split).replicate(bits)
+        mirrored = ~(near.split.replicate(bits) | keep)
+        m.d.comb += [sequence.o.ready.eq(skid.i.ready), skid.i.valid.eq(valids[-1]), skid.i.payload.eq(final)]
+        with m.If(moving):
+            m.d.sync += [valids.eq(Cat(sequence.o.valid, valids)), first.eq(near), final.eq(first)]
+            m.d.sync += [
+                near.address.eq(here.address), other.eq(sequence.other | kept), keep.eq(kept), near.valid.eq(valid),
+                near.split.eq(current.split), near.last.eq(here.last), near.high.eq(high),
+                near.twice.eq(current.split & valid), near.fold.eq(current.fold & valid),
+                at_zero.eq(here.row == 0), in_rows.eq(here.row < current.fold_rows), not_first.eq(current.fold_from),
+                first.twice.eq(near.twice & at_zero), first.fold.eq(near.fold & in_rows & ~(not_first & at_zero)),
+                back.eq(1 - (here.first_chunk.replicate(16) & sequence.chunks)), back_again.eq(back),
+                # other + address or other - address: one carry chain. In the bits that are kept the address is added to
+                # ones; with the carry that enters them these are zero, and it goes on above them.
+                first.second.eq((Cat(1, other) + Cat(~near.split, near.address ^ mirrored))[1:]),
+                final.third.eq(first.second + back_again.as_signed())]
+            if self._vector:
+                m.d.sync += [near.set.eq(current.vector), first.row0.eq(at_zero)]
+        with m.If(sequence.o.valid & skid.i.ready):
+            m.d.sync += high.eq(~high & ~here.last)
+        return valids.any()

@@ -1,0 +1,1 @@
+"""Filters between array and memory: LayerNorm, scale and bias, activation, residual, argmax."""

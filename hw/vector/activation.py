@@ -1,0 +1,189 @@
+"""Activation: what one lane of the vector unit makes of an element that has its scale; and the clamp of its lanes."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig, Pipeline, Target
+from ..primitives.adder import SelectAdder, SelectAdderParameters
+from ..primitives.multiplier import Multiplier, MultiplierParameters
+from ..primitives.pipeline import delay
+from ..primitives.ram import Ram, RamParameters
+from ..primitives.shared import once
+
+__all__ = ["ActivationLane", "VectorLaneParameters", "GELU_WORDS", "clamp", "gelu_word"]
+
+GELU_WORDS = 512
+_INDEX_BITS = 9      # of the table
+_FRACTION_BITS = 4   # of the table's unit below an element's
+_BASE_BITS, _SLOPE_BITS = 18, 10
+_SLOPE_CUT = 6       # a slope counts in 2^-16, a place in a segment 2^(EW-10) to 1, the table in 2^-EW
+_INDEX_ONLY = 10     # bits of an element that needs no place in a segment; narrower ones skip segments
+
+
+@dataclass(frozen=True)
+class VectorLaneParameters:
+    """``element_width`` bits of an element (8..18), technology and pipeline. Raises ValueError naming the field."""
+
+    element_width: int
+    target: Target = Target.PORTABLE
+    pipeline: Pipeline = Pipeline.DEEP
+
+    def __post_init__(self) -> None:
+        if not 8 <= self.element_width <= 18:
+            raise ValueError(f"element_width: {self.element_width} is not an element of the vector unit; "
+                             "allowed are 8..18")
+
+    @classmethod
+    def of(cls, config: ArrayConfig) -> "VectorLaneParameters":
+        return cls(config.element_width, config.target, config.pipeline)
+
+
+def gelu_word() -> data.StructLayout:
+    """A segment of the table of D: ``base`` in units of 2^-EW, ``slope``: its fall in 2^-16."""
+    return data.StructLayout({"base": _BASE_BITS, "slope": signed(_SLOPE_BITS)})
+
+
+def clamp(m: Module, value: Value, width: int, name: str, above: Value | None = None,
+          below: Value | None = None) -> tuple[Signal, Signal]:
+    """The signed ``value`` clamped to ``width`` bits, and whether it was, two cycles later. ``above`` and ``below``
+    say of values that lost high bits that they are too large or too small whatever is left.
+
+    Set and reset of registers do the clamping: no logic on the data, where a register begins as what it is set to.
+    """
+    high, low = (Const(0, 1) if flag is None else flag for flag in (above, below))
+    sign, head = value[-1], value[width - 1:]
+    kept = Signal(signed(width), name=f"{name}_kept", reset_less=True)
+    result = Signal(signed(width), name=name, reset_less=True, init=-1)
+    over, under, flag = (Signal(name=f"{name}_{what}", reset_less=True) for what in ("over", "under", "clamped"))
+    too_small = Signal(name=f"{name}_too_small")
+    m.d.comb += too_small.eq(low | (~high & sign & ~head.all()))
+    m.d.sync += [kept.eq(Cat(value[:width - 1], low | (~high & sign))), under.eq(too_small),
+                 over.eq(high | (~low & ~sign & head.any()))]
+    with m.If(too_small):
+        m.d.sync += kept[:width - 1].eq(0)
+    m.d.sync += [result.eq(kept), flag.eq(over | under)]
+    with m.If(over):
+        m.d.sync += result[:width - 1].eq(-1)
+    return result, flag
+
+
+class ActivationLane(wiring.Component):
+    """Nothing, ReLU or GELU of one element per cycle: Activation of docs/vector.md.
+
+    ``y``: the element. ``rectify``: negative ones become zero; ``gelu`` (with ``rectify``): D(|y|) is subtracted;
+    ``gain``, 0..4: how far up the result is shifted. ``z``: the result, ``clamped``: it did not fit. ``write`` of
+    ``write_en``: a word (:func:`gelu_word`) for segment ``write_index`` of the table, in use for a ``y`` of the same
+    cycle or later.
+
+    Formats: ``y`` and ``z`` integers of element_width bits; a product of a slope is rounded half up, and so is the
+    result, once. Latency: ``latency`` cycles (12, in a short pipeline 9). Throughput: one element per cycle; no
+    backpressure, no valid bit. Reset: none, the table is kept. Cost: a multiplier of 10 x (element_width - 9) bits
+    (none up to 10 bits), a RAM of 512 x 28 bits, four carry chains of about element_width + 5 bits.
+    """
+
+    def __init__(self, parameters: VectorLaneParameters):
+        self.parameters = parameters
+        width = parameters.element_width
+        super().__init__({
+            "y": In(signed(width)), "rectify": In(1), "gelu": In(1), "gain": In(3),
+            "write": In(gelu_word()), "write_index": In(_INDEX_BITS), "write_en": In(1),
+            "z": Out(signed(width)), "clamped": Out(1)})
+
+    @property
+    def _product_latency(self) -> int:
+        return max(1, self.parameters.pipeline.multiplier_latency)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``y`` to ``z``."""
+        return 2 + self.parameters.pipeline.ram_latency + self._product_latency + 5
+
+    @once("parameters")
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        p = self.parameters
+        found = 2 + p.pipeline.ram_latency  # cycles from ``y`` to its segment
+        magnitude = self._magnitude(m)
+        m.submodules.table = table = Ram(RamParameters(_BASE_BITS + _SLOPE_BITS, GELU_WORDS, p.target, p.pipeline))
+        index = Cat(Const(0, max(0, _INDEX_ONLY - p.element_width)), magnitude[-_INDEX_BITS:])
+        inverted = Cat(~self.write.base, self.write.slope)  # the base is subtracted
+        # A register behind the inverter: the tables of many lanes lie far from each other.
+        m.d.comb += [table.r_en.eq(1), table.r_addr.eq(index),
+                     table.w_en.eq(delay(m, self.write_en, 1, "written", reset_less=False)),
+                     table.w_addr.eq(delay(m, self.write_index, 1, "write_index")),
+                     table.w_data.eq(delay(m, inverted, 1, "inverted"))]
+        segment = data.View(gelu_word(), table.r_data)
+
+        # The RAM stands far from the adder; while the product is made there is time for a register between them.
+        near = int(p.pipeline.is_deep)
+        rectify, y = delay(m, self.rectify, found - 1 + near, "rectify"), delay(m, self.y, found - 1 + near, "y")
+        positive = Signal.like(self.y, name="positive", reset_less=True)
+        m.d.sync += positive.eq(y)
+        with m.If(rectify & y[-1]):
+            m.d.sync += positive.eq(0)
+        gelu = delay(m, self.gelu, found - 1, "gelu")
+        less_base = self._less_base(m, positive, delay(m, segment.base, near, "base"),
+                                    delay(m, gelu, 1 + near, "gelu_found"))
+        total = Signal(less_base.shape(), reset_less=True)
+        rest = delay(m, less_base, self._product_latency - 1 - near, "less_base")
+        product = self._product(m, magnitude[:-_INDEX_BITS], segment.slope, gelu)
+        # Round half up: the highest bit cut off is the carry.
+        m.d.sync += total.eq((Cat(product[_SLOPE_CUT - 1], rest).as_signed() +
+                              Cat(Const(1, 1), product[_SLOPE_CUT:]).as_signed()) >> 1)
+
+        fall = delay(m, (_FRACTION_BITS - self.gain)[:3], found + 1 + self._product_latency, "fall")
+        z, clamped = clamp(m, self._round(m, total, fall), p.element_width, "z_register")
+        m.d.comb += [self.z.eq(z), self.clamped.eq(clamped)]
+        return m
+
+    def _magnitude(self, m):
+        """min(|y|, largest), two cycles later: the smallest element is not counted up behind its inversion."""
+        low = self.y[:-1]
+        before, carry = Signal.like(self.y, name="before", reset_less=True), Signal(reset_less=True)
+        m.d.sync += [before.eq(self.y), carry.eq(self.y[-1] & low.any())]
+        bits = before[:-1]
+        m.submodules.absolute = adder = SelectAdder(SelectAdderParameters(len(low) + 1, self.parameters.target))
+        magnitude = Signal(len(low), reset_less=True)
+        m.d.comb += [adder.addend.eq(carry), adder.a.eq(Cat(Const(1, 1), bits)), adder.b.eq(Cat(Const(1, 1), ~bits)),
+                     adder.select.eq(before[-1])]
+        m.d.sync += magnitude.eq(adder.o[1:])
+        return magnitude
+
+    def _less_base(self, m, positive, inverted, gelu):
+        """positive * 16, with ``gelu`` less the base whose inverse is ``inverted``, in a register."""
+        width = max(len(positive) + _FRACTION_BITS, _BASE_BITS + 1) + 1
+        m.submodules.less_base = adder = SelectAdder(SelectAdderParameters(width + 1, self.parameters.target))
+        # The lowest bits make the carry of the two's complement.
+        m.d.comb += [adder.addend.eq(Cat(Const(1, 1 + _FRACTION_BITS), positive).as_signed()), adder.a.eq(0),
+                     adder.b.eq(Cat(Const(1, 1), inverted, Const(1, 1)).as_signed()), adder.select.eq(gelu)]
+        result = Signal(signed(width), name="less_base", reset_less=True)
+        m.d.sync += result.eq(adder.o[1:])
+        return result
+
+    def _product(self, m, below, slope, gelu):
+        """slope * ``below``, where ``below`` is the place inside the segment when its index goes to the table; zero
+        without ``gelu``, which comes a cycle before the segment."""
+        p = self.parameters
+        if not len(below):  # a segment for each element
+            return Const(0, _SLOPE_CUT + 1)
+        below = delay(m, below, p.pipeline.ram_latency - 1, "below")
+        place = Signal(len(below) + 1, name="place", reset_less=True)
+        m.d.sync += place.eq(Mux(gelu, below, 0))
+        m.submodules.multiplier = multiplier = Multiplier(
+            MultiplierParameters(_SLOPE_BITS, len(place), p.target, p.pipeline))
+        m.d.comb += [multiplier.a.eq(slope), multiplier.b.eq(place)]
+        return delay(m, multiplier.o, self._product_latency - p.pipeline.multiplier_latency, "product")
+
+    def _round(self, m, total, fall):
+        """half_up(total, fall), two cycles later; a fraction bit of its own lets ``fall`` be 0."""
+        coarse, low = Signal(signed(len(total) + 1), reset_less=True), Signal(name="low_fall", reset_less=True)
+        fine = Cat(Const(0, 1), total).as_signed()
+        m.d.sync += [coarse.eq(Mux(fall[2], fine >> 4, Mux(fall[1], fine >> 2, fine))), low.eq(fall[0])]
+        m.submodules.rounder = rounder = SelectAdder(SelectAdderParameters(len(coarse), self.parameters.target))
+        rounded = Signal(signed(len(total)), reset_less=True)
+        m.d.comb += [rounder.addend.eq(1), rounder.a.eq(coarse), rounder.b.eq(coarse >> 1), rounder.select.eq(low)]
+        m.d.sync += rounded.eq(rounder.o[1:])
+        return rounded

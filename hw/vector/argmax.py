@@ -1,0 +1,107 @@
+"""Argmax: the number of the largest element of a beat, beside the elements."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig
+from ..memory.port import MemoryParameters
+from ..primitives.stream import SkidBuffer
+
+__all__ = ["Argmax", "argmax_write"]
+
+_CLASS_BITS = 9
+
+
+def argmax_write(config: ArrayConfig) -> data.StructLayout:
+    """A write, whether its last element is replaced, and how many elements compete."""
+    memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+    return data.StructLayout({"write": memory.write, "argmax": 1, "classes": _CLASS_BITS})
+
+
+class Argmax(wiring.Component):
+    """A filter on a stream of writes (docs/vector.md, Argmax).
+
+    ``i``: writes; ``o``: the same writes, in order; where ``argmax`` is set, the last of the 2K elements is replaced by
+    the number of the largest of the elements 0..``classes``-1, the lowest number where several are equal. ``classes``
+    outside 1..2K-1 gives an undefined number. ``busy``: a write is inside.
+
+    Formats: elements of element_width bits, two's complement; the number too, so ``classes`` is at most
+    2^(element_width-1). Latency: ``latency`` cycles from ``i`` to ``o``, log2(2K) + 2, for every write. Throughput: one
+    write per cycle. Backpressure: cut in both directions, ``i.ready`` comes out of a register. Reset: forgets the
+    writes inside. Cost: 2K - 1 comparators and multiplexers of element_width bits in a tree with a register per level,
+    a register of a beat in front of it; the writes themselves wait in a LUT memory of log2(2K) places.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self._config = config
+        self._memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+        self._levels = config.memory_elements.bit_length() - 1
+        super().__init__({
+            "i": In(stream.Signature(argmax_write(config))), "o": Out(stream.Signature(self._memory.write)),
+            "busy": Out(1)})
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``i`` to ``o``, when nothing stalls."""
+        return self._levels + 2
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.out = out = SkidBuffer(self._memory.write)
+        wiring.connect(m, out.o, wiring.flipped(self.o))
+        valids = Signal(self._levels + 1)
+        with m.If(out.moving):
+            m.d.sync += valids.eq(Cat(self.i.valid, valids))
+        number, wanted = self._tree(m, out.moving)
+        write = self._delayed(m, out.moving)
+        last = write.beat.elements[-1]
+        m.d.comb += [
+            self.i.ready.eq(out.i.ready), out.i.valid.eq(valids[-1]), out.i.payload.eq(write),
+            out.i.payload.beat.elements[-1].eq(Mux(wanted, number, last)),
+            self.busy.eq(valids.any() | self.o.valid)]
+        return m
+
+    def _tree(self, m, moving):
+        """Winners of pairs, of fours and so on, a level per stage. Returns the number of the last one and whether it is
+        wanted, together."""
+        width, count = self._config.element_width, self._config.memory_elements
+        here = [Signal(signed(width), name=f"element{n}", reset_less=True) for n in range(count)]
+        classes, wanted = Signal(_CLASS_BITS, reset_less=True), Signal(reset_less=True)
+        with m.If(moving):
+            m.d.sync += [classes.eq(self.i.payload.classes), wanted.eq(self.i.payload.argmax)]
+            m.d.sync += [mine.eq(element) for mine, element in zip(here, self.i.payload.write.beat.elements)]
+        numbers = [()] * count  # bits, the lowest first
+        for level in range(self._levels):
+            winners, found = [], []
+            for pair in range(0, len(here), 2):
+                # All that stands before one that competes does, so that only the later of the two is asked.
+                name, later = f"level{level}_{pair // 2}", (pair + 1) << level
+                # The sign of a difference is one carry chain, where a comparison of signed numbers is two.
+                larger = (here[pair] - here[pair + 1])[-1] & (later < classes)
+                winner = Signal(signed(width), name=name, reset_less=True)
+                number = Signal(level + 1, name=f"{name}_number", reset_less=True)
+                with m.If(moving):
+                    m.d.sync += [winner.eq(Mux(larger, here[pair + 1], here[pair])),
+                                 number.eq(Cat(Mux(larger, Cat(numbers[pair + 1]), Cat(numbers[pair])), larger))]
+                winners.append(winner)
+                found.append(tuple(number))
+            here, numbers = winners, found
+            last_classes, last_wanted = classes, wanted
+            classes = Signal(_CLASS_BITS, name=f"classes{level}", reset_less=True)
+            wanted = Signal(name=f"wanted{level}", reset_less=True)
+            with m.If(moving):
+                m.d.sync += [classes.eq(last_classes), wanted.eq(last_wanted)]
+        return Cat(numbers[0]), wanted
+
+    def _delayed(self, m, moving):
+        """The writes, when their numbers are known: a place is read, and then taken by the next write."""
+        shape, places = self._memory.write, self._levels
+        m.submodules.writes = memory = Memory(shape=shape, depth=places, init=[])
+        here, port, read = Signal(range(places)), memory.write_port(), memory.read_port(domain="comb")
+        write = Signal(shape, name="delayed", reset_less=True)
+        m.d.comb += [port.en.eq(moving), port.addr.eq(here), port.data.eq(self.i.payload.write), read.addr.eq(here)]
+        with m.If(moving):
+            m.d.sync += [here.eq(Mux(here == places - 1, 0, here + 1)), write.eq(read.data)]
+        return write

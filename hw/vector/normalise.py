@@ -1,0 +1,405 @@
+"""Normalise unit: sums of rows, and rows of a LayerNorm, on the way from memory to the array.
+
+Contract: docs/vector.md; the formulas: hw/vector/statistics.py; the parameter sets: hw/isa/parameter_set.py.
+"""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, ShapeLike, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig
+from ..isa.parameter_set import READ_SET, ROW_ADDRESS_BITS, SET_WORDS, SETS
+from ..layouts import table_write
+from ..memory.gather import memory_beat
+from ..primitives.multiplier import Multiplier, MultiplierParameters
+from ..primitives.pipeline import delay
+from ..primitives.ram import Ram, RamParameters
+from ..primitives.shared import once
+from ..primitives.stream import SkidBuffer
+from .statistics import FRACTION, SHIFT_BITS, NormaliseParameters, RowStatistics, RowSums, row_entry
+
+__all__ = ["Normalise", "NormaliseLane", "NormaliseParameters", "normalise_beat"]
+
+_SET_BITS = (SETS - 1).bit_length()
+_FINE = 3              # bits of p that the second stage of a shift takes
+_LANE_LATENCY = 3      # element to operand
+_LEAST_DEPTH = 16      # of a memory of LUTs
+_WORD_BITS = (SET_WORDS - 1).bit_length()
+
+
+def normalise_beat(config: ArrayConfig, sideband: ShapeLike) -> data.StructLayout:
+    """A beat of a row. ``sums``: it goes into the sums of its row, which ``last_chunk`` ends. ``set``: parameter set,
+    0: nothing is done. ``keep``: elements that count; the others are 0 in a row that is normalised, and in sums.
+    ``address``: the low bits of its place in memory."""
+    return data.StructLayout({"beat": memory_beat(config), "keep": config.memory_elements,
+                              "address": ROW_ADDRESS_BITS, "set": _SET_BITS, "sums": 1, "last_chunk": 1,
+                              "sideband": sideband})
+
+
+class NormaliseLane(wiring.Component):
+    """One element of a cycle: its difference from the mean, shifted, times m, or its square.
+
+    In the cycle of ``element``: ``keep`` (else the result is 0) and ``offset``; 1 cycle later ``up`` = p and ``mask``,
+    the bits of the difference that must equal its sign; _LANE_LATENCY = 3 cycles later the element is on ``operand``,
+    with ``square`` and ``mantissa``. multiplier_latency cycles after that ``product`` = operand * (square ? operand :
+    mantissa), one cycle more and it is rounded and clamped on ``result``, with ``clamped``.
+
+    Formats: hw/vector/statistics.py; with offset 0 and p = right_shift - F the operand is the element itself.
+    Throughput: one element per cycle. No backpressure. Reset: none. Cost: one multiplier, two adders of EW + 2 bits, a
+    shifter of 32 places.
+    """
+
+    def __init__(self, parameters: NormaliseParameters):
+        self.parameters = p = parameters
+        width = p.element_width
+        super().__init__({
+            "element": In(signed(width)), "keep": In(1), "offset": In(signed(width + FRACTION + 1)),
+            "up": In(SHIFT_BITS), "mask": In(width + FRACTION + 1), "square": In(1), "mantissa": In(signed(18)),
+            "operand": Out(signed(p.operand_width)), "product": Out(signed(p.operand_width + 18)),
+            "result": Out(signed(width)), "clamped": Out(1)})
+
+    @once("parameters")
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        p = self.parameters
+        width, latency = p.element_width, p.pipeline.multiplier_latency
+        over, negative = self._deviate(m)
+        m.submodules.multiplier = multiplier = Multiplier(
+            MultiplierParameters(p.operand_width, 18, p.target, p.pipeline))
+        m.d.comb += [multiplier.a.eq(self.operand), multiplier.b.eq(Mux(self.square, self.operand, self.mantissa)),
+                     self.product.eq(multiplier.o)]
+
+        cut = 16 + p.operand_width - width
+        rounded = Signal(signed(width + 1), reset_less=True)
+        m.d.sync += rounded.eq(((self.product >> (cut - 1)) + 1) >> 1)
+        over, negative = (delay(m, bit, latency + 1, name)
+                          for name, bit in (("over", over), ("negative", negative)))
+        limit, sign = rounded[-1] ^ rounded[-2], Signal()
+        m.d.comb += [self.clamped.eq(over | limit), sign.eq(Mux(over, negative, rounded[-1])),
+                     self.result.eq(Mux(self.clamped, Cat((~sign).replicate(width - 1), sign), rounded))]
+        return m
+
+    def _deviate(self, m: Module) -> tuple[Signal, Signal]:
+        """The operand; whether the difference does not fit it, and its sign."""
+        p = self.parameters
+        deviation = Signal(signed(p.element_width + FRACTION + 2), reset_less=True)
+        m.d.sync += deviation.eq(Cat(self.offset[:FRACTION], self.element + (self.offset >> FRACTION)))
+        keep = delay(m, self.keep, 2, "keep")
+
+        coarse_steps, fine = 1 << (SHIFT_BITS - _FINE), delay(m, self.up[:_FINE], 1, "fine")
+        margin = (1 << _FINE) - 1  # bits below the operand that the second stage may still bring up
+        shifted = Signal(signed(p.right_shift + p.operand_width + margin))
+        m.d.comb += shifted.eq(Cat(Const(0, margin), deviation).as_signed())
+        choices = [(shifted << (number << _FINE))[p.right_shift:len(shifted)] for number in range(coarse_steps)]
+        coarse = Signal(p.operand_width + margin, reset_less=True)
+        strays, sign = deviation[:-1] ^ deviation[-1].replicate(len(deviation) - 1), Signal(reset_less=True)
+        groups = [(strays[at:at + 4] & self.mask[at:at + 4]).any() for at in range(0, len(strays), 4)]
+        stray = Signal(len(groups), reset_less=True)
+        with m.Switch(self.up[_FINE:]):
+            for number, choice in enumerate(choices):
+                with m.Case(number):
+                    m.d.sync += coarse.eq(choice)
+        m.d.sync += [stray.eq(Cat(groups)), sign.eq(deviation[-1])]
+
+        over, negative = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [over.eq(stray.any() & keep), negative.eq(sign), self.operand.eq((coarse << fine)[margin:])]
+        with m.If(~keep):
+            m.d.sync += self.operand.eq(0)
+        return over, negative
+
+
+def _either(chosen: Value, values: list[Value]) -> Value:
+    """The one of ``values`` whose bit of ``chosen`` is set."""
+    return reduce(or_, (value & bit.replicate(len(value)) for bit, value in zip(chosen, values)))
+
+
+class Normalise(wiring.Component):
+    """Normalises rows, adds up rows, and lets all other beats pass.
+
+    ``i``: beats as :func:`normalise_beat`; ``o``: ``beat`` and ``sideband`` of those that go on, in order. ``write``:
+    word ``address`` of the table of parameter sets (set * SET_WORDS + word of a ReadSet, hw/isa/parameter_set.py),
+    there in the next cycle. A beat belongs to entry address >> chunk_shift of the table of rows, modulo its size. Set 0
+    without ``sums``: the beat passes unchanged. ``sums``: nothing comes out; the elements add to the sums of the row,
+    which the beat with ``last_chunk`` ends: N and E of its set make an entry of them. Otherwise the elements are
+    normalised with the entry of their row; such a beat waits for ``idle``.
+    ``saturated``: one cycle for each group of ``lanes`` elements with a clamped one, before its beat is on ``o``.
+    ``idle``: every row that was ended is in the table. ``busy``: a beat has not left, or not ``idle``.
+
+    Formats: hw/vector/statistics.py. Latency, when nothing stalls: 2 cycles for a beat that passes, ``latency`` for one
+    that is normalised; ``settle`` from the ``last_chunk`` of a row on ``i`` to the cycle in which a beat that waits for
+    ``idle`` leaves the input buffer. Throughput: one beat per cycle that passes, otherwise one per elements/lanes
+    cycles without a bubble; one row per ``period`` cycles (38 / ``units`` or more) where rows end faster. A beat that
+    passes waits until all normalised ones have left. Backpressure: ``i`` and ``o`` are cut in both directions; results
+    in flight have places in a queue. Reset: forgets beats and sums inside; keeps the parameter sets and the table of
+    rows. Cost: ``lanes`` multipliers of 18 x 18, RowSums, ``units`` RowStatistics (about 700 COMB each), a RAM of
+    ``rows`` entries of EW + 26 bits, a queue of 16 groups of ``lanes`` elements (32 where a beat has more than two),
+    six registers of a beat (five where it is one group).
+
+    Raises ValueError naming the parameter.
+    """
+
+    def __init__(self, config: ArrayConfig, lanes: int, rows: int, units: int, sideband: ShapeLike):
+        self.parameters = NormaliseParameters.of(config, lanes, rows, units)
+        beat = memory_beat(config)
+        self._output = data.StructLayout({"beat": beat, "sideband": sideband})
+        self._held = data.StructLayout({**normalise_beat(config, sideband).members, "chunk_shift": 4, "passes": 1})
+        super().__init__({
+            "write": In(table_write()), "write_en": In(1),
+            "i": In(stream.Signature(normalise_beat(config, sideband))), "o": Out(stream.Signature(self._output)),
+            "saturated": Out(1), "idle": Out(1), "busy": Out(1)})
+
+    @property
+    def _entry_latency(self) -> int:
+        """A piece to the entry of its row at the lanes: shift of the address, table, gates."""
+        return 1 + self.parameters.pipeline.ram_latency + 1
+
+    @property
+    def _result_latency(self) -> int:
+        """A beat that leaves the input buffer to its first elements at the queue of results."""
+        return 1 + self._entry_latency + _LANE_LATENCY + self.parameters.pipeline.multiplier_latency + 1
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a beat on ``i`` to the same beat, normalised, on ``o``."""
+        return 1 + self._result_latency + self.parameters.pieces + 1
+
+    @property
+    def _sums_latency(self) -> int:
+        """A beat that leaves the input buffer to the sums with all of it."""
+        p = self.parameters
+        return self._result_latency + p.tree_levels + p.pieces - 1
+
+    @property
+    def period(self) -> int:
+        """Least cycles between the ends of two rows, of which every ``units``-th goes to the same unit."""
+        return -(-max(self.parameters.statistics_period, self._sums_latency) // self.parameters.units)
+
+    @property
+    def settle(self) -> int:
+        """Cycles from the end of a row on ``i`` to the first in which its entry is used."""
+        return 1 + self._sums_latency + self.parameters.statistics_latency
+
+    @property
+    def _depth(self) -> int:
+        """Groups of elements in flight at full rate: those of one beat more than fit between taking a beat and knowing
+        that its first group has left the queue."""
+        needed = self._result_latency + 1 + self.parameters.pieces
+        return max(_LEAST_DEPTH, 1 << (needed - 1).bit_length())
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        p = self.parameters
+        m.submodules.front = front = SkidBuffer(self._held)
+        m.submodules.out = out = SkidBuffer(self._output)
+        wiring.connect(m, out.o, wiring.flipped(self.o))
+        self._enter(m, front.i)
+        here, take, may = front.o.payload, Signal(), Signal()
+        begins, ends = Signal(), Signal()
+        m.d.comb += [take.eq(front.o.valid & ~here.passes & may), begins.eq(take & ~here.sums),
+                     ends.eq(take & here.sums & here.last_chunk)]
+        free, active = self._pace(m, take)
+        spaced = self._settling(m, ends)
+        address, sums, last = self._place(m, here, free)
+        entry = row_entry(p)
+        m.submodules.table = table = Ram(RamParameters(entry.size, p.rows, p.target, p.pipeline))
+        m.d.comb += [table.r_en.eq(1), table.r_addr.eq(address)]
+        lanes, into_sums, results = self._lanes(m, here, free, active, sums, data.View(entry, table.r_data))
+        self._statistics(m, lanes, into_sums, last, ends, here.set, address, table)
+
+        room, quiet = self._results(m, lanes, results, begins, Value.cast(here.sideband), out.i)
+        # ``quiet``: no beat is between here and the output but those that pass.
+        m.d.comb += [
+            may.eq(free & Mux(here.sums, spaced | ~here.last_chunk, self.idle & room)),
+            front.o.ready.eq(Mux(here.passes, quiet & out.i.ready, may)),
+            self.busy.eq(front.o.valid | active | ~quiet | self.o.valid | ~self.idle)]
+        with m.If(quiet):
+            m.d.comb += [out.i.valid.eq(front.o.valid & here.passes), out.i.payload.beat.eq(here.beat),
+                         out.i.payload.sideband.eq(here.sideband)]
+        return m
+
+    def _sets(self, m: Module, number: Value, fields: tuple[str, ...]) -> data.View:
+        """``fields``, which follow one another, of parameter set ``number``."""
+        layout, chosen = data.StructLayout(dict(READ_SET)), data.StructLayout({f: dict(READ_SET)[f] for f in fields})
+        low, word, parts = layout[fields[0]].offset, self.write.address[:_WORD_BITS], []
+        high = low + chosen.size
+        for at in range(low // 32, -(-high // 32)):
+            bits = slice(max(0, low - 32 * at), min(32, high - 32 * at))
+            m.submodules[f"sets_{fields[0]}_{at}"] = memory = Memory(shape=bits.stop - bits.start, depth=SETS, init=[])
+            write, read = memory.write_port(), memory.read_port(domain="comb")
+            m.d.comb += [write.en.eq(self.write_en & (word == at) & (self.write.address < SETS * SET_WORDS)),
+                         write.addr.eq(self.write.address[_WORD_BITS:]), write.data.eq(self.write.data[bits]),
+                         read.addr.eq(number)]
+            parts.append(read.data)
+        return data.View(chosen, Cat(parts))
+
+    def _enter(self, m: Module, to) -> None:
+        """A beat on ``i`` with what its parameter set says about its place."""
+        offered, place = self.i.payload, self._sets(m, self.i.payload.set, ("chunk_shift",))
+        m.d.comb += [to.valid.eq(self.i.valid), self.i.ready.eq(to.ready),
+                     to.payload.passes.eq((offered.set == 0) & ~offered.sums)]
+        for name in to.payload.shape().members:
+            if name in place.shape().members:
+                m.d.comb += to.payload[name].eq(place[name])
+            elif name != "passes":
+                m.d.comb += to.payload[name].eq(offered[name])
+
+    def _pace(self, m: Module, take: Signal) -> tuple[Value, Signal]:
+        """Whether the lanes can take a beat, which is the cycle of the final piece of the one before, and whether they
+        have a piece."""
+        pieces, active = self.parameters.pieces, Signal()
+        if pieces == 1:
+            m.d.sync += active.eq(take)
+            return Const(1, 1), active
+        left, free = Signal(range(pieces)), Signal(init=1)
+        following = Mux(take, pieces - 1, left - (left != 0))
+        m.d.sync += [left.eq(following), free.eq(~take & (left <= 1)), active.eq(take | (left != 0))]
+        return free, active
+
+    def _settling(self, m: Module, ends: Signal) -> Signal:
+        """Drives ``idle``; returns whether the next row may end."""
+        wait, spaced = Signal(range(self.settle)), Signal(init=1)
+        idle = Signal(init=1)
+        with m.If(ends):
+            m.d.sync += wait.eq(self.settle - 3)
+        with m.Elif(wait != 0):
+            m.d.sync += wait.eq(wait - 1)
+        m.d.sync += [idle.eq((wait == 0) & ~ends), spaced.eq((wait <= self.settle - 1 - self.period) & ~ends)]
+        m.d.comb += self.idle.eq(idle)
+        return spaced
+
+    def _place(self, m: Module, here: data.View, free: Value) -> tuple[Value, Signal, Signal]:
+        """Of the beat in the lanes: its place in the table, a cycle later, whether it goes into sums, and whether this
+        piece ends them."""
+        sums, last = Signal(), Signal()
+        coarse, fine = Signal(len(here.address), reset_less=True), Signal(2, name="fine_shift", reset_less=True)
+        address = Signal(self.parameters.row_bits, name="entry", reset_less=True)
+        with m.If(free):
+            m.d.sync += [coarse.eq(here.address >> Cat(Const(0, 2), here.chunk_shift[2:])),
+                         fine.eq(here.chunk_shift[:2]), sums.eq(here.sums), last.eq(here.last_chunk)]
+        m.d.sync += address.eq(coarse >> fine)
+        return address, sums, last & free
+
+    def _lanes(self, m: Module, here: data.View, free: Value, active: Signal, sums: Signal,
+               entry: data.View) -> tuple[list[NormaliseLane], Value, Value]:
+        """The lanes with their elements and the entry of their row. Returns also when they have operands that go into
+        sums, and when they have results."""
+        p = self.parameters
+        elements = self._pieces(m, here.beat.as_value(), p.element_width, free, "elements")
+        keep = self._pieces(m, here.keep, 1, free, "keep")
+        # Sums take the elements as they are.
+        offset, shift = Signal.like(entry.offset, reset_less=True), Signal(SHIFT_BITS, reset_less=True)
+        squares = delay(m, sums, self._entry_latency - 1, "squares")
+        m.d.sync += [offset.eq(Mux(squares, 0, entry.offset)),
+                     shift.eq(Mux(squares, p.right_shift - FRACTION, entry.up))]
+        # Bits of a deviation from 2^(limit - p) on are signs if it fits.
+        up, limit = delay(m, shift, 1, "up"), FRACTION + p.element_width + 3
+        mask = Signal(p.element_width + FRACTION + 1, reset_less=True)
+        m.d.sync += mask.eq(Const((1 << limit + len(mask)) - (1 << limit)) >> shift)
+        mantissa = delay(m, Cat(entry.mantissa, Const(1, 2)), _LANE_LATENCY + 1, "mantissa")
+        square = delay(m, squares, _LANE_LATENCY + 1, "square")
+        lanes = []
+        for number in range(p.lanes):
+            m.submodules[f"lane{number}"] = lane = NormaliseLane(p)
+            m.d.comb += [
+                lane.element.eq(elements.word_select(number, p.element_width)), lane.keep.eq(keep[number]),
+                lane.offset.eq(offset), lane.up.eq(up), lane.mask.eq(mask), lane.square.eq(square),
+                lane.mantissa.eq(mantissa)]
+            lanes.append(lane)
+        operands = self._entry_latency + _LANE_LATENCY
+        into_sums = delay(m, active & sums, operands, "into_sums", reset_less=False)
+        results = delay(m, active & ~sums, self._result_latency - 1, "result", reset_less=False)
+        return lanes, into_sums, results
+
+    def _pieces(self, m: Module, beat: Value, width: int, free: Value, name: str) -> Value:
+        """What the lanes get of ``beat``, ``width`` bits each, when their entry is there."""
+        size, register = width * self.parameters.lanes, Signal(len(beat), name=name, reset_less=True)
+        m.d.sync += register.eq(Mux(free, beat, register >> size))
+        return delay(m, register[:size], self._entry_latency, f"{name}_late")
+
+    def _statistics(self, m: Module, lanes: list[NormaliseLane], valid: Value, last: Value, ends: Signal,
+                    number: Value, address: Value, table: Ram) -> None:
+        """Sums of the lanes, and their way into the table of rows."""
+        p = self.parameters
+        m.submodules.sums = sums = RowSums(p)
+        for lane, element, square in zip(lanes, sums.elements, sums.squares):
+            m.d.comb += [element.eq(lane.operand), square.eq(lane.product)]
+        m.d.comb += [sums.valid.eq(valid), sums.last.eq(delay(m, last, self._entry_latency + _LANE_LATENCY, "last"))]
+        ended = delay(m, ends, 2, "ended", reset_less=False)
+        # The units take the rows in turn; what a row will need waits at the unit that gets it.
+        turn, chosen = self._turns(m, ends), Array(Signal(_SET_BITS, name=f"set{n}") for n in range(p.units))
+        row_turn, rows = self._turns(m, ended), Array(Signal(p.row_bits, name=f"row{n}") for n in range(p.units))
+        start_turn = self._turns(m, sums.done)
+        with m.If(ends):
+            m.d.sync += chosen[turn].eq(number)
+        with m.If(ended):
+            m.d.sync += rows[row_turn].eq(address)
+        parameters = self._sets(m, chosen[start_turn], ("n", "epsilon"))
+        units = [RowStatistics(p) for _ in range(p.units)]
+        for at, unit in enumerate(units):
+            m.submodules[f"statistics{at}"] = unit
+            m.d.comb += [
+                unit.start.eq(sums.done & (start_turn == at)), unit.sum.eq(sums.sum),
+                unit.squares_sum.eq(sums.squares_sum), unit.n.eq(parameters.n), unit.epsilon.eq(parameters.epsilon),
+                unit.row.eq(rows[at])]
+        # Rows end further apart than the latencies of two units can differ, so one at a time is done.
+        done = Cat(unit.done for unit in units)
+        m.d.comb += [table.w_en.eq(done.any()),
+                     table.w_addr.eq(_either(done, [unit.o_row for unit in units])),
+                     table.w_data.eq(_either(done, [unit.entry.as_value() for unit in units]))]
+
+    def _turns(self, m: Module, moves: Value) -> Value:
+        """Number of the unit that the next of ``moves`` concerns."""
+        turn = Signal(range(self.parameters.units))
+        with m.If(moves):
+            m.d.sync += turn.eq(Mux(turn == self.parameters.units - 1, 0, turn + 1))
+        return turn
+
+    def _results(self, m: Module, lanes: list[NormaliseLane], valid: Value, begins: Signal, sideband: Value,
+                 to) -> tuple[Signal, Signal]:
+        """Queue of results, whose beats go out when they are whole. Returns whether there is room for another beat,
+        and whether none is on its way."""
+        pieces, depth = self.parameters.pieces, self._depth
+        head, side, some, pop, final = self._queue(m, lanes, valid, begins, sideband)
+        held = Signal(len(head) * (pieces - 1), name="held", reset_less=True)
+        with m.If(some & ~final):
+            m.d.sync += held.eq(Cat(held, head)[len(head):])
+        m.d.comb += [
+            to.valid.eq(some & final), to.payload.beat.eq(Cat(held, head)), Value.cast(to.payload.sideband).eq(side),
+            pop.eq(some & (~final | to.ready))]
+
+        begun = delay(m, begins, 1, "begun", reset_less=False)
+        places, room, quiet = Signal(range(depth + 1), init=depth), Signal(init=1), Signal(init=1)
+        # A beat is counted two cycles after it began; this many more may have begun by then.
+        uncounted = 2 // pieces
+        m.d.sync += [places.eq(places + pop - Mux(begun, pieces, 0)), room.eq(places >= pieces * (1 + uncounted)),
+                     quiet.eq((places == depth) & ~begun & ~begins)]
+        return room, quiet
+
+    def _queue(self, m: Module, lanes: list[NormaliseLane], valid: Value, begins: Signal,
+               sideband: Value) -> tuple[Value, Value, Signal, Signal, Value]:
+        """The oldest piece, the sideband of its beat, whether there is one, what takes it away, and whether it is the
+        final one of its beat."""
+        pieces, depth = self.parameters.pieces, self._depth
+        results = Cat(lane.result for lane in lanes)
+        m.submodules.results = queue = Memory(shape=len(results), depth=depth, init=[])
+        m.submodules.sidebands = sides = Memory(shape=len(sideband), depth=depth // pieces, init=[])
+        level, some, pop, piece = Signal(range(depth + 1)), Signal(), Signal(), Signal(range(pieces))
+        final = piece == pieces - 1
+        heads = []
+        for memory, push, word, leave in ((queue, valid, results, pop), (sides, begins, sideband, pop & final)):
+            write, read = memory.write_port(), memory.read_port(domain="comb")
+            m.d.comb += [write.en.eq(push), write.data.eq(word)]
+            for port, moves in ((write, push), (read, leave)):
+                place = Signal.like(port.addr, name="place")
+                m.d.comb += port.addr.eq(place)
+                m.d.sync += place.eq(place + moves)
+            heads.append(read.data)
+        m.d.sync += [
+            level.eq(level + valid - pop), some.eq(valid | (level > 1) | (some & ~pop)),
+            piece.eq(Mux(pop, Mux(final, 0, piece + 1), piece)),
+            self.saturated.eq(valid & Cat(lane.clamped for lane in lanes).any())]
+        return *heads, some, pop, final

@@ -1,0 +1,230 @@
+"""Residual: adds a tensor that stands in memory to the writes that pass by."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..config import ArrayConfig
+from ..memory.port import MemoryParameters
+from ..memory.read_arbiter import BeatQueue
+from ..primitives.adder import SelectAdder, SelectAdderParameters
+from ..primitives.stream import SkidBuffer
+
+__all__ = ["Residual", "residual_write", "summed_write"]
+
+_SHIFT_BITS = 3
+_GROWTH = (1 << _SHIFT_BITS) - 1  # bits that a shift to the left adds
+_SCALES = {"a": _SHIFT_BITS, "b": _SHIFT_BITS, "c": _SHIFT_BITS}
+_SET_BITS = 4
+_COMPARED = 8  # bits of an address that one register compares
+
+
+def residual_write(config: ArrayConfig) -> data.StructLayout:
+    """A write and its parameter set, whether it is the ``first`` of its WRITE, whether something is added to it, how
+    many beats behind its place that stands, and the scales of the sum."""
+    memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+    return data.StructLayout({"write": memory.write, "set": _SET_BITS, "first": 1, "residual": 1,
+                              "offset": config.memory_bits, **_SCALES})
+
+
+def summed_write(config: ArrayConfig) -> data.StructLayout:
+    """A write that has its sum, and its parameter set."""
+    memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+    return data.StructLayout({"write": memory.write, "set": _SET_BITS})
+
+
+class Residual(wiring.Component):
+    """A filter on a stream of writes (docs/vector.md, Residual).
+
+    ``i``: writes as Emit makes them, strobed in all elements, all but element 0, or element 0 alone; where ``residual``
+    is set, the beat number ``address + offset`` mod 2^memory_bits goes out on ``read``, and the write waits until
+    ``beats`` brings it. ``o``: the writes in the order of ``i``, each strobed element of those with ``residual``
+    replaced by sat(half_up(v*2^a + r*2^b, c)), v from the write and r from the beat; the others pass unchanged, and of
+    elements that are not strobed nothing is promised. ``saturated``: one cycle for each write with a strobed element
+    that was clamped. ``busy``: a write is inside. ``depth``: writes that may wait, a power of two in 8..1024.
+
+    Which writes read: all with ``residual``, but for some of element 0 alone. S(0), S(1), ... be the writes with
+    ``residual`` that leave out element 0, from the ``first`` one of a WRITE on (that is when all before are forgotten:
+    between WRITEs memory may change, within one neither the tensor that is added nor ``offset``). A write of element 0
+    alone with ``residual``, not itself ``first``, that comes behind S(n) and before S(n+1) does not read if its address
+    is that of S(n), or of S(n-E) where n >= E = config.engines: element 0 of what these have read is kept. Where the
+    mirrored writes of E rows go along their chunks in turn S(n-E) is what stands before it in its row; where a row is
+    one chunk S(n) is.
+
+    Formats: elements of element_width bits, two's complement; the sum has 8 bits more and is exact.
+    Latency: 8 + config.ram_latency cycles from ``i`` to ``o``, or 6 from ``beats``; ``read`` 2 cycles behind ``i``;
+    ``saturated`` a cycle behind its write on ``o`` when nothing stalls. Throughput: one write per cycle, if a beat
+    comes within depth - 4 + ram_latency cycles of its request. Backpressure: ``o`` and ``read`` are cut in both
+    directions, ``i.ready`` comes out of registers through a gate. ``beats.ready`` depends on the writes inside and on
+    ``o`` only, never on ``read``: a beat is taken as soon as the writes before its own have left. Reset: forgets all
+    writes; answers of the memory that are still to come must not come.
+    Cost: a RAM of ``depth`` writes; of each element three shifters of 3 bits, an adder and an incrementer, and
+    registers of about 13 element_width bits; LUT memories of E + 2 places, up to the next power of two: two of an
+    address, one of an element.
+
+    Raises ValueError naming the parameter.
+    """
+
+    def __init__(self, config: ArrayConfig, depth: int = 256):
+        if not 8 <= depth <= 1024 or depth & (depth - 1):
+            raise ValueError(f"depth: {depth} is not a power of two in 8..1024")
+        self._config, self._depth = config, depth
+        memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+        # place: where element 0 of its beat is kept, or what it reads was.
+        self._place_bits = (config.engines + 1).bit_length()
+        self._tag = data.StructLayout({
+            "address": config.memory_bits, "strobe": config.memory_elements, "set": _SET_BITS, "residual": 1,
+            "reads": 1, "place": self._place_bits, **_SCALES})
+        self._slot = data.StructLayout({"tag": self._tag, "beat": memory.beat})
+        super().__init__({
+            "i": In(stream.Signature(residual_write(config))), "o": Out(stream.Signature(summed_write(config))),
+            "read": Out(stream.Signature(config.memory_bits)), "beats": In(stream.Signature(memory.beat)),
+            "busy": Out(1), "saturated": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.out = out = SkidBuffer(self.o.payload.shape())
+        wiring.connect(m, out.o, wiring.flipped(self.o))
+        m.submodules.waiting = waiting = BeatQueue(self._config, self._slot.size, self._depth)
+        arrived = self._accept(m, waiting)
+
+        head, joined = data.View(self._slot, waiting.o.payload), Signal()
+        present = ~head.tag.reads | self.beats.valid
+        m.d.comb += [
+            joined.eq(waiting.o.valid & present), waiting.o.ready.eq(out.i.ready & present),
+            self.beats.ready.eq(waiting.o.valid & head.tag.reads & out.i.ready)]
+        others = [self._element_zero(m, waiting.o.valid, head.tag), *self.beats.payload.elements[1:]]
+        valid, valids, tag, tags = joined, [], head.tag, []
+        for stage in ("joined", "shifted", "total", "scaled", "rounded"):
+            valid_here = Signal(name=f"{stage}_valid")
+            tag_here = Signal(self._tag, name=f"{stage}_tag", reset_less=True)
+            with m.If(out.moving):
+                m.d.sync += [valid_here.eq(valid), tag_here.eq(tag)]
+            valid, tag = valid_here, tag_here
+            valids.append(valid)
+            tags.append(tag)
+
+        reach = Signal(_GROWTH, reset_less=True)  # which of the highest bits of a sum lie above the result
+        with m.If(out.moving):
+            m.d.sync += reach.eq(Const((1 << _GROWTH) - 1, _GROWTH) << tags[1].c)
+        clamped, write = [], out.i.payload.write
+        for number, (own, other) in enumerate(zip(head.beat.elements, others)):
+            total = self._add(m, out.moving, number, own, other, *tags[:2])
+            result, clamps = self._scale(m, out.moving, number, total, tags[2].c, reach)
+            m.d.comb += write.beat.elements[number].eq(result)
+            clamped.append(clamps)
+        flags, leaves = Signal(len(clamped)), valid & out.i.ready
+        m.d.comb += [
+            out.i.valid.eq(valid), out.i.payload.set.eq(tag.set), write.address.eq(tag.address),
+            write.strobe.eq(tag.strobe),
+            self.busy.eq(Cat(arrived, ~waiting.empty, *valids, self.o.valid).any())]
+        m.d.sync += [flags.eq(Cat(clamped) & tag.strobe & leaves.replicate(len(flags))), self.saturated.eq(flags.any())]
+        return m
+
+    def _accept(self, m, waiting):
+        """Every write goes into the queue, the places of some to ``read``. Returns whether one is on its way."""
+        m.submodules.requests = requests = SkidBuffer(self._config.memory_bits)
+        wiring.connect(m, requests.o, wiring.flipped(self.read))
+        offered, slot = self.i.payload, Signal(self._slot, name="slot", reset_less=True)
+        accept, arrived, entry = Signal(), Signal(), Signal(self._slot, name="entry")
+        wants, place = Signal(), Signal(self._config.memory_bits, reset_less=True)
+        kept, kept_at = self._mirrored(m, accept, offered, requests.moving)
+        m.d.comb += [
+            self.i.ready.eq(waiting.space & requests.i.ready), accept.eq(self.i.valid & self.i.ready),
+            requests.i.valid.eq(wants & ~kept), requests.i.payload.eq(place), entry.eq(slot),
+            entry.tag.reads.eq(slot.tag.residual & ~kept), entry.tag.place.eq(kept_at),
+            waiting.w_en.eq(arrived), waiting.w_data.eq(entry)]
+        m.d.sync += [
+            arrived.eq(accept), slot.beat.eq(offered.write.beat), slot.tag.address.eq(offered.write.address),
+            slot.tag.strobe.eq(offered.write.strobe), slot.tag.residual.eq(offered.residual),
+            slot.tag.set.eq(offered.set)]
+        # Without a residual the element passes through the same arithmetic.
+        m.d.sync += [slot.tag[name].eq(offered[name] & offered.residual.replicate(_SHIFT_BITS)) for name in _SCALES]
+        with m.If(requests.moving):
+            m.d.sync += [wants.eq(accept & offered.residual), place.eq(offered.write.address + offered.offset)]
+        return arrived
+
+    def _mirrored(self, m, accept, offered, moving):
+        """The addresses of the last E + 1 writes that leave out element 0. Returns, in the cycle behind its ``accept``
+        and until ``moving``, whether a write has no need to read, and the place of its element 0."""
+        engines, bits = self._config.engines, self._config.memory_bits
+        following, latest, oldest = (
+            Signal(self._place_bits, name=name, init=init % (1 << self._place_bits))
+            for name, init in (("following", 0), ("latest", -1), ("oldest", -1 - engines)))
+        some, full, missing = Signal(), Signal(), Signal(range(engines + 2), init=engines + 1)
+        leaves_out, alone = Signal(), Signal()
+        address, strobe = offered.write.address, offered.write.strobe
+        m.d.comb += [leaves_out.eq(offered.residual & ~strobe[0]), alone.eq(offered.residual & ~strobe[1])]
+        m.submodules.addresses = memory = Memory(shape=bits, depth=1 << self._place_bits, init=[])
+        write = memory.write_port()
+        # Every address: what is not to be kept is written over, and the enable waits for nobody.
+        m.d.comb += [write.en.eq(1), write.addr.eq(following), write.data.eq(address)]
+        with m.If(accept & leaves_out):
+            m.d.sync += [following.eq(following + 1), latest.eq(following), oldest.eq(oldest + 1)]
+        with m.If(accept & offered.first):
+            m.d.sync += [some.eq(leaves_out), full.eq(0), missing.eq(engines + ~leaves_out)]
+        with m.Elif(accept & leaves_out & ~full):
+            m.d.sync += [some.eq(1), full.eq(missing == 1), missing.eq(missing - 1)]
+
+        kept = []
+        for name, place, known in (("latest", latest, some), ("oldest", oldest, full)):
+            read = memory.read_port(domain="comb")
+            m.d.comb += read.addr.eq(place)
+            asked, same = Signal(name=f"{name}_asked"), Signal(-(-bits // _COMPARED), name=f"{name}_same")
+            with m.If(moving):
+                m.d.sync += asked.eq(alone & ~offered.first & known)
+                m.d.sync += same.eq(Cat((address[at:at + _COMPARED] == read.data[at:at + _COMPARED])
+                                        for at in range(0, bits, _COMPARED)))
+            kept.append(asked & same.all())
+        # A write that leaves out element 0 has the latest place itself.
+        return kept[0] | kept[1], Mux(kept[1], oldest, latest)
+
+    def _element_zero(self, m, valid, tag):
+        """Element 0 of the beat that belongs to the first write that waits: of its own, or one that was kept."""
+        beat = self.beats.payload.elements
+        m.submodules.zeros = memory = Memory(shape=self._config.element_width, depth=1 << self._place_bits, init=[])
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        # Once more in every cycle in which the write waits: in the last one its beat is there.
+        m.d.comb += [write.en.eq(valid & tag.residual & ~tag.strobe[0]), write.addr.eq(tag.place),
+                     write.data.eq(beat[0]), read.addr.eq(tag.place)]
+        return Mux(tag.reads, beat[0], read.data)
+
+    def _add(self, m, moving, number, own, other, joined, shifted):
+        """v*2^a + r*2^b of one element, three stages. ``joined`` and ``shifted`` are the tags behind the first two."""
+        width = self._config.element_width
+        v, r, total = (Signal(signed(bits), name=f"{name}{number}", reset_less=True)
+                       for name, bits in (("v", width), ("r", width), ("total", width + _GROWTH + 1)))
+        wide_v = Signal(signed(width + _GROWTH), name=f"wide_v{number}", reset_less=True)
+        wide_r = Signal(signed(width + _GROWTH - 1), name=f"wide_r{number}", reset_less=True)
+        m.submodules[f"sum{number}"] = adder = SelectAdder(SelectAdderParameters(len(total), self._config.target))
+        # The lowest bit of ``b`` is the adder's to select.
+        m.d.comb += [
+            adder.addend.eq(wide_v), adder.a.eq(wide_r), adder.b.eq(wide_r << 1), adder.select.eq(shifted.b[0])]
+        gated = (r.as_unsigned() & joined.residual.replicate(width)).as_signed()
+        with m.If(moving):
+            m.d.sync += [v.eq(own), r.eq(other), wide_v.eq(v << joined.a),
+                         wide_r.eq(gated << Cat(Const(0, 1), joined.b[1:])), total.eq(adder.o)]
+        return total
+
+    def _scale(self, m, moving, number, total, c, reach):
+        """sat(half_up(total, c)), two stages and a multiplexer; returns the element and whether it was clamped.
+
+        Rounding can bring back into range what is one too low, so the first stage keeps a bit more than an element.
+        """
+        width, sign = self._config.element_width, total[-1]
+        scaled = Signal(signed(width + 2), name=f"scaled{number}", reset_less=True)  # the bit to round is the lowest
+        rounded = Signal(signed(width + 1), name=f"rounded{number}", reset_less=True)
+        far, negative, far_too, negative_too, clamps = (
+            Signal(name=f"{name}{number}", reset_less=True)
+            for name in ("far", "negative", "far_too", "negative_too", "clamps"))
+        wide = Cat(Const(0, 1), total)
+        near = Mux(c[2], wide[4:], wide[:-4])
+        with m.If(moving):
+            m.d.sync += [
+                scaled.eq(near >> c[:2]),
+                far.eq(((total[width:-1] ^ sign.replicate(_GROWTH)) & reach).any()), negative.eq(sign),
+                rounded.eq((scaled + 1) >> 1), far_too.eq(far), negative_too.eq(negative)]
+        m.d.comb += clamps.eq(far_too | (rounded[width] ^ rounded[width - 1]))
+        extreme = Cat((~negative_too).replicate(width - 1), negative_too)
+        return Mux(clamps, extreme, rounded[:width]), clamps

@@ -1,0 +1,1 @@
+"""Drivers and monitors for components under the Amaranth simulator."""

@@ -1,0 +1,1 @@
+"""Exact cycle models: how long the hardware takes, and why."""

@@ -1,0 +1,222 @@
+"""Skipping cycles in which a processor repeats itself: a part of sim/cycles/estimate.py.
+
+Two snapshots of the cycle model a period apart, whose registers are all equal but for counters, mean that the next
+period does the same again, and so on until a counter reaches the value at which something else happens. ``Skipper``
+goes there in one step. What it may pass over is stated next to each counter; where in doubt it does not skip.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from math import gcd, lcm
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...hw.config import ArrayConfig
+from .array import GAP_LIMIT
+from .memory import Memory
+from .writer import PROGRESS_LIMIT
+
+__all__ = ["Deadlock", "Skipper"]
+
+_SHORTEST = 32   # cycles between snapshots: one costs as much as two or three
+_KEPT = 6        # snapshots, so that periods may be as many times that long
+_KEPT_ROWS = 16  # with a vector unit, whose sums repeat with the rows
+
+_TILES = ("mode", "source", "odd", "second_valid", "last", "blocks", "held", "position", "taking", "full", "final")
+# Registers that must be equal, and counters, which change by the same in every period.
+_REGISTERS = {
+    "fetch": attrgetter("number", "count", "left", "looping", "running"),
+    "load": attrgetter("running", "claimed", "allowed", "behind", "done_in", "step_left", "command"),
+    "sequencer": attrgetter("valid", "armed", "ready", "gap_over", "ended", "spaced", "spacing", "following",
+                            "current"),
+    "store": attrgetter("waiting", "starting", "running", "draining", "busy", "step_left", "beats", "steps", "lasts",
+                        "command", "output.held"),
+    "reader": attrgetter("held", "known", "begun", "may", "begins", "blocked", "open", "mode", "kind",
+                         "free", "space", "moved", "tokens", "empty", "level", "pipe", "command"),
+    "writer": attrgetter("held", "decided", "fits", "inside", "stages", "places", "there", "present", "writes",
+                         "last", "pops", "number", "valids", "output", "command", "mode", "completion.making",
+                         "completion.endings", "completion.reached", "completion.room",
+                         "completion.delays", "completion.end", "completion.known"),
+    "gather": attrgetter(*_TILES), "scatter": attrgetter(*_TILES),
+    "memory": attrgetter("read_credit", "write_credit", "read_ready", "write_ready", "offers", "written"),
+}
+_QUEUE = ("level", "pipe", "held", "moving", "space", "shows")
+_VECTOR = (
+    attrgetter(*(f"normalise.{name}" for name in (
+        "free", "active", "left", "sums", "wait", "idle", "spaced", "pipe", "places", "room", "quiet", "begun", "level",
+        "piece"))),
+    attrgetter(*(f"finish.rescale.{name}" for name in (
+        "free", "stepping", "left", "pipe", "group", "level", "used"))),
+    attrgetter(*(f"finish.residual.{name}" for name in (
+        "requests", "wants", "arrived", "sums.stages", "sums.held", *(f"waiting.{part}" for part in _QUEUE)))),
+    attrgetter("finish.argmax.stages", "finish.argmax.held"),
+    attrgetter(*(f"arbiter.{name}" for name in (
+        "out", "free", "space", "granted", "to_reader", "arrived",
+        *(f"{queue}.{part}" for queue in ("owners", "waiting") for part in _QUEUE)))))
+_VECTOR_QUEUES = attrgetter(
+    "normalise.front", "normalise.out", "normalise.sides", "finish.rescale.front", "finish.rescale.out",
+    "finish.rescale.side", "finish.between", "finish.residual.way", "arbiter.order")
+_TOKENS = attrgetter("vacant", "loaded", "computed", "in_flight", "queued")
+_SEQUENCE = attrgetter("idle", "over", "starting", "pipe", "held")
+_COUNTERS = (
+    "load.left", "load.lead", "load.store_steps", "store.taken_steps", "sequencer.left", "store.left",
+    "reader.sequence.at", "reader.sequence.left", "writer.sequence.at", "writer.sequence.left",
+    "writer.completion.made", "writer.completion.done", "writer.completion.begin", "writer.completion.difference",
+    "writer.completion.left", "writer.completion.progress", "counts.total", "counts.computing", "counts.waiting_input",
+    "counts.waiting_output", "counts.waiting_hazard", "sequencer.idle_cycles")
+_VECTOR_COUNTERS = ("writer.kinds.at",)
+_DOWN = ("load.left", "sequencer.left", "store.left", "reader.sequence.left", "writer.sequence.left")
+
+
+class Deadlock(Exception):
+    """Nothing moves and nothing will."""
+
+
+class _Snapshot(NamedTuple):
+    registers: tuple
+    counters: tuple[int, ...]
+    units: tuple[int, ...]
+
+
+class Skipper:
+    """Watches one model; ``look`` is to be called every ``period`` cycles, with no other change in between."""
+
+    def __init__(self, model: Any, config: ArrayConfig):
+        self._model, self._has_vector = model, config.vector_lanes > 0
+        self._before = deque[_Snapshot](maxlen=_KEPT_ROWS if self._has_vector else _KEPT)
+        self._counters = _COUNTERS + _VECTOR_COUNTERS * self._has_vector
+        self._counts = attrgetter(*self._counters)
+        self._moves = [name for name in self._counters if name.partition(".")[0] not in ("counts", "sequencer")]
+        self._moves.append("sequencer.left")
+        memory: Memory = model.memory
+        # Beats come in tiles and steps, and the memory gives a beat in a pattern of its own.
+        self.period = 2 * config.engines_per_beat * config.beat_groups * (memory.cost // gcd(memory.gain, memory.cost))
+        self.period *= -(-_SHORTEST // self.period)
+        if self._has_vector:
+            self.period = lcm(self.period, config.memory_elements // config.vector_lanes)
+        self._breaks: dict[tuple[int, int], np.ndarray] = {}
+
+    def look(self, skip: bool) -> None:
+        """Where ``skip``, go ahead as many periods as are like the last one. Raises Deadlock where the last one changed
+        nothing."""
+        now = self._snapshot()
+        before = next((old for old in reversed(self._before) if old.registers == now.registers), None)
+        self._before.append(now)
+        if before is None:
+            return
+        change = {name: b - a for name, a, b in zip(self._counters, before.counters, now.counters)}
+        if not any(change[name] for name in self._moves):
+            self._check_alive()
+        times = min(self._limits(change)) if skip else 0
+        if times > 0:
+            self._advance(change, [b - a for a, b in zip(before.units, now.units)], times)
+            self._before.clear()
+
+    def _check_alive(self) -> None:
+        model = self._model
+        if not model.finishing and model.memory.rests:
+            raise Deadlock
+
+    def _snapshot(self) -> _Snapshot:
+        model, memory = self._model, self._model.memory
+        reader, writer = model.reader, model.writer
+        registers = (
+            *(get(getattr(model, unit)) for unit, get in _REGISTERS.items()), _TOKENS(model),
+            *((_SEQUENCE(unit.sequence), id(unit.sequence.beats)) for unit in (reader, writer)),
+            tuple(reader.way), tuple(reader.out), tuple(writer.way), tuple(writer.slots),
+            tuple(model.store.output.last),
+            tuple((len(queue.items), queue.entering is None, queue.some, queue.shows, queue.left, queue.ready)
+                  for queue in model.queues.values()),
+            len(writer.starts), len(writer.modes), len(writer.completion.ends), len(model.finishing),
+            len(model.counts.block_out), len(model.counts.block_begin),
+            *(tuple(max(0, due - memory.now) for due in queue) for queue in (memory.reads, memory.writes)))
+        if self._has_vector:
+            kinds = writer.kinds
+            registers += (*(get(model) for get in _VECTOR), tuple(map(tuple, _VECTOR_QUEUES(model))), id(kinds.beats),
+                          len(kinds.following))
+        return _Snapshot(registers, self._counts(model), tuple(model.counts.units.values()))
+
+    def _limits(self, change: dict[str, int]) -> Iterator[int]:
+        """How many periods may follow, by everything that can end the repetition."""
+        model = self._model
+        for name in _DOWN:  # the event is at 1
+            if change[name] > 0:
+                yield 0
+            elif change[name]:
+                yield (attrgetter(name)(model) - 2) // -change[name]
+        for name in ("reader", "writer"):
+            sequence = getattr(model, name).sequence
+            if not (sequence.idle or sequence.over):
+                yield self._same_beats(sequence.beats, sequence.at, change[f"{name}.sequence.at"])
+        if self._has_vector:
+            yield self._same_beats(model.writer.kinds.beats, model.writer.kinds.at, change["writer.kinds.at"])
+        sequencer = model.sequencer
+        if sequencer.following is not None and sequencer.idle_cycles < sequencer.following.gap:
+            yield 0
+        if change["sequencer.idle_cycles"] < 0:
+            yield 0
+        yield self._overlap(change)
+        yield from self._writes(change)
+        if model.finishing:
+            yield (model.finishing[0] - model.counts.total) // change["counts.total"]
+        yield 1 << 30
+
+    def _same_beats(self, beats: Sequence[Any], at: int, taken: int) -> int:
+        """The beats ``taken`` in the last period, and all behind them, must repeat; the last beat is an event."""
+        if not taken:
+            return 1 << 30
+        if taken < 0 or at < taken or at == len(beats):
+            return 0
+        key = id(beats), taken
+        if key not in self._breaks:
+            codes: dict[Any, int] = {}
+            numbers = np.array([codes.setdefault(beat, len(codes)) for beat in beats])
+            self._breaks[key] = np.append(np.flatnonzero(numbers[taken:] != numbers[:-taken]) + taken, len(beats) - 1)
+        breaks = self._breaks[key]
+        return int(breaks[np.searchsorted(breaks, at)] - at) // taken - 1
+
+    def _overlap(self, change: dict[str, int]) -> int:
+        """A load behind the store that empties its half: their distance stays, or stays on its side."""
+        load, store = self._model.load, self._model.store
+        ahead, behind = change["load.store_steps"], change["load.lead"]
+        if ahead < 0 or change["store.taken_steps"] != ahead:
+            return 0
+        if not load.running or load.claimed or not load.command.overlap or ahead == behind:
+            return 1 << 30
+        steps = (load.store_steps, store.taken_steps)  # one is a cycle behind the other
+        if ahead > behind:
+            if min(steps) - ahead > load.lead:
+                return 1 << 30
+            return (load.lead - max(steps)) // (ahead - behind) - 1
+        return (min(steps) - load.lead - 1) // (behind - ahead) - 1
+
+    def _writes(self, change: dict[str, int]) -> Iterator[int]:
+        """The end of a WRITE, and the number of its writes for which a READ waits."""
+        completion, reader = self._model.writer.completion, self._model.reader
+        done, progress = change["writer.completion.done"], change["writer.completion.progress"]
+        if change["writer.completion.begin"] or progress < 0 or change["writer.completion.difference"] != done:
+            yield 0
+        if completion.ends and done:
+            yield (completion.ends[0] - completion.done - 1) // done - 1
+        if done and completion.progress < PROGRESS_LIMIT:
+            yield (PROGRESS_LIMIT - completion.difference) // done - 2
+        if reader.held and not reader.may and progress and reader.open == reader.command.after:
+            yield (reader.command.after_beats - completion.difference) // done - 2 if done else 0
+
+    def _advance(self, change: dict[str, int], units: list[int], times: int) -> None:
+        model = self._model
+        for name, step in change.items():
+            if step:
+                owner, _, last = name.rpartition(".")
+                unit = attrgetter(owner)(model)
+                setattr(unit, last, getattr(unit, last) + times * step)
+        for name, step in zip(model.counts.units, units):
+            model.counts.units[name] += times * step
+        model.sequencer.idle_cycles = min(GAP_LIMIT, model.sequencer.idle_cycles)
+        cycles, memory = times * change["counts.total"], model.memory
+        memory.now += cycles
+        for queue in (memory.reads, memory.writes):
+            for at in range(len(queue)):
+                queue[at] += cycles

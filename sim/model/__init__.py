@@ -1,0 +1,1 @@
+"""Bit-exact integer models of what the hardware computes."""

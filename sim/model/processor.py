@@ -1,0 +1,386 @@
+"""Bit-exact model of the processor: programs of tagged blocks between a memory and itself, docs/processor.md.
+
+The model works on what the hardware holds: program words and table words. It first goes through the program as the
+fetch unit does and judges every instruction; then it runs the blocks one after the other. The hardware runs them
+overlapped, so the model also refuses programs whose result would depend on when.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from ...hw.config import ArrayConfig
+from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
+from ...hw.isa.encoding import instruction_fields, INSTRUCTION_WORDS, decode, encode
+from ...hw.isa.instruction import (Fault, Instruction, Load, MemoryMode, Opcode, Pass, Read, Set, Store, Sums, Unit,
+                                   Write)
+from ...hw.isa.setup import SETUP_READER, SETUP_WRITER
+from ...hw.isa.walk import SubOrder
+from ...hw.numeric import saturate
+from .array import ArrayModel
+from .memory import arranged, positions, read_addresses, read_elements, row_chunks, write_addresses, write_block
+from .vector_unit import VectorUnit
+
+__all__ = ["BlockOutcome", "ProcessorModel", "ProgramFault", "Race", "Asking", "first_race"]
+
+REGISTERS = 8
+
+
+class ProgramFault(ValueError):
+    """A program that the hardware stops with error ``code`` and ``tag``.
+
+    The tag is None where it says how far the other blocks have come by then: REFUSED and WATCHDOG.
+    """
+
+    def __init__(self, code: Fault, message: str, tag: int | None = None):
+        super().__init__(message)
+        self.code, self.tag = code, tag
+
+
+class BlockOutcome(NamedTuple):
+    """What the array reports of one block: its exponent (modulo 64) and whether it clamped anything."""
+
+    exponent: int
+    saturated: bool
+
+
+@dataclass
+class _Blocks:
+    """The instructions of each unit in order, as handed out; base addresses stand beside READ and WRITE."""
+
+    reads: list[tuple[Read, int]] = field(default_factory=list)
+    sums: list[tuple[Sums, int, int]] = field(default_factory=list)  # with the number of READs before
+    loads: list[Load] = field(default_factory=list)
+    passes: list[list[Pass]] = field(default_factory=list)
+    stores: list[Store] = field(default_factory=list)
+    writes: list[tuple[Write, int]] = field(default_factory=list)
+    inside: bool = False  # a block whose last pass has not come
+
+    def add(self, instruction: Load | Pass | Store) -> None:
+        if isinstance(instruction, Load):
+            self.loads.append(instruction)
+        elif isinstance(instruction, Store):
+            self.stores.append(instruction)
+        else:
+            if instruction.first:
+                self.passes.append([])
+            self.passes[-1].append(instruction)
+            self.inside = not instruction.last
+
+    @property
+    def computed(self) -> int:
+        return len(self.passes) - self.inside
+
+    def tag(self, opcode: Opcode | None) -> int:
+        """Tag of the next instruction of this kind; the number of READs for kinds without a block."""
+        tags: dict[Opcode | None, int] = {
+            Opcode.LOAD: len(self.loads), Opcode.PASS: self.computed, Opcode.STORE: len(self.stores),
+            Opcode.WRITE: len(self.writes)}
+        return tags.get(opcode, len(self.reads))
+
+
+class Race(NamedTuple):
+    """READ ``tag`` takes ``beat``, number ``place`` of the beats of WRITE ``writer``, without having waited for it."""
+
+    tag: int
+    beat: int
+    writer: int
+    place: int
+
+
+class Asking(NamedTuple):
+    """Who takes ``beats`` of the memory: READ ``tag``, SUMS in front of it, or the residual of WRITE ``tag`` - 1. READ
+    and SUMS wait for what (after, after_beats) say."""
+
+    tag: int
+    wait: tuple[int, int]
+    beats: np.ndarray
+
+
+def first_race(askings: Sequence[Asking], written: Sequence[np.ndarray], beats: int) -> Race | None:
+    """The first READ that takes a beat which may not have been written yet, in a memory of ``beats`` beats.
+
+    ``askings`` in order, ``written`` the beats of every WRITE. What one READ has waited for holds for all later ones:
+    they wait in their order. A beat whose last write has been waited for was written by all earlier WRITEs too, so the
+    last one decides.
+    """
+    writer, place = (np.full(beats, -1, dtype=np.int64) for _ in range(2))
+    seen, done = (0, 0), 0  # all WRITEs before the first number, and so many beats of that one
+    for tag, (after, after_beats), beat in askings:
+        for number in range(done, tag):
+            writer[written[number]], place[written[number]] = number, np.arange(len(written[number]))
+        done = max(done, tag)
+        if after:
+            seen = max(seen, (tag - after, after_beats) if after_beats else (tag - after + 1, 0))
+        late = (writer[beat] > seen[0]) | ((writer[beat] == seen[0]) & (place[beat] >= seen[1]))
+        if late.any():
+            found = int(beat[late][0])
+            return Race(tag, found, int(writer[found]), int(place[found]))
+    return None
+
+
+class ProcessorModel:
+    """One processor: an array, the tables of reader and writer, a memory int64 (beats, 2K) that it changes in place.
+
+    ``reader`` and ``writer`` fill the first descriptors of each table; :meth:`write_setup` writes all the rest.
+    Of the last run: ``clamped``, how often an element was clamped between memory and array; ``saturated``, the sticky
+    flag, is set by that and by every block that clamped something.
+    Raises ValueError when the configuration has no memory or the arguments do not fit it.
+    """
+
+    def __init__(self, config: ArrayConfig, reader: list[Descriptor], writer: list[Descriptor], memory: np.ndarray):
+        if not config.is_processor:
+            raise ValueError("memory_bits: 0; a processor has at least 1")
+        if memory.ndim != 2 or memory.shape[1] != config.memory_elements or memory.dtype != np.int64 \
+                or not memory.flags.c_contiguous or not 0 < len(memory) <= 1 << config.memory_bits:
+            raise ValueError(f"memory: {memory.dtype} {memory.shape}; allowed is int64 (1..{1 << config.memory_bits}, "
+                             f"{config.memory_elements}) in C order")
+        if np.any(saturate(memory, config.element_width)[1]):
+            raise ValueError(f"memory: a value does not fit element_width = {config.element_width} bits")
+        self.config, self.memory, self.saturated, self.clamped = config, memory, False, 0
+        self.array, self.vector = ArrayModel(config), VectorUnit(config)
+        self.tables = {target: [0] * (config.descriptors * DESCRIPTOR_WORDS) for target in (SETUP_READER, SETUP_WRITER)}
+        self.registers = {unit: [0] * REGISTERS for unit in Unit}
+        for target, descriptors in ((SETUP_READER, reader), (SETUP_WRITER, writer)):
+            for address, word in enumerate(w for d in descriptors for w in d.words(config.beat_groups)):
+                self.write_setup(target, address, word)
+
+    def write_setup(self, target: int, address: int, data: int) -> None:
+        """One word on the setup port, as :meth:`ArrayModel.write_setup`; targets and addresses: hw/isa/setup.py."""
+        if target not in self.tables:
+            if not self.vector.write_setup(target, address, data):
+                self.array.write_setup(target, address, data)
+            return
+        table = self.tables[target]
+        if not 0 <= address < len(table):
+            raise ValueError(f"address: {address} is not in 0..{len(table) - 1} of setup target {target}")
+        table[address] = data & 0xFFFFFFFF
+
+    def load_program(self, program: list[Instruction]) -> None:
+        """Write ``program`` into the program memory through the setup port."""
+        self.array.load_program(program)
+
+    def run(self, program: list[Instruction] | None = None) -> list[BlockOutcome]:
+        """Run ``program`` (None: the one in program memory); one outcome per block.
+
+        Raises ProgramFault where the hardware stops with an error; the memory is then not defined. Raises ValueError
+        when the result would depend on timing: a READ takes a beat that the WRITE of an earlier block writes, and no
+        ``after`` up to this READ covers that beat. Nothing else can race: units run in tag order, the memory keeps the
+        order of reads and that of writes, and all beats that READs up to tag k ask for are in the array before WRITE k
+        begins. Not checked: the conditions of ``overlap`` and ``gap``, and whether the queues hold all that stands
+        between a READ and the WRITE that it waits for.
+        """
+        blocks = self._checked(self.array.program if program is None else encode(program))
+        self.saturated, self.clamped, outcomes = False, 0, []
+        for number in range(len(blocks.reads)):
+            outcomes.append(self._block(blocks, number))
+        return outcomes
+
+    def check(self, words: Sequence[int]) -> int:
+        """Number of blocks of the program ``words`` (32 bits each) if :meth:`run` would run it, else raises like it."""
+        blocks = self._checked(list(words))
+        for tag, ((read, read_base), (write, write_base)) in enumerate(zip(blocks.reads, blocks.writes)):
+            table = self._table(SETUP_READER, read.descriptor)
+            beats = len(positions(self.config, table, read.rows, read_base).address)
+            self._check_count("READ", "LOAD", tag, beats * self.config.stream_words, blocks.loads[tag])
+            self._check_write(write, write_base, tag, blocks.stores[tag])
+        return len(blocks.reads)
+
+    def _checked(self, words: list[int]) -> _Blocks:
+        blocks = self._fetch(words)
+        self._check_after(blocks)
+        self._check_races(blocks)
+        return blocks
+
+    # --- fetch: what is handed out, and what is refused ---------------------------------------
+
+    def _fetch(self, words: list[int]) -> _Blocks:
+        """All instructions up to the HALT, judged in the order of the program; address registers as they go."""
+        blocks = _Blocks()
+        for number, opcode, values, raw in self._executed(words, blocks):
+            code, why = self._judge(opcode, values, blocks)
+            if code:
+                raise ProgramFault(code, f"instruction {number} {opcode.name}: {why}", blocks.tag(opcode))
+            if opcode is Opcode.HALT:
+                return blocks
+            instruction = decode(raw, self.config.layers)[0]
+            if isinstance(instruction, Set):
+                self.registers[instruction.unit][instruction.register] = instruction.value
+            elif isinstance(instruction, Sums):
+                blocks.sums.append((instruction, self._base(Unit.READER, instruction), len(blocks.reads)))
+            elif isinstance(instruction, Read):
+                blocks.reads.append((instruction, self._base(Unit.READER, instruction)))
+            elif isinstance(instruction, Write):
+                blocks.writes.append((instruction, self._base(Unit.WRITER, instruction)))
+            elif isinstance(instruction, Load | Pass | Store):
+                blocks.add(instruction)
+        raise AssertionError("a program ends with a HALT or a fault")
+
+    @staticmethod
+    def _executed(words: list[int], blocks: _Blocks) -> Iterator[tuple[int, Opcode, dict[str, int], list[int]]]:
+        """Number, opcode, fields and words of the instructions as the fetch unit meets them, loops unrolled.
+
+        ``blocks`` is what has been handed out, for the tag of a fault."""
+        at, looping, left = 0, -1, 0
+        while True:
+            number = at // INSTRUCTION_WORDS
+            if at + INSTRUCTION_WORDS > len(words):
+                raise ProgramFault(Fault.LOOP, f"instruction {number}: the program has no HALT before its end",
+                                   blocks.tag(None))
+            raw = words[at:at + INSTRUCTION_WORDS]
+            try:
+                opcode, values = instruction_fields(raw)
+            except ValueError as error:
+                raise ProgramFault(Fault.OPCODE, f"instruction {number}: {error}", blocks.tag(None)) from None
+            if opcode is Opcode.LOOP:
+                if values["target"] >= at or looping not in (-1, at):
+                    why = f"target {values['target']} is not before word {at}, or the loop stands in another"
+                    raise ProgramFault(Fault.LOOP, f"instruction {number} LOOP: {why}", blocks.tag(opcode))
+                left = (values["count"] if looping < 0 else left) - 1
+                looping = at if left > 0 else -1
+                at = values["target"] if left > 0 else at + INSTRUCTION_WORDS
+                continue
+            yield number, opcode, values, raw
+            at += INSTRUCTION_WORDS
+
+    def _judge(self, opcode: Opcode, values: dict[str, int], blocks: _Blocks) -> tuple[Fault | None, str]:
+        if opcode in (Opcode.LOAD, Opcode.STORE) and self._leaves_half(values):
+            return Fault.WALK, "the walk leaves the half"
+        if opcode is Opcode.PASS and self._leaves_memory(values):
+            return Fault.PASS, "digit, groups or coefficients leave their memory"
+        if opcode in (Opcode.READ, Opcode.SUMS, Opcode.WRITE):
+            most = MemoryMode.SPLIT if opcode is Opcode.WRITE else MemoryMode.PAIRS
+            if values["descriptor"] >= self.config.descriptors or values["mode"] > most:
+                return Fault.MEMORY, f"descriptor {values['descriptor']} or mode {values['mode']} is out of range"
+            if (values["vector"] or opcode is Opcode.SUMS) and not self.config.vector_lanes:
+                return Fault.MEMORY, f"vector {values['vector']}: vector_lanes is 0, there is no vector unit"
+        if opcode is Opcode.SET and values["value"] >> self.config.memory_bits:
+            return Fault.MEMORY, f"value {values['value']} has more than memory_bits = {self.config.memory_bits} bits"
+        return self._misplaced(opcode, values, blocks)
+
+    def _leaves_half(self, walk: dict[str, int]) -> bool:
+        c, run = self.config, max(1, walk["sub_bits"])
+        masks = walk["inner"] | walk["outer"] | walk["window"]
+        return bool(masks >> c.index_bits or walk["last_step"] >> c.row_bits or walk["sub_bits"] > c.sub_bits
+                    or (walk["sub_order"] != SubOrder.NONE and walk["sub_at"] + run > c.index_bits))
+
+    def _leaves_memory(self, p: dict[str, int]) -> bool:
+        c = self.config
+        return (p["digit"] >= c.index_bits // c.layers or p["last_group"] >= c.bank_rows
+                or p["coef_base"] + (1 << p["coef_mask_bits"]) > c.coefficient_words)
+
+    @staticmethod
+    def _misplaced(opcode: Opcode, values: dict[str, int], blocks: _Blocks) -> tuple[Fault | None, str]:
+        """Each kind of instruction needs a block that has come as far as the kind before it."""
+        read, loaded, begun = len(blocks.reads), len(blocks.loads), len(blocks.passes)
+        stored, written = len(blocks.stores), len(blocks.writes)
+        input_faults = {
+            "a LOAD without a READ": opcode is Opcode.LOAD and loaded == read,
+            "a first PASS without a LOAD": opcode is Opcode.PASS and values["first"] and begun == loaded,
+            "a PASS outside a block, or a first one inside": opcode is Opcode.PASS and values["first"] == blocks.inside,
+            "a block that was read has no passes": opcode is Opcode.HALT and (blocks.inside or read != begun)}
+        output_faults = {
+            "a STORE without a computed block": opcode is Opcode.STORE and stored == blocks.computed,
+            "a WRITE without a STORE": opcode is Opcode.WRITE and written == stored,
+            "a block that was computed is not written": opcode is Opcode.HALT and written != blocks.computed}
+        for code, faults in ((Fault.INPUT, input_faults), (Fault.OUTPUT, output_faults)):
+            for why, found in faults.items():
+                if found:
+                    return code, why
+        return None, ""
+
+    def _base(self, unit: Unit, instruction: Read | Sums | Write) -> int:
+        registers = self.registers[unit]
+        base = registers[instruction.register]
+        registers[instruction.register] = base + instruction.increment & (1 << self.config.memory_bits) - 1
+        return base
+
+    # --- blocks -------------------------------------------------------------------------------
+
+    @staticmethod
+    def _check_after(blocks: _Blocks) -> None:
+        asked: list[tuple[int, Read]] = [(tag, sums) for sums, _, tag in blocks.sums]
+        asked += [(tag, read) for tag, (read, _) in enumerate(blocks.reads)]
+        for tag, read in sorted(asked, key=lambda one: one[0]):
+            if read.after > tag:
+                name = "the SUMS before READ" if isinstance(read, Sums) else "READ"
+                raise ProgramFault(Fault.AFTER, f"after: {read.after} of {name} {tag} names a block before the first",
+                                   tag)
+
+    def _check_races(self, blocks: _Blocks) -> None:
+        written, added, asked = [], [], []
+        for tag, (write, base) in enumerate(blocks.writes):
+            writes = write_addresses(self.config, self._table(SETUP_WRITER, write.descriptor), write, base)
+            written.append(self._inside(writes.address[writes.enabled]))
+            beats = self._inside(self.vector.residual_beats(write.vector, written[-1]))
+            added.append(Asking(tag + 1, (0, 0), beats))
+        reads = [*((tag, read, base) for read, base, tag in blocks.sums),
+                 *((tag, read, base) for tag, (read, base) in enumerate(blocks.reads))]
+        for tag, read, base in reads:
+            table = self._table(SETUP_READER, read.descriptor)
+            beats = self._inside(read_addresses(self.config, table, read, base))
+            asked.append(Asking(tag, (read.after, read.after_beats), beats))
+        # A residual is sure of what its own READ has waited for, not of what the next one waits for.
+        askings = sorted([*added, *asked], key=lambda asking: asking.tag)
+        race = first_race(askings, written, len(self.memory))
+        if race:
+            raise ValueError(f"after: READ {race.tag} takes beat {race.beat}, which is beat {race.place} of WRITE "
+                             f"{race.writer}; it has not waited for that")
+
+    def _inside(self, addresses: np.ndarray) -> np.ndarray:
+        outside = addresses[addresses >= len(self.memory)]
+        if outside.size:
+            raise ProgramFault(Fault.REFUSED, f"address: {outside[0]} is not in 0..{len(self.memory) - 1}, the memory")
+        return addresses
+
+    def _block(self, blocks: _Blocks, tag: int) -> BlockOutcome:
+        (read, read_base), (write, write_base) = blocks.reads[tag], blocks.writes[tag]
+        load, store = blocks.loads[tag], blocks.stores[tag]
+        for sums, base, number in blocks.sums:
+            if number == tag:
+                self._sum_rows(sums, base)
+        words = self._words(read, read_base)
+        self._check_count("READ", "LOAD", tag, len(words), load)
+        block, _ = self.array.load(load, words)
+        for step in blocks.passes[tag]:
+            self.array.run_pass(step, block)
+        result = self.array.store(store, block)
+        self._check_write(write, write_base, tag, store)
+        table = self._table(SETUP_WRITER, write.descriptor)
+        finish = partial(self.vector.finish, write.vector) if write.vector else None
+        clamped = write_block(self.config, table, write, write_base, result.words, self.memory, finish)
+        self.clamped += clamped
+        self.saturated |= bool(clamped) or result.saturated
+        return BlockOutcome(result.exponent, result.saturated)
+
+    def _words(self, read: Read, base: int) -> np.ndarray:
+        """Words of a block, normalised where the READ says so."""
+        table = self._table(SETUP_READER, read.descriptor)
+        beats, elements, inside = read_elements(self.config, table, read, base, self.memory)
+        if read.vector:
+            elements, clamped = self.vector.normalise(read.vector, beats, elements, inside)
+            self.clamped += clamped
+            self.saturated |= bool(clamped)
+        return arranged(self.config, read, elements)
+
+    def _sum_rows(self, sums: Sums, base: int) -> None:
+        table = self._table(SETUP_READER, sums.descriptor)
+        beats, elements, _ = read_elements(self.config, table, sums, base, self.memory)
+        self.vector.sum_rows(sums.vector, beats, elements, row_chunks(table))
+
+    def _check_write(self, write: Write, base: int, tag: int, store: Store) -> None:
+        table = self._table(SETUP_WRITER, write.descriptor)
+        beats = len(write_addresses(self.config, table, write, base).address)
+        halved = write.mode in (MemoryMode.REAL, MemoryMode.FOLD)
+        self._check_count("WRITE", "STORE", tag, (beats << halved) * self.config.stream_words, store)
+
+    def _check_count(self, memory: str, array: str, tag: int, words: int, instruction: Load | Store) -> None:
+        want = instruction.walk.beats * self.config.beat_groups * self.config.beat_words
+        if words != want:
+            raise ProgramFault(Fault.WATCHDOG, f"{memory} {tag}: {words} words; its {array} has {want}")
+
+    def _table(self, target: int, descriptor: int) -> list[int]:
+        return self.tables[target][descriptor * DESCRIPTOR_WORDS:(descriptor + 1) * DESCRIPTOR_WORDS]

@@ -1,0 +1,1 @@
+"""Float64 truth, which knows no hardware."""

@@ -1,0 +1,1 @@
+"""Random and illegal programs for the regressions."""

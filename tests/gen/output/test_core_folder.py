@@ -1,0 +1,175 @@
+"""The folder of a generated processor: complete, the same bytes twice, and nothing at all after a fault."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from wingbeat.gen.cosim.memory import STALLS
+from wingbeat.gen.cosim.processor_selftest import small_programs
+from wingbeat.gen.output import core_folder as generator
+from wingbeat.gen.output.core_folder import generate
+from wingbeat.gen.output.manifest import describe_memory_map
+from wingbeat.gen.presets.select import load_preset
+from wingbeat.hw.array.array import Array
+from wingbeat.hw.config import ArrayConfig, Target
+from wingbeat.hw.core.processor import Processor
+from wingbeat.hw.core.top import core
+from wingbeat.hw.errors import WingbeatError
+from wingbeat.hw.isa.encoding import decode, encode
+from wingbeat.hw.isa.instruction import Fault, Halt, MemoryMode, Read
+from wingbeat.hw.isa.parameter_set import Activation, WriteSet
+
+FIELDS = {"engines": 2, "layers": 1, "width": 16, "element_width": 16, "coefficient_width": 16, "half_words": 64,
+          "coefficient_words": 256, "program_words": 512, "stream_words": 4, "memory_bits": 12}
+PROCESSOR = ArrayConfig(name="runner", **FIELDS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    target = tmp_path_factory.mktemp("made") / "runner"
+    assert generate(PROCESSOR, target) == json.loads((target / "manifest.json").read_text())
+    return target
+
+
+def test_memory_decides_what_the_core_is():
+    assert type(core(PROCESSOR)) is Processor
+    assert type(core(load_preset("tiny"))) is Array
+
+
+def test_files(folder):
+    facts = json.loads((folder / "manifest.json").read_text())
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert {name: hashlib.sha256(data).hexdigest() for name, data in files.items() if name != "manifest.json"} \
+        == facts["sha256"]
+    bench = json.loads(files["tb/bench.json"])
+    assert (bench["top"], bench["bench"]) == ("runner_with_memory", "processor_bench")
+    assert {f"tb/{source}" for source in bench["sources"]} - {"tb/../rtl/runner.v"} < files.keys()
+    assert {"rtl/runner.v", "tb/run.py", "tb/processor_bench.py", "tb/simulators.py", "tb/Makefile"} < files.keys()
+    assert "tb/array_bench.py" not in files
+    for trial in json.loads(files["tb/vectors/trials.json"]):
+        assert {f"tb/vectors/{trial[kind]}" for kind in ("setup", "memory", "expected")} < files.keys()
+    assert sum(map(len, files.values())) < 1 << 20
+
+
+def test_ports_are_those_of_the_verilog(folder):
+    verilog = (folder / "rtl" / "runner.v").read_text()
+    top = verilog[verilog.index("\nmodule runner("):]
+    facts = json.loads((folder / "manifest.json").read_text())
+    for port in facts["ports"]:
+        width = f"[{port['width'] - 1}:0] " if port["width"] > 1 else ""
+        assert f"  {port['direction']} {width}{port['name']};" in top
+        assert sum(field["width"] for field in port["fields"]) in (0, port["width"])
+    write = next(port for port in facts["ports"] if port["name"] == "port__write__payload")
+    assert [(field["name"], field["offset"]) for field in write["fields"]][:3] == [
+        ("address", 0), ("strobe", 12), ("beat.elements[0]", 20)]
+
+
+def test_manifest_tells_what_a_program_needs(folder):
+    facts = json.loads((folder / "manifest.json").read_text())
+    assert facts["memory"] == {"beats": 4096, "elements": 8, "element_width": 16}
+    assert facts["errors"] == {fault.name: fault.value for fault in Fault}
+    tables = [facts["memory_map"][name] for name in ("reader_table", "writer_table")]
+    assert [table["target"] for table in tables] == [0x82, 0x83]
+    # An instruction put together by the manifest alone is the one that the encoder makes.
+    read = Read(5, 3, 1000, MemoryMode.PAIRS, 77, 2, 9)
+    layout = facts["memory_map"]["program"]["instructions"]["READ"]
+    bits = layout["opcode"] + sum(int(getattr(read, field["name"])) << field["offset"] for field in layout["fields"])
+    words = [bits >> 32 * i & 0xFFFFFFFF for i in range(facts["memory_map"]["program"]["words_per_instruction"])]
+    assert words == encode([read]) and decode([*words, *encode([Halt()])], PROCESSOR.layers)[0] == read
+
+
+def test_an_array_has_nothing_of_it():
+    places = describe_memory_map(load_preset("tiny"))
+    assert list(places["program"]["instructions"]) == ["HALT", "LOAD", "PASS", "STORE", "LOOP"]
+    assert "reader_table" not in places
+
+
+def test_readme(folder):
+    text = (folder / "README.md").read_text()
+    for word in ("beats* of 8 elements, numbered 0..4095", "`port__refused`", "make -C tb", "memory_bits = 12",
+                 "no unit has moved for 65536 cycles", *(f"\n| {fault.value} | " for fault in Fault if fault.value)):
+        assert word in text, word
+
+
+def test_readme_of_an_array_does_not_mention_a_memory(tmp_path):
+    generate(load_preset("tiny", ["engines=1", "layers=1", "stream_words=2"]), tmp_path / "core")
+    text = (tmp_path / "core" / "README.md").read_text()
+    assert "port__" not in text and "processor" not in text and "\n\n\n" not in text
+    assert json.loads((tmp_path / "core" / "tb" / "bench.json").read_text())["bench"] == "array_bench"
+
+
+def test_programs_cover_kinds_and_timings(folder):
+    names = [small.name for small in small_programs(PROCESSOR)]
+    assert names == ["butterfly8", "fft8", "mixing8", "butterfly16", "fft16", "mixing16"]
+    trials = json.loads((folder / "tb" / "vectors" / "trials.json").read_text())
+    assert {trial["name"].split("-")[0] for trial in trials} == set(names)
+    assert {trial["name"].split("-")[1] for trial in trials} == {"ideal", "slow", *STALLS} - {"none"}
+    for small in small_programs(PROCESSOR):
+        assert (small.expected() != small.memory).any(axis=1).sum() >= len(small.memory) // 4, small.name
+
+
+def test_primitives_come_with_their_models(tmp_path):
+    generate(PROCESSOR.model_copy(update={"target": Target.ECP5}), tmp_path / "core")
+    assert "MULT18X18D" in (tmp_path / "core" / "rtl" / "runner.v").read_text()
+    assert "ecp5.v" in json.loads((tmp_path / "core" / "tb" / "bench.json").read_text())["sources"]
+    assert (tmp_path / "core" / "tb" / "ecp5.v").is_file()
+
+
+def test_the_same_bytes_again(folder, tmp_path):
+    """Under another hash seed, from another folder and into another one."""
+    settings = {"name": '"runner"', **FIELDS}
+    (tmp_path / "p.toml").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
+    program = "from wingbeat.gen.cli.app import main; raise SystemExit(main())"
+    subprocess.run([sys.executable, "-c", program, "generate", "--config", "p.toml", "-o", "core"], cwd=tmp_path,
+                   env={**os.environ, "PYTHONHASHSEED": "77"}, check=True, capture_output=True, timeout=120)
+    first, second = ({path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*")
+                      if path.is_file()} for root in (folder, tmp_path / "core"))
+    assert first == second
+
+
+@pytest.mark.parametrize("field, value", [("memory_bits", 3), ("half_words", 4), ("program_words", 32),
+                                          ("coefficient_words", 4)])
+def test_too_small_for_any_program(tmp_path, field, value):
+    """One line that names a field, and nothing is left behind."""
+    config = PROCESSOR.model_copy(update={field: value})
+    with pytest.raises(WingbeatError, match=f"^{field}: .*allowed are") as caught:
+        generate(config, tmp_path / "core")
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_programs_that_do_not_fit_are_left_out():
+    config = PROCESSOR.model_copy(update={"descriptors": 1})
+    assert [small.name for small in small_programs(config)] == ["fft8", "fft16"]
+
+
+def test_a_fault_keeps_the_core_of_before(tmp_path, monkeypatch):
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core" / "manifest.json").write_text("before")
+
+    def out_of_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(generator, "write_json", out_of_disk)
+    with pytest.raises(OSError):
+        generate(PROCESSOR, tmp_path / "core")
+    assert [path.name for path in tmp_path.rglob("*")] == ["core", "manifest.json"]
+    assert (tmp_path / "core" / "manifest.json").read_text() == "before"
+
+
+def test_a_vector_unit_brings_its_tables_and_a_network():
+    config = load_preset("hybrid-16")
+    places = describe_memory_map(config)
+    assert [places[name]["target"] for name in ("read_sets", "write_sets", "channels", "activation")] == [
+        0x84, 0x85, 0x86, 0x87]
+    # A set put together by the manifest alone is the one that the hardware takes.
+    chosen = WriteSet(rescale=True, base=77, shift=19, activation=Activation.GELU, gain=3, residual=True, offset=5, c=6)
+    fields = places["write_sets"]["fields"]
+    bits = sum(int(getattr(chosen, field["name"])) << field["offset"] for field in fields)
+    assert [bits >> 32 * i & 0xFFFFFFFF for i in range(places["write_sets"]["words_per_set"])] == chosen.words()
+    names = [small.name for small in small_programs(config)]
+    assert names[3] == "network8" and names[-1] == "network16"
+    assert not any(name.startswith("network") for name in (s.name for s in small_programs(PROCESSOR)))

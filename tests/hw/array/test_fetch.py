@@ -1,0 +1,199 @@
+"""Fetch unit: instructions in program order, whatever the units do; loops, halt, restart."""
+
+import random
+
+import pytest
+
+from wingbeat.hw.array.fetch import Fetch
+from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.isa.encoding import encode
+from wingbeat.hw.isa.instruction import Halt, Load, Loop, Mode, Pass, Store
+from wingbeat.hw.isa.setup import SETUP_PROGRAM
+from wingbeat.hw.isa.walk import Walk
+from wingbeat.sim.bench.stream import Bench, Stall
+
+CONFIG = ArrayConfig(layers=2, half_words=64, program_words=128, stream_words=4)
+PORTS = {Load: "o_load", Pass: "o_pass", Store: "o_store"}
+
+
+def random_instruction(rng):
+    s = CONFIG.layers
+    window = rng.choice([(0, 1), (1, 2), (2, 3), (3, 4)])
+    rest = [b for b in range(6) if b not in window]
+    inner = sum(1 << b for b in rest if rng.random() < 0.5)
+    walk = Walk(window, inner, sum(1 << b for b in rest) & ~inner)
+    return rng.choice(
+        [
+            Load(walk, rng.random() < 0.5, rng.randrange(30)),
+            Store(walk),
+            Pass(
+                rng.choice(list(Mode)),
+                rng.randrange(16),
+                rng.randint(1, 1 << 16),
+                rng.randrange(16),
+                tuple(rng.randrange(8) for _ in range(s)),
+                coef_base=rng.randrange(1 << 16),
+                coef_shift=rng.randrange(16),
+                coef_mask_bits=rng.randrange(32),
+                gap=rng.randrange(256),
+                first=rng.random() < 0.5,
+                last=rng.random() < 0.5,
+            ),
+        ]
+    )
+
+
+def random_program(rng):
+    """Straight parts and loops of 1..4 rounds, one after the other, as long as the memory allows."""
+    program, most = [], CONFIG.program_words // 3 - 1
+    while len(program) < most - 5:
+        start = len(program)
+        program += [random_instruction(rng) for _ in range(rng.randint(1, 4))]
+        if rng.random() < 0.6:
+            program.append(Loop(rng.randint(start, len(program) - 1), rng.randint(1, 4)))
+    return [*program, Halt()]
+
+
+def unrolled(program):
+    at, rounds, trace = 0, 0, []
+    while not isinstance(program[at], Halt):
+        if isinstance(program[at], Loop):
+            rounds += 1
+            again = rounds < program[at].count
+            at, rounds = (program[at].target, rounds) if again else (at + 1, 0)
+        else:
+            trace.append(program[at])
+            at += 1
+    return trace
+
+
+class Run:
+    """Writes a program, starts it, and takes the instructions; ``taken`` lists (cycle, port, pattern) in
+    order.
+    """
+
+    def __init__(self, program, seed=0, stall=Stall.NEVER):
+        self.dut, self.program, self.taken = Fetch(CONFIG), program, []
+        self.rng, self.stall = random.Random(seed), stall
+        self.running, self.idle_at = [], None  # running[cycle]; units are idle from cycle idle_at on
+        self.bench = Bench(self.dut, seed)
+
+    async def write(self, ctx, words):
+        for address, word in words:
+            ctx.set(self.dut.write, {"target": SETUP_PROGRAM, "address": address, "data": word})
+            ctx.set(self.dut.write_en, 1)
+            await ctx.tick()
+        ctx.set(self.dut.write, {"target": 0, "address": 0, "data": 0})
+        ctx.set(self.dut.write_en, 0)
+
+    async def start(self, ctx):
+        ctx.set(self.dut.start, 1)
+        await ctx.tick()
+        ctx.set(self.dut.start, 0)
+
+    async def take(self, ctx, cycles, idle_from=0, reset_at=None):
+        """Cycle 0 is the first after the start. Records what moves, and that offers are held."""
+        ports = [getattr(self.dut, name) for name in PORTS.values()]
+        willing = [self.stall.willing(random.Random(self.rng.random())) for _ in ports]
+        held = None
+        for cycle in range(cycles):
+            ready = [next(go) for go in willing]
+            for port, value in zip(ports, ready):
+                ctx.set(port.ready, value)
+            ctx.set(self.dut.units_idle, cycle >= idle_from)
+            ctx.set(self.bench.rst, cycle == reset_at)
+            samples = [signal for port in ports for signal in (port.valid, port.payload.as_value())]
+            _, _, running, *values = await ctx.tick().sample(self.dut.running, *samples)
+            self.running.append(running)
+            offers = [(name, values[2 * i + 1]) for i, name in enumerate(PORTS.values()) if values[2 * i]]
+            assert len(offers) <= 1, f"two units are offered an instruction in cycle {cycle}"
+            assert held is None or offers == [held], f"an offer was not held in cycle {cycle}"
+            taken = offers and ready[list(PORTS.values()).index(offers[0][0])]
+            held = offers[0] if offers and not taken and cycle != reset_at else None
+            if taken:
+                self.taken.append((cycle, *offers[0]))
+
+    def all(self, cycles, **options):
+        async def testbench(ctx):
+            await self.write(ctx, enumerate(encode(self.program)))
+            await self.start(ctx)
+            await self.take(ctx, cycles, **options)
+        self.bench.process(testbench)
+        self.bench.simulator.run()
+        return self
+
+
+def patterns(instructions, field_bits):
+    """What the ports carry: payloads of LOAD and STORE are the low bits of the same register."""
+    return [(PORTS[type(i)], field_bits(i)) for i in instructions]
+
+
+@pytest.mark.parametrize("stall", [Stall.NEVER, Stall.RANDOM, Stall.OFTEN, Stall.BURSTS])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_random_programs(field_bits, stall, seed):
+    program = random_program(random.Random(seed))
+    want = patterns(unrolled(program), field_bits)
+    run = Run(program, seed, stall).all(
+        (6 + {Stall.NEVER: 0, Stall.OFTEN: 12}.get(stall, 7)) * len(want) + 200
+    )
+    assert [taken[1:] for taken in run.taken] == want, f"{stall.value}, seed {seed}"
+    assert run.running[0] and not run.running[-1]
+
+
+def test_stated_latency_and_throughput():
+    """One hand-out in 6 cycles, an instruction of control in between costs as much."""
+    walk = Walk((0, 1), 0b1100, 0)
+    run = Run([Load(walk), Store(walk), Load(walk), Loop(1, 2), Store(walk), Halt()]).all(90)
+    cycles = [cycle for cycle, *_ in run.taken]
+    first = cycles[0]
+    assert [cycle - first for cycle in cycles] == [0, 6, 12, 24, 30, 42]
+    assert first == 5
+
+
+@pytest.mark.parametrize("idle_from", [0, 12, 40])
+def test_halt_waits_for_the_units(idle_from):
+    run = Run([Load(Walk((0, 1), 0b1100, 0)), Halt()]).all(60, idle_from=idle_from)
+    assert run.running == [1] * (max(11, idle_from + 1) + 1) + [0] * (60 - max(11, idle_from + 1) - 1)
+    assert len(run.taken) == 1
+
+
+def test_every_word_of_the_memory_and_a_second_start(field_bits):
+    """The longest program; then part of it is rewritten and started again from the top."""
+    rng = random.Random(9)
+    most = CONFIG.program_words // 3
+    first = [*[random_instruction(rng) for _ in range(most - 1)], Halt()]
+    second = [*[random_instruction(rng) for _ in range(3)], Halt()]
+    run = Run(first)
+
+    async def testbench(ctx):
+        await run.write(ctx, enumerate(encode(first)))
+        await run.start(ctx)
+        await run.take(ctx, 8 * most)
+        await run.write(ctx, enumerate(encode(second)))
+        await run.start(ctx)
+        await run.take(ctx, 60)
+
+    run.bench.process(testbench)
+    run.bench.simulator.run()
+    assert [taken[1:] for taken in run.taken] == patterns(first[:-1] + second[:-1], field_bits), "seed 9"
+
+
+@pytest.mark.parametrize("reset_at", [0, 3, 17, 40])
+def test_reset_in_a_loop(field_bits, reset_at):
+    """It stops at once; the program is kept and runs from the top, with the loop counted anew."""
+    rng = random.Random(reset_at)
+    program = [random_instruction(rng), random_instruction(rng), Loop(1, 3), random_instruction(rng), Halt()]
+    run = Run(program)
+
+    async def testbench(ctx):
+        await run.write(ctx, enumerate(encode(program)))
+        await run.start(ctx)
+        await run.take(ctx, reset_at + 30, reset_at=reset_at)
+        assert not any(run.running[reset_at + 1:]), "it runs on after the reset"
+        run.taken.clear()
+        await run.start(ctx)
+        await run.take(ctx, 100)
+
+    run.bench.process(testbench)
+    run.bench.simulator.run()
+    assert [taken[1:] for taken in run.taken] == patterns(unrolled(program), field_bits), f"seed {reset_at}"

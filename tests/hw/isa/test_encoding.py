@@ -1,0 +1,246 @@
+"""Instructions: encoding there and back, refusals, walks and the order in which blocks overlap."""
+
+import random
+from itertools import product
+
+import numpy as np
+import pytest
+
+from wingbeat.hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, decode, encode
+from wingbeat.hw.isa.instruction import (Halt, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set, Store, Sums, Unit,
+                                         Write)
+from wingbeat.hw.isa.schedule import schedule
+from wingbeat.hw.isa.walk import Walk, walk_indices
+
+
+def random_walk(rng, layers, bits=16):
+    sign, start = rng.choice([1, -1]), rng.randrange(layers)
+    window = tuple(rng.choice(range((start + sign * j) % layers, bits, layers)) for j in range(layers))
+    inner = outer = 0
+    free = set(range(bits)) - set(window)
+    at, count = rng.randrange(bits), rng.randrange(4)
+    sub = tuple(range(at, at + count)) if free.issuperset(range(at, at + count)) else ()
+    mirror = rng.choice([0, rng.choice(sorted(free)) + 1]) if not sub else 0
+    for bit in free - set(sub) - {mirror - 1}:
+        kind = rng.randrange(3)
+        inner |= (kind == 1) << bit
+        outer |= (kind == 2) << bit
+    return Walk(window, inner, outer, sub[::rng.choice([1, -1])], mirror)
+
+
+def random_instruction(rng, layers):
+    kind = rng.choice([Load, Pass, Store, Loop, Halt])
+    if kind is Load:
+        return Load(random_walk(rng, layers), rng.random() < 0.5, rng.randrange(30))
+    if kind is Store:
+        return Store(random_walk(rng, layers))
+    if kind is Loop:
+        return Loop(rng.randrange(4096 // INSTRUCTION_WORDS), rng.randrange(1 << 24))
+    if kind is Halt:
+        return Halt()
+    flag = lambda: rng.random() < 0.5
+    descending, block_float = flag(), flag()
+    return Pass(
+        rng.choice(list(Mode)),
+        rng.randrange(16),
+        rng.randint(1, 65536),
+        rng.randrange(16),
+        tuple(rng.randrange(8) for _ in range(layers)),
+        rng.randrange(65536),
+        rng.randrange(16),
+        rng.randrange(32),
+        descending,
+        block_float,
+        tuple(rng.randrange(8) for _ in range(layers)) if block_float else (),
+        rng.randrange(256),
+        flag(),
+        flag(),
+    )
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_there_and_back(layers):
+    for seed in range(300):
+        rng = random.Random(seed)
+        program = [random_instruction(rng, layers) for _ in range(6)]
+        words = encode(program)
+        assert len(words) == 6 * INSTRUCTION_WORDS and all(0 <= w < 1 << 32 for w in words)
+        assert decode(words, layers) == program, f"seed {seed}"
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_every_window_there_and_back(layers):
+    """All windows of two digits and a bit."""
+    for choice in product(*(range(r, 2 * layers + 1, layers) for r in range(layers))):
+        for start, sign in product(range(layers), (1, -1)):
+            window = tuple(choice[(start + sign * j) % layers] for j in range(layers))
+            assert decode(encode([Store(Walk(window, 0, 0))]), layers) == [Store(Walk(window, 0, 0))]
+
+
+def test_instructions_fit_their_words():
+    for opcode, fields in FIELDS.items():
+        assert OPCODE_BITS + sum(width for _, width in fields) <= 32 * INSTRUCTION_WORDS, opcode.name
+
+
+def test_words_bit_by_bit():
+    """The layout is a contract with programs that are already stored."""
+    assert encode([Halt()]) == [0, 0, 0]
+    assert encode([Loop(5, 7)]) == [4 | 15 << 4 | 7 << 16, 0, 0]
+    load = Load(Walk((2, 1), 0b1000, 0b10001), True, 3)
+    bits = 1 | 0b1000 << 4 | 0b10001 << 20 | 0b110 << 36 | 0 << 52 | 0 << 54 | 7 << 55 | 1 << 80 | 5 << 81
+    assert encode([load]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
+    step = Pass(Mode.FFT, 3, 9, 1, (1, 2), 5, 6, 7, True, True, (4, 6), 11, True, False)
+    bits, at = 2, 4
+    for value, width in [
+        (2, 2),
+        (1, 4),
+        (1, 1),
+        (3, 4),
+        (8, 16),
+        (5, 16),
+        (6, 4),
+        (7, 5),
+        (1 | 2 << 3, 12),
+        (1, 1),
+        (4 | 6 << 3, 12),
+        (11, 8),
+        (1, 1),
+        (0, 1),
+    ]:
+        bits, at = bits | value << at, at + width
+    assert encode([step]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
+    for opcode, kind in ((5, Read), (8, Sums)):
+        read = kind(5, 3, 40, MemoryMode.PAIRS, -2, 7, 9, vector=11)
+        bits = opcode | 5 << 4 | 3 << 10 | 0xFFFFFFFE << 13 | 40 << 45 | 2 << 61 | 11 << 64 | 7 << 68 | 9 << 74
+        assert encode([read]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64], kind
+    write = Write(5, 3, 40, MemoryMode.SPLIT, 16, 1, 33, vector=11)
+    bits = 6 | 5 << 4 | 3 << 10 | 16 << 13 | 40 << 45 | 5 << 61 | 11 << 64 | 1 << 68 | 33 << 69
+    assert encode([write]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
+    bits = 7 | 1 << 4 | 6 << 5 | 12345 << 8
+    assert encode([Set(Unit.WRITER, 6, 12345)]) == [bits & 0xFFFFFFFF, bits >> 32, 0]
+    assert decode(encode([read, write, Set(Unit.WRITER, 6, 12345)]), 1) == [read, write, Set(Unit.WRITER, 6, 12345)]
+
+
+GOOD = dict(mode=Mode.PASS, digit=0, groups=1, active=0, shifts=(0,))
+
+
+@pytest.mark.parametrize(
+    "instruction, message",
+    [
+        (Load(Walk((0,), 0, 0), True, 0x7FFE), "^instruction 1 LOAD: lead: 32768 does not fit 15 bits$"),
+        (Store(Walk((0,), 1 << 16, 0)), "^instruction 1 STORE: inner: 65536 does not fit 16 bits$"),
+        (Store(Walk((0,), 2, 1 << 17)), "^instruction 1 STORE: outer: 131072 does not fit 16 bits$"),
+        (Store(Walk((16,), 0, 0)), "^instruction 1 STORE: window: 65536 does not fit 16 bits$"),
+        (Loop(1366, 1), "^instruction 1 LOOP: target: 4098 does not fit 12 bits$"),
+        (Loop(0, -1), "^instruction 1 LOOP: count: -1 does not fit 24 bits$"),
+        (Pass(**GOOD | dict(active=16)), "^instruction 1 PASS: active: 16 does not fit 4 bits$"),
+        (Pass(**GOOD | dict(digit=16)), "^instruction 1 PASS: digit: 16 does not fit 4 bits$"),
+        (Pass(**GOOD | dict(groups=0)), "^instruction 1 PASS: last_group: -1 does not fit 16 bits$"),
+        (Pass(**GOOD | dict(groups=65537)), "^instruction 1 PASS: last_group: 65536 does not fit 16 bits$"),
+        (Pass(**GOOD | dict(shifts=(8, 0))), r"shifts: \(8, 0\) do not fit 3 bits each$"),
+        (Pass(**GOOD | dict(shifts=(0, -1))), r"shifts: \(0, -1\) do not fit 3 bits each$"),
+        (Pass(**GOOD, coef_base=65536), "^instruction 1 PASS: coef_base: 65536 does not fit 16 bits$"),
+        (Pass(**GOOD, coef_shift=16), "^instruction 1 PASS: coef_shift: 16 does not fit 4 bits$"),
+        (Pass(**GOOD, coef_mask_bits=32), "^instruction 1 PASS: coef_mask_bits: 32 does not fit 5 bits$"),
+        (Pass(**GOOD, growth=(8, 0)), r"growth: \(8, 0\) do not fit 3 bits each$"),
+        (Pass(**GOOD, growth=(0, -1)), r"growth: \(0, -1\) do not fit 3 bits each$"),
+        (Pass(**GOOD, gap=256), "^instruction 1 PASS: gap: 256 does not fit 8 bits$"),
+    ],
+)
+def test_refused_fields(instruction, message):
+    with pytest.raises(ValueError, match=message):
+        encode([Halt(), instruction])
+
+
+@pytest.mark.parametrize(
+    "window, inner, outer, message",
+    [
+        ((0, 2), 0, 0, r"^window: index bits \(0, 2\) do not reach 4 different banks$"),
+        ((0, 1, 1), 0, 0, "do not reach 8 different banks"),
+        ((0, 1, 3, 2), 0, 0, "do not reach 16 different banks"),
+        ((0, 1), 2, 0, "^window, sub, inner and outer: an index bit stands in two of them$"),
+        ((0, 1), 0, 1, "^window, sub, inner and outer"),
+        ((0, 1), 4, 12, "^window, sub, inner and outer"),
+    ],
+)
+def test_refused_walks(window, inner, outer, message):
+    with pytest.raises(ValueError, match=message):
+        Walk(window, inner, outer)
+
+
+@pytest.mark.parametrize(
+    "sub, mirror, message",
+    [
+        ((2, 4), 0, r"^sub: \(2, 4\) is not a run of neighbouring bits, up or down$"),
+        ((3, 2, 4), 0, r"^sub: \(3, 2, 4\) is not a run of neighbouring bits, up or down$"),
+        ((5,), 0, "^window, sub, inner and outer: an index bit stands in two of them$"),
+        ((), 6, "^mirror: bit 5 and sub must be free for the pairs$"),
+        ((2,), 4, "^mirror: bit 3 and sub must be free for the pairs$"),
+    ],
+)
+def test_refused_fastest_bits(sub, mirror, message):
+    with pytest.raises(ValueError, match=message):
+        Walk((0, 1), 0b100000, 0, sub, mirror)
+
+
+def test_sub_counts_fastest_in_its_own_order():
+    up, down = Walk((0,), 0b1000, 0, (1, 2)), Walk((0,), 0b1000, 0, (2, 1))
+    assert up.beats == down.beats == 8 and up.steps == 2 and up.step_beats == 4
+    assert walk_indices(up)[:, 0].tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert walk_indices(down)[:, 0].tolist() == [0, 4, 2, 6, 8, 12, 10, 14]
+
+
+def test_mirror_pairs():
+    """Every index once, next to its mirror image; 0 is its own image and stands beside the middle."""
+    walk = Walk((3,), 0b11, 0, mirror=3)
+    assert walk_indices(walk).tolist() == [[0, 8], [4, 12], [1, 9], [7, 15], [2, 10], [6, 14], [3, 11], [5, 13]]
+
+
+def test_walk_order():
+    """Inner bits count before outer ones, the lowest first; the window gives the lanes."""
+    walk = Walk((3, 0), 0b100, 0b10)
+    assert walk.beats == 4 and walk.rotation == 1 and not walk.reverse
+    assert walk_indices(walk).tolist() == [[0, 8, 1, 9], [4, 12, 5, 13], [2, 10, 3, 11], [6, 14, 7, 15]]
+    assert walk_indices(Walk((2, 1, 0), 0, 0)).tolist() == [[0, 4, 2, 6, 1, 5, 3, 7]]
+    assert Walk((2, 1, 0), 0, 0).reverse and Walk((2, 1, 0), 0, 0).rotation == 2
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_overlap_lag(layers):
+    """With the bits outside U outermost on both sides, load beat t finds its words read by store beats
+    0..t+lag, lag = 2^(|U|-S) - 1 <= P-1; a shorter lag would not do when the windows differ."""
+    bits = 2 * layers + 1
+    for seed in range(40):
+        rng = random.Random(seed)
+        load, store = (random_walk(rng, layers, bits).window for _ in range(2))
+        union = sum(1 << b for b in set(load) | set(store))
+        outer = (1 << bits) - 1 & ~union
+        lag = (1 << (union.bit_count() - layers)) - 1
+        loaded, stored = (walk_indices(Walk(w, union - sum(1 << b for b in w), outer)) for w in (load, store))
+        read_in = np.empty(1 << bits, dtype=int)
+        read_in[stored] = np.arange(len(stored))[:, None]
+        needed = int((read_in[loaded].max(axis=1) - np.arange(len(loaded))).max())
+        assert needed <= lag < 1 << layers, f"seed {seed}: windows {load}, {store}"
+        assert needed == lag, f"seed {seed}: windows {load}, {store}: {needed} would do"
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 7])
+def test_schedule(blocks):
+    """Each block is loaded, computed and stored once, and its load stands before the passes of the block
+    before."""
+    walk = Walk((0,), 2, 0)
+    load, store, step = Load(walk), Store(walk), Pass(**GOOD, first=True, last=True)
+    program, at, rounds, trace = schedule(load, [[step]], store, blocks), 0, 0, []
+    while not isinstance(program[at], Halt):
+        if isinstance(program[at], Loop):
+            rounds += 1
+            at = program[at].target if rounds < program[at].count else at + 1
+            continue
+        trace.append(type(program[at]))
+        at += 1
+    ahead = [Load] if blocks > 1 else []
+    assert trace == [Load, *([*ahead, Pass, Store] * (blocks - 1)), Pass, Store]
+
+
+def test_opcodes_have_one_bit_pattern_each():
+    assert sorted(FIELDS) == sorted(Opcode) and max(Opcode) < 1 << OPCODE_BITS
