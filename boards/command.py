@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..gen.cli.app import JsonOption
-from ..gen.console import out, progress
+from ..gen.console import JsonOption, out, progress
 from ..gen.files import write_json
 
 __all__ = ["board"]

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+import os
+from pathlib import Path
+from typing import Annotated, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+import typer
 
-__all__ = ["out", "err", "percent", "print_table", "progress"]
+from ..hw.errors import WingbeatError
+
+__all__ = ["out", "err", "percent", "print_table", "progress", "JsonOption"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -52,3 +57,17 @@ def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(title, total=total)
         yield lambda step: bar.update(task, advance=1, description=f"{title}: {step}")
+
+
+def _writable_json(path: Path | None) -> Path | None:
+    """Refuse a place that cannot take the file before hours of work instead of after."""
+    if path is None:
+        return None
+    folder = next(parent for parent in Path(os.path.abspath(path)).parents if parent.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise WingbeatError(f"--json: {str(path)!r} cannot be written; give a file in a writable folder")
+    return path
+
+
+JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write the numbers there too",
+                                                 callback=_writable_json)]

@@ -10,7 +10,6 @@ Packages above this one add their commands through the entry-point group ``wingb
 
 from dataclasses import asdict
 from importlib import metadata
-import os
 from pathlib import Path
 import sys
 from typing import Annotated, Any
@@ -22,12 +21,11 @@ from typer.exceptions import TyperException
 from ...hw.config import ArrayConfig
 from ...hw.errors import WingbeatError
 from ..compiler.kernel.passes import Scaling
-from ..console import err, out, print_table, progress
+from ..console import JsonOption, err, out, print_table, progress
 from ..files import write_json
 from ..presets import select as configurations
 
-__all__ = ["app", "main", "run", "select_config", "PresetOption", "ConfigOption", "SetOption", "JsonOption",
-           "integers"]
+__all__ = ["app", "main", "run", "select_config", "PresetOption", "ConfigOption", "SetOption", "integers"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Generate, simulate and measure butterfly arrays.")
@@ -46,20 +44,6 @@ SizesOption = Annotated[str | None, typer.Option(metavar="64,128", help="points 
 TokensOption = Annotated[int, typer.Option(metavar="T", help="rows of fft2-real and ffn")]
 HiddenOption = Annotated[int, typer.Option(metavar="H", help="elements of these rows")]
 ExpandOption = Annotated[int, typer.Option(metavar="X", help="inner layer of ffn, in H")]
-
-
-def _writable_json(path: Path | None) -> Path | None:
-    """Refuse a place that cannot take the file before hours of work instead of after."""
-    if path is None:
-        return None
-    folder = next(parent for parent in Path(os.path.abspath(path)).parents if parent.exists())
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise WingbeatError(f"--json: {str(path)!r} cannot be written; give a file in a writable folder")
-    return path
-
-
-JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write the numbers there too",
-                                                 callback=_writable_json)]
 
 
 def select_config(preset: str | None, config: Path | None, settings: list[str] | None) -> ArrayConfig:

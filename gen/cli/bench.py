@@ -8,8 +8,9 @@ from ...hw.config import ArrayConfig
 from ...hw.errors import WingbeatError
 from ..console import out, print_table, progress
 from ..cosim.memory import MemoryTiming
+from ..explore.fabnet import BlockRun, further_cycles, run_block
 from ..files import write_json
-from ..workloads.fabnet import PUBLISHED, BlockRun, BlockShape, further_cycles, run_block, vector_multipliers
+from ..workloads.fabnet import PUBLISHED, BlockShape, vector_multipliers
 
 __all__ = ["bench_block"]
 

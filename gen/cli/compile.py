@@ -7,9 +7,10 @@ from ...hw.config import ArrayConfig
 from ..compiler.network.compile import CompiledNetwork, compile_network, default_batch
 from ..compiler.network.load import load_network
 from ..console import out, progress
-from ..explore.network import layer_figures, print_layers, print_widths, width_figures
+from ..explore.network import layer_figures, width_figures
 from ..files import output_folder
 from ..output.network_files import Calibration, random_calibration, read_calibration, write_network
+from ..report.network import print_layers, print_widths
 
 __all__ = ["run_compile"]
 

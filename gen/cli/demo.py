@@ -17,10 +17,10 @@ from ..compiler.network.load import forward
 from ..console import out, percent, print_table, progress
 from ..cosim.memory import build_processor
 from ..cosim.network import NetworkRun, simulate_network
-from ..explore.network import (LayerFigures, accuracy, classes, layer_figures, print_layers, print_widths,
-                               total_figures, width_figures)
+from ..explore.network import LayerFigures, accuracy, classes, layer_figures, total_figures, width_figures
 from ..files import write_json
 from ..presets.select import load_preset
+from ..report.network import print_layers, print_widths
 from ..report.page import DemoPage, LayerBar, Sample, write_page
 from ..report.spans import Table
 from ..report.trace import trace_timeline

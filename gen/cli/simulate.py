@@ -1,6 +1,6 @@
 """Small kernels on the simulated Verilog of an array, word for word against the integer model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,11 +8,12 @@ import numpy as np
 from ...hw.config import ArrayConfig
 from ...hw.errors import WingbeatError
 from ...sim.model.array import BlockResult
+from ..cosim.compare import count_mismatches
 from ..cosim.core import PROFILES, Trial, build_array, simulate, trial
 from ..cosim.selftest import model_blocks, random_rows, small_kernels
 from ..cosim.testbench.simulators import SIMULATORS
 
-__all__ = ["check_array", "count_mismatches"]
+__all__ = ["check_array"]
 
 
 def check_array(config: ArrayConfig, *, simulator: str = "verilator", seed: int = 1,
@@ -49,13 +50,3 @@ def check_array(config: ArrayConfig, *, simulator: str = "verilator", seed: int 
     return [{"kernel": expected[run.trial.name][0], "profile": run.trial.profile,
              "blocks": run.counters.blocks, "cycles": run.cycles, "computing": run.counters.computing,
              "mismatches": count_mismatches(run.blocks, expected[run.trial.name][1])} for run in runs]
-
-
-def count_mismatches(found: Sequence[BlockResult], expected: Sequence[BlockResult]) -> int:
-    """Words that differ, and blocks whose exponent or flag does; a missing block counts as all its words."""
-    count = 0
-    for f, e in zip(found, expected):
-        count += int(np.any(f.words != e.words, axis=1).sum())
-        count += (f.exponent != e.exponent) + (f.saturated != e.saturated)
-    longer = found if len(found) > len(expected) else expected
-    return count + sum(len(block.words) for block in longer[min(len(found), len(expected)):])

@@ -13,9 +13,9 @@ from ...hw.config import ArrayConfig
 from ...hw.errors import WingbeatError
 from ...sim.cycles.estimate import MemorySpeed, estimate
 from ...sim.reference.linear import butterfly_multiply, fft, sqnr_db
-from ..cli.simulate import count_mismatches
 from ..compiler.kernel.compile import Scaling, compile_butterfly, compile_fft
 from ..compiler.kernel.kernel import Kernel
+from ..cosim.compare import count_mismatches
 from ..cosim.core import build_array, simulate, trial
 from ..cosim.memory import (MemoryTiming, ProcessorBuild, ProcessorRun, ProcessorTrial, build_processor,
                             simulate_processor)

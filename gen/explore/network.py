@@ -12,11 +12,10 @@ from ...sim.reference.linear import sqnr_db
 from ..compiler.network.compile import CompiledNetwork, compile_network
 from ..compiler.network.load import LoadedNetwork, forward
 from ..compiler.network.lower import lower
-from ..console import percent, print_table
 from ..cosim.network import OperationCycles, operation_cycles, predict_network
 
 __all__ = ["LayerFigures", "WidthFigures", "WIDTHS", "accuracy", "classes", "layer_figures", "total_figures",
-           "width_figures", "print_layers", "print_widths"]
+           "width_figures"]
 
 WIDTHS = (16, 12, 8)
 
@@ -110,19 +109,3 @@ def accuracy(results: np.ndarray, labels: np.ndarray | None) -> float | None:
     if labels.shape != (len(results),):
         raise WingbeatError(f"labels: shape {labels.shape}; allowed is ({len(results)},)")
     return float(np.mean(classes(results) == labels))
-
-
-def print_layers(layers: list[LayerFigures], name: str = "layer") -> None:
-    """A row for each layer and one for all."""
-    rows = [(each.layer, each.kind, each.blocks, f"{each.sqnr_db:.1f}", each.clamped, each.saturated_blocks,
-             each.cycles, each.multiplier_cycles, f"{each.utilization:.3f}")
-            for each in (*layers, total_figures(layers))]
-    print_table([name, "kind", "blocks", "SQNR dB", "clamped", "saturated blocks", "cycles", "multiplier cycles",
-                 "utilization"], rows)
-
-
-def print_widths(widths: list[WidthFigures]) -> None:
-    """A row for each element width."""
-    print_table(["bits an element", "SQNR dB", "as float decides", "accuracy", "float"],
-                [(each.width, f"{each.sqnr_db:.1f}", percent(each.agreement), percent(each.accuracy),
-                  percent(each.float_accuracy)) for each in widths])

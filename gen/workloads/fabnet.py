@@ -13,17 +13,13 @@ import numpy as np
 
 from ...hw.config import ArrayConfig
 from ...hw.errors import WingbeatError
-from ...sim.reference.linear import sqnr_db
 from ..compiler.checkpoint import ButterflyWeights, butterfly_weights
 from ..compiler.kernel.compile import checked_log2
 from ..compiler.network.compile import CompiledNetwork, compile_network
 from ..compiler.network.file import Butterfly, Gelu, LayerNorm, Mixing, Residual
-from ..compiler.network.load import LoadedLayer, LoadedNetwork, Shape, forward
-from ..cosim.memory import MemoryTiming, build_processor
-from ..cosim.network import OperationCycles, predict_network, simulate_network
+from ..compiler.network.load import LoadedLayer, LoadedNetwork, Shape
 
-__all__ = ["Published", "PUBLISHED", "BlockShape", "BlockRun", "fabnet_network", "compile_block", "run_block",
-           "further_cycles", "vector_multipliers"]
+__all__ = ["Published", "PUBLISHED", "BlockShape", "fabnet_network", "compile_block", "vector_multipliers"]
 
 
 @dataclass(frozen=True)
@@ -131,45 +127,3 @@ def compile_block(config: ArrayConfig, shape: BlockShape, blocks: int, seed: int
 def vector_multipliers(config: ArrayConfig) -> int:
     """Multipliers of the vector unit: lanes of Normalise, lanes of Rescale, and the small ones of its activation."""
     return 3 * config.vector_lanes
-
-
-@dataclass(frozen=True)
-class BlockRun:
-    """A block on the simulated Verilog.
-
-    ``cycles``: counted by the hardware, from an input in memory to the result there; ``model_cycles``: by the cycle
-    model. ``mismatches``: elements of the memory that differ from the integer model. ``sqnr_db``: of the result against
-    float64 of the same input.
-    """
-
-    cycles: int
-    model_cycles: int
-    mismatches: int
-    saturated: bool
-    sqnr_db: float
-    operations: list[OperationCycles]
-    setup_writes: int
-
-
-def run_block(config: ArrayConfig, shape: BlockShape, timing: MemoryTiming, seed: int, *,
-              simulator: str = "verilator", report: Callable[[str], None] | None = None) -> BlockRun:
-    """Compile, simulate, compare. Raises WingbeatError, or SimulatorError when the simulator fails."""
-    step = report or (lambda name: None)
-    compiled, x = compile_block(config, shape, 1, seed)
-    step("compile")
-    build = build_processor(config, simulator)
-    step("build")
-    run = simulate_network(compiled, build, x, timing, report=step)
-    return BlockRun(run.cycles, sum(each.total for each in run.model_cycles), run.mismatches, run.saturated,
-                    sqnr_db(forward(compiled.network, x)[-1][1], run.results), run.operations,
-                    sum(len(segment.program.setup) for segment in compiled.segments))
-
-
-def further_cycles(config: ArrayConfig, shape: BlockShape, timing: MemoryTiming, seed: int, first: int) -> int:
-    """Cycles of each further block behind one that takes ``first`` alone, by the cycle model.
-
-    The sums of rows that a block needs are made while the one before stores them. The weights of all blocks are the
-    same, so what it takes to write coefficients is not in it.
-    """
-    two, _ = compile_block(config, shape, 2, seed)
-    return sum(each.total for each in predict_network(two, timing)) - first

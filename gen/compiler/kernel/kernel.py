@@ -240,18 +240,3 @@ class Kernel:
             warnings.warn(f"{run.clamped_inputs} input components and {run.saturated_blocks} of "
                           f"{len(run.exponents)} blocks were clamped", SaturationWarning, stacklevel=2)
         return run.y
-
-    def run_verilog(self, x: np.ndarray, simulator: str = "verilator") -> np.ndarray:
-        """Rows (rows, out_size) of ``x`` (rows, in_size) on the simulated Verilog: bit for bit what
-        :meth:`run_model` gives.
-
-        The first call for a configuration generates and builds it (seconds to a minute), later ones find it
-        in the cache. Raises :class:`~wingbeat.gen.cosim.testbench.simulators.SimulatorError` when the simulator is
-        missing or the array breaks a rule of its streams.
-        """
-        from ...cosim.core import build_array, simulate, trial  # the model needs no simulator
-
-        x = np.asarray(x)
-        trials = [trial(f"part{number}", job) for number, job in enumerate(self.jobs(x))]
-        runs = simulate(build_array(self.config, simulator), trials)
-        return self.unpack([block for run in runs for block in run.blocks], len(x))

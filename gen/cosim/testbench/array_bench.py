@@ -197,7 +197,8 @@ class _Trial:
             return
         expected = [int(line, 16) for line in (FOLDER / self.expected).read_text().split()]
         bits = len(self.output.beats[0])
-        flag = 1 << (bits - BLOCK_BITS + BLOCK_FIELDS["saturated"][0])  # `saturated` is final on the last beat of a block
+        # `saturated` is final on the last beat of a block.
+        flag = 1 << (bits - BLOCK_BITS + BLOCK_FIELDS["saturated"][0])
         for number, (text, want) in enumerate(zip(self.output.beats, expected, strict=True)):
             assert not set(text) - {"0", "1"}, f"output beat {number} has undefined bits: {text}"
             got = int(text, 2)

@@ -12,9 +12,9 @@ from wingbeat.gen.cli.app import main
 from wingbeat.gen.compiler.network.load import forward
 from wingbeat.gen.cosim.memory import MemoryTiming
 from wingbeat.gen.cosim.network import predict_network
+from wingbeat.gen.explore.fabnet import BlockRun, further_cycles
 from wingbeat.gen.presets.select import load_preset
-from wingbeat.gen.workloads.fabnet import (PUBLISHED, BlockRun, BlockShape, compile_block, fabnet_network,
-                                           further_cycles, vector_multipliers)
+from wingbeat.gen.workloads.fabnet import PUBLISHED, BlockShape, compile_block, fabnet_network, vector_multipliers
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.sim.reference.linear import butterfly_multiply, sqnr_db
 
