@@ -16,7 +16,7 @@ import numpy as np
 from ..gen.compiler.beats import BLOCK_BITS, pack_beats, pack_setup, unpack_beats
 from ..gen.compiler.kernel.kernel import BlockResult, Job, Kernel
 from ..gen.cosim.core import Counters, start_writes
-from ..hw.config import ArrayConfig
+from ..hw.config import CoreConfig
 from ..hw.errors import WingbeatError
 from ..hw.isa.link_frame import ERROR, OVERHEAD, RECORD_BYTES, REPLY, VERSION, Fault, Kind, decode, encode, identity
 from .top import BoardTop
@@ -60,7 +60,7 @@ class Identity:
 class Host:
     """Talks to one array. Raises :class:`LinkError` when the link fails, WingbeatError for a wrong array."""
 
-    def __init__(self, port: Port, config: ArrayConfig):
+    def __init__(self, port: Port, config: CoreConfig):
         self.port = port
         self.config = config
         self.identity = self.identify()

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from ..gen.presets.select import load_preset
 from ..gen.rtl.verilog import emit
 from ..hw.array.array import Array
-from ..hw.config import ArrayConfig
+from ..hw.config import CoreConfig
 from ..hw.link.framer import LinkParameters
 from ..hw.link.link import Link
 from ..hw.link.uart import UartParameters, UartReceiver, UartTransmitter
@@ -27,7 +27,7 @@ class LinkedArray(wiring.Component):
     way round. Reset: idle; memories keep their contents. Cost: array, link (hw/link/link.py) and 65 LUT4.
     """
 
-    def __init__(self, config: ArrayConfig, uart: UartParameters, timeout: int):
+    def __init__(self, config: CoreConfig, uart: UartParameters, timeout: int):
         self.config, self.uart = config, uart
         self.link = LinkParameters.from_config(config, timeout=timeout)
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "o_reset": Out(1),
@@ -67,7 +67,7 @@ class BoardTop(Elaboratable):
     build_options: ClassVar[dict[str, Any]] = {}  # for the tools behind the platform
 
     @classmethod
-    def config(cls) -> ArrayConfig:
+    def config(cls) -> CoreConfig:
         """Configuration of the array on the board."""
         return load_preset(cls.preset)
 

@@ -9,7 +9,7 @@ import re
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["ArrayConfig", "Target", "Pipeline"]
+__all__ = ["CoreConfig", "Target", "Pipeline"]
 
 # Amaranth hands names to Verilog unchecked, and they become file names too.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
@@ -76,7 +76,7 @@ class Target(str, Enum):
     ECP5 = "ecp5"          # MULT18X18D, DP16KD and PDPW16KD with their registers switched on
 
 
-class ArrayConfig(BaseModel):
+class CoreConfig(BaseModel):
     """One array of butterfly engines.
 
     Raises :class:`pydantic.ValidationError` with one entry per bad field.
@@ -106,7 +106,7 @@ class ArrayConfig(BaseModel):
     pipeline: Pipeline = Field(Pipeline.DEEP, strict=False, description="deep for the clock or short for the area")
 
     @model_validator(mode="after")
-    def _consistent(self) -> "ArrayConfig":
+    def _consistent(self) -> "CoreConfig":
         faults = []
         if not _NAME.fullmatch(self.name) or self.name.lower() in _VERILOG_KEYWORDS:
             faults.append(f"name: {self.name!r} is not a module name; allowed are [A-Za-z][A-Za-z0-9_]{{0,62}} "

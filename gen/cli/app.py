@@ -18,7 +18,7 @@ from pydantic import ValidationError
 import typer
 from typer.exceptions import TyperException
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ..compiler.kernel.passes import Scaling
 from ..console import JsonOption, err, out, print_table, progress
@@ -36,7 +36,7 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VAL
 
 
 MemoryOption = Annotated[str | None, typer.Option("--memory", metavar="M",
-                                                  help="of a processor: ideal or axi:LATENCY,WORDS_PER_CYCLE")]
+                                                  help="of a processor: ideal or delay:LATENCY,WORDS_PER_CYCLE")]
 
 
 SizesOption = Annotated[str | None, typer.Option(metavar="64,128", help="points per row; if not given, 64 to the "
@@ -46,7 +46,7 @@ HiddenOption = Annotated[int, typer.Option(metavar="H", help="elements of these 
 ExpandOption = Annotated[int, typer.Option(metavar="X", help="inner layer of ffn, in H")]
 
 
-def select_config(preset: str | None, config: Path | None, settings: list[str] | None) -> ArrayConfig:
+def select_config(preset: str | None, config: Path | None, settings: list[str] | None) -> CoreConfig:
     """The configuration that the three options name."""
     if (preset is None) == (config is None):
         raise WingbeatError("--preset, --config: give exactly one of them")
@@ -82,7 +82,7 @@ def generate(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR
     _print_facts(chosen, output)
 
 
-def _print_facts(config: ArrayConfig, folder: Path) -> None:
+def _print_facts(config: CoreConfig, folder: Path) -> None:
     """What was made, and whether full-size transforms keep it busy."""
     n = config.largest_n
     need = config.words_per_cycle_needed(n)
@@ -244,7 +244,7 @@ def bench_fabnet(preset: PresetOption = None, config: ConfigOption = None, setti
     differs from the integer model."""
     chosen = select_config(preset, config, settings)
     from .bench import bench_block
-    return bench_block(chosen, tokens, hidden, ffn, layers, memory or "axi:40,12", seed, json_file)
+    return bench_block(chosen, tokens, hidden, ffn, layers, memory or "delay:40,12", seed, json_file)
 
 
 @bench.command("sensitivity")
@@ -271,7 +271,7 @@ def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, 
         plot(rows, plot_file, f"{chosen.name}: {chosen.n_multipliers} multipliers")
     for name in kernels:
         print_table([f"{name} {points}, words per cycle", *(f"latency {wait}" for wait in waits)],
-                    [[rate, *(f"{row['utilization']:.4f}" for row in rows
+                    [[rate, *(f"{row['utilisation']:.4f}" for row in rows
                               if row["kernel"] == name and row["words_per_cycle"] == rate)] for rate in rates])
 
 
@@ -368,7 +368,7 @@ def _print_rows(rows: list[dict[str, Any]], digits: int) -> None:
                                  for value in row.values()] for row in rows])
 
 
-def _sizes(config: ArrayConfig, text: str | None) -> tuple[int, ...]:
+def _sizes(config: CoreConfig, text: str | None) -> tuple[int, ...]:
     """Points per row that a list names, or all from 64 up to the largest; a processor takes larger ones in stages."""
     largest = config.largest_n + config.is_processor
     if text is None:
@@ -398,7 +398,7 @@ def fault_lines(fault: Exception) -> list[str]:
             lines += map(_printable, message.split("\n"))
             continue
         if entry["type"] == "extra_forbidden":
-            message = f"no such field; allowed are {', '.join(ArrayConfig.model_fields)}"
+            message = f"no such field; allowed are {', '.join(CoreConfig.model_fields)}"
         value = repr(entry["input"])
         lines.append(_printable(f"{field}: {value if len(value) <= 60 else value[:57] + '...'}: {message}"))
     return lines

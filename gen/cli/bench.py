@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ..console import out, print_table, progress
 from ..cosim.memory import MemoryTiming
@@ -15,7 +15,7 @@ from ..workloads.fabnet import PUBLISHED, BlockShape, vector_multipliers
 __all__ = ["bench_block"]
 
 
-def bench_block(config: ArrayConfig, tokens: int, hidden: int, ffn: int, layers: int, memory: str, seed: int,
+def bench_block(config: CoreConfig, tokens: int, hidden: int, ffn: int, layers: int, memory: str, seed: int,
                 json: Path | None) -> int:
     """Measure, print, write ``json``. Returns 0, or 1 when the Verilog differs from the model or the cycle model from
     the Verilog. Raises WingbeatError for sizes that do not fit."""
@@ -42,7 +42,7 @@ def bench_block(config: ArrayConfig, tokens: int, hidden: int, ffn: int, layers:
     return 0 if run.mismatches == 0 and run.cycles == run.model_cycles else 1
 
 
-def _print_run(config: ArrayConfig, shape: BlockShape, timing: MemoryTiming, run: BlockRun) -> None:
+def _print_run(config: CoreConfig, shape: BlockShape, timing: MemoryTiming, run: BlockRun) -> None:
     rate = timing.words_per_cycle or config.stream_words
     out.print(f"one FABNet block on {config.name}: {shape.tokens} tokens, hidden {shape.hidden}, feed-forward "
               f"{shape.ffn}, {config.element_width} bits; memory: {timing.latency} cycles, {rate} words per cycle each "
@@ -50,11 +50,11 @@ def _print_run(config: ArrayConfig, shape: BlockShape, timing: MemoryTiming, run
     multipliers = config.n_multipliers
     print_table(["operation", "cycles", "blocks"], [(each.name, each.cycles, each.blocks) for each in run.operations])
     out.print(f"{run.cycles} cycles on the simulated Verilog, {run.model_cycles} by the cycle model; {run.mismatches} "
-              f"mismatches; SQNR {run.sqnr_db:.1f} dB{'; something was clamped' if run.saturated else ''}; utilization "
+              f"mismatches; SQNR {run.sqnr_db:.1f} dB{'; something was clamped' if run.saturated else ''}; utilisation "
               f"{shape.useful / (multipliers * run.cycles):.4f}", markup=False)
 
 
-def _comparison(config: ArrayConfig, shape: BlockShape, cycles: int) -> list[dict[str, Any]]:
+def _comparison(config: CoreConfig, shape: BlockShape, cycles: int) -> list[dict[str, Any]]:
     """Ours, and the published ones where the block is theirs. Cycles are also scaled to our array's multipliers."""
     ours, every = config.n_multipliers, config.n_multipliers + vector_multipliers(config)
     rows: list[dict[str, Any]] = [{

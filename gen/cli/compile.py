@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ..compiler.network.compile import CompiledNetwork, compile_network, default_batch
 from ..compiler.network.load import load_network
 from ..console import out, progress
@@ -17,7 +17,7 @@ __all__ = ["run_compile"]
 _EVALUATED = 256  # inputs that the widths are compared on, at most
 
 
-def run_compile(model: Path, description: Path, config: ArrayConfig, output: Path, *, calibration: Path | None = None,
+def run_compile(model: Path, description: Path, config: CoreConfig, output: Path, *, calibration: Path | None = None,
                 batch: int | None = None, seed: int = 1, simulate: bool = False) -> int:
     """Compile, write ``output`` and print the report. With ``simulate`` the golden vectors also run on the simulated
     Verilog. Returns 0, or 1 when the Verilog differs from the model. Raises WingbeatError; then nothing is written."""

@@ -25,7 +25,7 @@ from ..report.page import DemoPage, LayerBar, Sample, write_page
 from ..report.spans import Table
 from ..report.trace import trace_timeline
 from ..synth.flow import synthesize
-from ..workloads.shipped import Task, load_task
+from ..workloads.shipped import Dataset, load_task
 
 __all__ = ["PRESET", "NETWORK", "IMAGES", "run_demo"]
 
@@ -77,14 +77,14 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, network: str = NETWORK,
     return 0 if run.mismatches == 0 and equal and run.predicted else 1
 
 
-def _summary(task: Task, compiled: CompiledNetwork) -> str:
+def _summary(task: Dataset, compiled: CompiledNetwork) -> str:
     config = compiled.config
     return (f"{task.name} on {config.name}: {config.n_multipliers} multipliers in the array, {config.vector_lanes} "
             f"lanes of the vector unit, {config.width} bits inside, {config.element_width} bits in memory; "
             f"{compiled.batch} inputs at once; layers on the host: 0")
 
 
-def _print(task: Task, compiled: CompiledNetwork, run: NetworkRun, scores: Sequence[dict[str, Any]],
+def _print(task: Dataset, compiled: CompiledNetwork, run: NetworkRun, scores: Sequence[dict[str, Any]],
            layers: list[LayerFigures], figures: dict[str, Any]) -> None:
     out.print(_summary(task, compiled), markup=False)
     print_table([f"{task.name} classified by", "held-out inputs", "accuracy"],
@@ -100,19 +100,19 @@ def _print(task: Task, compiled: CompiledNetwork, run: NetworkRun, scores: Seque
               f"{', '.join(counts)} ({', '.join(shares)} of the part)", markup=False)
 
 
-def _page(task: Task, compiled: CompiledNetwork, run: NetworkRun, scores: Sequence[dict[str, Any]],
+def _page(task: Dataset, compiled: CompiledNetwork, run: NetworkRun, scores: Sequence[dict[str, Any]],
           layers: list[LayerFigures], results: dict[str, np.ndarray]) -> DemoPage:
     columns = [classes(found) for found in results.values()]
     samples = [Sample(task.picture(x), str(label), tuple(str(each) for each in predicted))
                for x, label, *predicted in zip(task.inputs, task.labels, *columns)]
-    bars = [LayerBar(each.layer, each.cycles, each.utilization, each.sqnr_db, each.clamped, each.saturated_blocks)
+    bars = [LayerBar(each.layer, each.cycles, each.utilisation, each.sqnr_db, each.clamped, each.saturated_blocks)
             for each in layers]
     total = total_figures(layers)
     stages = compiled.segments[0].program.stages
     timeline = trace_timeline(run.runs[0][0], stages, f"{task.name}: the first {compiled.batch} inputs")
     return DemoPage(
         f"wingbeat: {task.name} in simulated Verilog", f"{_summary(task, compiled)}. {run.total_cycles:,} cycles, "
-        f"utilisation {total.utilization:.3f}, {run.mismatches} mismatches between Verilog and integer model.",
+        f"utilisation {total.utilisation:.3f}, {run.mismatches} mismatches between Verilog and integer model.",
         Table("Accuracy", ("classified by", "held-out inputs", "accuracy"),
               tuple((row["by"], row["inputs"], percent(row["accuracy"])) for row in scores)),
         tuple(results), tuple(samples), tuple(bars), timeline)

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ..compiler.network.load import forward
 from ..console import out, percent, print_table, progress
 from ..explore.network import WIDTHS, accuracy, width_figures
@@ -15,7 +15,7 @@ _BATCH = 64                                     # on the model alone, so as larg
 _ROOM = {"statistics_rows": 1 << 16, "memory_bits": 22, "program_words": 4096}
 
 
-def evaluate_task(name: str, config: ArrayConfig) -> dict[str, Any]:
+def evaluate_task(name: str, config: CoreConfig) -> dict[str, Any]:
     """Print the table and return its numbers. Raises WingbeatError for an unknown network.
 
     A network with attention, which no processor runs, is scored in float alone. The batch is larger than ``config``

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...sim.model.array import BlockResult
 from ..cosim.compare import count_mismatches
@@ -16,7 +16,7 @@ from ..cosim.testbench.simulators import SIMULATORS
 __all__ = ["check_array"]
 
 
-def check_array(config: ArrayConfig, *, simulator: str = "verilator", seed: int = 1,
+def check_array(config: CoreConfig, *, simulator: str = "verilator", seed: int = 1,
                 report: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """Build ``config`` on ``simulator`` and run the kernels of its self test, each under every stall profile.
 

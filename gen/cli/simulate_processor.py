@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ..compiler.program.assemble import Program
 from ..cosim.memory import STALLS, MemoryTiming, ProcessorRun, ProcessorTrial, build_processor, simulate_processor
@@ -20,7 +20,7 @@ from ..workloads.kernels import Workload
 __all__ = ["check_processor"]
 
 
-def check_processor(config: ArrayConfig, work: Sequence[Workload], timing: MemoryTiming | None = None, *,
+def check_processor(config: CoreConfig, work: Sequence[Workload], timing: MemoryTiming | None = None, *,
                     simulator: str = "verilator", seed: int = 1, trace: Path | None = None, vcd: Path | None = None,
                     report: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """Run ``work``, or the small programs of the self test where it is empty, and compare the whole memory with the
@@ -61,7 +61,7 @@ def check_processor(config: ArrayConfig, work: Sequence[Workload], timing: Memor
     return rows
 
 
-def _programs(config: ArrayConfig, work: Sequence[Workload],
+def _programs(config: CoreConfig, work: Sequence[Workload],
               seed: int) -> list[tuple[str, Program, np.ndarray, np.ndarray, int]]:
     """Name, program, memory before and after, and a deadline of every program."""
     if work:

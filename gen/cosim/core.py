@@ -20,7 +20,7 @@ import tempfile
 
 import numpy as np
 
-from ...hw.config import ArrayConfig, Target
+from ...hw.config import CoreConfig, Target
 from ...hw.isa.encoding import encode
 from ...hw.isa.fields import field_places
 from ...hw.isa.instruction import Instruction, Load, Loop, Pass, Store
@@ -170,12 +170,12 @@ def cache_folder() -> Path:
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wingbeat"
 
 
-def models(config: ArrayConfig) -> list[Path]:
+def models(config: CoreConfig) -> list[Path]:
     """Simulation models that the Verilog of ``config`` needs besides itself."""
     return [_HERE / "verilog" / "ecp5.v"] if config.target is Target.ECP5 else []
 
 
-def build_verilog(config: ArrayConfig, sources: Sequence[Path], simulator: str = "verilator",
+def build_verilog(config: CoreConfig, sources: Sequence[Path], simulator: str = "verilator",
                   top: str | None = None, vcd: bool = False) -> Build:
     """Build the Verilog of an array (``sources`` with top module ``top``, else ``config.name``), or take it from the
     cache. With ``vcd`` it is another build, larger and slower, that can record its waves.
@@ -205,7 +205,7 @@ def build_verilog(config: ArrayConfig, sources: Sequence[Path], simulator: str =
     return build
 
 
-def build_array(config: ArrayConfig, simulator: str = "verilator") -> Build:
+def build_array(config: CoreConfig, simulator: str = "verilator") -> Build:
     """Generate the Verilog of ``config`` and build it. Raises as :func:`build_verilog` does."""
     from ...hw.array.array import Array
     from ..rtl.verilog import emit

@@ -1,7 +1,7 @@
 """Generated Verilog of a processor on a simulator, with a memory: builds, trials, results as numpy arrays.
 
     build = build_processor(config)  # or from the cache
-    timing = MemoryTiming.parse("axi:40,12")
+    timing = MemoryTiming.parse("delay:40,12")
     [run] = simulate_processor(build, [ProcessorTrial("fft", setup, program, image, timing)])
     run.memory, run.status, run.blocks, run.cycles
 
@@ -20,7 +20,7 @@ import tempfile
 from amaranth.lib import data, wiring
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...hw.isa.instruction import Instruction
 from ...hw.isa.setup import SETUP, CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM
@@ -37,7 +37,7 @@ LONGEST_LATENCY = 400
 MOST_WORDS = 256
 _CHUNK = 65536  # lines of a log at a time
 _MODELS = Path(__file__).resolve().parent / "verilog"
-_AXI = re.compile(r"axi:(\d+),(\d+(?:\.\d+)?)")
+_DELAY = re.compile(r"(?:delay|axi):(\d+),(\d+(?:\.\d+)?)")
 
 # Stalls of read.ready, beats.valid, write.ready and `written`: chance of each in a cycle, and the mean length of the
 # runs of equal cycles, a power of two.
@@ -79,14 +79,15 @@ class MemoryTiming:
 
     @classmethod
     def parse(cls, text: str, **others) -> "MemoryTiming":
-        """Timing of the option ``ideal`` or ``axi:LATENCY,WORDS_PER_CYCLE``; ``others`` are fields it does not name.
+        """Timing of the option ``ideal`` or ``delay:LATENCY,WORDS_PER_CYCLE``; ``others`` are fields it does not name.
+        ``axi:`` is the word of version 0.1 for ``delay:``; it is read for one release.
 
         Raises :class:`WingbeatError` for any other text.
         """
-        found = _AXI.fullmatch(text)
+        found = _DELAY.fullmatch(text)
         if text != "ideal" and not (found and float(found[2])):
-            raise WingbeatError(f"memory: {text!r}; allowed are ideal and axi:LATENCY,WORDS_PER_CYCLE, "
-                                "such as axi:40,12")
+            raise WingbeatError(f"memory: {text!r}; allowed are ideal and delay:LATENCY,WORDS_PER_CYCLE, "
+                                "such as delay:40,12")
         return cls(int(found[1]), Fraction(found[2]), **others) if found else cls(**others)
 
     def settings(self, stream_words: int) -> dict[str, int]:
@@ -203,7 +204,7 @@ _COUNTS = ("start_cycle", "end_cycle", "written_cycle", "reads", "writes", "late
 # --- builds -------------------------------------------------------------------------------------
 
 
-def build_processor(config: ArrayConfig, simulator: str = "verilator", depth: int | None = None,
+def build_processor(config: CoreConfig, simulator: str = "verilator", depth: int | None = None,
                     vcd: bool = False) -> ProcessorBuild:
     """Generate the Verilog of the processor ``config`` and build it with a memory of ``depth`` beats (else what
     ``memory_bits`` can name, at most LARGEST_DEPTH); with ``vcd`` so that it can record its waves.
@@ -217,7 +218,7 @@ def build_processor(config: ArrayConfig, simulator: str = "verilator", depth: in
     return build_with_memory(Processor(config), config, simulator, depth, vcd)
 
 
-def build_with_memory(processor: wiring.Component, config: ArrayConfig, simulator: str = "verilator",
+def build_with_memory(processor: wiring.Component, config: CoreConfig, simulator: str = "verilator",
                       depth: int | None = None, vcd: bool = False) -> ProcessorBuild:
     """Build any component with the ports of a processor together with a memory; see :func:`build_processor`."""
     from ..rtl.verilog import emit
@@ -255,7 +256,7 @@ def _bits(layout: Mapping[str, tuple[int, int]]) -> int:
     return max(at + width for at, width in layout.values())
 
 
-def memory_top(name: str, config: ArrayConfig, depth: int, status: Mapping[str, tuple[int, int]],
+def memory_top(name: str, config: CoreConfig, depth: int, status: Mapping[str, tuple[int, int]],
          block: Mapping[str, tuple[int, int]], activity: Mapping[str, tuple[int, int]]) -> str:
     """Top module ``name``: processor, memory and driver. Its ports are what gen/cosim/testbench/processor_bench.py sets
     and reads; the ports of the models keep their names."""

@@ -9,7 +9,7 @@ import numpy as np
 from ...hw.errors import WingbeatError
 from ...sim.cycles.estimate import Cycles, MemorySpeed, estimate
 from ..compiler.network.compile import CompiledNetwork, Segment
-from ..compiler.program.assemble import Task
+from ..compiler.program.assemble import Transfer
 from .memory import MemoryTiming, ProcessorBuild, ProcessorRun, ProcessorTrial, simulate_processor
 
 __all__ = ["NetworkRun", "OperationCycles", "simulate_network", "predict_network", "operation_cycles"]
@@ -65,7 +65,7 @@ def predict_network(compiled: CompiledNetwork, timing: MemoryTiming = MemoryTimi
 
 def operation_cycles(segment: Segment, predicted: Cycles) -> list[OperationCycles]:
     """Cycles of each operation of a program out of those in which the passes of its blocks begin."""
-    blocks = [sum(isinstance(task, Task) for task in operation.tasks) for operation in segment.operations]
+    blocks = [sum(isinstance(task, Transfer) for task in operation.tasks) for operation in segment.operations]
     ends = [*(predicted.block_begin[first] for first in np.cumsum(blocks[:-1])), predicted.total]
     return [OperationCycles(operation.step.name, int(end - begin), count)
             for operation, begin, end, count in zip(segment.operations, [0, *ends], ends, blocks)]

@@ -10,7 +10,7 @@ import shutil
 from amaranth.lib import wiring
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ..compiler.beats import pack_beats
 from ..compiler.kernel.compile import compile_fft
@@ -33,7 +33,7 @@ class SmallProgram:
     """A program, the memory int64 (beats, 2K) before it and, by the integer model, after it."""
 
     name: str
-    config: ArrayConfig
+    config: CoreConfig
     program: Program = field(repr=False)
     memory: np.ndarray = field(repr=False)
 
@@ -53,7 +53,7 @@ class SmallProgram:
                               deadline=deadline)
 
 
-def small_programs(config: ArrayConfig, seed: int = _SEED) -> Iterator[SmallProgram]:
+def small_programs(config: CoreConfig, seed: int = _SEED) -> Iterator[SmallProgram]:
     """Programs that ``config`` takes: a butterfly matrix and the way back, a Fourier transform of rows, real mixing,
     and with a vector unit a FABNet block; each in two sizes, all with static scaling.
 
@@ -73,18 +73,18 @@ def small_programs(config: ArrayConfig, seed: int = _SEED) -> Iterator[SmallProg
         raise refusal
 
 
-def _butterfly(config: ArrayConfig, points: int, seed: int) -> SmallProgram:
+def _butterfly(config: CoreConfig, points: int, seed: int) -> SmallProgram:
     """Rows times two butterfly matrices, points -> 2 * points -> points: stacks, truncation, a dependency."""
     work = ffn_workload(config, 4 * config.engines + 3, points, 2, seed)
     return SmallProgram(f"butterfly{points}", config, work.program, work.memory)
 
 
-def _mixing(config: ArrayConfig, points: int, seed: int) -> SmallProgram:
+def _mixing(config: CoreConfig, points: int, seed: int) -> SmallProgram:
     work = mixing_workload(config, min(16, points), points, seed)
     return SmallProgram(f"mixing{points}", config, work.program, work.memory)
 
 
-def _fft(config: ArrayConfig, points: int, seed: int) -> SmallProgram:
+def _fft(config: CoreConfig, points: int, seed: int) -> SmallProgram:
     """Two full blocks of the smallest kind and a row."""
     rng = np.random.default_rng([seed, points])
     kernel = compile_fft(points, config, scaling="static", calibration=random_rows(points, 64, True, rng), rows=1)
@@ -101,7 +101,7 @@ def _fft(config: ArrayConfig, points: int, seed: int) -> SmallProgram:
     return SmallProgram(f"fft{points}", config, assemble(config, tasks), memory)
 
 
-def _network(config: ArrayConfig, points: int, seed: int) -> SmallProgram:
+def _network(config: CoreConfig, points: int, seed: int) -> SmallProgram:
     """LayerNorms, mixing, butterflies, GELU, biases and residuals: everything of the vector unit but argmax."""
     compiled, x = compile_block(config, BlockShape(8, points, 2 * points), 1, seed)
     if len(compiled.segments) > 1:
@@ -109,7 +109,7 @@ def _network(config: ArrayConfig, points: int, seed: int) -> SmallProgram:
     return SmallProgram(f"network{points}", config, compiled.segments[0].program, compiled.memory(x)[0])
 
 
-def _timings(config: ArrayConfig, number: int) -> dict[str, MemoryTiming]:
+def _timings(config: CoreConfig, number: int) -> dict[str, MemoryTiming]:
     """Timings of the memory for program ``number``, by name: ideal, slow, and one profile of stalls in turn."""
     profiles = [name for name in STALLS if name != "none"]
     stalls = profiles[number % len(profiles)]
@@ -117,7 +117,7 @@ def _timings(config: ArrayConfig, number: int) -> dict[str, MemoryTiming]:
             stalls: MemoryTiming(_LATENCY // 4, stalls=stalls, seed=number, overtaking=number % 2 == 1)}
 
 
-def write_processor_test(config: ArrayConfig, processor: wiring.Component, folder: Path) -> tuple[str, list[str]]:
+def write_processor_test(config: CoreConfig, processor: wiring.Component, folder: Path) -> tuple[str, list[str]]:
     """Fill ``folder``, the ``tb/`` of a generated processor, with models, their top module and vectors; always the
     same bytes.
 

@@ -10,7 +10,7 @@ from typing import get_args
 from amaranth.lib import wiring
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...sim.model.array import ArrayModel, BlockResult
 from ..compiler.beats import pack_beats, tag_beats
@@ -27,7 +27,7 @@ _SEED = 2024
 _MOST_WORDS = 16384  # words of one block in all engines: vectors stay small on large arrays
 
 
-def write_testbench(config: ArrayConfig, folder: Path, component: wiring.Component) -> None:
+def write_testbench(config: CoreConfig, folder: Path, component: wiring.Component) -> None:
     """Fill ``folder``, the ``tb/`` of a generated core, with runner, test and vectors; always the same bytes.
 
     ``component`` is the core made from ``config``. The vectors of an array are small kernels of several sizes in
@@ -50,7 +50,7 @@ def write_testbench(config: ArrayConfig, folder: Path, component: wiring.Compone
     (folder / "bench.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def _write_vectors(config: ArrayConfig, folder: Path) -> None:
+def _write_vectors(config: CoreConfig, folder: Path) -> None:
     trials: list[Trial] = []
     expected: dict[str, list[str]] = {}
     rng = np.random.default_rng(_SEED)
@@ -65,7 +65,7 @@ def _write_vectors(config: ArrayConfig, folder: Path) -> None:
     write_trials(folder, trials, config.element_width, config.stream_words, expected)
 
 
-def small_kernels(config: ArrayConfig, rng: np.random.Generator) -> Iterator[tuple[str, Kernel]]:
+def small_kernels(config: CoreConfig, rng: np.random.Generator) -> Iterator[tuple[str, Kernel]]:
     """Kernels of a few sizes that ``config`` takes, with names: both kinds, all scaling policies."""
     s = config.layers
     for log2_size in sorted({1, s, s + 1, 2 * s + 1, 3 * s}):
@@ -79,7 +79,7 @@ def small_kernels(config: ArrayConfig, rng: np.random.Generator) -> Iterator[tup
                     yield f"{kind}{1 << log2_size}_{scaling}", kernel
 
 
-def _kernel(kind: str, log2_size: int, scaling: Scaling, config: ArrayConfig,
+def _kernel(kind: str, log2_size: int, scaling: Scaling, config: CoreConfig,
             rng: np.random.Generator) -> Kernel:
     size = 1 << log2_size
     if kind == "fft":
@@ -98,7 +98,7 @@ def random_rows(kernel: Kernel, rows: int, rng: np.random.Generator) -> np.ndarr
     return x if kernel.rows_per_word == 2 else x + 1j * rng.uniform(-limit, limit, x.shape)
 
 
-def model_blocks(config: ArrayConfig, job: Job) -> list[BlockResult]:
+def model_blocks(config: CoreConfig, job: Job) -> list[BlockResult]:
     """What the integer model of a fresh array gives for ``job``."""
     model = ArrayModel(config)
     for target, address, data in job.setup:
@@ -106,7 +106,7 @@ def model_blocks(config: ArrayConfig, job: Job) -> list[BlockResult]:
     return model.run(job.program, job.words)
 
 
-def expected_beats(config: ArrayConfig, blocks: list[BlockResult]) -> list[str]:
+def expected_beats(config: CoreConfig, blocks: list[BlockResult]) -> list[str]:
     """Output beats of ``blocks``; ``saturated`` is given on the last beat of each block, where it is
     final."""
     lines: list[str] = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.numeric import largest
 from ...sim.reference.linear import butterfly_multiply, fft, sqnr_db
 from ..compiler.kernel.compile import compile_butterfly, compile_fft
@@ -80,7 +80,7 @@ def measure(kernel: Kernel, name: str, signal: str, x: np.ndarray, exact: np.nda
                        len(run.exponents), run.saturated_blocks, run.clamped_inputs)
 
 
-def accuracy_table(config: ArrayConfig, points: int = 1024, *, rows: int = 512, seed: int = 0,
+def accuracy_table(config: CoreConfig, points: int = 1024, *, rows: int = 512, seed: int = 0,
                    kernels: tuple[str, ...] = KERNELS, scalings: tuple[Scaling, ...] = SCALINGS,
                    signals: tuple[str, ...] = SIGNALS) -> list[AccuracyRow]:
     """SQNR of every kernel, scaling and signal at N = ``points`` on one array.

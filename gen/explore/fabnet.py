@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...sim.reference.linear import sqnr_db
 from ..compiler.network.load import forward
 from ..cosim.memory import MemoryTiming, build_processor
@@ -31,7 +31,7 @@ class BlockRun:
     setup_writes: int
 
 
-def run_block(config: ArrayConfig, shape: BlockShape, timing: MemoryTiming, seed: int, *,
+def run_block(config: CoreConfig, shape: BlockShape, timing: MemoryTiming, seed: int, *,
               simulator: str = "verilator", report: Callable[[str], None] | None = None) -> BlockRun:
     """Compile, simulate, compare. Raises WingbeatError, or SimulatorError when the simulator fails."""
     step = report or (lambda name: None)
@@ -45,7 +45,7 @@ def run_block(config: ArrayConfig, shape: BlockShape, timing: MemoryTiming, seed
                     sum(len(segment.program.setup) for segment in compiled.segments))
 
 
-def further_cycles(config: ArrayConfig, shape: BlockShape, timing: MemoryTiming, seed: int, first: int) -> int:
+def further_cycles(config: CoreConfig, shape: BlockShape, timing: MemoryTiming, seed: int, first: int) -> int:
     """Cycles of each further block behind one that takes ``first`` alone, by the cycle model.
 
     The sums of rows that a block needs are made while the one before stores them. The weights of all blocks are the

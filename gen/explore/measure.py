@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...sim.cycles.estimate import MemorySpeed, estimate
 from ...sim.reference.linear import butterfly_multiply, fft, sqnr_db
@@ -36,7 +36,7 @@ class KernelFigures:
 
     ``cycles`` lie between the last word of the first block and that of the last one; ``rows`` is what was
     transformed in them, load and store included. ``useful_multiplier_cycles`` counts one per multiplication
-    of the butterfly graph, ``utilization`` divides it by multipliers * cycles. ``computing`` to
+    of the butterfly graph, ``utilisation`` divides it by multipliers * cycles. ``computing`` to
     ``waiting_hazard`` are the hardware counters of the whole run, fill and drain included, and
     ``model_total`` the cycle model's total for it. ``mismatches`` counts words, exponents and flags that
     differ from the integer model.
@@ -48,7 +48,7 @@ class KernelFigures:
     multipliers: int
     cycles: int
     useful_multiplier_cycles: int
-    utilization: float
+    utilisation: float
     sqnr_db: float
     mismatches: int
     total: int
@@ -59,7 +59,7 @@ class KernelFigures:
     waiting_hazard: int
 
 
-def bench_kernels(config: ArrayConfig, sizes: Sequence[int], kernels: Sequence[str] = KERNELS, *,
+def bench_kernels(config: CoreConfig, sizes: Sequence[int], kernels: Sequence[str] = KERNELS, *,
                   blocks: int = 4, scaling: Scaling = "static", seed: int = 1, simulator: str = "verilator",
                   report: Callable[[str], None] | None = None) -> list[dict]:
     """Run every kernel at every size (points per row) on the simulated Verilog of ``config``.
@@ -88,7 +88,7 @@ def _check(kernels: Sequence[str], known: Sequence[str], blocks: int) -> None:
         raise WingbeatError(f"--kernel: {unknown[0]!r} is not one of {', '.join(known)}")
 
 
-def _compile(config: ArrayConfig, name: str, n: int, scaling: Scaling,
+def _compile(config: CoreConfig, name: str, n: int, scaling: Scaling,
              seed: int) -> tuple[Kernel, np.ndarray | None]:
     rng = np.random.default_rng([seed, n])
     # Small rows need more of them to show their tails.
@@ -132,7 +132,7 @@ class Shape:
     expand: int = 4
 
 
-def workloads(config: ArrayConfig, kernels: Sequence[str], sizes: Sequence[int], shape: Shape = Shape(), *,
+def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int], shape: Shape = Shape(), *,
               blocks: int = 4, scaling: Scaling = "static", seed: int = 1) -> list[Workload]:
     """The workloads of ``kernels``, those of KERNELS for each of ``sizes``. Raises :class:`WingbeatError`."""
     _check(kernels, (*KERNELS, *PROGRAMS), blocks)
@@ -154,7 +154,7 @@ def workloads(config: ArrayConfig, kernels: Sequence[str], sizes: Sequence[int],
     return made
 
 
-def bench_processor(config: ArrayConfig, work: Sequence[Workload], *, timing: MemoryTiming = MemoryTiming(),
+def bench_processor(config: CoreConfig, work: Sequence[Workload], *, timing: MemoryTiming = MemoryTiming(),
                     simulator: str = "verilator", report: Callable[[str], None] | None = None) -> list[dict]:
     """Run ``work`` on the simulated Verilog of the processor ``config``; figures as of :func:`bench_kernels`.
 

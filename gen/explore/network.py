@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...sim.reference.linear import sqnr_db
 from ..compiler.network.compile import CompiledNetwork, compile_network
@@ -27,7 +27,7 @@ class LayerFigures:
     ``sqnr_db``: its integers against float64, with the errors of all layers before. ``clamped``: how often an element
     was clamped on its way between memory and array; ``saturated_blocks``: blocks with clamped values inside.
     ``useful``: multiplications of the graph; ``multiplier_cycles``: multipliers of the array times ``cycles``;
-    ``utilization``: one through the other.
+    ``utilisation``: one through the other.
     """
 
     layer: str
@@ -39,7 +39,7 @@ class LayerFigures:
     cycles: int
     useful: int
     multiplier_cycles: int
-    utilization: float
+    utilisation: float
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ def total_figures(figures: Sequence[LayerFigures]) -> LayerFigures:
     sums = {name: sum(getattr(each, name) for each in figures)
             for name in ("blocks", "clamped", "saturated_blocks", "cycles", "useful", "multiplier_cycles")}
     return LayerFigures(layer="all layers", kind="", sqnr_db=figures[-1].sqnr_db,
-                        utilization=sums["useful"] / sums["multiplier_cycles"], **sums)
+                        utilisation=sums["useful"] / sums["multiplier_cycles"], **sums)
 
 
-def width_figures(network: LoadedNetwork, config: ArrayConfig, calibration: Any, inputs: Any, batch: int,
+def width_figures(network: LoadedNetwork, config: CoreConfig, calibration: Any, inputs: Any, batch: int,
                   labels: np.ndarray | None = None, widths: Sequence[int] = WIDTHS,
                   report: Callable[[str], None] | None = None) -> list[WidthFigures]:
     """The network on the integer model with elements of each width the array has, calibrated each time anew."""

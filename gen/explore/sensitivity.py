@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ..cosim.memory import MemoryTiming, build_processor
 from .measure import run_workload, workloads
 
@@ -28,10 +28,10 @@ class Point:
     words_per_cycle: int
     latency: int
     cycles: int
-    utilization: float
+    utilisation: float
 
 
-def measure(config: ArrayConfig, kernels: Sequence[str], points: int, *, words: Sequence[int] = WORDS,
+def measure(config: CoreConfig, kernels: Sequence[str], points: int, *, words: Sequence[int] = WORDS,
             latencies: Sequence[int] = LATENCIES, blocks: int = 4, seed: int = 1, simulator: str = "verilator",
             report: Callable[[str], None] | None = None) -> list[dict]:
     """Utilisation of ``kernels`` at ``points`` points for every pair of words per cycle and latency, counted from the
@@ -64,7 +64,7 @@ def plot(rows: Sequence[dict], path: Path, title: str) -> None:
     figure, axes = pyplot.subplots(1, len(kernels), figsize=_SIZE, sharey=True, squeeze=False, layout="constrained")
     for axis, kernel in zip(axes[0], kernels):
         for latency in sorted({row["latency"] for row in rows}):
-            line = [(row["words_per_cycle"], row["utilization"]) for row in rows
+            line = [(row["words_per_cycle"], row["utilisation"]) for row in rows
                     if row["kernel"] == kernel and row["latency"] == latency]
             axis.plot(*zip(*line), marker=".", label=f"latency {latency}")
         axis.set(title=f"{kernel}, N = {rows[0]['n']}", xlabel="words per cycle, each way", ylim=(0, 1.05))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jinja2
 
-from ...hw.config import ArrayConfig, Target
+from ...hw.config import CoreConfig, Target
 from ...hw.core.top import core
 from ..cosim.core import models
 from ..cosim.selftest import write_testbench
@@ -16,7 +16,7 @@ from .manifest import file_digests, manifest
 __all__ = ["generate"]
 
 
-def generate(config: ArrayConfig, folder: Path) -> dict:
+def generate(config: CoreConfig, folder: Path) -> dict:
     """Write the core of ``config``, an array or a processor, to ``folder`` and return its manifest.
 
     ``folder`` appears complete or not at all; the same configuration gives the same bytes. Raises
@@ -42,7 +42,7 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _readme(config: ArrayConfig, facts: dict) -> str:
+def _readme(config: CoreConfig, facts: dict) -> str:
     template = (resources.files(__package__) / "templates" / "README.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(template).render(

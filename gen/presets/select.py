@@ -1,6 +1,6 @@
 """Configurations by name or from a TOML file, with single values set on the command line.
 
-A TOML file holds the fields of :class:`~wingbeat.hw.config.ArrayConfig`. ``name`` may be left out of a
+A TOML file holds the fields of :class:`~wingbeat.hw.config.CoreConfig`. ``name`` may be left out of a
 preset: then it is the preset's name with ``-`` replaced by ``_``.
 """
 
@@ -10,7 +10,7 @@ import re
 import tomllib
 from typing import Any
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 
 __all__ = ["names", "load_preset", "load_file", "description"]
@@ -34,7 +34,7 @@ def description(name: str) -> str:
     return re.split(r"[.:](?: |$)", first.removeprefix("#").strip())[0]
 
 
-def load_preset(name: str, settings: list[str] | None = None) -> ArrayConfig:
+def load_preset(name: str, settings: list[str] | None = None) -> CoreConfig:
     """Configuration of preset ``name``, changed by ``settings`` (each ``field=value``).
 
     Raises :class:`WingbeatError` for an unknown preset and :class:`pydantic.ValidationError` for bad fields.
@@ -43,7 +43,7 @@ def load_preset(name: str, settings: list[str] | None = None) -> ArrayConfig:
     return _build(values, settings or [])
 
 
-def load_file(path: Path, settings: list[str] | None = None) -> ArrayConfig:
+def load_file(path: Path, settings: list[str] | None = None) -> CoreConfig:
     """Configuration from a TOML file, changed by ``settings``. Raises as :func:`load_preset` does."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def _text(name: str) -> str:
     return (_folder() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
 
 
-def _build(values: dict[str, Any], settings: list[str]) -> ArrayConfig:
+def _build(values: dict[str, Any], settings: list[str]) -> CoreConfig:
     given: set[str] = set()
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -71,7 +71,7 @@ def _build(values: dict[str, Any], settings: list[str]) -> ArrayConfig:
             raise WingbeatError(f"--set: {key} is given twice")
         given.add(key)
         values = {**values, key: _value(text)}
-    return ArrayConfig.model_validate(values)
+    return CoreConfig.model_validate(values)
 
 
 def _value(text: str) -> Any:

@@ -9,10 +9,10 @@ __all__ = ["print_layers", "print_widths"]
 def print_layers(layers: list[LayerFigures], name: str = "layer") -> None:
     """A row for each layer and one for all."""
     rows = [(each.layer, each.kind, each.blocks, f"{each.sqnr_db:.1f}", each.clamped, each.saturated_blocks,
-             each.cycles, each.multiplier_cycles, f"{each.utilization:.3f}")
+             each.cycles, each.multiplier_cycles, f"{each.utilisation:.3f}")
             for each in (*layers, total_figures(layers))]
     print_table([name, "kind", "blocks", "SQNR dB", "clamped", "saturated blocks", "cycles", "multiplier cycles",
-                 "utilization"], rows)
+                 "utilisation"], rows)
 
 
 def print_widths(widths: list[WidthFigures]) -> None:

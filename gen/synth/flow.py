@@ -26,7 +26,7 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...hw.config import ArrayConfig, Target
+from ...hw.config import CoreConfig, Target
 from ...hw.core.top import core
 from ...hw.errors import WingbeatError
 from ..rtl.verilog import emit
@@ -98,7 +98,7 @@ TARGETS = {
 }
 
 
-def synthesize(config: ArrayConfig, unit_name: str | None = None, **options: Any) -> dict[str, Any]:
+def synthesize(config: CoreConfig, unit_name: str | None = None, **options: Any) -> dict[str, Any]:
     """Figures of the array or processor ``config``, or of its block ``unit_name`` alone (gen/synth/units.py);
     ``options`` and result as :func:`synthesize_component`.
 
@@ -274,7 +274,7 @@ def _place(family: _Family, name: str, options: list[str], seeds: tuple[int, ...
         figures = json.loads((folder / output).read_text(encoding="utf-8"))
         speeds[str(seed)] = round(min(clock["achieved"] for clock in figures["fmax"].values()), 2)
         report(f"seed {seed}: {speeds[str(seed)]} MHz")
-    cells = figures["utilization"][family.logic_cell]
+    cells = figures["utilisation"][family.logic_cell]
     return {"comb": cells["used"], "fmax_mhz": statistics.median(speeds.values()), "fmax_per_seed": speeds}
 
 

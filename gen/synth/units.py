@@ -5,7 +5,7 @@ from collections.abc import Callable
 from amaranth.lib import wiring
 
 from ...hw.array.butterfly import ButterflyParameters, ButterflyUnit
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...hw.memory.read_arbiter import ReadArbiter
 from ...hw.vector.argmax import Argmax
@@ -15,7 +15,7 @@ from ...hw.vector.residual import Residual
 
 __all__ = ["UNITS", "unit"]
 
-_VECTOR: dict[str, Callable[[ArrayConfig], wiring.Component]] = {
+_VECTOR: dict[str, Callable[[CoreConfig], wiring.Component]] = {
     "normalise": lambda c: Normalise(c, c.vector_lanes, c.statistics_rows, c.statistics_units, 4),
     "rescale": lambda c: Rescale(c, c.vector_lanes, c.channel_beats),
     "residual": Residual,
@@ -25,7 +25,7 @@ _VECTOR: dict[str, Callable[[ArrayConfig], wiring.Component]] = {
 UNITS = ("butterfly", *_VECTOR)
 
 
-def unit(name: str, config: ArrayConfig) -> wiring.Component:
+def unit(name: str, config: CoreConfig) -> wiring.Component:
     """The block ``name`` as a core of ``config`` has it. Raises WingbeatError for a name that it does not have."""
     if name == "butterfly":
         return ButterflyUnit(ButterflyParameters.of(config))

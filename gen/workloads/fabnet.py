@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ..compiler.checkpoint import ButterflyWeights, butterfly_weights
 from ..compiler.kernel.compile import checked_log2
@@ -116,7 +116,7 @@ def _random_butterfly(n_in: int, n_out: int, rng: np.random.Generator) -> Butter
     return butterfly_weights(twiddle, in_size=n_in, out_size=n_out, bias=0.1 * rng.standard_normal(n_out))
 
 
-def compile_block(config: ArrayConfig, shape: BlockShape, blocks: int, seed: int,
+def compile_block(config: CoreConfig, shape: BlockShape, blocks: int, seed: int,
                   report: Callable[[str], None] | None = None) -> tuple[CompiledNetwork, np.ndarray]:
     """The compiled network and one random input; calibrated on another one. Raises WingbeatError."""
     rng = np.random.default_rng([seed, 1])
@@ -124,6 +124,6 @@ def compile_block(config: ArrayConfig, shape: BlockShape, blocks: int, seed: int
     return compile_network(fabnet_network(shape, blocks, seed), config, calibration, 1, report), x
 
 
-def vector_multipliers(config: ArrayConfig) -> int:
+def vector_multipliers(config: CoreConfig) -> int:
     """Multipliers of the vector unit: lanes of Normalise, lanes of Rescale, and the small ones of its activation."""
     return 3 * config.vector_lanes

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...hw.numeric import largest
 from ...sim.model.processor import BlockOutcome
@@ -16,7 +16,7 @@ from ...sim.reference.linear import butterfly_multiply, fft
 from ..compiler.kernel.compile import checked_log2, compile_butterfly, compile_fft
 from ..compiler.kernel.kernel import Kernel
 from ..compiler.kernel.passes import Scaling
-from ..compiler.program.assemble import Program, Task, assemble
+from ..compiler.program.assemble import Program, Transfer, assemble
 from ..compiler.program.operations import Coefficients, Matrix, butterfly, mix_real, mixed_rows, transform_rows
 from ..compiler.program.split import SplitKernel, split_butterfly, split_fft, split_rows
 
@@ -36,7 +36,7 @@ class Workload:
     name: str
     points: int
     rows: int
-    config: ArrayConfig
+    config: CoreConfig
     program: Program = field(repr=False)
     memory: np.ndarray = field(repr=False)
     target: Matrix
@@ -76,7 +76,7 @@ def _generators(seed: int, *numbers: int) -> tuple[np.random.Generator, np.rando
     return np.random.default_rng([seed, *numbers]), np.random.default_rng([seed, *numbers, 1])
 
 
-def placed(config: ArrayConfig, *shapes: tuple[int, int]) -> list[Matrix]:
+def placed(config: CoreConfig, *shapes: tuple[int, int]) -> list[Matrix]:
     """Matrices of (rows, elements) one behind the other; WingbeatError when the memory is too small for them."""
     matrices: list[Matrix] = []
     for rows, elements in shapes:
@@ -87,7 +87,7 @@ def placed(config: ArrayConfig, *shapes: tuple[int, int]) -> list[Matrix]:
     return matrices
 
 
-def _multiplications(config: ArrayConfig, task: Task) -> int:
+def _multiplications(config: CoreConfig, task: Transfer) -> int:
     """Multiplications of a full block."""
     return sum(step.groups * step.active.bit_count() for step in task.stage.passes) * 2 * config.lanes * config.engines
 
@@ -98,7 +98,7 @@ def _elements(rows: np.ndarray) -> np.ndarray:
     return parts.reshape(len(rows), -1).astype(np.int64)
 
 
-def _steady(config: ArrayConfig, name: str, points: int, kernel: Kernel | SplitKernel, rows: np.ndarray,
+def _steady(config: CoreConfig, name: str, points: int, kernel: Kernel | SplitKernel, rows: np.ndarray,
             reference: Callable[[np.ndarray], np.ndarray]) -> Workload:
     """Rows through one transform, all blocks full."""
     is_complex = np.iscomplexobj(rows)
@@ -118,14 +118,14 @@ def _steady(config: ArrayConfig, name: str, points: int, kernel: Kernel | SplitK
                     sum(_multiplications(config, task) for task in tasks), _multiplications(config, tasks[0]))
 
 
-def _memory(config: ArrayConfig, beats: int, contents: list[tuple[Matrix, np.ndarray]]) -> np.ndarray:
+def _memory(config: CoreConfig, beats: int, contents: list[tuple[Matrix, np.ndarray]]) -> np.ndarray:
     memory = np.zeros((beats, config.memory_elements), dtype=np.int64)
     for matrix, values in contents:
         memory[matrix.base:matrix.end] = matrix.pack(values, config)
     return memory
 
 
-def bpmm_workload(config: ArrayConfig, points: int, blocks: int, scaling: Scaling, seed: int) -> Workload:
+def bpmm_workload(config: CoreConfig, points: int, blocks: int, scaling: Scaling, seed: int) -> Workload:
     """A random butterfly matrix on ``blocks`` blocks of real rows; raises WingbeatError for sizes that do not fit."""
     weights, numbers = _generators(seed, points)
     bits = checked_log2("--sizes", points)
@@ -137,7 +137,7 @@ def bpmm_workload(config: ArrayConfig, points: int, blocks: int, scaling: Scalin
     return _steady(config, "bpmm", points, compiled, rows, lambda x: butterfly_multiply(twiddle, x))
 
 
-def fft_workload(config: ArrayConfig, points: int, blocks: int, scaling: Scaling, seed: int) -> Workload:
+def fft_workload(config: CoreConfig, points: int, blocks: int, scaling: Scaling, seed: int) -> Workload:
     """A Fourier transform of ``blocks`` blocks of complex rows; raises WingbeatError for sizes that do not fit."""
     weights, numbers = _generators(seed, points)
     calibration = random_rows(points, max(256, 65536 // points), True, weights)
@@ -147,7 +147,7 @@ def fft_workload(config: ArrayConfig, points: int, blocks: int, scaling: Scaling
     return _steady(config, "fft", points, compiled, rows, fft)
 
 
-def mixing_workload(config: ArrayConfig, tokens: int, hidden: int, seed: int) -> Workload:
+def mixing_workload(config: CoreConfig, tokens: int, hidden: int, seed: int) -> Workload:
     """Re(FFT2(x)) of random real x, tokens x hidden (docs/processor.md). Raises WingbeatError."""
     weights, numbers = _generators(seed, tokens, hidden)
     token_bits, hidden_bits = checked_log2("--tokens", tokens, 4), checked_log2("--hidden", hidden, 4)
@@ -177,7 +177,7 @@ def _fold_scale(twiddle: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return folded
 
 
-def ffn_workload(config: ArrayConfig, tokens: int, hidden: int, expand: int, seed: int) -> Workload:
+def ffn_workload(config: CoreConfig, tokens: int, hidden: int, expand: int, seed: int) -> Workload:
     """Two random butterfly layers hidden -> expand * hidden -> hidden without activation. Raises WingbeatError."""
     weights, numbers = _generators(seed, tokens, hidden, expand)
     bits = checked_log2("--hidden", hidden)

@@ -12,13 +12,13 @@ from ...hw.errors import WingbeatError
 from ..compiler.network.load import LoadedNetwork, load_network
 from . import digits, listops
 
-__all__ = ["TASKS", "Task", "load_task"]
+__all__ = ["TASKS", "Dataset", "load_task"]
 
 _CALIBRATION = 512  # training inputs that show the range of the data, at most
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class Dataset:
     """A network, the training ``record`` beside its weights, calibration inputs out of the training part, and the
     held-out inputs with their labels. ``picture`` shows an input: a uint8 image, or a text."""
 
@@ -61,7 +61,7 @@ def _expression(tokens: np.ndarray) -> str:
 TASKS: dict[str, Callable[[], _Data]] = {"digits": _digits, "listops": _listops, "listops_attention": _listops}
 
 
-def load_task(name: str) -> Task:
+def load_task(name: str) -> Dataset:
     """Raises WingbeatError for an unknown name, or weights that were trained with other data."""
     if name not in TASKS:
         raise WingbeatError(f"network: {name!r} is not one of {', '.join(TASKS)}")
@@ -73,4 +73,4 @@ def load_task(name: str) -> Task:
     if record["held_out_sha256"] != data.fingerprint:
         raise WingbeatError(f"{name}.json: held_out_sha256 = {record['held_out_sha256']!r}; the data have "
                             f"{data.fingerprint!r}")
-    return Task(name, network, record, data.calibration, data.inputs, data.labels, data.picture)
+    return Dataset(name, network, record, data.calibration, data.inputs, data.labels, data.picture)

@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.instruction import Fault
 from ..isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, TAG_BITS
 from ..layouts import input_beat, memory_command, output_beat, setup, status, unit_activity
@@ -18,10 +18,10 @@ from .counters import Counters
 from .engine import Engine
 from .fetch import Fetch
 from .flow import Flow
-from .load_unit import Load
+from .load_unit import LoadUnit
 from .row_buffer import HalfPorts
 from .sequencer import Sequencer
-from .store_unit import Store
+from .store_unit import StoreUnit
 
 __all__ = ["Array"]
 
@@ -52,7 +52,7 @@ class Array(wiring.Component):
     Cost: n_multipliers multipliers, 2*P*E bank RAMs, n_units coefficient RAMs, one program RAM.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = c = config
         super().__init__({
             "i": In(stream.Signature(input_beat(c.element_width, c.stream_words))),
@@ -64,8 +64,8 @@ class Array(wiring.Component):
         m = Module()
         c = self._config
         m.submodules.fetch = fetch = Fetch(c)
-        m.submodules.load = load = Load(c)
-        m.submodules.store = store = Store(c)
+        m.submodules.load = load = LoadUnit(c)
+        m.submodules.store = store = StoreUnit(c)
         m.submodules.sequencer = sequencer = Sequencer(c)
         m.submodules.flow = flow = Flow(c)
         m.submodules.ports = ports = HalfPorts(c)

@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.instruction import Opcode
 from ..isa.setup import EXPONENT_BITS
 from ..layouts import instruction
@@ -42,7 +42,7 @@ class BlockFloat(wiring.Component):
     beat per cycle. No backpressure. Reset: flags clear, exponents zero.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = c = config
         super().__init__({
             "pass_fields": In(instruction(Opcode.PASS)), "half": In(1), "start": In(1),

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig, Pipeline, Target
+from ..config import CoreConfig, Pipeline, Target
 from ..layouts import word
 from ..numeric import GUARD_BITS, coefficient_fraction_bits
 from ..primitives.adder import SelectAdder, SelectAdderParameters
@@ -35,7 +35,7 @@ class ButterflyParameters:
             raise ValueError(f"coefficient_width: {self.coefficient_width} is not allowed; allowed are 8..18")
 
     @classmethod
-    def of(cls, config: ArrayConfig) -> "ButterflyParameters":
+    def of(cls, config: CoreConfig) -> "ButterflyParameters":
         return cls(config.width, config.coefficient_width, config.shift_bits, config.target, config.pipeline)
 
 

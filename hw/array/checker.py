@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS
 from ..isa.instruction import Fault, MemoryMode, Opcode
 from ..isa.setup import TAG_BITS
@@ -26,7 +26,7 @@ class Checker(wiring.Component):
     handed out. Cost: five counters of 16 bits.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({
             "instruction": In(32 * INSTRUCTION_WORDS), "address": In(range(config.program_words)),

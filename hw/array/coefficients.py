@@ -4,7 +4,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig, Pipeline
+from ..config import CoreConfig, Pipeline
 from ..isa.instruction import Mode, Opcode
 from ..layouts import instruction, setup
 from ..primitives.pipeline import delay, optional
@@ -31,7 +31,7 @@ class CoefficientMemory(wiring.Component):
     Cost: n_units RAMs of coefficient_words x (2C + 2) bits.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({
             "group": In(config.row_bits),

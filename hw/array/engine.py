@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..layouts import lanes
 from ..primitives.shared import once
 from .butterfly import ButterflyParameters, ButterflyUnit
@@ -33,7 +33,7 @@ class Engine(wiring.Component):
     Cost: 4 * S * P/2 multipliers, 2 * P RAMs. Source: design.md section 4.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = c = config
         super().__init__({
             "halves": In(data.ArrayLayout(half_control(c), 2)),

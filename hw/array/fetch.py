@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS
 from ..isa.instruction import Fault, Opcode, Unit
 from ..isa.setup import TAG_BITS
@@ -31,7 +31,7 @@ class Fetch(wiring.Component):
     Backpressure: each ``o_*`` stream. Reset: not running; the memory is kept. Cost: one RAM of program_words x 32 bits.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
         units = {
             "o_load": Out(stream.Signature(instruction(Opcode.LOAD))),

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.instruction import Opcode
 from ..layouts import instruction
 from ..primitives.pipeline import delay
@@ -29,7 +29,7 @@ class Flow(wiring.Component):
     feed.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = c = config
         rows = data.ArrayLayout(c.row_bits, c.lanes)
         port = data.StructLayout({"valid": 1, "half": 1, "rows": rows})

@@ -3,7 +3,7 @@
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.setup import coefficient_fields
 
 __all__ = ["coefficient", "unit_coefficient", "engine_control", "switches", "half_control"]
@@ -20,7 +20,7 @@ def unit_coefficient(width: int) -> data.StructLayout:
     return data.StructLayout({"word": coefficient(width), "fft": unsigned(1), "no_pivot": unsigned(1)})
 
 
-def engine_control(config: ArrayConfig) -> data.StructLayout:
+def engine_control(config: CoreConfig) -> data.StructLayout:
     """What every engine does in the present cycle, each field for the stage that reads it
     (``hw/array/flow.py``)."""
     return data.StructLayout({
@@ -34,7 +34,7 @@ def switches(layers: int) -> data.StructLayout:
                               "middle": unsigned(layers % 2)})
 
 
-def half_control(config: ArrayConfig) -> data.StructLayout:
+def half_control(config: CoreConfig) -> data.StructLayout:
     """Ports of the banks of one half, the same in every engine; ``from_load``: the load unit writes, not the
     columns."""
     rows = data.ArrayLayout(unsigned(config.row_bits), config.lanes)

@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.instruction import Opcode
 from ..layouts import input_beat, instruction, lanes
 from ..primitives.pipeline import delay, optional
@@ -15,10 +15,10 @@ from .address import BankAddress, Walker
 from .engine import leading_magnitude
 from .shuffle import LaneShuffle, lane_order, permuted, shuffle_reverses, steer
 
-__all__ = ["Load"]
+__all__ = ["LoadUnit"]
 
 
-class Load(wiring.Component):
+class LoadUnit(wiring.Component):
     """Runs LOAD instructions: takes one block from the stream, a beat of J engines at a time.
 
     Beat order, lanes and engine groups: docs/architecture.md. A block may enter a half once it is vacant
@@ -32,7 +32,7 @@ class Load(wiring.Component):
     magnitude bits of the block.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = c = config
         super().__init__({
             "i_command": In(stream.Signature(instruction(Opcode.LOAD))),

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..layouts import lanes, word
 from ..primitives.ram import Ram, RamParameters
 from .layouts import half_control
@@ -23,7 +23,7 @@ class HalfPorts(wiring.Component):
     the read port that the store owns and nothing else. Reset: no write is enabled.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         rows = data.ArrayLayout(config.row_bits, config.lanes)
         port = data.StructLayout({"valid": 1, "half": 1, "rows": rows})
         super().__init__({
@@ -60,7 +60,7 @@ class RowBuffer(wiring.Component):
     A word must not be read in the cycle in which it is written; the pass gaps and the load lag see to it.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
         beat = lanes(config.width, config.lanes)
         super().__init__({

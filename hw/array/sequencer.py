@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.instruction import Opcode
 from ..layouts import instruction
 
@@ -25,7 +25,7 @@ class Sequencer(wiring.Component):
     instruction).
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({
             "i": In(stream.Signature(instruction(Opcode.PASS))),

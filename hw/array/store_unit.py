@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.instruction import Opcode
 from ..isa.setup import EXPONENT_BITS
 from ..layouts import instruction, lanes, output_beat
@@ -15,12 +15,12 @@ from ..primitives.stream import SkidBuffer
 from .address import BankAddress, Walker
 from .shuffle import LaneShuffle, lane_order, permuted, shuffle_reverses, steer
 
-__all__ = ["Store"]
+__all__ = ["StoreUnit"]
 
 _BEAT = data.StructLayout({"valid": 1, "step": 1, "last": 1})
 
 
-class Store(wiring.Component):
+class StoreUnit(wiring.Component):
     """Runs STORE instructions: sends one block to the stream, a beat of J engines at a time.
 
     An instruction waits here for ``computed`` and then takes that block (``take``); blocks alternate between
@@ -35,7 +35,7 @@ class Store(wiring.Component):
     not. Reset: idle, half 0 next.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = c = config
         super().__init__({
             "i_command": In(stream.Signature(instruction(Opcode.STORE))),

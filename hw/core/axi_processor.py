@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from ..bus.axi4.master import AxiMaster, AxiParameters
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from .processor import Processor
 
 __all__ = ["AxiProcessor"]
@@ -29,7 +29,7 @@ class AxiProcessor(wiring.Component):
     Raises ValueError naming the parameter.
     """
 
-    def __init__(self, config: ArrayConfig, axi: AxiParameters):
+    def __init__(self, config: CoreConfig, axi: AxiParameters):
         self._processor = Processor(config)
         if axi.memory != self._processor.memory:
             raise ValueError(f"memory: {axi.memory} is not that of the processor; allowed is {self._processor.memory}")

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..array.array import Array
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.instruction import Fault
 from ..isa.setup import SETUP_READ_SETS, SETUP_READER, SETUP_WRITER, TAG_BITS, UNITS
 from ..layouts import block_report, processor_status, setup, unit_activity
@@ -33,11 +33,11 @@ class Processor(wiring.Component):
     requests in flight wants the memory reset too. Cost: an array, two address units, four tile transposers.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         if not config.is_processor:
             raise ValueError(f"memory_bits: {config.memory_bits}; allowed are 1..32 for a processor")
         self._config = c = config
-        self.memory = MemoryParameters(c.memory_elements, c.element_width, c.memory_bits)
+        self.memory = MemoryParameters.of(c)
         super().__init__({
             "i_setup": In(stream.Signature(setup())), "port": Out(MemoryPort(self.memory)),
             "status": Out(processor_status()), "block": Out(block_report()),

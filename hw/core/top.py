@@ -3,12 +3,12 @@
 from amaranth.lib import wiring
 
 from ..array.array import Array
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from .processor import Processor
 
 __all__ = ["core"]
 
 
-def core(config: ArrayConfig) -> wiring.Component:
+def core(config: CoreConfig) -> wiring.Component:
     """The processor of ``config`` where it has memory units (``memory_bits`` > 0), else the array."""
     return Processor(config) if config.is_processor else Array(config)

@@ -33,7 +33,7 @@ import binascii
 from enum import IntEnum
 import zlib
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..errors import WingbeatError
 
 __all__ = ["VERSION", "SYNC", "REPLY", "ERROR", "RECORD_BYTES", "STATUS_WORDS", "OVERHEAD", "Kind", "Fault",
@@ -73,7 +73,7 @@ class Fault(IntEnum):
     VALUE = 8     # a SETUP record with the control target; START does that
 
 
-def identity(config: ArrayConfig) -> int:
+def identity(config: CoreConfig) -> int:
     """32 bits that tell configurations apart: CRC-32 of the JSON text of the configuration."""
     return zlib.crc32(config.model_dump_json().encode())
 

@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .. import layouts as shapes
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..errors import WingbeatError
 from ..isa.link_frame import RECORD_BYTES, SYNC, Fault, Kind, identity
 
@@ -38,7 +38,7 @@ class LinkParameters:
             raise WingbeatError(f"timeout: {self.timeout} is out of range; allowed are 16..{(1 << 32) - 1}")
 
     @classmethod
-    def from_config(cls, config: ArrayConfig, limit: int = 512, timeout: int = 1 << 20) -> "LinkParameters":
+    def from_config(cls, config: CoreConfig, limit: int = 512, timeout: int = 1 << 20) -> "LinkParameters":
         return cls(config.element_width, config.stream_words, identity(config), limit, timeout)
 
     @property

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.stream import SkidBuffer
 from .port import MemoryParameters
@@ -16,7 +16,7 @@ __all__ = ["Emit", "emitted", "place"]
 _CHOICE = data.StructLayout({"direct": 1, "beat": data.ArrayLayout(1, 2), "other": data.ArrayLayout(1, 2)})
 
 
-def place(config: ArrayConfig) -> data.StructLayout:
+def place(config: CoreConfig) -> data.StructLayout:
     """Where one beat goes: ``address``, and where the mode asks for more writes ``second`` and ``third``.
 
     ``valid``: it is written at all. ``fold``: two mirrored writes follow. ``split``: one of the two places of a pair,
@@ -29,10 +29,10 @@ def place(config: ArrayConfig) -> data.StructLayout:
                               "twice": 1, "high": 1, "last": 1} | vector)
 
 
-def emitted(config: ArrayConfig) -> data.StructLayout:
+def emitted(config: CoreConfig) -> data.StructLayout:
     """A write; with a vector unit ``write``, whether it stands in row 0, whether it is the ``first`` of its block, and
     its parameter set."""
-    write = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits).write
+    write = MemoryParameters.of(config).write
     return data.StructLayout({"write": write, "row0": 1, "first": 1, "set": 4}) if config.vector_lanes else write
 
 
@@ -57,7 +57,7 @@ class Emit(wiring.Component):
     registers of a beat, one of a place, two of an address.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
         tag = {"address": config.memory_bits, "strobe": 2, "mirrored": 1, "split": 1}
         if config.vector_lanes:

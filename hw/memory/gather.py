@@ -9,7 +9,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.instruction import MemoryMode
 from ..layouts import input_beat
 from ..primitives.stream import SkidBuffer
@@ -19,14 +19,14 @@ from .port import MemoryParameters
 __all__ = ["Gather", "Regrouper", "gather_beat", "memory_beat"]
 
 
-def memory_beat(config: ArrayConfig) -> data.StructLayout:
+def memory_beat(config: CoreConfig) -> data.StructLayout:
     """A beat of the memory of ``config``. Raises ValueError when it has none."""
     if not config.is_processor:
         raise ValueError(f"memory_bits: {config.memory_bits} means no memory; allowed are 1..32")
-    return MemoryParameters(config.memory_elements, config.element_width, config.memory_bits).beat
+    return MemoryParameters.of(config).beat
 
 
-def gather_beat(config: ArrayConfig) -> data.StructLayout:
+def gather_beat(config: CoreConfig) -> data.StructLayout:
     """What a Gather takes: a beat, the ``mode`` of its block, ``last`` on the final beat of the block. ``changes``: it
     is the first beat of a block of another mode than that before; before the first block stands one of COLUMNS."""
     return data.StructLayout({"beat": memory_beat(config), "mode": 2, "last": 1, "changes": 1})
@@ -77,7 +77,7 @@ class Regrouper(wiring.Component):
     With J = 1 the transposer is wires. ``splits``: 4*K more elements of registers in the skid buffer.
     """
 
-    def __init__(self, config: ArrayConfig, order: tuple[int, ...], splits: bool = False):
+    def __init__(self, config: CoreConfig, order: tuple[int, ...], splits: bool = False):
         self._width, self._cells, self._cell = config.element_width, config.engines_per_beat, 2 * config.lanes
         self._order, self._splits = order, splits
         elements = data.ArrayLayout(config.element_width, config.memory_elements)
@@ -199,7 +199,7 @@ class Gather(wiring.Component):
     Raises ValueError when the configuration has no memory.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({"i": In(stream.Signature(gather_beat(config))),
                           "o": Out(stream.Signature(input_beat(config.element_width, config.stream_words))),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..config import CoreConfig
+
 __all__ = ["MemoryParameters", "MemoryPort"]
 
 
@@ -31,6 +33,11 @@ class MemoryParameters:
             raise ValueError(f"element_width: {self.element_width} is not in 8..18")
         if not 1 <= self.address_bits <= 32:
             raise ValueError(f"address_bits: {self.address_bits} is not in 1..32")
+
+    @classmethod
+    def of(cls, config: CoreConfig) -> "MemoryParameters":
+        """Port of the processor ``config``."""
+        return cls(config.memory_elements, config.element_width, config.memory_bits)
 
     @property
     def beat(self) -> data.StructLayout:

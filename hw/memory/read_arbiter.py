@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..primitives.stream import SkidBuffer
 from .port import MemoryParameters
 from .reader import TokenQueue
@@ -32,7 +32,7 @@ class BeatQueue(wiring.Component):
     a 2:1 multiplexer.
     """
 
-    def __init__(self, config: ArrayConfig, width: int, places: int):
+    def __init__(self, config: CoreConfig, width: int, places: int):
         self._config, self._places = config, places
         super().__init__({
             "w_en": In(1), "w_data": In(width), "space": Out(1, init=1), "pop": Out(1),
@@ -85,11 +85,11 @@ class ReadArbiter(wiring.Component):
     Raises ValueError naming the parameter.
     """
 
-    def __init__(self, config: ArrayConfig, in_flight: int = 64):
+    def __init__(self, config: CoreConfig, in_flight: int = 64):
         if not 4 <= in_flight <= 1024:
             raise ValueError(f"in_flight: {in_flight} is not in 4..1024")
         self._config, self._in_flight = config, in_flight
-        memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+        memory = MemoryParameters.of(config)
         requests, beats = stream.Signature(config.memory_bits), stream.Signature(memory.beat)
         super().__init__({
             "reader_read": In(requests), "reader_beats": Out(beats), "residual_read": In(requests),

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.encoding import FIELDS
 from ..isa.instruction import Opcode
 from ..isa.parameter_set import ROW_ADDRESS_BITS
@@ -23,7 +23,7 @@ _FIELDS = dict(FIELDS[Opcode.READ])
 _MODE_BITS = 2  # the modes of a READ are the lowest
 
 
-def reader_beat(config: ArrayConfig) -> data.StructLayout:
+def reader_beat(config: CoreConfig) -> data.StructLayout:
     """A beat of memory, how its block is to be rearranged, whether it is the last of the block, and whether it is the
     first one of a block of another mode than that before (COLUMNS before the first). With a vector unit also
     ``vector``: what it needs to know."""
@@ -48,7 +48,7 @@ class TokenQueue(wiring.Component):
     Cost: a RAM of ``places`` words, up to the next power of two.
     """
 
-    def __init__(self, config: ArrayConfig, width: int, places: int):
+    def __init__(self, config: CoreConfig, width: int, places: int):
         self._config, self._places = config, places
         super().__init__({
             "w_en": In(1), "w_data": In(width), "moving": In(1), "pop": Out(1), "r_valid": Out(1), "r_data": Out(width),
@@ -106,11 +106,11 @@ class Reader(wiring.Component):
     Raises ValueError naming the parameter.
     """
 
-    def __init__(self, config: ArrayConfig, in_flight: int = 64):
+    def __init__(self, config: CoreConfig, in_flight: int = 64):
         if not 4 <= in_flight <= 1024:
             raise ValueError(f"in_flight: {in_flight} is not in 4..1024")
         self._config, self._in_flight = config, in_flight
-        memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+        memory = MemoryParameters.of(config)
         super().__init__({
             "i_command": In(stream.Signature(memory_command())),
             "write": In(table_write()), "write_en": In(1), "clear": In(1), "completed": In(1), "progress": In(16),

@@ -7,21 +7,21 @@ from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..layouts import lanes
 from .gather import Regrouper, memory_beat
 
 __all__ = ["Scatter", "scatter_words", "scatter_beat"]
 
 
-def scatter_words(config: ArrayConfig) -> data.StructLayout:
+def scatter_words(config: CoreConfig) -> data.StructLayout:
     """What a Scatter takes: K words, the ``mode`` of their block, ``last`` on the final beat of the block; ``changes``
     as ``gather_beat`` says."""
     return data.StructLayout({"words": lanes(config.element_width, config.stream_words), "mode": 3, "last": 1,
                               "changes": 1})
 
 
-def scatter_beat(config: ArrayConfig) -> data.StructLayout:
+def scatter_beat(config: CoreConfig) -> data.StructLayout:
     """What a Scatter gives. ``other`` holds the first beat of a pair of SPLIT, and nothing of meaning otherwise."""
     return data.StructLayout({"beat": memory_beat(config), "other": memory_beat(config), "mode": 3, "last": 1})
 
@@ -50,7 +50,7 @@ class Scatter(wiring.Component):
     Raises ValueError when the configuration has no memory.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({"i": In(stream.Signature(scatter_words(config))),
                           "o": Out(stream.Signature(scatter_beat(config))), "empty": Out(1)})

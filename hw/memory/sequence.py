@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.descriptor import SHAPE_FIELDS, ENTRIES, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT, SUB_EVENTS
 from ..layouts import layout_of, table_write
 from ..primitives.pipeline import delay, optional
@@ -49,7 +49,7 @@ class BeatSequence(wiring.Component):
     twice 16 bits, two registers of a beat.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({
             "write": In(table_write()), "write_en": In(1),

@@ -6,7 +6,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.encoding import FIELDS
 from ..isa.instruction import MemoryMode, Opcode
 from ..isa.setup import TAG_BITS
@@ -93,7 +93,7 @@ class Writer(wiring.Component):
     Cost: BeatSequence, Scatter, Emit; two registers each of a WRITE and of a place.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
         super().__init__({
             "i_command": In(stream.Signature(memory_command())), "write": In(table_write()), "write_en": In(1),

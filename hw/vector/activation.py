@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig, Pipeline, Target
+from ..config import CoreConfig, Pipeline, Target
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
@@ -37,7 +37,7 @@ class VectorLaneParameters:
                              "allowed are 8..18")
 
     @classmethod
-    def of(cls, config: ArrayConfig) -> "VectorLaneParameters":
+    def of(cls, config: CoreConfig) -> "VectorLaneParameters":
         return cls(config.element_width, config.target, config.pipeline)
 
 

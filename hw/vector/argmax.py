@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..memory.port import MemoryParameters
 from ..primitives.stream import SkidBuffer
 
@@ -14,9 +14,9 @@ __all__ = ["Argmax", "argmax_write"]
 _CLASS_BITS = 9
 
 
-def argmax_write(config: ArrayConfig) -> data.StructLayout:
+def argmax_write(config: CoreConfig) -> data.StructLayout:
     """A write, whether its last element is replaced, and how many elements compete."""
-    memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+    memory = MemoryParameters.of(config)
     return data.StructLayout({"write": memory.write, "argmax": 1, "classes": _CLASS_BITS})
 
 
@@ -34,9 +34,9 @@ class Argmax(wiring.Component):
     a register of a beat in front of it; the writes themselves wait in a LUT memory of log2(2K) places.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
-        self._memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+        self._memory = MemoryParameters.of(config)
         self._levels = config.memory_elements.bit_length() - 1
         super().__init__({
             "i": In(stream.Signature(argmax_write(config))), "o": Out(stream.Signature(self._memory.write)),

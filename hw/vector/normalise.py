@@ -11,7 +11,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.parameter_set import READ_SET, ROW_ADDRESS_BITS, SET_WORDS, SETS
 from ..layouts import table_write
 from ..memory.gather import memory_beat
@@ -31,7 +31,7 @@ _LEAST_DEPTH = 16      # of a memory of LUTs
 _WORD_BITS = (SET_WORDS - 1).bit_length()
 
 
-def normalise_beat(config: ArrayConfig, sideband: ShapeLike) -> data.StructLayout:
+def normalise_beat(config: CoreConfig, sideband: ShapeLike) -> data.StructLayout:
     """A beat of a row. ``sums``: it goes into the sums of its row, which ``last_chunk`` ends. ``set``: parameter set,
     0: nothing is done. ``keep``: elements that count; the others are 0 in a row that is normalised, and in sums.
     ``address``: the low bits of its place in memory."""
@@ -142,7 +142,7 @@ class Normalise(wiring.Component):
     Raises ValueError naming the parameter.
     """
 
-    def __init__(self, config: ArrayConfig, lanes: int, rows: int, units: int, sideband: ShapeLike):
+    def __init__(self, config: CoreConfig, lanes: int, rows: int, units: int, sideband: ShapeLike):
         self.parameters = NormaliseParameters.of(config, lanes, rows, units)
         beat = memory_beat(config)
         self._output = data.StructLayout({"beat": beat, "sideband": sideband})

@@ -10,7 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.parameter_set import SET_WORDS, SETS, WRITE_SET, Activation
 from ..memory.port import MemoryParameters
 from ..primitives.adder import SelectAdder, SelectAdderParameters
@@ -49,8 +49,8 @@ class RescaleParameters:
             raise ValueError(f"channels: {channels} beats is not the size of a channel table; allowed are 1..{most}")
 
     @classmethod
-    def of(cls, config: ArrayConfig, lanes: int, channels: int) -> "RescaleParameters":
-        memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+    def of(cls, config: CoreConfig, lanes: int, channels: int) -> "RescaleParameters":
+        memory = MemoryParameters.of(config)
         return cls(memory, VectorLaneParameters.of(config), lanes, channels)
 
     @property
@@ -190,7 +190,7 @@ class Rescale(wiring.Component):
     (element_width - 9), a RAM of channels * steps x 36 bits, one of 512 x 28), LUT memories for ``places`` writes.
     """
 
-    def __init__(self, config: ArrayConfig, lanes: int, channels: int):
+    def __init__(self, config: CoreConfig, lanes: int, channels: int):
         self.parameters = p = RescaleParameters.of(config, lanes, channels)
         super().__init__({
             "i": In(stream.Signature(p.input)), "o": Out(stream.Signature(p.output)),

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..memory.port import MemoryParameters
 from ..memory.read_arbiter import BeatQueue
 from ..primitives.adder import SelectAdder, SelectAdderParameters
@@ -20,17 +20,17 @@ _SET_BITS = 4
 _COMPARED = 8  # bits of an address that one register compares
 
 
-def residual_write(config: ArrayConfig) -> data.StructLayout:
+def residual_write(config: CoreConfig) -> data.StructLayout:
     """A write and its parameter set, whether it is the ``first`` of its WRITE, whether something is added to it, how
     many beats behind its place that stands, and the scales of the sum."""
-    memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+    memory = MemoryParameters.of(config)
     return data.StructLayout({"write": memory.write, "set": _SET_BITS, "first": 1, "residual": 1,
                               "offset": config.memory_bits, **_SCALES})
 
 
-def summed_write(config: ArrayConfig) -> data.StructLayout:
+def summed_write(config: CoreConfig) -> data.StructLayout:
     """A write that has its sum, and its parameter set."""
-    memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+    memory = MemoryParameters.of(config)
     return data.StructLayout({"write": memory.write, "set": _SET_BITS})
 
 
@@ -66,11 +66,11 @@ class Residual(wiring.Component):
     Raises ValueError naming the parameter.
     """
 
-    def __init__(self, config: ArrayConfig, depth: int = 256):
+    def __init__(self, config: CoreConfig, depth: int = 256):
         if not 8 <= depth <= 1024 or depth & (depth - 1):
             raise ValueError(f"depth: {depth} is not a power of two in 8..1024")
         self._config, self._depth = config, depth
-        memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+        memory = MemoryParameters.of(config)
         # place: where element 0 of its beat is kept, or what it reads was.
         self._place_bits = (config.engines + 1).bit_length()
         self._tag = data.StructLayout({

@@ -23,7 +23,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig, Pipeline, Target
+from ..config import CoreConfig, Pipeline, Target
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.pipeline import delay
 from ..primitives.shared import once
@@ -66,7 +66,7 @@ class NormaliseParameters:
             raise ValueError(f"units: {self.units} is not in 1..4")
 
     @classmethod
-    def of(cls, config: ArrayConfig, lanes: int, rows: int, units: int) -> "NormaliseParameters":
+    def of(cls, config: CoreConfig, lanes: int, rows: int, units: int) -> "NormaliseParameters":
         return cls(config.memory_elements, config.element_width, lanes, rows, units, config.target, config.pipeline)
 
     @property

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..config import ArrayConfig
+from ..config import CoreConfig
 from ..isa.parameter_set import SET_WORDS, SETS, WRITE_SET
 from ..isa.setup import SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_WRITE_SETS
 from ..layouts import setup
@@ -36,9 +36,9 @@ class VectorStore(wiring.Component):
     tables. Cost: the units, and four LUT memories of 16 words of 32 bits.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
-        memory = MemoryParameters(config.memory_elements, config.element_width, config.memory_bits)
+        memory = MemoryParameters.of(config)
         super().__init__({
             "i": In(stream.Signature(emitted(config))), "o": Out(stream.Signature(memory.write)),
             "read": Out(stream.Signature(config.memory_bits)), "beats": In(stream.Signature(memory.beat)),

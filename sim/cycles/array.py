@@ -4,7 +4,7 @@ Register-accurate models of the control of hw/array/fetch.py, hw/array/load_unit
 hw/array/store_unit.py. One ``step`` is one clock cycle.
 """
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.encoding import INSTRUCTION_WORDS, LOAD_DECISION
 from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Pass, Store
 
@@ -16,7 +16,7 @@ GAP_LIMIT = 256  # the idle counter of the sequencer stops there
 class FetchUnit:
     """Reads one instruction in ``read`` cycles and offers it until it is taken."""
 
-    def __init__(self, config: ArrayConfig, program: list[Instruction]):
+    def __init__(self, config: CoreConfig, program: list[Instruction]):
         self.program = program
         self.read = INSTRUCTION_WORDS + config.ram_latency + config.check_latency
         self.begin = -int(config.is_processor)  # where the count begins behind a hand-out
@@ -58,7 +58,7 @@ class LoadUnit:
     __slots__ = ("groups", "ratio", "tail", "command", "running", "claimed", "allowed", "behind", "done_in",
                  "store_steps", "left", "step_left", "step_beats", "lead", "filled", "piece")
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self.groups, self.ratio = config.beat_groups, config.gearbox
         self.tail = config.load_latency + 1
         self.command: Load | None = None
@@ -128,7 +128,7 @@ class _Output:
 
     __slots__ = ("ratio", "deep", "held", "last", "piece", "wide")
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self.ratio, self.deep = config.gearbox, config.pipeline.is_deep
         self.held = 0                      # beats in the skid buffer
         self.last = [False, False]         # of them
@@ -161,7 +161,7 @@ class StoreUnit:
     __slots__ = ("groups", "top", "taken", "output", "command", "waiting", "starting", "running", "draining", "left",
                  "step_left", "step_beats", "taken_steps", "beats", "steps", "lasts", "busy")
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self.groups = config.beat_groups
         self.top, self.taken = 1 << config.store_latency - 1, 1 << config.taken_latency - 1
         self.output = _Output(config)
@@ -223,7 +223,7 @@ class SequencerUnit:
     __slots__ = ("pass_spacing", "valid", "armed", "ready", "gap_over", "ended", "spaced", "left", "spacing",
                  "idle_cycles", "following", "current")
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self.pass_spacing = config.pass_spacing
         self.valid = self.armed = self.ready = self.gap_over = False
         self.ended = self.spaced = True

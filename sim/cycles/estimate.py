@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
 from ...hw.isa.instruction import Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit, Write
 from ...hw.isa.parameter_set import SET_WORDS, SETS
@@ -51,7 +51,7 @@ class Cycles:
     units: dict[str, int] = field(default_factory=dict)
 
 
-def estimate(config: ArrayConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]] = (),
+def estimate(config: CoreConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]] = (),
              memory: MemorySpeed = MemorySpeed(), skip: bool = True) -> Cycles:
     """Cycles of ``program`` on an array of ``config`` whose streams never wait, or on a processor of ``config``.
 
@@ -70,7 +70,7 @@ def estimate(config: ArrayConfig, program: list[Instruction], setup: Sequence[tu
 class _Array:
     """An array alone: the fetch unit offers every instruction to its unit itself."""
 
-    def __init__(self, config: ArrayConfig, program: list[Instruction]):
+    def __init__(self, config: CoreConfig, program: list[Instruction]):
         self.config = config
         self.fetch, self.load = FetchUnit(config, program), LoadUnit(config)
         self.store, self.sequencer = StoreUnit(config), SequencerUnit(config)
@@ -154,7 +154,7 @@ class _Array:
 class _Processor(_Array):
     """The array between its memory units; every unit of it takes its instructions from a queue."""
 
-    def __init__(self, config: ArrayConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]],
+    def __init__(self, config: CoreConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]],
                  speed: MemorySpeed, skip: bool):
         super().__init__(config, program)
         words = {target: [0] * (config.descriptors * DESCRIPTOR_WORDS) for target in (SETUP_READER, SETUP_WRITER)}
@@ -304,7 +304,7 @@ class _VectorProcessor(_Processor):
 
     writer: VectorWriter
 
-    def __init__(self, config: ArrayConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]],
+    def __init__(self, config: CoreConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]],
                  speed: MemorySpeed, skip: bool):
         self.normalise, self.finish, self.arbiter = Normalise(config), VectorStore(config), ReadArbiter(config)
         super().__init__(config, program, setup, speed, skip)

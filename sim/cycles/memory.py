@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
 from ...hw.isa.instruction import MemoryMode, Read, Set, Sums
 from ..model.memory import positions
@@ -30,17 +30,17 @@ MEMORY_QUEUE = 512         # requests under way, gen/cosim/verilog/memory.v
 BUFFER = 2                 # words of a skid buffer
 
 
-def _start_cycles(config: ArrayConfig) -> int:
+def _start_cycles(config: CoreConfig) -> int:
     """From the start of a BeatSequence to the cycle before its first count."""
     return config.ram_latency + 1
 
 
-def _count_stages(config: ArrayConfig) -> int:
+def _count_stages(config: CoreConfig) -> int:
     """Registers from a count to its position, which a deep pipeline judges in a stage of its own."""
     return config.ram_latency + 1 + 2 * config.pipeline.is_deep
 
 
-def sequence_latency(config: ArrayConfig) -> int:
+def sequence_latency(config: CoreConfig) -> int:
     """Start of a BeatSequence to its first beat, the latency of hw/memory/sequence.py."""
     return _start_cycles(config) + 1 + _count_stages(config) + 1
 
@@ -171,7 +171,7 @@ class Place:
 class Tables:
     """Descriptor tables of reader and writer, and the beats of the blocks that programs count through with them."""
 
-    def __init__(self, config: ArrayConfig, reader: Sequence[int], writer: Sequence[int]):
+    def __init__(self, config: CoreConfig, reader: Sequence[int], writer: Sequence[int]):
         self._config, self._tables = config, (list(reader), list(writer))
         self.read_beats = cache(self._read_beats)
         self.write_places = cache(self._write_places)
@@ -204,7 +204,7 @@ class BeatSequence:
 
     __slots__ = ("start_cycles", "top", "idle", "over", "starting", "left", "pipe", "held", "at", "beats")
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self.start_cycles, self.top = _start_cycles(config), 1 << _count_stages(config) - 1
         self.idle, self.over, self.starting, self.left = True, False, 0, 0
         self.pipe = self.held = self.at = 0
@@ -246,7 +246,7 @@ class Reader:
                  "free", "space", "moved", "level", "top", "pipe", "way", "tokens", "out", "answered", "empty", "asks",
                  "waits", "running")
 
-    def __init__(self, config: ArrayConfig, tables: Tables):
+    def __init__(self, config: CoreConfig, tables: Tables):
         self.tables, self.sequence = tables, BeatSequence(config)
         self.command: Read | None = None
         self.held = self.known = self.begun = self.may = self.begins = self.blocked = False

@@ -4,7 +4,7 @@ Register-accurate models of the control of hw/memory/gather.py, hw/primitives/tr
 One ``step`` is one clock cycle; the consumer of a unit has stepped before it.
 """
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.instruction import MemoryMode
 from .memory import BUFFER
 
@@ -20,7 +20,7 @@ class Regrouper:
     __slots__ = ("side", "mode", "source", "odd", "second_valid", "last", "blocks", "held", "position", "taking",
                  "full", "final")
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self.side = config.engines_per_beat
         self.mode, self.source = MemoryMode.COLUMNS, _INPUT
         self.odd = self.second_valid = self.last = False

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from .array import GAP_LIMIT
 from .memory import Memory
 from .writer import PROGRESS_LIMIT
@@ -83,7 +83,7 @@ class _Snapshot(NamedTuple):
 class Skipper:
     """Watches one model; ``look`` is to be called every ``period`` cycles, with no other change in between."""
 
-    def __init__(self, model: Any, config: ArrayConfig):
+    def __init__(self, model: Any, config: CoreConfig):
         self._model, self._has_vector = model, config.vector_lanes > 0
         self._before = deque[_Snapshot](maxlen=_KEPT_ROWS if self._has_vector else _KEPT)
         self._counters = _COUNTERS + _VECTOR_COUNTERS * self._has_vector

@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.instruction import MemoryMode, Set, Write
 from ...hw.isa.parameter_set import SET_WORDS, Activation, WriteSet, write_set
 from ..model.memory import Writes, positions, row_chunks, write_addresses
@@ -33,7 +33,7 @@ _SUM_STAGES = 5          # of the residual, from a write that has its beat to th
 _LEAST_PLACES = 16       # of a queue of LUT memories
 
 
-def normalise_latencies(config: ArrayConfig) -> dict[str, int]:
+def normalise_latencies(config: CoreConfig) -> dict[str, int]:
     """Latencies of hw/vector/normalise.py: ``result``, ``settle``, ``period`` and the ``depth`` of its queue."""
     pieces, pipeline = config.memory_elements // config.vector_lanes, config.pipeline
     result = 1 + (1 + pipeline.ram_latency + 1) + _LANE_LATENCY + pipeline.multiplier_latency + 1
@@ -45,7 +45,7 @@ def normalise_latencies(config: ArrayConfig) -> dict[str, int]:
             "depth": max(_LEAST_PLACES, 1 << (result + pieces).bit_length())}
 
 
-def rescale_latencies(config: ArrayConfig) -> dict[str, int]:
+def rescale_latencies(config: CoreConfig) -> dict[str, int]:
     """Latencies of hw/vector/rescale.py: a group of elements to its ``finished`` result, and the ``places`` for
     writes."""
     steps, pipeline = config.memory_elements // config.vector_lanes, config.pipeline
@@ -55,12 +55,12 @@ def rescale_latencies(config: ArrayConfig) -> dict[str, int]:
     return {"finished": finished, "places": max(_LEAST_PLACES, 1 << (-(-latency // steps) + 3).bit_length())}
 
 
-def residual_depth(config: ArrayConfig) -> int:
+def residual_depth(config: CoreConfig) -> int:
     """Writes that may wait in hw/vector/residual.py."""
     return max(8, 1 << (config.in_flight - 1).bit_length())
 
 
-def argmax_stages(config: ArrayConfig) -> int:
+def argmax_stages(config: CoreConfig) -> int:
     """Registers of hw/vector/argmax.py in front of its skid buffer."""
     return config.memory_elements.bit_length()
 
@@ -72,7 +72,7 @@ class VectorTables(Tables):
     """Tables of a processor with a vector unit; ``sets``: those of WRITEs. Of a READ they also know which beats end a
     row."""
 
-    def __init__(self, config: ArrayConfig, reader: Sequence[int], writer: Sequence[int], sets: Sequence[int]):
+    def __init__(self, config: CoreConfig, reader: Sequence[int], writer: Sequence[int], sets: Sequence[int]):
         super().__init__(config, reader, writer)
         self._sets = list(sets)
         self.write_kinds = cache(self._write_kinds)
@@ -113,7 +113,7 @@ class Normalise:
     __slots__ = ("pieces", "depth", "settle", "late", "top", "front", "out", "sides", "free", "active", "left", "sums",
                  "wait", "idle", "spaced", "pipe", "places", "room", "quiet", "begun", "level", "piece")
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         latencies = normalise_latencies(config)
         self.pieces, self.depth = config.memory_elements // config.vector_lanes, latencies["depth"]
         self.settle, self.late = latencies["settle"] - 3, latencies["settle"] - 1 - latencies["period"]
@@ -218,7 +218,7 @@ class VectorWriter(Writer):
     __slots__ = ("kinds", "registers", "mask")
     tables: VectorTables
 
-    def __init__(self, config: ArrayConfig, tables: VectorTables):
+    def __init__(self, config: CoreConfig, tables: VectorTables):
         super().__init__(config, tables)
         self.kinds, self.registers, self.mask = WriteKinds(), [0] * 8, (1 << config.memory_bits) - 1
 
@@ -242,7 +242,7 @@ class _Rescale:
     __slots__ = ("steps", "places", "top", "front", "out", "side", "free", "left", "stepping", "pipe", "group", "level",
                  "used")
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         latencies = rescale_latencies(config)
         self.steps, self.places = config.memory_elements // config.vector_lanes, latencies["places"]
         self.top = 1 << latencies["finished"] - 1
@@ -301,7 +301,7 @@ class BeatQueue:
 
     __slots__ = ("places", "top", "level", "pipe", "held", "moving", "space", "shows")
 
-    def __init__(self, config: ArrayConfig, places: int):
+    def __init__(self, config: CoreConfig, places: int):
         self.places, self.top = places, 1 << config.ram_latency - 1
         self.level = self.pipe = 0
         self.held = self.shows = False
@@ -360,7 +360,7 @@ class _Residual:
 
     __slots__ = ("waiting", "way", "requests", "wants", "arrived", "sums")
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self.waiting, self.sums = BeatQueue(config, residual_depth(config)), _Stages(_SUM_STAGES)
         self.way: deque[int] = deque()  # kinds of the writes in ``waiting`` and on their way to it
         self.requests = 0
@@ -403,7 +403,7 @@ class VectorStore:
     __slots__ = ("rescale", "residual", "argmax", "between", "shows", "writing", "asks", "asked", "answered",
                  "was_busy")
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self.rescale, self.residual = _Rescale(config), _Residual(config)
         self.argmax = _Stages(argmax_stages(config))
         self.between: deque[int] = deque()
@@ -452,7 +452,7 @@ class ReadArbiter:
     __slots__ = ("out", "owners", "order", "waiting", "free", "space", "granted", "to_reader", "arrived", "asks",
                  "answered")
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self.owners, self.waiting = BeatQueue(config, config.in_flight), BeatQueue(config, config.in_flight)
         self.order: deque[bool] = deque()  # the requests in ``owners``: whether each is the reader's
         self.out, self.free, self.space = 0, config.in_flight, True

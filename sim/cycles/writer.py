@@ -6,7 +6,7 @@ sim/cycles/memory.py.
 
 from collections import deque
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.instruction import MemoryMode, Set, Write
 from .memory import BUFFER, BeatSequence, Place, Tables
 
@@ -65,7 +65,7 @@ class Writer:
                  "fits", "stages", "way", "places", "there", "slots", "present", "writes", "last", "pops", "number",
                  "valids", "output", "running", "writing", "waits")
 
-    def __init__(self, config: ArrayConfig, tables: Tables):
+    def __init__(self, config: CoreConfig, tables: Tables):
         self.tables, self.sequence, self.completion = tables, BeatSequence(config), _Completion()
         self.command: Write | None = None
         self.held = self.decided = False

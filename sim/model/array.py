@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS, decode, encode
 from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Mode, Opcode, Pass, Store
 from ...hw.isa.setup import EXPONENT_BITS, SETUP_PROGRAM
@@ -73,7 +73,7 @@ class ArrayModel:
     bank q*P/2 + k serves unit k of column q. ``program`` holds the 32-bit program words.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self.config = config
         self.coefficients = np.zeros((config.n_units, config.coefficient_words), dtype=np.int64)
         self.program = [0] * config.program_words

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import (DESCRIPTOR_WORDS, DIFFERENCE, OTHER_FIELDS, SHAPE_FIELDS, SUB_EVENTS,
                                   descriptor_entry, ENTRIES, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT)
 from ...hw.isa.fields import unpack
@@ -82,7 +82,7 @@ def _lowest_bit(count: np.ndarray) -> np.ndarray:
     return np.log2(np.maximum(count & -count, 1)).astype(np.int64)
 
 
-def positions(config: ArrayConfig, table: Sequence[int], rows: int, base: int) -> Positions:
+def positions(config: CoreConfig, table: Sequence[int], rows: int, base: int) -> Positions:
     """Replay of the counter: the beats of one block that starts at address ``base``; rows from ``rows`` on are invalid.
 
     Rows and chunks are 16 bits, compared without sign. Raises ValueError unless ``table`` is one descriptor.
@@ -96,13 +96,13 @@ def positions(config: ArrayConfig, table: Sequence[int], rows: int, base: int) -
     return Positions(address, row, chunk, (row < rows) & (chunk < shape.chunks))
 
 
-def read_addresses(config: ArrayConfig, table: Sequence[int], instruction: Read, base: int) -> np.ndarray:
+def read_addresses(config: CoreConfig, table: Sequence[int], instruction: Read, base: int) -> np.ndarray:
     """Beats that a READ asks for, int64 (m,) in order."""
     beats = positions(config, table, instruction.rows, base)
     return beats.address[beats.valid]
 
 
-def write_addresses(config: ArrayConfig, table: Sequence[int], instruction: Write, base: int) -> Writes:
+def write_addresses(config: CoreConfig, table: Sequence[int], instruction: Write, base: int) -> Writes:
     """Beats that a WRITE writes."""
     shape, beats = _shape(table), positions(config, table, instruction.rows, base)
     addresses, enabled = [beats.address], [beats.valid]
@@ -118,7 +118,7 @@ def write_addresses(config: ArrayConfig, table: Sequence[int], instruction: Writ
     return Writes(np.stack(addresses, axis=1) & mask, np.stack(enabled, axis=1))
 
 
-def read_block(config: ArrayConfig, table: Sequence[int], instruction: Read, base: int,
+def read_block(config: CoreConfig, table: Sequence[int], instruction: Read, base: int,
                memory: np.ndarray) -> np.ndarray:
     """Words of one block in the order in which the array takes them, int64 (n, 2).
 
@@ -129,7 +129,7 @@ def read_block(config: ArrayConfig, table: Sequence[int], instruction: Read, bas
     return arranged(config, instruction, elements)
 
 
-def read_elements(config: ArrayConfig, table: Sequence[int], instruction: Read, base: int,
+def read_elements(config: CoreConfig, table: Sequence[int], instruction: Read, base: int,
                   memory: np.ndarray) -> tuple[Positions, np.ndarray, np.ndarray]:
     """The beats of a READ, their elements (n, 2K), and which of these are inside the rows (n, 2K): the others are 0."""
     shape, beats = _shape(table), positions(config, table, instruction.rows, base)
@@ -147,7 +147,7 @@ def row_chunks(table: Sequence[int]) -> int:
     return _shape(table).chunks
 
 
-def arranged(config: ArrayConfig, instruction: Read, elements: np.ndarray) -> np.ndarray:
+def arranged(config: CoreConfig, instruction: Read, elements: np.ndarray) -> np.ndarray:
     """Words (n, 2) of the array from the elements (n, 2K) of a READ; raises as :func:`read_block`."""
     j, p = config.engines_per_beat, config.lanes
     if instruction.mode == MemoryMode.COLUMNS:
@@ -161,7 +161,7 @@ def arranged(config: ArrayConfig, instruction: Read, elements: np.ndarray) -> np
     raise ValueError(f"mode: {instruction.mode.name} of a READ; allowed are COLUMNS, ROWS, PAIRS")
 
 
-def write_block(config: ArrayConfig, table: Sequence[int], instruction: Write, base: int, words: np.ndarray,
+def write_block(config: CoreConfig, table: Sequence[int], instruction: Write, base: int, words: np.ndarray,
                 memory: np.ndarray, finish: Finish | None = None) -> int:
     """Put the ``words`` (n, 2) of one block, in the order of the array, into ``memory``; returns how many elements were
     clamped, the sums of SPLIT included.
@@ -195,7 +195,7 @@ def write_block(config: ArrayConfig, table: Sequence[int], instruction: Write, b
     return count
 
 
-def _direct(config: ArrayConfig, mode: MemoryMode, words: np.ndarray) -> np.ndarray:
+def _direct(config: CoreConfig, mode: MemoryMode, words: np.ndarray) -> np.ndarray:
     """Elements (n, 2K) of the direct beats, the rearrangement of a READ backwards; REAL and FOLD leave out im."""
     j, p = config.engines_per_beat, config.lanes
     if mode == MemoryMode.COLUMNS:
@@ -209,7 +209,7 @@ def _direct(config: ArrayConfig, mode: MemoryMode, words: np.ndarray) -> np.ndar
     return pairs.reshape(-1, config.memory_elements)
 
 
-def _split(config: ArrayConfig, words: np.ndarray, at_zero: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, int]:
+def _split(config: CoreConfig, words: np.ndarray, at_zero: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, int]:
     """Elements (n, 2, 2K) of row q and of row N/2, and how many sums of ``valid`` (n,) beats were clamped; ``at_zero``
     (n,): beats of row 0."""
     _check_tiles(len(words) // config.stream_words, 2)

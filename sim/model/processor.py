@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ...hw.isa.encoding import instruction_fields, INSTRUCTION_WORDS, decode, encode
 from ...hw.isa.instruction import (Fault, Instruction, Load, MemoryMode, Opcode, Pass, Read, Set, Store, Sums, Unit,
@@ -131,7 +131,7 @@ class ProcessorModel:
     Raises ValueError when the configuration has no memory or the arguments do not fit it.
     """
 
-    def __init__(self, config: ArrayConfig, reader: list[Descriptor], writer: list[Descriptor], memory: np.ndarray):
+    def __init__(self, config: CoreConfig, reader: list[Descriptor], writer: list[Descriptor], memory: np.ndarray):
         if not config.is_processor:
             raise ValueError("memory_bits: 0; a processor has at least 1")
         if memory.ndim != 2 or memory.shape[1] != config.memory_elements or memory.dtype != np.int64 \

@@ -3,7 +3,7 @@ sides of memory (docs/vector.md). The arithmetic is sim/model/vector.py."""
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.parameter_set import (ROW_ADDRESS_BITS, SET_WORDS, SETS, Activation, ReadSet, WriteSet, read_set,
                                      write_set)
 from ...hw.isa.setup import SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_WRITE_SETS
@@ -19,7 +19,7 @@ class VectorUnit:
     """Tables as the setup port fills them, and the table of rows. Raises ValueError where a set names what is not
     there: an entry outside a table, or an activation without its table."""
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
         self._tables = {
             SETUP_READ_SETS: [0] * (SETS * SET_WORDS), SETUP_WRITE_SETS: [0] * (SETS * SET_WORDS),

@@ -10,7 +10,7 @@ import random
 
 import numpy as np
 
-from ...hw.config import ArrayConfig, Pipeline, Target
+from ...hw.config import CoreConfig, Pipeline, Target
 from ...hw.isa.encoding import INSTRUCTION_WORDS
 from ...hw.isa.instruction import Halt, Instruction, Load, Mode, Pass, Store
 from ...hw.isa.schedule import schedule
@@ -44,7 +44,7 @@ class _Kernel:
     words: int
 
 
-def random_config(rng: random.Random, name: str = "wingbeat") -> ArrayConfig:
+def random_config(rng: random.Random, name: str = "wingbeat") -> CoreConfig:
     """A small array: 1..4 layers, 1..5 engines, every kind of stream width, both targets."""
     layers = rng.choices((1, 2, 3, 4), (20, 20, 8, 1))[0]
     lanes = 1 << layers
@@ -52,7 +52,7 @@ def random_config(rng: random.Random, name: str = "wingbeat") -> ArrayConfig:
     widths = [d for d in range(1, lanes) if lanes % d == 0]
     widths += [lanes * j for j in range(1, engines + 1) if engines % j == 0]
     width = rng.randint(8, 18)
-    return ArrayConfig(
+    return CoreConfig(
         name=name, engines=engines, layers=layers, width=width, element_width=rng.randint(8, width),
         coefficient_width=rng.randint(8, 18), half_words=lanes << rng.randint(1, max(2, 7 - layers)),
         coefficient_words=rng.choice((16, 24, 32, 64, 100)), program_words=rng.choice((128, 256)),
@@ -60,7 +60,7 @@ def random_config(rng: random.Random, name: str = "wingbeat") -> ArrayConfig:
         pipeline=rng.choice((Pipeline.DEEP, Pipeline.DEEP, Pipeline.SHORT)))
 
 
-def random_job(config: ArrayConfig, rng: random.Random) -> RandomJob:
+def random_job(config: CoreConfig, rng: random.Random) -> RandomJob:
     """A program for ``config`` with its coefficients and stream, legal by docs/architecture.md."""
     if rng.random() < 0.6:
         kernel = _random_kernel(config, rng)
@@ -90,7 +90,7 @@ def _mixed_program(order: list[_Kernel]) -> list[Instruction]:
     return [*program, Halt()]
 
 
-def _random_kernel(config: ArrayConfig, rng: random.Random) -> _Kernel:
+def _random_kernel(config: CoreConfig, rng: random.Random) -> _Kernel:
     s = config.layers
     most = min(config.index_bits, (_MOST_WORDS // config.engines).bit_length() - 1)
     bits = rng.randint(s, max(s, most))
@@ -100,7 +100,7 @@ def _random_kernel(config: ArrayConfig, rng: random.Random) -> _Kernel:
     return _Kernel(load, passes, store, config.engines << bits)
 
 
-def random_walk(rng: random.Random, config: ArrayConfig, bits: int) -> Walk:
+def random_walk(rng: random.Random, config: CoreConfig, bits: int) -> Walk:
     """A walk through all words whose index has ``bits`` bits: any window, any sub-steps or, in a processor, mirror
     pairs, any split of the rest."""
     window = _random_window(config.layers, bits, rng)
@@ -112,7 +112,7 @@ def random_walk(rng: random.Random, config: ArrayConfig, bits: int) -> Walk:
     return Walk(window, inner, sum(1 << bit for bit in rest) - inner, sub, mirror)
 
 
-def random_pairs(rng: random.Random, config: ArrayConfig, bits: int) -> Walk:
+def random_pairs(rng: random.Random, config: CoreConfig, bits: int) -> Walk:
     """As :func:`random_walk`, by mirror pairs: of a processor, and with ``bits`` beside those of the lanes."""
     while True:
         walk = random_walk(rng, config, bits)
@@ -120,7 +120,7 @@ def random_pairs(rng: random.Random, config: ArrayConfig, bits: int) -> Walk:
             return walk
 
 
-def random_walks(rng: random.Random, config: ArrayConfig, bits: int) -> tuple[Load, Store]:
+def random_walks(rng: random.Random, config: CoreConfig, bits: int) -> tuple[Load, Store]:
     """Load and store of a block; more often than not they overlap: the same bits outermost on both sides."""
     load, store = (random_walk(rng, config, bits) for _ in range(2))
     if rng.random() < 0.4:
@@ -158,7 +158,7 @@ def _random_mirror(window: tuple[int, ...], bits: int, rng: random.Random) -> in
                        and all(bit < sum(other < n for other in window) for bit in window if bit < n)] or [0])
 
 
-def _random_sub(config: ArrayConfig, free: list[int], rng: random.Random) -> tuple[int, ...]:
+def _random_sub(config: CoreConfig, free: list[int], rng: random.Random) -> tuple[int, ...]:
     """Neighbouring bits, up or down, at most as many as the walker counts; none where there is no room."""
     count = rng.randint(0, config.sub_bits)
     runs = [tuple(range(at, at + count)) for at in free]
@@ -172,7 +172,7 @@ def _random_window(layers: int, bits: int, rng: random.Random) -> tuple[int, ...
     return tuple(rng.choice(range((start + step * j) % layers, bits, layers)) for j in range(layers))
 
 
-def random_passes(config: ArrayConfig, bits: int, digits: list[int], rng: random.Random) -> list[Pass]:
+def random_passes(config: CoreConfig, bits: int, digits: list[int], rng: random.Random) -> list[Pass]:
     """Passes of a block of 2^``bits`` words per engine, one per digit of ``digits``: any mode and shifts."""
     groups = 1 << bits - config.layers
     passes: list[Pass] = []
@@ -200,7 +200,7 @@ def _random_growth(layers: int, rng: random.Random) -> tuple[int, ...]:
     return tuple(sum(steps[:q + 1]) for q in range(layers))
 
 
-def _random_coefficient_field(config: ArrayConfig, group_bits: int,
+def _random_coefficient_field(config: CoreConfig, group_bits: int,
                               rng: random.Random) -> tuple[int, int, int]:
     """coef_base, coef_shift and coef_mask_bits that stay within the coefficient memory."""
     mask_bits = rng.randint(0, min(group_bits, config.coefficient_words.bit_length() - 1))
@@ -208,7 +208,7 @@ def _random_coefficient_field(config: ArrayConfig, group_bits: int,
     return rng.randint(0, config.coefficient_words - (1 << mask_bits)), shift, mask_bits
 
 
-def random_coefficients(config: ArrayConfig, rng: random.Random) -> list[tuple[int, int, int]]:
+def random_coefficients(config: CoreConfig, rng: random.Random) -> list[tuple[int, int, int]]:
     """Every word of every bank, in random order, and writes to targets that do not exist."""
     one = 1 << config.coefficient_width - 2
     corners = (0, one, -one, one - 1, largest(config.coefficient_width), smallest(config.coefficient_width))
@@ -226,7 +226,7 @@ def random_coefficients(config: ArrayConfig, rng: random.Random) -> list[tuple[i
     return writes
 
 
-def _random_words(config: ArrayConfig, order: list[_Kernel], rng: random.Random) -> np.ndarray:
+def _random_words(config: CoreConfig, order: list[_Kernel], rng: random.Random) -> np.ndarray:
     """Elements of all blocks; the amplitude changes from block to block, and corners are strewn in."""
     numbers = np.random.default_rng(rng.getrandbits(32))
     low, high = smallest(config.element_width), largest(config.element_width)

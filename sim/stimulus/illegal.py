@@ -11,7 +11,7 @@ import random
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import Descriptor, Move
 from ...hw.isa.encoding import patched, INSTRUCTION_WORDS
 from ...hw.isa.instruction import Halt, Load, Loop, MemoryMode, Mode, Pass, Read, Set, Store, Sums, Unit, Write, Fault
@@ -44,7 +44,7 @@ class IllegalProgram:
     writable: range
 
 
-def illegal_programs(config: ArrayConfig, rng: random.Random) -> list[IllegalProgram]:
+def illegal_programs(config: CoreConfig, rng: random.Random) -> list[IllegalProgram]:
     """The corpus for ``config``: every code several times, about two hundred programs.
 
     Raises ValueError for a configuration in which some of the faults would be legal.
@@ -68,7 +68,7 @@ def illegal_programs(config: ArrayConfig, rng: random.Random) -> list[IllegalPro
             for code, name, fault in _faults(config, legal) for place, program in _surrounded(config, legal, fault)]
 
 
-def _words(config: ArrayConfig, program: list[Code]) -> list[int]:
+def _words(config: CoreConfig, program: list[Code]) -> list[int]:
     """As much of ``program`` as the program memory holds."""
     return [word for code in program for word in code][:config.program_words]
 
@@ -83,7 +83,7 @@ class _Legal:
     Descriptor 0 names its ``span`` beats, descriptor 1 twice, descriptor 2 half as many.
     """
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         groups, s = config.beat_groups, config.layers
         steps = config.row_bits
         while steps > 1 and groups << steps > _MOST_SPAN:
@@ -112,7 +112,7 @@ class _Legal:
 Faulty = tuple[Fault, str, list[Code]]
 
 
-def _surrounded(config: ArrayConfig, legal: _Legal, fault: list[Code]) -> Iterator[tuple[str, list[Code]]]:
+def _surrounded(config: CoreConfig, legal: _Legal, fault: list[Code]) -> Iterator[tuple[str, list[Code]]]:
     """Programs around ``fault``. A LOOP in it that shall jump far has a target beyond all of these."""
     block, halt = legal.block(), patched(Halt())
     yield "first", [*legal.sets, *fault, halt]
@@ -121,7 +121,7 @@ def _surrounded(config: ArrayConfig, legal: _Legal, fault: list[Code]) -> Iterat
     yield "loop", [*legal.sets, *block, *fault, patched(Loop(start, 3)), halt]
 
 
-def _faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
+def _faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     """Code, name and instructions of every fault."""
     for opcode in (10, 11, 15):
         yield Fault.OPCODE, f"opcode{opcode}", legal.block(step=[_unknown(opcode)])
@@ -140,7 +140,7 @@ def _faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
     yield Fault.LOOP, "no-halt", [nop] * (config.program_words // INSTRUCTION_WORDS + 1)
 
 
-def _walk_faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
+def _walk_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     outside = 1 << config.index_bits
     changes: list[tuple[str, dict[str, int]]] = [
         ("steps", {"last_step": (1 << config.row_bits + 1) - 1}),
@@ -154,7 +154,7 @@ def _walk_faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
         yield Fault.WALK, f"store-{name}", legal.block(store=[patched(legal.store, **change)])
 
 
-def _pass_faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
+def _pass_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     changes: list[tuple[str, dict[str, int]]] = [
         ("digit", {"digit": 15}), ("next-digit", {"digit": config.index_bits // config.layers}),
         ("groups", {"last_group": config.bank_rows}),
@@ -186,7 +186,7 @@ def _order_faults(legal: _Legal) -> Iterator[Faulty]:
     yield Fault.AFTER, "after-beats", legal.block(read=[patched(legal.read, after=5, after_beats=1)])
 
 
-def _memory_faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
+def _memory_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     top = (1 << config.memory_bits) - legal.span  # further up a block would name the first beats, too
     for name, base in (("behind", legal.depth), ("across", legal.depth - 1), ("top", top)):
         for unit, part in ((Unit.READER, "read"), (Unit.WRITER, "write")):
@@ -203,7 +203,7 @@ def _memory_faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
     yield Fault.MEMORY, "set", [patched(Set(Unit.READER, 0, 1 << config.memory_bits)), *legal.block()]
 
 
-def _vector_faults(config: ArrayConfig, legal: _Legal) -> Iterator[Faulty]:
+def _vector_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     """A SUMS is judged as a READ, but that it is none; what a WRITE adds must be there."""
     block = legal.block()
     for mode in (MemoryMode.REAL, 7):

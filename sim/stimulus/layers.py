@@ -8,7 +8,7 @@ import random
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import Descriptor
 from ...hw.isa.instruction import Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit, Write
 from ..model.memory import read_addresses, write_addresses
@@ -77,7 +77,7 @@ class LayerSums:
         return [*setting, Sums(self.number, self.register, self.rows.rows, self.mode, moved, self.waits.at(block)[0],
                                self.waits.at(block)[1], vector=self.vector)]
 
-    def asked(self, config: ArrayConfig, block: int) -> np.ndarray:
+    def asked(self, config: CoreConfig, block: int) -> np.ndarray:
         """Beats that the SUMS in front of this block asks for."""
         words, base = self.rows.descriptor.words(config.beat_groups), self.rows.base + block * self.rows.increment
         return read_addresses(config, words, Sums(self.number, self.register, self.rows.rows, self.mode), base)
@@ -120,12 +120,12 @@ class Layer:
         setting = [Set(Unit.WRITER, self.write.register, self.write.base)] if block == 0 else []
         return [*self.passes, self.store, *setting, self.write_at(block)]
 
-    def asked(self, config: ArrayConfig, block: int) -> np.ndarray:
+    def asked(self, config: CoreConfig, block: int) -> np.ndarray:
         """Beats that READ number ``block`` asks for."""
         words = self.read.descriptor.words(config.beat_groups)
         return read_addresses(config, words, self.read_at(block), self.read.base + block * self.read.increment)
 
-    def written(self, config: ArrayConfig, block: int) -> np.ndarray:
+    def written(self, config: CoreConfig, block: int) -> np.ndarray:
         """Beats that WRITE number ``block`` writes, in order."""
         words = self.write.descriptor.words(config.beat_groups)
         base = self.write.base + block * self.write.increment
@@ -133,7 +133,7 @@ class Layer:
         return writes.address[writes.enabled]
 
 
-def ordered_program(config: ArrayConfig, layers: list[Layer], depth: int, lead: int, sets: RandomSets,
+def ordered_program(config: CoreConfig, layers: list[Layer], depth: int, lead: int, sets: RandomSets,
                      rng: random.Random) -> list[Instruction]:
     """The program in which every READ waits for what it needs, and some for more or for part of it."""
     order = _Order(config, layers, depth, sets)
@@ -166,7 +166,7 @@ class _Taker:
 class _Order:
     """Which beats the blocks of ``layers`` read and write, and what their READs and SUMS must wait for."""
 
-    def __init__(self, config: ArrayConfig, layers: list[Layer], depth: int, sets: RandomSets):
+    def __init__(self, config: CoreConfig, layers: list[Layer], depth: int, sets: RandomSets):
         self.blocks = [(layer, block) for layer in layers for block in range(layer.blocks)]
         self.first = np.cumsum([0, *(layer.blocks for layer in layers)]).tolist()[:-1]
         self.depth, self.takers, self.written = depth, [], []

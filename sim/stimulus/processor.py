@@ -12,7 +12,7 @@ import random
 
 import numpy as np
 
-from ...hw.config import ArrayConfig, Pipeline, Target
+from ...hw.config import CoreConfig, Pipeline, Target
 from ...hw.isa.descriptor import Descriptor, Move
 from ...hw.isa.encoding import INSTRUCTION_WORDS
 from ...hw.isa.instruction import Instruction, Load, MemoryMode, Store
@@ -45,7 +45,7 @@ class ProcessorJob:
     blocks: int
 
 
-def random_processor_config(rng: random.Random, name: str = "wingbeat") -> ArrayConfig:
+def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreConfig:
     """A small processor: S = 1..3, J = 1..8, one to five groups of engines; with a vector unit or without."""
     layers = rng.choices((1, 2, 3), (5, 5, 2))[0]
     lanes, units = 1 << layers, layers << layers - 1
@@ -53,7 +53,7 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> Array
     j, groups = rng.choice(shapes)
     least = j.bit_length()  # log2 J + 1, bits of a sub-walk
     width = rng.randint(8, 18)
-    config = ArrayConfig(
+    config = CoreConfig(
         name=name, engines=j * groups, layers=layers, width=width, element_width=rng.randint(8, width),
         coefficient_width=rng.randint(8, 18), half_words=lanes << rng.randint(least, max(least + 1, 7 - layers)),
         coefficient_words=rng.choice((16, 24, 32, 64, 100)), program_words=rng.choice((256, 512)),
@@ -63,7 +63,7 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> Array
     return random_vector_unit(config, rng)
 
 
-def random_processor_job(config: ArrayConfig, rng: random.Random) -> ProcessorJob:
+def random_processor_job(config: CoreConfig, rng: random.Random) -> ProcessorJob:
     """A program for ``config`` with all that it needs, legal by docs/processor.md.
 
     Its hand-out order keeps to queues of 4 instructions for each of the memory units, load and store: at most two READs
@@ -90,7 +90,7 @@ def random_processor_job(config: ArrayConfig, rng: random.Random) -> ProcessorJo
     return ProcessorJob(setup, program, _random_memory(config, depth, rng), sum(layer.blocks for layer in layers))
 
 
-def random_setup(config: ArrayConfig, tables: dict[int, dict[int, Descriptor]], rng: random.Random,
+def random_setup(config: CoreConfig, tables: dict[int, dict[int, Descriptor]], rng: random.Random,
                  more: SetupWrites | None = None) -> SetupWrites:
     """Random coefficients, the descriptors of ``tables`` (setup target, number) and ``more``, in random order."""
     setup = [write for write in random_coefficients(config, rng) if write[0] < config.n_units] + (more or [])
@@ -108,7 +108,7 @@ def _shorten(layer: Layer) -> None:
         waits.of = waits.of[:layer.blocks]
 
 
-def _numbers(config: ArrayConfig, rng: random.Random) -> list[tuple[int, int]]:
+def _numbers(config: CoreConfig, rng: random.Random) -> list[tuple[int, int]]:
     """Descriptor of the reader and of the writer for each layer."""
     count = rng.randint(1, min(4, config.descriptors))
     pick = lambda: rng.sample(range(config.descriptors), count)
@@ -118,7 +118,7 @@ def _numbers(config: ArrayConfig, rng: random.Random) -> list[tuple[int, int]]:
 # --- one layer: walks, modes, descriptors -----------------------------------------------------------
 
 
-def _random_layer(config: ArrayConfig, numbers: tuple[int, int], rng: random.Random) -> Layer:
+def _random_layer(config: CoreConfig, numbers: tuple[int, int], rng: random.Random) -> Layer:
     s, cells = config.layers, config.sub_bits
     most = min(config.index_bits, (_MOST_WORDS // config.engines).bit_length() - 1)
     bits = rng.randint(s + cells, max(s + cells, most))
@@ -136,13 +136,13 @@ def _random_layer(config: ArrayConfig, numbers: tuple[int, int], rng: random.Ran
                  Waits(blocks, rng.random() < 0.7), rng.random() < 0.8, [0] * blocks, [0] * blocks)
 
 
-def _sub_bits(config: ArrayConfig, mode: MemoryMode) -> int:
+def _sub_bits(config: CoreConfig, mode: MemoryMode) -> int:
     """Bits of the sub-steps of a walk whose tiles are those of ``mode``."""
     pairs = mode in (MemoryMode.PAIRS, MemoryMode.REAL, MemoryMode.FOLD)
     return config.sub_bits if pairs else config.sub_bits - 1 if mode is MemoryMode.ROWS else 0
 
 
-def _random_walks(config: ArrayConfig, bits: int, load_sub: int, mode: MemoryMode,
+def _random_walks(config: CoreConfig, bits: int, load_sub: int, mode: MemoryMode,
                   rng: random.Random) -> tuple[Load, Store]:
     """Load and store of a block; where their steps are of one size they may overlap."""
     load = _random_walk(config.layers, bits, load_sub, rng)
@@ -191,7 +191,7 @@ def _split_rest(window: tuple[int, ...], sub: tuple[int, ...], bits: int, mirror
     return Walk(window, inner, sum(1 << bit for bit in rest) - inner, sub, mirror)
 
 
-def _random_place(config: ArrayConfig, number: int, mode: MemoryMode, walk: Walk, rng: random.Random) -> Place:
+def _random_place(config: CoreConfig, number: int, mode: MemoryMode, walk: Walk, rng: random.Random) -> Place:
     """A descriptor for the beats of ``walk``: padded, truncated, with holes, in any order."""
     sub_bits = walk.step_beats.bit_length() - 1 - (mode in (MemoryMode.REAL, MemoryMode.FOLD))
     grid = _random_grid(config, sub_bits, walk.steps.bit_length() - 1, mode, rng)
@@ -221,7 +221,7 @@ class _Grid:
     extent: tuple[int, int]
 
 
-def _random_grid(config: ArrayConfig, sub_bits: int, step_bits: int, mode: MemoryMode, rng: random.Random) -> _Grid:
+def _random_grid(config: CoreConfig, sub_bits: int, step_bits: int, mode: MemoryMode, rng: random.Random) -> _Grid:
     """Every bit of the counts, and the group, is a digit of the row or of the chunk: at random places, up or down."""
     digits = [("sub", i, 2) for i in range(sub_bits)] + [("step", i, 2) for i in range(step_bits)]
     digits.append(("group", 0, config.beat_groups))
@@ -244,7 +244,7 @@ def _random_grid(config: ArrayConfig, sub_bits: int, step_bits: int, mode: Memor
 # --- places in memory -------------------------------------------------------------------------------
 
 
-def _settle(config: ArrayConfig, layer: Layer, before: Layer | None, depth: int, rng: random.Random) -> None:
+def _settle(config: CoreConfig, layer: Layer, before: Layer | None, depth: int, rng: random.Random) -> None:
     """Choose base and increment of both sides within ``depth`` beats; often a layer reads what the one before wrote."""
     wanted = before.write.base if before and rng.random() < 0.6 else None
     layer.read = _based(layer.read, layer.blocks, depth, wanted, rng)
@@ -268,7 +268,7 @@ def _settle(config: ArrayConfig, layer: Layer, before: Layer | None, depth: int,
         _keep_bits(config, layer, depth, rng)
 
 
-def _keep_bits(config: ArrayConfig, layer: Layer, depth: int, rng: random.Random) -> None:
+def _keep_bits(config: CoreConfig, layer: Layer, depth: int, rng: random.Random) -> None:
     """Bits of the address that are not mirrored, where that leads to no beat outside ``depth``."""
     low, write = rng.randrange(config.memory_bits), layer.write
     keep = ((1 << rng.randint(1, 4)) - 1 << low) & (1 << config.memory_bits) - 1
@@ -300,7 +300,7 @@ def _reach(place: Place, blocks: int) -> tuple[int, int]:
     return min(0, moved), max(0, moved) + place.span - 1
 
 
-def _random_memory(config: ArrayConfig, depth: int, rng: random.Random) -> np.ndarray:
+def _random_memory(config: CoreConfig, depth: int, rng: random.Random) -> np.ndarray:
     """Elements with corners strewn in; the amplitude changes from stretch to stretch."""
     numbers = np.random.default_rng(rng.getrandbits(32))
     low, high = smallest(config.element_width), largest(config.element_width)
@@ -314,7 +314,7 @@ def _random_memory(config: ArrayConfig, depth: int, rng: random.Random) -> np.nd
 # --- the vector unit --------------------------------------------------------------------------------
 
 
-def _add_vector_work(config: ArrayConfig, layers: list[Layer], sets: RandomSets, depth: int,
+def _add_vector_work(config: CoreConfig, layers: list[Layer], sets: RandomSets, depth: int,
                      rng: random.Random) -> None:
     """Normalise some READs, where a descriptor is left for their SUMS, and give most WRITEs something to do."""
     used = {layer.read.number for layer in layers}
@@ -337,7 +337,7 @@ def _chosen_sets(blocks: int, choices: list[int], rng: random.Random) -> list[in
     return [choices[-1]] * blocks if rng.random() < 0.6 else [rng.choice(choices) for _ in range(blocks)]
 
 
-def _normalise(config: ArrayConfig, layer: Layer, sets: RandomSets, number: int, depth: int,
+def _normalise(config: CoreConfig, layer: Layer, sets: RandomSets, number: int, depth: int,
                rng: random.Random) -> None:
     beats = np.concatenate([layer.asked(config, block) for block in range(layer.blocks)])
     every = layer.blocks > 1 and rng.random() < 0.3

@@ -10,7 +10,7 @@ import random
 
 import numpy as np
 
-from ...hw.config import ArrayConfig
+from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import Descriptor, Move
 from ...hw.isa.parameter_set import SET_WORDS, SETS, Activation, ReadSet, WriteSet
 from ...hw.isa.setup import SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_WRITE_SETS
@@ -27,7 +27,7 @@ _SHIFTS = 18       # R - F at most
 _COMPLEMENTS = (erf_complement, tanh_complement, silu_complement)
 
 
-def random_vector_unit(config: ArrayConfig, rng: random.Random) -> ArrayConfig:
+def random_vector_unit(config: CoreConfig, rng: random.Random) -> CoreConfig:
     """``config``, in about every second case with a vector unit."""
     lanes = [1 << n for n in range(config.memory_elements.bit_length()) if 1 << n <= 32]
     return config.model_copy(update={
@@ -43,7 +43,7 @@ def _activation_words(width: int, kind: int) -> list[int]:
 class RandomSets:
     """Parameter sets as they are drawn, by number, and tables that go with them."""
 
-    def __init__(self, config: ArrayConfig, rng: random.Random):
+    def __init__(self, config: CoreConfig, rng: random.Random):
         self._config, self._rng = config, rng
         self.read: dict[int, ReadSet] = {}
         self.write: dict[int, WriteSet] = {}
@@ -120,7 +120,7 @@ class SummedRows:
     elements: int
 
 
-def random_rows(config: ArrayConfig, beats: np.ndarray, depth: int, blocks: int, rng: random.Random) -> SummedRows:
+def random_rows(config: CoreConfig, beats: np.ndarray, depth: int, blocks: int, rng: random.Random) -> SummedRows:
     """Rows for the entries of ``beats``, for so many SUMS, within ``depth`` beats, a multiple of LONGEST_ROW."""
     size, shift = config.statistics_rows, rng.choice((0, 1, 2, 3, 4, 5, 15))
     low, high = (int(beats.min()) >> shift, int(beats.max()) >> shift) if beats.size else (0, 0)
@@ -142,7 +142,7 @@ def random_rows(config: ArrayConfig, beats: np.ndarray, depth: int, blocks: int,
     return SummedRows(descriptor, count, first << shift, increment << shift, shift, elements)
 
 
-def _in_order(config: ArrayConfig, rows: int, chunks: int, pitch: int, tail: int, rng: random.Random) -> Descriptor:
+def _in_order(config: CoreConfig, rows: int, chunks: int, pitch: int, tail: int, rng: random.Random) -> Descriptor:
     """Every row from its first beat to its last. Sub-steps count chunks; the groups rows, or chunks above them; the
     steps rows, or where there is one group the upper chunks, too."""
     groups, row_group = config.beat_groups, rng.random() < 0.5
@@ -158,7 +158,7 @@ def _in_order(config: ArrayConfig, rows: int, chunks: int, pitch: int, tail: int
                       steps=steps << in_steps)
 
 
-def random_offset(config: ArrayConfig, written: Sequence[np.ndarray], depth: int, wanted: int,
+def random_offset(config: CoreConfig, written: Sequence[np.ndarray], depth: int, wanted: int,
                   rng: random.Random) -> int | None:
     """How far behind the ``written`` beats of each block a tensor stands that the block itself does not write; None
     where chance finds no place. ``wanted``: an offset to try first."""

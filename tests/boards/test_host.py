@@ -11,7 +11,7 @@ from wingbeat.boards.top import LinkedArray
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_fft
 from wingbeat.gen.compiler.kernel.kernel import Job
 from wingbeat.gen.cosim.core import start_writes
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.instruction import Halt
 from wingbeat.hw.isa.link_frame import ERROR, Fault, Kind, encode
@@ -21,9 +21,9 @@ from wingbeat.sim.cycles.estimate import estimate
 
 DIVISOR = 4
 CONFIGS = {
-    "one_layer": ArrayConfig(engines=2, layers=1, half_words=8, coefficient_words=16, program_words=64,
+    "one_layer": CoreConfig(engines=2, layers=1, half_words=8, coefficient_words=16, program_words=64,
                              stream_words=2, pipeline="short"),
-    "gearbox": ArrayConfig(engines=1, layers=2, width=18, element_width=14, coefficient_width=17,
+    "gearbox": CoreConfig(engines=1, layers=2, width=18, element_width=14, coefficient_width=17,
                            half_words=16, coefficient_words=16, program_words=32, stream_words=1),
 }
 

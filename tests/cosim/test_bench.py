@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.cosim.core import SimulatorError, Trial, build_verilog, cache_folder, simulate, with_profiles
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 
 SEED = 11
-CONFIG = ArrayConfig(name="echo", engines=2, layers=1, width=9, element_width=9, coefficient_width=8,
+CONFIG = CoreConfig(name="echo", engines=2, layers=1, width=9, element_width=9, coefficient_width=8,
                      half_words=8, stream_words=4)
 BLOCK = 8     # beats of a block
 EXPONENT = 3

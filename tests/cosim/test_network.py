@@ -13,10 +13,10 @@ from wingbeat.gen.cosim.network import simulate_network
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import BlockShape, compile_block, fabnet_network
 from wingbeat.gen.workloads.shipped import load_task
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.sim.reference.linear import sqnr_db
 
-CONFIG = ArrayConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=256,
+CONFIG = CoreConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=256,
                      coefficient_words=1024, program_words=4096, stream_words=8, memory_bits=14, descriptors=48,
                      vector_lanes=8, channel_beats=128, statistics_rows=128)
 SHAPE = BlockShape(tokens=16, hidden=64, ffn=128)

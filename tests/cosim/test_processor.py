@@ -16,7 +16,7 @@ import pytest
 
 from wingbeat.gen.cosim.core import SimulatorError, start_writes
 from wingbeat.gen.cosim.memory import STALLS, MemoryTiming, ProcessorTrial, build_processor, simulate_processor
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Fault, Pass, Read, Sums, Write
 from wingbeat.hw.numeric import largest, smallest
 from wingbeat.sim.model.processor import BlockOutcome, ProcessorModel, ProgramFault
@@ -36,7 +36,7 @@ SEEDS = range(int(_WANTED[0]), int(_WANTED[1])) if len(_WANTED) > 1 else range(i
     else SAMPLE
 
 
-def processor_config(seed) -> tuple[ArrayConfig, random.Random]:
+def processor_config(seed) -> tuple[CoreConfig, random.Random]:
     """Configuration of ``seed``, and the source of what runs on it."""
     rng = random.Random(f"processor {seed}")
     config = random_processor_config(rng)

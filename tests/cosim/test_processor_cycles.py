@@ -11,7 +11,7 @@ import random
 import pytest
 
 from wingbeat.gen.cosim.memory import MemoryTiming, ProcessorTrial, build_processor, simulate_processor
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.sim.stimulus.processor import random_processor_job
 
 N_JOBS = 24
@@ -39,7 +39,7 @@ def trials_of(name, config):
 @pytest.mark.parametrize("name", CONFIGS if os.environ.get("WINGBEAT_COSIM_SEEDS") else [ALWAYS])
 def test_estimate_is_what_the_hardware_counts(name, need, compare_cycles):
     need("verilator")
-    config = ArrayConfig(**CONFIGS[name], coefficient_words=64, memory_bits=12)
+    config = CoreConfig(**CONFIGS[name], coefficient_words=64, memory_bits=12)
     for run in simulate_processor(build_processor(config), list(trials_of(name, config))):
         note = f"{name}, {run.trial.name}, {config!r}"
         assert not run.error, note

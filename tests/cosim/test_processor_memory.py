@@ -13,13 +13,13 @@ import pytest
 from wingbeat.gen.cosim.core import SimulatorError
 from wingbeat.gen.cosim.memory import (STALLS, MemoryTiming, ProcessorTrial, build_processor, build_with_memory,
                                        simulate_processor)
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.layouts import setup
 from wingbeat.hw.memory.port import MemoryParameters, MemoryPort
 
 SEED = 12
-CONFIG = ArrayConfig(name="copier", engines=2, layers=1, width=9, element_width=9, coefficient_width=8, half_words=8,
+CONFIG = CoreConfig(name="copier", engines=2, layers=1, width=9, element_width=9, coefficient_width=8, half_words=8,
                      stream_words=4, memory_bits=10)
 BEATS = 600
 REFUSED = 8
@@ -138,7 +138,7 @@ def test_latency(simulator, latencies):
 def test_words_per_cycle(simulator, way):
     """What was saved while nothing was due, one beat at most, is all that comes early."""
     rates = ("1", "1.5", "3", "3.9", "4", "16")
-    trials = [copy(f"w{rate}", MemoryTiming.parse(f"axi:300,{rate}"), way=way) for rate in rates]
+    trials = [copy(f"w{rate}", MemoryTiming.parse(f"delay:300,{rate}"), way=way) for rate in rates]
     for run, rate in zip(simulate_processor(build(simulator), trials), rates):
         period = max(1.0, 4 / float(rate))
         waits = 600 if way == "copy" else 300
@@ -261,16 +261,17 @@ def test_trials_that_do_not_fit(simulator, change, message):
 
 
 @pytest.mark.parametrize("text, timing", [
-    ("ideal", MemoryTiming()), ("axi:1,16", MemoryTiming(1, 16)), ("axi:200,12.5", MemoryTiming(200, 12.5))])
+    ("ideal", MemoryTiming()), ("delay:1,16", MemoryTiming(1, 16)), ("delay:200,12.5", MemoryTiming(200, 12.5)),
+    ("axi:1,16", MemoryTiming(1, 16))])  # the word of version 0.1
 def test_timing_options(text, timing):
     assert MemoryTiming.parse(text) == timing
 
 
 @pytest.mark.parametrize("text, message", [
-    ("axi", "^memory: 'axi'; allowed are ideal and axi:LATENCY,WORDS_PER_CYCLE, such as axi:40,12$"),
-    ("axi:5", "memory: 'axi:5'"), ("axi:5,0", "memory: 'axi:5,0'"), ("ddr:5,4", "memory: 'ddr:5,4'"),
-    ("axi:0,4", "^latency: 0 cycles; allowed are 1..400$"), ("axi:401,4", "latency: 401"),
-    ("axi:4,300", "^words_per_cycle: 300; allowed are 0.001..256, or 0 for a beat per cycle$")])
+    ("axi", "^memory: 'axi'; allowed are ideal and delay:LATENCY,WORDS_PER_CYCLE, such as delay:40,12$"),
+    ("delay:5", "memory: 'delay:5'"), ("delay:5,0", "memory: 'delay:5,0'"), ("ddr:5,4", "memory: 'ddr:5,4'"),
+    ("delay:0,4", "^latency: 0 cycles; allowed are 1..400$"), ("delay:401,4", "latency: 401"),
+    ("delay:4,300", "^words_per_cycle: 300; allowed are 0.001..256, or 0 for a beat per cycle$")])
 def test_timing_errors(text, message):
     with pytest.raises(WingbeatError, match=message):
         MemoryTiming.parse(text)

@@ -11,10 +11,10 @@ from wingbeat.gen.cosim.core import lint, models
 from wingbeat.gen.cosim.selftest import write_testbench
 from wingbeat.gen.presets.select import load_preset, names
 from wingbeat.gen.rtl.verilog import emit
-from wingbeat.hw.config import ArrayConfig, Target
+from wingbeat.hw.config import CoreConfig, Target
 from wingbeat.hw.core.top import core
 
-PROCESSOR = ArrayConfig(name="runner", engines=2, layers=1, width=16, element_width=16, coefficient_width=16,
+PROCESSOR = CoreConfig(name="runner", engines=2, layers=1, width=16, element_width=16, coefficient_width=16,
                         half_words=64, coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
 
 

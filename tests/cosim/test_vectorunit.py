@@ -10,7 +10,7 @@ import pytest
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly
 from wingbeat.gen.cosim.memory import STALLS, MemoryTiming, ProcessorTrial, build_processor, simulate_processor
 from wingbeat.gen.workloads.kernels import mixing_workload
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.descriptor import Descriptor, Move
 from wingbeat.hw.isa.instruction import Halt, Load, MemoryMode, Read, Set, Store, Sums, Unit, Write
 from wingbeat.hw.isa.parameter_set import Activation, ReadSet, WriteSet
@@ -21,7 +21,7 @@ from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.processor import ProcessorModel
 from wingbeat.sim.reference.functions import erf_complement
 
-CONFIG = ArrayConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
+CONFIG = CoreConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
                      coefficient_words=256, stream_words=8, memory_bits=12)
 ROWS, SIZE = 16, 16
 SOURCE, TARGET, ADDED = 0, 32, 64

@@ -9,7 +9,7 @@ from amaranth.hdl import Array, Assert, Const, Module, Mux, Signal
 from amaranth.lib import stream
 import pytest
 
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.instruction import MemoryMode
 from wingbeat.hw.memory.emit import Emit
 from wingbeat.hw.memory.gather import Gather
@@ -18,7 +18,7 @@ from wingbeat.hw.memory.scatter import Scatter
 from wingbeat.hw.memory.sequence import BeatSequence
 from wingbeat.hw.memory.writer import Completion, Writer
 
-ONE = ArrayConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4, coefficient_words=4,
+ONE = CoreConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4, coefficient_words=4,
                   program_words=32, stream_words=2, memory_bits=3, descriptors=1, pipeline=Pipeline.SHORT)
 TWO = ONE.model_copy(update={"engines": 2, "stream_words": 4})
 DEEP = ONE.model_copy(update={"pipeline": Pipeline.DEEP})

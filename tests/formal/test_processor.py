@@ -16,12 +16,12 @@ import pytest
 
 from wingbeat.hw.array.checker import Fault
 from wingbeat.hw.bus.axi4.master import AxiParameters
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.core.axi_processor import AxiProcessor
 from wingbeat.hw.core.processor import Processor
 from wingbeat.hw.memory.port import MemoryParameters
 
-TINY = ArrayConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4,
+TINY = CoreConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4,
                    coefficient_words=4, program_words=32, stream_words=2, memory_bits=3, descriptors=1, in_flight=4,
                    watchdog=256, pipeline=Pipeline.SHORT)
 
@@ -105,7 +105,7 @@ def test_a_fault_that_changes_is_refuted(holds, free_units):
 
 # --- the AXI master behind the port -----------------------------------------------------------------------------
 
-AXI = AxiParameters(MemoryParameters(TINY.memory_elements, TINY.element_width, TINY.memory_bits), 32, address_width=13,
+AXI = AxiParameters(MemoryParameters.of(TINY), 32, address_width=13,
                     reads=8, writes=2, longest_burst=2)
 BLOCKS = ["wingbeat.hw.core.axi_processor.Processor", "wingbeat.hw.core.axi_processor.AxiMaster"]
 

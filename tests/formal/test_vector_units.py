@@ -9,7 +9,7 @@ from amaranth.hdl import Assert, Cat, Const, Mux, Signal
 from amaranth.lib import stream
 import pytest
 
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.memory.read_arbiter import BeatQueue, ReadArbiter
 from wingbeat.hw.memory.reader import TokenQueue
 from wingbeat.hw.vector.argmax import Argmax
@@ -17,7 +17,7 @@ from wingbeat.hw.vector.normalise import Normalise
 from wingbeat.hw.vector.rescale import Rescale
 from wingbeat.hw.vector.residual import Residual
 
-ONE = ArrayConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4, coefficient_words=4,
+ONE = CoreConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4, coefficient_words=4,
                   program_words=32, stream_words=2, memory_bits=3, descriptors=1, in_flight=4, pipeline=Pipeline.SHORT)
 DEEP = ONE.model_copy(update={"pipeline": Pipeline.DEEP})
 FRAMES = 24

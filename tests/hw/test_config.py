@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from wingbeat.hw.config import ArrayConfig, Target
+from wingbeat.hw.config import CoreConfig, Target
 from wingbeat.sim.model.shuffle import pass_indices
 
 REFUSED = [
@@ -60,24 +60,24 @@ OUT_OF_RANGE = [
 @pytest.mark.parametrize("choices, message", REFUSED)
 def test_refused_combinations(choices, message):
     with pytest.raises(ValidationError) as fault:
-        ArrayConfig(**choices)
+        CoreConfig(**choices)
     assert message in fault.value.errors()[0]["msg"] and fault.value.error_count() == 1
 
 
 @pytest.mark.parametrize("field, value, message", OUT_OF_RANGE)
 def test_refused_fields(field, value, message):
     with pytest.raises(ValidationError) as fault:
-        ArrayConfig(**{field: value})
+        CoreConfig(**{field: value})
     (error,) = fault.value.errors()
     assert error["loc"] == (field,) and message in error["msg"]
 
 
 def test_every_fault_is_named_at_once():
     with pytest.raises(ValidationError) as fault:
-        ArrayConfig(engines=0, layers=9, width=99)
+        CoreConfig(engines=0, layers=9, width=99)
     assert {e["loc"][0] for e in fault.value.errors()} == {"engines", "layers", "width"}
     with pytest.raises(ValidationError) as fault:
-        ArrayConfig(name="case", width=8, half_words=12, program_words=33, stream_words=3)
+        CoreConfig(name="case", width=8, half_words=12, program_words=33, stream_words=3)
     lines = fault.value.errors()[0]["msg"].removeprefix("Value error, ").split("\n")
     assert [line.split(":")[0] for line in lines] == [
         "name",
@@ -90,7 +90,7 @@ def test_every_fault_is_named_at_once():
 
 def test_frozen():
     with pytest.raises(ValidationError, match="frozen"):
-        ArrayConfig().engines = 2
+        CoreConfig().engines = 2
 
 
 @pytest.mark.parametrize(
@@ -151,14 +151,14 @@ def test_frozen():
     ],
 )
 def test_derived_values(choices, derived):
-    config = ArrayConfig(**choices)
+    config = CoreConfig(**choices)
     assert {name: getattr(config, name) for name in derived} == derived
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
 def test_block_float_shifts_fit_their_field(layers):
     """A column adds at most two bits (the first that rotates), a pass at most S+1: what z counts up to."""
-    config = ArrayConfig(layers=layers)
+    config = CoreConfig(layers=layers)
     assert 2 < 1 << config.shift_bits
     assert config.magnitude_bits == layers + 1 < 8
 
@@ -185,7 +185,7 @@ def test_pass_gap_is_sufficient_and_minimal(layers, bits):
     """All digit pairs of a full block, upwards and downwards: with the gap, the first issue of each word in
     the later pass stands at least L+1 cycles behind its issue in the earlier one; one cycle less and some
     word does not."""
-    config = ArrayConfig(layers=layers, half_words=1 << bits)
+    config = CoreConfig(layers=layers, half_words=1 << bits)
     groups = config.bank_rows
     issue = [issue_cycles(digit, groups, layers) for digit in range(bits // layers)]
     for before, earlier in enumerate(issue):
@@ -201,7 +201,7 @@ def test_pass_gap_is_sufficient_and_minimal(layers, bits):
 @pytest.mark.parametrize("layers, bits", [(1, 6), (2, 6), (3, 8)])
 def test_pass_gap_of_shorter_blocks(layers, bits):
     """Passes over fewer row pairs than fit: the gap still suffices for the words that both passes touch."""
-    config = ArrayConfig(layers=layers, half_words=1 << bits)
+    config = CoreConfig(layers=layers, half_words=1 << bits)
     digits = range(bits // layers)
     for before in digits:
         for digit in digits:
@@ -227,7 +227,7 @@ def issue_cycles(digit, groups, layers):
 @pytest.mark.parametrize("layers, half_words", [(1, 128), (2, 256), (3, 1024)])
 def test_zero_bubble_is_the_condition_of_the_design(layers, half_words):
     """V'*P^(D-1) - (P-1)*P^(D-2) >= L+1, with V' = V / 2^((-n) mod S) row pairs per whole top digit."""
-    config = ArrayConfig(layers=layers, half_words=half_words)
+    config = CoreConfig(layers=layers, half_words=half_words)
     p = config.lanes
     for n in range(layers + 1, config.index_bits + 1):
         digits = -(-n // layers)
@@ -239,7 +239,7 @@ def test_zero_bubble_is_the_condition_of_the_design(layers, half_words):
 
 def test_bandwidth_of_the_design():
     """At 128 multipliers about 128/(2n) words per cycle, a little more for the latency."""
-    config = ArrayConfig(engines=32, layers=1, half_words=4096, stream_words=16)
+    config = CoreConfig(engines=32, layers=1, half_words=4096, stream_words=16)
     assert 6.4 < config.words_per_cycle_needed(10) < 6.45
     assert 10.66 < config.words_per_cycle_needed(6) < 10.75
-    assert ArrayConfig(half_words=4).words_per_cycle_needed(2) == float("inf")
+    assert CoreConfig(half_words=4).words_per_cycle_needed(2) == float("inf")

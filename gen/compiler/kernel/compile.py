@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.instruction import Load, Mode, Store
 from ....hw.isa.walk import Walk
@@ -36,7 +36,7 @@ def _choice(field: str, value: Any, allowed: tuple[str, ...]) -> None:
         raise WingbeatError(f"{field}: {value!r}; allowed are {', '.join(allowed)}")
 
 
-def _row_bits(config: ArrayConfig, log2_size: int, row_words: int | None) -> int:
+def _row_bits(config: CoreConfig, log2_size: int, row_words: int | None) -> int:
     """v: as many row pairs as a half holds and ``row_words`` in all ask for; the top digit is whole."""
     digits = -(-log2_size // config.layers)
     least = config.layers * digits - log2_size
@@ -78,7 +78,7 @@ def _limit(limit: float | None, rows: np.ndarray | None, headroom: float) -> flo
 class Numbers:
     """What all kernels share whatever their size: number format and scaling policy."""
 
-    def __init__(self, config: ArrayConfig, in_size: int, *, scaling: Scaling, calibration: Any,
+    def __init__(self, config: CoreConfig, in_size: int, *, scaling: Scaling, calibration: Any,
                  input_limit: float | None, headroom: float, real: bool):
         _choice("scaling", scaling, ("static", "safe", "block"))
         self.config, self.scaling, self.headroom, self.in_size = config, scaling, headroom, in_size
@@ -114,7 +114,7 @@ class Numbers:
 class _Builder(Numbers):
     """Kernels of one block: numbers and the geometry of the block."""
 
-    def __init__(self, config: ArrayConfig, log2_size: int, in_size: int, *, rows: int | None, order: Order,
+    def __init__(self, config: CoreConfig, log2_size: int, in_size: int, *, rows: int | None, order: Order,
                  real: bool, **numbers: Any):
         _choice("order", order, ("overlap", "natural"))
         if rows is not None and rows < 1:
@@ -183,7 +183,7 @@ def checked_weights(weights: Any, name: str | None, **options: Any) -> Butterfly
     return butterfly_weights(weights, name=name or "", **given)
 
 
-def compile_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = None, headroom: float = 1.25,
+def compile_butterfly(weights: Any, config: CoreConfig, *, calibration: Any = None, headroom: float = 1.25,
                       scaling: Scaling = "static", input_limit: float | None = None,
                       increasing_stride: bool | None = None, in_size: int | None = None,
                       out_size: int | None = None, bias: Any = None, name: str | None = None,
@@ -213,7 +213,7 @@ def compile_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = N
     return builder.kernel(Mode.BPMM, stacks, np.arange(1 << bits), tuple(range(config.layers)), w.out_size, w.bias)
 
 
-def compile_copy(elements: int, config: ArrayConfig, *, least_size: int = 2, rows: int | None = None) -> Kernel:
+def compile_copy(elements: int, config: CoreConfig, *, least_size: int = 2, rows: int | None = None) -> Kernel:
     """Compile rows (rows, ``elements``) that pass as they are: one layer, one pass. Raises WingbeatError."""
     size = max(least_size, 1 << (elements - 1).bit_length())
     bits = checked_log2("least_size", size)
@@ -225,7 +225,7 @@ def compile_copy(elements: int, config: ArrayConfig, *, least_size: int = 2, row
                           elements)
 
 
-def compile_sum(count: int, config: ArrayConfig, *, calibration: Any, input_limit: float,
+def compile_sum(count: int, config: CoreConfig, *, calibration: Any, input_limit: float,
                 headroom: float = 1.25, rows: int | None = None) -> Kernel:
     """Compile the sum of the ``count`` elements of rows: row 0 of a Hadamard transform, result in element 0.
 
@@ -249,7 +249,7 @@ def checked_log2(field: str, points: Any, smallest: int = 2) -> int:
     return int(points).bit_length() - 1
 
 
-def _compile_transform(config: ArrayConfig, token_bits: int, hidden_bits: int, inverse: bool,
+def _compile_transform(config: CoreConfig, token_bits: int, hidden_bits: int, inverse: bool,
                        **options: Any) -> Kernel:
     """FFT over the hidden bits and, above them, the token bits of one index."""
     log2_size = token_bits + hidden_bits
@@ -263,7 +263,7 @@ def _compile_transform(config: ArrayConfig, token_bits: int, hidden_bits: int, i
     return builder.kernel(Mode.FFT, [(layers, scale)], load_order, window, size)
 
 
-def compile_fft(points: int, config: ArrayConfig, *, inverse: bool = False, scaling: Scaling = "block",
+def compile_fft(points: int, config: CoreConfig, *, inverse: bool = False, scaling: Scaling = "block",
                 calibration: Any = None, headroom: float = 1.25, input_limit: float | None = None,
                 rows: int | None = None, order: Order = "overlap") -> Kernel:
     """Compile a Fourier transform of N = ``points`` for complex rows (rows, N); the inverse includes 1/N.
@@ -282,7 +282,7 @@ def compile_fft(points: int, config: ArrayConfig, *, inverse: bool = False, scal
                               order=order)
 
 
-def compile_fft2(tokens: int, hidden: int, config: ArrayConfig, *, inverse: bool = False,
+def compile_fft2(tokens: int, hidden: int, config: CoreConfig, *, inverse: bool = False,
                  scaling: Scaling = "block", calibration: Any = None, headroom: float = 1.25,
                  input_limit: float | None = None, rows: int | None = None,
                  order: Order = "overlap") -> Kernel:

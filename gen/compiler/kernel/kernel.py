@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.encoding import INSTRUCTION_WORDS
 from ....hw.isa.instruction import Instruction, Load, Mode, Pass, Store
@@ -84,7 +84,7 @@ class Kernel:
     is its integer times ``input_step``; the result's is integer * 2^exponent * ``output_scale``.
     """
 
-    config: ArrayConfig
+    config: CoreConfig
     mode: Mode
     scaling: str
     log2_size: int                 # n, all dimensions together

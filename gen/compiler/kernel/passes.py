@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.isa.instruction import Pass
 from ....hw.isa.walk import Walk
 from ....hw.numeric import coefficient_fraction_bits, largest
@@ -94,7 +94,7 @@ def _column_words(layer: Layer, slot: Slot, column: int, width: int, field: tupl
     return words[pair]
 
 
-def coefficient_image(layers: list[Layer], slots: list[Slot], config: ArrayConfig, base: int) -> np.ndarray:
+def coefficient_image(layers: list[Layer], slots: list[Slot], config: CoreConfig, base: int) -> np.ndarray:
     """Writes that fill the coefficient banks from ``base`` on, (words, 3) int64: bank, address, data."""
     writes = []
     for slot in slots:
@@ -116,7 +116,7 @@ def _growth(layers: list[Layer], columns: tuple[int | None, ...]) -> int:
     return len(working) + any(layer.rotates for layer in working)
 
 
-def build_passes(layers: list[Layer], slots: list[Slot], config: ArrayConfig, *, shifts: list[int] | None,
+def build_passes(layers: list[Layer], slots: list[Slot], config: CoreConfig, *, shifts: list[int] | None,
                  block_bits: int, base: int) -> list[Pass]:
     """Instructions of one block of 2^block_bits words per engine.
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.instruction import Mode
 from ....hw.numeric import coefficient_fraction_bits, largest
@@ -83,7 +83,7 @@ def noise_gains(layers: list[Layer], scale: np.ndarray) -> np.ndarray:
 
 
 def best_limit(least: float, stacks: list[tuple[list[float], np.ndarray]], headroom: float,
-               config: ArrayConfig) -> float:
+               config: CoreConfig) -> float:
     """The limit in ``least`` .. 2 * ``least`` with the least rounding noise.
 
     ``stacks`` are (peaks, noise gains). Shifts are powers of two, so a slightly larger range of the input

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
-from ..program.assemble import Program, RowSums, Task, assemble, written_beats
+from ..program.assemble import Program, SumRows, Transfer, assemble, written_beats
 from ..program.operations import Start
 from .formats import Format, least_exponent, quantise
 from .load import LoadedNetwork, encode
@@ -48,7 +48,7 @@ class CompiledNetwork:
     """``network`` for ``batch`` inputs at once on a processor of ``config``."""
 
     network: LoadedNetwork
-    config: ArrayConfig
+    config: CoreConfig
     batch: int
     segments: tuple[Segment, ...]
     input: Stored
@@ -113,7 +113,7 @@ class CompiledNetwork:
         return found
 
 
-def default_batch(network: LoadedNetwork, config: ArrayConfig) -> int:
+def default_batch(network: LoadedNetwork, config: CoreConfig) -> int:
     """Inputs at once, a power of two: as many as have room in the table of rows, 32 at most."""
     batch = 1
     while 2 * batch <= min(_MOST_BATCH, config.statistics_rows // network.input.tokens):
@@ -121,7 +121,7 @@ def default_batch(network: LoadedNetwork, config: ArrayConfig) -> int:
     return batch
 
 
-def compile_network(network: LoadedNetwork, config: ArrayConfig, inputs: Any, batch: int,
+def compile_network(network: LoadedNetwork, config: CoreConfig, inputs: Any, batch: int,
                     report: Callable[[str], None] | None = None) -> CompiledNetwork:
     """``inputs``: calibration inputs as for :func:`~.network.encode`. ``batch``: a power of two.
 
@@ -136,7 +136,7 @@ def compile_network(network: LoadedNetwork, config: ArrayConfig, inputs: Any, ba
 
 
 class _Compiler:
-    def __init__(self, config: ArrayConfig, batch: int, lowered: Lowered, report: Callable[[str], None]):
+    def __init__(self, config: CoreConfig, batch: int, lowered: Lowered, report: Callable[[str], None]):
         self.config, self.lowered, self.report = config, lowered, report
         self.memory = TensorMemory(config, batch)
         self.stored: dict[int, Stored] = {}
@@ -198,11 +198,11 @@ class _Compiler:
         self.operations, self.resources = [], Resources(self.config)
 
 
-def place_sums(config: ArrayConfig, operations: Sequence[Operation]) -> list[Task | RowSums]:
+def place_sums(config: CoreConfig, operations: Sequence[Operation]) -> list[Transfer | SumRows]:
     """The tasks of all operations in order; sums that an operation needs before it begins stand as early as what writes
     their rows allows, so that memory is read for them while the array works. Rows share the entries of a table with
     others, so nothing before that needs sums may stand behind them."""
-    tasks: list[Task | RowSums] = []
+    tasks: list[Transfer | SumRows] = []
     for operation in operations:
         free = max((number + 1 for number, task in enumerate(tasks) if _needs_sums(task)), default=0)
         places = [(max(free, _behind(config, tasks, piece)), piece) for piece in operation.sums]
@@ -212,17 +212,17 @@ def place_sums(config: ArrayConfig, operations: Sequence[Operation]) -> list[Tas
     return tasks
 
 
-def _needs_sums(task: Task | RowSums) -> bool:
-    return isinstance(task, RowSums) or task.stage.normalise is not None
+def _needs_sums(task: Transfer | SumRows) -> bool:
+    return isinstance(task, SumRows) or task.stage.normalise is not None
 
 
-def _behind(config: ArrayConfig, tasks: Sequence[Task | RowSums], piece: RowSums) -> int:
+def _behind(config: CoreConfig, tasks: Sequence[Transfer | SumRows], piece: SumRows) -> int:
     """Place in ``tasks`` some blocks behind the last one that writes rows of ``piece``."""
     end = piece.at + piece.rows * piece.read.pitch
-    blocks = [number for number, task in enumerate(tasks) if isinstance(task, Task)]
+    blocks = [number for number, task in enumerate(tasks) if isinstance(task, Transfer)]
     for at in range(len(blocks) - 1, -1, -1):
         task = tasks[blocks[at]]
-        assert isinstance(task, Task)
+        assert isinstance(task, Transfer)
         written = written_beats(config, task.stage, task.block)
         if np.any((written >= piece.at) & (written < end)):
             behind = at + 1 + _BEHIND

@@ -36,7 +36,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ..checkpoint import printable
 
@@ -49,7 +49,7 @@ _PART = "[A-Za-z0-9_-]+"
 
 def _module_name(name: str) -> str:
     try:
-        ArrayConfig(name=name)  # the rule for names of modules stands there
+        CoreConfig(name=name)  # the rule for names of modules stands there
     except ValidationError as error:
         raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, name: ")) from error
     return name

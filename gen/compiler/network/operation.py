@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import Descriptor, Move
 from ....hw.isa.instruction import MemoryMode
@@ -25,7 +25,7 @@ from ..checkpoint import ButterflyWeights
 from ..kernel.compile import compile_butterfly, compile_copy, compile_fft, compile_sum
 from ..kernel.kernel import Kernel
 from ..kernel.layers import pair_indices
-from ..program.assemble import RowSums, Task
+from ..program.assemble import SumRows, Transfer
 from ..program.channels import ChannelTables
 from ..program.operations import Coefficients, Start, butterfly, mix_real, mixed_rows, transform_columns
 from .file import Gelu, LayerNorm, Mixing
@@ -63,8 +63,8 @@ class Operation:
 
     step: Step
     result: Stored
-    tasks: list[Task | RowSums]
-    sums: list[RowSums]
+    tasks: list[Transfer | SumRows]
+    sums: list[SumRows]
     constants: list[tuple[Tensor, np.ndarray]]
     useful: int
     kernels: tuple[Kernel, ...] = field(repr=False)
@@ -73,11 +73,11 @@ class Operation:
 class Resources:
     """What the operations of one program share."""
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self.coefficients, self.channels = Coefficients(config), ChannelTables(config)
 
 
-def build_operation(step: Step, config: ArrayConfig, stored: dict[int, Stored], memory: TensorMemory,
+def build_operation(step: Step, config: CoreConfig, stored: dict[int, Stored], memory: TensorMemory,
                     resources: Resources, start: Start) -> Operation:
     """``stored``: where values stand, by id; that of the result is not put there. Raises WingbeatError."""
     try:
@@ -90,7 +90,7 @@ def build_operation(step: Step, config: ArrayConfig, stored: dict[int, Stored], 
 class _Builder:
     """What all kinds of steps have in common: the source, the result, both parameter sets."""
 
-    def __init__(self, step: Step, config: ArrayConfig, stored: dict[int, Stored], memory: TensorMemory,
+    def __init__(self, step: Step, config: CoreConfig, stored: dict[int, Stored], memory: TensorMemory,
                  resources: Resources, start: Start):
         self.step, self.config, self.memory, self.resources, self.start = step, config, memory, resources, start
         self.stored, self.source = stored, stored[id(step.source)]
@@ -135,7 +135,7 @@ class _Builder:
         except ValueError as fault:
             raise WingbeatError(f"{norm.weights}: {fault}") from fault
 
-    def sums(self, first: int, rows: int) -> RowSums:
+    def sums(self, first: int, rows: int) -> SumRows:
         """Sums of ``rows`` rows of the source from row ``first`` on."""
         normalise = self.normalise()
         assert normalise is not None
@@ -146,9 +146,9 @@ class _Builder:
                  *(Move(1 << bit) for bit in range((rows - 1).bit_length()))]
         read = Descriptor((), Move(0, 1), tuple(steps), matrix.pitch, chunks, matrix.tail(self.config),
                           steps=rows << parts)
-        return RowSums(read, matrix.base + first * matrix.pitch, rows, normalise)
+        return SumRows(read, matrix.base + first * matrix.pitch, rows, normalise)
 
-    def all_sums(self) -> list[RowSums]:
+    def all_sums(self) -> list[SumRows]:
         """Sums of all rows, in a few pieces that may follow what writes them."""
         if self.step.norm is None:
             return []
@@ -342,12 +342,12 @@ class _Rows(_Builder):
         scale = self.norm_scale() * self.read_unit
         return self._tiled(scale) if isinstance(scale, np.ndarray) else scale
 
-    def _with_sums(self, tasks: Sequence[Task | RowSums]) -> list[Task | RowSums]:
+    def _with_sums(self, tasks: Sequence[Transfer | SumRows]) -> list[Transfer | SumRows]:
         """Sums of the rows of a block in front of the first stack that reads it."""
-        found: list[Task | RowSums] = []
+        found: list[Transfer | SumRows] = []
         matrix, seen = self.source.tensor.rows, set()
         for task in tasks:
-            assert isinstance(task, Task)
+            assert isinstance(task, Transfer)
             if task.block.read_at not in seen:
                 seen.add(task.block.read_at)
                 self._check_statistics(task.block.read_rows)
@@ -445,7 +445,8 @@ def _some(rows: np.ndarray) -> np.ndarray:
     return rows[::-(-len(rows) // _ROWS)]
 
 
-def _with_sets(tasks: Sequence[Task], normalise: ReadSet | None, finish: WriteSet | None) -> list[Task | RowSums]:
+def _with_sets(tasks: Sequence[Transfer], normalise: ReadSet | None,
+               finish: WriteSet | None) -> list[Transfer | SumRows]:
     """The tasks with both parameter sets in their stages."""
     stages = {id(task.stage): replace(task.stage, normalise=normalise, finish=finish) for task in tasks}
     return [task._replace(stage=stages[id(task.stage)]) for task in tasks]

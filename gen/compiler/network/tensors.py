@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ..program.operations import Matrix
 
@@ -64,7 +64,7 @@ class TensorMemory:
     ``end``: beats that were ever in use. Raises WingbeatError naming memory_bits when the memory is full.
     """
 
-    def __init__(self, config: ArrayConfig, batch: int):
+    def __init__(self, config: CoreConfig, batch: int):
         self._config, self.batch = config, batch
         self._used: list[tuple[int, int]] = []  # base and end, in order
         self.end = 0

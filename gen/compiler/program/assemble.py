@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ....hw.isa.encoding import INSTRUCTION_WORDS
@@ -23,21 +23,21 @@ from ....sim.model.memory import read_addresses, write_addresses
 from ....sim.model.processor import BlockOutcome, ProcessorModel
 from .stage import Block, Stage
 
-__all__ = ["Task", "RowSums", "Program", "assemble", "read_beats", "written_beats"]
+__all__ = ["Transfer", "SumRows", "Program", "assemble", "read_beats", "written_beats"]
 
 _MOST_AFTER = 63
 _SUMS_REGISTER = 1
 _LONGEST_LOOP = 64  # blocks of the longest loop body that is looked for
 
 
-class Task(NamedTuple):
+class Transfer(NamedTuple):
     """One block of a stage."""
 
     stage: Stage
     block: Block
 
 
-class RowSums(NamedTuple):
+class SumRows(NamedTuple):
     """Sums of ``rows`` rows from beat ``at`` on, for the rows that are normalised with ``normalise``."""
 
     read: Descriptor
@@ -54,11 +54,11 @@ class Program:
     setup: list[tuple[int, int, int]] = field(repr=False)
     stages: list[Stage] = field(repr=False)
 
-    def run_model(self, config: ArrayConfig, memory: np.ndarray) -> list[BlockOutcome]:
+    def run_model(self, config: CoreConfig, memory: np.ndarray) -> list[BlockOutcome]:
         """Run on the integer model; ``memory`` (beats, 2K) int64 is changed in place. Raises as ProcessorModel does."""
         return self.model(config, memory).run(self.instructions)
 
-    def model(self, config: ArrayConfig, memory: np.ndarray) -> ProcessorModel:
+    def model(self, config: CoreConfig, memory: np.ndarray) -> ProcessorModel:
         """The integer model on ``memory``, with all setup writes done."""
         model = ProcessorModel(config, [], [], memory)
         for write in self.setup:
@@ -66,32 +66,32 @@ class Program:
         return model
 
 
-def read_beats(config: ArrayConfig, stage: Stage, block: Block) -> np.ndarray:
+def read_beats(config: CoreConfig, stage: Stage, block: Block) -> np.ndarray:
     """Numbers of the beats that a block reads, in order."""
     read = Read(0, 0, block.read_rows, stage.read_mode)
     return read_addresses(config, stage.read.words(config.beat_groups), read, block.read_at)
 
 
-def written_beats(config: ArrayConfig, stage: Stage, block: Block) -> np.ndarray:
+def written_beats(config: CoreConfig, stage: Stage, block: Block) -> np.ndarray:
     """Numbers of the beats that a block writes, in order."""
     write = Write(0, 0, block.write_rows, stage.write_mode, 0, block.fold_from, block.fold_rows)
     writes = write_addresses(config, stage.write.words(config.beat_groups), write, block.write_at)
     return writes.address[writes.enabled]
 
 
-def added_beats(config: ArrayConfig, stage: Stage, written: np.ndarray) -> np.ndarray:
+def added_beats(config: CoreConfig, stage: Stage, written: np.ndarray) -> np.ndarray:
     """Numbers of the beats that are added to those ``written``."""
     if stage.finish is None or not stage.finish.residual:
         return written[:0]
     return written + stage.finish.offset & (1 << config.memory_bits) - 1
 
 
-def _summed_beats(config: ArrayConfig, sums: RowSums) -> np.ndarray:
+def _summed_beats(config: CoreConfig, sums: SumRows) -> np.ndarray:
     read = Read(0, 0, sums.rows, MemoryMode.COLUMNS)
     return read_addresses(config, sums.read.words(config.beat_groups), read, sums.at)
 
 
-def assemble(config: ArrayConfig, tasks: Sequence[Task | RowSums],
+def assemble(config: CoreConfig, tasks: Sequence[Transfer | SumRows],
              setup: Sequence[tuple[int, int, int]] = ()) -> Program:
     """Program that runs ``tasks`` in this order, each after those whose results it reads.
 
@@ -125,20 +125,20 @@ def assemble(config: ArrayConfig, tasks: Sequence[Task | RowSums],
 class _Work:
     """Blocks, sums, and how many of the sums stand in front of each block, with those behind the last block last."""
 
-    blocks: list[Task]
-    sums: list[RowSums]
+    blocks: list[Transfer]
+    sums: list[SumRows]
     before: list[int]
 
     @classmethod
-    def of(cls, tasks: Sequence[Task | RowSums]) -> "_Work":
-        sums = [task for task in tasks if isinstance(task, RowSums)]
+    def of(cls, tasks: Sequence[Transfer | SumRows]) -> "_Work":
+        sums = [task for task in tasks if isinstance(task, SumRows)]
         before, seen = [], 0
         for task in tasks:
-            if isinstance(task, Task):
+            if isinstance(task, Transfer):
                 before.append(seen)
             else:
                 seen += 1
-        return cls([task for task in tasks if isinstance(task, Task)], sums, [*before, seen])
+        return cls([task for task in tasks if isinstance(task, Transfer)], sums, [*before, seen])
 
     @cached_property
     def read_places(self) -> list[int]:
@@ -160,7 +160,7 @@ class _Work:
 class _Tables:
     """Descriptors and parameter sets of reader and writer."""
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self.readers, self.writers = _Table(config, "reader"), _Table(config, "writer")
         self.read_sets, self.write_sets = _Sets("READs"), _Sets("WRITEs")
 
@@ -190,7 +190,7 @@ class _Sets:
 class _Table:
     """Descriptors of one memory unit, each once."""
 
-    def __init__(self, config: ArrayConfig, unit: str):
+    def __init__(self, config: CoreConfig, unit: str):
         self.config, self.unit = config, unit
         self.descriptors: dict[Descriptor, int] = {}
 
@@ -205,7 +205,7 @@ class _Table:
                 for at, word in enumerate(descriptor.words(self.config.beat_groups))]
 
 
-def _coefficients(tasks: Sequence[Task]) -> list[tuple[int, int, int]]:
+def _coefficients(tasks: Sequence[Transfer]) -> list[tuple[int, int, int]]:
     images = {id(stage.image): stage.image for stage, _ in tasks}
     return [(int(bank), int(address), int(data)) for image in images.values() for bank, address, data in image]
 
@@ -245,7 +245,7 @@ class _Waits(NamedTuple):
     sums: list[tuple[int, int]]
 
 
-def _dependencies(config: ArrayConfig, work: _Work) -> _Waits:
+def _dependencies(config: CoreConfig, work: _Work) -> _Waits:
     """What every READ and SUMS must see and those before it have not waited for.
 
     A READ also waits for what its own WRITE adds to its elements.
@@ -267,7 +267,7 @@ def _dependencies(config: ArrayConfig, work: _Work) -> _Waits:
 class _Written:
     """Which WRITE has last written each beat of the memory, and what has been waited for."""
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         size = 1 << config.memory_bits
         self.writer = np.full(size, -1, dtype=np.int32)
         self.order = np.zeros(size, dtype=np.int32)  # which beat of that WRITE it is

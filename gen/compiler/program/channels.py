@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.setup import SETUP_ACTIVATION, SETUP_CHANNELS
 from ....hw.isa.vector_tables import channel_word, GeluTable
@@ -16,7 +16,7 @@ _COMPLEMENTS = {"none": erf_complement, "tanh": tanh_complement}  # the names of
 class ChannelTables:
     """Gives scales and biases their beats of the channel table, equal ones the same; and holds one activation."""
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config = config
         self._placed: dict[bytes, int] = {}
         self._next = 0

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import Move
 from ....hw.isa.instruction import MemoryMode, Mode
@@ -25,7 +25,7 @@ from ..kernel.compile import Numbers, checked_log2
 from ..kernel.kernel import Kernel
 from ..kernel.layers import Layer, bit_reversal, fft_layers
 from ..kernel.passes import assign_columns, build_passes, coefficient_image
-from .assemble import Task
+from .assemble import Transfer
 from .operations import Coefficients, Matrix, transform_columns
 from .stage import Block, Place, Side, build_stage
 
@@ -39,7 +39,7 @@ class InverseThreeQuarters:
     ``shifts[r]``: right shift of every layer; the sums are equal. ``output_scale``: value of one unit of the result.
     """
 
-    config: ArrayConfig
+    config: CoreConfig
     points: int
     layers: tuple[list[Layer], ...]
     shifts: tuple[list[int], ...]
@@ -64,7 +64,7 @@ def _three_terms(bits: int, r: int) -> list[Layer]:
     return [*sums, *fft_layers(4 * m, 0, bits, inverse=True)]
 
 
-def compile_three_quarters(points: int, config: ArrayConfig, *, calibration: Any, headroom: float = 1.25,
+def compile_three_quarters(points: int, config: CoreConfig, *, calibration: Any, headroom: float = 1.25,
                            input_limit: float | None = None) -> InverseThreeQuarters:
     """Inverse Fourier transform of ``points`` = 3 * 2^k, including 1/points; ``calibration`` (rows, points) complex.
 
@@ -92,7 +92,7 @@ def compile_three_quarters(points: int, config: ArrayConfig, *, calibration: Any
 
 
 def _inverse_three_quarters(kernel: InverseThreeQuarters, source: Matrix, target: Matrix, coefficients: Coefficients,
-                            name: str) -> list[Task]:
+                            name: str) -> list[Transfer]:
     """Columns of ``source`` (points rows) to those of ``target``."""
     config, m = kernel.config, kernel.points // 3
     bits = m.bit_length() - 1
@@ -118,13 +118,13 @@ def _inverse_three_quarters(kernel: InverseThreeQuarters, source: Matrix, target
             left = min(chunks, source.chunks(config) - first)
             own = stage if left == chunks else replace(stage, read=replace(stage.read, chunks=left),
                                                        write=replace(stage.write, chunks=left))
-            tasks.append(Task(own, Block(source.base + first, kernel.points,
+            tasks.append(Transfer(own, Block(source.base + first, kernel.points,
                                          target.base + r * target.pitch + first, kernel.points)))
     return tasks
 
 
 def compress_tokens(forward: Kernel, inverse: Kernel | InverseThreeQuarters, source: Matrix, between: Matrix,
-                    target: Matrix, coefficients: Coefficients, name: str) -> list[Task]:
+                    target: Matrix, coefficients: Coefficients, name: str) -> list[Transfer]:
     """``target`` = ``source``, complex words, with every run of L tokens shortened: the first coefficients of its
     Fourier transform along the tokens, transformed back (sequence compression of MLX).
 
@@ -139,7 +139,7 @@ def compress_tokens(forward: Kernel, inverse: Kernel | InverseThreeQuarters, sou
         return replace(matrix, base=matrix.base + number * rows * matrix.pitch, rows=rows)
 
     runs = range(source.rows // length)
-    tasks: list[Task] = []
+    tasks: list[Transfer] = []
     for run in runs:
         tasks += transform_columns(forward, part(source, run, length), part(between, run, kept), coefficients,
                                    f"{name}.forward")

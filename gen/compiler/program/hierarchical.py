@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ..kernel.compile import compile_butterfly
 from ..kernel.kernel import Kernel
-from .assemble import Task
+from .assemble import Transfer
 from .operations import Coefficients, Matrix, Start, butterfly
 
 __all__ = ["compile_hierarchical", "hierarchical_butterfly", "hierarchical_twiddle"]
@@ -40,7 +40,7 @@ def hierarchical_twiddle(tiles: np.ndarray) -> np.ndarray:
     return np.concatenate([layers, sums], axis=1)[:, None]
 
 
-def compile_hierarchical(tiles: np.ndarray, config: ArrayConfig, *, calibration: Any, **options: Any) -> list[Kernel]:
+def compile_hierarchical(tiles: np.ndarray, config: CoreConfig, *, calibration: Any, **options: Any) -> list[Kernel]:
     """One kernel for each row of tiles: N elements in, B out. ``calibration`` (rows, N); options of compile_butterfly.
 
     Raises WingbeatError.
@@ -51,7 +51,7 @@ def compile_hierarchical(tiles: np.ndarray, config: ArrayConfig, *, calibration:
 
 
 def hierarchical_butterfly(kernels: Sequence[Kernel], source: Matrix, target: Matrix, coefficients: Coefficients,
-                           name: str, start: Start = "cold") -> list[Task]:
+                           name: str, start: Start = "cold") -> list[Transfer]:
     """``target`` (rows, Tout * B) = the matrix of tiles times the rows (N elements) of ``source``.
 
     Element e of output tile i has the scale of ``kernels[i]``. Raises WingbeatError when a tile is no whole number of

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.encoding import instruction_fields, INSTRUCTION_WORDS, decode
 from ....hw.isa.instruction import Halt, Instruction, Load, Loop, Pass, Read, Set, Store, Write
@@ -11,7 +11,7 @@ from ....hw.isa.walk import Walk
 __all__ = ["disassemble"]
 
 
-def disassemble(config: ArrayConfig, words: Sequence[int]) -> list[str]:
+def disassemble(config: CoreConfig, words: Sequence[int]) -> list[str]:
     """One line per instruction of the program ``words`` (32 bits each) up to its HALT.
 
     The tag is that of the block in the first round of a loop. Raises :class:`WingbeatError` naming the instruction when
@@ -27,7 +27,7 @@ def disassemble(config: ArrayConfig, words: Sequence[int]) -> list[str]:
     return lines
 
 
-def _instructions(config: ArrayConfig, words: Sequence[int]) -> Iterator[Instruction]:
+def _instructions(config: CoreConfig, words: Sequence[int]) -> Iterator[Instruction]:
     for at in range(0, len(words) - INSTRUCTION_WORDS + 1, INSTRUCTION_WORDS):
         raw = words[at:at + INSTRUCTION_WORDS]
         name = f"instruction {at // INSTRUCTION_WORDS}"

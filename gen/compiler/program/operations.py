@@ -10,12 +10,12 @@ from typing import Literal
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import Move
 from ....hw.isa.instruction import MemoryMode, Mode, Pass
 from ..kernel.kernel import Kernel
-from .assemble import Task
+from .assemble import Transfer
 from .stage import Block, Place, Side, Stage, build_stage, cell_bits
 
 __all__ = ["Matrix", "Coefficients", "butterfly", "transform_rows", "transform_columns", "mix_real",
@@ -39,7 +39,7 @@ class Matrix:
     parts: int = 1
 
     @classmethod
-    def at(cls, base: int, rows: int, elements: int, config: ArrayConfig) -> "Matrix":
+    def at(cls, base: int, rows: int, elements: int, config: CoreConfig) -> "Matrix":
         """Rows one behind the other, each on whole beats."""
         return cls(base, rows, elements, -(-elements // config.memory_elements))
 
@@ -48,15 +48,15 @@ class Matrix:
         """The beat behind the matrix."""
         return self.base + self.rows * self.parts * self.pitch
 
-    def chunks(self, config: ArrayConfig) -> int:
+    def chunks(self, config: CoreConfig) -> int:
         """Beats of a part of a row that hold elements."""
         return -(-self.elements // self.parts // config.memory_elements)
 
-    def tail(self, config: ArrayConfig) -> int:
+    def tail(self, config: CoreConfig) -> int:
         """Elements in the last beat of a part of a row where it is not full, else 0."""
         return self.elements // self.parts % config.memory_elements
 
-    def pack(self, values: np.ndarray, config: ArrayConfig) -> np.ndarray:
+    def pack(self, values: np.ndarray, config: CoreConfig) -> np.ndarray:
         """Beats (rows * parts * pitch, 2K) of integer ``values`` (rows, elements)."""
         beats = np.zeros((self.parts, self.rows, self.pitch * config.memory_elements), dtype=np.int64)
         beats[:, :, :self.elements // self.parts] = values.reshape(self.rows, self.parts, -1).swapaxes(0, 1)
@@ -71,7 +71,7 @@ class Matrix:
 class Coefficients:
     """Gives every set of coefficients its place in the coefficient banks."""
 
-    def __init__(self, config: ArrayConfig):
+    def __init__(self, config: CoreConfig):
         self._config, self._next = config, 0
         self._placed: dict[bytes, tuple[int, np.ndarray]] = {}
 
@@ -94,7 +94,7 @@ def _log2(value: int) -> int:
     return value.bit_length() - 1
 
 
-def row_places(config: ArrayConfig, mode: MemoryMode, bits: int, columns: Sequence[int], sub: int) -> list[Place]:
+def row_places(config: CoreConfig, mode: MemoryMode, bits: int, columns: Sequence[int], sub: int) -> list[Place]:
     """Places of ``bits`` element bits whose memory column bits are ``columns``: index bit b is column bit columns[b].
 
     ``sub`` column bits above the lanes belong to the sub-steps; a beat of memory may hold fewer.
@@ -173,7 +173,7 @@ def _blocks(count: int, per_block: int) -> list[tuple[int, int]]:
 
 
 def butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
-              start: Start = "cold") -> list[Task]:
+              start: Start = "cold") -> list[Transfer]:
     """``target`` = butterfly matrix of ``kernel`` times the rows of ``source``; real elements, two rows per word.
 
     ``source`` has kernel.in_size elements a row, ``target`` kernel.out_size. Every stack reads all rows, one block of
@@ -185,7 +185,7 @@ def butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coef
                             {row_bits for row_bits, _, _ in blocks}) for number in range(len(kernel.stacks))]
     stack_chunks = kernel.size // kernel.config.memory_elements
     above = source.rows * (source.parts - 1)  # rows of memory in front of the last part
-    return [Task(stages[row_bits], Block(source.base + row * source.pitch, above + rows,
+    return [Transfer(stages[row_bits], Block(source.base + row * source.pitch, above + rows,
                                          target.base + row * target.pitch + number * stack_chunks, rows))
             for row_bits, row, rows in blocks for number, stages in enumerate(stacks)]
 
@@ -210,7 +210,7 @@ def _stack_stages(kernel: Kernel, number: int, source: Matrix, target: Matrix, c
     return stages
 
 
-def _part_place(config: ArrayConfig, source: Matrix, column: int, place: Place) -> Place:
+def _part_place(config: CoreConfig, source: Matrix, column: int, place: Place) -> Place:
     """Where column bit ``column`` moves to the next part of a row."""
     part = source.elements // source.parts
     if source.parts == 1 or 1 << column < part:
@@ -257,7 +257,7 @@ def _reversed(bits: int) -> range:
 
 def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
                    mode: MemoryMode = MemoryMode.ROWS, mirrored_rows: int = 0,
-                   start: Start = "cold", batch: int = 1) -> list[Task]:
+                   start: Start = "cold", batch: int = 1) -> list[Transfer]:
     """``target`` = Fourier transform of the complex rows of ``source``.
 
     ``mode`` ROWS keeps complex rows; REAL keeps the real part; FOLD also writes row q, 0 < q < ``mirrored_rows``, to
@@ -289,13 +289,13 @@ def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients:
     for row_bits, row, rows in blocks:
         mirrored = folds and (batch == 1 or row >= batch)
         fold = (int(row == 0), max(0, min(rows, batch * mirrored_rows - row))) if mirrored else (0, 0)
-        tasks.append(Task(stages[row_bits], Block(source.base + row * source.pitch, rows,
+        tasks.append(Transfer(stages[row_bits], Block(source.base + row * source.pitch, rows,
                                                   target.base + row * target.pitch, rows, *fold)))
     return tasks
 
 
 def transform_columns(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
-                      split: bool = False) -> list[Task]:
+                      split: bool = False) -> list[Transfer]:
     """``target`` = ``kernel`` on the columns of ``source``, words of a row being the columns.
 
     A Fourier transform of complex columns, or a butterfly matrix over the rows for each element of a word. With
@@ -337,8 +337,8 @@ def transform_columns(kernel: Kernel, source: Matrix, target: Matrix, coefficien
         if chunks < groups << high:
             stage = replace(stage, read=replace(stage.read, chunks=chunks),
                             write=replace(stage.write, chunks=width * chunks))
-        tasks.append(Task(stage, Block(source.base + first, min(kernel.size, source.rows), target.base + width * first,
-                                       min(kernel.size, target.rows))))
+        tasks.append(Transfer(stage, Block(source.base + first, min(kernel.size, source.rows),
+                                           target.base + width * first, min(kernel.size, target.rows))))
     return tasks
 
 
@@ -348,7 +348,7 @@ def mixed_rows(tokens: int) -> int:
 
 
 def mix_real(columns: Kernel, rows: Kernel, source: Matrix, between: Matrix, target: Matrix,
-             coefficients: Coefficients, name: str, batch: int = 1) -> list[Task]:
+             coefficients: Coefficients, name: str, batch: int = 1) -> list[Transfer]:
     """``target`` = Re(FFT2(``source``)) of real tokens x hidden elements (docs/processor.md).
 
     ``columns`` transforms the tokens, ``rows`` the hidden elements; ``between`` holds tokens/2 + 1 rows of hidden

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import Move
 from ....hw.isa.instruction import MemoryMode, Mode
@@ -20,7 +20,7 @@ from ..kernel.compile import Numbers, checked_log2, checked_weights
 from ..kernel.layers import Layer, bit_reversal, fft_layers, pair_indices
 from ..kernel.passes import Scaling, assign_columns, build_passes, coefficient_image
 from ..kernel.unit_pivot import block_layers, unit_pivot
-from .assemble import Task
+from .assemble import Transfer
 from .operations import Coefficients, Matrix, row_places
 from .stage import Block, Side, build_stage, cell_bits
 
@@ -55,7 +55,7 @@ class SplitKernel:
     ``reversed_input``.
     """
 
-    config: ArrayConfig
+    config: CoreConfig
     mode: Mode
     log2_size: int
     in_size: int
@@ -80,12 +80,12 @@ class SplitKernel:
         return np.concatenate(scales)[:self.out_size]
 
 
-def _beat_bits(config: ArrayConfig, mode: Mode) -> int:
+def _beat_bits(config: CoreConfig, mode: Mode) -> int:
     """Low element bits that one beat of memory holds."""
     return (config.memory_elements if mode is Mode.BPMM else config.stream_words).bit_length() - 1
 
 
-def _natural_bits(config: ArrayConfig, active: Sequence[int], beat: int, log2_size: int) -> tuple[int, ...] | None:
+def _natural_bits(config: CoreConfig, active: Sequence[int], beat: int, log2_size: int) -> tuple[int, ...] | None:
     """Element bits of a block that reads and writes in row order and works on ``active``."""
     room, low, high, s = config.index_bits, min(active), max(active) + 1, config.layers
     whole = min(room, log2_size)
@@ -97,7 +97,7 @@ def _natural_bits(config: ArrayConfig, active: Sequence[int], beat: int, log2_si
     return (*range(below), *range(low, high), *range(below, below + above)) if fits else None
 
 
-def _reversed_bits(config: ArrayConfig, active: Sequence[int], beat: int, log2_size: int) -> tuple[int, ...] | None:
+def _reversed_bits(config: CoreConfig, active: Sequence[int], beat: int, log2_size: int) -> tuple[int, ...] | None:
     """Element bits of a block that reads in bit-reversed order, writes in row order and works on ``active``."""
     below, digit = config.index_bits - beat, config.layers
     if max(active) >= below or below < beat or config.index_bits > log2_size \
@@ -106,7 +106,7 @@ def _reversed_bits(config: ArrayConfig, active: Sequence[int], beat: int, log2_s
     return (*range(below), *range(log2_size - beat, log2_size))
 
 
-def _segments(config: ArrayConfig, layers: Sequence[int], mode: Mode, log2_size: int,
+def _segments(config: CoreConfig, layers: Sequence[int], mode: Mode, log2_size: int,
               reversed_input: bool) -> tuple[Segment, ...]:
     """Fewest segments, and of those the most even ones; ``layers`` are the bits in order of application."""
     beat = _beat_bits(config, mode)
@@ -140,13 +140,13 @@ def _kernel(numbers: Numbers, mode: Mode, stacks: list[tuple[list[Layer], np.nda
                        reversed_input)
 
 
-def _numbers(config: ArrayConfig, in_size: int, scaling: Scaling, **options: Any) -> Numbers:
+def _numbers(config: CoreConfig, in_size: int, scaling: Scaling, **options: Any) -> Numbers:
     if scaling == "block":
         raise WingbeatError("scaling: 'block'; allowed are static, safe where a transform takes several stages")
     return Numbers(config, in_size, scaling=scaling, **options)
 
 
-def split_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = None, headroom: float = 1.25,
+def split_butterfly(weights: Any, config: CoreConfig, *, calibration: Any = None, headroom: float = 1.25,
                     scaling: Scaling = "static", input_limit: float | None = None,
                     increasing_stride: bool | None = None, in_size: int | None = None,
                     out_size: int | None = None) -> SplitKernel:
@@ -165,7 +165,7 @@ def split_butterfly(weights: Any, config: ArrayConfig, *, calibration: Any = Non
     return _kernel(numbers, Mode.BPMM, stacks, np.arange(w.size), w.out_size)
 
 
-def split_fft(points: int, config: ArrayConfig, *, inverse: bool = False, scaling: Scaling = "static",
+def split_fft(points: int, config: CoreConfig, *, inverse: bool = False, scaling: Scaling = "static",
               calibration: Any = None, headroom: float = 1.25, input_limit: float | None = None) -> SplitKernel:
     """A Fourier transform of any size that ``config`` takes in up to four stages; options as compile_fft.
 
@@ -215,14 +215,14 @@ def _chunk_of(kernel: SplitKernel, fixed: int, reversed_order: bool) -> int:
 
 
 def split_rows(kernel: SplitKernel, source: Matrix, between: Sequence[Matrix], target: Matrix,
-               coefficients: Coefficients, name: str) -> list[Task]:
+               coefficients: Coefficients, name: str) -> list[Transfer]:
     """``target`` = transform of the rows of ``source``; ``between`` holds the rows after each segment but the last.
 
     Rows of ``between`` are as long as the transform. Every stack reads all rows.
     """
     if len(between) != len(kernel.segments) - 1:
         raise ValueError(f"between: {len(between)} matrices; {len(kernel.segments)} segments need one less")
-    tasks: list[Task] = []
+    tasks: list[Transfer] = []
     stack_chunks = kernel.log2_size - _beat_bits(kernel.config, kernel.mode)
     for number, stack in enumerate(kernel.stacks):
         first = number << stack_chunks
@@ -238,7 +238,7 @@ def split_rows(kernel: SplitKernel, source: Matrix, between: Sequence[Matrix], t
 
 
 def _segment_tasks(kernel: SplitKernel, stack: SplitStack, segment: Segment, source: Matrix, target: Matrix,
-                   coefficients: Coefficients, name: str, reversed_order: bool) -> list[Task]:
+                   coefficients: Coefficients, name: str, reversed_order: bool) -> list[Transfer]:
     config = kernel.config
     free = [bit for bit in range(kernel.log2_size) if bit not in segment.bits]
     read, write = _side(kernel, segment, source, reversed_order), _side(kernel, segment, target, False)
@@ -260,6 +260,6 @@ def _segment_tasks(kernel: SplitKernel, stack: SplitStack, segment: Segment, sou
                 stage, starts[at] = replace(stage, **{side: descriptor}), 0
         for row in range(0, source.rows, kernel.rows_per_block):
             rows = min(kernel.rows_per_block, source.rows - row)
-            tasks.append(Task(stage, Block(source.base + row * source.pitch + starts[0], rows,
+            tasks.append(Transfer(stage, Block(source.base + row * source.pitch + starts[0], rows,
                                            target.base + row * target.pitch + starts[1], rows)))
     return tasks

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ....hw.config import ArrayConfig
+from ....hw.config import CoreConfig
 from ....hw.isa.descriptor import Descriptor, Move
 from ....hw.isa.instruction import Load, MemoryMode, Pass, Store
 from ....hw.isa.parameter_set import ReadSet, WriteSet
@@ -97,13 +97,13 @@ class Stage:
                 and (not more or more & -more > theirs.outer))
 
 
-def cell_bits(config: ArrayConfig, mode: MemoryMode) -> int:
+def cell_bits(config: CoreConfig, mode: MemoryMode) -> int:
     """Sub-step bits on the array's side that a tile of ``mode`` needs."""
     engines = config.engines_per_beat.bit_length() - 1
     return {MemoryMode.COLUMNS: 0, MemoryMode.SPLIT: 1, MemoryMode.ROWS: engines}.get(mode, engines + 1)
 
 
-def _engine_moves(config: ArrayConfig, mode: MemoryMode) -> tuple[tuple[Move, ...], Move]:
+def _engine_moves(config: CoreConfig, mode: MemoryMode) -> tuple[tuple[Move, ...], Move]:
     """Moves of the memory's own sub-steps, which run through the rows of a tile, and of a group of engines."""
     engines = config.engines_per_beat
     rows = tuple(Move(1 << bit) for bit in range(engines.bit_length() - 1))
@@ -120,7 +120,7 @@ def _own(places: Sequence[Place], kind: str) -> tuple[int, ...]:
     return tuple(bit for _, bit in found)
 
 
-def build_stage(name: str, config: ArrayConfig, passes: Sequence[Pass], image: np.ndarray, read: Side,
+def build_stage(name: str, config: CoreConfig, passes: Sequence[Pass], image: np.ndarray, read: Side,
                 write: Side, *, last: bool = False) -> Stage:
     """Walks and descriptors of a stage; load and store overlap where their sub-steps have one length.
 
@@ -167,7 +167,7 @@ def _mask(bits: Sequence[int]) -> int:
     return sum(1 << bit for bit in bits)
 
 
-def _descriptor(config: ArrayConfig, side: Side, steps: Sequence[int], sub: Sequence[int]) -> Descriptor:
+def _descriptor(config: CoreConfig, side: Side, steps: Sequence[int], sub: Sequence[int]) -> Descriptor:
     rows, group = _engine_moves(config, side.mode)
     # Sub-steps of the array beyond a tile are moves in memory.
     beyond = tuple(side.places[bit].move for bit in sub[cell_bits(config, side.mode):])

@@ -14,7 +14,7 @@ from wingbeat.gen.compiler.network.compile import default_batch
 from wingbeat.gen.compiler.network.load import forward, load_network
 from wingbeat.gen.output import network_files
 from wingbeat.gen.output.program_files import read_words
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.encoding import decode
 from wingbeat.sim.model.processor import ProcessorModel
@@ -84,7 +84,7 @@ def test_the_files(folder):
 def test_golden_vectors_from_the_files_alone(folder):
     """As somebody without this compiler would do it."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    config = ArrayConfig(**manifest["configuration"])
+    config = CoreConfig(**manifest["configuration"])
     memory, wanted = (read_beats(folder / f"golden.{name}.hex", config.element_width, config.memory_elements)
                       for name in ("input", "output"))
     assert len(memory) == len(wanted) == manifest["memory_beats"] and not np.array_equal(memory, wanted)
@@ -105,7 +105,7 @@ def placed(memory, place):
 
 def test_the_manifest_tells_where_inputs_and_results_stand(folder, model, data):
     manifest = json.loads((folder / "manifest.json").read_text())
-    config, inputs = ArrayConfig(**manifest["configuration"]), np.load(data)["inputs"]
+    config, inputs = CoreConfig(**manifest["configuration"]), np.load(data)["inputs"]
     assert manifest["batch"] == 4 and manifest["calibration"] == "data.npz"
     first, last = (read_beats(folder / f"golden.{name}.hex", config.element_width, config.memory_elements)
                    for name in ("input", "output"))
@@ -129,7 +129,7 @@ def test_the_report(folder, model, data, tmp_path, capsys):
     for layer in manifest["layers"]:
         assert layer["sqnr_db"] > 55 and layer["cycles"] > 0
         assert not layer["clamped"] and not layer["saturated_blocks"]
-        assert layer["multiplier_cycles"] == 16 * layer["cycles"] and 0 <= layer["utilization"] <= 1
+        assert layer["multiplier_cycles"] == 16 * layer["cycles"] and 0 <= layer["utilisation"] <= 1
     assert compile_(model, tmp_path / "x", "--calibration", data, "--batch", 4) == 0
     shown = capsys.readouterr().out
     assert "net for hybrid_16: 4 inputs at once" in shown and "all layers" in shown and str(tmp_path) in shown

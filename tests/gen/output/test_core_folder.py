@@ -15,7 +15,7 @@ from wingbeat.gen.output.core_folder import generate
 from wingbeat.gen.output.manifest import describe_memory_map
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.hw.array.array import Array
-from wingbeat.hw.config import ArrayConfig, Target
+from wingbeat.hw.config import CoreConfig, Target
 from wingbeat.hw.core.processor import Processor
 from wingbeat.hw.core.top import core
 from wingbeat.hw.errors import WingbeatError
@@ -25,7 +25,7 @@ from wingbeat.hw.isa.parameter_set import Activation, WriteSet
 
 FIELDS = {"engines": 2, "layers": 1, "width": 16, "element_width": 16, "coefficient_width": 16, "half_words": 64,
           "coefficient_words": 256, "program_words": 512, "stream_words": 4, "memory_bits": 12}
-PROCESSOR = ArrayConfig(name="runner", **FIELDS)
+PROCESSOR = CoreConfig(name="runner", **FIELDS)
 
 
 @pytest.fixture(scope="module")

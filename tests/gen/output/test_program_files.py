@@ -8,14 +8,14 @@ from wingbeat.gen.cli.app import main
 from wingbeat.gen.compiler.program.listing import disassemble
 from wingbeat.gen.output.program_files import check_program, read_words, write_program
 from wingbeat.gen.workloads.kernels import mixing_workload
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.encoding import encode
 from wingbeat.sim.stimulus.illegal import illegal_programs
 
 FIELDS = {"engines": 4, "layers": 1, "width": 16, "element_width": 16, "coefficient_width": 16, "half_words": 256,
           "coefficient_words": 512, "stream_words": 4, "program_words": 512, "memory_bits": 12}
-CONFIG = ArrayConfig(**FIELDS)
+CONFIG = CoreConfig(**FIELDS)
 
 
 @pytest.fixture(scope="module")

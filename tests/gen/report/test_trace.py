@@ -17,7 +17,7 @@ from wingbeat.gen.cosim.memory import MemoryTiming, ProcessorTrial, build_proces
 from wingbeat.gen.report.timeline import Span, Stall, Timeline, summary, to_html, to_svg
 from wingbeat.gen.report.trace import (UNITS, State, layer_cycles, lost_cycles, lost_reasons, trace_states,
                                        trace_timeline)
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 
 FLAGS = {"b": "busy", "m": "moving", "i": "waiting_input", "o": "waiting_output"}
@@ -268,10 +268,10 @@ def test_partial_stalls_are_lower():
 
 # --- a processor in Verilog ---------------------------------------------------------------------
 
-CONFIG = ArrayConfig(engines=1, layers=1, width=9, element_width=8, coefficient_width=8, half_words=32,
+CONFIG = CoreConfig(engines=1, layers=1, width=9, element_width=8, coefficient_width=8, half_words=32,
                      coefficient_words=64, stream_words=2, memory_bits=10, descriptors=4, watchdog=4096,
                      pipeline="short")
-TIMINGS = {"ideal": MemoryTiming.parse("ideal"), "slow": MemoryTiming.parse("axi:40,1"),
+TIMINGS = {"ideal": MemoryTiming.parse("ideal"), "slow": MemoryTiming.parse("delay:40,1"),
            "gaps": MemoryTiming(stalls="gaps", seed=11)}
 
 

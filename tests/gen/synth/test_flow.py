@@ -8,14 +8,14 @@ from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.synth import flow as synth
 from wingbeat.gen.synth.flow import Harness, run_yosys, synthesize, synthesize_component
 from wingbeat.gen.synth.units import UNITS, unit
-from wingbeat.hw.config import ArrayConfig, Target
+from wingbeat.hw.config import CoreConfig, Target
 from wingbeat.hw.core.top import core
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.primitives.multiplier import Multiplier, MultiplierParameters
 from wingbeat.hw.primitives.ram import Ram, RamParameters
 
-TINY = ArrayConfig(half_words=16, coefficient_words=16, program_words=32, stream_words=1)
-PROCESSOR = ArrayConfig(engines=2, layers=1, width=16, element_width=16, coefficient_width=16, half_words=64,
+TINY = CoreConfig(half_words=16, coefficient_words=16, program_words=32, stream_words=1)
+PROCESSOR = CoreConfig(engines=2, layers=1, width=16, element_width=16, coefficient_width=16, half_words=64,
                         coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.array.array import Array
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.encoding import encode
 from wingbeat.hw.isa.instruction import Halt, Load, Loop, Mode, Pass, Store
 from wingbeat.hw.isa.schedule import schedule
@@ -34,7 +34,7 @@ COUNTS = ("computing", "waiting_input", "waiting_output", "waiting_hazard")
 
 
 def config_of(fields):
-    return ArrayConfig(**({"element_width": 8, "coefficient_width": 10, "coefficient_words": 16,
+    return CoreConfig(**({"element_width": 8, "coefficient_width": 10, "coefficient_words": 16,
                            "program_words": 128} | fields))
 
 

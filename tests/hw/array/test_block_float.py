@@ -6,14 +6,14 @@ import random
 import pytest
 
 from wingbeat.hw.array.block_float import BlockFloat
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Mode, Pass
 
 OUTPUTS = ("shifts", "exponent", "saturated")
 
 
 def small(layers, engines, width=12):
-    return ArrayConfig(layers=layers, engines=engines, width=width, element_width=8, half_words=16 << layers,
+    return CoreConfig(layers=layers, engines=engines, width=width, element_width=8, half_words=16 << layers,
                        stream_words=1)
 
 

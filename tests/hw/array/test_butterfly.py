@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.array.butterfly import ButterflyParameters, ButterflyUnit
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.instruction import Mode
 from wingbeat.hw.numeric import largest, smallest
 from wingbeat.sim.model.butterfly import Coefficients, butterfly, pack_coefficients
@@ -109,7 +109,7 @@ def test_refuses(widths, message):
 
 
 def test_parameters_of_a_configuration():
-    config = ArrayConfig(layers=3, width=18, coefficient_width=17, half_words=64, stream_words=8)
+    config = CoreConfig(layers=3, width=18, coefficient_width=17, half_words=64, stream_words=8)
     assert ButterflyParameters.of(config) == ButterflyParameters(18, 17, config.shift_bits)
 
 

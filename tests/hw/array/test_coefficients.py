@@ -8,14 +8,14 @@ import random
 import pytest
 
 from wingbeat.hw.array.coefficients import CoefficientMemory
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.instruction import Mode, Pass
 
 SEED = 23
 
 
 def small(layers, words=24, pipeline=Pipeline.DEEP):
-    return ArrayConfig(layers=layers, width=9, element_width=9, coefficient_width=8, half_words=16 << layers,
+    return CoreConfig(layers=layers, width=9, element_width=9, coefficient_width=8, half_words=16 << layers,
                        coefficient_words=words, stream_words=1, pipeline=pipeline)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.array.engine import Engine
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.instruction import Mode
 from wingbeat.hw.numeric import largest, smallest
 from wingbeat.sim.model.butterfly import Coefficients, butterfly, pack_coefficients
@@ -191,7 +191,7 @@ def planned(layers, seed, lane_bits, passes=4, **changes):
     """Both halves loaded, random passes on either, both halves stored."""
     fields = dict(layers=layers, width=9, element_width=9, coefficient_width=10, half_words=8 << layers,
                   coefficient_words=16, stream_words=1) | changes
-    config = ArrayConfig(**fields)
+    config = CoreConfig(**fields)
     plan = Schedule(config, seed)
     for half in (0, 1):
         plan.load(half, lane_bits)

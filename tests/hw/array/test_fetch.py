@@ -5,14 +5,14 @@ import random
 import pytest
 
 from wingbeat.hw.array.fetch import Fetch
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.encoding import encode
 from wingbeat.hw.isa.instruction import Halt, Load, Loop, Mode, Pass, Store
 from wingbeat.hw.isa.setup import SETUP_PROGRAM
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.bench.stream import Bench, Stall
 
-CONFIG = ArrayConfig(layers=2, half_words=64, program_words=128, stream_words=4)
+CONFIG = CoreConfig(layers=2, half_words=64, program_words=128, stream_words=4)
 PORTS = {Load: "o_load", Pass: "o_pass", Store: "o_store"}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.array.flow import Flow
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.instruction import Mode, Pass
 from wingbeat.sim.model.shuffle import pass_indices, reverse_lanes, route, switches_for
 
@@ -27,7 +27,7 @@ OUTPUTS = (
 
 
 def small(layers, pipeline=Pipeline.DEEP):
-    return ArrayConfig(layers=layers, width=8, element_width=8, half_words=16 << layers, stream_words=1,
+    return CoreConfig(layers=layers, width=8, element_width=8, half_words=16 << layers, stream_words=1,
                        pipeline=pipeline)
 
 

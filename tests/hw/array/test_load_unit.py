@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.hw.array.load_unit import Load as LoadUnit
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.array.load_unit import LoadUnit
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Load
 from wingbeat.hw.isa.walk import walk_indices
 from wingbeat.hw.numeric import largest, smallest
@@ -30,7 +30,7 @@ SEED = 29
 
 
 def config_of(fields):
-    return ArrayConfig(**({"width": 12, "element_width": 10} | fields))
+    return CoreConfig(**({"width": 12, "element_width": 10} | fields))
 
 
 @dataclass

@@ -5,13 +5,13 @@ import random
 import pytest
 
 from wingbeat.hw.array.row_buffer import HalfPorts, RowBuffer
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 
 SEED = 41
 
 
 def small(layers, pipeline=Pipeline.DEEP):
-    return ArrayConfig(layers=layers, width=8, element_width=8, half_words=8 << layers, stream_words=1,
+    return CoreConfig(layers=layers, width=8, element_width=8, half_words=8 << layers, stream_words=1,
                        pipeline=pipeline)
 
 

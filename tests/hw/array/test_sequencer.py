@@ -5,7 +5,7 @@ import random
 import pytest
 
 from wingbeat.hw.array.sequencer import Sequencer
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Mode, Pass
 from wingbeat.sim.bench.stream import Bench, Stall
 
@@ -14,7 +14,7 @@ LATENCY = 4  # from an accepted instruction to its first group
 
 
 def small(layers=1, half_words=256):
-    return ArrayConfig(layers=layers, width=8, element_width=8, half_words=half_words, stream_words=1)
+    return CoreConfig(layers=layers, width=8, element_width=8, half_words=half_words, stream_words=1)
 
 
 def random_passes(config, n, seed):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from wingbeat.hw.array.store_unit import Store as StoreUnit
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.array.store_unit import StoreUnit
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Store
 from wingbeat.hw.isa.walk import Walk, walk_indices
 from wingbeat.hw.numeric import largest, round_half_up, saturate, smallest
@@ -32,7 +32,7 @@ SEED = 37
 
 
 def config_of(fields):
-    return ArrayConfig(**({"width": 12, "element_width": 10} | fields))
+    return CoreConfig(**({"width": 12, "element_width": 10} | fields))
 
 
 class Block(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.bus.axi4.master import AxiParameters
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.core.axi_processor import AxiProcessor
 from wingbeat.hw.isa.descriptor import Descriptor, Move
 from wingbeat.hw.isa.encoding import encode
@@ -18,9 +18,9 @@ from wingbeat.hw.isa.walk import Walk
 from wingbeat.hw.memory.port import MemoryParameters
 from wingbeat.sim.bench.stream import Bench
 
-CONFIG = ArrayConfig(width=10, element_width=10, half_words=8, coefficient_words=4, program_words=32, memory_bits=6,
+CONFIG = CoreConfig(width=10, element_width=10, half_words=8, coefficient_words=4, program_words=32, memory_bits=6,
                      descriptors=1, watchdog=1024)
-AXI = AxiParameters(MemoryParameters(CONFIG.memory_elements, CONFIG.element_width, CONFIG.memory_bits), 64)
+AXI = AxiParameters(MemoryParameters.of(CONFIG), 64)
 BEATS = CONFIG.half_words // CONFIG.stream_words
 FROM, TO, BASE = 8, 40, 0x3000
 

@@ -10,7 +10,7 @@ import random
 from amaranth.hdl import Value
 import pytest
 
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.link_frame import ERROR, REPLY, SYNC, Fault, Kind, decode, encode, identity
 from wingbeat.hw.isa.setup import SETUP_CONTROL
@@ -332,10 +332,10 @@ def test_reset_mid_frame(sent):
 
 
 def test_parameters():
-    config = ArrayConfig(stream_words=2, element_width=12)
+    config = CoreConfig(stream_words=2, element_width=12)
     parameters = LinkParameters.from_config(config)
     assert (parameters.input_bytes, parameters.output_bytes) == (6, 7)
-    assert parameters.identity == identity(config) != identity(ArrayConfig())
+    assert parameters.identity == identity(config) != identity(CoreConfig())
     for change, message in (({"limit": 100}, "limit: 100 is no power of two in 32..32768"),
                             ({"timeout": 3}, "timeout: 3 is out of range"),
                             ({"limit": 32, "stream_words": 16}, "limit: 32 does not hold .* beat of 73")):

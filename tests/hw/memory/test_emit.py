@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import MemoryMode
 from wingbeat.hw.memory.emit import Emit
 from wingbeat.hw.numeric import largest, round_half_up, saturate, smallest
@@ -16,7 +16,7 @@ STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.v
 
 
 def config_of(layers=1, stream_words=4, **fields):
-    return ArrayConfig(**(dict(layers=layers, engines=4, stream_words=stream_words, half_words=32, width=10,
+    return CoreConfig(**(dict(layers=layers, engines=4, stream_words=stream_words, half_words=32, width=10,
                                element_width=8, memory_bits=BITS) | fields))
 
 

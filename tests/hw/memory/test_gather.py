@@ -8,7 +8,7 @@ from amaranth.hdl import Value
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import MemoryMode
 from wingbeat.hw.memory.gather import Gather, gather_beat
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall
@@ -20,7 +20,7 @@ SHAPES = pytest.mark.parametrize("side,layers", [(1, 1), (1, 2), (2, 1), (2, 2),
 
 
 def make(side, layers, element_width=8):
-    return ArrayConfig(engines=side, layers=layers, stream_words=side << layers, element_width=element_width,
+    return CoreConfig(engines=side, layers=layers, stream_words=side << layers, element_width=element_width,
                        width=18, memory_bits=12)
 
 
@@ -190,4 +190,4 @@ def test_reset_mid_block(reset_at, lane_bits):
 
 def test_refuses_a_configuration_without_memory():
     with pytest.raises(ValueError, match=r"^memory_bits: 0 means no memory; allowed are 1\.\.32$"):
-        gather_beat(ArrayConfig())
+        gather_beat(CoreConfig())

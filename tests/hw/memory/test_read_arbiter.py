@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.memory.read_arbiter import BeatQueue, ReadArbiter
 from wingbeat.sim.bench.stream import CROSS, Bench, SlowMemory, Stall
 
@@ -14,7 +14,7 @@ PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.
 
 
 def config_of(pipeline=Pipeline.DEEP):
-    return ArrayConfig(engines=8, stream_words=2, half_words=32, width=18, element_width=8, memory_bits=BITS,
+    return CoreConfig(engines=8, stream_words=2, half_words=32, width=18, element_width=8, memory_bits=BITS,
                        pipeline=pipeline)
 
 

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from wingbeat.hw.isa.instruction import MemoryMode, Read, Set, Unit
 from wingbeat.hw.memory.reader import Reader
@@ -20,7 +20,7 @@ LINE = Descriptor((), Move(0, 1), tuple(Move(0, 2 << bit) for bit in range(6)), 
 
 
 def config(groups=2, pipeline=Pipeline.DEEP):
-    return ArrayConfig(engines=2 * groups, layers=1, width=WIDTH, element_width=WIDTH, stream_words=ELEMENTS // 2,
+    return CoreConfig(engines=2 * groups, layers=1, width=WIDTH, element_width=WIDTH, stream_words=ELEMENTS // 2,
                        memory_bits=MEMORY_BITS, descriptors=4, pipeline=pipeline)
 
 

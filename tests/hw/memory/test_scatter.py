@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import MemoryMode
 from wingbeat.hw.memory.gather import Gather
 from wingbeat.hw.memory.scatter import Scatter, scatter_beat
@@ -21,7 +21,7 @@ SHAPES = pytest.mark.parametrize("side,layers", [(1, 1), (1, 2), (2, 1), (2, 2),
 
 
 def make(side, layers, element_width=8):
-    return ArrayConfig(engines=side, layers=layers, stream_words=side << layers, element_width=element_width,
+    return CoreConfig(engines=side, layers=layers, stream_words=side << layers, element_width=element_width,
                        width=18, memory_bits=12)
 
 
@@ -198,4 +198,4 @@ def test_reset_mid_block(reset_at, lane_bits):
 
 def test_refuses_a_configuration_without_memory():
     with pytest.raises(ValueError, match=r"^memory_bits: 0 means no memory; allowed are 1\.\.32$"):
-        scatter_beat(ArrayConfig())
+        scatter_beat(CoreConfig())

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from wingbeat.hw.memory.sequence import BeatSequence
 from wingbeat.sim.bench.stream import Bench, Stall
@@ -16,7 +16,7 @@ SINKS = pytest.mark.parametrize("sink", [Stall.NEVER, Stall.RANDOM, Stall.BURSTS
 
 
 def config(groups, pipeline=Pipeline.DEEP, **options):
-    return ArrayConfig(engines=groups, layers=1, stream_words=2, memory_bits=MEMORY_BITS, pipeline=pipeline,
+    return CoreConfig(engines=groups, layers=1, stream_words=2, memory_bits=MEMORY_BITS, pipeline=pipeline,
                        **{"descriptors": 3, **options})
 
 

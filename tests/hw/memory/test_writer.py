@@ -8,7 +8,7 @@ from amaranth.hdl import Value
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from wingbeat.hw.isa.encoding import OPCODE_BITS, encode
 from wingbeat.hw.isa.instruction import MemoryMode, Set, Unit, Write
@@ -24,7 +24,7 @@ ONE_GROUP = dict(layers=1, engines=2, stream_words=4)
 
 
 def config_of(fields):
-    return ArrayConfig(**(dict(half_words=32, width=16, element_width=10, memory_bits=12, descriptors=16) | fields))
+    return CoreConfig(**(dict(half_words=32, width=16, element_width=10, memory_bits=12, descriptors=16) | fields))
 
 
 class Block(NamedTuple):

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.numeric import largest, smallest
 from wingbeat.hw.vector.argmax import Argmax
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall
@@ -16,7 +16,7 @@ STALLS = pytest.mark.parametrize("source, sink", CROSS, ids=lambda stall: stall.
 
 
 def config_of(stream_words=4, element_width=8):
-    return ArrayConfig(engines=8, stream_words=stream_words, half_words=32, width=18, element_width=element_width,
+    return CoreConfig(engines=8, stream_words=stream_words, half_words=32, width=18, element_width=element_width,
                        memory_bits=BITS)
 
 

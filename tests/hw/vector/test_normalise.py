@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 import pytest
 
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.parameter_set import SET_WORDS, ReadSet
 from wingbeat.hw.numeric import largest, pack_signed, smallest, unpack_signed
 from wingbeat.hw.vector.normalise import Normalise
@@ -20,7 +20,7 @@ STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.v
 
 
 def config_of(width=16, stream_words=4, **fields):
-    return ArrayConfig(**(dict(layers=1, engines=4, stream_words=stream_words, half_words=32, width=max(width, 16),
+    return CoreConfig(**(dict(layers=1, engines=4, stream_words=stream_words, half_words=32, width=max(width, 16),
                                element_width=width, memory_bits=10) | fields))
 
 

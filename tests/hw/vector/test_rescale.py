@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig, Pipeline, Target
+from wingbeat.hw.config import CoreConfig, Pipeline, Target
 from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, WriteSet
 from wingbeat.hw.isa.vector_tables import GeluTable
 from wingbeat.hw.numeric import largest, smallest, unpack_signed
@@ -27,7 +27,7 @@ PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.
 
 
 def config(width=16, stream_words=4, pipeline=Pipeline.DEEP):
-    return ArrayConfig(engines=4, layers=1, stream_words=stream_words, half_words=32, width=18, element_width=width,
+    return CoreConfig(engines=4, layers=1, stream_words=stream_words, half_words=32, width=18, element_width=width,
                        memory_bits=BITS, pipeline=pipeline)
 
 

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.memory.read_arbiter import ReadArbiter
 from wingbeat.hw.numeric import largest, smallest
 from wingbeat.hw.vector.residual import Residual
@@ -22,7 +22,7 @@ PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.
 
 
 def config_of(stream_words=2, element_width=8, pipeline=Pipeline.DEEP, engines=8):
-    return ArrayConfig(engines=engines, stream_words=stream_words, half_words=32, width=18, element_width=element_width,
+    return CoreConfig(engines=engines, stream_words=stream_words, half_words=32, width=18, element_width=element_width,
                        memory_bits=BITS, pipeline=pipeline)
 
 

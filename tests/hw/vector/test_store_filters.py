@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, WriteSet
 from wingbeat.hw.isa.setup import SETUP_CHANNELS, SETUP_WRITE_SETS
 from wingbeat.hw.numeric import largest, smallest
@@ -26,7 +26,7 @@ SETS = {1: WriteSet(rescale=True, shift=17, chunk_mask=3, residual=True, offset=
 
 
 def config_of(**fields):
-    return ArrayConfig(**(dict(engines=4, stream_words=4, half_words=32, width=18, element_width=16, memory_bits=BITS,
+    return CoreConfig(**(dict(engines=4, stream_words=4, half_words=32, width=18, element_width=16, memory_bits=BITS,
                                vector_lanes=2, channel_beats=CHANNELS) | fields))
 
 

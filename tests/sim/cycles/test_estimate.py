@@ -13,7 +13,7 @@ import pytest
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.kernels import fft_workload
 from wingbeat.hw.array import array
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.instruction import Halt, Load, Loop, MemoryMode, Pass, Read, Store, Sums, Write
 from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, WriteSet
 from wingbeat.hw.isa.setup import SETUP_WRITE_SETS
@@ -71,7 +71,7 @@ def adds(config, job, steps):
 
 @pytest.mark.parametrize("pipeline", list(Pipeline))
 def test_latencies_are_those_of_the_hardware(pipeline):
-    config = ArrayConfig(memory_bits=10, pipeline=pipeline)
+    config = CoreConfig(memory_bits=10, pipeline=pipeline)
     assert memorycycles.sequence_latency(config) == BeatSequence(config).latency
     assert memorycycles.QUEUE_PLACES == array._QUEUE
     assert writercycles.ENDS_ROOM == writer._WAITING - writer._ON_THE_WAY
@@ -81,7 +81,7 @@ def test_latencies_are_those_of_the_hardware(pipeline):
 @pytest.mark.parametrize("units", [1, 2, 3])
 @pytest.mark.parametrize("pipeline", list(Pipeline))
 def test_latencies_of_the_vector_unit(pipeline, units, width, words, lanes):
-    config = ArrayConfig(width=18, element_width=width, engines=8, layers=1, stream_words=words, memory_bits=10,
+    config = CoreConfig(width=18, element_width=width, engines=8, layers=1, stream_words=words, memory_bits=10,
                          vector_lanes=lanes, statistics_units=units, pipeline=pipeline)
     normalise, rescale = Normalise(config, lanes, 64, units, 1), Rescale(config, lanes, 64)
     assert vectorcycles.normalise_latencies(config) == {

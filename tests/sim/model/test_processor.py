@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_fft
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.descriptor import Descriptor, Move
 from wingbeat.hw.isa.instruction import Halt, Load, Loop, MemoryMode, Mode, Pass, Read, Set, Store, Unit, Write, Fault
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.array import ArrayModel
 from wingbeat.sim.model.processor import Asking, ProcessorModel, ProgramFault, first_race
 
-CONFIG = ArrayConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
+CONFIG = CoreConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
                      coefficient_words=256, stream_words=8, memory_bits=12)
 LIMIT = 20000  # of the elements of the inputs
 
@@ -136,7 +136,7 @@ def test_real_mixing_in_two_dimensions(mode):
 
 # --- order --------------------------------------------------------------------------------------------
 
-SMALL = ArrayConfig(engines=1, layers=1, half_words=8, coefficient_words=8, program_words=256, stream_words=2,
+SMALL = CoreConfig(engines=1, layers=1, half_words=8, coefficient_words=8, program_words=256, stream_words=2,
                     memory_bits=6, descriptors=3)
 FOUR = Descriptor((), Move(0), (Move(1), Move(2)), 1, 1)
 WALK = Walk((0,), 0b110, 0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Load, Mode, Pass, Store
 from wingbeat.hw.isa.schedule import schedule
 from wingbeat.hw.isa.walk import Walk, walk_indices
@@ -31,7 +31,7 @@ SIZES = [
 
 
 def config_for(layers, bits, width=18, coefficient_width=17, engines=2):
-    return ArrayConfig(
+    return CoreConfig(
         engines=engines,
         layers=layers,
         width=width,

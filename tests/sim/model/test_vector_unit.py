@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.descriptor import Descriptor, Move
 from wingbeat.hw.isa.instruction import Fault, Halt, Load, Loop, MemoryMode, Read, Set, Store, Sums, Unit, Write
 from wingbeat.hw.isa.parameter_set import Activation, ReadSet, WriteSet, read_set, write_set
@@ -16,7 +16,7 @@ from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
 from wingbeat.sim.reference.functions import erf_complement
 
-CONFIG = ArrayConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
+CONFIG = CoreConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
                      coefficient_words=256, stream_words=8, memory_bits=12, vector_lanes=8)
 ROWS, SIZE = 16, 16
 SOURCE, TARGET, ADDED = 0, 30, 60

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.encoding import encode
 from wingbeat.hw.isa.walk import Walk, walk_indices
 from wingbeat.sim.stimulus.array import overlapping, random_walk, random_walks
@@ -20,7 +20,7 @@ def walks(seed, fields, memory_bits):
     """Random generator, array and index bits of ``ROUNDS`` blocks, with the note for messages."""
     rng = random.Random(seed)
     for number in range(ROUNDS):
-        c = ArrayConfig(half_words=64, memory_bits=memory_bits, **fields)
+        c = CoreConfig(half_words=64, memory_bits=memory_bits, **fields)
         yield rng, c, rng.randint(c.layers, c.index_bits), f"walk {number}, seed {seed}"
 
 

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.hw.config import ArrayConfig, Pipeline
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, ENTRY_WORDS, OTHER
 from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, encode
 from wingbeat.hw.isa.instruction import Halt, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit, Write, Fault
@@ -221,7 +221,7 @@ def test_some_values_are_clamped_and_most_are_not():
 # --- illegal programs ---------------------------------------------------------------------------------
 
 
-CORPUS = ArrayConfig(engines=4, layers=2, half_words=64, coefficient_words=40, program_words=256, stream_words=8,
+CORPUS = CoreConfig(engines=4, layers=2, half_words=64, coefficient_words=40, program_words=256, stream_words=8,
                      memory_bits=12, descriptors=5, watchdog=1024)
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.compiler.network.tensors import Tensor, TensorMemory
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 
-CONFIG = ArrayConfig(engines=2, layers=1, stream_words=2, half_words=64, memory_bits=10)  # 4 elements a beat
+CONFIG = CoreConfig(engines=2, layers=1, stream_words=2, half_words=64, memory_bits=10)  # 4 elements a beat
 
 
 @pytest.mark.parametrize("features, pitch", [(1, 1), (4, 1), (5, 2), (8, 2), (9, 4), (12, 4), (16, 4), (17, 8)])

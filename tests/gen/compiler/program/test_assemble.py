@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.compiler.kernel.compile import compile_copy
-from wingbeat.gen.compiler.program.assemble import (Program, RowSums, Task, assemble, added_beats, read_beats,
+from wingbeat.gen.compiler.program.assemble import (Program, SumRows, Transfer, assemble, added_beats, read_beats,
                                                     written_beats)
 from wingbeat.gen.compiler.program.operations import Coefficients, Matrix, butterfly
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.descriptor import Descriptor, Move
 from wingbeat.hw.isa.instruction import Loop, Read, Set, Sums, Unit, Write
 from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, ReadSet, WriteSet
 from wingbeat.hw.isa.setup import SETUP_READ_SETS, SETUP_WRITE_SETS
 
-CONFIG = ArrayConfig(engines=1, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
+CONFIG = CoreConfig(engines=1, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
                      coefficient_words=64, stream_words=4, memory_bits=10, program_words=2048, vector_lanes=8,
                      statistics_rows=16)
 ROWS = 16  # of 16 elements: 2 beats, 4 rows a block
@@ -29,13 +29,13 @@ def copied(source, target, rows=ROWS, config=CONFIG, **sets):
     tasks = butterfly(kernel, Matrix.at(source, rows, 16, config), Matrix.at(target, rows, 16, config),
                       Coefficients(config), "copy", "steady")
     stages = {id(task.stage): replace(task.stage, **sets) for task in tasks}
-    return [Task(stages[id(task.stage)], task.block) for task in tasks]
+    return [Transfer(stages[id(task.stage)], task.block) for task in tasks]
 
 
 def sums(at, rows, chosen=SET):
     """Sums of rows of two beats from beat ``at`` on."""
     steps = (Move(0, 1), *(Move(1 << bit) for bit in range((rows - 1).bit_length())))
-    return RowSums(Descriptor((), Move(0, 1), steps, 2, 2, steps=2 * rows), at, rows, chosen)
+    return SumRows(Descriptor((), Move(0, 1), steps, 2, 2, steps=2 * rows), at, rows, chosen)
 
 
 def memory_of(values):

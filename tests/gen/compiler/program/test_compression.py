@@ -7,14 +7,14 @@ from wingbeat.gen.compiler.kernel.compile import compile_fft
 from wingbeat.gen.compiler.program.assemble import assemble
 from wingbeat.gen.compiler.program.compression import compile_three_quarters, compress_tokens
 from wingbeat.gen.compiler.program.operations import Coefficients, Matrix
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.numeric import largest
 from wingbeat.sim.reference.linear import sqnr_db
 
 
 def processor(engines, layers, stream_words, half_words):
-    return ArrayConfig(engines=engines, layers=layers, width=18, element_width=16, coefficient_width=17,
+    return CoreConfig(engines=engines, layers=layers, width=18, element_width=16, coefficient_width=17,
                        half_words=half_words, coefficient_words=2048, stream_words=stream_words, program_words=2048,
                        memory_bits=14)
 

@@ -8,13 +8,13 @@ from wingbeat.gen.compiler.program.hierarchical import (compile_hierarchical, hi
                                                         hierarchical_twiddle)
 from wingbeat.gen.compiler.program.operations import Coefficients, Matrix
 from wingbeat.gen.workloads.kernels import random_twiddle
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.sim.reference.linear import butterfly_multiply, sqnr_db
 
 
 def processor(stream_words=4):
-    return ArrayConfig(engines=8, layers=2, width=18, element_width=16, coefficient_width=17, half_words=512,
+    return CoreConfig(engines=8, layers=2, width=18, element_width=16, coefficient_width=17, half_words=512,
                        coefficient_words=8192, stream_words=stream_words, program_words=2048, memory_bits=14)
 
 

@@ -10,7 +10,7 @@ from wingbeat.gen.compiler.program.assemble import assemble, read_beats, written
 from wingbeat.gen.compiler.program.operations import (Coefficients, Matrix, butterfly, mix_real, row_blocks,
                                                       transform_columns, transform_rows)
 from wingbeat.gen.workloads.kernels import ffn_workload, mixing_workload, random_twiddle
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.instruction import Loop, MemoryMode, Read
 from wingbeat.sim.reference.linear import sqnr_db
@@ -20,7 +20,7 @@ ARRAYS = [(4, 1, 4, 256), (8, 2, 16, 256), (6, 2, 8, 256), (2, 1, 2, 64), (8, 1,
 
 
 def processor(engines, layers, stream_words, half_words, **fields):
-    return ArrayConfig(**({"engines": engines, "layers": layers, "width": 18, "element_width": 16,
+    return CoreConfig(**({"engines": engines, "layers": layers, "width": 18, "element_width": 16,
                            "coefficient_width": 17, "half_words": half_words, "coefficient_words": 8192,
                            "stream_words": stream_words, "program_words": 4096, "memory_bits": 14} | fields))
 

@@ -7,7 +7,7 @@ from wingbeat.gen.compiler.program.assemble import assemble
 from wingbeat.gen.compiler.program.operations import Coefficients, Matrix
 from wingbeat.gen.compiler.program.split import split_butterfly, split_fft, split_rows
 from wingbeat.gen.workloads.kernels import random_twiddle
-from wingbeat.hw.config import ArrayConfig
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.sim.reference.linear import butterfly_multiply, sqnr_db
 
@@ -15,7 +15,7 @@ SMALL = [(2, 1, 4, 64), (2, 2, 8, 64), (4, 2, 8, 256)]
 
 
 def processor(engines, layers, stream_words, half_words, **fields):
-    return ArrayConfig(**({"engines": engines, "layers": layers, "width": 18, "element_width": 16,
+    return CoreConfig(**({"engines": engines, "layers": layers, "width": 18, "element_width": 16,
                            "coefficient_width": 17, "half_words": half_words, "coefficient_words": 65536,
                            "stream_words": stream_words, "program_words": 4096, "memory_bits": 16} | fields))
 
