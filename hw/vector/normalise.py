@@ -22,7 +22,7 @@ from ..primitives.shared import once
 from ..primitives.stream import SkidBuffer
 from .statistics import FRACTION, SHIFT_BITS, NormaliseParameters, RowStatistics, RowSums, row_entry
 
-__all__ = ["Normalise", "NormaliseLane", "NormaliseParameters", "normalise_beat"]
+__all__ = ["Normalise", "NormaliseLane", "normalise_beat"]
 
 _SET_BITS = (SETS - 1).bit_length()
 _FINE = 3              # bits of p that the second stage of a shift takes

@@ -24,7 +24,7 @@ from .skip import Deadlock, Skipper
 from .vector import Normalise, ReadArbiter, VectorStore, VectorTables, VectorWriter
 from .writer import Writer
 
-__all__ = ["Cycles", "MemorySpeed", "estimate"]
+__all__ = ["Cycles", "estimate"]
 
 _COUNTED = ("reader", "load", "store", "writer")
 _CAUSES = ("moving", "waiting_input", "waiting_output")

@@ -22,8 +22,8 @@ from ...hw.isa.descriptor import DESCRIPTOR_WORDS
 from ...hw.isa.instruction import MemoryMode, Read, Set, Sums
 from ..model.memory import positions
 
-__all__ = ["BUFFER", "BeatKind", "BeatSequence", "MemorySpeed", "Memory", "Place", "Queue", "Reader", "ReaderBeat",
-           "Tables", "sequence_latency"]
+__all__ = ["BUFFER", "BeatKind", "BeatSequence", "MemorySpeed", "Memory", "BeatPosition", "Queue", "Reader",
+           "ReaderBeat", "Tables", "sequence_latency"]
 
 QUEUE_PLACES = 16          # of the queue in front of each unit, hw/array/array.py
 MEMORY_QUEUE = 512         # requests under way, gen/cosim/verilog/memory.v
@@ -158,7 +158,7 @@ ReaderBeat = tuple[MemoryMode, bool, int, BeatKind]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BeatPosition:
     """What the writer does at one beat of a WRITE: how many writes follow one another, whether the beat is written at
     all, and whether it takes its beat of the array with it."""
 
@@ -185,7 +185,7 @@ class Tables:
         return positions(self._config, self._table(0, descriptor), rows, 0).valid.tolist()
 
     def _write_places(self, descriptor: int, rows: int, mode: MemoryMode, fold_from: int,
-                      fold_rows: int) -> list[Place]:
+                      fold_rows: int) -> list[BeatPosition]:
         beats = positions(self._config, self._table(1, descriptor), rows, 0)
         writes, pops = np.ones(len(beats.row), dtype=np.int64), np.ones(len(beats.row), dtype=bool)
         if mode is MemoryMode.FOLD:
@@ -194,7 +194,7 @@ class Tables:
             writes[beats.valid & (beats.row == 0)] = 2
             pops[::2] = False
         last = len(writes) - 1
-        return [Place(w, v, p, number == last)
+        return [BeatPosition(w, v, p, number == last)
                 for number, (w, v, p) in enumerate(zip(writes.tolist(), beats.valid.tolist(), pops.tolist()))]
 
 

@@ -24,7 +24,8 @@ from wingbeat.hw.vector.normalise import Normalise
 from wingbeat.hw.vector.rescale import Rescale
 from wingbeat.sim.cycles import (estimate as cycles, memory as memorycycles, vector as vectorcycles,
                                  writer as writercycles)
-from wingbeat.sim.cycles.estimate import MemorySpeed, estimate
+from wingbeat.sim.cycles.estimate import estimate
+from wingbeat.sim.cycles.memory import MemorySpeed
 from wingbeat.sim.cycles.skip import Skipper
 from wingbeat.sim.model.memory import positions, write_addresses
 from wingbeat.sim.model.vector_unit import VectorUnit
