@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...hw.array.parameters import GAP_LIMIT
 from ...hw.config import CoreConfig
-from .array import GAP_LIMIT
+from ...hw.memory.parameters import PROGRESS_LIMIT
 from .memory import Memory
-from .writer import PROGRESS_LIMIT
 
 __all__ = ["Deadlock", "Skipper"]
 
