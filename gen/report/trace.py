@@ -27,9 +27,9 @@ from .spans import Span, Stall, Table, Timeline
 __all__ = ["State", "UnitTrace", "LayerCycles", "LostCycles", "trace_states", "trace_timeline", "layer_cycles",
            "lost_cycles", "lost_reasons"]
 
-# Cycles in which a write or a beat still belongs to the block before, after the begin of a WRITE or of a STORE. The last
-# place of a WRITE has left the sequence by the next begin, and may wait for its turn in a buffer. No beat of a STORE
-# comes sooner than in the array that is fastest at it; the begin shows a cycle later than beats do.
+# Cycles after the begin of a WRITE, or of a STORE, in which a write or a beat still belongs to the block before. The
+# last place of a WRITE has left the sequence when the next begins, and may wait for its turn in a buffer. The first
+# beat of a STORE comes at least so late in every array; the begin shows a cycle later than beats do.
 _WRITES_BEHIND = JOIN_LATENCY + EMIT_LATENCY + SKID_WORDS
 _BEATS_BEHIND = STORE_LEAD + LEAST_STORE_LATENCY - 1
 # Cycles before and after the begin of a READ in which it cannot ask, in a deep pipeline.

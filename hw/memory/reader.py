@@ -120,7 +120,7 @@ class Reader(wiring.Component):
             "o": Out(stream.Signature(reader_beat(config))),
             "idle": Out(1), "running": Out(1), "waiting": Out(1), "tag": Out(TAG_BITS), "bad_after": Out(1),
         })
-        self._tag = Signal(TAG_BITS, name="count", reset_less=True)  # a test of its wrap begins near it
+        self.count = Signal(TAG_BITS, name="count", reset_less=True)  # public: a test of its wrap begins near it
 
     def elaborate(self, platform):
         m = Module()
@@ -184,7 +184,7 @@ class Reader(wiring.Component):
         """Whether the READ in ``command`` may begin and whether it never may, both from its second cycle on and right
         but for one gate. The first stays true until it begins: WRITEs only go on."""
         # READs begun whose WRITE is not complete. ``after`` is small, the count of tags is not.
-        open_blocks, many, tag = Signal(TAG_BITS, reset_less=True), Signal(reset_less=True), self._tag
+        open_blocks, many, tag = Signal(TAG_BITS, reset_less=True), Signal(reset_less=True), self.count
         clear, after_bits = Signal(init=1), _FIELDS["after"]  # clear: as in hw/array/counters.py
         bad, following = Signal(), Signal.like(self.tag)  # READs begin many cycles apart
         free, fewer, same, enough, some = (Signal(name=name) for name in ("free", "fewer", "same", "enough", "some"))

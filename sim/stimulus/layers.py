@@ -11,8 +11,8 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import Descriptor
 from ...hw.isa.encoding import FIELDS
-from ...hw.isa.instruction import (Halt, Instruction, Load, Loop, MemoryMode, Opcode, Pass, Read, Set, Store, Sums, Unit,
-                                   Write)
+from ...hw.isa.instruction import (Halt, Instruction, Load, Loop, MemoryMode, Opcode, Pass, Read, Set, Store, Sums,
+                                   Unit, Write)
 from ..model.memory import read_addresses, write_addresses
 from ..model.processor import Asking, first_race
 from .vector import RandomSets, SummedRows

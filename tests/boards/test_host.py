@@ -21,10 +21,10 @@ from wingbeat.sim.cycles.estimate import estimate
 
 DIVISOR = 4
 CONFIGS = {
-    "one_layer": CoreConfig(engines=2, layers=1, half_words=8, coefficient_words=16, program_words=64,
-                             stream_words=2, pipeline="short"),
-    "gearbox": CoreConfig(engines=1, layers=2, width=18, element_width=14, coefficient_width=17,
-                           half_words=16, coefficient_words=16, program_words=32, stream_words=1),
+    "one_layer": CoreConfig.of(engines=2, layers=1, half_words=8, coefficient_words=16, program_words=64,
+                               stream_words=2, pipeline="short"),
+    "gearbox": CoreConfig.of(engines=1, layers=2, width=18, element_width=14, coefficient_width=17,
+                             half_words=16, coefficient_words=16, program_words=32, stream_words=1),
 }
 
 
@@ -76,7 +76,7 @@ def test_bad_frames_do_not_disturb_a_run_and_reset_frees_the_link():
 
 def test_a_stuck_array_is_reported(monkeypatch):
     host, _ = connect(CONFIGS["one_layer"])
-    monkeypatch.setattr("wingbeat.boards.host._PATIENCE", 3)
+    monkeypatch.setattr("wingbeat.boards.host.PATIENCE", 3)
     job = Job([], [Halt()], np.zeros((8, 2), np.int64), 1)
     with pytest.raises(LinkError, match="^array: 0 of 4 beats came, then none for 3 requests$"):
         host.run(job)
