@@ -49,7 +49,7 @@ def load_preset(name: str, settings: list[str] | None = None) -> CoreConfig:
 def load_file(path: Path, settings: list[str] | None = None) -> CoreConfig:
     """Configuration from a TOML file, changed by ``settings``. Raises as :func:`load_preset` does."""
     try:
-        values = tomllib.loads(path.readpreset_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise WingbeatError(f"--config: {str(path)!r} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -61,7 +61,7 @@ def preset_text(name: str) -> str:
     known = [f.name.removesuffix(_SUFFIX) for f in _folder().iterdir() if f.name.endswith(_SUFFIX)]
     if name not in known:
         raise WingbeatError(f"preset: {name!r} is not one of {', '.join(sorted(known))}")
-    return (_folder() / f"{name}{_SUFFIX}").readpreset_text(encoding="utf-8")
+    return (_folder() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
 
 
 def _build(values: dict[str, Any], settings: list[str]) -> CoreConfig:

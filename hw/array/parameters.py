@@ -15,7 +15,7 @@ QUEUE_PLACES = LUT_PLACES
 GAP_LIMIT = 1 << dict(FIELDS[Opcode.PASS])["gap"]  # the sequencer counts idle cycles up to here: no gap is longer
 PASS_LATENCY = 4  # from an accepted PASS to its first group: taken, armed, ready, issued
 STORE_LEAD = 2    # from the cycle in which the store unit takes a block to the first step of its walk
-LEAST_STORE_LATENCY = CoreConfig(layers=1, pipeline=Pipeline.SHORT).store_latency
+LEAST_STORE_LATENCY = CoreConfig.of(layers=1, pipeline=Pipeline.SHORT).store_latency
 
 
 def read_cycles(config: CoreConfig) -> int:

@@ -71,7 +71,8 @@ class Deaf(Scatter):
 
 # The part, its stream, and what is wrong with it: the buffer of that file, or all of it.
 STREAMS = {"sequence": (BeatSequence, "o", "memory.sequence"), "reader": (reader, "o", "memory.reader"),
-           "gather": (Gather, "o", "memory.gather"), "scatter": (Scatter, "o", Deaf), "emit": (Emit, "memory", "memory.emit"),
+           "gather": (Gather, "o", "memory.gather"), "scatter": (Scatter, "o", Deaf),
+           "emit": (Emit, "memory", "memory.emit"),
            "writer": (Writer, "memory", "memory.emit")}
 
 

@@ -62,9 +62,12 @@ def normalise(lanes):
 STREAMS = {
     "queue": (queue, ["o"], [], None), "arbiter": (arbiter, ["read", "reader_beats", "residual_beats"], ["beats"],
                                                    "memory.read_arbiter"),
-    "residual": (residual, ["o", "read"], ["beats"], "vector.residual"), "argmax": (Argmax, ["o"], [], "vector.argmax"),
-    "rescale": (rescale(4), ["o"], [], "vector.rescale"), "rescale in steps": (rescale(2), ["o"], [], "vector.rescale"),
-    "normalise": (normalise(4), ["o"], [], "vector.normalise"), "normalise in steps": (normalise(2), ["o"], [], "vector.normalise")}
+    "residual": (residual, ["o", "read"], ["beats"], "vector.residual"),
+    "argmax": (Argmax, ["o"], [], "vector.argmax"),
+    "rescale": (rescale(4), ["o"], [], "vector.rescale"),
+    "rescale in steps": (rescale(2), ["o"], [], "vector.rescale"),
+    "normalise": (normalise(4), ["o"], [], "vector.normalise"),
+    "normalise in steps": (normalise(2), ["o"], [], "vector.normalise")}
 
 
 def streams_hold(holds, free, steady, part, config, frames=None):
@@ -182,7 +185,8 @@ def writes_in_turn(holds, free, make, frames):
     return holds(make(ONE), what, frames)
 
 
-FILTERS = {"argmax": (Argmax, "vector.argmax", 14), "rescale": (lambda config: SmallRescale(config, 4, 1), "vector.rescale", 16),
+FILTERS = {"argmax": (Argmax, "vector.argmax", 14),
+           "rescale": (lambda config: SmallRescale(config, 4, 1), "vector.rescale", 16),
            "rescale in steps": (lambda config: SmallRescale(config, 2, 1), "vector.rescale", 13)}
 
 
