@@ -22,9 +22,9 @@ from ..hw.isa.link_frame import (ERROR, OVERHEAD, RECORD_BYTES, REPLY, VERSION, 
                                  encode_frame, identity)
 from .top import BoardTop
 
-__all__ = ["Host", "Identity", "LinkError", "Port"]
+__all__ = ["Host", "Identity", "LinkError", "PATIENCE", "Port"]
 
-_PATIENCE = 2000  # requests without progress before an array counts as stuck; a request takes some 0.1 ms
+PATIENCE = 2000  # requests without progress before an array counts as stuck; a request takes some 0.1 ms
 
 
 class LinkError(WingbeatError):
@@ -170,7 +170,7 @@ class Host:
         """Offer data until they are taken; an array that waits for room for its results is relieved of
         them.
         """
-        for _ in range(_PATIENCE):
+        for _ in range(PATIENCE):
             try:
                 self.ask(Kind.DATA, chunk)
                 return
@@ -178,7 +178,7 @@ class Host:
                 if error.fault is not LinkFault.BUSY:
                     raise
                 received += self.results()
-        raise LinkError(f"array: it has taken no data for {_PATIENCE} requests")
+        raise LinkError(f"array: it has taken no data for {PATIENCE} requests")
 
     def _collect(self, n_beats: int, received: bytearray) -> None:
         idle = 0
@@ -186,9 +186,9 @@ class Host:
             content = self.results()
             received += content
             idle = 0 if content else idle + 1
-            if idle > _PATIENCE:
+            if idle > PATIENCE:
                 raise LinkError(f"array: {len(received) // self._output_bytes} of {n_beats} beats came, "
-                                f"then none for {_PATIENCE} requests")
+                                f"then none for {PATIENCE} requests")
 
     @property
     def _output_bytes(self) -> int:

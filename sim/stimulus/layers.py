@@ -10,14 +10,16 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import Descriptor
-from ...hw.isa.instruction import Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit, Write
+from ...hw.isa.encoding import FIELDS
+from ...hw.isa.instruction import (Halt, Instruction, Load, Loop, MemoryMode, Opcode, Pass, Read, Set, Store, Sums,
+                                   Unit, Write)
 from ..model.memory import read_addresses, write_addresses
 from ..model.processor import Asking, first_race
 from .vector import RandomSets, SummedRows
 
 __all__ = ["RandomLayer", "LayerSums", "Region", "Waits", "ordered_program"]
 
-_MOST_AFTER = 63    # what the field holds
+_MOST_AFTER = (1 << dict(FIELDS[Opcode.READ])["after"]) - 1
 
 
 @dataclass(frozen=True)

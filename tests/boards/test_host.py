@@ -76,7 +76,7 @@ def test_bad_frames_do_not_disturb_a_run_and_reset_frees_the_link():
 
 def test_a_stuck_array_is_reported(monkeypatch):
     host, _ = connect(CONFIGS["one_layer"])
-    monkeypatch.setattr("wingbeat.boards.host._PATIENCE", 3)
+    monkeypatch.setattr("wingbeat.boards.host.PATIENCE", 3)
     job = Job([], [Halt()], np.zeros((8, 2), np.int64), 1)
     with pytest.raises(LinkError, match="^array: 0 of 4 beats came, then none for 3 requests$"):
         host.run(job)

@@ -50,11 +50,11 @@ def random_timeline(seed, cycles=200_000, most=60):
 @pytest.mark.parametrize("make, message", [
     (lambda: Span("cal", -1, 5, 0, "a"), "Span.start: -1 of unit 'cal' is negative; allowed are 0.."),
     (lambda: Span("cal", 5, 5, 0, "a"), "Span.end: 5 of unit 'cal' is not after start = 5"),
-    (lambda: StallSpan("cal", 7, 3, "input"), "Stall.end: 3 of unit 'cal' is not after start = 7"),
+    (lambda: StallSpan("cal", 7, 3, "input"), "StallSpan.end: 3 of unit 'cal' is not after start = 7"),
     (lambda: Span("cal", 0.5, 3, 0, "a"), "Span.start: 0.5 is not an integer"),
     (lambda: Span("cal", 0, 3, "x", "a"), "Span.tag: 'x' is not an integer"),
     (lambda: Span("cal", 0, 3, 0, ""), "Span.layer: '' is not a text of one or more characters"),
-    (lambda: StallSpan("cal", 0, 3, None), "Stall.cause: None is not a text of one or more characters"),
+    (lambda: StallSpan("cal", 0, 3, None), "StallSpan.cause: None is not a text of one or more characters"),
     (lambda: timeline([Span("dma", 0, 1, 0, "a")]), "spans[0].unit: 'dma' is not one of load, flow, cal, store"),
     (lambda: timeline(stalls=[StallSpan("x\ny", 0, 1, "a")]),
      "stalls[0].unit: 'x\\ny' is not one of load, flow, cal, store"),
