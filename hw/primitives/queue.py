@@ -13,11 +13,16 @@ __all__ = ["CommandQueue"]
 class CommandQueue(wiring.Component):
     """A queue for words that come and go several cycles apart, between units that stand far from each other.
 
-    ``depth`` words, a power of two. ``i``: at most one word in four cycles, so that ``i.ready`` may be late. ``empty``:
-    no word was in the memory or on ``o`` a cycle ago.
+    ``depth``: words that fit, a power of two. ``i``: at most one word in four cycles, because ``i.ready`` is late.
+    ``empty``: a cycle ago no word was in the memory or on ``o``.
 
-    Latency: 4 cycles from ``i`` to ``o``. Throughput: one word in four cycles. Backpressure: ``i.ready`` and all of
-    ``o`` come out of registers. Reset: empties it. Cost: a LUT memory and two registers of a word.
+    Format: none, words pass unchanged.
+    Latency: 4 cycles from ``i`` to ``o``.
+    Throughput: one word in four cycles.
+    Backpressure: ``i.ready`` and all of ``o`` come out of registers.
+    Reset: empties the queue.
+    Cost: a LUT memory of ``depth`` words, two registers of a word, two counters of log2(depth) + 1 bits.
+    Source: docs/decisions/0010-conditions-are-registers.md.
     """
 
     def __init__(self, shape: ShapeLike, depth: int):

@@ -96,17 +96,19 @@ class RamParameters:
 class Ram(wiring.Component):
     """Memory with one write port and one read port on one clock; all words are 0 at power-up.
 
-    ``r_data`` shows word ``r_addr`` two *enabled* cycles later: while ``r_en`` is 0 neither the read stage
-    nor the output register moves. A short pipeline has no output register. Reading the word that is written
-    in the same cycle is undefined (a simulated portable memory returns the old word). Addresses at or above
-    ``depth`` are undefined.
+    ``r_data`` shows word ``r_addr`` two *enabled* cycles later: while ``r_en`` is 0 neither the read stage nor the
+    output register moves. A short pipeline has no output register. Reading the word that is written in the same cycle
+    is undefined (a simulated portable memory returns the old word). Addresses at or above ``depth`` are undefined.
 
-    Latency: 2 (address register of the RAM, output register), in a short pipeline 1. Throughput: one read
-    and one write per cycle. Backpressure: ``r_en`` is the enable of all stages. Reset: none, memory and
-    outputs keep their bits.
-    Cost (ECP5, deep): ``n_block_rams`` DP16KD, LUTs for 128 bits and less. Memories deeper than one block are
-    cut so that as few output bits as possible need a multiplexer; that multiplexer follows the output registers
+    Format: none, words of ``width`` bits pass unchanged.
+    Latency: 2 (address register of the RAM, output register), in a short pipeline 1.
+    Throughput: one read and one write per cycle.
+    Backpressure: ``r_en`` is the enable of all stages.
+    Reset: none, memory and outputs keep their bits.
+    Cost: width * depth bits. ECP5, deep: ``n_block_rams`` DP16KD; up to 128 bits LUTs. A memory deeper than one block
+    is cut so that as few output bits as possible need a multiplexer; that multiplexer follows the output registers
     combinationally.
+    Source: own.
     """
 
     def __init__(self, parameters: RamParameters):
