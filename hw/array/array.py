@@ -41,15 +41,18 @@ def _processor_ports() -> dict:
 class Array(wiring.Component):
     """An array of butterfly engines that runs a program on blocks from its input stream.
 
-    Ports, order of words, setup targets, rounding: docs/architecture.md. Formats: elements of element_width
-    bits on the streams, W bits inside, Q2.(C-2) coefficients.
-    Latency: a block leaves after it has been loaded and computed; ``sim/cycles/estimate.py`` gives the exact cycles.
-    Throughput: one group of P words per engine and cycle; in steady state loading, computing and storing
-    overlap.
-    Backpressure: every stall on ``i``, ``o`` or ``i_setup`` is honoured, ``i.ready`` and ``o.valid`` come out
-    of registers when K >= P. Reset: idle; memories keep their contents.
-    In a processor (hw/core/processor.py) queues stand between the fetch unit and the others, and more ports lead out.
-    Cost: n_multipliers multipliers, 2*P*E bank RAMs, n_units coefficient RAMs, one program RAM.
+    Ports, order of words, setup targets, rounding: docs/architecture.md. In a processor (hw/core/processor.py) queues
+    stand between the fetch unit and the others, and more ports lead out.
+
+    Format: elements of element_width bits on the streams, W bits inside, Q2.(C-2) coefficients; rounding and
+    saturation: hw/numeric.py.
+    Latency: a block leaves when it has been loaded and computed; ``sim/cycles/estimate.py`` gives the exact cycles.
+    Throughput: one group of P words per engine and cycle; in steady state loading, computing and storing overlap.
+    Backpressure: every stall on ``i``, ``o`` or ``i_setup`` is honoured; ``i.ready`` and ``o.valid`` come out of
+    registers when K >= P.
+    Reset: idle; memories keep their contents.
+    Cost: n_multipliers multipliers, 2 * P * E bank RAMs, n_units coefficient RAMs, one program RAM.
+    Source: docs/design.md sections 4 and 5.
     """
 
     def __init__(self, config: CoreConfig):

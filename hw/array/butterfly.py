@@ -40,25 +40,25 @@ class ButterflyParameters:
 
 
 class ButterflyUnit(wiring.Component):
-    """Unit-pivot butterfly, complex butterfly, pass and scale (design.md section 3).
-
-    Formats: ``a``, ``b``, ``y1``, ``y2`` W-bit integers, coefficients Q2.(C-2); products cut to GUARD_BITS
-    fraction bits, one round half up by GUARD_BITS + shift, saturation to W bits (``hw/numeric.py``).
-
-    Latency: 11 cycles, in a short pipeline 2 (before the shift and behind the clamp). ``shift`` and nothing
-    else is sampled ``Pipeline.shift_delay`` = 7 or 1 cycles after the words, because block floating point
-    learns it late. Throughput: one butterfly per cycle. There is no backpressure and no valid bit;
-    ``saturated`` (any of the four results) means something only where the words did.
-    Reset: none, the pipeline holds data only. Cost: 4 multipliers of W x C bits.
+    """Unit-pivot butterfly, complex butterfly, pass and scale.
 
     The result for four real products m0 = c0*x0, m1 = c1*x1, m2 = c1*x2, m3 = c0*x3 is
 
         BPMM, SCALE, PASS   Y1 = (p0 + m0, p3 + m3)      Y2 = (p2 + m2, p1 + m1)
-        FFT                 Y1 = (p0 + r0, p3 + r3)      Y2 = (p2 - r0, p1 - r3)     r0 = m0 - m1, r3 = m3 +
-        m2
+        FFT                 Y1 = (p0 + r0, p3 + r3)      Y2 = (p2 - r0, p1 - r3)     r0 = m0 - m1, r3 = m3 + m2
 
-    with operands x and pivots p selected by the pivot bits; PASS has zero coefficients, SCALE gates the
-    pivots.
+    with operands x and pivots p selected by the pivot bits; PASS has zero coefficients, SCALE gates the pivots.
+    ``saturated`` (any of the four results) means something only where the words did: there is no valid bit.
+
+    Format: ``a``, ``b``, ``y1``, ``y2`` W-bit integers, coefficients Q2.(C-2); products cut to GUARD_BITS fraction
+    bits, one round half up by GUARD_BITS + shift, saturation to W bits (``hw/numeric.py``).
+    Latency: 11 cycles, in a short pipeline 2 (before the shift and behind the clamp). ``shift`` alone is sampled
+    ``Pipeline.shift_delay`` = 7 or 1 cycles after the words, because block floating point learns it late.
+    Throughput: one butterfly per cycle.
+    Backpressure: none.
+    Reset: none, the pipeline holds data only.
+    Cost: 4 multipliers of W x C bits, 2 adders and 4 selecting adders of W + 7 bits, 4 selecting adders of W + 4 bits.
+    Source: docs/design.md sections 2 and 3; docs/decisions/0004-products-keep-four-fraction-bits.md.
     """
 
     def __init__(self, parameters: ButterflyParameters):

@@ -19,11 +19,17 @@ class Checker(wiring.Component):
 
     ``instruction`` is the whole of it, ``address`` the program address behind it. ``taken`` counts it as handed out.
     ``looping`` says that a LOOP has jumped back and not ended. ``tag`` is the number of instructions of its kind before
-    it; of the READs for kinds without a block.
+    it; for kinds without a block it is the number of READs.
 
-    Latency: 3 cycles from ``instruction``, which stays until it is taken, to ``fault`` and ``tag``; ``address`` stands
-    a cycle earlier. Throughput: one instruction per ``taken``, at least 5 cycles apart. Reset and ``clear``: nothing
-    handed out. Cost: five counters of 16 bits.
+    Format: none, counts wrap at 16 bits.
+    Latency: 3 cycles from ``instruction`` to ``fault`` and ``tag``; ``instruction`` stays until it is taken.
+    ``address`` stands a cycle earlier.
+    Throughput: one instruction per ``taken``, at least 5 cycles apart.
+    Backpressure: none.
+    Reset: nothing handed out, as after ``clear``.
+    Cost: six counters of 16 bits and their comparisons with each other; comparisons of every field with the
+    configuration.
+    Source: docs/processor.md, Program.
     """
 
     def __init__(self, config: CoreConfig):

@@ -20,15 +20,18 @@ _GATE_STAGES = 1  # the word as its mode wants it
 class CoefficientMemory(wiring.Component):
     """Coefficient words of every butterfly unit for a stream of groups.
 
-    Unit k of column q reads bank q*P/2 + k at ``coef_base + ((group >> coef_shift) & (2^coef_mask_bits -
-    1))``; a column outside ``active`` gets zero coefficients and the pivots that make it pass its words on.
+    Unit k of column q reads bank q*P/2 + k at ``coef_base + ((group >> coef_shift) & (2^coef_mask_bits - 1))``; a
+    column outside ``active`` gets zero coefficients and the pivots that make it pass its words on. ``pass_fields`` must
+    stay still while groups of the pass come in.
 
-    Formats: ``o[u]`` is the word of unit u, Q2.(C-2) coefficients (``hw/layouts.py``).
-    Latency: ``config.read_latency + address_latency + q * config.butterfly_latency`` from ``group`` to column
-    q, when the words of the group arrive there. Throughput: one group per cycle. No backpressure on groups;
-    writes are always accepted. ``pass_fields`` must stay still while groups of the pass come in. Reset:
-    contents are kept.
+    Format: ``o[u]`` is the word of unit u, Q2.(C-2) coefficients (``unit_coefficient`` of hw/array/layouts.py).
+    Latency: ``config.read_latency + address_latency + q * config.butterfly_latency`` from ``group`` to column q, when
+    the words of the group arrive there.
+    Throughput: one group per cycle.
+    Backpressure: none on groups; writes are always accepted.
+    Reset: contents are kept.
     Cost: n_units RAMs of coefficient_words x (2C + 2) bits.
+    Source: docs/design.md section 4, coefficients.
     """
 
     def __init__(self, config: CoreConfig):

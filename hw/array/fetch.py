@@ -19,16 +19,21 @@ __all__ = ["Fetch"]
 class Fetch(wiring.Component):
     """Reads instructions and hands each to the unit it is for; ``start`` begins at instruction 0.
 
-    The next instruction is fetched when the unit has taken the present one, so the order of the program holds
-    for every unit and between them. HALT waits until ``units_idle``, as it was a cycle ago.
+    The next instruction is fetched when the unit has taken the present one, so the order of the program holds for every
+    unit and between them. HALT waits until ``units_idle``, as it was a cycle ago.
 
-    In a processor every instruction is checked first (``hw/array/checker.py``): one that is not legal is not handed
-    out; the program ends with its code in ``fault`` for one cycle and the tag of its block in ``fault_tag``. ``stop``
+    In a processor every instruction is checked first (``hw/array/checker.py``). One that is not legal is not handed
+    out: the program ends, with the code in ``fault`` for one cycle and the tag of its block in ``fault_tag``. ``stop``
     ends a program too.
 
-    Latency: 4 + ram_latency + check_latency cycles from ``start`` to the first offer and from one hand-out to the
-    next offer, then in a processor one more; a LOOP takes as many more. Throughput: one instruction in as many cycles.
-    Backpressure: each ``o_*`` stream. Reset: not running; the memory is kept. Cost: one RAM of program_words x 32 bits.
+    Format: none, instructions as hw/isa/encoding.py packs them.
+    Latency: 1 + INSTRUCTION_WORDS + ram_latency + check_latency cycles from ``start`` to the first offer. As many from
+    one hand-out to the next offer, in a processor one more; a LOOP between them takes as many again.
+    Throughput: one instruction in as many cycles.
+    Backpressure: each ``o_*`` stream.
+    Reset: not running; the memory is kept.
+    Cost: one RAM of program_words x 32 bits, a register of an instruction; in a processor a Checker.
+    Source: docs/design.md section 5; docs/processor.md, Program.
     """
 
     def __init__(self, config: CoreConfig):

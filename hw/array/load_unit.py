@@ -21,15 +21,18 @@ __all__ = ["LoadUnit"]
 class LoadUnit(wiring.Component):
     """Runs LOAD instructions: takes one block from the stream, a beat of J engines at a time.
 
-    Beat order, lanes and engine groups: docs/architecture.md. A block may enter a half once it is vacant
-    (``vacant``, taken by ``claim``) or, with ``overlap``, step by step behind the store that empties it
-    (``store_steps``).
+    Beat order, lanes and engine groups: docs/architecture.md. A block may enter a half once it is vacant (``vacant``,
+    taken by ``claim``). With ``overlap`` it may also enter step by step behind the store that empties the half
+    (``store_steps``). ``magnitude`` is, at ``done``, the OR of the leading magnitude bits of the block.
 
-    Formats: elements of element_width bits enter as the upper bits of W-bit values.
-    Latency: config.load_latency cycles from a beat to the write port. Throughput: one beat per cycle;
-    load_latency + 4 cycles between the last beat of a block and the first of the next. Backpressure:
-    ``i.ready`` is a register. Reset: idle, half 0 next. ``magnitude`` is, at ``done``, the OR of the leading
-    magnitude bits of the block.
+    Format: elements of element_width bits enter as the upper bits of W-bit values; the bits below are zero.
+    Latency: config.load_latency cycles from a beat to the write port.
+    Throughput: one beat per cycle; load_latency + 4 cycles between the last beat of a block and the first of the next.
+    Backpressure: ``i.ready`` is a register.
+    Reset: idle, half 0 next.
+    Cost: a Walker, a BankAddress, J LaneShuffles, three counters of row_bits.
+    Source: docs/decisions/0005-words-enter-in-the-order-the-buffer-frees-them.md; docs/architecture.md, Walks and
+    overlap.
     """
 
     def __init__(self, config: CoreConfig):

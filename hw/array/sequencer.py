@@ -14,15 +14,19 @@ __all__ = ["Sequencer"]
 class Sequencer(wiring.Component):
     """Runs PASS instructions in order, one group per cycle.
 
-    A pass marked ``first`` waits for ``loaded`` and takes that block (``take``); blocks alternate between the
-    halves. Between two passes lie at least ``gap`` idle cycles of the later one (a gap of one takes two), and
-    their first groups are at least ``config.pass_spacing`` cycles apart.
+    A pass marked ``first`` waits for ``loaded`` and takes that block (``take``); blocks alternate between the halves.
+    Between two passes lie at least ``gap`` idle cycles of the later one (a gap of one takes two), and their first
+    groups are at least ``config.pass_spacing`` cycles apart. ``computing`` and ``hazard`` say what the present cycle is
+    spent on (neither: waiting for a block or an instruction).
 
+    Format: none, control only.
     Latency: 4 cycles from an accepted instruction to its first group, 2 from ``loaded``, 1 from ``take``.
-    Throughput: one group per cycle, no cycle lost between passes if the next instruction is accepted 3 cycles
-    before the last group. Backpressure: ``i.ready`` is a register. Reset: idle, half 0 next.
-    ``computing`` and ``hazard`` say what the present cycle is spent on (neither: waiting for a block or an
-    instruction).
+    Throughput: one group per cycle, no cycle lost between passes if the next instruction is accepted 3 cycles before
+    the last group.
+    Backpressure: ``i.ready`` is a register.
+    Reset: idle, half 0 next.
+    Cost: two registers of a PASS instruction, counters of row_bits, of the gap and of the spacing.
+    Source: docs/design.md section 4, bubbles; docs/decisions/0010-conditions-are-registers.md.
     """
 
     def __init__(self, config: CoreConfig):

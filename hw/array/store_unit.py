@@ -23,16 +23,21 @@ _BEAT = data.StructLayout({"valid": 1, "step": 1, "last": 1})
 class StoreUnit(wiring.Component):
     """Runs STORE instructions: sends one block to the stream, a beat of J engines at a time.
 
-    An instruction waits here for ``computed`` and then takes that block (``take``); blocks alternate between
-    the halves. ``steps`` counts the steps of the walk that have left the memory, for the load unit that
-    follows; it is zero between blocks. ``done`` says that all have.
+    An instruction waits here for ``computed`` and then takes that block (``take``); blocks alternate between the
+    halves. ``steps`` counts the steps of the walk that have left the memory, for the load unit that follows; it is zero
+    between blocks. ``done`` says that all have.
 
-    Formats: the upper element_width bits of W-bit values, rounded half up and saturated.
-    Latency: 2 + config.store_latency cycles from ``take`` to the first beat, and 1 in the skid buffer that only a
-    deep pipeline has.
-    Throughput: one beat per cycle; the pipeline empties between two blocks. Backpressure: the whole pipeline,
-    RAM output registers included, stops (``en``); the skid buffer cuts ``o.ready``, a short pipeline does
-    not. Reset: idle, half 0 next.
+    Format: the upper element_width bits of W-bit values, rounded half up and saturated.
+    Latency: 2 + config.store_latency cycles from ``take`` to the first beat; a deep pipeline has 1 more in the skid
+    buffer.
+    Throughput: one beat per cycle; the pipeline empties between two blocks.
+    Backpressure: the whole pipeline, RAM output registers included, stops (``en``); the skid buffer cuts ``o.ready``, a
+    short pipeline does not.
+    Reset: idle, half 0 next.
+    Cost: a Walker, a BankAddress, J LaneShuffles behind multiplexers of E/J inputs; where element_width < W 2 * P * J
+    incrementers of element_width + 1 bits; a SkidBuffer of a beat (deep).
+    Source: docs/decisions/0005-words-enter-in-the-order-the-buffer-frees-them.md; docs/architecture.md, Walks and
+    overlap.
     """
 
     def __init__(self, config: CoreConfig):
