@@ -121,8 +121,8 @@ class Walker(wiring.Component):
     Reset: waits for ``restart``.
     Cost: two adders of index_bits, six registers of index_bits; the mirror image takes an OR over the bits below each
     bit, no adder.
-    Source: docs/decisions/0005-words-enter-in-the-order-the-buffer-frees-them.md; docs/architecture.md, Walks and
-    overlap.
+    Source: docs/decisions/0005-words-enter-in-the-order-the-buffer-frees-them.md; docs/reference/architecture.md, Walks
+    and overlap.
     """
 
     def __init__(self, index_bits: int, pipeline: Pipeline = Pipeline.DEEP, sub_bits: int = 0, mirror: bool = False):

@@ -41,8 +41,8 @@ def _processor_ports() -> dict:
 class Array(wiring.Component):
     """An array of butterfly engines that runs a program on blocks from its input stream.
 
-    Ports, order of words, setup targets, rounding: docs/architecture.md. In a processor (hw/core/processor.py) queues
-    stand between the fetch unit and the others, and more ports lead out.
+    Ports, order of words, setup targets, rounding: docs/reference/architecture.md. In a processor
+    (hw/core/processor.py) queues stand between the fetch unit and the others, and more ports lead out.
 
     Format: elements of element_width bits on the streams, W bits inside, Q2.(C-2) coefficients; rounding and
     saturation: hw/numeric.py.

@@ -44,7 +44,8 @@ class BlockFloat(wiring.Component):
     Backpressure: none.
     Reset: flags clear, exponents zero.
     Cost: S + 1 trees of OR over E engines, S tables of log2(magnitude_bits + 1) + 3 inputs, two adders of 6 bits.
-    Source: docs/decisions/0003-block-floating-point-shifts-every-column.md; docs/architecture.md, Block floating point.
+    Source: docs/decisions/0003-block-floating-point-shifts-every-column.md; docs/reference/architecture.md, Block
+    floating point.
     """
 
     def __init__(self, config: CoreConfig):

@@ -29,7 +29,7 @@ class Checker(wiring.Component):
     Reset: nothing handed out, as after ``clear``.
     Cost: six counters of 16 bits and their comparisons with each other; comparisons of every field with the
     configuration.
-    Source: docs/processor.md, Program.
+    Source: docs/reference/processor.md, Program.
     """
 
     def __init__(self, config: CoreConfig):

@@ -33,7 +33,7 @@ class Fetch(wiring.Component):
     Backpressure: each ``o_*`` stream.
     Reset: not running; the memory is kept.
     Cost: one RAM of program_words x 32 bits, a register of an instruction; in a processor a Checker.
-    Source: docs/design.md section 5; docs/processor.md, Program.
+    Source: docs/design.md section 5; docs/reference/processor.md, Program.
     """
 
     def __init__(self, config: CoreConfig):

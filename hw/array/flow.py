@@ -32,7 +32,7 @@ class Flow(wiring.Component):
     Reset: clears what is in flight.
     Cost: two GroupAddress, two delay lines of address_latency + pipeline_latency bits, one register of a field for each
     stage that reads it.
-    Source: docs/design.md section 5; docs/architecture.md, One pass, exactly.
+    Source: docs/design.md section 5; docs/reference/architecture.md, One pass, exactly.
     """
 
     def __init__(self, config: CoreConfig):

@@ -21,9 +21,9 @@ __all__ = ["LoadUnit"]
 class LoadUnit(wiring.Component):
     """Runs LOAD instructions: takes one block from the stream, a beat of J engines at a time.
 
-    Beat order, lanes and engine groups: docs/architecture.md. A block may enter a half once it is vacant (``vacant``,
-    taken by ``claim``). With ``overlap`` it may also enter step by step behind the store that empties the half
-    (``store_steps``). ``magnitude`` is, at ``done``, the OR of the leading magnitude bits of the block.
+    Beat order, lanes and engine groups: docs/reference/architecture.md. A block may enter a half once it is vacant
+    (``vacant``, taken by ``claim``). With ``overlap`` it may also enter step by step behind the store that empties the
+    half (``store_steps``). ``magnitude`` is, at ``done``, the OR of the leading magnitude bits of the block.
 
     Format: elements of element_width bits enter as the upper bits of W-bit values; the bits below are zero.
     Latency: config.load_latency cycles from a beat to the write port.
@@ -31,8 +31,8 @@ class LoadUnit(wiring.Component):
     Backpressure: ``i.ready`` is a register.
     Reset: idle, half 0 next.
     Cost: a Walker, a BankAddress, J LaneShuffles, three counters of row_bits.
-    Source: docs/decisions/0005-words-enter-in-the-order-the-buffer-frees-them.md; docs/architecture.md, Walks and
-    overlap.
+    Source: docs/decisions/0005-words-enter-in-the-order-the-buffer-frees-them.md; docs/reference/architecture.md, Walks
+    and overlap.
     """
 
     def __init__(self, config: CoreConfig):

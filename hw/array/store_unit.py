@@ -36,8 +36,8 @@ class StoreUnit(wiring.Component):
     Reset: idle, half 0 next.
     Cost: a Walker, a BankAddress, J LaneShuffles behind multiplexers of E/J inputs; where element_width < W 2 * P * J
     incrementers of element_width + 1 bits; a SkidBuffer of a beat (deep).
-    Source: docs/decisions/0005-words-enter-in-the-order-the-buffer-frees-them.md; docs/architecture.md, Walks and
-    overlap.
+    Source: docs/decisions/0005-words-enter-in-the-order-the-buffer-frees-them.md; docs/reference/architecture.md, Walks
+    and overlap.
     """
 
     def __init__(self, config: CoreConfig):

@@ -34,7 +34,7 @@ class Transposer(wiring.Component):
     Backpressure: the path ``o.ready`` -> ``i.ready`` and the path ``i.valid`` -> ``o.valid`` are **not** cut.
     Reset: forgets the tiles inside.
     Cost: side^2 cells of registers, each with a 2:1 multiplexer; a side of one is wires.
-    Source: docs/processor.md, From beats to the array and back.
+    Source: docs/reference/processor.md, From beats to the array and back.
     """
 
     def __init__(self, cell: ShapeLike, side: int):
