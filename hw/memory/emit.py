@@ -37,24 +37,32 @@ def emitted(config: CoreConfig) -> data.StructLayout:
 
 
 class Emit(wiring.Component):
-    """Writes of one beat after the other, at one place after the other (docs/processor.md, From beats to the array
-    and back).
+    """Writes of one beat after the other, at one place after the other.
 
-    ``i`` delivers the beats, ``places`` where they go. A beat has one place, in SPLIT two: low, then high. A place is
-    one write; with ``fold`` three: direct, mirrored without element 0, element 0 alone; with ``twice`` two: the word of
-    the first beat of the pair, which is ``other``, then that of the second. A place that is not ``valid`` drops its
-    beat in one cycle.
-    ``issued`` and ``ended`` are high in the cycle in which a write, and the final place of a block, has joined its
-    data; the final place waits for ``room``. ``saturated``: one cycle for each write of a SPLIT with a clamped
-    element. ``busy``: a place or a write is inside.
+    ``i`` delivers the beats, ``places`` where they go. A beat has one place, in SPLIT two: low, then high.
 
-    Formats: elements of element_width bits, two's complement. SPLIT makes sums exact, halves them with one round half
-    up and saturates. All other modes pass elements on unchanged, through the same adders: x = (x + x) / 2.
+    | place | writes |
+    |---|---|
+    | not ``valid`` | none: it drops its beat in one cycle |
+    | ``fold`` | three: direct, mirrored without element 0, element 0 alone |
+    | ``twice`` | two: the word of the first beat of the pair, which is ``other``, then that of the second |
+    | any other | one |
+
+    ``issued``: a write has joined its data in this cycle. ``ended``: the final place of a block has; it waits for
+    ``room``. ``saturated``: one cycle for each write of a SPLIT with a clamped element. ``busy``: a place or a write is
+    inside.
+
+    Format: elements of element_width bits, two's complement. SPLIT makes sums exact, halves them with one round half up
+    and saturates. All other modes pass elements on unchanged, through the same adders: x = (x + x) / 2.
     Latency: 3 cycles from a place to the cycle in which it can join its beat, 4 from there to ``memory``; ``saturated``
-    comes with the write on ``memory`` when nothing stalls. Throughput: one write per cycle. Backpressure:
-    ``memory.valid`` comes out of a register, ``i.ready`` and ``places.ready`` depend on registers only. Reset: forgets
-    all places and writes inside. Cost: 2K adders of element_width + 1 bits, K of them with an incrementer; five
-    registers of a beat, one of a place, two of an address.
+    comes with the write on ``memory`` when nothing stalls.
+    Throughput: one write per cycle.
+    Backpressure: ``memory.valid`` comes out of a register, ``i.ready`` and ``places.ready`` depend on registers only.
+    Reset: forgets all places and writes inside.
+    Cost: 2K adders of element_width + 1 bits, K of them with an incrementer; five registers of a beat, one of a place,
+    two of an address.
+    Source: docs/reference/processor.md, From beats to the array and back;
+    docs/decisions/0012-real-mixing-transforms-the-tokens-first.md.
     """
 
     def __init__(self, config: CoreConfig):

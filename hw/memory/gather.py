@@ -27,8 +27,8 @@ def memory_beat(config: CoreConfig) -> data.StructLayout:
 
 
 def gather_beat(config: CoreConfig) -> data.StructLayout:
-    """What a Gather takes: a beat, the ``mode`` of its block, ``last`` on the final beat of the block. ``changes``: it
-    is the first beat of a block of another mode than that before; before the first block stands one of COLUMNS."""
+    """What a Gather takes: a beat, the ``mode`` of its block, ``last`` on the final beat of the block. ``changes``:
+    first beat of a block whose mode is not that of the block before; COLUMNS stands before the first block."""
     return data.StructLayout({"beat": memory_beat(config), "mode": 2, "last": 1, "changes": 1})
 
 
@@ -44,8 +44,8 @@ class _Source(IntEnum):
 class Regrouper(wiring.Component):
     """Exchanges chunk and row (or engine) in tiles of beats, in the way that each block asks for.
 
-    A beat has 2K = 2*P*J elements, J cells of 2P. By ``mode``, a :class:`MemoryMode` that is the same on all beats of
-    a block:
+    A beat has 2K = 2*P*J elements, J cells of 2P. By ``mode``, a :class:`MemoryMode` that is the same on all beats of a
+    block:
 
     * ``COLUMNS``: beats as they are.
     * ``SPLIT``: two beats to one: the second, with the first in ``o``'s ``other`` where there is one (``splits``).
@@ -58,10 +58,18 @@ class Regrouper(wiring.Component):
     leave no time. ``last`` marks the final beat of a block, in and out. Blocks consist of whole tiles. ``empty``: every
     final beat that came in has left, from two cycles after on.
 
-    Latency, from beat n in to beat n out, of a block that comes without a gap into an ``o`` that is ready: 1 cycle for
-    COLUMNS, J + 1 for ROWS, 2J + 2 for PAIRS; with J = 1: 1, 1 and 2. Beat r of REAL and FOLD leaves when beat 2r of
-    PAIRS would; SPLIT: 1 cycle from the second beat. The same holds for the last tile of a block: nothing has to
-    follow, and what follows changes nothing.
+    Format: elements of element_width bits, unchanged.
+    Latency: from beat n in to beat n out, of a block that comes without a gap into an ``o`` that is ready:
+
+    | mode | cycles | with J = 1 |
+    |---|---|---|
+    | COLUMNS | 1 | 1 |
+    | ROWS | J + 1 | 1 |
+    | PAIRS | 2J + 2 | 2 |
+    | REAL, FOLD | beat r leaves when beat 2r of PAIRS would | |
+    | SPLIT | 1 from the second beat | 1 |
+
+    The same holds for the last tile of a block: nothing has to follow, and what follows changes nothing.
     Throughput: one beat per cycle; a block of equal mode that follows at once costs no cycle. Otherwise:
 
     * A block of equal mode that comes later, with J > 1, while the last tile is on its way out: its first beat (ROWS)
@@ -69,12 +77,13 @@ class Regrouper(wiring.Component):
     * A block of another mode: its first beat moves one cycle after the final beat of the block before has moved on
       ``o`` or, if that is later, one cycle after it has come.
 
-    Backpressure: a skid buffer cuts ``o`` in both directions. ``i.ready`` follows ``i.valid`` and
-    ``i.payload.changes`` without a register, through the transposer's control.
+    Backpressure: a skid buffer cuts ``o`` in both directions. ``i.ready`` follows ``i.valid`` and ``i.payload.changes``
+    without a register, through the transposer's control.
     Reset: forgets what is inside; the mode is COLUMNS.
     Cost: the transposer, 4*J*K elements of registers with a 2:1 multiplexer each; 4*K elements of registers for the
-    halves of pairs; the skid buffer, 4*K and 2*K 2:1 multiplexers; a 4:1 multiplexer for each of the 2*K elements.
-    With J = 1 the transposer is wires. ``splits``: 4*K more elements of registers in the skid buffer.
+    halves of pairs; the skid buffer, 4*K and 2*K 2:1 multiplexers; a 4:1 multiplexer for each of the 2*K elements. With
+    J = 1 the transposer is wires. ``splits``: 4*K more elements of registers in the skid buffer.
+    Source: docs/reference/processor.md, From beats to the array and back.
     """
 
     def __init__(self, config: CoreConfig, order: tuple[int, ...], splits: bool = False):
@@ -184,17 +193,21 @@ def _zip_order(lanes: int) -> tuple[int, ...]:
 
 
 class Gather(wiring.Component):
-    """Puts beats of memory together to beats of the array: the reader's table of docs/processor.md.
+    """Puts beats of memory together to beats of the array: the reader's table of docs/reference/processor.md.
 
-    ``i``: beats of 2K elements with their ``mode`` (COLUMNS, ROWS or PAIRS, the same for a whole block), ``last`` on
-    the final one of a block and ``changes`` as :func:`gather_beat` says; ``o``: beats of K words of the stream format,
-    as the Array takes them. COLUMNS: one beat; ROWS: tiles of J beats; PAIRS: tiles of 2J beats, the rows in turn.
-    ``empty``: no final beat is inside.
+    ``i``: beats of 2K elements as :func:`gather_beat`, with the mode COLUMNS, ROWS or PAIRS; ``o``: beats of K words of
+    the stream format, as the Array takes them. COLUMNS: one beat; ROWS: tiles of J beats; PAIRS: tiles of 2J beats, the
+    rows in turn. ``empty``: no final beat is inside.
 
-    Latency, from beat n of a block to beat n: COLUMNS 1 cycle, ROWS J + 1, PAIRS 2J + 2; with J = 1: 1, 1 and 2.
+    Format: elements of element_width bits, unchanged.
+    Latency: from beat n of a block to beat n: COLUMNS 1 cycle, ROWS J + 1, PAIRS 2J + 2; with J = 1: 1, 1 and 2.
     Throughput: one beat per cycle, without a gap between blocks of equal mode; the first beat of a block of another
-    mode is taken one cycle after the final beat of the block before has left. Waits of blocks that do not follow at
-    once, backpressure paths, reset and cost: :class:`Regrouper`.
+    mode is taken one cycle after the final beat of the block before has left. Blocks that do not follow at once:
+    :class:`Regrouper`.
+    Backpressure: that of :class:`Regrouper`.
+    Reset: forgets what is inside; the mode is COLUMNS.
+    Cost: a Regrouper without ``splits``.
+    Source: docs/reference/processor.md, From beats to the array and back.
 
     Raises ValueError when the configuration has no memory.
     """

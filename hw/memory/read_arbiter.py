@@ -18,18 +18,22 @@ _LATE = 3        # words that a condition in a register has not seen: two, and t
 class BeatQueue(wiring.Component):
     """A queue of at most ``places`` >= 4 words of any ``width``.
 
-    ``w_en`` and ``w_data``: a word enters. That may be where in the cycle before there was ``space``, or where whoever
-    writes knows of a place: ``pop`` is high for one cycle for each that has become free. ``o``: the words, in order.
+    ``w_en`` and ``w_data``: a word enters. It may where ``space`` was high in the cycle before, or where the writer
+    counts places itself: ``pop`` is high for one cycle for each place that has become free. ``o``: the words, in order.
     ``empty``: no word is inside.
 
     Words wider than a Ram lie in several queues that keep step; each has a control of its own, so that none has many
-    enables. The output registers of the RAMs are one of the two registers of a skid buffer, ``kept`` is the other.
+    enables. A skid buffer needs two registers: the output registers of the RAMs are one, ``kept`` is the other.
 
-    Latency: 1 + config.ram_latency cycles from ``w_en`` to ``o``. Throughput: one word per cycle. Depth: ``places``,
-    and up to ram_latency + 1 that have left the RAM; ``space`` may be low from ``places`` - 2 on. Backpressure:
-    ``o.valid`` comes out of registers through a gate, ``o.payload`` through a multiplexer; ``o.ready`` ends in
-    registers. Reset: empties it. Cost: RAMs of ``places`` words, up to the next power of two; a register of a word and
-    a 2:1 multiplexer.
+    Format: none, words pass unchanged.
+    Latency: 1 + config.ram_latency cycles from ``w_en`` to ``o``.
+    Throughput: one word per cycle. Depth: ``places``, and up to ram_latency + 1 that have left the RAM; ``space`` may
+    be low from ``places`` - 2 on.
+    Backpressure: ``o.valid`` comes out of registers through a gate, ``o.payload`` through a multiplexer; ``o.ready``
+    ends in registers.
+    Reset: empties the queue.
+    Cost: RAMs of ``places`` words, up to the next power of two; a register of a word and a 2:1 multiplexer.
+    Source: own.
     """
 
     def __init__(self, config: CoreConfig, width: int, places: int):
@@ -70,17 +74,20 @@ class ReadArbiter(wiring.Component):
 
     The residual goes first: it empties the array, and only blocks of the reader fill it again, so the reader is not
     kept waiting for ever. A request of the reader is taken when its beat has a place in a queue; beats of the reader
-    therefore never wait on ``beats``, and a reader that stops does not stop the residual. Beats of the residual wait
-    on ``beats``: who takes them must take each in the end, whatever becomes of its other requests.
+    therefore never wait on ``beats``, and a reader that stops does not stop the residual. Beats of the residual wait on
+    ``beats``: who takes them must take each in the end, whatever becomes of its other requests.
 
-    Latency: 1 cycle for a request. A beat is with the residual in the same cycle, but not before the one that is
-    2 + ram_latency cycles after its request was on ``residual_read``; with the reader 2 + ram_latency cycles after it
-    moved. Throughput: one request and one beat per cycle, of both clients together, if the memory answers within
-    in_flight - 5 cycles. Backpressure: ``read`` is cut in both directions; ``residual_read.ready`` comes
-    out of registers through a gate, ``reader_read.ready`` through one that also sees ``residual_read.valid``;
-    ``beats.ready`` sees ``residual_beats.ready``. Reset: forgets all requests and beats; answers of the memory that are
-    still to come must not come. Cost: a queue of ``in_flight`` beats and one of as many bits, a register of a beat, two
-    of an address.
+    Format: none, beats pass unchanged.
+    Latency: 1 cycle for a request. A beat is with the residual in the same cycle, but not earlier than 2 + ram_latency
+    cycles after its request was on ``residual_read``; with the reader 2 + ram_latency cycles after it moved.
+    Throughput: one request and one beat per cycle, of both clients together, if the memory answers within in_flight - 5
+    cycles.
+    Backpressure: ``read`` is cut in both directions. ``residual_read.ready`` comes out of registers through a gate;
+    ``reader_read.ready`` through one that also sees ``residual_read.valid``. ``beats.ready`` sees
+    ``residual_beats.ready``.
+    Reset: forgets all requests and beats; answers of the memory that are still to come must not come.
+    Cost: a queue of ``in_flight`` beats and one of as many bits, a register of a beat, two of an address.
+    Source: docs/reference/vector.md, Memory traffic.
 
     Raises ValueError naming the parameter.
     """

@@ -32,21 +32,25 @@ def beat_position(memory_bits: int) -> data.StructLayout:
 class BeatSequence(wiring.Component):
     """The address side of a memory unit: the descriptor table, its counters and what they add up to.
 
-    ``write``: words of the table, ``hw/isa/descriptor.py``, for config.beat_groups groups of engines; a word is in the
-    table two cycles after its ``write_en``, words outside the table are dropped. ``start``: one block; a descriptor
-    outside the table gives undefined beats. ``o``: its beats, in the order of docs/processor.md. ``chunks``,
-    ``other`` and ``keep`` are those of the block whose beats are on ``o``, and stay until the next ``start`` has moved.
+    ``write``: words of the table (``hw/isa/descriptor.py``), for config.beat_groups groups of engines. A word is in the
+    table two cycles after its ``write_en``; words outside the table are dropped. ``start``: one block; a descriptor
+    outside the table gives undefined beats. ``o``: the beats of the block, in the order of docs/reference/processor.md.
+    ``chunks``, ``other`` and ``keep`` are those of the block whose beats are on ``o``; they stay until the next
+    ``start`` has moved.
 
-    The next count is known before it is needed, so the event that leads to it, its entry of the table, the sum and, in
+    The next count is known before it is needed. So the event that leads to it, its entry of the table, the sum and, in
     a deep pipeline, its comparisons each have cycles of their own. All registers of the path move together with the
     skid buffer at its end.
 
+    Format: addresses unsigned, modulo 2^memory_bits; ``row`` and ``chunk`` 16 bits, two's complement, modulo 2^16.
     Latency: ``latency`` cycles from ``start`` to the first beat on ``o`` (10, in a short pipeline 6).
-    Throughput: one beat per cycle. ``start.ready`` rises two cycles after the last beat of a block has left ``o``;
-    so the first beat of a block that waits is there ``latency`` + 2 cycles after that last beat (12, short 8).
+    Throughput: one beat per cycle. ``start.ready`` rises two cycles after the last beat of a block has left ``o``; so
+    the first beat of a block that waits is there ``latency`` + 2 cycles after that last beat (12, short 8).
     Backpressure: ``start.ready`` and ``o.valid`` come out of registers, ``o.payload`` through one multiplexer.
-    Reset: idle; the table is kept. Cost: two RAMs of descriptors * 32 words of 32 bits, adders of memory_bits and
-    twice 16 bits, two registers of a beat.
+    Reset: idle; the table is kept.
+    Cost: two RAMs of descriptors * 32 words of 32 bits, adders of memory_bits and twice 16 bits, two registers of a
+    beat.
+    Source: docs/decisions/0011-descriptors-are-tables-of-differences.md; docs/reference/processor.md, Descriptors.
     """
 
     def __init__(self, config: CoreConfig):

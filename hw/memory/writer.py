@@ -27,15 +27,20 @@ _ON_THE_WAY = 5  # ends that the level of the FIFO does not show yet, at most
 class Completion(wiring.Component):
     """Finds out when WRITEs are complete, from counts that wrap around.
 
-    ``issued``: a write is on its way to memory; ``ended``: so are all of the present WRITE, with the ``issued`` of this
-    cycle. ``written``: one write has become visible. ``completed`` is high for one cycle per WRITE, in order.
-    ``progress``: ``written`` of the oldest WRITE that is not complete, or its largest value; in the cycle of
-    ``completed`` it belongs to the next one already. ``room``: the final place of a WRITE may be taken.
+    ``issued``: a write is on its way to memory. ``ended``: so are all writes of the present WRITE, that of this cycle
+    included. ``written``: one write has become visible. ``completed``: one cycle for every WRITE that is complete, in
+    order. ``progress``: writes of the oldest incomplete WRITE that have become visible, at most its largest value; in
+    the cycle of ``completed`` it belongs to the next WRITE already. ``room``: the final place of a WRITE may be taken.
 
-    Formats: counts of ``bits`` bits; fewer than 2^(bits-1) writes may be on their way, and ``progress`` is right for
-    WRITEs of fewer than 2^bits. Latency: 3 cycles from ``written`` to ``progress``, 6 to ``completed``; 9 from
-    ``ended`` where nothing is left to wait for. Throughput: one write per cycle, a WRITE every four cycles.
-    Reset: forgets everything. Cost: six counters and sums, a FIFO of 8 counts and a register for its head.
+    Format: counts of ``bits`` bits; fewer than 2^(bits-1) writes may be on their way, and ``progress`` is right for
+    WRITEs of fewer than 2^bits.
+    Latency: 3 cycles from ``written`` to ``progress``, 6 to ``completed``; 9 from ``ended`` where nothing is left to
+    wait for.
+    Throughput: one write per cycle, a WRITE every four cycles.
+    Backpressure: ``room`` is a register.
+    Reset: forgets everything.
+    Cost: six counters and sums of ``bits`` bits, a FIFO of 8 counts and a register for its head.
+    Source: docs/reference/processor.md, Program.
     """
 
     def __init__(self, bits: int, progress_bits: int = 16):
@@ -67,30 +72,32 @@ class Completion(wiring.Component):
 
 
 class Writer(wiring.Component):
-    """Takes WRITE and SET commands and puts the blocks of the array into memory, in order (docs/processor.md).
+    """Takes WRITE and SET commands and puts the blocks of the array into memory, in order.
 
-    ``i_command``: as ``shapes.memory_command``, the commands of this unit only. ``i``: the output of the array; its
+    ``i_command``: commands of this unit only (``memory_command`` of hw/layouts.py). ``i``: the output of the array; its
     k-th block belongs to the k-th WRITE. ``write``: words of the descriptor table (``hw/memory/sequence.py``).
     ``clear``: a program begins, while ``idle``. ``memory`` and ``written``: the write side of a memory port.
 
     ``completed`` and ``progress``: :class:`Completion`. ``saturated``: one cycle for each write of a SPLIT with a
     clamped element. ``running``: a WRITE has begun and not all of its writes have left on ``memory``. ``tag``: WRITEs
-    begun since ``clear``, mod 2^16. ``idle``: no command and no final beat is inside, every WRITE is complete. A
-    descriptor outside the table, or a mode that does not exist, gives undefined writes; so does a block of other
-    length than its WRITE.
+    begun since ``clear``, mod 2^16. ``idle``: no command and no final beat is inside, every WRITE is complete. Writes
+    are undefined where the descriptor is outside the table, the mode does not exist, or the block has another length
+    than its WRITE.
 
-    Formats: elements of element_width bits; the arithmetic of SPLIT is that of :class:`Emit`.
+    Format: elements of element_width bits; the arithmetic of SPLIT is that of :class:`Emit`.
     Latency: SET 1 cycle. From a WRITE 3 cycles to its begin, which is the start of a BeatSequence; two cycles later
-    ``i`` accepts its block, if that of the WRITE before has entered. The first place is where it can join its beat
-    BeatSequence.latency + 7 cycles after the begin, a beat where it can join when it leaves the Scatter; 4 cycles from
-    there to ``memory``, so 24 at least from a WRITE to its first write (short 20).
+    ``i`` accepts its block, if that of the WRITE before has entered. BeatSequence.latency + 7 cycles after the begin
+    the first place can join its beat. A beat can join when it leaves the Scatter. 4 cycles from there to ``memory``, so
+    24 at least from a WRITE to its first write (short 20).
     Throughput: one write per cycle, one cycle for a place that is not valid. ``i_command`` takes a WRITE every three
     cycles, until two wait behind the one that has begun. Between two WRITEs the sequence loses BeatSequence.latency + 1
     cycles, whatever is still to be ``written``.
     Backpressure: ``memory.valid`` comes out of a register; ``i.ready`` as Scatter says, and waits for a WRITE;
-    ``i_command.ready`` is a register. Reset: empties everything but the table and the address registers; ``tag`` is 0 a
-    cycle later, as after ``clear``.
-    Cost: BeatSequence, Scatter, Emit; two registers each of a WRITE and of a place.
+    ``i_command.ready`` is a register.
+    Reset: empties everything but the table and the address registers; ``tag`` is 0 a cycle later, as after ``clear``.
+    Cost: BeatSequence, Scatter, Emit, Completion; two registers each of a WRITE and of a place; 8 address registers of
+    memory_bits.
+    Source: docs/reference/processor.md, Program.
     """
 
     def __init__(self, config: CoreConfig):
