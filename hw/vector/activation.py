@@ -48,11 +48,10 @@ def gelu_word() -> data.StructLayout:
 
 def clamp(m: Module, value: Value, width: int, name: str, above: Value | None = None,
           below: Value | None = None) -> tuple[Signal, Signal]:
-    """The signed ``value`` clamped to ``width`` bits, and whether it was, two cycles later. ``above`` and ``below``
-    say of values that lost high bits that they are too large or too small whatever is left.
+    """The signed ``value`` clamped to ``width`` bits, and whether it was, two cycles later.
 
-    Set and reset of registers do the clamping: no logic on the data, where a register begins as what it is set to.
-    """
+    ``above``, ``below``: the value lost high bits and is too large or too small, whatever is left of it. Set and reset
+    of registers do the clamping: no logic on the data, where a register begins as what it is set to."""
     high, low = (Const(0, 1) if flag is None else flag for flag in (above, below))
     sign, head = value[-1], value[width - 1:]
     kept = Signal(signed(width), name=f"{name}_kept", reset_less=True)
@@ -71,17 +70,22 @@ def clamp(m: Module, value: Value, width: int, name: str, above: Value | None = 
 
 
 class ActivationLane(wiring.Component):
-    """Nothing, ReLU or GELU of one element per cycle: Activation of docs/vector.md.
+    """Nothing, ReLU or GELU of one element per cycle.
 
     ``y``: the element. ``rectify``: negative ones become zero; ``gelu`` (with ``rectify``): D(|y|) is subtracted;
-    ``gain``, 0..4: how far up the result is shifted. ``z``: the result, ``clamped``: it did not fit. ``write`` of
-    ``write_en``: a word (:func:`gelu_word`) for segment ``write_index`` of the table, in use for a ``y`` of the same
-    cycle or later.
+    ``gain``, 0..4: how far up the result is shifted. ``z``: the result, ``clamped``: it did not fit. There is no valid
+    bit. ``write`` of ``write_en``: a word (:func:`gelu_word`) for segment ``write_index`` of the table, in use for a
+    ``y`` of the same cycle or later.
 
-    Formats: ``y`` and ``z`` integers of element_width bits; a product of a slope is rounded half up, and so is the
-    result, once. Latency: ``latency`` cycles (12, in a short pipeline 9). Throughput: one element per cycle; no
-    backpressure, no valid bit. Reset: none, the table is kept. Cost: a multiplier of 10 x (element_width - 9) bits
-    (none up to 10 bits), a RAM of 512 x 28 bits, four carry chains of about element_width + 5 bits.
+    Format: ``y`` and ``z`` integers of element_width bits; a product of a slope is rounded half up, and so is the
+    result, once.
+    Latency: ``latency`` cycles (12, in a short pipeline 9).
+    Throughput: one element per cycle.
+    Backpressure: none.
+    Reset: none, the table is kept.
+    Cost: a multiplier of 10 x (element_width - 9) bits (none up to 10 bits), a RAM of 512 x 28 bits, four carry chains
+    of about element_width + 5 bits.
+    Source: docs/reference/vector.md, Numbers.
     """
 
     def __init__(self, parameters: VectorLaneParameters):

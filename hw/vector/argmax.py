@@ -21,17 +21,21 @@ def argmax_write(config: CoreConfig) -> data.StructLayout:
 
 
 class Argmax(wiring.Component):
-    """A filter on a stream of writes (docs/vector.md, Argmax).
+    """The number of the largest element of a beat takes the place of its last element.
 
-    ``i``: writes; ``o``: the same writes, in order; where ``argmax`` is set, the last of the 2K elements is replaced by
+    ``i``: writes; ``o``: the same writes, in order. Where ``argmax`` is set, the last of the 2K elements is replaced by
     the number of the largest of the elements 0..``classes``-1, the lowest number where several are equal. ``classes``
     outside 1..2K-1 gives an undefined number. ``busy``: a write is inside.
 
-    Formats: elements of element_width bits, two's complement; the number too, so ``classes`` is at most
-    2^(element_width-1). Latency: ``latency`` cycles from ``i`` to ``o``, log2(2K) + 2, for every write. Throughput: one
-    write per cycle. Backpressure: cut in both directions, ``i.ready`` comes out of a register. Reset: forgets the
-    writes inside. Cost: 2K - 1 comparators and multiplexers of element_width bits in a tree with a register per level,
-    a register of a beat in front of it; the writes themselves wait in a LUT memory of log2(2K) places.
+    Format: elements of element_width bits, two's complement; the number too, so ``classes`` is at most
+    2^(element_width-1).
+    Latency: ``latency`` cycles from ``i`` to ``o``, log2(2K) + 2, for every write.
+    Throughput: one write per cycle.
+    Backpressure: cut in both directions, ``i.ready`` comes out of a register.
+    Reset: forgets the writes inside.
+    Cost: 2K - 1 comparators and multiplexers of element_width bits in a tree with a register per level, a register of a
+    beat in front of it; the writes themselves wait in a LUT memory of log2(2K) places.
+    Source: docs/reference/vector.md, Numbers.
     """
 
     def __init__(self, config: CoreConfig):

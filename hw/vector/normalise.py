@@ -32,8 +32,8 @@ _WORD_BITS = (SET_WORDS - 1).bit_length()
 
 
 def normalise_beat(config: CoreConfig, sideband: ShapeLike) -> data.StructLayout:
-    """A beat of a row. ``sums``: it goes into the sums of its row, which ``last_chunk`` ends. ``set``: parameter set,
-    0: nothing is done. ``keep``: elements that count; the others are 0 in a row that is normalised, and in sums.
+    """A beat of a row. ``sums``: it goes into the sums of its row, which ``last_chunk`` ends. ``set``: parameter set;
+    0: nothing is done. ``keep``: elements that count; in sums and in rows that are normalised the others are 0.
     ``address``: the low bits of its place in memory."""
     return data.StructLayout({"beat": memory_beat(config), "keep": config.memory_elements,
                               "address": ROW_ADDRESS_BITS, "set": _SET_BITS, "sums": 1, "last_chunk": 1,
@@ -43,14 +43,24 @@ def normalise_beat(config: CoreConfig, sideband: ShapeLike) -> data.StructLayout
 class NormaliseLane(wiring.Component):
     """One element of a cycle: its difference from the mean, shifted, times m, or its square.
 
-    In the cycle of ``element``: ``keep`` (else the result is 0) and ``offset``; 1 cycle later ``up`` = p and ``mask``,
-    the bits of the difference that must equal its sign; _LANE_LATENCY = 3 cycles later the element is on ``operand``,
-    with ``square`` and ``mantissa``. multiplier_latency cycles after that ``product`` = operand * (square ? operand :
-    mantissa), one cycle more and it is rounded and clamped on ``result``, with ``clamped``.
+    | cycle | port | |
+    |---|---|---|
+    | 0 | ``element``, ``keep``, ``offset`` | without ``keep`` the result is 0 |
+    | 1 | ``up``, ``mask`` | p; the bits of the difference that must equal its sign |
+    | 3 | ``operand`` | the element, with ``square`` and ``mantissa`` |
+    | 3 + multiplier_latency | ``product`` | operand * (square ? operand : mantissa) |
+    | 4 + multiplier_latency | ``result``, ``clamped`` | rounded and clamped |
 
-    Formats: hw/vector/statistics.py; with offset 0 and p = right_shift - F the operand is the element itself.
-    Throughput: one element per cycle. No backpressure. Reset: none. Cost: one multiplier, two adders of EW + 2 bits, a
-    shifter of 32 places.
+    With offset 0 and p = right_shift - F the operand is the element itself.
+
+    Format: hw/vector/statistics.py; ``element`` and ``result`` signed integers of EW bits, ``offset`` with F fraction
+    bits.
+    Latency: 4 + multiplier_latency cycles from ``element`` to ``result``.
+    Throughput: one element per cycle.
+    Backpressure: none.
+    Reset: none.
+    Cost: one multiplier of U x 18 bits, two adders of EW + 2 bits, a shifter of 32 places.
+    Source: docs/reference/vector.md, Numbers.
     """
 
     def __init__(self, parameters: NormaliseParameters):
@@ -122,22 +132,31 @@ class Normalise(wiring.Component):
 
     ``i``: beats as :func:`normalise_beat`; ``o``: ``beat`` and ``sideband`` of those that go on, in order. ``write``:
     word ``address`` of the table of parameter sets (set * SET_WORDS + word of a ReadSet, hw/isa/parameter_set.py),
-    there in the next cycle. A beat belongs to entry address >> chunk_shift of the table of rows, modulo its size. Set 0
-    without ``sums``: the beat passes unchanged. ``sums``: nothing comes out; the elements add to the sums of the row,
-    which the beat with ``last_chunk`` ends: N and E of its set make an entry of them. Otherwise the elements are
-    normalised with the entry of their row; such a beat waits for ``idle``.
-    ``saturated``: one cycle for each group of ``lanes`` elements with a clamped one, before its beat is on ``o``.
-    ``idle``: every row that was ended is in the table. ``busy``: a beat has not left, or not ``idle``.
+    there in the next cycle. A beat belongs to entry address >> chunk_shift of the table of rows, modulo its size.
 
-    Formats: hw/vector/statistics.py. Latency, when nothing stalls: 2 cycles for a beat that passes, ``latency`` for one
-    that is normalised; ``settle`` from the ``last_chunk`` of a row on ``i`` to the cycle in which a beat that waits for
-    ``idle`` leaves the input buffer. Throughput: one beat per cycle that passes, otherwise one per elements/lanes
-    cycles without a bubble; one row per ``period`` cycles (38 / ``units`` or more) where rows end faster. A beat that
-    passes waits until all normalised ones have left. Backpressure: ``i`` and ``o`` are cut in both directions; results
-    in flight have places in a queue. Reset: forgets beats and sums inside; keeps the parameter sets and the table of
-    rows. Cost: ``lanes`` multipliers of 18 x 18, RowSums, ``units`` RowStatistics (about 700 COMB each), a RAM of
-    ``rows`` entries of EW + 26 bits, a queue of 16 groups of ``lanes`` elements (32 where a beat has more than two),
-    six registers of a beat (five where it is one group).
+    | ``sums`` | ``set`` | the beat |
+    |---|---|---|
+    | 0 | 0 | passes unchanged |
+    | 0 | > 0 | waits for ``idle``; its elements are normalised with the entry of their row |
+    | 1 | any | does not come out; its elements add to the sums of the row |
+
+    The beat with ``last_chunk`` ends a row of sums: N and E of its set make an entry of them. ``saturated``: one cycle
+    for each group of ``lanes`` elements with a clamped one, before its beat is on ``o``. ``idle``: every row that was
+    ended is in the table. ``busy``: a beat has not left, or not ``idle``.
+
+    Format: hw/vector/statistics.py.
+    Latency: when nothing stalls, 2 cycles for a beat that passes, ``latency`` for one that is normalised. ``settle``
+    cycles from the ``last_chunk`` of a row on ``i`` to the cycle in which a beat that waits for ``idle`` leaves the
+    input buffer.
+    Throughput: one beat per cycle that passes, otherwise one per elements/lanes cycles without a bubble; one row per
+    ``period`` cycles (38 / ``units`` or more) where rows end faster. A beat that passes waits until all normalised ones
+    have left.
+    Backpressure: ``i`` and ``o`` are cut in both directions; results in flight have places in a queue.
+    Reset: forgets beats and sums inside; keeps the parameter sets and the table of rows.
+    Cost: ``lanes`` multipliers of 18 x 18, RowSums, ``units`` RowStatistics (about 700 COMB each), a RAM of ``rows``
+    entries of EW + 26 bits, a queue of 16 groups of ``lanes`` elements (32 where a beat has more than two), six
+    registers of a beat (five where it is one group).
+    Source: docs/reference/vector.md; docs/decisions/0017-what-is-no-matrix-is-a-filter.md.
 
     Raises ValueError naming the parameter.
     """

@@ -85,13 +85,19 @@ class RescaleParameters:
 
 
 class ScaleLane(wiring.Component):
-    """``y = sat(half_up(x*scale + bias*2^(R-F), R))`` of docs/vector.md, one element per cycle.
+    """``y = sat(half_up(x*scale + bias*2^(R-F), R))``, one element per cycle.
 
-    ``shift`` is R - F, 0..18; ``clamped``: y was saturated. All inputs belong to the same cycle.
-    Formats: ``x`` and ``y`` integers of element_width bits, ``scale`` and ``bias`` of 18 bits; one rounding half up,
-    for the bits that the product loses below the last place of a bias do not decide it. Latency: ``latency`` cycles (8,
-    in a short pipeline 5). Throughput: one element per cycle; no backpressure, no valid bit. Reset: none. Cost: one
-    multiplier of element_width x 18 bits, 20 to 22 bits of two carry chains, two 4:1 multiplexers of 21 to 28 bits.
+    ``shift`` is R - F, 0..18; ``clamped``: y was saturated. All inputs belong to the same cycle; there is no valid bit.
+
+    Format: ``x`` and ``y`` integers of element_width bits, ``scale`` and ``bias`` of 18 bits. One rounding half up: the
+    bits that the product loses below the last place of a bias do not decide it.
+    Latency: ``latency`` cycles (8, in a short pipeline 5).
+    Throughput: one element per cycle.
+    Backpressure: none.
+    Reset: none.
+    Cost: one multiplier of element_width x 18 bits, 20 to 22 bits of two carry chains, two 4:1 multiplexers of 21 to 28
+    bits.
+    Source: docs/reference/vector.md, Numbers.
     """
 
     def __init__(self, parameters: VectorLaneParameters):
@@ -166,13 +172,13 @@ def _loses(value, width):
 
 
 class Rescale(wiring.Component):
-    """Scale, bias and activation of writes, each by the parameter set that it names (docs/vector.md).
+    """Scale, bias and activation of writes, each by the parameter set that it names.
 
     ``i``: writes, whether each stands in row 0 of its block (``row0``), and their ``set``; ``o``: the same writes, in
     order, with their set and ``first``, which means nothing here. Set 0, and sets without rescale and activation, leave
-    the elements as they are. Elements that the strobe leaves out hold anything. ``saturated``: high for a cycle when an
+    the elements as they are. Elements that the strobe leaves out hold anything. ``saturated``: one cycle when an
     element that is written was clamped, not later than its write comes on ``o``; ``busy``: a write is inside.
-    ``write``: a word for a table, in use three cycles after the cycle of one of the enables; words outside the table
+    ``write``: a word for a table, in use three cycles after the cycle of one of the enables. Words outside the table
     are dropped, those of set 0 too.
 
     | enable | address | word |
@@ -181,13 +187,18 @@ class Rescale(wiring.Component):
     | ``write_channel_en`` | beat of the table * elements + element | scale, bias << 18 |
     | ``write_gelu_en`` | segment, 0..511 | gelu_word of hw/vector/activation.py, for all lanes |
 
-    Formats: elements of element_width bits, two's complement; the rounding is that of :class:`ScaleLane` and
-    :class:`ActivationLane`. Latency: ``latency`` cycles from ``i`` to ``o`` (27, in a short pipeline 20, and ``steps``
-    more where that is more than 1: then a write with nothing to do takes 3). Throughput: one write with work every
-    ``steps`` = elements / lanes cycles, without a gap, one with nothing to do per cycle. Backpressure: the lanes never
-    stop; there are places for all that is inside them, and ``i.ready`` and ``o.valid`` come out of registers. Reset:
-    forgets all writes inside, keeps the tables. Cost: lanes * (a multiplier of element_width x 18 bits, one of 10 x
-    (element_width - 9), a RAM of channels * steps x 36 bits, one of 512 x 28), LUT memories for ``places`` writes.
+    Format: elements of element_width bits, two's complement; the rounding is that of :class:`ScaleLane` and
+    :class:`ActivationLane`.
+    Latency: ``latency`` cycles from ``i`` to ``o`` (27, in a short pipeline 20). Where ``steps`` > 1 a write with work
+    takes ``steps`` cycles more, one with nothing to do 3 cycles in all.
+    Throughput: one write with work every ``steps`` = elements / lanes cycles, without a gap; one with nothing to do per
+    cycle.
+    Backpressure: the lanes never stop; there are places for all that is inside them, and ``i.ready`` and ``o.valid``
+    come out of registers.
+    Reset: forgets all writes inside, keeps the tables.
+    Cost: lanes * (a multiplier of element_width x 18 bits, one of 10 x (element_width - 9), a RAM of channels * steps x
+    36 bits, one of 512 x 28), LUT memories for ``places`` writes.
+    Source: docs/reference/vector.md; docs/decisions/0017-what-is-no-matrix-is-a-filter.md.
     """
 
     def __init__(self, config: CoreConfig, lanes: int, channels: int):

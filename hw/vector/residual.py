@@ -21,8 +21,8 @@ _COMPARED = 8  # bits of an address that one register compares
 
 
 def residual_write(config: CoreConfig) -> data.StructLayout:
-    """A write and its parameter set, whether it is the ``first`` of its WRITE, whether something is added to it, how
-    many beats behind its place that stands, and the scales of the sum."""
+    """A write and its parameter set. ``first``: it begins its WRITE. ``residual``: something is added to it.
+    ``offset``: beats from its place to what is added. ``a``, ``b``, ``c``: scales of the sum."""
     memory = MemoryParameters.of(config)
     return data.StructLayout({"write": memory.write, "set": _SET_BITS, "first": 1, "residual": 1,
                               "offset": config.memory_bits, **_SCALES})
@@ -35,33 +35,40 @@ def summed_write(config: CoreConfig) -> data.StructLayout:
 
 
 class Residual(wiring.Component):
-    """A filter on a stream of writes (docs/vector.md, Residual).
+    """Adds a tensor that stands in memory to the writes that pass by.
 
-    ``i``: writes as Emit makes them, strobed in all elements, all but element 0, or element 0 alone; where ``residual``
-    is set, the beat number ``address + offset`` mod 2^memory_bits goes out on ``read``, and the write waits until
-    ``beats`` brings it. ``o``: the writes in the order of ``i``, each strobed element of those with ``residual``
-    replaced by sat(half_up(v*2^a + r*2^b, c)), v from the write and r from the beat; the others pass unchanged, and of
-    elements that are not strobed nothing is promised. ``saturated``: one cycle for each write with a strobed element
-    that was clamped. ``busy``: a write is inside. ``depth``: writes that may wait, a power of two in 8..1024.
+    ``i``: writes as Emit makes them, strobed in all elements, all but element 0, or element 0 alone. A write with
+    ``residual`` reads the beat number ``address + offset`` mod 2^memory_bits: the number goes out on ``read``, and the
+    write waits until ``beats`` brings the beat. ``o``: the writes in the order of ``i``. Each strobed element of a
+    write with ``residual`` becomes sat(half_up(v*2^a + r*2^b, c)), v from the write and r from the beat. Other writes
+    pass unchanged; elements that are not strobed hold anything. ``saturated``: one cycle for each write with a strobed
+    element that was clamped. ``busy``: a write is inside. ``depth``: writes that may wait, a power of two in 8..1024.
 
-    Which writes read: all with ``residual``, but for some of element 0 alone. S(0), S(1), ... be the writes with
-    ``residual`` that leave out element 0, from the ``first`` one of a WRITE on (that is when all before are forgotten:
-    between WRITEs memory may change, within one neither the tensor that is added nor ``offset``). A write of element 0
-    alone with ``residual``, not itself ``first``, that comes behind S(n) and before S(n+1) does not read if its address
-    is that of S(n), or of S(n-E) where n >= E = config.engines: element 0 of what these have read is kept. Where the
-    mirrored writes of E rows go along their chunks in turn S(n-E) is what stands before it in its row; where a row is
-    one chunk S(n) is.
+    Not every write with ``residual`` reads: element 0 of some beats is kept. Let S(0), S(1), ... be the writes with
+    ``residual`` that leave out element 0, from the ``first`` write of a WRITE on, and E = config.engines. A write does
+    not read if all of this holds:
 
-    Formats: elements of element_width bits, two's complement; the sum has 8 bits more and is exact.
-    Latency: 8 + config.ram_latency cycles from ``i`` to ``o``, or 6 from ``beats``; ``read`` 2 cycles behind ``i``;
-    ``saturated`` a cycle behind its write on ``o`` when nothing stalls. Throughput: one write per cycle, if a beat
-    comes within depth - 4 + ram_latency cycles of its request. Backpressure: ``o`` and ``read`` are cut in both
-    directions, ``i.ready`` comes out of registers through a gate. ``beats.ready`` depends on the writes inside and on
-    ``o`` only, never on ``read``: a beat is taken as soon as the writes before its own have left. Reset: forgets all
-    writes; answers of the memory that are still to come must not come.
+    * it has ``residual``, writes element 0 alone, and is not ``first``;
+    * it comes behind S(n) and before S(n+1);
+    * its address is that of S(n), or n >= E and its address is that of S(n-E).
+
+    It takes element 0 of what that S has read. The mirrored writes of E rows go along their chunks in turn, so S(n-E)
+    stands before the write in its row; where a row is one chunk, S(n) does. ``first`` forgets all S: between WRITEs
+    memory may change. Inside a WRITE neither ``offset`` nor the tensor that is added changes.
+
+    Format: elements of element_width bits, two's complement; the sum has 8 bits more and is exact.
+    Latency: 8 + config.ram_latency cycles from ``i`` to ``o``, or 6 from ``beats`` if that is later; ``read`` 2 cycles
+    behind ``i``; ``saturated`` a cycle behind its write on ``o`` when nothing stalls.
+    Throughput: one write per cycle, if a beat comes within depth - 4 + ram_latency cycles of its request.
+    Backpressure: ``o`` and ``read`` are cut in both directions, ``i.ready`` comes out of registers through a gate.
+    ``beats.ready`` depends on the writes inside and on ``o`` only, never on ``read``: a beat is taken as soon as the
+    writes before its own have left.
+    Reset: forgets all writes; answers of the memory that are still to come must not come.
     Cost: a RAM of ``depth`` writes; of each element three shifters of 3 bits, an adder and an incrementer, and
     registers of about 13 element_width bits; LUT memories of E + 2 places, up to the next power of two: two of an
     address, one of an element.
+    Source: docs/reference/vector.md, Numbers and Memory traffic;
+    docs/decisions/0018-formats-of-tensors-are-powers-of-two.md.
 
     Raises ValueError naming the parameter.
     """
@@ -146,8 +153,8 @@ class Residual(wiring.Component):
         return arrived
 
     def _mirrored(self, m, accept, offered, moving):
-        """The addresses of the last E + 1 writes that leave out element 0. Returns, in the cycle behind its ``accept``
-        and until ``moving``, whether a write has no need to read, and the place of its element 0."""
+        """The addresses of the last E + 1 writes that leave out element 0. Returns whether a write has no need to read,
+        and the place of its element 0; both hold from the cycle behind its ``accept`` until ``moving``."""
         engines, bits = self._config.engines, self._config.memory_bits
         following, latest, oldest = (
             Signal(self._place_bits, name=name, init=init % (1 << self._place_bits))
@@ -181,7 +188,7 @@ class Residual(wiring.Component):
         return kept[0] | kept[1], Mux(kept[1], oldest, latest)
 
     def _element_zero(self, m, valid, tag):
-        """Element 0 of the beat that belongs to the first write that waits: of its own, or one that was kept."""
+        """Element 0 of the beat for the first write that waits: from its own beat, or the one that was kept."""
         beat = self.beats.payload.elements
         m.submodules.zeros = memory = Memory(shape=self._config.element_width, depth=1 << self._place_bits, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")

@@ -138,9 +138,13 @@ class RowSums(wiring.Component):
     ``elements`` in a cycle with ``valid``, their ``squares`` multiplier_latency cycles later; ``last`` ends a row.
     ``done``: one cycle in which ``sum`` and ``squares_sum`` are those of a whole row.
 
-    Formats: integers, exact for 2^16 elements. Latency: multiplier_latency + log2(lanes) + 1 cycles from the last
-    elements to ``done``. Throughput: ``lanes`` elements per cycle, row behind row without a gap. No backpressure.
-    Reset: the next elements begin a row. Cost: two trees of lanes - 1 adders and two accumulators.
+    Format: integers, exact for 2^16 elements.
+    Latency: multiplier_latency + log2(lanes) + 1 cycles from the last elements to ``done``.
+    Throughput: ``lanes`` elements per cycle, row behind row without a gap.
+    Backpressure: none.
+    Reset: the next elements begin a row.
+    Cost: two trees of lanes - 1 adders and two accumulators, of EW + 16 and 2 * EW + 15 bits.
+    Source: docs/reference/vector.md, Numbers.
     """
 
     def __init__(self, parameters: NormaliseParameters):
@@ -187,11 +191,19 @@ class RowSums(wiring.Component):
 
 
 class _SerialProduct(wiring.Component):
-    """Product of ``multiplicand`` and a number of which ``bits`` shows three bits in every cycle, the digit of two bits
-    and the highest of the digit before (radix 4, recoded to -2..2).
+    """Product of ``multiplicand`` and a number that comes serially, two bits per cycle.
 
-    ``digit``: two bits of the product, lowest first, two cycles later, from a cycle with ``clear`` on, in which
-    ``bits`` is the first digit. ``multiplicand`` holds still. Cost: one adder and a multiplexer of width + 3 bits.
+    ``bits`` shows three bits in every cycle: the digit of two bits and the highest bit of the digit before (radix 4,
+    recoded to -2..2). ``digit``: two bits of the product, lowest first. ``clear``: in this cycle ``bits`` is the first
+    digit. ``multiplicand`` holds still.
+
+    Format: signed integers, exact; the serial number's last digit carries its sign.
+    Latency: 2 cycles from the first digit on ``bits`` to the first on ``digit``.
+    Throughput: one digit per cycle.
+    Backpressure: none.
+    Reset: none, ``clear`` begins.
+    Cost: one adder and a multiplexer of width + 3 bits.
+    Source: Booth's recoding in radix 4.
     """
 
     def __init__(self, width: int):
@@ -223,13 +235,18 @@ class RowStatistics(wiring.Component):
 
     ``start``: one cycle in which ``sum``, ``squares_sum``, ``n``, ``epsilon`` and ``row`` are those of a row; at least
     ``statistics_period`` cycles after the one before. ``done``: one cycle with ``entry`` and ``o_row``.
-    The digits of D and of N^2 come from three serial products, lowest first; the window over the last ten up to the
-    highest that is not zero is W and A, and the number of that digit k and n. A division that does not restore gives
-    the mean meanwhile. Then two cycles per bit of m, while the next row may be in the first half.
 
-    Formats: ``sum`` signed, ``squares_sum``, ``n`` (1..2^16) and ``epsilon`` unsigned. Latency:
-    at most statistics_latency - 1 cycles from ``start`` to ``done``. Throughput: one row per statistics_period
-    cycles (38). No backpressure. Reset: forgets the rows inside. Cost: adders of EW + 20, twice 20, 18, 40 and 41 bits.
+    The digits of D and of N^2 come from three serial products, lowest first. A window holds the last ten digits up to
+    the highest that is not zero; it is W and A, and the number of that digit is k and n. A division that does not
+    restore gives the mean meanwhile. Then m takes two cycles per bit, while the next row may be in the first half.
+
+    Format: ``sum`` signed, ``squares_sum``, ``n`` (1..2^16) and ``epsilon`` unsigned; the entry as :func:`row_entry`.
+    Latency: at most statistics_latency - 1 cycles from ``start`` to ``done``.
+    Throughput: one row per statistics_period cycles (38).
+    Backpressure: none.
+    Reset: forgets the rows inside.
+    Cost: adders of EW + 20, twice 20, 18, 40 and 41 bits.
+    Source: the formulas at the head of this file; docs/reference/vector.md, Numbers.
     """
 
     def __init__(self, parameters: NormaliseParameters):

@@ -30,10 +30,13 @@ class VectorStore(wiring.Component):
     a memory, for the tensor that is added. ``setup``, ``setup_en``: words for the tables, those of other targets are
     ignored. ``saturated``: one cycle or more for a write with a clamped element; ``busy``: a write is inside.
 
-    Latency: that of :class:`Rescale`, one cycle, those of :class:`Residual` and :class:`Argmax`. Throughput: one write
-    per cycle that passes or is only added to, one per elements/lanes cycles that is rescaled. Backpressure: ``o`` and
-    ``read`` are cut in both directions, ``i.ready`` comes out of registers. Reset: forgets the writes inside, keeps the
-    tables. Cost: the units, and four LUT memories of 16 words of 32 bits.
+    Format: elements of element_width bits, two's complement; arithmetic of :class:`Rescale` and :class:`Residual`.
+    Latency: that of :class:`Rescale`, one cycle, those of :class:`Residual` and :class:`Argmax`.
+    Throughput: one write per cycle that passes or is only added to, one per elements/lanes cycles that is rescaled.
+    Backpressure: ``o`` and ``read`` are cut in both directions, ``i.ready`` comes out of registers.
+    Reset: forgets the writes inside, keeps the tables.
+    Cost: the units, two registers of a write, and four LUT memories of 16 words of 32 bits.
+    Source: docs/reference/vector.md.
     """
 
     def __init__(self, config: CoreConfig):
