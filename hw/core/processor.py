@@ -22,15 +22,20 @@ __all__ = ["Processor"]
 
 
 class Processor(wiring.Component):
-    """Runs a program of tagged blocks on a memory. Contract: docs/processor.md.
+    """Runs a program of tagged blocks on a memory.
 
     ``port`` is the memory; ``i_setup`` as in the array, and the tables of reader and writer; ``block`` reports each
     block that has left the array; ``activity`` says what each unit did two cycles ago.
 
-    Formats: elements of element_width bits in memory, W bits inside. Latency and throughput: sim/cycles/estimate.py.
+    Format: elements of element_width bits in memory, W bits inside.
+    Latency: depends on the program; ``sim/cycles/estimate.py`` gives the exact cycles.
+    Throughput: as that of the array while memory moves its beats; ``sim/cycles/estimate.py``.
     Backpressure: every stall of the memory is honoured. After a fault nothing is asked of the memory but what was
-    offered already, and only a reset goes on. Reset: idle; memories and tables keep their contents, so a reset with
-    requests in flight wants the memory reset too. Cost: an array, two address units, four tile transposers.
+    offered already, and only a reset goes on.
+    Reset: idle; memories and tables keep their contents, so a reset with requests in flight wants the memory reset too.
+    Cost: an Array, Reader, Gather, Writer, UnitCounters; with vector_lanes a Normalise, a VectorStore and a
+    ReadArbiter.
+    Source: docs/reference/processor.md; docs/design.md section 5.
     """
 
     def __init__(self, config: CoreConfig):

@@ -81,14 +81,18 @@ class LinkParameters:
 class FrameReceiver(wiring.Component):
     """Bytes to checked frames. The payload goes to a memory through ``position``, ``byte``, ``write``.
 
-    ``o`` reports one frame or one fault and waits; no byte is accepted meanwhile. While ``occupied`` the
-    payload of a frame is not written and the frame is reported as BUSY. After a fault that may have lost
-    the frame's borders the receiver discards bytes until none has come for ``timeout`` cycles, then
-    reports. ``crc_start``, ``crc_valid``, ``byte`` feed the CRC register, ``crc_match`` answers.
+    ``o`` reports one frame or one fault and waits; no byte is accepted meanwhile. While ``occupied`` the payload of a
+    frame is not written and the frame is reported as BUSY. A fault may have lost the border of the frame; then the
+    receiver discards bytes until none has come for ``timeout`` cycles, and reports. ``crc_start``, ``crc_valid``,
+    ``byte`` feed the CRC register, ``crc_match`` answers.
 
-    Latency: the report is valid 2 cycles after the last byte. Throughput: one byte per cycle, one cycle
-    lost per frame header. Backpressure: ``i.ready`` depends on the state only. Reset: waits for a frame.
+    Format: frames as hw/isa/link_frame.py.
+    Latency: the report is valid 2 cycles after the last byte.
+    Throughput: one byte per cycle, one cycle lost per frame header.
+    Backpressure: ``i.ready`` depends on the state only.
+    Reset: waits for a frame.
     Cost: 155 LUT4, 75 flip-flops.
+    Source: hw/isa/link_frame.py.
     """
 
     def __init__(self, parameters: LinkParameters):
@@ -190,13 +194,17 @@ class FrameReceiver(wiring.Component):
 class FrameSender(wiring.Component):
     """Frames to bytes: header and CRC around a payload that is read byte by byte.
 
-    ``i`` is the header; it is taken with the last byte of its frame. ``byte`` must be the payload byte at
-    ``position`` one cycle after ``fetch``, and is sampled then. ``crc_start``, ``crc_valid`` and
-    ``o.payload`` feed the CRC register, ``crc`` is its value.
+    ``i`` is the header; it is taken with the last byte of its frame. ``byte`` must be the payload byte at ``position``
+    one cycle after ``fetch``, and is sampled then. ``crc_start``, ``crc_valid`` and ``o.payload`` feed the CRC
+    register, ``crc`` is its value.
 
-    Latency: 1 cycle to the first byte. Throughput: one byte per cycle, a payload byte per 3 cycles.
+    Format: frames as hw/isa/link_frame.py.
+    Latency: 1 cycle to the first byte.
+    Throughput: one byte per cycle, a payload byte per 3 cycles.
     Backpressure: ``o.valid`` depends on the state only; the path ``o.ready`` -> ``i.ready`` is **not** cut.
-    Reset: idle; a frame under way is cut off. Cost: 85 LUT4, 35 flip-flops.
+    Reset: idle; a frame under way is cut off.
+    Cost: 85 LUT4, 35 flip-flops.
+    Source: hw/isa/link_frame.py.
     """
 
     def __init__(self, parameters: LinkParameters):

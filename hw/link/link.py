@@ -18,12 +18,16 @@ __all__ = ["Link", "PayloadUnpacker", "ResultStore"]
 class PayloadUnpacker(wiring.Component):
     """Takes a received payload out of its memory: SETUP records to ``o_setup``, beats to ``o_data``.
 
-    ``start`` with ``is_data`` and ``length`` (bytes) begins; ``busy`` until the last unit has moved.
-    ``position`` and ``byte`` are the read port of the memory, latency 1. While idle both payloads are 0.
+    ``start`` with ``is_data`` and ``length`` (bytes) begins; ``busy`` until the last unit has moved. ``position`` and
+    ``byte`` are the read port of the memory, latency 1. While idle both payloads are 0.
 
-    Latency: 2 cycles per byte, then the unit is valid. Throughput: one unit per 2 * bytes + 1 cycles.
-    Backpressure: valid and payload come out of registers. Reset: idle.
+    Format: units as hw/isa/link_frame.py, the lowest byte first.
+    Latency: 2 cycles per byte, then the unit is valid.
+    Throughput: one unit per 2 * bytes + 1 cycles.
+    Backpressure: valid and payload come out of registers.
+    Reset: idle.
     Cost: a shift register of the larger unit, about 40 LUTs.
+    Source: hw/isa/link_frame.py.
     """
 
     def __init__(self, parameters: LinkParameters):
@@ -74,12 +78,16 @@ class PayloadUnpacker(wiring.Component):
 class ResultStore(wiring.Component):
     """Packs output beats into bytes and keeps them until they are asked for.
 
-    ``count`` bytes wait; ``position`` and ``byte`` read them, latency 1. With ``pause`` no further beat is
-    begun; ``paused`` answers when none is under way. ``clear`` forgets all (only while paused).
+    ``count`` bytes wait; ``position`` and ``byte`` read them, latency 1. With ``pause`` no further beat is begun;
+    ``paused`` answers when none is under way. ``clear`` forgets all (only while paused).
 
-    Throughput: one byte per cycle while there is room for a beat. Backpressure: ``i.ready`` goes high for
-    the cycle in which the last byte of a beat is stored. Reset: empty.
+    Format: beats as hw/isa/link_frame.py, the lowest byte first.
+    Latency: one cycle per byte of a beat until all of it is stored; 1 cycle from ``position`` to ``byte``.
+    Throughput: one byte per cycle while there is room for a beat.
+    Backpressure: ``i.ready`` goes high for the cycle in which the last byte of a beat is stored.
+    Reset: empty.
     Cost: one memory of the payload limit, a byte multiplexer of the beat, about 30 LUTs.
+    Source: hw/isa/link_frame.py.
     """
 
     def __init__(self, parameters: LinkParameters):
@@ -117,18 +125,23 @@ class ResultStore(wiring.Component):
 class Link(wiring.Component):
     """Drives the ports of an array from frames on a byte stream, one reply per frame.
 
-    Ports: ``i``, ``o`` bytes from and to the host; ``o_setup``, ``o_data``, ``i_results``, ``i_status`` to
-    the array (formats in hw/layouts.py); ``o_reset`` asks for a reset of array and link, after the reply to
-    RESET has left, and stays until the reset comes.
+    Ports: ``i``, ``o`` bytes from and to the host; ``o_setup``, ``o_data``, ``i_results``, ``i_status`` to the array
+    (formats in hw/layouts.py); ``o_reset`` asks for a reset of array and link, after the reply to RESET has left, and
+    stays until the reset comes.
 
-    A frame takes effect only after all of it has been received and its CRC checked. Latency: the reply
-    begins 4 cycles after the frame, for SETUP 17 cycles per record and 1 later; while it is sent no byte is
-    accepted (``i.ready`` is low). Throughput: one byte per cycle in, one per 3 cycles out. DATA moves in
-    the background, 2 * input_bytes + 1 cycles per beat; until it is through, SETUP, START and DATA are
-    refused as BUSY and everything else is served, so a stalled array cannot lock the host out.
-    Backpressure: a stalled host stalls the results, never the frames. Reset: idle; a frame under way is lost.
-    Cost: two memories of the payload limit; 690 LUT4 and 320 flip-flops on iCE40 for K = 2, a third of
-    it the multiplexers of the counters and the results.
+    A frame takes effect only after all of it has been received and its CRC checked. DATA moves in the background; until
+    it is through, SETUP, START and DATA are refused as BUSY and everything else is served, so a stalled array cannot
+    lock the host out.
+
+    Format: frames as hw/isa/link_frame.py.
+    Latency: the reply begins 4 cycles after the frame, for SETUP 17 cycles per record and 1 later.
+    Throughput: one byte per cycle in, one per 3 cycles out; DATA 2 * input_bytes + 1 cycles per beat. While a reply is
+    sent no byte is accepted (``i.ready`` is low).
+    Backpressure: a stalled host stalls the results, never the frames.
+    Reset: idle; a frame under way is lost.
+    Cost: two memories of the payload limit; 690 LUT4 and 320 flip-flops on iCE40 for K = 2, a third of it the
+    multiplexers of the counters and the results.
+    Source: hw/isa/link_frame.py.
     """
 
     def __init__(self, parameters: LinkParameters):

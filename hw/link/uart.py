@@ -39,10 +39,15 @@ class UartParameters:
 class UartReceiver(wiring.Component):
     """``rx`` line (idle 1, asynchronous) to bytes.
 
-    Latency: a byte is valid 9.5 bit times + 3 cycles after the falling edge of its start bit, in the
-    middle of its stop bit. Throughput: one byte per 10 bit times. Backpressure: none towards the line; a
-    byte that completes while the one before has not been taken is lost, and so is a byte whose stop bit is 0.
-    Reset: idle; a byte under way is lost. Cost: 35 LUT4, 30 flip-flops.
+    Format: 8 data bits, no parity, 1 stop bit, low bit first.
+    Latency: a byte is valid 9.5 bit times + 3 cycles after the falling edge of its start bit, in the middle of its stop
+    bit.
+    Throughput: one byte per 10 bit times.
+    Backpressure: none towards the line; a byte that completes while the one before has not been taken is lost, and so
+    is a byte whose stop bit is 0.
+    Reset: idle; a byte under way is lost.
+    Cost: 35 LUT4, 30 flip-flops.
+    Source: own.
     """
 
     def __init__(self, parameters: UartParameters):
@@ -76,9 +81,13 @@ class UartReceiver(wiring.Component):
 class UartTransmitter(wiring.Component):
     """Bytes to the ``tx`` line (idle 1).
 
-    Latency: the start bit begins one cycle after the byte has been taken. Throughput: one byte per 10 bit
-    times and one cycle. Backpressure: ``i.ready`` does not depend on inputs; it goes high when the stop
-    bit has ended. Reset: the line goes to idle, a byte under way is lost. Cost: 30 LUT4, 20 flip-flops.
+    Format: 8 data bits, no parity, 1 stop bit, low bit first.
+    Latency: the start bit begins one cycle after the byte has been taken.
+    Throughput: one byte per 10 bit times and one cycle.
+    Backpressure: ``i.ready`` does not depend on inputs; it goes high when the stop bit has ended.
+    Reset: the line goes to idle, a byte under way is lost.
+    Cost: 30 LUT4, 20 flip-flops.
+    Source: own.
     """
 
     def __init__(self, parameters: UartParameters):

@@ -47,7 +47,7 @@ class NormaliseLane(wiring.Component):
     |---|---|---|
     | 0 | ``element``, ``keep``, ``offset`` | without ``keep`` the result is 0 |
     | 1 | ``up``, ``mask`` | p; the bits of the difference that must equal its sign |
-    | 3 | ``operand`` | the element, with ``square`` and ``mantissa`` |
+    | 3 | ``operand``; ``square``, ``mantissa`` | the element leaves for the multiplier; the two belong to it |
     | 3 + multiplier_latency | ``product`` | operand * (square ? operand : mantissa) |
     | 4 + multiplier_latency | ``result``, ``clamped`` | rounded and clamped |
 

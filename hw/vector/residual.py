@@ -46,7 +46,7 @@ class Residual(wiring.Component):
 
     Not every write with ``residual`` reads: element 0 of some beats is kept. Let S(0), S(1), ... be the writes with
     ``residual`` that leave out element 0, from the ``first`` write of a WRITE on, and E = config.engines. A write does
-    not read if all of this holds:
+    not read if all of these hold:
 
     * it has ``residual``, writes element 0 alone, and is not ``first``;
     * it comes behind S(n) and before S(n+1);

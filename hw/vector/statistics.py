@@ -197,7 +197,7 @@ class _SerialProduct(wiring.Component):
     recoded to -2..2). ``digit``: two bits of the product, lowest first. ``clear``: in this cycle ``bits`` is the first
     digit. ``multiplicand`` holds still.
 
-    Format: signed integers, exact; the serial number's last digit carries its sign.
+    Format: signed integers, exact; behind the last digit ``bits`` repeats the sign.
     Latency: 2 cycles from the first digit on ``bits`` to the first on ``digit``.
     Throughput: one digit per cycle.
     Backpressure: none.
