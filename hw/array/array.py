@@ -113,7 +113,7 @@ class Array(wiring.Component):
         return m
 
     def _commands(self, m, fetch, load, sequencer, store):
-        """Way of the instructions to the units; whether some stand in queues."""
+        """Connects the fetch unit with the units. Returns whether instructions wait in queues."""
         units = {"load": (fetch.o_load, load.i_command), "pass": (fetch.o_pass, sequencer.i),
                  "store": (fetch.o_store, store.i_command)}
         if not self._config.is_processor:

@@ -77,7 +77,7 @@ class Fetch(wiring.Component):
             memory.r_en.eq(1), memory.r_addr.eq(address),
             memory.w_en.eq(self.write_en), memory.w_addr.eq(self.write.address), memory.w_data.eq(self.write.data)]
         units = self._units(m, buffer)
-        # Nothing has been handed out for some cycles where HALT looks at it.
+        # A cycle old: when HALT looks at it, nothing has been handed out for longer than that.
         quiet = Signal()
         m.d.sync += quiet.eq(self.units_idle)
 

@@ -65,7 +65,7 @@ def lane_order(m, command, layers: int):
 
 
 def shuffle_reverses(order, layers: int):
-    """What :func:`steer` does about lane order number ``order``: up to two layers all of it, beyond that nothing."""
+    """The part of lane order number ``order`` that :func:`steer` does: all of it up to two layers, beyond that none."""
     return order if layers == 2 else Const(0, 1)
 
 

@@ -85,7 +85,8 @@ class Processor(wiring.Component):
         return m
 
     def _setup(self, m, array, reader, writer):
-        """The array takes every setup write and ignores those for the tables."""
+        """The array takes every setup write and ignores those for the tables. Returns the write and its strobe, a cycle
+        later."""
         port = self.i_setup
         write = Signal(setup())
         m.d.comb += [array.i_setup.payload.eq(port.payload), array.i_setup.valid.eq(port.valid),
@@ -101,8 +102,8 @@ class Processor(wiring.Component):
         return write, there
 
     def _vector(self, m, reader, gather, writer, stopped, setup_write):
-        """Between reader, writer and the memory port: the vector unit, or wires. Returns whether beats or sums of rows
-        are inside it, or writes, and a pulse for clamped elements."""
+        """The vector unit, or wires, between reader, writer and memory port. Returns ``rows_busy``: beats or sums of
+        rows are inside; ``writes_busy``: writes are inside; ``saturated``: a pulse for clamped elements."""
         c, port = self._config, self.port
         facts = Signal(data.StructLayout({"rows_busy": 1, "writes_busy": 1, "saturated": 1}), name="vector")
         if not c.vector_lanes:

@@ -17,11 +17,11 @@ _CHOICE = data.StructLayout({"direct": 1, "beat": data.ArrayLayout(1, 2), "other
 
 
 def place(config: CoreConfig) -> data.StructLayout:
-    """Where one beat goes: ``address``, and where the mode asks for more writes ``second`` and ``third``.
+    """Where one beat goes: ``address``; ``second`` and ``third`` where the mode asks for more writes.
 
-    ``valid``: it is written at all. ``fold``: two mirrored writes follow. ``split``: one of the two places of a pair,
-    ``high``: the later one; ``twice``: the place at row 0, a write at ``second`` follows. ``last``: final place of
-    the block. Where ``valid`` is 0 so are ``fold`` and ``twice``.
+    ``valid``: it is written at all. ``fold``: two mirrored writes follow. ``split``: one of the two places of a pair.
+    ``high``: the later one of them. ``twice``: the place at row 0; a write at ``second`` follows. ``last``: final place
+    of the block. Without ``valid`` there is neither ``fold`` nor ``twice``.
     """
     bits = config.memory_bits
     vector = {"row0": 1, "set": 4} if config.vector_lanes else {}
@@ -30,8 +30,8 @@ def place(config: CoreConfig) -> data.StructLayout:
 
 
 def emitted(config: CoreConfig) -> data.StructLayout:
-    """A write; with a vector unit ``write``, whether it stands in row 0, whether it is the ``first`` of its block, and
-    its parameter set."""
+    """A write. With a vector unit that is ``write``, and beside it ``row0``: it stands in row 0; ``first``: it begins
+    its block; ``set``: its parameter set."""
     write = MemoryParameters.of(config).write
     return data.StructLayout({"write": write, "row0": 1, "first": 1, "set": 4}) if config.vector_lanes else write
 
@@ -104,8 +104,8 @@ class Emit(wiring.Component):
         return m
 
     def _expand(self, m, to):
-        """One place in a register gives its writes, or the beat to drop, one after the other. Returns whether there is
-        a place."""
+        """Turns one place after the other into its slots: a slot is a write, or a beat to drop. Returns whether a place
+        is inside."""
         here, there = Signal(place(self._config), name="here", reset_less=True), Signal(name="there")
         # Which write of the place is next, and whether it is the final one or there is none.
         second, third, final = Signal(), Signal(), Signal(init=1)
@@ -131,9 +131,9 @@ class Emit(wiring.Component):
         return there
 
     def _join(self, m, slots, ready):
-        """One write, or one beat to drop, at a time, in a register that waits for its data and controls the wide
-        multiplexers. Returns its tag, the two choices, whether there is one, whether it writes, and the strobe with
-        which it joins its data."""
+        """One slot at a time waits for its data, in a register that controls the wide multiplexers.
+
+        Returns its tag, its two choices, whether there is one, whether it writes, and ``joined``: it joins its data."""
         slot = slots.payload
         tag, choices = Signal(self._tag, reset_less=True), Signal(data.ArrayLayout(_CHOICE, 2), reset_less=True)
         present, writes, pops, last, joined, free, held = (

@@ -135,8 +135,8 @@ class Regrouper(wiring.Component):
         last = self._elements(m, tiles, skid.i.payload, source, odd, second)
         m.d.comb += skid.i.payload.last.eq(
             Mux(wires, self.i.payload.last, Mux(second, last, tiles.o.payload.last & ~both)))
-        # In the transposer two, as ``blocks`` below, three behind it, and one that has just left. Both ends of the way
-        # have registers in front of the count.
+        # Final beats inside, at most six: two in the transposer (``blocks`` below), three behind it, one that has just
+        # left. What comes in and what goes out is registered before it is counted.
         ends = Signal(3)
         arrived, ending, offered, taken, final = (Signal() for _ in range(5))
         m.d.sync += [arrived.eq(accept), ending.eq(self.i.payload.last), offered.eq(self.o.valid),
@@ -148,7 +148,7 @@ class Regrouper(wiring.Component):
         return m
 
     def _elements(self, m, tiles, out, source, odd, second):
-        """Elements into the transposer and out of it. Returns ``last`` of the pair whose second beat waits."""
+        """Moves elements into the transposer and out of it. Returns ``last`` of the pair whose second beat waits."""
         size, cells = self._cell * self._width, range(self._cells)
         now = self.i.payload.elements.as_value()
         upper, lower, last = Signal(len(now), reset_less=True), Signal(len(now), reset_less=True), Signal()
@@ -172,8 +172,8 @@ class Regrouper(wiring.Component):
         return last
 
     def _switch(self, m, mode, source, switched, waiting, tiled, accept, left):
-        """Take the mode of the block that is waiting when none is left in the transposer. ``blocks`` counts the final
-        beats in there, at most two: one on its way in, one on its way out."""
+        """Takes the mode of the block that waits, once the transposer is empty. ``blocks`` counts the final beats in
+        the transposer, at most two: one on its way in, one on its way out."""
         blocks, wanted = Signal(2), self.i.payload.mode
         m.d.sync += blocks.eq(blocks + (tiled & accept & self.i.payload.last) - (tiled & left))
         with m.If(waiting & (blocks == 0)):

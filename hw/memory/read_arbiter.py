@@ -124,11 +124,11 @@ class ReadArbiter(wiring.Component):
         return m
 
     def _request(self, m, owners, pop):
-        """One request at a time, its owner beside it. ``pop``: a beat of the reader has given its place back."""
+        """Lets one request a cycle out and notes its owner. ``pop``: a beat of the reader has given its place back."""
         m.submodules.out = out = SkidBuffer(self._config.memory_bits)
         wiring.connect(m, out.o, wiring.flipped(self.read))
         places = self._in_flight
-        # Places of the reader's queue, less its requests but for the grants of this cycle and the one before.
+        # ``free`` does not know the requests that were granted in this cycle and in the one before.
         free, space = Signal(range(places + 1), init=places), Signal(init=1)
         granted, to_reader, reader_granted = Signal(), Signal(), Signal()
         reader, residual, ready = self.reader_read, self.residual_read, Signal()

@@ -140,7 +140,7 @@ class Reader(wiring.Component):
         m = Module()
         m.submodules.sequence = sequence = BeatSequence(self._config)
         command = Signal(instruction(Opcode.READ), reset_less=True)
-        # ``held``: a READ is in ``command``; ``known``: what depends on it is in its registers.
+        # ``held``: a READ is in ``command``. ``known``: the registers behind ``command`` have followed it.
         held, known, begin, begun, sums = (Signal() for _ in range(5))
         m.d.comb += [
             sequence.write.eq(self.write), sequence.write_en.eq(self.write_en), self.i_command.ready.eq(~held),
@@ -223,11 +223,11 @@ class Reader(wiring.Component):
                                           "last": 1, "changes": 1} | vector), reset_less=True)
         places = self._in_flight
         m.submodules.tokens = tokens = TokenQueue(self._config, len(token.as_value()), places)
-        # Free places of the queue, not counting the tokens of this cycle and of the one before: the third may go on.
+        # ``free`` does not know the tokens of this cycle and of the one before; so the next one needs a third place.
         free, space = Signal(range(places + 1), init=places), Signal(init=1)
         move, moved = Signal(), Signal()
         m.d.sync += [
-            # A request on offer keeps its place: the moves before it may be counted after it was made.
+            # A request on offer keeps its place, also when the moves before it are counted only now.
             free.eq(free + tokens.pop - moved), space.eq((free > 2) | (self.read.valid & ~self.read.ready)),
             moved.eq(move),
             token.valid.eq(place.valid), token.tail_elements.eq(place.tail_elements), token.mode.eq(mode),
@@ -257,7 +257,7 @@ class Reader(wiring.Component):
         return moved | ~tokens.empty | skid.o.valid | self.o.valid
 
     def _deliver(self, m, tokens):
-        """Every token leaves, those of a request with their beat."""
+        """Every token leaves; the token of a request leaves together with its beat."""
         m.submodules.out = out = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, out.o, wiring.flipped(self.o))
         go, to, present = tokens.payload, out.i, Signal()

@@ -23,8 +23,8 @@ def sequence_start(memory_bits: int) -> data.StructLayout:
 
 
 def beat_position(memory_bits: int) -> data.StructLayout:
-    """One beat. ``row`` and ``chunk`` are 16 bits of two's complement; ``valid``: both, taken as unsigned numbers,
-    lie inside the block; ``tail``: the chunk is the last of its row and only ``tail_elements`` of it count."""
+    """One beat. ``row`` and ``chunk``: 16 bits of two's complement. ``valid``: both, taken as unsigned numbers, lie
+    inside the block. ``tail``: the chunk is the last of its row, and only ``tail_elements`` of its elements count."""
     return data.StructLayout({"address": memory_bits, "row": 16, "chunk": 16, "valid": 1, "first_chunk": 1,
                               "last_chunk": 1, "tail": 1, "tail_elements": 16, "last": 1})
 
@@ -195,8 +195,8 @@ class BeatSequence(wiring.Component):
         return entry
 
     def _accumulate(self, m, differences, ready, running, final, moving):
-        """Position, in the cycle behind the differences; ``valid``, whether there is one, and ``last`` belong to the
-        one that has been judged, a stage later where the pipeline is deep."""
+        """Position, in the cycle behind the differences. Its ``valid`` and ``last`` belong to the position that has
+        been judged: the same one, in a deep pipeline the one a stage further."""
         memory_bits, deep = self._config.memory_bits, self._config.pipeline.is_deep
         summed = self._config.ram_latency + 1 + deep
         stages = summed + deep

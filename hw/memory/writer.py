@@ -154,8 +154,9 @@ class Writer(wiring.Component):
         return m
 
     def _commands(self, m):
-        """SETs, and the address of every WRITE, which then waits in two queues: for the sequence, and with its mode for
-        the input, which is ahead. Returns whether a WRITE is in front of them, whether it enters, and the queues."""
+        """Executes SETs and finds the address of every WRITE. A WRITE then waits in two queues, ``start`` for the
+        sequence and ``mode`` for the input, which is ahead of the sequence. Returns whether a WRITE is in front of the
+        queues, whether it enters them, and the queues."""
         c = self._config
         command, held, decided, begin = Signal(instruction(Opcode.WRITE), reset_less=True), Signal(), Signal(), Signal()
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
@@ -189,7 +190,7 @@ class Writer(wiring.Component):
         return held, begin, start, mode
 
     def _input(self, m, mode, to):
-        """Beats of the array, each with the mode of its WRITE, which waits in a register behind its buffer."""
+        """Gives every beat of the array the mode of its WRITE. The mode waits in a register behind its queue."""
         current, there, first, over = Signal.like(mode.o.payload), Signal(), Signal(init=1), Signal()
         m.d.comb += [
             to.payload.words.eq(self.i.payload.words), to.payload.last.eq(self.i.payload.last),
@@ -202,7 +203,7 @@ class Writer(wiring.Component):
             m.d.sync += [current.eq(mode.o.payload), there.eq(mode.o.valid)]
 
     def _places(self, m, sequence, current, to):
-        """Places of the beats: three stages and a buffer behind the sequence. Returns whether there is one in them."""
+        """Places of the beats: three stages and a buffer behind the sequence. Returns whether a stage has a place."""
         bits = self._config.memory_bits
         m.submodules.places = skid = SkidBuffer(place(self._config))
         wiring.connect(m, skid.o, to)
@@ -225,8 +226,8 @@ class Writer(wiring.Component):
                 at_zero.eq(here.row == 0), in_rows.eq(here.row < current.fold_rows), not_first.eq(current.fold_from),
                 first.twice.eq(near.twice & at_zero), first.fold.eq(near.fold & in_rows & ~(not_first & at_zero)),
                 back.eq(1 - (here.first_chunk.replicate(16) & sequence.chunks)), back_again.eq(back),
-                # other + address or other - address: one carry chain. In the bits that are kept the address is added to
-                # ones; with the carry that enters them these are zero, and it goes on above them.
+                # One carry chain makes other + address or other - address. Bits that are kept have ones in ``other``:
+                # with the carry that enters them the ones become zeros, the address stays, and the carry goes on.
                 first.second.eq((Cat(1, other) + Cat(~near.split, near.address ^ mirrored))[1:]),
                 final.third.eq(first.second + back_again.as_signed())]
             if self._vector:

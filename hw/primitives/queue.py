@@ -37,7 +37,7 @@ class CommandQueue(wiring.Component):
         # One bit more than an address: the difference is the number of words.
         write, read, level = Signal(bits), Signal(bits), Signal(bits)
         ready, some, accept, leave = Signal(init=1), Signal(), Signal(), Signal()
-        # What is accepted is noted here and not in the memory, which may stand where its reader does.
+        # An accepted word waits here for a cycle: the memory may stand near its reader, far from here.
         entering, arrived = Signal.like(store.data, reset_less=True), Signal()
         left = delay(m, leave, 1, "leave", reset_less=False)  # ``some`` still counts the word that left
         following = Signal.like(fetch.data, reset_less=True)

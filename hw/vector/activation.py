@@ -144,7 +144,7 @@ class ActivationLane(wiring.Component):
         return m
 
     def _magnitude(self, m):
-        """min(|y|, largest), two cycles later: the smallest element is not counted up behind its inversion."""
+        """min(|y|, largest), two cycles later. The smallest element is inverted only: one more would not fit."""
         low = self.y[:-1]
         before, carry = Signal.like(self.y, name="before", reset_less=True), Signal(reset_less=True)
         m.d.sync += [before.eq(self.y), carry.eq(self.y[-1] & low.any())]
@@ -168,8 +168,8 @@ class ActivationLane(wiring.Component):
         return result
 
     def _product(self, m, below, slope, gelu):
-        """slope * ``below``, where ``below`` is the place inside the segment when its index goes to the table; zero
-        without ``gelu``, which comes a cycle before the segment."""
+        """slope * ``below``, or zero without ``gelu``. ``below`` is the place inside the segment, in the cycle in which
+        the index goes to the table; ``gelu`` comes a cycle before the segment."""
         p = self.parameters
         if not len(below):  # a segment for each element
             return Const(0, _SLOPE_CUT + 1)

@@ -68,8 +68,8 @@ class Argmax(wiring.Component):
         return m
 
     def _tree(self, m, moving):
-        """Winners of pairs, of fours and so on, a level per stage. Returns the number of the last one and whether it is
-        wanted, together."""
+        """Winners of pairs, of fours and so on, a level per stage. Returns the number of the last winner, and in the
+        same cycle whether it is wanted."""
         width, count = self._config.element_width, self._config.memory_elements
         here = [Signal(signed(width), name=f"element{n}", reset_less=True) for n in range(count)]
         classes, wanted = Signal(_CLASS_BITS, reset_less=True), Signal(reset_less=True)
@@ -80,7 +80,7 @@ class Argmax(wiring.Component):
         for level in range(self._levels):
             winners, found = [], []
             for pair in range(0, len(here), 2):
-                # All that stands before one that competes does, so that only the later of the two is asked.
+                # Elements compete up to a number, so that only the later of the two has to be asked.
                 name, later = f"level{level}_{pair // 2}", (pair + 1) << level
                 # The sign of a difference is one carry chain, where a comparison of signed numbers is two.
                 larger = (here[pair] - here[pair + 1])[-1] & (later < classes)
@@ -100,7 +100,7 @@ class Argmax(wiring.Component):
         return Cat(numbers[0]), wanted
 
     def _delayed(self, m, moving):
-        """The writes, when their numbers are known: a place is read, and then taken by the next write."""
+        """The writes, in the cycle in which their numbers are known. Every place is read, then written again."""
         shape, places = self._memory.write, self._levels
         m.submodules.writes = memory = Memory(shape=shape, depth=places, init=[])
         here, port, read = Signal(range(places)), memory.write_port(), memory.read_port(domain="comb")

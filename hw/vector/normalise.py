@@ -204,8 +204,8 @@ class Normalise(wiring.Component):
 
     @property
     def _depth(self) -> int:
-        """Groups of elements in flight at full rate: those of one beat more than fit between taking a beat and knowing
-        that its first group has left the queue."""
+        """Groups of elements in flight at full rate: all from taking a beat to knowing that its first group has left
+        the queue, and one beat more."""
         needed = self._result_latency + 1 + self.parameters.pieces
         return max(_LEAST_DEPTH, 1 << (needed - 1).bit_length())
 
@@ -267,8 +267,8 @@ class Normalise(wiring.Component):
                 m.d.comb += to.payload[name].eq(offered[name])
 
     def _pace(self, m: Module, take: Signal) -> tuple[Value, Signal]:
-        """Whether the lanes can take a beat, which is the cycle of the final piece of the one before, and whether they
-        have a piece."""
+        """``free``: the lanes can take a beat, from the final piece of the beat before on. ``active``: they have a
+        piece."""
         pieces, active = self.parameters.pieces, Signal()
         if pieces == 1:
             m.d.sync += active.eq(take)
@@ -291,8 +291,8 @@ class Normalise(wiring.Component):
         return spaced
 
     def _place(self, m: Module, here: data.View, free: Value) -> tuple[Value, Signal, Signal]:
-        """Of the beat in the lanes: its place in the table, a cycle later, whether it goes into sums, and whether this
-        piece ends them."""
+        """Of the beat in the lanes: its place in the table (a cycle later), whether it goes into sums, and whether this
+        piece ends the sums."""
         sums, last = Signal(), Signal()
         coarse, fine = Signal(len(here.address), reset_less=True), Signal(2, name="fine_shift", reset_less=True)
         address = Signal(self.parameters.row_bits, name="entry", reset_less=True)
@@ -304,8 +304,8 @@ class Normalise(wiring.Component):
 
     def _lanes(self, m: Module, here: data.View, free: Value, active: Signal, sums: Signal,
                entry: data.View) -> tuple[list[NormaliseLane], Value, Value]:
-        """The lanes with their elements and the entry of their row. Returns also when they have operands that go into
-        sums, and when they have results."""
+        """Connects the lanes with their elements and the entry of their row. Returns the lanes, the strobe of operands
+        that go into sums, and the strobe of results."""
         p = self.parameters
         elements = self._pieces(m, here.beat.as_value(), p.element_width, free, "elements")
         keep = self._pieces(m, here.keep, 1, free, "keep")
@@ -334,7 +334,7 @@ class Normalise(wiring.Component):
         return lanes, into_sums, results
 
     def _pieces(self, m: Module, beat: Value, width: int, free: Value, name: str) -> Value:
-        """What the lanes get of ``beat``, ``width`` bits each, when their entry is there."""
+        """The piece of ``beat`` for the lanes, ``width`` bits each, in the cycle in which their entry is there."""
         size, register = width * self.parameters.lanes, Signal(len(beat), name=name, reset_less=True)
         m.d.sync += register.eq(Mux(free, beat, register >> size))
         return delay(m, register[:size], self._entry_latency, f"{name}_late")
@@ -379,8 +379,8 @@ class Normalise(wiring.Component):
 
     def _results(self, m: Module, lanes: list[NormaliseLane], valid: Value, begins: Signal, sideband: Value,
                  to) -> tuple[Signal, Signal]:
-        """Queue of results, whose beats go out when they are whole. Returns whether there is room for another beat,
-        and whether none is on its way."""
+        """Queue of results; a beat goes out when it is whole. Returns ``room``: another beat has places, and ``quiet``:
+        no beat is on its way."""
         pieces, depth = self.parameters.pieces, self._depth
         head, side, some, pop, final = self._queue(m, lanes, valid, begins, sideband)
         held = Signal(len(head) * (pieces - 1), name="held", reset_less=True)
@@ -392,7 +392,7 @@ class Normalise(wiring.Component):
 
         begun = delay(m, begins, 1, "begun", reset_less=False)
         places, room, quiet = Signal(range(depth + 1), init=depth), Signal(init=1), Signal(init=1)
-        # A beat is counted two cycles after it began; this many more may have begun by then.
+        # A beat is counted two cycles after it began; ``uncounted`` more may have begun by then.
         uncounted = 2 // pieces
         m.d.sync += [places.eq(places + pop - Mux(begun, pieces, 0)), room.eq(places >= pieces * (1 + uncounted)),
                      quiet.eq((places == depth) & ~begun & ~begins)]
@@ -400,8 +400,8 @@ class Normalise(wiring.Component):
 
     def _queue(self, m: Module, lanes: list[NormaliseLane], valid: Value, begins: Signal,
                sideband: Value) -> tuple[Value, Value, Signal, Signal, Value]:
-        """The oldest piece, the sideband of its beat, whether there is one, what takes it away, and whether it is the
-        final one of its beat."""
+        """The queue. Returns its oldest piece, the sideband of the beat, whether a piece is there, the strobe that
+        takes it away, and whether it is the final one of its beat."""
         pieces, depth = self.parameters.pieces, self._depth
         results = Cat(lane.result for lane in lanes)
         m.submodules.results = queue = Memory(shape=len(results), depth=depth, init=[])

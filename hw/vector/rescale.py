@@ -141,8 +141,8 @@ class ScaleLane(wiring.Component):
         return m
 
     def _shift(self, m, product, shift, width):
-        """The product shifted right in two cycles by all but the lowest bit of ``shift``, in ``width`` + 1 bits;
-        whether it is above or below what ``width`` bits hold after that; and the lowest bit."""
+        """Shifts the product right by all but the lowest bit of ``shift``, in two cycles. Returns ``width`` + 1 bits of
+        it, whether it is above or below what ``width`` bits hold, and the lowest bit of ``shift``."""
         kept = width + 7  # bits that matter when 7 places may be left to go
         coarse, negative = Signal(signed(kept), reset_less=True), Signal(reset_less=True)
         lost, rest = Signal(reset_less=True), Signal(3, name="rest", reset_less=True)
@@ -267,7 +267,7 @@ class Rescale(wiring.Component):
         return m
 
     def _table_word(self, m):
-        """What is written to a table, a cycle later, and which: sets, channels, GELU."""
+        """A word for a table, a cycle later, and an enable for each table: sets, channels, GELU."""
         p = self.parameters
         word = Signal.like(self.write, name="word", reset_less=True)
         enables = Signal(3)
@@ -279,7 +279,7 @@ class Rescale(wiring.Component):
         return word, enables
 
     def _enter(self, m, free):
-        """The write that may be taken, whether it is, and whether one waits that is not counted yet."""
+        """The write that may be taken, whether it is taken, and whether a write waits that ``used`` does not count."""
         if self.parameters.steps == 1:
             m.d.comb += self.i.ready.eq(free)
             return self.i.payload, self.i.valid & free, Const(0, 1)
@@ -310,8 +310,8 @@ class Rescale(wiring.Component):
         return chosen
 
     def _pace(self, m, take, chosen, space, free):
-        """When the next write may be taken. Returns whether the one here has work, and whether the lanes begin a
-        group."""
+        """Drives ``free``: the next write may be taken. Returns whether the write here has work, and whether the lanes
+        begin a group."""
         steps, stepping = self.parameters.steps, Signal()
         if steps == 1:
             m.d.sync += [free.eq(space), stepping.eq(take)]
@@ -327,7 +327,7 @@ class Rescale(wiring.Component):
         return work, stepping
 
     def _steps(self, m, here, chosen, free):
-        """Registers of a write, the group of elements whose turn it is at the low end, and the number of the group."""
+        """Registers of a write. The group of elements whose turn it is stands at the low end; also its number."""
         p = self.parameters
         elements = Signal(p.memory.elements * p.memory.element_width, name="elements", reset_less=True)
         strobe = Signal(p.memory.elements, name="strobe", reset_less=True)
@@ -376,8 +376,8 @@ class Rescale(wiring.Component):
             m.d.comb += [lane.scale.eq(scale), lane.bias.eq(bias)]
 
     def _lanes(self, m, elements, strobe, shift, chosen):
-        """Groups of elements through the lanes. Returns the results and, a cycle behind each of the two clamps, which
-        element that is written it has changed."""
+        """Sends groups of elements through the lanes. Returns the results, and for each of the two clamps, a cycle
+        behind it, the elements that are written and that it has changed."""
         p = self.parameters
         width, lead = p.memory.element_width, p.coefficient_latency
         elements = delay(m, elements[:p.lanes * width], lead, "elements")

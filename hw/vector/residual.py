@@ -78,7 +78,7 @@ class Residual(wiring.Component):
             raise ValueError(f"depth: {depth} is not a power of two in 8..1024")
         self._config, self._depth = config, depth
         memory = MemoryParameters.of(config)
-        # place: where element 0 of its beat is kept, or what it reads was.
+        # ``place``: where element 0 of its beat is kept; of a write that does not read, where it was kept.
         self._place_bits = (config.engines + 1).bit_length()
         self._tag = data.StructLayout({
             "address": config.memory_bits, "strobe": config.memory_elements, "set": _SET_BITS, "residual": 1,
@@ -130,7 +130,8 @@ class Residual(wiring.Component):
         return m
 
     def _accept(self, m, waiting):
-        """Every write goes into the queue, the places of some to ``read``. Returns whether one is on its way."""
+        """Puts every write into the queue, and the number of its beat on ``read`` if it reads. Returns whether a write
+        is on its way into the queue."""
         m.submodules.requests = requests = SkidBuffer(self._config.memory_bits)
         wiring.connect(m, requests.o, wiring.flipped(self.read))
         offered, slot = self.i.payload, Signal(self._slot, name="slot", reset_less=True)
@@ -165,7 +166,7 @@ class Residual(wiring.Component):
         m.d.comb += [leaves_out.eq(offered.residual & ~strobe[0]), alone.eq(offered.residual & ~strobe[1])]
         m.submodules.addresses = memory = Memory(shape=bits, depth=1 << self._place_bits, init=[])
         write = memory.write_port()
-        # Every address: what is not to be kept is written over, and the enable waits for nobody.
+        # Every address is written, so that no enable is needed: the next one takes the place of one not to keep.
         m.d.comb += [write.en.eq(1), write.addr.eq(following), write.data.eq(address)]
         with m.If(accept & leaves_out):
             m.d.sync += [following.eq(following + 1), latest.eq(following), oldest.eq(oldest + 1)]
@@ -192,7 +193,7 @@ class Residual(wiring.Component):
         beat = self.beats.payload.elements
         m.submodules.zeros = memory = Memory(shape=self._config.element_width, depth=1 << self._place_bits, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
-        # Once more in every cycle in which the write waits: in the last one its beat is there.
+        # Written in every cycle in which the write waits: in the last of them its beat is there.
         m.d.comb += [write.en.eq(valid & tag.residual & ~tag.strobe[0]), write.addr.eq(tag.place),
                      write.data.eq(beat[0]), read.addr.eq(tag.place)]
         return Mux(tag.reads, beat[0], read.data)

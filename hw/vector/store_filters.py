@@ -84,7 +84,7 @@ class VectorStore(wiring.Component):
         return m
 
     def _set(self, m, unit, kept, number):
-        """The set ``number`` for ``unit``, of which it keeps the words ``kept``."""
+        """The parameter set ``number`` for ``unit``. The unit keeps the words ``kept`` of it; the others are zero."""
         words = [Const(0, 32)] * SET_WORDS
         wanted = Signal(name=f"{unit}_wanted")
         address = Signal(range(SETS * SET_WORDS), name=f"{unit}_address")
