@@ -192,7 +192,7 @@ class _Compiler:
         return operation
 
     def _close(self) -> None:
-        """Ends the open segment. The next one gets tables of its own: a step that did not fit may have changed these."""
+        """Ends the open segment. The next gets tables of its own: a step that did not fit may have changed these."""
         assert self.open is not None
         self.segments.append(self.open)
         self.operations, self.resources = [], Resources(self.config)
