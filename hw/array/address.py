@@ -40,9 +40,9 @@ class BankAddress(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         s, bits = self._layers, len(self.base)
-        base = Signal(bits, reset_less=True)
-        window = Signal(bits, reset_less=True)
-        select = Signal(s, reset_less=True)
+        base = Signal(bits, name="base", reset_less=True)
+        window = Signal(bits, name="window", reset_less=True)
+        select = Signal(s, name="select", reset_less=True)
         stage = optional(m, self._pipeline)
         with m.If(self.en) if self._pipeline.is_deep else nullcontext():
             stage += [base.eq(self.base), window.eq(self.window)]
@@ -80,7 +80,7 @@ class GroupAddress(wiring.Component):
         m = Module()
         s, bits = self._layers, len(self.group) + self._layers
         m.submodules.bank = bank = BankAddress(bits, s, self._pipeline)
-        following = Signal.like(self.group)
+        following = Signal.like(self.group, name="following")
         m.d.comb += self.group.eq(Mux(self.start, 0, following))
         with m.If(self.valid):
             m.d.sync += following.eq(Mux(self.start, 1, following + 1))
@@ -140,7 +140,7 @@ class Walker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        inner_full, single = Signal(), Signal()
+        inner_full, single = Signal(), Signal(name="single")
         stage = optional(m, self._pipeline)
         stage += single.eq(~self.inner.any())
         inner, last = self._counter(m, "inner", self.inner, self.step)
@@ -184,7 +184,7 @@ class Walker(wiring.Component):
         take one cycle.
         """
         below = Signal(places.shape(), name="below_place", reset_less=True)
-        differing = Signal(places.shape(), reset_less=True)
+        differing = Signal(places.shape(), name="differing", reset_less=True)
         with m.If(self.restart):
             m.d.sync += below.eq(Mux(self.sub_order == SubOrder.MIRROR, (1 << self.sub_at) - 1, 0))
         m.d.sync += differing.eq(places | (below & Cat(position[:b].any() for b in range(len(position)))))

@@ -123,7 +123,7 @@ class Array(wiring.Component):
         units |= {"reader": (fetch.o_reader, wiring.flipped(self.o_reader)),
                   "writer": (fetch.o_writer, wiring.flipped(self.o_writer))}
         m.d.comb += [fetch.stop.eq(self.stop), self.fault.eq(fetch.fault), self.fault_tag.eq(fetch.fault_tag)]
-        queued = Signal()
+        queued = Signal(name="queued")
         empty = []
         for name, (source, sink) in units.items():
             m.submodules[f"{name}_queue"] = queue = CommandQueue(source.payload.shape(), _QUEUE)
@@ -190,7 +190,7 @@ class Array(wiring.Component):
 
     def _setup(self, m, fetch, coefficients):
         """Setup writes pass a register without enable; a start closes the port until the array is idle."""
-        write, payload = Signal(setup()), self.i_setup.payload
+        write, payload = Signal(setup(), name="payload"), self.i_setup.payload
         accepted, write_valid, write_program, starting, plain, start = (Signal(name=name) for name in (
             "accepted", "write_valid", "write_program", "starting", "plain", "start"))
         m.d.comb += [
@@ -212,14 +212,14 @@ class Array(wiring.Component):
         """Hand-over of halves: vacant -> loaded -> computed -> vacant, each counted."""
         # A saturation may reach its flag after the last result has reached its bank.
         finished = delay(m, flow.done, self._config.maximum_tree_latency, "finished", reset_less=False)
-        vacant, loaded, computed = Signal(2, init=2), Signal(2), Signal(2)
+        vacant, loaded, computed = Signal(2, init=2), Signal(2), Signal(2, name="computed")
         for tokens, given, taken in ((vacant, store.done, load.claim), (loaded, load.done, sequencer.take),
                                      (computed, finished, store.take)):
             with m.If(given & ~taken):
                 m.d.sync += tokens.eq(tokens + 1)
             with m.If(~given & taken):
                 m.d.sync += tokens.eq(tokens - 1)
-        in_flight = Signal(2)
+        in_flight = Signal(2, name="in_flight")
         with m.If(sequencer.take & ~finished):
             m.d.sync += in_flight.eq(in_flight + 1)
         with m.If(~sequencer.take & finished):

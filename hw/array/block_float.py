@@ -73,12 +73,12 @@ class BlockFloat(wiring.Component):
         assert c.maximum_tree_latency == 1 + levels, "the engine holds the first register"
         valid = delay(m, self.result_valid[-1], 1 + levels, "valid", reset_less=False)
         start = delay(m, self.result_start, 1 + levels, "start", reset_less=False)
-        computed = Signal(c.magnitude_bits)
+        computed = Signal(c.magnitude_bits, name="computed")
         with m.If(valid):
             m.d.sync += computed.eq(Mux(start, found, computed | found))
 
         magnitude = Mux(fields.first, Mux(self.half, loaded[1], loaded[0]), computed)
-        free = Signal(range(c.magnitude_bits + 1), reset_less=True)
+        free = Signal(range(c.magnitude_bits + 1), name="free", reset_less=True)
         m.d.sync += free.eq(c.magnitude_bits)
         for bit in range(c.magnitude_bits):
             with m.If(magnitude[bit]):

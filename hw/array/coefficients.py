@@ -48,7 +48,7 @@ class CoefficientMemory(wiring.Component):
         c, fields = self._config, self.pass_fields
         bits = c.coefficient_address_bits
         shifted, masked, address = (Signal(n, reset_less=True) for n in (c.row_bits, bits, bits))
-        base, mask = Signal(bits, reset_less=True), Signal(c.row_bits, reset_less=True)
+        base, mask = Signal(bits, reset_less=True), Signal(c.row_bits, name="mask", reset_less=True)
         stage, stages, deep = optional(m, c.pipeline), _ADDRESS_STAGES[c.pipeline], int(c.pipeline.is_deep)
         group, shift, mask_bits, start_base = (delay(m, value, deep, name) for value, name in (
             (self.group, "group"), (fields.coef_shift, "shift"), (fields.coef_mask_bits, "mask_bits"),

@@ -56,20 +56,20 @@ class Fetch(wiring.Component):
         c = self._config
         m.submodules.memory = memory = Ram(RamParameters(32, c.program_words, c.target, c.pipeline))
         bits = (c.program_words - 1).bit_length()
-        address, count = Signal(bits), Signal(range(INSTRUCTION_WORDS + c.ram_latency + 1))
-        buffer = Signal(32 * INSTRUCTION_WORDS)
+        address, count = Signal(bits), Signal(range(INSTRUCTION_WORDS + c.ram_latency + 1), name="count")
+        buffer = Signal(32 * INSTRUCTION_WORDS, name="buffer")
         fields = buffer[OPCODE_BITS:]
         # Decoded one shift before the first word reaches the low end.
         coming = buffer[32:]
         is_loop, is_halt, looping, again, offering, taken, over = (
             Signal(name=name) for name in ("is_loop", "is_halt", "looping", "again", "offering", "taken", "over"))
-        loop, loop_coming = Signal(instruction(Opcode.LOOP)), Signal(instruction(Opcode.LOOP))
-        left, before = Signal(loop.count.shape()), Signal(loop.count.shape())
+        loop, loop_coming = Signal(instruction(Opcode.LOOP)), Signal(instruction(Opcode.LOOP), name="loop_coming")
+        left, before = Signal(loop.count.shape()), Signal(loop.count.shape(), name="before")
         m.d.comb += [loop.eq(fields), loop_coming.eq(coming[OPCODE_BITS:])]
         rest = Mux(looping, left, loop_coming.count)
-        more, final = Signal(), Signal()
+        more, final = Signal(), Signal(name="final")
         m.d.sync += [more.eq(left[1:].any()), final.eq(count == INSTRUCTION_WORDS + c.ram_latency - 2)]
-        reading = Signal()  # a word is read in this cycle
+        reading = Signal(name="reading")  # a word is read in this cycle
         capture = delay(m, reading, c.ram_latency, "capture", reset_less=False)
         with m.If(capture):
             m.d.sync += buffer.eq(Cat(buffer[32:], memory.r_data))
@@ -78,7 +78,7 @@ class Fetch(wiring.Component):
             memory.w_en.eq(self.write_en), memory.w_addr.eq(self.write.address), memory.w_data.eq(self.write.data)]
         units = self._units(m, buffer)
         # A cycle old: when HALT looks at it, nothing has been handed out for longer than that.
-        quiet = Signal()
+        quiet = Signal(name="quiet")
         m.d.sync += quiet.eq(self.units_idle)
 
         # A register, not the OR of the offers: it holds back the address and all that counts.
@@ -139,7 +139,7 @@ class Fetch(wiring.Component):
         m.d.comb += [checker.instruction.eq(buffer), checker.address.eq(address), checker.looping.eq(looping),
                      checker.taken.eq(taken), checker.clear.eq(self.start), self.fault_tag.eq(checker.tag)]
         checked = delay(m, self.running & final, c.check_latency, "checked", reset_less=False)
-        legal = Signal()
+        legal = Signal(name="legal")
         m.d.comb += legal.eq(checker.fault == Fault.NONE)
         with m.If(checked):
             m.d.comb += self.fault.eq(checker.fault)
@@ -149,7 +149,7 @@ class Fetch(wiring.Component):
 
     def _address(self, m, address, reading, count, offering, jump, target):
         """The words of an instruction are read in its first cycles; a jump falls between two instructions."""
-        words_left = Signal(init=1)
+        words_left = Signal(name="words_left", init=1)
         m.d.comb += reading.eq(words_left & ~offering)  # also before the start: only the last words count
         with m.If(offering):
             m.d.sync += words_left.eq(1)

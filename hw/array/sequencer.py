@@ -58,7 +58,7 @@ class Sequencer(wiring.Component):
         m.d.sync += [armed.eq(occupied & ~issue), ready.eq(armed & ~issue & loaded & spaced & gap_over)]
         self._distances(m, following, ended, spaced, gap_over)
 
-        left, single = Signal(c.row_bits), Signal()
+        left, single = Signal(c.row_bits), Signal(name="single")
         m.d.sync += [single.eq(following.last_group == 0), self.start.eq(issue)]
         with m.If(issue):
             m.d.sync += [self.pass_fields.eq(following), self.valid.eq(1), self.half.eq(self.half ^ following.first),
@@ -71,19 +71,19 @@ class Sequencer(wiring.Component):
 
     def _distances(self, m, following, ended, spaced, gap_over):
         """Registers that say whether an issue two cycles from now keeps the spacing and the gap."""
-        spacing = Signal(range(self._config.pass_spacing))
+        spacing = Signal(range(self._config.pass_spacing), name="spacing")
         with m.If(self.start):
             m.d.sync += [spacing.eq(self._config.pass_spacing - 4), spaced.eq(0)]
         with m.Else():
             m.d.sync += [spacing.eq(spacing - ~spaced), spaced.eq(spaced | (spacing == 0))]
 
         # Idle cycles there will be two cycles from now; the top bit stops the count.
-        idle_cycles = Signal(len(following.gap) + 1, init=-1)
+        idle_cycles = Signal(len(following.gap) + 1, name="idle_cycles", init=-1)
         with m.If(self.start):
             m.d.sync += idle_cycles.eq(Mux(ended, 3, 2))
         with m.Elif(ended & ~idle_cycles[-1]):
             m.d.sync += idle_cycles.eq(idle_cycles + 1)
-        no_gap, enough = Signal(), Signal()
+        no_gap, enough = Signal(), Signal(name="enough")
         m.d.sync += [no_gap.eq(following.gap == 0),
                      enough.eq((~self.valid | ended) & (idle_cycles >= following.gap))]
         m.d.comb += gap_over.eq(no_gap | enough)

@@ -58,14 +58,14 @@ class StoreUnit(wiring.Component):
         c = self._config
         m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits, mirror=c.is_processor)
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
-        command = Signal.like(self.i_command.payload)
+        command = Signal.like(self.i_command.payload, name="command")
         waiting, starting, running, busy = (
             Signal(name=name) for name in ("waiting", "starting", "running", "busy"))
         self._go = go = Signal()  # like ``en``, for the few gates of the control
         # Between blocks the walker walks on: ``running`` says which beats count, and stays out of its enables.
-        group, step_end, accept = Signal(range(c.beat_groups)), Signal(), Signal()
-        sub, sub_last, sub_final = Signal(c.sub_bits), Signal(c.sub_bits), Signal()
-        left, final = Signal(c.row_bits), Signal()
+        group, step_end, accept = Signal(range(c.beat_groups)), Signal(), Signal(name="accept")
+        sub, sub_last, sub_final = Signal(c.sub_bits), Signal(c.sub_bits), Signal(name="sub_final")
+        left, final = Signal(c.row_bits), Signal(name="final")
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(starting),
             sub_final.eq(sub == sub_last),
@@ -151,7 +151,7 @@ class StoreUnit(wiring.Component):
     def _round(self, m, word):
         """Round half up to element_width bits; only the largest value can overflow."""
         c = self._config
-        element, flags = Signal(self.o.payload.words.shape().elem_shape), []
+        element, flags = Signal(self.o.payload.words.shape().elem_shape, name="flags"), []
         cut = c.width - c.element_width
         for part in ("re", "im"):
             rounded = Signal(signed(c.element_width + 1), name=f"rounded_{part}", reset_less=True)
@@ -168,7 +168,7 @@ class StoreUnit(wiring.Component):
         return element, Cat(flags).any()
 
     def _output(self, m, words, beat, clamped):
-        clamped_before, clamped_now = Signal(), Signal()
+        clamped_before, clamped_now = Signal(), Signal(name="clamped_now")
         if self._config.pipeline.is_deep:
             m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
             out, moving, ready = skid.i, skid.moving, skid.i.ready

@@ -72,12 +72,12 @@ class Processor(wiring.Component):
             counters.activity.eq(self.activity)]
         self._activity(m, array, reader, writer, vector.writes_busy)
 
-        leaving = Signal(block_report())
+        leaving = Signal(block_report(), name="leaving")
         last = array.o.valid & array.o.ready & array.o.payload.last
         m.d.sync += [leaving.valid.eq(last), leaving.exponent.eq(array.o.payload.exponent),
                      leaving.saturated.eq(array.o.payload.saturated)]
         m.d.comb += self.block.eq(leaving)
-        saturated = Signal()
+        saturated = Signal(name="saturated")
         m.d.sync += saturated.eq((saturated | writer.saturated | vector.saturated) & ~array.start)
         m.d.comb += [self.status[name].eq(counters.counts[name]) for name in counters.counts.shape().members]
         m.d.comb += [self.status[name].eq(array.status[name] | (saturated if name == "saturated" else 0))
@@ -88,7 +88,7 @@ class Processor(wiring.Component):
         """The array takes every setup write and ignores those for the tables. Returns the write and its strobe, a cycle
         later."""
         port = self.i_setup
-        write = Signal(setup())
+        write = Signal(setup(), name="write")
         m.d.comb += [array.i_setup.payload.eq(port.payload), array.i_setup.valid.eq(port.valid),
                      port.ready.eq(array.i_setup.ready)]
         m.d.sync += write.eq(port.payload)
@@ -97,7 +97,7 @@ class Processor(wiring.Component):
             m.d.sync += wanted.eq(port.valid & port.ready & (port.payload.target == target))
             m.d.comb += [unit.write.address.eq(write.address), unit.write.data.eq(write.data),
                          unit.write_en.eq(wanted)]
-        there = Signal()
+        there = Signal(name="there")
         m.d.sync += there.eq(port.valid & port.ready)
         return write, there
 
@@ -146,9 +146,10 @@ class Processor(wiring.Component):
 
     def _faults(self, m, array, reader, writer):
         """Keeps the first fault; whether there is one."""
-        code, tag, stopped = Signal(Fault), Signal(TAG_BITS), Signal()
-        completed, idle_cycles = Signal(TAG_BITS, reset_less=True), Signal(range(self._config.watchdog + 1))
-        clear, moved, late = Signal(init=1), Signal(), Signal()  # clear: as in hw/array/counters.py
+        code, tag, stopped = Signal(Fault), Signal(TAG_BITS), Signal(name="stopped")
+        completed = Signal(TAG_BITS, name="$signal", reset_less=True)
+        idle_cycles = Signal(range(self._config.watchdog + 1), name="idle_cycles")
+        clear, moved, late = Signal(init=1), Signal(), Signal(name="late")  # clear: as in hw/array/counters.py
         moves = [self.activity[unit].moving for unit in UNITS]
         # Many SETs in a row move nothing else.
         moves += [commands.valid & commands.ready for commands in (array.o_reader, array.o_writer)]
@@ -181,7 +182,7 @@ class Processor(wiring.Component):
 
     def _gated(self, m, source, sink, stopped):
         """No new request after a fault; one that is on offer stays until it is taken."""
-        offered, passing = Signal(), Signal()
+        offered, passing = Signal(), Signal(name="passing")
         m.d.sync += offered.eq(sink.valid & ~sink.ready)
         m.d.comb += [passing.eq(offered | ~stopped), sink.payload.eq(source.payload),
                      sink.valid.eq(source.valid & passing), source.ready.eq(sink.ready & passing)]

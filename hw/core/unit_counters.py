@@ -34,7 +34,7 @@ class UnitCounters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        clear = Signal(init=1)  # as in hw/array/counters.py
+        clear = Signal(name="clear", init=1)  # as in hw/array/counters.py
         m.d.sync += clear.eq(self.clear)
         for unit in COUNTED_UNITS:
             for cause in CAUSES:

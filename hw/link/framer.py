@@ -172,14 +172,14 @@ class FrameReceiver(wiring.Component):
     def _silence(self, m):
         """Whether no byte has come for ``timeout`` cycles."""
         timeout = self.parameters.timeout
-        left = Signal(range(timeout), init=timeout - 1)
+        left = Signal(range(timeout), name="left", init=timeout - 1)
         m.d.sync += left.eq(Mux(self.i.valid & self.i.ready, timeout - 1, left - (left != 0)))
         return left == 0
 
     def _content_fault(self, m, kind):
         """Fault of the payload received: bytes left over, or a record that would start the array."""
         unit_bytes = max(RECORD_BYTES, self.parameters.input_bytes)
-        in_unit, control = Signal(range(unit_bytes)), Signal()
+        in_unit, control = Signal(range(unit_bytes)), Signal(name="control")
         last_of_unit = Mux(kind == Kind.DATA, self.parameters.input_bytes - 1, RECORD_BYTES - 1)
         with m.If(self.o.valid):
             m.d.sync += [self.position.eq(0), in_unit.eq(0), control.eq(0)]
@@ -217,7 +217,7 @@ class FrameSender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        left, byte = Signal.like(self.i.payload.length), Signal(8)
+        left, byte = Signal.like(self.i.payload.length), Signal(8, name="byte")
         m.d.comb += self.crc_valid.eq(self.o.valid & self.o.ready)
 
         @contextmanager

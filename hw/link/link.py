@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from .. import layouts as shapes
 from ..isa.link_frame import ERROR, RECORD_BYTES, REPLY, STATUS_WORDS, VERSION, Fault, Kind
+from ..primitives.memory import read_port, write_port
 from .framer import FrameReceiver, FrameSender, LinkParameters
 
 __all__ = ["Link", "PayloadUnpacker", "ResultStore"]
@@ -42,8 +43,9 @@ class PayloadUnpacker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         unit_bytes = max(RECORD_BYTES, self.parameters.input_bytes)
-        shift = Signal(8 * unit_bytes, reset_less=True)  # Idle clears it, for free only without another reset
-        left, in_unit, is_data = Signal.like(self.length), Signal(range(unit_bytes)), Signal()
+        # Idle clears it, which is free only without another reset.
+        shift = Signal(8 * unit_bytes, name="shift", reset_less=True)
+        left, in_unit, is_data = Signal.like(self.length), Signal(range(unit_bytes)), Signal(name="is_data")
         last_of_unit = Mux(is_data, self.parameters.input_bytes - 1, RECORD_BYTES - 1)
 
         # Bytes enter at the top, so a unit, short or long, ends there.
@@ -103,8 +105,8 @@ class ResultStore(wiring.Component):
         n_bytes = self.parameters.output_bytes
         room = self.parameters.limit // n_bytes * n_bytes
         m.submodules.memory = memory = Memory(shape=8, depth=self.parameters.limit, init=[])
-        write, read = memory.write_port(), memory.read_port()
-        at = Signal(range(n_bytes))
+        write, read = write_port(memory), read_port(memory, "sync")
+        at = Signal(range(n_bytes), name="at")
 
         # The beat holds still until it is taken: its bytes are picked where it stands.
         beat = Cat(self.i.payload.as_value(), Const(0, 8))
@@ -167,7 +169,7 @@ class Link(wiring.Component):
         self._payload_memory(m, receiver, unpacker)
         self._crc(m, receiver, sender)
 
-        fault = Signal(4)
+        fault = Signal(4, name="fault")
         frame = receiver.o.payload
         m.d.comb += [unpacker.is_data.eq(frame.kind == Kind.DATA), unpacker.length.eq(frame.length),
                      receiver.occupied.eq(unpacker.busy)]
@@ -203,7 +205,7 @@ class Link(wiring.Component):
 
     def _payload_memory(self, m, receiver, unpacker):
         m.submodules.payload = memory = Memory(shape=8, depth=self.parameters.limit, init=[])
-        write, read = memory.write_port(), memory.read_port()
+        write, read = write_port(memory), read_port(memory, "sync")
         m.d.comb += [write.addr.eq(receiver.position), write.data.eq(receiver.byte),
                      write.en.eq(receiver.write),
                      read.addr.eq(unpacker.position), unpacker.byte.eq(read.data)]
@@ -253,7 +255,7 @@ class Link(wiring.Component):
         words = Cat(flags, Const(0, 32 - len(flags)), status.computing, status.waiting_input,
                     status.waiting_output, status.waiting_hazard, status.blocks)
         # A counter that runs is read in one cycle, when its first byte is fetched.
-        word = Signal(32)
+        word = Signal(32, name="word")
         with m.If(sender.fetch & (position[:2] == 0)):
             m.d.sync += word.eq(words.word_select(position[2:5], 32))
 

@@ -56,10 +56,10 @@ class UartReceiver(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        rx = Signal(init=1)
+        rx = Signal(name="rx", init=1)
         m.submodules.synchronizer = FFSynchronizer(self.rx, rx, init=1)
         divisor = self.parameters.divisor
-        timer, samples_left, shift = Signal(range(divisor)), Signal(range(11)), Signal(8)
+        timer, samples_left, shift = Signal(range(divisor)), Signal(range(11)), Signal(8, name="shift")
 
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
@@ -98,7 +98,7 @@ class UartTransmitter(wiring.Component):
         m = Module()
         divisor = self.parameters.divisor
         # Bits still to send, low bit first, with the stop bits shifted in behind them; tx is the lowest.
-        timer, bits_left, shift = Signal(range(divisor)), Signal(range(11)), Signal(9, init=0x1FF)
+        timer, bits_left, shift = Signal(range(divisor)), Signal(range(11)), Signal(9, name="shift", init=0x1FF)
         m.d.comb += [self.tx.eq(shift[0]), self.i.ready.eq(bits_left == 0)]
 
         with m.If(self.i.ready):

@@ -108,7 +108,7 @@ class Emit(wiring.Component):
         is inside."""
         here, there = Signal(place(self._config), name="here", reset_less=True), Signal(name="there")
         # Which write of the place is next, and whether it is the final one or there is none.
-        second, third, final = Signal(), Signal(), Signal(init=1)
+        second, third, final = Signal(), Signal(), Signal(name="final", init=1)
         offered, slot = self.places.payload, to.payload
         m.d.comb += [
             self.places.ready.eq(to.ready & final), to.valid.eq(there),
@@ -119,7 +119,7 @@ class Emit(wiring.Component):
             # Z[0] and Z[N/2] stand for their own mirror images: both operands are the same word.
             slot.later.eq(Cat(second, second | ~here.twice))]
         if self._config.vector_lanes:  # only the first write of a place stands in its row
-            fresh = Signal(init=1)
+            fresh = Signal(name="fresh", init=1)
             m.d.comb += [slot.set.eq(here.set), slot.row0.eq(here.row0 & ~(second | third)), slot.first.eq(fresh)]
             with m.If(there & to.ready):
                 m.d.sync += fresh.eq(slot.last | (fresh & ~here.valid))

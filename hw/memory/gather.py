@@ -100,7 +100,7 @@ class Regrouper(wiring.Component):
         m.submodules.tiles = tiles = Transposer(2 * self._cell * self._width, self._cells)
         m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, skid.o, wiring.flipped(self.o))
-        mode, source, switched = Signal(3), Signal(_Source), Signal()
+        mode, source, switched = Signal(3), Signal(_Source), Signal(name="switched")
         wires, pairs, second, both, split = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [wires.eq(source == _Source.INPUT), second.eq(source == _Source.SECOND),
                      pairs.eq(second | (source == _Source.FIRST)), both.eq(mode == MemoryMode.PAIRS)]
@@ -137,7 +137,7 @@ class Regrouper(wiring.Component):
             Mux(wires, self.i.payload.last, Mux(second, last, tiles.o.payload.last & ~both)))
         # Final beats inside, at most six: two in the transposer (``blocks`` below), three behind it, one that has just
         # left. What comes in and what goes out is registered before it is counted.
-        ends = Signal(3)
+        ends = Signal(3, name="ends")
         arrived, ending, offered, taken, final = (Signal() for _ in range(5))
         m.d.sync += [arrived.eq(accept), ending.eq(self.i.payload.last), offered.eq(self.o.valid),
                      taken.eq(self.o.ready), final.eq(self.o.payload.last),
@@ -174,7 +174,7 @@ class Regrouper(wiring.Component):
     def _switch(self, m, mode, source, switched, waiting, tiled, accept, left):
         """Takes the mode of the block that waits, once the transposer is empty. ``blocks`` counts the final beats in
         the transposer, at most two: one on its way in, one on its way out."""
-        blocks, wanted = Signal(2), self.i.payload.mode
+        blocks, wanted = Signal(2, name="wanted"), self.i.payload.mode
         m.d.sync += blocks.eq(blocks + (tiled & accept & self.i.payload.last) - (tiled & left))
         with m.If(waiting & (blocks == 0)):
             m.d.sync += [mode.eq(wanted), switched.eq(1)]

@@ -46,15 +46,15 @@ class BeatQueue(wiring.Component):
         m = Module()
         width, parts = len(self.w_data), []
         # Two registers of one bit, or synthesis would put the enables of all words behind one more gate.
-        held, moving, stops = Signal(), Signal(init=1), Signal()
-        words = Signal(width)
+        held, moving, stops = Signal(), Signal(init=1), Signal(name="stops")
+        words = Signal(width, name="words")
         for low in range(0, width, _RAM_BITS):
             part = slice(low, min(low + _RAM_BITS, width))
             m.submodules[f"bits{low}"] = queue = TokenQueue(self._config, part.stop - low, self._places)
             m.d.comb += [queue.w_en.eq(self.w_en), queue.w_data.eq(self.w_data[part]), queue.moving.eq(moving),
                          words[part].eq(queue.r_data)]
             parts.append(queue)
-        kept = Signal(width, reset_less=True)
+        kept = Signal(width, name="kept", reset_less=True)
         m.d.comb += [
             self.o.valid.eq(held | parts[0].r_valid), self.o.payload.eq(Mux(held, kept, words)),
             stops.eq(self.o.valid & ~self.o.ready), self.pop.eq(parts[0].pop),
@@ -110,8 +110,8 @@ class ReadArbiter(wiring.Component):
         self._request(m, owners, waiting.pop)
 
         # ``owners`` keep a one for the reader.
-        mine, passing, arrived = Signal(), Signal(), Signal()
-        arriving = Signal(beat_bits, reset_less=True)
+        mine, passing, arrived = Signal(), Signal(), Signal(name="arrived")
+        arriving = Signal(beat_bits, name="arriving", reset_less=True)
         m.d.comb += [
             mine.eq(owners.o.payload), passing.eq(mine | self.residual_beats.ready),
             self.beats.ready.eq(owners.o.valid & passing), owners.o.ready.eq(self.beats.valid & passing),
@@ -129,9 +129,9 @@ class ReadArbiter(wiring.Component):
         wiring.connect(m, out.o, wiring.flipped(self.read))
         places = self._in_flight
         # ``free`` does not know the requests that were granted in this cycle and in the one before.
-        free, space = Signal(range(places + 1), init=places), Signal(init=1)
-        granted, to_reader, reader_granted = Signal(), Signal(), Signal()
-        reader, residual, ready = self.reader_read, self.residual_read, Signal()
+        free, space = Signal(range(places + 1), init=places), Signal(name="space", init=1)
+        granted, to_reader, reader_granted = Signal(), Signal(), Signal(name="reader_granted")
+        reader, residual, ready = self.reader_read, self.residual_read, Signal(name="ready")
         m.d.comb += [
             ready.eq(out.i.ready & owners.space), residual.ready.eq(ready),
             reader.ready.eq(ready & space & ~residual.valid),

@@ -11,6 +11,7 @@ from ..isa.instruction import Opcode
 from ..isa.parameter_set import ROW_ADDRESS_BITS
 from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, table_write
+from ..primitives.memory import read_port, write_port
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.stream import SkidBuffer
 from .gather import memory_beat
@@ -139,7 +140,7 @@ class Reader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.sequence = sequence = BeatSequence(self._config)
-        command = Signal(instruction(Opcode.READ), reset_less=True)
+        command = Signal(instruction(Opcode.READ), name="command", reset_less=True)
         # ``held``: a READ is in ``command``. ``known``: the registers behind ``command`` have followed it.
         held, known, begin, begun, sums = (Signal() for _ in range(5))
         m.d.comb += [
@@ -155,7 +156,7 @@ class Reader(wiring.Component):
             m.d.sync += held.eq(0)
 
         may, bad = self._dependency(m, command, begin & ~sums, begun & ~sums)
-        waits, never, refused = Signal(), Signal(), Signal()
+        waits, never, refused = Signal(), Signal(), Signal(name="refused")
         asks = known & ~begin & ~begun
         m.d.sync += [sequence.start.valid.eq(asks & may & ~bad), waits.eq(asks & ~may & ~bad), never.eq(asks & bad)]
         with m.If(self.bad_after):
@@ -164,16 +165,16 @@ class Reader(wiring.Component):
             self.bad_after.eq(never & ~refused), self.running.eq(held | ~sequence.start.ready),
             self.waiting.eq(waits & sequence.start.ready)]
 
-        mode, changes, another = Signal(_MODE_BITS), Signal(), Signal()
+        mode, changes, another = Signal(_MODE_BITS), Signal(), Signal(name="another")
         m.d.sync += another.eq(command.mode != mode)
         with m.If(sequence.o.valid & sequence.o.ready):
             m.d.sync += changes.eq(0)
         with m.If(begin & ~sums):
             m.d.sync += [mode.eq(command.mode), changes.eq(another)]
-        marks = Signal(data.StructLayout({"set": 4, "sums": 1}), reset_less=True)
+        marks = Signal(data.StructLayout({"set": 4, "sums": 1}), name="marks", reset_less=True)
         with m.If(begin):
             m.d.sync += [marks.set.eq(command.vector), marks.sums.eq(sums)]
-        in_flight, empty = self._beats(m, sequence, mode, changes, marks), Signal(init=1)
+        in_flight, empty = self._beats(m, sequence, mode, changes, marks), Signal(name="empty", init=1)
         m.d.sync += empty.eq(~self.running & ~in_flight)
         m.d.comb += self.idle.eq(empty & ~held)
         return m
@@ -184,8 +185,8 @@ class Reader(wiring.Component):
         bits = self._config.memory_bits
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
         m.submodules.registers = registers = Memory(shape=bits, depth=1 << _FIELDS["register"], init=[])
-        write, read = registers.write_port(), registers.read_port(domain="comb")
-        base, following = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
+        write, read = write_port(registers), read_port(registers)
+        base, following = Signal(bits, reset_less=True), Signal(bits, name="following", reset_less=True)
         m.d.comb += read.addr.eq(command.register)
         m.d.sync += [
             base.eq(read.data), following.eq(base + command.increment),
@@ -198,9 +199,9 @@ class Reader(wiring.Component):
         """Whether the READ in ``command`` may begin, and whether it never may. Both hold from its second cycle on, and
         are registers but for one gate. What may begin stays so, because WRITEs only go on."""
         # READs begun whose WRITE is not complete. ``after`` is small, the count of tags is not.
-        open_blocks, many, tag = Signal(16, reset_less=True), Signal(reset_less=True), self._tag
+        open_blocks, many, tag = Signal(16, reset_less=True), Signal(name="tag", reset_less=True), self._tag
         clear, after_bits = Signal(init=1), _FIELDS["after"]  # clear: as in hw/array/counters.py
-        bad, following = Signal(), Signal.like(self.tag)  # READs begin many cycles apart
+        bad, following = Signal(), Signal.like(self.tag, name="following")  # READs begin many cycles apart
         free, fewer, same, enough, some = (Signal(name=name) for name in ("free", "fewer", "same", "enough", "some"))
         m.d.sync += [
             free.eq(command.after == 0), fewer.eq(open_blocks < command.after), same.eq(open_blocks == command.after),
@@ -220,12 +221,12 @@ class Reader(wiring.Component):
         n_elements, place = self._config.memory_elements, sequence.o.payload
         vector = {"vector": vector_tag()} if self._config.vector_lanes else {}
         token = Signal(data.StructLayout({"valid": 1, "tail": 1, "tail_elements": range(n_elements), "mode": _MODE_BITS,
-                                          "last": 1, "changes": 1} | vector), reset_less=True)
+                                          "last": 1, "changes": 1} | vector), reset_less=True, name="token")
         places = self._in_flight
         m.submodules.tokens = tokens = TokenQueue(self._config, len(token.as_value()), places)
         # ``free`` does not know the tokens of this cycle and of the one before; so the next one needs a third place.
-        free, space = Signal(range(places + 1), init=places), Signal(init=1)
-        move, moved = Signal(), Signal()
+        free, space = Signal(range(places + 1), init=places), Signal(name="space", init=1)
+        move, moved = Signal(), Signal(name="moved")
         m.d.sync += [
             # A request on offer keeps its place, also when the moves before it are counted only now.
             free.eq(free + tokens.pop - moved), space.eq((free > 2) | (self.read.valid & ~self.read.ready)),
@@ -260,7 +261,7 @@ class Reader(wiring.Component):
         """Every token leaves; the token of a request leaves together with its beat."""
         m.submodules.out = out = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, out.o, wiring.flipped(self.o))
-        go, to, present = tokens.payload, out.i, Signal()
+        go, to, present = tokens.payload, out.i, Signal(name="present")
         m.d.comb += [
             present.eq(~go.valid | self.beats.valid), to.valid.eq(tokens.valid & present),
             tokens.ready.eq(to.ready & present), self.beats.ready.eq(tokens.valid & go.valid & to.ready),

@@ -75,7 +75,7 @@ class BeatSequence(wiring.Component):
             data.StructLayout({name: layout[name] for name in layout if name != "tail_elements"}))
         accept, moving, running, final, over = (
             Signal(name=n) for n in ("accept", "moving", "running", "final", "over"))
-        ready, descriptor = Signal(init=1), Signal(6, reset_less=True)
+        ready, descriptor = Signal(init=1), Signal(6, name="descriptor", reset_less=True)
         m.d.comb += [accept.eq(self.start.valid & ready), self.start.ready.eq(ready), moving.eq(skid.moving)]
         # The next block may start when the last beat of the present one is out: its shape is still needed till then.
         m.d.sync += [over.eq(skid.o.valid & skid.o.ready & skid.o.payload.last), ready.eq((ready | over) & ~accept)]
@@ -84,7 +84,7 @@ class BeatSequence(wiring.Component):
         # ``accept``, OTHER in the next.
         shape_there = delay(m, accept, c.ram_latency, "accepted", reset_less=False)
         other_there = delay(m, shape_there, 1, "shaped", reset_less=False)
-        entry = Signal(5)
+        entry = Signal(5, name="entry")
         differences = self._table(m, Cat(entry, Mux(ready, self.start.payload.descriptor, descriptor)), moving)
         shape = data.View(layout_of(SHAPE_FIELDS), Cat(differences.address, differences.position))
         # ``i.ready`` says the same as ``moving``, whose many loads stand far apart.
@@ -103,7 +103,8 @@ class BeatSequence(wiring.Component):
 
         position = self._accumulate(m, differences, ready, running, final, moving)
         judged = Signal(data.StructLayout({"address": c.memory_bits, "row": 16, "chunk": 16, "row_inside": 1,
-                                           "chunk_inside": 1, "first_chunk": 1, "last_chunk": 1}), reset_less=True)
+                                           "chunk_inside": 1, "first_chunk": 1, "last_chunk": 1}),
+                        name="judged", reset_less=True)
         stage = optional(m, c.pipeline)
         with m.If(moving | (not c.pipeline.is_deep)):
             stage += [judged[name].eq(position[name]) for name in ("address", "row", "chunk")]
@@ -125,7 +126,7 @@ class BeatSequence(wiring.Component):
         depth = c.descriptors * ENTRIES
         bits = (depth - 1).bit_length()
         found = Signal(data.StructLayout({"address": 32, "position": 32}), name="differences")
-        write, inside = Signal.like(self.write, name="write_now", reset_less=True), Signal(2)
+        write, inside = Signal.like(self.write, name="write_now", reset_less=True), Signal(2, name="inside")
         of_entry = self.write.address[1:]
         m.d.sync += [write.eq(self.write), inside.eq((self.write_en & (of_entry < depth)) << self.write.address[0])]
         for number, field in enumerate(("address", "position")):
@@ -142,10 +143,10 @@ class BeatSequence(wiring.Component):
         ``accept``. ``final`` belongs to the last count.
         """
         groups = self._config.beat_groups
-        group, left = Signal(range(groups)), Signal(_STEP_BITS)
-        sub, sub_bits, sub_end = Signal(_SUB_BITS), Signal(range(SUB_EVENTS), reset_less=True), Signal()
+        group, left = Signal(range(groups)), Signal(_STEP_BITS, name="left")
+        sub, sub_bits, sub_end = Signal(_SUB_BITS), Signal(range(SUB_EVENTS), reset_less=True), Signal(name="sub_end")
         # One bit per four bits of ``left``: not one of these registers waits for all of them.
-        step_ends = Signal(_STEP_BITS // 4)
+        step_ends = Signal(_STEP_BITS // 4, name="step_ends")
         group_end, advance, ends, step_final = (
             Signal(name=name) for name in ("group_end", "advance", "ends", "step_final"))
         m.d.comb += [group_end.eq(group == groups - 1), advance.eq(running & moving),
@@ -169,7 +170,7 @@ class BeatSequence(wiring.Component):
         with m.If(begin):
             m.d.sync += [step_ends.eq(_equal_parts(left, 0)), running.eq(1)]
 
-        in_sub, in_group, sub_code = Signal(), Signal(), Signal(3)
+        in_sub, in_group, sub_code = Signal(), Signal(), Signal(3, name="sub_code")
         with m.If(advance):
             m.d.sync += [in_sub.eq(~sub_end), in_group.eq(~group_end), sub_code.eq(_lowest_zero(sub)[0])]
         step_entry = self._step_entry(m, accept, begin, advance, ends, step_final)
@@ -179,8 +180,8 @@ class BeatSequence(wiring.Component):
     def _step_entry(m, accept, begin, advance, ends, step_final):
         """The entry that leads to the present count where that begins a step, and the entries between two blocks."""
         # The step after the next, and which of its bits goes to one: known a step before it is needed.
-        ahead, bit, accepted = Signal(_STEP_BITS), Signal(range(_STEP_BITS)), Signal()
-        entry = Signal(5, init=SHAPE)
+        ahead, bit, accepted = Signal(_STEP_BITS), Signal(range(_STEP_BITS)), Signal(name="accepted")
+        entry = Signal(5, name="entry", init=SHAPE)
         m.d.sync += accepted.eq(accept)
         with m.If(begin):
             m.d.sync += [ahead.eq(1), bit.eq(0)]
@@ -202,7 +203,7 @@ class BeatSequence(wiring.Component):
         stages = summed + deep
         position = Signal(data.StructLayout({"valid": 1, "last": 1, "address": memory_bits, "row": 16, "chunk": 16}),
                           name="position", reset_less=True)
-        there, last = Signal(stages), Signal(stages, reset_less=True)
+        there, last = Signal(stages), Signal(stages, name="last", reset_less=True)
         m.d.comb += [position.valid.eq(there[-1]), position.last.eq(last[-1])]
         with m.If(moving):
             m.d.sync += [there.eq(Cat(running, there)), last.eq(Cat(final, last))]

@@ -11,6 +11,7 @@ from ..isa.encoding import FIELDS
 from ..isa.instruction import MemoryMode, Opcode
 from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, output_beat, table_write
+from ..primitives.memory import read_port, write_port
 from ..primitives.pipeline import delay
 from ..primitives.stream import SkidBuffer
 from .emit import Emit, emitted, place
@@ -54,7 +55,7 @@ class Completion(wiring.Component):
             Signal(self._bits, name=name) for name in ("made", "done", "begin", "difference", "end", "left"))
         making, ending, reached, shown = Signal(), Signal(), Signal(), len(self.progress)
         m.d.sync += [making.eq(self.issued), ending.eq(delay(m, self.ended, 1, "ended", reset_less=False))]
-        known = Signal(2)  # ``end`` is the head of the FIFO, ``left`` belongs to it
+        known = Signal(2, name="known")  # ``end`` is the head of the FIFO, ``left`` belongs to it
         m.submodules.ends = ends = SyncFIFO(width=self._bits, depth=_WAITING)
         m.d.comb += [ends.w_data.eq(made), ends.w_en.eq(ending), ends.r_en.eq(reached)]
         m.d.sync += [
@@ -125,8 +126,8 @@ class Writer(wiring.Component):
 
         # Held until all places of the WRITE have left the sequence.
         current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": 16} | self._vector),
-                         reset_less=True)
-        begun, going = Signal(), Signal()
+                         reset_less=True, name="current")
+        begun, going = Signal(), Signal(name="going")
         m.d.comb += [
             sequence.write.eq(self.write), sequence.write_en.eq(self.write_en),
             sequence.start.valid.eq(start.o.valid), start.o.ready.eq(sequence.start.ready),
@@ -136,9 +137,10 @@ class Writer(wiring.Component):
             m.d.sync += [current[name].eq(start.o.payload[name]) for name in current.shape().members]
         m.d.comb += going.eq(self._places(m, sequence, current, emit.places) | ~sequence.start.ready)
 
-        inside, entered = Signal(range(2 * _WAITING + _ON_THE_WAY)), Signal()
-        tag, clear = Signal(TAG_BITS, reset_less=True), Signal(init=1)  # clear: as in hw/array/counters.py
-        following = Signal.like(tag)  # long before it is needed
+        inside, entered = Signal(range(2 * _WAITING + _ON_THE_WAY)), Signal(name="entered")
+        # ``clear``: as in hw/array/counters.py.
+        tag, clear = Signal(TAG_BITS, reset_less=True), Signal(name="clear", init=1)
+        following = Signal.like(tag, name="following")  # long before it is needed
         m.d.sync += [entered.eq(begin), inside.eq(inside + entered - self.completed), following.eq(tag + 1),
                      clear.eq(self.clear)]
         with m.If(begun):
@@ -164,7 +166,7 @@ class Writer(wiring.Component):
             "descriptor": 6, "base": c.memory_bits, "rows": 16, "fold": 1, "split": 1, "fold_from": 1,
             "fold_rows": 16} | self._vector))
         m.submodules.mode = mode = SkidBuffer(data.StructLayout({"mode": _FIELDS["mode"], "changes": 1}))
-        before, changes = Signal(_FIELDS["mode"], init=MemoryMode.COLUMNS), Signal()
+        before, changes = Signal(_FIELDS["mode"], init=MemoryMode.COLUMNS), Signal(name="changes")
         with m.If(~held):
             m.d.sync += [command.eq(self.i_command.payload.fields),
                          held.eq(self.i_command.valid & ~self.i_command.payload.set)]
@@ -173,8 +175,9 @@ class Writer(wiring.Component):
         m.d.sync += [decided.eq(held & ~begin), changes.eq(command.mode != before)]
 
         m.submodules.registers = registers = Memory(shape=c.memory_bits, depth=1 << _FIELDS["register"], init=[])
-        write, read = registers.write_port(), registers.read_port(domain="comb")
-        base, following = Signal(c.memory_bits, reset_less=True), Signal(c.memory_bits, reset_less=True)
+        write, read = write_port(registers), read_port(registers)
+        base = Signal(c.memory_bits, name="$signal", reset_less=True)
+        following = Signal(c.memory_bits, name="following", reset_less=True)
         to = start.i.payload
         m.d.sync += [base.eq(read.data), following.eq(read.data + command.increment)]
         m.d.sync += [write.addr.eq(Mux(held, command.register, setting.register)),
@@ -210,10 +213,10 @@ class Writer(wiring.Component):
         here, moving, valid, high = sequence.o.payload, skid.moving, sequence.o.payload.valid, Signal()
         near, first, final = (
             Signal(place(self._config), name=name, reset_less=True) for name in ("near", "first", "final"))
-        at_zero, in_rows, not_first = Signal(), Signal(), Signal()
+        at_zero, in_rows, not_first = Signal(), Signal(), Signal(name="not_first")
         # back: from the second write to the third, less one
-        valids, back, back_again = Signal(3), Signal(17), Signal(17)
-        other, keep = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
+        valids, back, back_again = Signal(3), Signal(17), Signal(17, name="back_again")
+        other, keep = Signal(bits, reset_less=True), Signal(bits, name="keep", reset_less=True)
         kept = sequence.keep[:bits] & (~current.split).replicate(bits)
         mirrored = ~(near.split.replicate(bits) | keep)
         m.d.comb += [sequence.o.ready.eq(skid.i.ready), skid.i.valid.eq(valids[-1]), skid.i.payload.eq(final)]

@@ -59,7 +59,7 @@ class SelectAdder(wiring.Component):
         width = self.parameters.width
         zero = Const(0, width % 2)
         addend, a, b = (Cat(operand, zero) for operand in (self.addend, self.a, self.b))
-        total = Signal(width + width % 2)
+        total = Signal(width + width % 2, name="total")
         carry: Signal | Const = Const(0, 1)
         for low in range(0, len(total), 2):
             pins: dict[str, Any] = {}

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .memory import read_port, write_port
 from .pipeline import delay
 
 __all__ = ["CommandQueue"]
@@ -33,14 +34,14 @@ class CommandQueue(wiring.Component):
         m = Module()
         word, bits = self.i.payload, self._depth.bit_length()
         m.submodules.memory = memory = Memory(shape=len(Value.cast(word)), depth=self._depth, init=[])
-        store, fetch = memory.write_port(), memory.read_port(domain="comb")
+        store, fetch = write_port(memory), read_port(memory, name="fetch")
         # One bit more than an address: the difference is the number of words.
-        write, read, level = Signal(bits), Signal(bits), Signal(bits)
+        write, read, level = Signal(bits), Signal(bits), Signal(bits, name="level")
         ready, some, accept, leave = Signal(init=1), Signal(), Signal(), Signal()
         # An accepted word waits here for a cycle: the memory may stand near its reader, far from here.
-        entering, arrived = Signal.like(store.data, reset_less=True), Signal()
+        entering, arrived = Signal.like(store.data, reset_less=True), Signal(name="arrived")
         left = delay(m, leave, 1, "leave", reset_less=False)  # ``some`` still counts the word that left
-        following = Signal.like(fetch.data, reset_less=True)
+        following = Signal.like(fetch.data, name="following", reset_less=True)
         m.d.comb += [
             accept.eq(self.i.valid & ready), leave.eq(self.o.valid & self.o.ready), level.eq(write - read),
             self.i.ready.eq(ready), self.empty.eq(~some), self.o.payload.eq(following), store.addr.eq(write[:-1]),

@@ -9,6 +9,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import Pipeline, Target
+from .memory import read_port, write_port
 from .shared import once
 
 __all__ = ["Ram", "RamParameters"]
@@ -138,7 +139,7 @@ class Ram(wiring.Component):
         p = self.parameters
         # Without the attribute Yosys builds the old word around block RAMs that do not promise it.
         m.submodules.memory = memory = Memory(shape=p.width, depth=p.depth, init=[], attrs={"no_rw_check": 1})
-        write, read = memory.write_port(), memory.read_port()
+        write, read = write_port(memory), read_port(memory, "sync")
         m.d.comb += [write.en.eq(self.w_en), write.addr.eq(self.w_addr), write.data.eq(self.w_data),
                      read.en.eq(self.r_en), read.addr.eq(self.r_addr)]
         if not p.pipeline.is_deep:

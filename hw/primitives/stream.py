@@ -42,7 +42,7 @@ class SkidBuffer(wiring.Component):
         follows = [Signal(name=f"follows{n}", init=n == 0) for n in range(2)]
         # Not the inverse of ``moving``, which synthesis would share: the enable of a pipeline and the gates of its
         # control want registers of their own.
-        stopped, writing, reading = Signal(), Signal(), Signal()
+        stopped, writing, reading = Signal(), Signal(), Signal(name="reading")
         ready, accept, leave, full, writing_next = (Signal() for _ in range(5))
         m.d.comb += [
             ready.eq(~stopped), self.i.ready.eq(ready), accept.eq(self.i.valid & ready),
@@ -116,7 +116,7 @@ class Upsizer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         final = self.parameters.ratio - 1
-        piece = Signal(range(self.parameters.ratio))
+        piece = Signal(range(self.parameters.ratio), name="piece")
         gathered = self.o.payload.words.as_value()
         arriving = self.i.payload.words.as_value()
         m.d.comb += self.i.ready.eq(self.o.ready | ~self.o.valid)
@@ -155,8 +155,8 @@ class Downsizer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         final = self.parameters.ratio - 1
-        piece = Signal(range(self.parameters.ratio))
-        held = Signal(self.parameters.wide)
+        piece = Signal(range(self.parameters.ratio), name="piece")
+        held = Signal(self.parameters.wide, name="held")
         words, leaving = held.words.as_value(), self.o.payload.words.as_value()
         m.d.comb += [
             leaving.eq(words[:len(leaving)]),

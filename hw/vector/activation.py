@@ -131,7 +131,7 @@ class ActivationLane(wiring.Component):
         gelu = delay(m, self.gelu, found - 1, "gelu")
         less_base = self._less_base(m, positive, delay(m, segment.base, near, "base"),
                                     delay(m, gelu, 1 + near, "gelu_found"))
-        total = Signal(less_base.shape(), reset_less=True)
+        total = Signal(less_base.shape(), name="total", reset_less=True)
         rest = delay(m, less_base, self._product_latency - 1 - near, "less_base")
         product = self._product(m, magnitude[:-_INDEX_BITS], segment.slope, gelu)
         # Round half up: the highest bit cut off is the carry.
@@ -146,11 +146,11 @@ class ActivationLane(wiring.Component):
     def _magnitude(self, m):
         """min(|y|, largest), two cycles later. The smallest element is inverted only: one more would not fit."""
         low = self.y[:-1]
-        before, carry = Signal.like(self.y, name="before", reset_less=True), Signal(reset_less=True)
+        before, carry = Signal.like(self.y, name="before", reset_less=True), Signal(name="carry", reset_less=True)
         m.d.sync += [before.eq(self.y), carry.eq(self.y[-1] & low.any())]
         bits = before[:-1]
         m.submodules.absolute = adder = SelectAdder(SelectAdderParameters(len(low) + 1, self.parameters.target))
-        magnitude = Signal(len(low), reset_less=True)
+        magnitude = Signal(len(low), name="magnitude", reset_less=True)
         m.d.comb += [adder.addend.eq(carry), adder.a.eq(Cat(Const(1, 1), bits)), adder.b.eq(Cat(Const(1, 1), ~bits)),
                      adder.select.eq(before[-1])]
         m.d.sync += magnitude.eq(adder.o[1:])
@@ -187,7 +187,7 @@ class ActivationLane(wiring.Component):
         fine = Cat(Const(0, 1), total).as_signed()
         m.d.sync += [coarse.eq(Mux(fall[2], fine >> 4, Mux(fall[1], fine >> 2, fine))), low.eq(fall[0])]
         m.submodules.rounder = rounder = SelectAdder(SelectAdderParameters(len(coarse), self.parameters.target))
-        rounded = Signal(signed(len(total)), reset_less=True)
+        rounded = Signal(signed(len(total)), name="rounded", reset_less=True)
         m.d.comb += [rounder.addend.eq(1), rounder.a.eq(coarse), rounder.b.eq(coarse >> 1), rounder.select.eq(low)]
         m.d.sync += rounded.eq(rounder.o[1:])
         return rounded

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..memory.port import MemoryParameters
+from ..primitives.memory import read_port, write_port
 from ..primitives.stream import SkidBuffer
 
 __all__ = ["Argmax", "argmax_write"]
@@ -55,7 +56,7 @@ class Argmax(wiring.Component):
         m = Module()
         m.submodules.out = out = SkidBuffer(self._memory.write)
         wiring.connect(m, out.o, wiring.flipped(self.o))
-        valids = Signal(self._levels + 1)
+        valids = Signal(self._levels + 1, name="valids")
         with m.If(out.moving):
             m.d.sync += valids.eq(Cat(self.i.valid, valids))
         number, wanted = self._tree(m, out.moving)
@@ -72,7 +73,7 @@ class Argmax(wiring.Component):
         same cycle whether it is wanted."""
         width, count = self._config.element_width, self._config.memory_elements
         here = [Signal(signed(width), name=f"element{n}", reset_less=True) for n in range(count)]
-        classes, wanted = Signal(_CLASS_BITS, reset_less=True), Signal(reset_less=True)
+        classes, wanted = Signal(_CLASS_BITS, reset_less=True), Signal(name="wanted", reset_less=True)
         with m.If(moving):
             m.d.sync += [classes.eq(self.i.payload.classes), wanted.eq(self.i.payload.argmax)]
             m.d.sync += [mine.eq(element) for mine, element in zip(here, self.i.payload.write.beat.elements)]
@@ -103,7 +104,7 @@ class Argmax(wiring.Component):
         """The writes, in the cycle in which their numbers are known. Every place is read, then written again."""
         shape, places = self._memory.write, self._levels
         m.submodules.writes = memory = Memory(shape=shape, depth=places, init=[])
-        here, port, read = Signal(range(places)), memory.write_port(), memory.read_port(domain="comb")
+        here, port, read = Signal(range(places)), write_port(memory), read_port(memory)
         write = Signal(shape, name="delayed", reset_less=True)
         m.d.comb += [port.en.eq(moving), port.addr.eq(here), port.data.eq(self.i.payload.write), read.addr.eq(here)]
         with m.If(moving):

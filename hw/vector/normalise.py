@@ -15,6 +15,7 @@ from ..config import CoreConfig
 from ..isa.parameter_set import READ_SET, ROW_ADDRESS_BITS, SET_WORDS, SETS
 from ..layouts import table_write
 from ..memory.gather import memory_beat
+from ..primitives.memory import read_port, write_port
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
@@ -84,11 +85,11 @@ class NormaliseLane(wiring.Component):
                      self.product.eq(multiplier.o)]
 
         cut = 16 + p.operand_width - width
-        rounded = Signal(signed(width + 1), reset_less=True)
+        rounded = Signal(signed(width + 1), name="rounded", reset_less=True)
         m.d.sync += rounded.eq(((self.product >> (cut - 1)) + 1) >> 1)
         over, negative = (delay(m, bit, latency + 1, name)
                           for name, bit in (("over", over), ("negative", negative)))
-        limit, sign = rounded[-1] ^ rounded[-2], Signal()
+        limit, sign = rounded[-1] ^ rounded[-2], Signal(name="sign")
         m.d.comb += [self.clamped.eq(over | limit), sign.eq(Mux(over, negative, rounded[-1])),
                      self.result.eq(Mux(self.clamped, Cat((~sign).replicate(width - 1), sign), rounded))]
         return m
@@ -96,26 +97,26 @@ class NormaliseLane(wiring.Component):
     def _deviate(self, m: Module) -> tuple[Signal, Signal]:
         """The operand; whether the difference does not fit it, and its sign."""
         p = self.parameters
-        deviation = Signal(signed(p.element_width + FRACTION + 2), reset_less=True)
+        deviation = Signal(signed(p.element_width + FRACTION + 2), name="deviation", reset_less=True)
         m.d.sync += deviation.eq(Cat(self.offset[:FRACTION], self.element + (self.offset >> FRACTION)))
         keep = delay(m, self.keep, 2, "keep")
 
         coarse_steps, fine = 1 << (SHIFT_BITS - _FINE), delay(m, self.up[:_FINE], 1, "fine")
         margin = (1 << _FINE) - 1  # bits below the operand that the second stage may still bring up
-        shifted = Signal(signed(p.right_shift + p.operand_width + margin))
+        shifted = Signal(signed(p.right_shift + p.operand_width + margin), name="shifted")
         m.d.comb += shifted.eq(Cat(Const(0, margin), deviation).as_signed())
         choices = [(shifted << (number << _FINE))[p.right_shift:len(shifted)] for number in range(coarse_steps)]
-        coarse = Signal(p.operand_width + margin, reset_less=True)
+        coarse = Signal(p.operand_width + margin, name="coarse", reset_less=True)
         strays, sign = deviation[:-1] ^ deviation[-1].replicate(len(deviation) - 1), Signal(reset_less=True)
         groups = [(strays[at:at + 4] & self.mask[at:at + 4]).any() for at in range(0, len(strays), 4)]
-        stray = Signal(len(groups), reset_less=True)
+        stray = Signal(len(groups), name="stray", reset_less=True)
         with m.Switch(self.up[_FINE:]):
             for number, choice in enumerate(choices):
                 with m.Case(number):
                     m.d.sync += coarse.eq(choice)
         m.d.sync += [stray.eq(Cat(groups)), sign.eq(deviation[-1])]
 
-        over, negative = Signal(reset_less=True), Signal(reset_less=True)
+        over, negative = Signal(reset_less=True), Signal(name="negative", reset_less=True)
         m.d.sync += [over.eq(stray.any() & keep), negative.eq(sign), self.operand.eq((coarse << fine)[margin:])]
         with m.If(~keep):
             m.d.sync += self.operand.eq(0)
@@ -216,8 +217,8 @@ class Normalise(wiring.Component):
         m.submodules.out = out = SkidBuffer(self._output)
         wiring.connect(m, out.o, wiring.flipped(self.o))
         self._enter(m, front.i)
-        here, take, may = front.o.payload, Signal(), Signal()
-        begins, ends = Signal(), Signal()
+        here, take, may = front.o.payload, Signal(), Signal(name="may")
+        begins, ends = Signal(), Signal(name="ends")
         m.d.comb += [take.eq(front.o.valid & ~here.passes & may), begins.eq(take & ~here.sums),
                      ends.eq(take & here.sums & here.last_chunk)]
         free, active = self._pace(m, take)
@@ -248,7 +249,7 @@ class Normalise(wiring.Component):
         for at in range(low // 32, -(-high // 32)):
             bits = slice(max(0, low - 32 * at), min(32, high - 32 * at))
             m.submodules[f"sets_{fields[0]}_{at}"] = memory = Memory(shape=bits.stop - bits.start, depth=SETS, init=[])
-            write, read = memory.write_port(), memory.read_port(domain="comb")
+            write, read = write_port(memory), read_port(memory)
             m.d.comb += [write.en.eq(self.write_en & (word == at) & (self.write.address < SETS * SET_WORDS)),
                          write.addr.eq(self.write.address[_WORD_BITS:]), write.data.eq(self.write.data[bits]),
                          read.addr.eq(number)]
@@ -269,19 +270,19 @@ class Normalise(wiring.Component):
     def _pace(self, m: Module, take: Signal) -> tuple[Value, Signal]:
         """``free``: the lanes can take a beat, from the final piece of the beat before on. ``active``: they have a
         piece."""
-        pieces, active = self.parameters.pieces, Signal()
+        pieces, active = self.parameters.pieces, Signal(name="active")
         if pieces == 1:
             m.d.sync += active.eq(take)
             return Const(1, 1), active
-        left, free = Signal(range(pieces)), Signal(init=1)
+        left, free = Signal(range(pieces)), Signal(name="free", init=1)
         following = Mux(take, pieces - 1, left - (left != 0))
         m.d.sync += [left.eq(following), free.eq(~take & (left <= 1)), active.eq(take | (left != 0))]
         return free, active
 
     def _settling(self, m: Module, ends: Signal) -> Signal:
         """Drives ``idle``; returns whether the next row may end."""
-        wait, spaced = Signal(range(self.settle)), Signal(init=1)
-        idle = Signal(init=1)
+        wait, spaced = Signal(range(self.settle)), Signal(name="spaced", init=1)
+        idle = Signal(name="idle", init=1)
         with m.If(ends):
             m.d.sync += wait.eq(self.settle - 3)
         with m.Elif(wait != 0):
@@ -293,7 +294,7 @@ class Normalise(wiring.Component):
     def _place(self, m: Module, here: data.View, free: Value) -> tuple[Value, Signal, Signal]:
         """Of the beat in the lanes: its place in the table (a cycle later), whether it goes into sums, and whether this
         piece ends the sums."""
-        sums, last = Signal(), Signal()
+        sums, last = Signal(), Signal(name="last")
         coarse, fine = Signal(len(here.address), reset_less=True), Signal(2, name="fine_shift", reset_less=True)
         address = Signal(self.parameters.row_bits, name="entry", reset_less=True)
         with m.If(free):
@@ -310,13 +311,13 @@ class Normalise(wiring.Component):
         elements = self._pieces(m, here.beat.as_value(), p.element_width, free, "elements")
         keep = self._pieces(m, here.keep, 1, free, "keep")
         # Sums take the elements as they are.
-        offset, shift = Signal.like(entry.offset, reset_less=True), Signal(SHIFT_BITS, reset_less=True)
+        offset, shift = Signal.like(entry.offset, reset_less=True), Signal(SHIFT_BITS, name="shift", reset_less=True)
         squares = delay(m, sums, self._entry_latency - 1, "squares")
         m.d.sync += [offset.eq(Mux(squares, 0, entry.offset)),
                      shift.eq(Mux(squares, p.right_shift - FRACTION, entry.up))]
         # Bits of a deviation from 2^(limit - p) on are signs if it fits.
         up, limit = delay(m, shift, 1, "up"), FRACTION + p.element_width + 3
-        mask = Signal(p.element_width + FRACTION + 1, reset_less=True)
+        mask = Signal(p.element_width + FRACTION + 1, name="mask", reset_less=True)
         m.d.sync += mask.eq(Const((1 << limit + len(mask)) - (1 << limit)) >> shift)
         mantissa = delay(m, Cat(entry.mantissa, Const(1, 2)), _LANE_LATENCY + 1, "mantissa")
         square = delay(m, squares, _LANE_LATENCY + 1, "square")
@@ -372,7 +373,7 @@ class Normalise(wiring.Component):
 
     def _turns(self, m: Module, moves: Value) -> Value:
         """Number of the unit that the next of ``moves`` concerns."""
-        turn = Signal(range(self.parameters.units))
+        turn = Signal(range(self.parameters.units), name="turn")
         with m.If(moves):
             m.d.sync += turn.eq(Mux(turn == self.parameters.units - 1, 0, turn + 1))
         return turn
@@ -391,7 +392,7 @@ class Normalise(wiring.Component):
             pop.eq(some & (~final | to.ready))]
 
         begun = delay(m, begins, 1, "begun", reset_less=False)
-        places, room, quiet = Signal(range(depth + 1), init=depth), Signal(init=1), Signal(init=1)
+        places, room, quiet = Signal(range(depth + 1), init=depth), Signal(init=1), Signal(name="quiet", init=1)
         # A beat is counted two cycles after it began; ``uncounted`` more may have begun by then.
         uncounted = 2 // pieces
         m.d.sync += [places.eq(places + pop - Mux(begun, pieces, 0)), room.eq(places >= pieces * (1 + uncounted)),
@@ -410,7 +411,7 @@ class Normalise(wiring.Component):
         final = piece == pieces - 1
         heads = []
         for memory, push, word, leave in ((queue, valid, results, pop), (sides, begins, sideband, pop & final)):
-            write, read = memory.write_port(), memory.read_port(domain="comb")
+            write, read = write_port(memory), read_port(memory)
             m.d.comb += [write.en.eq(push), write.data.eq(word)]
             for port, moves in ((write, push), (read, leave)):
                 place = Signal.like(port.addr, name="place")

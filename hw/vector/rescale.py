@@ -14,6 +14,7 @@ from ..config import CoreConfig
 from ..isa.parameter_set import SET_WORDS, SETS, WRITE_SET, Activation
 from ..memory.port import MemoryParameters
 from ..primitives.adder import SelectAdder, SelectAdderParameters
+from ..primitives.memory import read_port, write_port
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
@@ -127,10 +128,10 @@ class ScaleLane(wiring.Component):
         shifted, above, below, low = self._shift(m, product, shift, _MANTISSA + 2 + guard)
 
         # The half that rounding adds, while the product is made.
-        half = Signal(signed(_MANTISSA + 1 + guard), reset_less=True)
+        half = Signal(signed(_MANTISSA + 1 + guard), name="half", reset_less=True)
         m.d.sync += half.eq(Cat(Const(0, guard), self.bias).as_signed() + (1 << fraction + guard - 1))
         bias = delay(m, half, product_latency + 1, "bias")
-        total = Signal(signed(len(shifted) + 1), reset_less=True)
+        total = Signal(signed(len(shifted) + 1), name="total", reset_less=True)
         m.submodules.sum = adder = SelectAdder(SelectAdderParameters(len(total), p.target))
         m.d.comb += [adder.addend.eq(bias), adder.a.eq(shifted), adder.b.eq(shifted >> 1), adder.select.eq(low)]
         m.d.sync += total.eq(adder.o)
@@ -151,7 +152,7 @@ class ScaleLane(wiring.Component):
                      lost.eq(_choose([_loses(value, kept) for value in moved], shift[3:]))]
 
         fine, low = Signal(signed(width + 1), reset_less=True), Signal(name="low_shift", reset_less=True)
-        above, below, too_large = Signal(reset_less=True), Signal(reset_less=True), Signal()
+        above, below, too_large = Signal(reset_less=True), Signal(reset_less=True), Signal(name="too_large")
         moved = [coarse >> 2 * twos for twos in range(4)]
         m.d.comb += too_large.eq(lost | _choose([_loses(value, len(fine)) for value in moved], rest[1:]))
         m.d.sync += [fine.eq(_choose(moved, rest[1:])), low.eq(rest[0]), above.eq(too_large & ~negative),
@@ -245,7 +246,7 @@ class Rescale(wiring.Component):
             m.submodules[f"scale{number}"] = self._scale[number]
             m.submodules[f"activation{number}"] = self._activation[number]
         word, enables = self._table_word(m)
-        used, free, space = Signal(range(self.places + 1)), Signal(init=1), Signal()
+        used, free, space = Signal(range(self.places + 1)), Signal(init=1), Signal(name="space")
         here, take, waiting = self._enter(m, free)
         chosen = self._chosen(m, word, enables[0], here.set)
         work, stepping = self._pace(m, take, chosen, space, free)
@@ -270,7 +271,7 @@ class Rescale(wiring.Component):
         """A word for a table, a cycle later, and an enable for each table: sets, channels, GELU."""
         p = self.parameters
         word = Signal.like(self.write, name="word", reset_less=True)
-        enables = Signal(3)
+        enables = Signal(3, name="enables")
         address = self.write.address
         m.d.sync += [word.eq(self.write), enables.eq(Cat(
             self.write_set_en & (address < SETS * SET_WORDS) & (address >= SET_WORDS),
@@ -302,7 +303,7 @@ class Rescale(wiring.Component):
         for at, fields in enumerate(stored):
             shape = data.StructLayout({name: p.instructions.members[name] for name in fields})
             m.submodules[f"sets{at}"] = memory = Memory(shape=shape, depth=SETS, init=[])
-            write, read = memory.write_port(), memory.read_port(domain="comb")
+            write, read = write_port(memory), read_port(memory, name="$signature")
             m.d.comb += [write.en.eq(enable & (word.address[:2] == at)), write.addr.eq(word.address[2:]),
                          read.addr.eq(number)]
             m.d.comb += [write.data[name].eq(value) for name, value in fields.items()]
@@ -312,11 +313,11 @@ class Rescale(wiring.Component):
     def _pace(self, m, take, chosen, space, free):
         """Drives ``free``: the next write may be taken. Returns whether the write here has work, and whether the lanes
         begin a group."""
-        steps, stepping = self.parameters.steps, Signal()
+        steps, stepping = self.parameters.steps, Signal(name="stepping")
         if steps == 1:
             m.d.sync += [free.eq(space), stepping.eq(take)]
             return Const(1, 1), stepping
-        work, left = Signal(), Signal(range(steps))
+        work, left = Signal(), Signal(range(steps), name="left")
         begin = take & work
         m.d.comb += work.eq(chosen.rescale | chosen.rectify)
         m.d.sync += [stepping.eq(begin | (left != 0)), free.eq(space & ~begin & (left <= 1))]
@@ -409,7 +410,7 @@ class Rescale(wiring.Component):
         entry = {"address": here.write.address, "strobe": here.write.strobe, "first": here.first, "set": here.set,
                  "beat": here.write.beat, "work": work}
         there, beat = self._results(m, finished, results, pop & (head.work if passes else 1))
-        following, some = Signal.like(used), Signal()
+        following, some = Signal.like(used), Signal(name="some")
         self._queue(m, "side", Cat(entry[name] for name in side), take, pop, head)
         m.d.comb += [
             following.eq(used + take - pop), pop.eq(out.valid & out.ready),
@@ -423,8 +424,8 @@ class Rescale(wiring.Component):
     def _results(self, m, finished, results, pop):
         """Groups become beats again, in the order of the writes with work; whether there is one, and the first."""
         p = self.parameters
-        group, final = Signal(range(p.steps)), Signal()
-        level, there = Signal(range(self.places + 1)), Signal()
+        group, final = Signal(range(p.steps)), Signal(name="final")
+        level, there = Signal(range(self.places + 1)), Signal(name="there")
         following, beat = Signal.like(level), Signal(p.memory.elements * p.memory.element_width, name="result")
         m.d.comb += [final.eq(finished & (group == p.steps - 1)), following.eq(level + final - pop)]
         m.d.sync += [level.eq(following), there.eq(following != 0)]
@@ -438,7 +439,7 @@ class Rescale(wiring.Component):
     def _queue(self, m, name, entry, push, pop, head):
         """A LUT memory of ``places`` entries; ``head`` shows the first."""
         m.submodules[name] = memory = Memory(shape=len(entry), depth=self.places, init=[])
-        write, read = memory.write_port(), memory.read_port(domain="comb")
+        write, read = write_port(memory), read_port(memory)
         last, first = Signal(range(self.places), name=f"{name}_last"), Signal(range(self.places), name=f"{name}_first")
         m.d.comb += [write.en.eq(push), write.addr.eq(last), write.data.eq(entry), read.addr.eq(first),
                      head.eq(read.data)]

@@ -9,6 +9,7 @@ from ..config import CoreConfig
 from ..memory.port import MemoryParameters
 from ..memory.read_arbiter import BeatQueue
 from ..primitives.adder import SelectAdder, SelectAdderParameters
+from ..primitives.memory import read_port, write_port
 from ..primitives.stream import SkidBuffer
 
 __all__ = ["Residual", "residual_write", "summed_write"]
@@ -96,7 +97,7 @@ class Residual(wiring.Component):
         m.submodules.waiting = waiting = BeatQueue(self._config, self._slot.size, self._depth)
         arrived = self._accept(m, waiting)
 
-        head, joined = data.View(self._slot, waiting.o.payload), Signal()
+        head, joined = data.View(self._slot, waiting.o.payload), Signal(name="joined")
         present = ~head.tag.reads | self.beats.valid
         m.d.comb += [
             joined.eq(waiting.o.valid & present), waiting.o.ready.eq(out.i.ready & present),
@@ -112,7 +113,8 @@ class Residual(wiring.Component):
             valids.append(valid)
             tags.append(tag)
 
-        reach = Signal(_GROWTH, reset_less=True)  # which of the highest bits of a sum lie above the result
+        # Which of the highest bits of a sum lie above the result.
+        reach = Signal(_GROWTH, name="reach", reset_less=True)
         with m.If(out.moving):
             m.d.sync += reach.eq(Const((1 << _GROWTH) - 1, _GROWTH) << tags[1].c)
         clamped, write = [], out.i.payload.write
@@ -136,7 +138,7 @@ class Residual(wiring.Component):
         wiring.connect(m, requests.o, wiring.flipped(self.read))
         offered, slot = self.i.payload, Signal(self._slot, name="slot", reset_less=True)
         accept, arrived, entry = Signal(), Signal(), Signal(self._slot, name="entry")
-        wants, place = Signal(), Signal(self._config.memory_bits, reset_less=True)
+        wants, place = Signal(), Signal(self._config.memory_bits, name="place", reset_less=True)
         kept, kept_at = self._mirrored(m, accept, offered, requests.moving)
         m.d.comb += [
             self.i.ready.eq(waiting.space & requests.i.ready), accept.eq(self.i.valid & self.i.ready),
@@ -160,12 +162,12 @@ class Residual(wiring.Component):
         following, latest, oldest = (
             Signal(self._place_bits, name=name, init=init % (1 << self._place_bits))
             for name, init in (("following", 0), ("latest", -1), ("oldest", -1 - engines)))
-        some, full, missing = Signal(), Signal(), Signal(range(engines + 2), init=engines + 1)
-        leaves_out, alone = Signal(), Signal()
+        some, full, missing = Signal(), Signal(), Signal(range(engines + 2), name="missing", init=engines + 1)
+        leaves_out, alone = Signal(), Signal(name="alone")
         address, strobe = offered.write.address, offered.write.strobe
         m.d.comb += [leaves_out.eq(offered.residual & ~strobe[0]), alone.eq(offered.residual & ~strobe[1])]
         m.submodules.addresses = memory = Memory(shape=bits, depth=1 << self._place_bits, init=[])
-        write = memory.write_port()
+        write = write_port(memory, "write")
         # Every address is written, so that no enable is needed: the next one takes the place of one not to keep.
         m.d.comb += [write.en.eq(1), write.addr.eq(following), write.data.eq(address)]
         with m.If(accept & leaves_out):
@@ -177,7 +179,7 @@ class Residual(wiring.Component):
 
         kept = []
         for name, place, known in (("latest", latest, some), ("oldest", oldest, full)):
-            read = memory.read_port(domain="comb")
+            read = read_port(memory)
             m.d.comb += read.addr.eq(place)
             asked, same = Signal(name=f"{name}_asked"), Signal(-(-bits // _COMPARED), name=f"{name}_same")
             with m.If(moving):
@@ -192,7 +194,7 @@ class Residual(wiring.Component):
         """Element 0 of the beat for the first write that waits: from its own beat, or the one that was kept."""
         beat = self.beats.payload.elements
         m.submodules.zeros = memory = Memory(shape=self._config.element_width, depth=1 << self._place_bits, init=[])
-        write, read = memory.write_port(), memory.read_port(domain="comb")
+        write, read = write_port(memory), read_port(memory)
         # Written in every cycle in which the write waits: in the last of them its beat is there.
         m.d.comb += [write.en.eq(valid & tag.residual & ~tag.strobe[0]), write.addr.eq(tag.place),
                      write.data.eq(beat[0]), read.addr.eq(tag.place)]

@@ -161,7 +161,7 @@ class RowSums(wiring.Component):
         behind = p.pipeline.multiplier_latency + p.tree_levels
         valid = delay(m, self.valid, behind, "valid", reset_less=False)
         last = delay(m, self.last, behind, "last", reset_less=False)
-        begins = Signal()  # after a reset the accumulators are zero
+        begins = Signal(name="begins")  # after a reset the accumulators are zero
         with m.If(valid):
             m.d.sync += begins.eq(last)
         m.d.sync += self.done.eq(valid & last)
@@ -214,11 +214,11 @@ class _SerialProduct(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         before, low, high = self.bits
-        one, two, negative = Signal(), Signal(), Signal()
+        one, two, negative = Signal(), Signal(), Signal(name="negative")
         m.d.sync += [one.eq(before ^ low), two.eq(~(before ^ low) & (low ^ high)), negative.eq(high)]
-        accumulator = Signal(signed(self._width + 3), reset_less=True)
+        accumulator = Signal(signed(self._width + 3), name="accumulator", reset_less=True)
         x, n = self.multiplicand, len(accumulator)
-        single, double = Signal(signed(n)), Signal(signed(n))
+        single, double = Signal(signed(n)), Signal(signed(n), name="double")
         m.d.comb += [single.eq(x), double.eq(x << 1)]
         operand = ((single & one.replicate(n)) | (double & two.replicate(n))) ^ negative.replicate(n)
         # The lowest bits make the carry that completes the two's complement.
@@ -259,7 +259,7 @@ class RowStatistics(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self._parameters
-        length = Signal(_LENGTH_BITS, reset_less=True)
+        length = Signal(_LENGTH_BITS, name="length", reset_less=True)
         row = Signal(p.row_bits, name="row_first", reset_less=True)
         with m.If(self.start):
             m.d.sync += [length.eq(self.n), row.eq(self.row)]
@@ -276,7 +276,7 @@ class RowStatistics(wiring.Component):
         mean = self._mean(m, length)
         mantissa, late, ended = self._root(m, root, variance, square)
 
-        base, shift = Signal(signed(7), reset_less=True), Signal(signed(8), reset_less=True)
+        base, shift = Signal(signed(7), reset_less=True), Signal(signed(8), name="shift", reset_less=True)
         up, rounding = Signal(SHIFT_BITS, reset_less=True), Signal(p.right_shift + 1, reset_less=True)
         quotient = Signal(mean.shape(), name="quotient_root", reset_less=True)
         with m.If(root):
@@ -295,10 +295,11 @@ class RowStatistics(wiring.Component):
     def _digits(self, m: Module, length: Signal) -> tuple[tuple[Signal, Signal], Signal]:
         """Digits of D and of N^2 and the strobe in the cycle before the first of them."""
         p = self._parameters
-        sums, squares = Signal(signed(p.sum_width + 1), reset_less=True), Signal(p.square_width + 1, reset_less=True)
-        lengths = Signal(_LENGTH_BITS + 1, reset_less=True)  # a bit below the lowest is zero
+        sums = Signal(signed(p.sum_width + 1), name="$signal", reset_less=True)
+        squares = Signal(p.square_width + 1, name="squares", reset_less=True)
+        lengths = Signal(_LENGTH_BITS + 1, name="lengths", reset_less=True)  # a bit below the lowest is zero
         epsilon = Signal(_EPSILON_BITS, name="epsilon_left", reset_less=True)
-        factor = Signal(signed(p.sum_width), reset_less=True)
+        factor = Signal(signed(p.sum_width), name="factor", reset_less=True)
         clear = delay(m, self.start, 1, "clear", reset_less=False)
         first = delay(m, clear, 2, "first", reset_less=False)
         begin = delay(m, first, 1, "begin", reset_less=False)
@@ -318,7 +319,7 @@ class RowStatistics(wiring.Component):
             m.d.sync += epsilon.eq(epsilon >> 2)
         with m.If(self.start):
             m.d.sync += epsilon.eq(self.epsilon)
-        digit, carry, difference = Signal(2), Signal(signed(2)), Signal(signed(4))
+        digit, carry, difference = Signal(2), Signal(signed(2)), Signal(signed(4), name="difference")
         total = difference + carry
         m.d.sync += [difference.eq(products[0] - products[1] + epsilon[:2]), digit.eq(total), carry.eq(total >> 2)]
         with m.If(first):
@@ -342,9 +343,9 @@ class RowStatistics(wiring.Component):
     def _mean(self, m: Module, length: Signal) -> Signal:
         """floor(S1 * 2^(F+1) / N), a bit per cycle."""
         width = self._parameters.element_width
-        rest, low = Signal(signed(_LENGTH_BITS + 1), reset_less=True), Signal(width - 1, reset_less=True)
-        quotient = Signal(signed(width + FRACTION + 1), reset_less=True)
-        steps = Signal(range(len(quotient) + 1))
+        rest, low = Signal(signed(_LENGTH_BITS + 1), reset_less=True), Signal(width - 1, name="low", reset_less=True)
+        quotient = Signal(signed(width + FRACTION + 1), name="quotient", reset_less=True)
+        steps = Signal(range(len(quotient) + 1), name="steps")
         # The lowest bits make the carry that completes the two's complement of N.
         m.submodules.rest = adder = SelectAdder(SelectAdderParameters(len(rest) + 1, self._parameters.target))
         m.d.comb += [adder.addend.eq(Cat(Const(1, 1), low[-1], rest)), adder.select.eq(rest[-1]),
@@ -366,10 +367,10 @@ class RowStatistics(wiring.Component):
         where trial <= rest.
         """
         p = self._parameters
-        w = Signal(_WINDOW, reset_less=True)
-        rest, trial = Signal(2 * _WINDOW, reset_less=True), Signal(2 * _WINDOW, reset_less=True)
-        left = Signal(signed(2 * _WINDOW + 1), reset_less=True)
-        mantissa = Signal(_MANTISSA, reset_less=True)
+        w = Signal(_WINDOW, name="w", reset_less=True)
+        rest, trial = Signal(2 * _WINDOW, reset_less=True), Signal(2 * _WINDOW, name="trial", reset_less=True)
+        left = Signal(signed(2 * _WINDOW + 1), name="left", reset_less=True)
+        mantissa = Signal(_MANTISSA, name="mantissa", reset_less=True)
         running, second, first, late, ended = (
             Signal(name=name) for name in ("root_running", "second", "first", "late", "ended"))
         bit = ~left[-1]

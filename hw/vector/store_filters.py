@@ -11,6 +11,7 @@ from ..isa.setup import SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_WRITE_SETS
 from ..layouts import setup
 from ..memory.emit import emitted
 from ..memory.port import MemoryParameters
+from ..primitives.memory import read_port, write_port
 from ..primitives.stream import SkidBuffer
 from .argmax import Argmax
 from .rescale import Rescale
@@ -93,7 +94,7 @@ class VectorStore(wiring.Component):
                      address.eq(self.setup.address), written.eq(self.setup.data)]
         for at in kept:
             m.submodules[f"{unit}{at}"] = memory = Memory(shape=32, depth=SETS, init=[])
-            write, read = memory.write_port(), memory.read_port(domain="comb")
+            write, read = write_port(memory), read_port(memory)
             m.d.comb += [write.addr.eq(address // SET_WORDS), write.data.eq(written), read.addr.eq(number),
                          write.en.eq(wanted & (address % SET_WORDS == at))]
             words[at] = read.data

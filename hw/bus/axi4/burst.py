@@ -160,7 +160,7 @@ class Gatherer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        checked, valid, follows = Signal(self.parameters.gathered), Signal(), Signal()
+        checked, valid, follows = Signal(self.parameters.gathered), Signal(), Signal(name="follows")
         accept, take, extend, full, is_open = (Signal() for _ in range(5))
         longest = self.parameters.burst_beats
         self._check(m, accept, checked, follows)
@@ -186,10 +186,11 @@ class Gatherer(wiring.Component):
 
     def _check(self, m, accept, checked, follows):
         """Address and verdict of the number on ``i``, into registers."""
-        p, number, expected = self.parameters, self.i.payload, Signal(self.parameters.memory.address_bits)
+        p, number = self.parameters, self.i.payload
+        expected = Signal(p.memory.address_bits, name="expected")
         page_bits = p.page_beats.bit_length() - 1
         in_page, frame_bits = number[:page_bits], p.address_width - 12
-        offset, frame = Signal(12), Signal(max(p.memory.address_bits, frame_bits) + 1)
+        offset, frame = Signal(12), Signal(max(p.memory.address_bits, frame_bits) + 1, name="frame")
         m.d.comb += [offset.eq(in_page << (12 - page_bits)), frame.eq(self.base[12:] + number[page_bits:])]
         with m.If(accept):
             m.d.sync += [
@@ -227,7 +228,7 @@ class BurstQueue(wiring.Component):
         m = Module()
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(self.i.payload.as_value()), depth=self._depth + 2)
         burst = data.View(self.i.payload.shape(), fifo.r_data)
-        index, ready = Signal.like(self.i.payload.more), Signal(init=1)
+        index, ready = Signal.like(self.i.payload.more), Signal(name="ready", init=1)
         m.d.sync += ready.eq(fifo.level < self._depth)
         m.d.comb += [
             fifo.w_en.eq(self.i.valid & ready), fifo.w_data.eq(self.i.payload), self.i.ready.eq(ready),
@@ -259,9 +260,9 @@ class BeatBuffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        write, read = Signal(range(self._depth)), Signal(range(self._depth))
-        level, reading = Signal(range(self._depth + 1)), Signal()
-        accept, step, start = Signal(), Signal(), Signal()
+        write, read = Signal(range(self._depth)), Signal(range(self._depth), name="read")
+        level, reading = Signal(range(self._depth + 1)), Signal(name="reading")
+        accept, step, start = Signal(), Signal(), Signal(name="start")
         m.d.comb += [
             self.i.ready.eq(level != self._depth), accept.eq(self.i.valid & self.i.ready),
             step.eq(~self.o.valid | self.o.ready), start.eq(step & (level != 0))]
