@@ -24,7 +24,7 @@ class BankAddress(wiring.Component):
     Latency: one cycle from ``base`` to ``select`` and ``rows`` (``rows`` leaves through logic, register it),
     none in a short pipeline. Throughput: one beat per cycle; with ``en`` low nothing moves. No reset. Cost:
     index_bits/2 + P*row_bits LUTs.
-    Source: design.md section 4, bank hash.
+    Source: docs/design.md section 4, bank hash.
     """
 
     def __init__(self, index_bits: int, layers: int, pipeline: Pipeline = Pipeline.DEEP):

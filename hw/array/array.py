@@ -41,7 +41,7 @@ def _processor_ports() -> dict:
 class Array(wiring.Component):
     """An array of butterfly engines that runs a program on blocks from its input stream.
 
-    Ports, order of words, setup targets, rounding: docs/architecture.md. Formats: elements of element_width
+    Ports, order of words, setup targets, rounding: docs/reference/architecture.md. Formats: elements of element_width
     bits on the streams, W bits inside, Q2.(C-2) coefficients.
     Latency: a block leaves after it has been loaded and computed; ``sim/cycles/estimate.py`` gives the exact cycles.
     Throughput: one group of P words per engine and cycle; in steady state loading, computing and storing

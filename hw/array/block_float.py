@@ -35,7 +35,7 @@ class BlockFloat(wiring.Component):
     per half.
 
     Formats: a magnitude is the OR of leading magnitude bits; z, its leading zeros, counts the bits that are
-    free in every value. Rule (docs/architecture.md): columns 0..q together shift by c[q] = max(0, growth[q] -
+    free in every value. Rule (docs/reference/architecture.md): columns 0..q together shift by c[q] = max(0, growth[q] -
     z), the exponent grows by c[S-1].
     Latency: maximum_tree_latency + 3 cycles from a result to ``shifts``; ``config.block_float_gap`` idle
     cycles between the passes cover it. ``exponent`` follows ``shift_start[S-1]`` by two cycles. Throughput: one

@@ -40,7 +40,7 @@ class ButterflyParameters:
 
 
 class ButterflyUnit(wiring.Component):
-    """Unit-pivot butterfly, complex butterfly, pass and scale (design.md section 3).
+    """Unit-pivot butterfly, complex butterfly, pass and scale (docs/design.md section 3).
 
     Formats: ``a``, ``b``, ``y1``, ``y2`` W-bit integers, coefficients Q2.(C-2); products cut to GUARD_BITS
     fraction bits, one round half up by GUARD_BITS + shift, saturation to W bits (``hw/numeric.py``).

@@ -30,7 +30,7 @@ class Engine(wiring.Component):
     afterwards. ``magnitude`` is the OR of the leading magnitude bits of the results, one cycle after they
     leave the last column; ``saturated[q]`` belongs to the results of column q in the cycle in which they
     leave it.
-    Cost: 4 * S * P/2 multipliers, 2 * P RAMs. Source: design.md section 4.
+    Cost: 4 * S * P/2 multipliers, 2 * P RAMs. Source: docs/design.md section 4.
     """
 
     def __init__(self, config: CoreConfig):

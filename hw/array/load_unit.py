@@ -21,7 +21,7 @@ __all__ = ["LoadUnit"]
 class LoadUnit(wiring.Component):
     """Runs LOAD instructions: takes one block from the stream, a beat of J engines at a time.
 
-    Beat order, lanes and engine groups: docs/architecture.md. A block may enter a half once it is vacant
+    Beat order, lanes and engine groups: docs/reference/architecture.md. A block may enter a half once it is vacant
     (``vacant``, taken by ``claim``) or, with ``overlap``, step by step behind the store that empties it
     (``store_steps``).
 

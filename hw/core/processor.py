@@ -22,7 +22,7 @@ __all__ = ["Processor"]
 
 
 class Processor(wiring.Component):
-    """Runs a program of tagged blocks on a memory. Contract: docs/processor.md.
+    """Runs a program of tagged blocks on a memory. Contract: docs/reference/processor.md.
 
     ``port`` is the memory; ``i_setup`` as in the array, and the tables of reader and writer; ``block`` reports each
     block that has left the array; ``activity`` says what each unit did two cycles ago.

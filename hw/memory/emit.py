@@ -37,8 +37,8 @@ def emitted(config: CoreConfig) -> data.StructLayout:
 
 
 class Emit(wiring.Component):
-    """Writes of one beat after the other, at one place after the other (docs/processor.md, From beats to the array
-    and back).
+    """Writes of one beat after the other, at one place after the other (docs/reference/processor.md, From beats to the
+    array and back).
 
     ``i`` delivers the beats, ``places`` where they go. A beat has one place, in SPLIT two: low, then high. A place is
     one write; with ``fold`` three: direct, mirrored without element 0, element 0 alone; with ``twice`` two: the word of

@@ -1,6 +1,6 @@
 """Memory beats to array beats, and the part that does it, which the way back (``hw/memory/scatter.py``) uses too.
 
-Contract: docs/processor.md, "From beats to the array and back".
+Contract: docs/reference/processor.md, "From beats to the array and back".
 """
 
 from enum import IntEnum
@@ -184,7 +184,7 @@ def _zip_order(lanes: int) -> tuple[int, ...]:
 
 
 class Gather(wiring.Component):
-    """Puts beats of memory together to beats of the array: the reader's table of docs/processor.md.
+    """Puts beats of memory together to beats of the array: the reader's table of docs/reference/processor.md.
 
     ``i``: beats of 2K elements with their ``mode`` (COLUMNS, ROWS or PAIRS, the same for a whole block), ``last`` on
     the final one of a block and ``changes`` as :func:`gather_beat` says; ``o``: beats of K words of the stream format,

@@ -1,6 +1,6 @@
 """Array beats to memory beats: the way back of ``hw/memory/gather.py``.
 
-Contract: docs/processor.md, "From beats to the array and back".
+Contract: docs/reference/processor.md, "From beats to the array and back".
 """
 
 from amaranth.hdl import Module
@@ -33,7 +33,7 @@ def _unzip_order(n_lanes: int) -> tuple[int, ...]:
 
 
 class Scatter(wiring.Component):
-    """Takes beats of the array apart to beats of memory: the writer's table of docs/processor.md.
+    """Takes beats of the array apart to beats of memory: the writer's table of docs/reference/processor.md.
 
     ``i``: beats of K words of the stream format with their ``mode``, the same for a whole block, and ``last`` on the
     final one of a block; ``o``: ``beat`` of 2K elements, ``other``, ``mode``, and ``last`` on the final beat of the

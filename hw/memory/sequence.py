@@ -34,7 +34,7 @@ class BeatSequence(wiring.Component):
 
     ``write``: words of the table, ``hw/isa/descriptor.py``, for config.beat_groups groups of engines; a word is in the
     table two cycles after its ``write_en``, words outside the table are dropped. ``start``: one block; a descriptor
-    outside the table gives undefined beats. ``o``: its beats, in the order of docs/processor.md. ``chunks``,
+    outside the table gives undefined beats. ``o``: its beats, in the order of docs/reference/processor.md. ``chunks``,
     ``other`` and ``keep`` are those of the block whose beats are on ``o``, and stay until the next ``start`` has moved.
 
     The next count is known before it is needed, so the event that leads to it, its entry of the table, the sum and, in

@@ -67,7 +67,8 @@ class Completion(wiring.Component):
 
 
 class Writer(wiring.Component):
-    """Takes WRITE and SET commands and puts the blocks of the array into memory, in order (docs/processor.md).
+    """Takes WRITE and SET commands and puts the blocks of the array into memory, in order
+    (docs/reference/processor.md).
 
     ``i_command``: as ``shapes.memory_command``, the commands of this unit only. ``i``: the output of the array; its
     k-th block belongs to the k-th WRITE. ``write``: words of the descriptor table (``hw/memory/sequence.py``).

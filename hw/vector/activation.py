@@ -71,7 +71,7 @@ def clamp(m: Module, value: Value, width: int, name: str, above: Value | None = 
 
 
 class ActivationLane(wiring.Component):
-    """Nothing, ReLU or GELU of one element per cycle: Activation of docs/vector.md.
+    """Nothing, ReLU or GELU of one element per cycle: Activation of docs/reference/vector.md.
 
     ``y``: the element. ``rectify``: negative ones become zero; ``gelu`` (with ``rectify``): D(|y|) is subtracted;
     ``gain``, 0..4: how far up the result is shifted. ``z``: the result, ``clamped``: it did not fit. ``write`` of

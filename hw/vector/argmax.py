@@ -21,7 +21,7 @@ def argmax_write(config: CoreConfig) -> data.StructLayout:
 
 
 class Argmax(wiring.Component):
-    """A filter on a stream of writes (docs/vector.md, Argmax).
+    """A filter on a stream of writes (docs/reference/vector.md, Argmax).
 
     ``i``: writes; ``o``: the same writes, in order; where ``argmax`` is set, the last of the 2K elements is replaced by
     the number of the largest of the elements 0..``classes``-1, the lowest number where several are equal. ``classes``

@@ -1,6 +1,6 @@
 """Rescale unit: scale, bias and activation of the elements that are on their way to memory.
 
-Contract: docs/vector.md. The parameter sets are those of hw/isa/parameter_set.py.
+Contract: docs/reference/vector.md. The parameter sets are those of hw/isa/parameter_set.py.
 """
 
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ class RescaleParameters:
 
 
 class ScaleLane(wiring.Component):
-    """``y = sat(half_up(x*scale + bias*2^(R-F), R))`` of docs/vector.md, one element per cycle.
+    """``y = sat(half_up(x*scale + bias*2^(R-F), R))`` of docs/reference/vector.md, one element per cycle.
 
     ``shift`` is R - F, 0..18; ``clamped``: y was saturated. All inputs belong to the same cycle.
     Formats: ``x`` and ``y`` integers of element_width bits, ``scale`` and ``bias`` of 18 bits; one rounding half up,
@@ -166,7 +166,7 @@ def _loses(value, width):
 
 
 class Rescale(wiring.Component):
-    """Scale, bias and activation of writes, each by the parameter set that it names (docs/vector.md).
+    """Scale, bias and activation of writes, each by the parameter set that it names (docs/reference/vector.md).
 
     ``i``: writes, whether each stands in row 0 of its block (``row0``), and their ``set``; ``o``: the same writes, in
     order, with their set and ``first``, which means nothing here. Set 0, and sets without rescale and activation, leave

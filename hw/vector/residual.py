@@ -35,7 +35,7 @@ def summed_write(config: CoreConfig) -> data.StructLayout:
 
 
 class Residual(wiring.Component):
-    """A filter on a stream of writes (docs/vector.md, Residual).
+    """A filter on a stream of writes (docs/reference/vector.md, Residual).
 
     ``i``: writes as Emit makes them, strobed in all elements, all but element 0, or element 0 alone; where ``residual``
     is set, the beat number ``address + offset`` mod 2^memory_bits goes out on ``read``, and the write waits until
