@@ -68,7 +68,7 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, network: str = NETWORK,
         write_page(page, _page(task, compiled, run, scores, layers, results))
         out.print(f"page: {page}", markup=False)
     if json is not None:
-        write_json(json, {"network": task.name, "config": config.model_dump(mode="json"), "batch": batch,
+        write_json(json, {"network": task.name, "config": config.choices(), "batch": batch,
                           "multipliers": config.n_multipliers, "host_layers": 0, "accuracy": scores,
                           "layers": [asdict(layer) for layer in layers], "cycles": run.total_cycles,
                           "mismatches": run.mismatches, "widths": [asdict(width) for width in widths],

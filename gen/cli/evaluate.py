@@ -27,7 +27,7 @@ def evaluate_task(name: str, config: CoreConfig) -> dict[str, Any]:
     scores = {"float64": exact}
     if not attends:
         with progress("evaluate", len(WIDTHS)) as step:
-            widths = width_figures(task.network, config.model_copy(update=_ROOM), task.calibration, task.inputs,
+            widths = width_figures(task.network, config.changed(**_ROOM), task.calibration, task.inputs,
                                    _BATCH, task.labels, report=step)
         scores |= {f"{each.width} bits": each.accuracy for each in widths}
     record = task.record

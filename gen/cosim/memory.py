@@ -212,7 +212,7 @@ def build_processor(config: CoreConfig, simulator: str = "verilator", depth: int
     Raises :class:`WingbeatError` when ``config`` is no processor, and as :func:`build_verilog` does.
     """
     if not config.is_processor:
-        raise WingbeatError("memory_bits: 0 is an array without memory units; a processor needs 1..32")
+        raise WingbeatError(f"memory: {config.name} has no [memory]; allowed is a processor")
     from ...hw.core.processor import Processor
 
     return build_with_memory(Processor(config), config, simulator, depth, vcd)

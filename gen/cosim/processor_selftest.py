@@ -92,8 +92,8 @@ def _fft(config: CoreConfig, points: int, seed: int) -> SmallProgram:
     source = Matrix.at(0, len(rows), 2 * points, config)
     target = replace(source, base=source.end)
     if target.end > 1 << config.memory_bits:
-        raise WingbeatError(f"memory_bits: {config.memory_bits} are too few for {target.end} beats; allowed are "
-                            f"{(target.end - 1).bit_length()} and more")
+        raise WingbeatError(f"memory.address_bits: {config.memory_bits} are too few for {target.end} beats; "
+                            f"allowed are {(target.end - 1).bit_length()} and more")
     memory = np.zeros((target.end, config.memory_elements), dtype=np.int64)
     elements = np.stack([rows.real, rows.imag], axis=-1).reshape(len(rows), -1).astype(np.int64)
     memory[:source.end] = source.pack(elements, config)

@@ -137,8 +137,8 @@ def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int], 
     """The workloads of ``kernels``, those of KERNELS for each of ``sizes``. Raises :class:`WingbeatError`."""
     _check(kernels, (*KERNELS, *PROGRAMS), blocks)
     if not config.is_processor:
-        raise WingbeatError(f"--kernel: {', '.join(kernels)} from memory; memory_bits of {config.name} is 0, allowed "
-                            "are 1..32")
+        raise WingbeatError(f"--kernel: {', '.join(kernels)} from memory, and {config.name} has no "
+                            "[memory]; allowed is a processor")
     if scaling == "block":
         raise WingbeatError("--scaling: 'block' gives every block an exponent, which a memory has no place for; "
                             "allowed are static, safe")

@@ -89,7 +89,7 @@ def width_figures(network: LoadedNetwork, config: CoreConfig, calibration: Any, 
     for width in widths:
         if width > config.width:
             continue
-        changed = config.model_copy(update={"element_width": width})
+        changed = config.changed(element_width=width)
         results = compile_network(network, changed, calibration, batch).run_model(inputs)
         found.append(WidthFigures(width, sqnr_db(exact, results), float(np.mean(classes(exact) == classes(results))),
                                   accuracy(results, labels), accuracy(exact, labels)))

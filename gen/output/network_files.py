@@ -129,7 +129,7 @@ def _manifest(folder: Path, compiled: CompiledNetwork, calibration: Calibration,
                  "layers": [operation.step.name for operation in segment.operations]}
                 for segment in compiled.segments]
     return {
-        "network": compiled.network.name, "configuration": compiled.config.model_dump(mode="json"),
+        "network": compiled.network.name, "configuration": compiled.config.choices(),
         "batch": compiled.batch, "calibration": calibration.source, "memory_beats": compiled.beats,
         "input": _place(compiled.input), "output": _place(compiled.output), "programs": programs,
         "layers": [_finite(asdict(layer)) for layer in layers], "widths": [_finite(asdict(width)) for width in widths],

@@ -109,7 +109,7 @@ def synthesize(config: CoreConfig, unit_name: str | None = None, **options: Any)
     whole = unit_name is None
     options["placer"] = options.get("placer") or (
         "static" if whole and config.is_processor and family.hardware is Target.ECP5 else "heap")
-    config = config.model_copy(update={"target": family.hardware})
+    config = config.changed(target=family.hardware)
     if unit_name is not None:
         return {"name": unit_name, **synthesize_component(unit(unit_name, config), unit_name, **options)}
     return {"name": config.name, "multipliers": config.n_multipliers,

@@ -32,5 +32,5 @@ def unit(name: str, config: CoreConfig) -> wiring.Component:
     if name not in _VECTOR:
         raise WingbeatError(f"--unit: {name!r} is not one of {', '.join(UNITS)}")
     if not config.vector_lanes:
-        raise WingbeatError(f"--unit: {name!r}, and vector_lanes of {config.name} is 0; allowed is butterfly")
+        raise WingbeatError(f"--unit: {name!r}, and {config.name} has no [vector]; allowed is butterfly")
     return _VECTOR[name](config)

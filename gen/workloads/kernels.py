@@ -82,8 +82,8 @@ def placed(config: CoreConfig, *shapes: tuple[int, int]) -> list[Matrix]:
     for rows, elements in shapes:
         matrices.append(Matrix.at(matrices[-1].end if matrices else 0, rows, elements, config))
     if matrices[-1].end > 1 << config.memory_bits:
-        raise WingbeatError(f"memory_bits: {config.memory_bits} are too few for {matrices[-1].end} beats; allowed are "
-                            f"{(matrices[-1].end - 1).bit_length()} and more")
+        raise WingbeatError(f"memory.address_bits: {config.memory_bits} are too few for {matrices[-1].end} beats; "
+                            f"allowed are {(matrices[-1].end - 1).bit_length()} and more")
     return matrices
 
 

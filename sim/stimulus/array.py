@@ -52,7 +52,7 @@ def random_config(rng: random.Random, name: str = "wingbeat") -> CoreConfig:
     widths = [d for d in range(1, lanes) if lanes % d == 0]
     widths += [lanes * j for j in range(1, engines + 1) if engines % j == 0]
     width = rng.randint(8, 18)
-    return CoreConfig(
+    return CoreConfig.of(
         name=name, engines=engines, layers=layers, width=width, element_width=rng.randint(8, width),
         coefficient_width=rng.randint(8, 18), half_words=lanes << rng.randint(1, max(2, 7 - layers)),
         coefficient_words=rng.choice((16, 24, 32, 64, 100)), program_words=rng.choice((128, 256)),

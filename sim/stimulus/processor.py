@@ -53,7 +53,7 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreC
     j, groups = rng.choice(shapes)
     least = j.bit_length()  # log2 J + 1, bits of a sub-walk
     width = rng.randint(8, 18)
-    config = CoreConfig(
+    config = CoreConfig.of(
         name=name, engines=j * groups, layers=layers, width=width, element_width=rng.randint(8, width),
         coefficient_width=rng.randint(8, 18), half_words=lanes << rng.randint(least, max(least + 1, 7 - layers)),
         coefficient_words=rng.choice((16, 24, 32, 64, 100)), program_words=rng.choice((256, 512)),

@@ -30,9 +30,9 @@ _COMPLEMENTS = (erf_complement, tanh_complement, silu_complement)
 def random_vector_unit(config: CoreConfig, rng: random.Random) -> CoreConfig:
     """``config``, in about every second case with a vector unit."""
     lanes = [1 << n for n in range(config.memory_elements.bit_length()) if 1 << n <= 32]
-    return config.model_copy(update={
-        "vector_lanes": rng.choice((0, rng.choice(lanes))), "statistics_rows": rng.choice((2, 4, 8, 16, 64)),
-        "channel_beats": rng.choice((1, 2, 3, 5, 8, 13)), "statistics_units": rng.choice((1, 1, 2, 3, 4))})
+    return config.changed(
+        vector_lanes=rng.choice((0, rng.choice(lanes))), statistics_rows=rng.choice((2, 4, 8, 16, 64)),
+        channel_beats=rng.choice((1, 2, 3, 5, 8, 13)), statistics_units=rng.choice((1, 1, 2, 3, 4)))
 
 
 @lru_cache

@@ -21,10 +21,10 @@ from wingbeat.sim.cycles.estimate import estimate
 
 DIVISOR = 4
 CONFIGS = {
-    "one_layer": CoreConfig(engines=2, layers=1, half_words=8, coefficient_words=16, program_words=64,
-                             stream_words=2, pipeline="short"),
-    "gearbox": CoreConfig(engines=1, layers=2, width=18, element_width=14, coefficient_width=17,
-                           half_words=16, coefficient_words=16, program_words=32, stream_words=1),
+    "one_layer": CoreConfig.of(engines=2, layers=1, half_words=8, coefficient_words=16, program_words=64,
+                               stream_words=2, pipeline="short"),
+    "gearbox": CoreConfig.of(engines=1, layers=2, width=18, element_width=14, coefficient_width=17,
+                             half_words=16, coefficient_words=16, program_words=32, stream_words=1),
 }
 
 

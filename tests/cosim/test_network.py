@@ -16,9 +16,9 @@ from wingbeat.gen.workloads.shipped import load_task
 from wingbeat.hw.config import CoreConfig
 from wingbeat.sim.reference.linear import sqnr_db
 
-CONFIG = CoreConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=256,
-                     coefficient_words=1024, program_words=4096, stream_words=8, memory_bits=14, descriptors=48,
-                     vector_lanes=8, channel_beats=128, statistics_rows=128)
+CONFIG = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=256,
+                       coefficient_words=1024, program_words=4096, stream_words=8, memory_bits=14, descriptors=48,
+                       vector_lanes=8, channel_beats=128, statistics_rows=128)
 SHAPE = BlockShape(tokens=16, hidden=64, ffn=128)
 
 

@@ -19,8 +19,8 @@ from wingbeat.hw.layouts import setup
 from wingbeat.hw.memory.port import MemoryParameters, MemoryPort
 
 SEED = 12
-CONFIG = CoreConfig(name="copier", engines=2, layers=1, width=9, element_width=9, coefficient_width=8, half_words=8,
-                     stream_words=4, memory_bits=10)
+CONFIG = CoreConfig.of(name="copier", engines=2, layers=1, width=9, element_width=9, coefficient_width=8, half_words=8,
+                       stream_words=4, memory_bits=10)
 BEATS = 600
 REFUSED = 8
 SETUP_PROGRAM, SETUP_CONTROL = 0x80, 0x81
@@ -283,8 +283,8 @@ def test_unknown_stalls():
 
 
 def test_an_array_is_no_processor():
-    with pytest.raises(WingbeatError, match="^memory_bits: 0 is an array"):
-        build_processor(CONFIG.model_copy(update={"memory_bits": 0}))
+    with pytest.raises(WingbeatError, match="^memory: copier has no "):
+        build_processor(CONFIG.changed(memory_bits=0))
 
 
 def test_depth_is_checked():

@@ -18,10 +18,11 @@ from wingbeat.hw.memory.scatter import Scatter
 from wingbeat.hw.memory.sequence import BeatSequence
 from wingbeat.hw.memory.writer import Completion, Writer
 
-ONE = CoreConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4, coefficient_words=4,
-                  program_words=32, stream_words=2, memory_bits=3, descriptors=1, pipeline=Pipeline.SHORT)
-TWO = ONE.model_copy(update={"engines": 2, "stream_words": 4})
-DEEP = ONE.model_copy(update={"pipeline": Pipeline.DEEP})
+ONE = CoreConfig.of(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4,
+                    coefficient_words=4, program_words=32, stream_words=2, memory_bits=3, descriptors=1,
+                    pipeline=Pipeline.SHORT)
+TWO = ONE.changed(engines=2, stream_words=4)
+DEEP = ONE.changed(pipeline=Pipeline.DEEP)
 FRAMES = 24  # longer than the way of a first command through any unit
 TABLE = "wingbeat.hw.memory.sequence.Ram"
 

@@ -17,9 +17,10 @@ from wingbeat.hw.vector.normalise import Normalise
 from wingbeat.hw.vector.rescale import Rescale
 from wingbeat.hw.vector.residual import Residual
 
-ONE = CoreConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4, coefficient_words=4,
-                  program_words=32, stream_words=2, memory_bits=3, descriptors=1, in_flight=4, pipeline=Pipeline.SHORT)
-DEEP = ONE.model_copy(update={"pipeline": Pipeline.DEEP})
+ONE = CoreConfig.of(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4,
+                    coefficient_words=4, program_words=32, stream_words=2, memory_bits=3, descriptors=1, in_flight=4,
+                    pipeline=Pipeline.SHORT)
+DEEP = ONE.changed(pipeline=Pipeline.DEEP)
 FRAMES = 24
 ARITHMETIC = ("wingbeat.hw.vector.rescale.ScaleLane", "wingbeat.hw.vector.rescale.ActivationLane",
 "wingbeat.hw.vector.rescale.Ram",

@@ -12,7 +12,7 @@ PARTS = ("hw", "sim", "gen", "boards")
 
 # Leaves: no Amaranth in them, everybody may import them.
 LEAVES = {"hw", "hw.isa"}
-LEAF_MODULES = {"hw.config", "hw.errors", "hw.numeric"}  # of the folder hw itself; hw.layouts is hardware
+LEAF_MODULES = {"hw.config", "hw.errors", "hw.names", "hw.numeric"}  # of the folder hw itself; hw.layouts is hardware
 
 # folder: folders it may import besides the leaves and itself
 MAY_IMPORT = {

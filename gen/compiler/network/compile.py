@@ -128,7 +128,7 @@ def compile_network(network: LoadedNetwork, config: CoreConfig, inputs: Any, bat
     Raises WingbeatError naming the layer, and the field with which it would fit.
     """
     if not config.is_processor:
-        raise WingbeatError(f"memory_bits: 0 of {config.name} is an array without memory units; allowed are 1..32")
+        raise WingbeatError(f"memory: {config.name} has no [memory]; allowed is a processor")
     if batch < 1 or batch & (batch - 1):
         raise WingbeatError(f"--batch: {batch}; allowed are powers of two")
     lowered = lower(network, inputs)

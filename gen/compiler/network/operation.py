@@ -101,8 +101,8 @@ class _Builder:
 
     def need_vector_unit(self) -> None:
         if not self.config.vector_lanes:
-            raise WingbeatError(f"vector_lanes: 0 of {self.config.name}; allowed are 1 and more for LayerNorm, scales, "
-                                "bias, activations and sums of tensors")
+            raise WingbeatError(f"vector: {self.config.name} has no [vector]; LayerNorm, scales, bias, activations "
+                                "and sums of tensors need one")
 
     # --- the way in -------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from ...config import Target
+from ...config import CoreConfig, Target
+from ...errors import WingbeatError
 from ...memory.port import MemoryParameters
 from ...primitives.ram import Ram, RamParameters
 
@@ -57,6 +58,16 @@ class AxiParameters:
         if not self.burst_beats <= self.reads <= 65536:
             raise ValueError(f"reads: {self.reads} is not in {self.burst_beats}..65536, from the beats of the "
                              "longest burst on")
+
+    @classmethod
+    def of(cls, config: CoreConfig) -> "AxiParameters":
+        """The master that section [bus] of a processor asks for. Raises WingbeatError naming the field."""
+        bus = config.bus
+        try:
+            return cls(MemoryParameters.of(config), bus.data_width, bus.address_width, bus.id_width, bus.reads,
+                       bus.writes, bus.longest_burst, config.target)
+        except ValueError as fault:
+            raise WingbeatError(f"bus.{fault}") from None
 
     @property
     def slot_bits(self) -> int:

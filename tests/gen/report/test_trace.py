@@ -268,9 +268,9 @@ def test_partial_stalls_are_lower():
 
 # --- a processor in Verilog ---------------------------------------------------------------------
 
-CONFIG = CoreConfig(engines=1, layers=1, width=9, element_width=8, coefficient_width=8, half_words=32,
-                     coefficient_words=64, stream_words=2, memory_bits=10, descriptors=4, watchdog=4096,
-                     pipeline="short")
+CONFIG = CoreConfig.of(engines=1, layers=1, width=9, element_width=8, coefficient_width=8, half_words=32,
+                       coefficient_words=64, stream_words=2, memory_bits=10, descriptors=4, watchdog=4096,
+                       pipeline="short")
 TIMINGS = {"ideal": MemoryTiming.parse("ideal"), "slow": MemoryTiming.parse("delay:40,1"),
            "gaps": MemoryTiming(stalls="gaps", seed=11)}
 

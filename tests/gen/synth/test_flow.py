@@ -14,9 +14,9 @@ from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.primitives.multiplier import Multiplier, MultiplierParameters
 from wingbeat.hw.primitives.ram import Ram, RamParameters
 
-TINY = CoreConfig(half_words=16, coefficient_words=16, program_words=32, stream_words=1)
-PROCESSOR = CoreConfig(engines=2, layers=1, width=16, element_width=16, coefficient_width=16, half_words=64,
-                        coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
+TINY = CoreConfig.of(half_words=16, coefficient_words=16, program_words=32, stream_words=1)
+PROCESSOR = CoreConfig.of(engines=2, layers=1, width=16, element_width=16, coefficient_width=16, half_words=64,
+                          coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
 
 
 def multiplier(target=Target.PORTABLE):
@@ -82,7 +82,7 @@ def test_array_takes_the_primitives_of_the_target_and_not_of_the_configuration()
 
 @pytest.mark.slow
 def test_processor_is_synthesised_with_its_memory_units():
-    array, processor = (synthesize(config) for config in (PROCESSOR.model_copy(update={"memory_bits": 0}), PROCESSOR))
+    array, processor = (synthesize(config) for config in (PROCESSOR.changed(memory_bits=0), PROCESSOR))
     assert processor["dsp"] == array["dsp"] == processor["multipliers"] == PROCESSOR.n_multipliers
     assert processor["fits"] and processor["bram"] >= array["bram"] + 4  # the tables of reader and writer, queues
     assert 1.5 * array["comb"] < processor["comb"] < 15000
@@ -123,7 +123,7 @@ def test_one_unit_is_synthesised_alone():
 @pytest.mark.parametrize("name, preset, message", [
     ("shuffle", "hybrid-16", "--unit: 'shuffle' is not one of butterfly, normalise, rescale, residual, argmax, "
                              "readarbiter"),
-    ("rescale", "processor-16", "--unit: 'rescale', and vector_lanes of processor_16 is 0; allowed is butterfly")])
+    ("rescale", "processor-16", "--unit: 'rescale', and processor_16 has no .vector.; allowed is butterfly")])
 def test_a_unit_that_is_not_there_is_refused(name, preset, message):
     with pytest.raises(WingbeatError, match=f"^{message}$"):
         unit(name, load_preset(preset))

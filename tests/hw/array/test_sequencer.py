@@ -14,7 +14,7 @@ LATENCY = 4  # from an accepted instruction to its first group
 
 
 def small(layers=1, half_words=256):
-    return CoreConfig(layers=layers, width=8, element_width=8, half_words=half_words, stream_words=1)
+    return CoreConfig.of(layers=layers, width=8, element_width=8, half_words=half_words, stream_words=1)
 
 
 def random_passes(config, n, seed):

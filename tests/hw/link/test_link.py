@@ -332,7 +332,7 @@ def test_reset_mid_frame(sent):
 
 
 def test_parameters():
-    config = CoreConfig(stream_words=2, element_width=12)
+    config = CoreConfig.of(stream_words=2, element_width=12)
     parameters = LinkParameters.from_config(config)
     assert (parameters.input_bytes, parameters.output_bytes) == (6, 7)
     assert parameters.identity == identity(config) != identity(CoreConfig())

@@ -20,8 +20,8 @@ LINE = Descriptor((), Move(0, 1), tuple(Move(0, 2 << bit) for bit in range(6)), 
 
 
 def config(groups=2, pipeline=Pipeline.DEEP):
-    return CoreConfig(engines=2 * groups, layers=1, width=WIDTH, element_width=WIDTH, stream_words=ELEMENTS // 2,
-                       memory_bits=MEMORY_BITS, descriptors=4, pipeline=pipeline)
+    return CoreConfig.of(engines=2 * groups, layers=1, width=WIDTH, element_width=WIDTH, stream_words=ELEMENTS // 2,
+                         memory_bits=MEMORY_BITS, descriptors=4, pipeline=pipeline)
 
 
 def content(address):

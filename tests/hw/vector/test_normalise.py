@@ -20,8 +20,8 @@ STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.v
 
 
 def config_of(width=16, stream_words=4, **fields):
-    return CoreConfig(**(dict(layers=1, engines=4, stream_words=stream_words, half_words=32, width=max(width, 16),
-                               element_width=width, memory_bits=10) | fields))
+    return CoreConfig.of(**(dict(layers=1, engines=4, stream_words=stream_words, half_words=32, width=max(width, 16),
+                                 element_width=width, memory_bits=10) | fields))
 
 
 # ---- The formulas of hw/vector/statistics.py, on integers of Python

@@ -27,8 +27,8 @@ PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.
 
 
 def config(width=16, stream_words=4, pipeline=Pipeline.DEEP):
-    return CoreConfig(engines=4, layers=1, stream_words=stream_words, half_words=32, width=18, element_width=width,
-                       memory_bits=BITS, pipeline=pipeline)
+    return CoreConfig.of(engines=4, layers=1, stream_words=stream_words, half_words=32, width=18, element_width=width,
+                         memory_bits=BITS, pipeline=pipeline)
 
 
 def extremes(rng, width, shape, share=0.6):

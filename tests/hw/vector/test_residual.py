@@ -22,8 +22,8 @@ PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.
 
 
 def config_of(stream_words=2, element_width=8, pipeline=Pipeline.DEEP, engines=8):
-    return CoreConfig(engines=engines, stream_words=stream_words, half_words=32, width=18, element_width=element_width,
-                       memory_bits=BITS, pipeline=pipeline)
+    return CoreConfig.of(engines=engines, stream_words=stream_words, half_words=32, width=18,
+                         element_width=element_width, memory_bits=BITS, pipeline=pipeline)
 
 
 def pack(values, width):

@@ -37,7 +37,7 @@ SPEEDS = (MemorySpeed(), MemorySpeed(1, 3), MemorySpeed(60, Fraction(5, 2)), Mem
 def job_of(seed):
     rng = random.Random(f"cycles {seed}")
     config = random_processor_config(rng)
-    config = config.model_copy(update={"in_flight": rng.choice((4, 9, 64, 256))})
+    config = config.changed(in_flight=rng.choice((4, 9, 64, 256)))
     return config, random_processor_job(config, rng)
 
 
@@ -71,7 +71,7 @@ def adds(config, job, steps):
 
 @pytest.mark.parametrize("pipeline", list(Pipeline))
 def test_latencies_are_those_of_the_hardware(pipeline):
-    config = CoreConfig(memory_bits=10, pipeline=pipeline)
+    config = CoreConfig.of(memory_bits=10, pipeline=pipeline)
     assert memorycycles.sequence_latency(config) == BeatSequence(config).latency
     assert memorycycles.QUEUE_PLACES == array._QUEUE
     assert writercycles.ENDS_ROOM == writer._WAITING - writer._ON_THE_WAY
@@ -81,8 +81,8 @@ def test_latencies_are_those_of_the_hardware(pipeline):
 @pytest.mark.parametrize("units", [1, 2, 3])
 @pytest.mark.parametrize("pipeline", list(Pipeline))
 def test_latencies_of_the_vector_unit(pipeline, units, width, words, lanes):
-    config = CoreConfig(width=18, element_width=width, engines=8, layers=1, stream_words=words, memory_bits=10,
-                         vector_lanes=lanes, statistics_units=units, pipeline=pipeline)
+    config = CoreConfig.of(width=18, element_width=width, engines=8, layers=1, stream_words=words, memory_bits=10,
+                           vector_lanes=lanes, statistics_units=units, pipeline=pipeline)
     normalise, rescale = Normalise(config, lanes, 64, units, 1), Rescale(config, lanes, 64)
     assert vectorcycles.normalise_latencies(config) == {
         "result": normalise._result_latency, "settle": normalise.settle, "period": normalise.period,
@@ -125,7 +125,7 @@ def test_skipping_changes_nothing(seed):
 
 def with_vector_unit(config, program, setup, rng):
     """The program with a set for every WRITE and many READs, and SUMS in front of some of these."""
-    config = config.model_copy(update={"vector_lanes": rng.choice((2, 4))})
+    config = config.changed(vector_lanes=rng.choice((2, 4)))
     sets = [WriteSet(), *(WriteSet(rescale=rng.random() < 0.5, shift=18, activation=rng.choice(list(Activation)),
                                    residual=rng.random() < 0.5) for _ in range(15))]
     words = [word for one in sets for word in one.words()]
@@ -169,7 +169,7 @@ def test_vector_unit(seed):
 @pytest.fixture(scope="module")
 def transform():
     """Long passes: four blocks of 1024-point transforms on 128 multipliers."""
-    config = load_preset("array128-s2").model_copy(update={"vector_lanes": 0})
+    config = load_preset("array128-s2").changed(vector_lanes=0)
     return fft_workload(config, 1024, 4, "static", 1)
 
 
@@ -182,7 +182,7 @@ def test_long_passes_are_skipped(transform, speed, monkeypatch):
 @pytest.mark.parametrize("speed", [MemorySpeed(), MemorySpeed(40, 12)], ids=str)
 def test_long_passes_of_a_vector_unit_are_skipped(transform, speed, monkeypatch):
     """Also where a beat takes two cycles in the lanes, on both ways."""
-    config = transform.config.model_copy(update={"vector_lanes": 16})
+    config = transform.config.changed(vector_lanes=16)
     vector = [replace(step, vector=1) if isinstance(step, Read | Write) else step
               for step in transform.program.instructions]
     words = enumerate(WriteSet(rescale=True, shift=18, residual=True).words(), SET_WORDS)

@@ -31,7 +31,7 @@ SIZES = [
 
 
 def config_for(layers, bits, width=18, coefficient_width=17, engines=2):
-    return CoreConfig(
+    return CoreConfig.of(
         engines=engines,
         layers=layers,
         width=width,

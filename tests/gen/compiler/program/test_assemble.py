@@ -16,9 +16,9 @@ from wingbeat.hw.isa.instruction import Loop, Read, Set, Sums, Unit, Write
 from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, ReadSet, WriteSet
 from wingbeat.hw.isa.setup import SETUP_READ_SETS, SETUP_WRITE_SETS
 
-CONFIG = CoreConfig(engines=1, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
-                     coefficient_words=64, stream_words=4, memory_bits=10, program_words=2048, vector_lanes=8,
-                     statistics_rows=16)
+CONFIG = CoreConfig.of(engines=1, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
+                       coefficient_words=64, stream_words=4, memory_bits=10, program_words=2048, vector_lanes=8,
+                       statistics_rows=16)
 ROWS = 16  # of 16 elements: 2 beats, 4 rows a block
 SET = ReadSet(chunk_shift=1, n=16, epsilon=1)
 
@@ -193,6 +193,6 @@ def test_too_few_program_words():
     tasks = [part for task in copied(0, 64, normalise=SET) for part in (sums(0, 8), task)]
     need = 3 * len(assemble(CONFIG, tasks).instructions)
     with pytest.raises(WingbeatError) as caught:
-        assemble(CONFIG.model_copy(update={"program_words": 32}), tasks)
+        assemble(CONFIG.changed(program_words=32), tasks)
     assert str(caught.value) == (f"program_words: 32 is too small for a program of {need} words; allowed are "
                                  f"{1 << (need - 1).bit_length()} and more")

@@ -14,9 +14,9 @@ from wingbeat.sim.reference.linear import sqnr_db
 
 
 def processor(engines, layers, stream_words, half_words):
-    return CoreConfig(engines=engines, layers=layers, width=18, element_width=16, coefficient_width=17,
-                       half_words=half_words, coefficient_words=2048, stream_words=stream_words, program_words=2048,
-                       memory_bits=14)
+    return CoreConfig.of(engines=engines, layers=layers, width=18, element_width=16, coefficient_width=17,
+                         half_words=half_words, coefficient_words=2048, stream_words=stream_words, program_words=2048,
+                         memory_bits=14)
 
 
 @pytest.mark.parametrize("array", [(4, 1, 4, 256), (2, 2, 4, 256), (8, 2, 16, 256), (2, 2, 4, 1024)])

@@ -14,8 +14,8 @@ from wingbeat.sim.reference.linear import butterfly_multiply, sqnr_db
 
 
 def processor(stream_words=4):
-    return CoreConfig(engines=8, layers=2, width=18, element_width=16, coefficient_width=17, half_words=512,
-                       coefficient_words=8192, stream_words=stream_words, program_words=2048, memory_bits=14)
+    return CoreConfig.of(engines=8, layers=2, width=18, element_width=16, coefficient_width=17, half_words=512,
+                         coefficient_words=8192, stream_words=stream_words, program_words=2048, memory_bits=14)
 
 
 def tiles_of(outputs, inputs, bits, rng):

@@ -20,9 +20,9 @@ ARRAYS = [(4, 1, 4, 256), (8, 2, 16, 256), (6, 2, 8, 256), (2, 1, 2, 64), (8, 1,
 
 
 def processor(engines, layers, stream_words, half_words, **fields):
-    return CoreConfig(**({"engines": engines, "layers": layers, "width": 18, "element_width": 16,
-                           "coefficient_width": 17, "half_words": half_words, "coefficient_words": 8192,
-                           "stream_words": stream_words, "program_words": 4096, "memory_bits": 14} | fields))
+    return CoreConfig.of(**({"engines": engines, "layers": layers, "width": 18, "element_width": 16,
+                             "coefficient_width": 17, "half_words": half_words, "coefficient_words": 8192,
+                             "stream_words": stream_words, "program_words": 4096, "memory_bits": 14} | fields))
 
 
 def run(config, tasks, memory):

@@ -15,9 +15,9 @@ SMALL = [(2, 1, 4, 64), (2, 2, 8, 64), (4, 2, 8, 256)]
 
 
 def processor(engines, layers, stream_words, half_words, **fields):
-    return CoreConfig(**({"engines": engines, "layers": layers, "width": 18, "element_width": 16,
-                           "coefficient_width": 17, "half_words": half_words, "coefficient_words": 65536,
-                           "stream_words": stream_words, "program_words": 4096, "memory_bits": 16} | fields))
+    return CoreConfig.of(**({"engines": engines, "layers": layers, "width": 18, "element_width": 16,
+                             "coefficient_width": 17, "half_words": half_words, "coefficient_words": 65536,
+                             "stream_words": stream_words, "program_words": 4096, "memory_bits": 16} | fields))
 
 
 def result(config, kernel, values, elements_out):
