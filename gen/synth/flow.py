@@ -274,7 +274,7 @@ def _place(family: _Family, name: str, options: list[str], seeds: tuple[int, ...
         figures = json.loads((folder / output).read_text(encoding="utf-8"))
         speeds[str(seed)] = round(min(clock["achieved"] for clock in figures["fmax"].values()), 2)
         report(f"seed {seed}: {speeds[str(seed)]} MHz")
-    cells = figures["utilisation"][family.logic_cell]
+    cells = figures["utilization"][family.logic_cell]
     return {"comb": cells["used"], "fmax_mhz": statistics.median(speeds.values()), "fmax_per_seed": speeds}
 
 
