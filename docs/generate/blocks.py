@@ -1,11 +1,11 @@
 """A page for every file of hw/ that holds components: ports, latency, cost and a timing picture."""
 
+import ast
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 import inspect
-import ast
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,7 @@ from pydantic import BaseModel
 
 from wingbeat.boards.top import LinkedArray
 from wingbeat.gen.presets.select import load_preset
-from wingbeat.hw.array.array import Array
-from wingbeat.hw.bus.axi4.burst import AxiParameters
-from wingbeat.hw.bus.axi4.master import AxiMaster
-from wingbeat.hw.core.axi_processor import AxiProcessor
-from wingbeat.hw.core.processor import Processor
+from wingbeat.hw.core.top import core
 from wingbeat.hw.link.uart import UartParameters
 from wingbeat.hw.memory.port import MemoryParameters
 from wingbeat.hw.memory.scratchpad import Scratchpad, ScratchpadParameters
@@ -101,22 +97,21 @@ def _picture_name(path: Path, number: int) -> str:
 
 def _examples() -> dict[type, tuple[str, Part]]:
     """The first component of every class in a few designs, and which design that is."""
-    hybrid = load_preset("hybrid-16")
-    axi = AxiParameters(MemoryParameters.of(hybrid), 64)
+    hybrid, memory = load_preset("hybrid-16"), MemoryParameters.of(load_preset("hybrid-16"))
+    axi, narrow = load_preset("hybrid-16", ["bus.memory=axi4"]), load_preset("tiny", ["array.stream_words=2"])
+    uart = UartParameters(100)
     designs = (
-        ("preset `hybrid-16`", lambda: Processor(hybrid)),
-        ("preset `tiny` with `--set stream_words=2`", lambda: Array(load_preset("tiny", ["stream_words=2"]))),
-        ("the board top of `ulx3s-16`", lambda: LinkedArray(load_preset("ulx3s-16"), UartParameters(100), 1 << 20)),
-        ("preset `hybrid-16` with a bus of 64 bits", lambda: AxiMaster(axi)),
-        ("preset `hybrid-16`, 1,024 beats", lambda: Scratchpad(ScratchpadParameters(MemoryParameters.of(hybrid), 1024))))
+        ("preset `hybrid-16`", lambda: core(hybrid)),
+        ("preset `hybrid-16` with `--set bus.memory=axi4`", lambda: core(axi)),
+        ("preset `tiny` with `--set array.stream_words=2`", lambda: core(narrow)),
+        ("the board top of `ulx3s-16`", lambda: LinkedArray(load_preset("ulx3s-16"), uart, 1 << 20)),
+        ("preset `hybrid-16`, 1,024 beats", lambda: Scratchpad(ScratchpadParameters(memory, 1024))))
     found: dict[type, tuple[str, Part]] = {}
     for name, build in designs:
         with watching() as parts:
             Fragment.get(build(), None)
         for each in parts.values():
             found.setdefault(type(each[0].component), (name, each[0]))
-    core = AxiProcessor(hybrid, axi)
-    found.setdefault(AxiProcessor, ("preset `hybrid-16` with a bus of 64 bits", Part(core, {"config": hybrid, "axi": axi})))
     return found
 
 
@@ -199,7 +194,7 @@ def _value(value: Any) -> str:
 
 def _ports(component: Any) -> str:
     rows = []
-    for path, member, value in component.signature.flatten(component):
+    for path, member, _ in component.signature.flatten(component):
         direction = "in" if member.flow == wiring.In else "out"
         width = Shape.cast(member.shape).width
         rows.append((f"`{'.'.join(map(str, path))}`", direction, width, layout_fields(member.shape)))

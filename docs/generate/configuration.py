@@ -95,7 +95,7 @@ def _presets() -> str:
 def _derived() -> str:
     config, rows = select.load_preset(_EXAMPLE), []
     for name, value in vars(type(config)).items():
-        if isinstance(value, property):
+        if isinstance(value, property) and value.__doc__:
             text = " ".join((value.__doc__ or "").split())
             rows.append((f"`{name}`", getattr(config, name), inline(text, _PAGE)))
     return table(["property", f"`{_EXAMPLE}`", "meaning"], rows)

@@ -24,8 +24,8 @@ from .record import Part, watching
 __all__ = ["CoreDesign", "PRESET", "SETTINGS", "SHAPE", "small_config"]
 
 PRESET = "hybrid-16"
-SETTINGS = ["engines=2", "half_words=64", "coefficient_words=256", "stream_words=8", "vector_lanes=4",
-            "statistics_rows=16", "channel_beats=16", "target=portable"]
+SETTINGS = ["array.engines=2", "array.half_words=64", "array.coefficient_words=256", "array.stream_words=8",
+            "vector.lanes=4", "vector.statistics_rows=16", "vector.channel_beats=16", "target=portable"]
 SHAPE = BlockShape(tokens=8, hidden=16, ffn=32)
 _LATENCY, _DEADLINE = 3, 20_000
 
@@ -105,7 +105,8 @@ def _serve(port: Any, memory: np.ndarray, config: CoreConfig) -> Any:
             if offered and taken:
                 reads.popleft()
             if asks:
-                reads.append((cycle + _LATENCY, sum((int(v) & mask) << width * i for i, v in enumerate(memory[number]))))
+                beat = sum((int(value) & mask) << width * at for at, value in enumerate(memory[number]))
+                reads.append((cycle + _LATENCY, beat))
             if puts:
                 for at in range(config.memory_elements):
                     if write.strobe >> at & 1:

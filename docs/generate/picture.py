@@ -6,7 +6,7 @@ from html import escape
 
 __all__ = ["Row", "draw"]
 
-_CYCLE, _HEIGHT, _ROW = 30, 18, 30   # width of a cycle, height of a line, distance of two rows
+_CYCLE, _HEIGHT, _ROW = 32, 18, 28   # width of a cycle, height of a line, distance of two rows
 _TOP, _LETTER = 26, 6.7              # above the first row, width of a letter
 _LINE, _SHADE, _MOVE, _TEXT = "#1f4e79", "#eef1f4", "#cfe6cf", "#222222"
 
@@ -77,12 +77,13 @@ def _box(row: Row, left: int, y: int, start: int, end: int) -> list[str]:
     if end - 1 in row.moves:
         parts.append(f'<rect x="{left + (end - 1) * _CYCLE + 1}" y="{y + 2}" width="{_CYCLE - 2}" '
                      f'height="{_HEIGHT - 2}" rx="4" fill="{_MOVE}" stroke="{_LINE}" stroke-width="1.2"/>')
-    text = _label(value, row.width, width)
-    return [*parts, _text(x + width / 2, y + 14, text, "middle", 10)]
+    whites = end - start - (end - 1 in row.moves)  # the longer part of the box takes the text
+    middle, room = (x + whites * _CYCLE / 2, whites * _CYCLE) if whites else (x + _CYCLE / 2, _CYCLE)
+    return [*parts, _text(middle, y + 14, _label(value, room), "middle", 9)]
 
 
-def _label(value: int, width: int, space: int) -> str:
-    """Decimal where it is short, else hexadecimal, cut to what has room."""
-    text = str(value) if value < 100 else f"{value:x}"
-    most = max(1, int((space - 4) / 6.1))
+def _label(value: int, room: int) -> str:
+    """Two digits or fewer are decimal, three or more hexadecimal; cut to what has room."""
+    text = str(value) if value < 100 else f"{value:03x}"
+    most = max(1, int((room - 3) / 5.5))
     return text if len(text) <= most else text[:most - 1] + "…"

@@ -14,14 +14,17 @@ from .small_runs import DESIGNS
 
 __all__ = ["Shot", "SHOTS", "NO_PICTURE", "draw_all"]
 
+_WIDE = 40  # bits; wider words are numbered
+
 
 @dataclass(frozen=True)
 class Shot:
     """A window of a run on one component.
 
     ``rows``: ports, separated by blanks; the name of a stream stands for its valid, ready and payload. The window
-    begins ``before`` cycles in front of the ``nth`` cycle in which ``at`` is 1 and was 0 before; a stream is 1 while a
-    word moves. ``design``: a name in small_runs.DESIGNS, or the processor. ``instance``: which of equal components.
+    begins ``before`` cycles in front of a cycle in which ``at`` is not 0 and was 0 before; a stream is 1 while a word
+    moves. Of all such windows the one in which most happens is taken. ``design``: a name in small_runs.DESIGNS, or the
+    processor. ``instance``: which of equal components.
     """
 
     component: str
@@ -29,7 +32,6 @@ class Shot:
     at: str
     before: int = 2
     cycles: int = 22
-    nth: int = 0
     design: str = "core"
     instance: int = 0
     text: str = ""
@@ -38,7 +40,7 @@ class Shot:
 # The file of a block below hw/, and its pictures.
 SHOTS: dict[str, tuple[Shot, ...]] = {
     "array/address.py": (Shot("GroupAddress", "valid start digit group select rows[0] rows[1]", "start"),),
-    "array/array.py": (Shot("Array", "i o status.computing status.blocks", "i", 1, nth=1),),
+    "array/array.py": (Shot("Array", "i o status.computing status.blocks", "i", 1),),
     "array/block_float.py": (Shot("BlockFloat", "start half result_valid result_half shift_start shifts[0] exponent[0] "
                                   "saturated", "start", 1),),
     "array/butterfly.py": (Shot("ButterflyUnit", "a.re b.re coef.word.c0 coef.word.s0 shift y1.re y2.re", "a.re", 2),),
@@ -61,8 +63,8 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "array/store_unit.py": (Shot("StoreUnit", "i_command.valid computed take steps o done", "take", 2),),
     "bus/axi4/burst.py": (Shot("Gatherer", "i waiting final issue taken burst.address burst.more", "i", 1,
                                design="axi"),),
-    "bus/axi4/master.py": (Shot("AxiMaster", "port.read m_axi_arvalid m_axi_araddr m_axi_arlen m_axi_rvalid m_axi_rdata "
-                                "port.beats.valid", "port.read", 1, 24, design="axi"),
+    "bus/axi4/master.py": (Shot("AxiMaster", "port.read m_axi_arvalid m_axi_araddr m_axi_arlen m_axi_rvalid "
+                                "m_axi_rdata port.beats.valid", "port.read", 1, 24, design="axi"),
                            Shot("AxiMaster", "port.write.valid port.write.ready m_axi_awvalid m_axi_awaddr m_axi_awlen "
                                 "m_axi_wvalid m_axi_wlast m_axi_bvalid port.written", "port.write", 1, 24,
                                 design="axi")),
@@ -121,7 +123,7 @@ def _signal(component: Any, path: str) -> Value:
     found = component
     for part in path.replace("[", ".[").split("."):
         found = found[int(part[1:-1])] if part.startswith("[") else getattr(found, part)
-    return Value.cast(found)
+    return Value.cast(found).as_unsigned()
 
 
 def _is_stream(component: Any, path: str) -> bool:
@@ -130,8 +132,7 @@ def _is_stream(component: Any, path: str) -> bool:
         if part.startswith("["):
             return False
         found = getattr(found, part, None)
-    return hasattr(found, "payload") and hasattr(found, "valid") and isinstance(getattr(found, "signature", None),
-                                                                              stream.Signature | wiring.FlippedSignature)
+    return isinstance(getattr(found, "signature", None), stream.Signature | wiring.FlippedSignature)
 
 
 def _names(component: Any, rows: str) -> list[str]:
@@ -153,20 +154,18 @@ def _probes(part: Part, shot: Shot) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _edge(values: Sequence[int], nth: int) -> int:
-    """Number of the cycle in which a signal rises for the nth time."""
-    rises = [k for k, value in enumerate(values) if value and not (k and values[k - 1])]
-    assert len(rises) > nth, f"it rises {len(rises)} times"
-    return rises[nth]
+def _starts(part: Part, shot: Shot, columns: dict[str, list[int]]) -> list[int]:
+    """First cycles of all windows that may be drawn."""
+    if _is_stream(part.component, shot.at):
+        trigger = [v & r for v, r in zip(columns[f"{shot.at}.valid"], columns[f"{shot.at}.ready"])]
+    else:
+        trigger = columns[shot.at]
+    rises = [k for k, value in enumerate(trigger) if value and not (k and trigger[k - 1])]
+    return [max(0, k - shot.before) for k in rises]
 
 
-def _picture(part: Part, shot: Shot, columns: dict[str, list[int]]) -> str:
-    at = shot.at
-    trigger = [v & r for v, r in zip(columns[f"{at}.valid"], columns[f"{at}.ready"])] \
-        if f"{at}.valid" in columns and at not in columns else columns[at]
-    first = max(0, _edge(trigger, shot.nth) - shot.before)
-    window = slice(first, first + shot.cycles)
-    rows = []
+def _rows(part: Part, shot: Shot, columns: dict[str, list[int]], first: int) -> list[Row]:
+    window, rows = slice(first, first + shot.cycles), []
     for name in _names(part.component, shot.rows):
         values: list[int | None] = list(columns[name][window])
         moves: frozenset[int] = frozenset()
@@ -176,12 +175,27 @@ def _picture(part: Part, shot: Shot, columns: dict[str, list[int]]) -> str:
             values = [value if v else None for value, v in zip(values, valid)]
             moves = frozenset(k for k, (v, r) in enumerate(zip(valid, ready)) if v and r)
         width = len(_signal(part.component, name))
-        rows.append(Row(name, width, _lettered(values) if width > 18 else values, _is_input(part.component, name), moves))
-    return draw(rows, first)
+        rows.append(Row(name, width, _numbered(values) if width > _WIDE else values, _is_input(part.component, name),
+                        moves))
+    return rows
 
 
-def _lettered(values: Sequence[int | None]) -> list[int | None]:
-    """Wide words by numbers, in the order in which they appear: 1, 2, 3, ..."""
+def _happens(rows: Sequence[Row], cycles: int) -> int:
+    """How much there is to see: changes of each row, at most a few, and a whole window."""
+    changes = [sum(a != b for a, b in zip(row.values, row.values[1:])) for row in rows]
+    return sum(min(count, 6) for count in changes) + 3 * sum(count > 0 for count in changes) \
+        - (len(rows[0].values) < cycles) * 100
+
+
+def _picture(part: Part, shot: Shot, columns: dict[str, list[int]]) -> str:
+    windows = {first: _rows(part, shot, columns, first) for first in _starts(part, shot, columns)}
+    assert windows, f"{shot.component}: {shot.at} never rises"
+    best = max(windows, key=lambda first: (_happens(windows[first], shot.cycles), -first))
+    return draw(windows[best], best)
+
+
+def _numbered(values: Sequence[int | None]) -> list[int | None]:
+    """Wide words by numbers, in the order in which they appear."""
     seen: dict[int, int] = {}
     return [None if value is None else seen.setdefault(value, len(seen) + 1) for value in values]
 

@@ -41,7 +41,8 @@ def page() -> str:
 
 def _targets() -> str:
     notes = comments(setup, _PAGE)
-    rows = [(f"0..0x{setup.SETUP_PROGRAM - 1:02x}", "", "coefficient banks: bank q\\*P/2 + k serves unit k of column q")]
+    last = setup.SETUP_PROGRAM - 1
+    rows = [(f"0..0x{last:02x}", "", "coefficient banks: bank q\\*P/2 + k is that of unit k in column q")]
     rows += [(f"0x{getattr(setup, name):02x}", f"`{name}`", notes.get(name, "")) for name in vars(setup)
              if name.startswith("SETUP_")]
     return table(["target", "name in `hw/isa/setup.py`", "what it writes"], rows)

@@ -35,7 +35,7 @@ def escape(text: str) -> str:
 
 
 def inline(text: str, page: str) -> str:
-    """One paragraph of a docstring as Markdown on ``page``, its path below docs/: code, links to documents and blocks."""
+    """One paragraph of a docstring as Markdown on ``page`` (its path below docs/): code, links, and nothing else."""
     parts, at = [], 0
     for found in _CODE.finditer(text):
         parts += [_links(text[at:found.start()], page), _code(found, page)]
