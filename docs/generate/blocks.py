@@ -115,20 +115,30 @@ def _examples() -> dict[type, tuple[str, Part]]:
     return found
 
 
+_WHOLE = {"axi": "AxiMaster", "link": "Link", "array": "Array"}  # designs of small_runs.py with blocks inside
+
+
 # --- one page ---------------------------------------------------------------------------------
 
 def _page(path: Path, examples: dict[type, tuple[str, Part]]) -> str:
-    classes = component_classes(path)
+    classes = sorted(component_classes(path), key=lambda kind: _main(kind, path))
     name, inside = page_name(path), path.relative_to("hw").as_posix()
-    parts = [f"# {path.stem.replace('_', ' ')}", docstring(_module_docstring(path), name),
+    room = path.parent.relative_to("hw").as_posix()
+    parts = [f"# {path.stem.replace('_', ' ')} ({room})", docstring(_module_docstring(path), name),
              f"Source: `{path.as_posix()}`." + _tests(path)]
     for kind in classes:
-        parts += [f"## {kind.__name__}", docstring(kind.__doc__, name), *_example(kind, examples, name)]
+        parts += [f"## {kind.__name__}", docstring(kind.__doc__, name)]
         parts += [_picture(path, number, shot) for number, shot in enumerate(SHOTS[inside])
                   if shot.component == kind.__name__]
+        parts += _example(kind, examples, name)
     if inside in NO_PICTURE:
         parts += ["## Timing", NO_PICTURE[inside]]
     return "\n\n".join(parts) + "\n"
+
+
+def _main(kind: type, path: Path) -> bool:
+    """False for the component that the file is named after, so that it comes first."""
+    return kind.__name__.lower() != path.stem.replace("_", "")
 
 
 def _tests(path: Path) -> str:
@@ -137,12 +147,11 @@ def _tests(path: Path) -> str:
 
 
 def _picture(path: Path, number: int, shot: Shot) -> str:
-    where = "in the processor of the picture run" if shot.design == "core" else "alone, with a stimulus"
-    if shot.design in ("axi", "link") and shot.component not in ("AxiMaster", "Link"):
-        where = f"inside the {'AXI master' if shot.design == 'axi' else 'link'}, with a stimulus"
-    return (f"### Timing: {shot.rows.split()[0].split('.')[0]} to {shot.rows.split()[-1].split('.')[0]}\n\n"
-            f"`{shot.component}` {where}; the window begins before `{shot.at}`. {shot.text}".rstrip()
-            + f"\n\n![Timing of {shot.component}: {shot.rows}]({_picture_name(path, number)})")
+    index = "../" * (len(path.parts) - 2) + "index.md"
+    where = f"at work in a [processor]({index})" if shot.design == "core" else "alone, with a stimulus"
+    if shot.design in _WHOLE and shot.component != _WHOLE[shot.design]:
+        where = f"inside `{_WHOLE[shot.design]}`, with a stimulus"
+    return (f"`{shot.component}` {where}:\n\n![Timing of {shot.component}: {shot.rows}]({_picture_name(path, number)})")
 
 
 def _example(kind: type, examples: dict[type, tuple[str, Part]], page: str) -> list[str]:

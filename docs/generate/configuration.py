@@ -6,7 +6,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from wingbeat.gen.presets import select
-from wingbeat.hw.config import CoreConfig, Pipeline, Target
+from wingbeat.hw.config import CoreConfig, MemoryBus, Pipeline, Target
 
 from .text import docstring, enumeration, inline, table
 
@@ -21,7 +21,9 @@ def page() -> str:
              "`--set FIELD=VALUE` changes one field of either. A field that is not allowed stops the command with "
              "exit code 2 and one line that names the field, its value and what is allowed.\n"]
     parts += _model(CoreConfig, "")
-    parts += ["## Choices", "### Target", enumeration(Target, _PAGE), "### Pipeline", enumeration(Pipeline, _PAGE),
+    parts += ["## Choices", "### target", enumeration(Target, _PAGE), "### pipeline", enumeration(Pipeline, _PAGE),
+              _pipelines(),
+              "### bus.memory", enumeration(MemoryBus, _PAGE),
               "## Presets", "The comments in `gen/presets/*.toml` say why a preset has its values.\n", _presets(),
               "## Derived values", f"Every property of a configuration, here of preset `{_EXAMPLE}`. "
               "`manifest.json` of a generated core holds them under `derived`.\n", _derived()]
@@ -45,8 +47,10 @@ def _model(model: type[BaseModel], prefix: str) -> list[str]:
     for name, field in model.model_fields.items():
         section = _section(field.annotation)
         if section is not None:
-            sections += [f"## Section {prefix}{name}", inline(field.description or "", _PAGE) + "\n",
-                         docstring(section.__doc__, _PAGE), *_model(section, f"{prefix}{name}.")]
+            absent = " Without it: not built." if field.default is None else ""
+            sections += [f"## Section [{prefix}{name}]".replace("[", "\\[").replace("]", "\\]"),
+                         docstring(section.__doc__, _PAGE).rstrip() + absent + "\n",
+                         *_model(section, f"{prefix}{name}.")]
             continue
         rows.append((f"`{prefix}{name}`", _allowed(field), _value(field.get_default(call_default_factory=True)),
                      inline(field.description or "", _PAGE)))
@@ -64,6 +68,14 @@ def _allowed(field: Any) -> str:
         return f"{limits.get('ge', '')}..{limits.get('le', '')}"
     literals = [str(choice) for choice in get_args(kind) if isinstance(choice, str)]
     return ", ".join(f"`{choice}`" for choice in literals) or getattr(kind, "__name__", "")
+
+
+def _pipelines() -> str:
+    """Latencies of the leaf blocks in both pipelines."""
+    rows = [(f"`{name}`", *(getattr(member, name) for member in Pipeline),
+             inline(" ".join(value.__doc__.split()), _PAGE))
+            for name, value in vars(Pipeline).items() if isinstance(value, property) and value.__doc__]
+    return table(["cycles", *(f"`{member.value}`" for member in Pipeline), "meaning"], rows)
 
 
 def _value(value: Any) -> str:

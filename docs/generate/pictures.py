@@ -34,29 +34,28 @@ class Shot:
     cycles: int = 22
     design: str = "core"
     instance: int = 0
-    text: str = ""
 
 
 # The file of a block below hw/, and its pictures.
 SHOTS: dict[str, tuple[Shot, ...]] = {
     "array/address.py": (Shot("GroupAddress", "valid start digit group select rows[0] rows[1]", "start"),),
-    "array/array.py": (Shot("Array", "i o status.computing status.blocks", "i", 1),),
-    "array/block_float.py": (Shot("BlockFloat", "start half result_valid result_half shift_start shifts[0] exponent[0] "
-                                  "saturated", "start", 1),),
+    "array/array.py": (Shot("Array", "i o status.computing status.blocks", "o", 12, 40, design="array"),),
+    "array/block_float.py": (Shot("BlockFloat", "start half result_valid result_half shift_start shifts[0] shifts[1] "
+                                  "exponent[0]", "shift_start", 20, 40, design="array"),),
     "array/butterfly.py": (Shot("ButterflyUnit", "a.re b.re coef.word.c0 coef.word.s0 shift y1.re y2.re", "a.re", 2),),
     "array/checker.py": (Shot("Checker", "instruction address taken fault tag looping", "taken", 4),),
     "array/coefficients.py": (Shot("CoefficientMemory", "group pass_fields.coef_base pass_fields.coef_mask_bits "
                                    "o[0].word.c0 o[2].word.c0", "group", 2),),
     "array/counters.py": (Shot("Counters", "starting running computing hazard load_blocked status.computing "
                                "status.waiting_input", "computing", 4),),
-    "array/engine.py": (Shot("Engine", "halves[0].r_en load_en load[0].re store_en store[0].re magnitude saturated",
-                             "load_en", 2),),
+    "array/engine.py": (Shot("Engine", "halves[0].compute_en halves[1].compute_en load_en load[0].re store_en "
+                             "store[0].re magnitude saturated", "halves[0].compute_en", 4, 40),),
     "array/fetch.py": (Shot("Fetch", "running o_reader.valid o_reader.ready o_load.valid o_load.ready o_pass.valid "
-                            "o_pass.ready o_store.valid o_writer.valid", "running", 1, 30),),
-    "array/flow.py": (Shot("Flow", "valid start finish group half result_valid result_start done", "start", 2, 26),),
-    "array/load_unit.py": (Shot("LoadUnit", "i_command.valid vacant claim i en half rows[0] done", "claim", 1),),
-    "array/row_buffer.py": (Shot("RowBuffer", "load_en load[0].re halves[0].r_en compute[0].re result[0].re store_en "
-                                 "store[0].re", "load_en", 2, 22),),
+                            "o_pass.ready o_store.valid o_writer.valid", "o_pass.valid", 14, 40),),
+    "array/flow.py": (Shot("Flow", "valid start finish group half result_valid result_start done", "start", 2, 40),),
+    "array/load_unit.py": (Shot("LoadUnit", "i_command.valid vacant claim i en half rows[0] done", "i", 3, 26),),
+    "array/row_buffer.py": (Shot("RowBuffer", "load_en load[0].re halves[0].from_load halves[0].compute_en "
+                                 "compute[0].re result[0].re", "halves[0].compute_en", 4, 40),),
     "array/sequencer.py": (Shot("Sequencer", "i loaded take valid start finish hazard", "take", 3),),
     "array/shuffle.py": (Shot("LaneShuffle", "en switches i[0].re i[1].re i[2].re i[3].re o[0].re o[1].re", "i[0].re",
                               2),),
@@ -77,10 +76,10 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
                                    "counts.load_moving counts.load_waiting_input", "activity.load.moving", 3),),
     "link/framer.py": (Shot("FrameReceiver", "i occupied position write o", "i", 1, 24, design="link"),
                        Shot("FrameSender", "i.valid i.payload o fetch position", "i.valid", 1, 24, design="link")),
-    "link/link.py": (Shot("Link", "i o_setup o", "i", 1, 24, design="link"),
+    "link/link.py": (Shot("Link", "i o_setup.valid o.valid", "i", 1, 24, design="link"),
                      Shot("Link", "i.valid i.ready o_setup o", "o_setup", 18, 30, design="link")),
-    "link/uart.py": (Shot("UartReceiver", "rx o", "o.valid", 40, 48, design="receiver"),
-                     Shot("UartTransmitter", "i tx", "i", 1, 48, design="transmitter")),
+    "link/uart.py": (Shot("UartReceiver", "rx o", "o.valid", 40, 44, design="receiver"),
+                     Shot("UartTransmitter", "i tx", "i", 1, 44, design="transmitter")),
     "memory/emit.py": (Shot("Emit", "places i memory issued ended", "i", 3),),
     "memory/gather.py": (Shot("Gather", "i.valid i.ready i.payload.mode i.payload.beat o empty", "i", 1),),
     "memory/read_arbiter.py": (Shot("ReadArbiter", "reader_read.valid reader_read.ready residual_read.valid "
