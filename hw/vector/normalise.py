@@ -1,6 +1,6 @@
 """Normalise unit: sums of rows, and rows of a LayerNorm, on the way from memory to the array.
 
-Contract: docs/vector.md; the formulas: hw/vector/statistics.py; the parameter sets: hw/isa/parameter_set.py.
+Contract: docs/reference/vector.md; the formulas: hw/vector/statistics.py; the parameter sets: hw/isa/parameter_set.py.
 """
 
 from functools import reduce

@@ -1,6 +1,6 @@
 """Rescale unit: scale, bias and activation of the elements that are on their way to memory.
 
-Contract: docs/vector.md. The parameter sets are those of hw/isa/parameter_set.py.
+Contract: docs/reference/vector.md. The parameter sets are those of hw/isa/parameter_set.py.
 """
 
 from dataclasses import dataclass

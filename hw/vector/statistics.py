@@ -1,4 +1,4 @@
-"""Statistics of a row: from its sums to what normalises its elements, docs/vector.md.
+"""Statistics of a row: from its sums to what normalises its elements, docs/reference/vector.md.
 
 N: elements of a row, EW: bits of an element, half_up and sat: as there. All values are integers.
 

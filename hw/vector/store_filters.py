@@ -1,4 +1,4 @@
-"""The store side of the vector unit: Rescale, Residual and Argmax behind each other, docs/vector.md."""
+"""The store side of the vector unit: Rescale, Residual and Argmax behind each other, docs/reference/vector.md."""
 
 from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring

@@ -20,7 +20,7 @@ __all__ = ["HEADROOM", "MOST_SHIFT", "Format", "Sum", "power_of_two_unit", "peak
            "plan_sum", "finest_operand", "gelu_gain", "element_log2", "quantise"]
 
 HEADROOM = 1.25
-MOST_SHIFT = (1 << dict(WRITE_SET)["a"]) - 1  # a, b, c of docs/vector.md
+MOST_SHIFT = (1 << dict(WRITE_SET)["a"]) - 1  # a, b, c of docs/reference/vector.md
 _MOST_GAIN = 4
 
 

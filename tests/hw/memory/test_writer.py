@@ -1,4 +1,5 @@
-"""Writer: random programs of WRITEs of all modes against the contract of docs/processor.md, with a slow memory."""
+"""Writer: random programs of WRITEs of all modes against the contract of docs/reference/processor.md, with a slow
+memory."""
 
 from collections import deque
 import random
