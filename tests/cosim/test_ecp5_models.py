@@ -11,8 +11,8 @@ import subprocess
 
 import pytest
 
-from wingbeat.gen.cosim.core import find
 from wingbeat.gen.cosim.testbench import simulators
+from wingbeat.gen.cosim.testbench.simulators import find
 
 SEED = 5
 MODELS = Path(simulators.__file__).parents[1] / "models" / "ecp5.v"
