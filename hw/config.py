@@ -1,32 +1,19 @@
-"""Configuration of one array: the user's choices, checked, and every value derived from them.
+"""Configuration of one core: the user's choices in sections, checked, and every value derived from them.
 
 A leaf without Amaranth: the models (``sim``) and the tools (``gen``) read the same object as the
 hardware, so a width or a latency has one home.
 """
 
+from collections.abc import Iterator, Mapping
 from enum import Enum
-import re
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["CoreConfig", "Target", "Pipeline"]
+from .names import ALLOWED_NAMES, is_module_name
 
-# Amaranth hands names to Verilog unchecked, and they become file names too.
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
-_VERILOG_KEYWORDS = frozenset(
-    "always and assign automatic begin bit buf bufif0 bufif1 byte case casex casez cell class clk cmos "
-    "config const deassign default defparam design disable do edge else end endcase endconfig "
-    "endfunction endgenerate endmodule endprimitive endspecify endtable endtask enum event export "
-    "final for force forever fork function generate genvar highz0 highz1 if ifnone import incdir "
-    "include initial inout input instance int integer interface join large liblist library "
-    "localparam logic longint macromodule medium module nand negedge new nmos nor noshowcancelled "
-    "not notif0 notif1 null or output package packed parameter pmos posedge primitive priority "
-    "program property pull0 pull1 pulldown pullup rcmos real realtime ref reg release repeat return "
-    "rnmos rpmos rst rtran rtranif0 rtranif1 scalared shortint signed small specify specparam static "
-    "string strong0 strong1 struct super supply0 supply1 table task this time tran tranif0 tranif1 "
-    "tri tri0 tri1 triand trior trireg type typedef union unique unsigned use var vectored virtual "
-    "void wait wand weak0 weak1 while wire with wor xnor xor".split())
-
+__all__ = ["CoreConfig", "ArraySection", "MemorySection", "VectorSection", "BusSection", "MemoryBus", "SECTIONS",
+           "NAMES", "Target", "Pipeline", "in_sections"]
 
 class Pipeline(str, Enum):
     """How many registers the data path has. It decides all latencies and no value.
@@ -76,15 +63,15 @@ class Target(str, Enum):
     ECP5 = "ecp5"          # MULT18X18D, DP16KD and PDPW16KD with their registers switched on
 
 
-class CoreConfig(BaseModel):
-    """One array of butterfly engines.
-
-    Raises :class:`pydantic.ValidationError` with one entry per bad field.
-    """
+class _Section(BaseModel):
+    """A table of a configuration file. Raises :class:`pydantic.ValidationError` with one entry per bad field."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    name: str = Field("wingbeat", description="name of the top module and of the files")
+
+class ArraySection(_Section):
+    """The butterfly array; always built."""
+
     engines: int = Field(1, ge=1, le=256, description="E, engines that share one coefficient broadcast")
     layers: int = Field(1, ge=1, le=4, description="S, butterfly layers per pass; an engine has 2^S lanes")
     width: int = Field(16, ge=8, le=18, description="W, bits of one real value inside")
@@ -94,57 +81,167 @@ class CoreConfig(BaseModel):
     coefficient_words: int = Field(256, ge=4, le=65536, description="words of each coefficient bank")
     program_words: int = Field(512, ge=32, le=4096, description="32-bit words of program memory")
     stream_words: int = Field(2, ge=1, le=256, description="K, complex words per cycle on each data stream")
-    memory_bits: int = Field(0, ge=0, le=32, description="bits of a beat number of the memory; 0: no memory units")
+
+
+class MemorySection(_Section):
+    """Memory units around the array, which make it a processor."""
+
+    address_bits: int = Field(20, ge=1, le=32, description="bits of a beat number of the memory")
     descriptors: int = Field(16, ge=1, le=64, description="descriptors of the reader and of the writer")
-    in_flight: int = Field(256, ge=4, le=1024, description="beats between the memory and a processor's array")
-    vector_lanes: int = Field(0, ge=0, le=256, description="multipliers of the vector unit on each side; 0: none")
+    in_flight: int = Field(256, ge=4, le=1024, description="beats between the memory and the array")
+    watchdog: int = Field(65536, ge=256, le=1 << 30, description="cycles without a move that stop a program")
+
+
+class VectorSection(_Section):
+    """Vector unit on the way to and from the memory."""
+
+    lanes: int = Field(2, ge=1, le=256, description="multipliers on each side")
     channel_beats: int = Field(64, ge=1, le=2048, description="beats of the table of scales and biases")
     statistics_rows: int = Field(64, ge=1, le=65536, description="rows of a LayerNorm whose sums are kept")
     statistics_units: int = Field(1, ge=1, le=4, description="rows of a LayerNorm whose statistics are in the making")
-    watchdog: int = Field(65536, ge=256, le=1 << 30, description="cycles without a move that stop a program")
+
+
+class MemoryBus(str, Enum):
+    """What stands behind the memory port of a processor."""
+
+    NATIVE = "native"  # the memory port itself, hw/memory/port.py
+    AXI4 = "axi4"      # an AXI4 master, hw/bus/axi4
+
+
+class BusSection(_Section):
+    """Standard buses in front of the core's own ports. All fields but ``memory`` are those of an AXI4 master."""
+
+    memory: MemoryBus = Field(MemoryBus.NATIVE, strict=False, description="native or axi4")
+    data_width: int = Field(64, ge=8, le=1024, description="bits of the data channels, a power of two")
+    address_width: int = Field(32, ge=13, le=64, description="bits of a byte address")
+    id_width: int = Field(1, ge=1, le=32, description="bits of the identifiers, which are all 0")
+    reads: int = Field(64, ge=1, le=65536, description="most beats asked for and not yet delivered")
+    writes: int = Field(16, ge=2, le=1024, description="most bursts of writes that wait for their answer")
+    longest_burst: int = Field(16, ge=1, le=256, description="most data transfers of one burst")
+
+
+class _Chosen(property):
+    """A field of a section by the name that the hardware uses; the default where the section is absent."""
+
+    def __init__(self, section: str, field: str, absent: int | None = None):
+        def get(config: "CoreConfig") -> Any:
+            chosen = getattr(config, section)
+            if chosen is None:
+                return SECTIONS[section].model_fields[field].default if absent is None else absent
+            return getattr(chosen, field)
+
+        super().__init__(get)
+        self.section, self.field, self.absent = section, field, absent
+
+
+SECTIONS: dict[str, type[_Section]] = {"array": ArraySection, "memory": MemorySection, "vector": VectorSection,
+                                       "bus": BusSection}
+
+
+class CoreConfig(BaseModel):
+    """One core: an array of butterfly engines, with memory units a processor. A section that is absent is not built.
+
+    Hardware and models read the fields of the sections by one name each, such as ``engines`` and ``memory_bits``;
+    :meth:`of` and :meth:`changed` take the same names. Raises :class:`pydantic.ValidationError` with one entry per bad
+    field.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    name: str = Field("wingbeat", description="name of the top module and of the files")
     target: Target = Field(Target.PORTABLE, strict=False, description="portable or ecp5")
     pipeline: Pipeline = Field(Pipeline.DEEP, strict=False, description="deep for the clock or short for the area")
+    array: ArraySection = Field(default_factory=ArraySection, description="the butterfly array")
+    memory: MemorySection | None = Field(None, description="memory units; absent: an array fed by streams")
+    vector: VectorSection | None = Field(None, description="vector unit; absent: none")
+    bus: BusSection = Field(default_factory=BusSection, description="standard buses")
+
+    engines = _Chosen("array", "engines")
+    layers = _Chosen("array", "layers")
+    width = _Chosen("array", "width")
+    element_width = _Chosen("array", "element_width")
+    coefficient_width = _Chosen("array", "coefficient_width")
+    half_words = _Chosen("array", "half_words")
+    coefficient_words = _Chosen("array", "coefficient_words")
+    program_words = _Chosen("array", "program_words")
+    stream_words = _Chosen("array", "stream_words")
+    memory_bits = _Chosen("memory", "address_bits", absent=0)
+    descriptors = _Chosen("memory", "descriptors")
+    in_flight = _Chosen("memory", "in_flight")
+    watchdog = _Chosen("memory", "watchdog")
+    vector_lanes = _Chosen("vector", "lanes", absent=0)
+    channel_beats = _Chosen("vector", "channel_beats")
+    statistics_rows = _Chosen("vector", "statistics_rows")
+    statistics_units = _Chosen("vector", "statistics_units")
+
+    @classmethod
+    def of(cls, **values: Any) -> "CoreConfig":
+        """Configuration from the names that the hardware uses: ``of(engines=2, memory_bits=12)``. Without
+        ``memory_bits`` there is no memory, without ``vector_lanes`` no vector unit; 0 is the same."""
+        return cls.model_validate(in_sections(values))
+
+    def changed(self, **values: Any) -> "CoreConfig":
+        """This configuration with some fields of the names that the hardware uses changed; ``memory_bits=0`` and
+        ``vector_lanes=0`` leave their sections out."""
+        own = self.model_dump(exclude_none=True)
+        return type(self).model_validate(in_sections(values, own))
+
+    def choices(self) -> dict[str, Any]:
+        """The configuration as plain values in sections: what a file holds, and the manifest."""
+        return self.model_dump(mode="json", exclude_none=True)
 
     @model_validator(mode="after")
     def _consistent(self) -> "CoreConfig":
         faults = []
-        if not _NAME.fullmatch(self.name) or self.name.lower() in _VERILOG_KEYWORDS:
-            faults.append(f"name: {self.name!r} is not a module name; allowed are [A-Za-z][A-Za-z0-9_]{{0,62}} "
-                          "that are not Verilog keywords")
+        if not is_module_name(self.name):
+            faults.append(f"name: {self.name!r} is not a module name; allowed are {ALLOWED_NAMES}")
         if self.element_width > self.width:
-            faults.append(f"element_width: {self.element_width} is more than width = {self.width}; "
+            faults.append(f"array.element_width: {self.element_width} is more than width = {self.width}; "
                           f"allowed are 8..{self.width}")
         if self.half_words & (self.half_words - 1):
-            faults.append(f"half_words: {self.half_words} is not a power of two")
+            faults.append(f"array.half_words: {self.half_words} is not a power of two")
         elif self.half_words < 2 * self.lanes:
-            faults.append(f"half_words: {self.half_words} is less than 2 rows of {self.lanes} lanes = "
+            faults.append(f"array.half_words: {self.half_words} is less than 2 rows of {self.lanes} lanes = "
                           f"{2 * self.lanes}")
         if self.program_words & (self.program_words - 1):
-            faults.append(f"program_words: {self.program_words} is not a power of two")
-        p, k, e = self.lanes, self.stream_words, self.engines
-        whole = k % p == 0 and e % (k // p) == 0
-        part = k < p and p % k == 0
-        if not (whole or part):
-            allowed = [d for d in range(1, p) if p % d == 0] + [p * j for j in range(1, e + 1) if e % j == 0]
-            faults.append(f"stream_words: {k} does not divide the work of {e} engines of {p} lanes; "
-                          f"allowed are {', '.join(map(str, allowed))}")
-        elif self.memory_bits and (part or k // p & k // p - 1):
-            allowed = [p << j for j in range(8) if e % (1 << j) == 0]
-            faults.append(f"stream_words: {k} is not a beat of a memory; allowed are {', '.join(map(str, allowed))}")
-        v = self.vector_lanes
-        if v and not self.memory_bits:
-            faults.append(f"vector_lanes: {v} without a memory; allowed is 0")
-        elif v and 2 * k % v:
-            allowed = [n for n in range(2 * k + 1) if not n or 2 * k % n == 0]
-            faults.append(f"vector_lanes: {v} does not divide the {2 * k} elements of a beat; allowed are "
-                          f"{', '.join(map(str, allowed))}")
-        rows = self.statistics_rows
-        if v and (rows < 2 or rows & (rows - 1)):
-            faults.append(f"statistics_rows: {rows} is not the size of a table of rows; allowed are powers of two from "
-                          "2 on")
+            faults.append(f"array.program_words: {self.program_words} is not a power of two")
+        faults += [*self._stream_faults(), *self._vector_faults(), *self._bus_faults()]
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+    def _stream_faults(self) -> Iterator[str]:
+        p, k, e = self.lanes, self.stream_words, self.engines
+        is_whole = k % p == 0 and e % (k // p) == 0
+        is_part = k < p and p % k == 0
+        if not (is_whole or is_part):
+            allowed = [d for d in range(1, p) if p % d == 0] + [p * j for j in range(1, e + 1) if e % j == 0]
+            yield (f"array.stream_words: {k} does not divide the work of {e} engines of {p} lanes; allowed are "
+                   f"{', '.join(map(str, allowed))}")
+        elif self.memory and (is_part or k // p & k // p - 1):
+            allowed = [p << j for j in range(8) if e % (1 << j) == 0]
+            yield (f"array.stream_words: {k} is not a beat of a memory; allowed are {', '.join(map(str, allowed))}")
+
+    def _vector_faults(self) -> Iterator[str]:
+        if self.vector is None:
+            return
+        elements, lanes, rows = 2 * self.stream_words, self.vector.lanes, self.vector.statistics_rows
+        if self.memory is None:
+            yield "vector: a vector unit without a memory; give [memory] or leave [vector] out"
+        elif elements % lanes:
+            allowed = [n for n in range(1, elements + 1) if elements % n == 0]
+            yield (f"vector.lanes: {lanes} does not divide the {elements} elements of a beat; allowed are "
+                   f"{', '.join(map(str, allowed))}")
+        if rows < 2 or rows & (rows - 1):
+            yield (f"vector.statistics_rows: {rows} is not the size of a table of rows; allowed are powers of two from "
+                   "2 on")
+
+    def _bus_faults(self) -> Iterator[str]:
+        if self.bus.memory is MemoryBus.AXI4:
+            if self.memory is None:
+                yield "bus.memory: 'axi4' without a memory; give [memory], or allowed is native"
+            if self.bus.data_width & (self.bus.data_width - 1):
+                yield f"bus.data_width: {self.bus.data_width} is not a power of two"
 
     # --- geometry -----------------------------------------------------------------------------
 
@@ -190,7 +287,7 @@ class CoreConfig(BaseModel):
     @property
     def is_processor(self) -> bool:
         """Whether memory units stand around the array."""
-        return self.memory_bits > 0
+        return self.memory is not None
 
     @property
     def memory_elements(self) -> int:
@@ -347,3 +444,31 @@ class CoreConfig(BaseModel):
     def largest_n(self) -> int:
         """log2 of the largest transform one half holds; its top digit must be whole."""
         return self.index_bits - self.index_bits % self.layers
+
+
+# {name that the hardware uses: (section, field)}
+NAMES = {name: (chosen.section, chosen.field) for name, chosen in vars(CoreConfig).items()
+         if isinstance(chosen, _Chosen)}
+_PRESENT = {name: chosen.section for name, chosen in vars(CoreConfig).items()
+            if isinstance(chosen, _Chosen) and chosen.absent is not None}  # 0 leaves the section out
+
+
+def in_sections(values: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """``base``, a configuration in sections, with ``values`` of the names that the hardware uses put into it.
+
+    A section comes into being with the field that makes it, ``memory_bits`` or ``vector_lanes``; without that its
+    other fields are dropped, and 0 there leaves it out. Names that are no field stay where they are, so that checking
+    refuses them.
+    """
+    result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in (base or {}).items()}
+    for name, value in values.items():
+        if name not in NAMES:
+            result[name] = value
+            continue
+        section, field = NAMES[name]
+        result.setdefault(section, {})[field] = value
+    for name, section in _PRESENT.items():
+        field = NAMES[name][1]
+        if section in result and (field not in result[section] or result[section][field] == 0):
+            del result[section]
+    return result

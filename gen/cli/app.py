@@ -13,12 +13,13 @@ from importlib import metadata
 from pathlib import Path
 import sys
 from typing import Annotated, Any
+import warnings
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 import typer
 from typer.exceptions import TyperException
 
-from ...hw.config import CoreConfig
+from ...hw.config import SECTIONS, CoreConfig
 from ...hw.errors import WingbeatError
 from ..compiler.kernel.passes import Scaling
 from ..console import JsonOption, err, out, print_table, progress
@@ -112,7 +113,7 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
     chosen = select_config(preset, config, settings)
     for name, value in (("--kernel", kernel), ("--memory", memory), ("--trace", trace), ("--vcd", vcd)):
         if value is not None and not chosen.is_processor:
-            raise WingbeatError(f"{name}: memory_bits of {chosen.name} is 0; allowed with a processor only")
+            raise WingbeatError(f"{name}: {chosen.name} has no [memory]; allowed with a processor only")
     from ..explore.measure import Shape, workloads
     from ..cosim.timing import MemoryTiming
     from .simulate import check_core
@@ -121,7 +122,7 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
     timing = MemoryTiming.parse(memory or "ideal") if memory or work else None
     with progress("simulate", 3) as step:
         runs = check_core(chosen, work, timing, simulator=simulator, seed=seed, trace=trace, vcd=vcd, report=step)
-    _save(json_file, {"configuration": chosen.model_dump(mode="json"), "simulator": simulator, "seed": seed,
+    _save(json_file, {"configuration": chosen.choices(), "simulator": simulator, "seed": seed,
                       "runs": runs})
     print_table(list(runs[0]), [list(run.values()) for run in runs])
     wrong = sum(run["mismatches"] for run in runs)
@@ -175,7 +176,7 @@ def check(words: Annotated[Path, typer.Argument(metavar="NAME.hex", help="progra
     from ..compiler.program.listing import disassemble
     from ..output.program_files import check_program, read_words
     if not chosen.is_processor:
-        raise WingbeatError(f"memory_bits: 0 of {chosen.name}; allowed are 1..32 for a processor")
+        raise WingbeatError(f"memory: {chosen.name} has no [memory]; allowed is a processor")
     most = 1 << chosen.memory_bits
     if beats is not None and not 1 <= beats <= most:
         raise WingbeatError(f"--beats: {beats}; allowed are 1..{most}")
@@ -254,12 +255,12 @@ def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, 
     """Utilisation of a processor against words per cycle and latency of its memory, on the simulated Verilog."""
     chosen = select_config(preset, config, settings)
     from ..explore.measure import KERNELS
-    from ..explore.sensitivity import LATENCIES, WORDS, measure, plot
+    from ..explore.sensitivity import LATENCIES, WORDS, measure_sensitivity, plot
     rates = integers("--words", words) if words else WORDS
     waits = integers("--latencies", latencies) if latencies else LATENCIES
     kernels = tuple(kernel or KERNELS)
     with progress("sensitivity", 1 + len(kernels) * len(rates) * len(waits)) as step:
-        rows = measure(chosen, kernels, points, words=rates, latencies=waits, seed=seed, report=step)
+        rows = measure_sensitivity(chosen, kernels, points, words=rates, latencies=waits, seed=seed, report=step)
     _save(json_file, rows)
     if plot_file is not None:
         plot(rows, plot_file, f"{chosen.name}: {chosen.n_multipliers} multipliers")
@@ -392,7 +393,8 @@ def fault_lines(fault: Exception) -> list[str]:
             lines += map(_printable, message.split("\n"))
             continue
         if entry["type"] == "extra_forbidden":
-            message = f"no such field; allowed are {', '.join(CoreConfig.model_fields)}"
+            owner: type[BaseModel] = SECTIONS[str(entry["loc"][0])] if len(entry["loc"]) > 1 else CoreConfig
+            message = f"no such field; allowed are {', '.join(owner.model_fields)}"
         value = repr(entry["input"])
         lines.append(_printable(f"{field}: {value if len(value) <= 60 else value[:57] + '...'}: {message}"))
     return lines
@@ -408,6 +410,7 @@ def main(arguments: list[str] | None = None) -> int:
     for entry in sorted(metadata.entry_points(group="wingbeat.commands"), key=lambda entry: entry.name):
         if entry.name not in {command.name for command in app.registered_commands}:
             app.command(entry.name)(entry.load())
+    warnings.showwarning = _print_warning
     try:
         code = app(args=arguments, prog_name="wingbeat", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -423,6 +426,11 @@ def main(arguments: list[str] | None = None) -> int:
     for line in lines:
         err.print(f"wingbeat: {line}", markup=False)
     return 2
+
+
+def _print_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """One line on standard error."""
+    err.print(f"wingbeat: warning: {_printable(str(message))}", markup=False)
 
 
 def run() -> None:

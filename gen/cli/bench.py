@@ -36,7 +36,7 @@ def bench_block(config: CoreConfig, tokens: int, hidden: int, ffn: int, layers: 
         out.print(f"{layers} blocks by the cycle model: {first} + {layers - 1} x {further} = {total} cycles; writing "
                   f"the coefficients of a block, {run.setup_writes} setup writes, is not in it", markup=False)
     if json is not None:
-        write_json(json, {"configuration": config.model_dump(mode="json"), "shape": asdict(shape), "memory": memory,
+        write_json(json, {"configuration": config.choices(), "shape": asdict(shape), "memory": memory,
                           "seed": seed, "run": asdict(run), "comparison": rows, "layers": layers,
                           "chain": further and {"first": first, "further": further}})
     return 0 if run.mismatches == 0 and run.cycles == run.model_cycles else 1

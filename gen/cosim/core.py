@@ -42,7 +42,7 @@ def _harness(config: CoreConfig, component: wiring.Component, depth: int | None)
     if config.is_processor:
         return MemoryHarness(config, component, depth)
     if depth is not None:
-        raise WingbeatError(f"depth: {depth} beats, and memory_bits of {config.name} is 0; allowed is none")
+        raise WingbeatError(f"depth: {depth} beats, and {config.name} has no [memory]; allowed is none")
     return StreamHarness(config, component)
 
 

@@ -90,8 +90,7 @@ class MemoryHarness(Harness):
 
     def _timing(self, trial: Trial) -> MemoryTiming:
         if not isinstance(trial.timing, MemoryTiming):
-            raise WingbeatError(f"memory_bits: {self.config.memory_bits} is a processor, which works on a memory; an "
-                                "array fed by streams needs 0")
+            raise WingbeatError(f"memory: {self.config.name} has one; allowed with streams is an array")
         return trial.timing
 
     @staticmethod

@@ -20,7 +20,9 @@ from ..compiler.kernel.compile import compile_butterfly, compile_fft
 from ..compiler.kernel.kernel import Job, Kernel
 from ..compiler.kernel.passes import Scaling
 from ..compiler.program.assemble import Program, assemble
-from ..compiler.program.operations import Coefficients, Matrix, transform_rows
+from ..compiler.program.coefficients import CoefficientSpace
+from ..compiler.program.matrix import Matrix
+from ..compiler.program.operations import transform_rows
 from ..compiler.program.stage import Stage
 from ..workloads import kernels
 from ..workloads.fabnet import BlockShape, compile_block
@@ -175,12 +177,12 @@ def _fft(config: CoreConfig, points: int, seed: int) -> _Made:
     source = Matrix.at(0, len(rows), 2 * points, config)
     target = replace(source, base=source.end)
     if target.end > 1 << config.memory_bits:
-        raise WingbeatError(f"memory_bits: {config.memory_bits} are too few for {target.end} beats; allowed are "
-                            f"{(target.end - 1).bit_length()} and more")
+        raise WingbeatError(f"memory.address_bits: {config.memory_bits} are too few for {target.end} beats; "
+                            f"allowed are {(target.end - 1).bit_length()} and more")
     memory = np.zeros((target.end, config.memory_elements), dtype=np.int64)
     elements = np.stack([rows.real, rows.imag], axis=-1).reshape(len(rows), -1).astype(np.int64)
     memory[:source.end] = source.pack(elements, config)
-    tasks = transform_rows(kernel, source, target, Coefficients(config), "fft")
+    tasks = transform_rows(kernel, source, target, CoefficientSpace(config), "fft")
     return f"fft{points}", assemble(config, tasks), memory
 
 

@@ -25,7 +25,7 @@ class StreamHarness(Harness):
 
     def check(self, trial: Trial) -> None:
         if not isinstance(trial.timing, StreamTiming):
-            raise WingbeatError("memory_bits: 0 is an array without memory units; a processor needs 1..32")
+            raise WingbeatError(f"memory: {self.config.name} has no [memory]; allowed is a processor")
 
     def entry(self, trial: Trial, files: Files) -> dict[str, Any]:
         c, timing = self.config, trial.timing

@@ -11,8 +11,10 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
-from ...sim.cycles.estimate import MemorySpeed, estimate
-from ...sim.reference.linear import butterfly_multiply, fft, sqnr_db
+from ...sim.cycles.estimate import estimate
+from ...sim.cycles.memory import MemorySpeed
+from ...sim.reference.linear import butterfly_multiply, fft
+from ...sim.reference.metrics import sqnr_db
 from ..compiler.kernel.compile import Scaling, compile_butterfly, compile_fft
 from ..compiler.kernel.kernel import Kernel
 from ..cosim.compare import count_mismatches
@@ -137,8 +139,8 @@ def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int], 
     """The workloads of ``kernels``, those of KERNELS for each of ``sizes``. Raises :class:`WingbeatError`."""
     _check(kernels, (*KERNELS, *PROGRAMS), blocks)
     if not config.is_processor:
-        raise WingbeatError(f"--kernel: {', '.join(kernels)} from memory; memory_bits of {config.name} is 0, allowed "
-                            "are 1..32")
+        raise WingbeatError(f"--kernel: {', '.join(kernels)} from memory, and {config.name} has no "
+                            "[memory]; allowed is a processor")
     if scaling == "block":
         raise WingbeatError("--scaling: 'block' gives every block an exponent, which a memory has no place for; "
                             "allowed are static, safe")

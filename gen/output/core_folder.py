@@ -42,6 +42,6 @@ def _readme(config: CoreConfig, facts: dict) -> str:
     template = (resources.files(__package__) / "templates" / "README.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(template).render(
-        name=config.name, config=facts["configuration"], derived=facts["derived"], ports=facts["ports"],
+        name=config.name, config=config, choices=facts["configuration"], derived=facts["derived"], ports=facts["ports"],
         conditions=facts["conditions"], ecp5=config.target is Target.ECP5, memory_map=facts["memory_map"],
         errors=facts.get("errors", {}))

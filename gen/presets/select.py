@@ -1,7 +1,8 @@
 """Configurations by name or from a TOML file, with single values set on the command line.
 
-A TOML file holds the fields of :class:`~wingbeat.hw.config.CoreConfig`. ``name`` may be left out of a
-preset: then it is the preset's name with ``-`` replaced by ``_``.
+A TOML file holds the fields of :class:`~wingbeat.hw.config.CoreConfig`: ``name``, ``target``, ``pipeline`` and the
+sections [array], [memory], [vector] and [bus]. ``name`` may be left out of a preset: then it is the preset's name with
+``-`` replaced by ``_``. The names of version 0.1, all outside of sections, are read for one release, with a warning.
 """
 
 from importlib import resources
@@ -9,13 +10,15 @@ from pathlib import Path
 import re
 import tomllib
 from typing import Any
+import warnings
 
-from ...hw.config import CoreConfig
+from ...hw.config import NAMES, SECTIONS, CoreConfig, in_sections
 from ...hw.errors import WingbeatError
 
-__all__ = ["names", "load_preset", "load_file", "description"]
+__all__ = ["names", "load_preset", "load_file", "description", "preset_text"]
 
 _SUFFIX = ".toml"
+_OPTIONAL = ("memory", "vector")
 
 
 def _folder():
@@ -30,7 +33,7 @@ def names() -> list[str]:
 
 def description(name: str) -> str:
     """First sentence of the comment that opens the preset's file."""
-    first = _text(name).splitlines()[0]
+    first = preset_text(name).splitlines()[0]
     return re.split(r"[.:](?: |$)", first.removeprefix("#").strip())[0]
 
 
@@ -39,7 +42,7 @@ def load_preset(name: str, settings: list[str] | None = None) -> CoreConfig:
 
     Raises :class:`WingbeatError` for an unknown preset and :class:`pydantic.ValidationError` for bad fields.
     """
-    values = {"name": name.replace("-", "_"), **tomllib.loads(_text(name))}
+    values = {"name": name.replace("-", "_"), **tomllib.loads(preset_text(name))}
     return _build(values, settings or [])
 
 
@@ -54,7 +57,7 @@ def load_file(path: Path, settings: list[str] | None = None) -> CoreConfig:
     return _build(values, settings or [])
 
 
-def _text(name: str) -> str:
+def preset_text(name: str) -> str:
     known = [f.name.removesuffix(_SUFFIX) for f in _folder().iterdir() if f.name.endswith(_SUFFIX)]
     if name not in known:
         raise WingbeatError(f"preset: {name!r} is not one of {', '.join(sorted(known))}")
@@ -62,6 +65,11 @@ def _text(name: str) -> str:
 
 
 def _build(values: dict[str, Any], settings: list[str]) -> CoreConfig:
+    """Configuration of a file's ``values`` with ``settings``. Warns of names outside their sections."""
+    flat = [name for name in values if name in NAMES]
+    if flat:
+        _warn_flat(flat)
+        values = in_sections(values)
     given: set[str] = set()
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -70,8 +78,29 @@ def _build(values: dict[str, Any], settings: list[str]) -> CoreConfig:
         if key in given:
             raise WingbeatError(f"--set: {key} is given twice")
         given.add(key)
-        values = {**values, key: _value(text)}
+        values = _changed(values, key, _value(text))
     return CoreConfig.model_validate(values)
+
+
+def _warn_flat(names: list[str]) -> None:
+    homes = ", ".join(f"{name} -> {'.'.join(NAMES[name])}" for name in names)
+    warnings.warn(f"a configuration without sections is read until version 0.3 only; move {homes}", FutureWarning,
+                  stacklevel=4)
+
+
+def _changed(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """``values`` in sections with field ``key`` set: SECTION.FIELD, a field of the core, or the name that the hardware
+    uses for a field of a section. SECTION=none leaves a section out."""
+    if key in _OPTIONAL and value == "none":
+        return {name: section for name, section in values.items() if name != key}
+    if key in NAMES and NAMES[key][1] != key:
+        return in_sections({key: value}, values)  # memory_bits, vector_lanes: 0 leaves the section out
+    section, dot, field = (".".join(NAMES[key]) if key in NAMES else key).partition(".")
+    if not dot:
+        return {**values, key: value}
+    if "." in field or section not in SECTIONS:
+        raise WingbeatError(f"--set: {key} is not a field; the sections are {', '.join(SECTIONS)}")
+    return {**values, section: {**values.get(section, {}), field: value}}
 
 
 def _value(text: str) -> Any:

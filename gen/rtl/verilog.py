@@ -18,11 +18,11 @@ from amaranth.hdl import ClockSignal, Instance, ResetSignal
 from amaranth.lib import wiring
 
 from ...hw.errors import WingbeatError
+from ...hw.names import ALLOWED_NAMES, is_module_name
 from .merge import merge_modules
 
 __all__ = ["emit"]
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _MEMORY_WORD = re.compile(r"( *)(\w+)\[(\d+)\] = (\d+'h[0-9a-fx]+);")
 
 # What `amaranth.back.verilog` runs, plus the removal of the one attribute that says nothing; and multiplexers
@@ -46,8 +46,8 @@ def emit(component: wiring.Component, name: str) -> str:
 
     Raises :class:`WingbeatError` when ``name`` is no module name.
     """
-    if not _NAME.fullmatch(name):
-        raise WingbeatError(f"name: {name!r} is not a module name; allowed are [A-Za-z][A-Za-z0-9_]{{0,62}}")
+    if not is_module_name(name):
+        raise WingbeatError(f"name: {name!r} is not a module name; allowed are {ALLOWED_NAMES}")
     text = merge_modules(_Sharing(name).convert(component))
     verilog = _builtin_yosys().run(["-q", "-"], _SCRIPT.format(rtlil=text), ignore_warnings=True)
     body = verilog[verilog.index("\n") + 1:].lstrip("\n")  # the first line is the banner of Yosys

@@ -7,13 +7,14 @@ from amaranth.lib import wiring
 from ...hw.array.butterfly import ButterflyParameters, ButterflyUnit
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
+from ...hw.isa.setup import UNITS
 from ...hw.memory.read_arbiter import ReadArbiter
 from ...hw.vector.argmax import Argmax
 from ...hw.vector.normalise import Normalise
 from ...hw.vector.rescale import Rescale
 from ...hw.vector.residual import Residual
 
-__all__ = ["UNITS", "unit"]
+__all__ = ["BLOCKS", "unit"]
 
 _VECTOR: dict[str, Callable[[CoreConfig], wiring.Component]] = {
     "normalise": lambda c: Normalise(c, c.vector_lanes, c.statistics_rows, c.statistics_units, 4),
@@ -22,7 +23,7 @@ _VECTOR: dict[str, Callable[[CoreConfig], wiring.Component]] = {
     "argmax": Argmax,
     "readarbiter": lambda c: ReadArbiter(c, c.in_flight),
 }
-UNITS = ("butterfly", *_VECTOR)
+BLOCKS = ("butterfly", *_VECTOR)
 
 
 def unit(name: str, config: CoreConfig) -> wiring.Component:
@@ -32,5 +33,5 @@ def unit(name: str, config: CoreConfig) -> wiring.Component:
     if name not in _VECTOR:
         raise WingbeatError(f"--unit: {name!r} is not one of {', '.join(UNITS)}")
     if not config.vector_lanes:
-        raise WingbeatError(f"--unit: {name!r}, and vector_lanes of {config.name} is 0; allowed is butterfly")
+        raise WingbeatError(f"--unit: {name!r}, and {config.name} has no [vector]; allowed is butterfly")
     return _VECTOR[name](config)

@@ -12,6 +12,7 @@ from ..layouts import instruction, memory_command, setup
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from .checker import Checker
+from .parameters import read_cycles
 
 __all__ = ["Fetch"]
 
@@ -51,7 +52,7 @@ class Fetch(wiring.Component):
         c = self._config
         m.submodules.memory = memory = Ram(RamParameters(32, c.program_words, c.target, c.pipeline))
         bits = (c.program_words - 1).bit_length()
-        address, count = Signal(bits), Signal(range(INSTRUCTION_WORDS + c.ram_latency + 1))
+        address, count = Signal(bits), Signal(range(read_cycles(c) + 1))
         buffer = Signal(32 * INSTRUCTION_WORDS)
         fields = buffer[OPCODE_BITS:]
         # Decoded one shift before the first word reaches the low end.
@@ -63,7 +64,7 @@ class Fetch(wiring.Component):
         m.d.comb += [loop.eq(fields), loop_coming.eq(coming[OPCODE_BITS:])]
         rest = Mux(looping, left, loop_coming.count)
         more, final = Signal(), Signal()
-        m.d.sync += [more.eq(left[1:].any()), final.eq(count == INSTRUCTION_WORDS + c.ram_latency - 2)]
+        m.d.sync += [more.eq(left[1:].any()), final.eq(count == read_cycles(c) - 2)]
         reading = Signal()  # a word is read in this cycle
         capture = delay(m, reading, c.ram_latency, "capture", reset_less=False)
         with m.If(capture):

@@ -5,14 +5,14 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..primitives.parameters import RAM_BITS
 from ..primitives.stream import SkidBuffer
+from .parameters import LATE_WORDS
 from .port import MemoryParameters
 from .reader import TokenQueue
 
 __all__ = ["BeatQueue", "ReadArbiter"]
 
-_RAM_BITS = 144  # the widest Ram
-_LATE = 3        # words that a condition in a register has not seen: two, and that of its own cycle
 
 
 class BeatQueue(wiring.Component):
@@ -44,8 +44,8 @@ class BeatQueue(wiring.Component):
         # Two registers of one bit, or synthesis would put the enables of all words behind one more gate.
         held, moving, stops = Signal(), Signal(init=1), Signal()
         words = Signal(width)
-        for low in range(0, width, _RAM_BITS):
-            part = slice(low, min(low + _RAM_BITS, width))
+        for low in range(0, width, RAM_BITS):
+            part = slice(low, min(low + RAM_BITS, width))
             m.submodules[f"bits{low}"] = queue = TokenQueue(self._config, part.stop - low, self._places)
             m.d.comb += [queue.w_en.eq(self.w_en), queue.w_data.eq(self.w_data[part]), queue.moving.eq(moving),
                          words[part].eq(queue.r_data)]
@@ -55,7 +55,7 @@ class BeatQueue(wiring.Component):
             self.o.valid.eq(held | parts[0].r_valid), self.o.payload.eq(Mux(held, kept, words)),
             stops.eq(self.o.valid & ~self.o.ready), self.pop.eq(parts[0].pop),
             self.empty.eq(parts[0].empty & ~held)]
-        m.d.sync += [held.eq(stops), moving.eq(~stops), self.space.eq(parts[0].level <= self._places - _LATE)]
+        m.d.sync += [held.eq(stops), moving.eq(~stops), self.space.eq(parts[0].level <= self._places - LATE_WORDS)]
         with m.If(moving):
             m.d.sync += kept.eq(words)
         return m
@@ -133,4 +133,4 @@ class ReadArbiter(wiring.Component):
             owners.w_en.eq(granted), owners.w_data.eq(to_reader), reader_granted.eq(granted & to_reader)]
         m.d.sync += [
             granted.eq(out.i.valid & out.i.ready), to_reader.eq(~residual.valid),
-            free.eq(free + pop - reader_granted), space.eq(free >= _LATE)]
+            free.eq(free + pop - reader_granted), space.eq(free >= LATE_WORDS)]

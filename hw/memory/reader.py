@@ -6,14 +6,15 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.encoding import FIELDS
+from ..isa.encoding import FIELDS, REGISTERS
 from ..isa.instruction import Opcode
-from ..isa.parameter_set import ROW_ADDRESS_BITS
+from ..isa.parameter_set import ROW_ADDRESS_BITS, SET_BITS
 from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, table_write
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.stream import SkidBuffer
 from .gather import memory_beat
+from .parameters import LATE_WORDS, PROGRESS_BITS
 from .port import MemoryParameters
 from .sequence import BeatSequence
 
@@ -34,7 +35,7 @@ def reader_beat(config: CoreConfig) -> data.StructLayout:
 def vector_tag() -> data.StructLayout:
     """``set`` of the READ or SUMS (``sums``), the low bits of the ``address`` of the beat, and whether it is the last
     one of a row (``ends``). ``keep`` beside it: elements that are inside the row."""
-    return data.StructLayout({"set": 4, "sums": 1, "address": ROW_ADDRESS_BITS, "ends": 1})
+    return data.StructLayout({"set": SET_BITS, "sums": 1, "address": ROW_ADDRESS_BITS, "ends": 1})
 
 
 class TokenQueue(wiring.Component):
@@ -113,12 +114,13 @@ class Reader(wiring.Component):
         memory = MemoryParameters.of(config)
         super().__init__({
             "i_command": In(stream.Signature(memory_command())),
-            "write": In(table_write()), "write_en": In(1), "clear": In(1), "completed": In(1), "progress": In(16),
+            "write": In(table_write()), "write_en": In(1), "clear": In(1), "completed": In(1),
+            "progress": In(PROGRESS_BITS),
             "read": Out(stream.Signature(config.memory_bits)), "beats": In(stream.Signature(memory.beat)),
             "o": Out(stream.Signature(reader_beat(config))),
-            "idle": Out(1), "running": Out(1), "waiting": Out(1), "tag": Out(16), "bad_after": Out(1),
+            "idle": Out(1), "running": Out(1), "waiting": Out(1), "tag": Out(TAG_BITS), "bad_after": Out(1),
         })
-        self._tag = Signal(TAG_BITS, name="count", reset_less=True)  # a test of its wrap begins near it
+        self.count = Signal(TAG_BITS, name="count", reset_less=True)  # public: a test of its wrap begins near it
 
     def elaborate(self, platform):
         m = Module()
@@ -154,7 +156,7 @@ class Reader(wiring.Component):
             m.d.sync += changes.eq(0)
         with m.If(begin & ~sums):
             m.d.sync += [mode.eq(command.mode), changes.eq(another)]
-        marks = Signal(data.StructLayout({"set": 4, "sums": 1}), reset_less=True)
+        marks = Signal(data.StructLayout({"set": SET_BITS, "sums": 1}), reset_less=True)
         with m.If(begin):
             m.d.sync += [marks.set.eq(command.vector), marks.sums.eq(sums)]
         in_flight, empty = self._beats(m, sequence, mode, changes, marks), Signal(init=1)
@@ -167,7 +169,7 @@ class Reader(wiring.Component):
         increment in the cycle ``begun``."""
         bits = self._config.memory_bits
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
-        m.submodules.registers = registers = Memory(shape=bits, depth=1 << _FIELDS["register"], init=[])
+        m.submodules.registers = registers = Memory(shape=bits, depth=REGISTERS, init=[])
         write, read = registers.write_port(), registers.read_port(domain="comb")
         base, following = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
         m.d.comb += read.addr.eq(command.register)
@@ -182,7 +184,7 @@ class Reader(wiring.Component):
         """Whether the READ in ``command`` may begin and whether it never may, both from its second cycle on and right
         but for one gate. The first stays true until it begins: WRITEs only go on."""
         # READs begun whose WRITE is not complete. ``after`` is small, the count of tags is not.
-        open_blocks, many, tag = Signal(16, reset_less=True), Signal(reset_less=True), self._tag
+        open_blocks, many, tag = Signal(TAG_BITS, reset_less=True), Signal(reset_less=True), self.count
         clear, after_bits = Signal(init=1), _FIELDS["after"]  # clear: as in hw/array/counters.py
         bad, following = Signal(), Signal.like(self.tag)  # READs begin many cycles apart
         free, fewer, same, enough, some = (Signal(name=name) for name in ("free", "fewer", "same", "enough", "some"))
@@ -212,8 +214,8 @@ class Reader(wiring.Component):
         move, moved = Signal(), Signal()
         m.d.sync += [
             # A request on offer keeps its place: the moves before it may be counted after it was made.
-            free.eq(free + tokens.pop - moved), space.eq((free > 2) | (self.read.valid & ~self.read.ready)),
-            moved.eq(move),
+            free.eq(free + tokens.pop - moved),
+            space.eq((free > LATE_WORDS - 1) | (self.read.valid & ~self.read.ready)), moved.eq(move),
             token.valid.eq(place.valid), token.tail_elements.eq(place.tail_elements), token.mode.eq(mode),
             token.tail.eq(place.tail & (place.tail_elements < n_elements)), token.last.eq(place.last),
             token.changes.eq(changes)]

@@ -7,21 +7,20 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.encoding import FIELDS
+from ..isa.encoding import FIELDS, REGISTERS
 from ..isa.instruction import MemoryMode, Opcode
 from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, output_beat, table_write
 from ..primitives.pipeline import delay
 from ..primitives.stream import SkidBuffer
 from .emit import Emit, emitted, place
+from .parameters import COMPLETED_LATENCY, ENDS_ROOM, PLACE_STAGES, PROGRESS_BITS, UNSEEN_ENDS, WAITING_WRITES
 from .scatter import Scatter
 from .sequence import BeatSequence
 
 __all__ = ["Writer", "Completion"]
 
 _FIELDS = dict(FIELDS[Opcode.WRITE])
-_WAITING = 8      # WRITEs that wait for their ``written``, and the FIFO of their ends
-_ON_THE_WAY = 5  # ends that the level of the FIFO does not show yet, at most
 
 
 class Completion(wiring.Component):
@@ -38,7 +37,7 @@ class Completion(wiring.Component):
     Reset: forgets everything. Cost: six counters and sums, a FIFO of 8 counts and a register for its head.
     """
 
-    def __init__(self, bits: int, progress_bits: int = 16):
+    def __init__(self, bits: int, progress_bits: int = PROGRESS_BITS):
         self._bits = bits
         super().__init__({"issued": In(1), "ended": In(1), "written": In(1), "room": Out(1),
                           "completed": Out(1), "progress": Out(progress_bits)})
@@ -50,19 +49,19 @@ class Completion(wiring.Component):
         making, ending, reached, shown = Signal(), Signal(), Signal(), len(self.progress)
         m.d.sync += [making.eq(self.issued), ending.eq(delay(m, self.ended, 1, "ended", reset_less=False))]
         known = Signal(2)  # ``end`` is the head of the FIFO, ``left`` belongs to it
-        m.submodules.ends = ends = SyncFIFO(width=self._bits, depth=_WAITING)
+        m.submodules.ends = ends = SyncFIFO(width=self._bits, depth=WAITING_WRITES)
         m.d.comb += [ends.w_data.eq(made), ends.w_en.eq(ending), ends.r_en.eq(reached)]
         m.d.sync += [
             end.eq(ends.r_data), left.eq(end - done), known.eq(Mux(reached, 0, Cat(ends.r_rdy, known))),
             made.eq(made + making), done.eq(done + self.written),
-            self.room.eq(ends.level <= _WAITING - _ON_THE_WAY),
+            self.room.eq(ends.level <= ENDS_ROOM),
             # The end that is being taken out would show once more.
             reached.eq(known[1] & ~reached & ((left == 0) | left[-1])),
             difference.eq(done - begin),
             self.progress.eq(difference[:shown] | difference[shown:].any().replicate(shown))]
         with m.If(reached):
             m.d.sync += begin.eq(end)
-        m.d.comb += self.completed.eq(delay(m, reached, 3, "reached", reset_less=False))
+        m.d.comb += self.completed.eq(delay(m, reached, COMPLETED_LATENCY, "reached", reset_less=False))
         return m
 
 
@@ -99,8 +98,8 @@ class Writer(wiring.Component):
             "i_command": In(stream.Signature(memory_command())), "write": In(table_write()), "write_en": In(1),
             "clear": In(1), "i": In(stream.Signature(output_beat(config.element_width, config.stream_words))),
             "memory": Out(stream.Signature(emitted(config))), "written": In(1),
-            "completed": Out(1), "progress": Out(16), "saturated": Out(1),
-            "idle": Out(1), "running": Out(1), "tag": Out(16)})
+            "completed": Out(1), "progress": Out(PROGRESS_BITS), "saturated": Out(1),
+            "idle": Out(1), "running": Out(1), "tag": Out(TAG_BITS)})
         self._vector = {"vector": _FIELDS["vector"]} if config.vector_lanes else {}
         # A place gives up to three writes.
         self._count_bits = 16 + config.beat_groups.bit_length() + config.sub_bits + 2
@@ -117,7 +116,8 @@ class Writer(wiring.Component):
         self._input(m, mode, scatter.i)
 
         # Held until all places of the WRITE have left the sequence.
-        current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": 16} | self._vector),
+        current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": _FIELDS["fold_rows"]}
+                                          | self._vector),
                          reset_less=True)
         begun, going = Signal(), Signal()
         m.d.comb += [
@@ -129,7 +129,7 @@ class Writer(wiring.Component):
             m.d.sync += [current[name].eq(start.o.payload[name]) for name in current.shape().members]
         m.d.comb += going.eq(self._places(m, sequence, current, emit.places) | ~sequence.start.ready)
 
-        inside, entered = Signal(range(2 * _WAITING + _ON_THE_WAY)), Signal()
+        inside, entered = Signal(range(2 * WAITING_WRITES + UNSEEN_ENDS)), Signal()
         tag, clear = Signal(TAG_BITS, reset_less=True), Signal(init=1)  # clear: as in hw/array/counters.py
         following = Signal.like(tag)  # long before it is needed
         m.d.sync += [entered.eq(begin), inside.eq(inside + entered - self.completed), following.eq(tag + 1),
@@ -153,8 +153,8 @@ class Writer(wiring.Component):
         command, held, decided, begin = Signal(instruction(Opcode.WRITE), reset_less=True), Signal(), Signal(), Signal()
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
         m.submodules.start = start = SkidBuffer(data.StructLayout({
-            "descriptor": 6, "base": c.memory_bits, "rows": 16, "fold": 1, "split": 1, "fold_from": 1,
-            "fold_rows": 16} | self._vector))
+            "descriptor": _FIELDS["descriptor"], "base": c.memory_bits, "rows": _FIELDS["rows"], "fold": 1, "split": 1,
+            "fold_from": 1, "fold_rows": _FIELDS["fold_rows"]} | self._vector))
         m.submodules.mode = mode = SkidBuffer(data.StructLayout({"mode": _FIELDS["mode"], "changes": 1}))
         before, changes = Signal(_FIELDS["mode"], init=MemoryMode.COLUMNS), Signal()
         with m.If(~held):
@@ -164,7 +164,7 @@ class Writer(wiring.Component):
             m.d.sync += [held.eq(0), before.eq(command.mode)]
         m.d.sync += [decided.eq(held & ~begin), changes.eq(command.mode != before)]
 
-        m.submodules.registers = registers = Memory(shape=c.memory_bits, depth=1 << _FIELDS["register"], init=[])
+        m.submodules.registers = registers = Memory(shape=c.memory_bits, depth=REGISTERS, init=[])
         write, read = registers.write_port(), registers.read_port(domain="comb")
         base, following = Signal(c.memory_bits, reset_less=True), Signal(c.memory_bits, reset_less=True)
         to = start.i.payload
@@ -204,7 +204,7 @@ class Writer(wiring.Component):
             Signal(place(self._config), name=name, reset_less=True) for name in ("near", "first", "final"))
         at_zero, in_rows, not_first = Signal(), Signal(), Signal()
         # back: from the second write to the third, less one
-        valids, back, back_again = Signal(3), Signal(17), Signal(17)
+        valids, back, back_again = Signal(PLACE_STAGES), Signal(17), Signal(17)
         other, keep = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
         kept = sequence.keep[:bits] & (~current.split).replicate(bits)
         mirrored = ~(near.split.replicate(bits) | keep)

@@ -6,12 +6,14 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..isa.parameter_set import WRITE_SET
 from ..memory.port import MemoryParameters
 from ..primitives.stream import SkidBuffer
+from .parameters import ArgmaxTiming
 
 __all__ = ["Argmax", "argmax_write"]
 
-_CLASS_BITS = 9
+_CLASS_BITS = dict(WRITE_SET)["classes"]
 
 
 def argmax_write(config: CoreConfig) -> data.StructLayout:
@@ -37,7 +39,7 @@ class Argmax(wiring.Component):
     def __init__(self, config: CoreConfig):
         self._config = config
         self._memory = MemoryParameters.of(config)
-        self._levels = config.memory_elements.bit_length() - 1
+        self._timing = ArgmaxTiming.of(config)
         super().__init__({
             "i": In(stream.Signature(argmax_write(config))), "o": Out(stream.Signature(self._memory.write)),
             "busy": Out(1)})
@@ -45,13 +47,13 @@ class Argmax(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from ``i`` to ``o``, when nothing stalls."""
-        return self._levels + 2
+        return self._timing.latency
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.out = out = SkidBuffer(self._memory.write)
         wiring.connect(m, out.o, wiring.flipped(self.o))
-        valids = Signal(self._levels + 1)
+        valids = Signal(self._timing.stages)
         with m.If(out.moving):
             m.d.sync += valids.eq(Cat(self.i.valid, valids))
         number, wanted = self._tree(m, out.moving)
@@ -73,7 +75,7 @@ class Argmax(wiring.Component):
             m.d.sync += [classes.eq(self.i.payload.classes), wanted.eq(self.i.payload.argmax)]
             m.d.sync += [mine.eq(element) for mine, element in zip(here, self.i.payload.write.beat.elements)]
         numbers = [()] * count  # bits, the lowest first
-        for level in range(self._levels):
+        for level in range(self._timing.levels):
             winners, found = [], []
             for pair in range(0, len(here), 2):
                 # All that stands before one that competes does, so that only the later of the two is asked.
@@ -93,11 +95,12 @@ class Argmax(wiring.Component):
             wanted = Signal(name=f"wanted{level}", reset_less=True)
             with m.If(moving):
                 m.d.sync += [classes.eq(last_classes), wanted.eq(last_wanted)]
+        assert len(here) == 1, "the last level has one winner"
         return Cat(numbers[0]), wanted
 
     def _delayed(self, m, moving):
         """The writes, when their numbers are known: a place is read, and then taken by the next write."""
-        shape, places = self._memory.write, self._levels
+        shape, places = self._memory.write, self._timing.levels
         m.submodules.writes = memory = Memory(shape=shape, depth=places, init=[])
         here, port, read = Signal(range(places)), memory.write_port(), memory.read_port(domain="comb")
         write = Signal(shape, name="delayed", reset_less=True)

@@ -6,17 +6,18 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..isa.parameter_set import SET_BITS, WRITE_SET
 from ..memory.port import MemoryParameters
 from ..memory.read_arbiter import BeatQueue
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.stream import SkidBuffer
+from .parameters import RESIDUAL_STAGES
 
 __all__ = ["Residual", "residual_write", "summed_write"]
 
-_SHIFT_BITS = 3
+_SHIFT_BITS = dict(WRITE_SET)["a"]  # as of b and c
 _GROWTH = (1 << _SHIFT_BITS) - 1  # bits that a shift to the left adds
-_SCALES = {"a": _SHIFT_BITS, "b": _SHIFT_BITS, "c": _SHIFT_BITS}
-_SET_BITS = 4
+_SCALES = {name: dict(WRITE_SET)[name] for name in "abc"}
 _COMPARED = 8  # bits of an address that one register compares
 
 
@@ -24,14 +25,14 @@ def residual_write(config: CoreConfig) -> data.StructLayout:
     """A write and its parameter set, whether it is the ``first`` of its WRITE, whether something is added to it, how
     many beats behind its place that stands, and the scales of the sum."""
     memory = MemoryParameters.of(config)
-    return data.StructLayout({"write": memory.write, "set": _SET_BITS, "first": 1, "residual": 1,
+    return data.StructLayout({"write": memory.write, "set": SET_BITS, "first": 1, "residual": 1,
                               "offset": config.memory_bits, **_SCALES})
 
 
 def summed_write(config: CoreConfig) -> data.StructLayout:
     """A write that has its sum, and its parameter set."""
     memory = MemoryParameters.of(config)
-    return data.StructLayout({"write": memory.write, "set": _SET_BITS})
+    return data.StructLayout({"write": memory.write, "set": SET_BITS})
 
 
 class Residual(wiring.Component):
@@ -74,7 +75,7 @@ class Residual(wiring.Component):
         # place: where element 0 of its beat is kept, or what it reads was.
         self._place_bits = (config.engines + 1).bit_length()
         self._tag = data.StructLayout({
-            "address": config.memory_bits, "strobe": config.memory_elements, "set": _SET_BITS, "residual": 1,
+            "address": config.memory_bits, "strobe": config.memory_elements, "set": SET_BITS, "residual": 1,
             "reads": 1, "place": self._place_bits, **_SCALES})
         self._slot = data.StructLayout({"tag": self._tag, "beat": memory.beat})
         super().__init__({
@@ -104,6 +105,7 @@ class Residual(wiring.Component):
             valid, tag = valid_here, tag_here
             valids.append(valid)
             tags.append(tag)
+        assert len(valids) == RESIDUAL_STAGES
 
         reach = Signal(_GROWTH, reset_less=True)  # which of the highest bits of a sum lie above the result
         with m.If(out.moving):

@@ -13,6 +13,7 @@ from ..memory.emit import emitted
 from ..memory.port import MemoryParameters
 from ..primitives.stream import SkidBuffer
 from .argmax import Argmax
+from .parameters import residual_depth
 from .rescale import Rescale
 from .residual import Residual, residual_write
 
@@ -47,7 +48,7 @@ class VectorStore(wiring.Component):
     def elaborate(self, platform):
         m, c = Module(), self._config
         m.submodules.rescale = rescale = Rescale(c, c.vector_lanes, c.channel_beats)
-        m.submodules.residual = residual = Residual(c, max(8, 1 << (c.in_flight - 1).bit_length()))
+        m.submodules.residual = residual = Residual(c, residual_depth(c))
         m.submodules.between = between = SkidBuffer(residual_write(c))
         wiring.connect(m, between.o, residual.i)
         m.submodules.argmax = argmax = Argmax(c)

@@ -13,8 +13,8 @@ from wingbeat.gen.cosim.timing import StreamTiming
 from wingbeat.hw.config import CoreConfig
 
 SEED = 11
-CONFIG = CoreConfig(name="echo", engines=2, layers=1, width=9, element_width=9, coefficient_width=8,
-                     half_words=8, stream_words=4)
+CONFIG = CoreConfig.of(name="echo", engines=2, layers=1, width=9, element_width=9, coefficient_width=8,
+                       half_words=8, stream_words=4)
 BLOCK = 8     # beats of a block
 EXPONENT = 3
 

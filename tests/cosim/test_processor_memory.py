@@ -20,8 +20,8 @@ from wingbeat.hw.layouts import setup
 from wingbeat.hw.memory.port import MemoryParameters, MemoryPort
 
 SEED = 12
-CONFIG = CoreConfig(name="copier", engines=2, layers=1, width=9, element_width=9, coefficient_width=8, half_words=8,
-                     stream_words=4, memory_bits=10)
+CONFIG = CoreConfig.of(name="copier", engines=2, layers=1, width=9, element_width=9, coefficient_width=8, half_words=8,
+                       stream_words=4, memory_bits=10)
 BEATS = 600
 REFUSED = 8
 SETUP_PROGRAM, SETUP_CONTROL = 0x80, 0x81
@@ -284,17 +284,15 @@ def test_unknown_stalls():
 
 
 def test_an_array_is_no_processor():
-    array = CONFIG.model_copy(update={"memory_bits": 0})
-    with pytest.raises(WingbeatError, match="^memory_bits: 0 is an array without memory units; a processor "
-                                            "needs 1..32$"):
+    array = CONFIG.changed(memory_bits=0)
+    with pytest.raises(WingbeatError, match=r"^memory: copier has no \[memory\]; allowed is a processor$"):
         Core(array).simulate([copy("copy")])
-    with pytest.raises(WingbeatError, match="^depth: 64 beats, and memory_bits of copier is 0; allowed is none$"):
+    with pytest.raises(WingbeatError, match=r"^depth: 64 beats, and copier has no \[memory\]; allowed is none$"):
         Core(array, depth=64)
 
 
 def test_a_processor_is_no_array():
-    with pytest.raises(WingbeatError, match="^memory_bits: 10 is a processor, which works on a memory; an array fed by "
-                                            "streams needs 0$"):
+    with pytest.raises(WingbeatError, match=r"^memory: copier has one; allowed with streams is an array$"):
         Core(CONFIG, COPIER).simulate([replace(copy("copy"), timing=StreamTiming())])
 
 

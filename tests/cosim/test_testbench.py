@@ -12,8 +12,8 @@ from wingbeat.gen.cosim.selftest import write_testbench
 from wingbeat.gen.presets.select import load_preset, names
 from wingbeat.hw.config import CoreConfig, Target
 
-PROCESSOR = CoreConfig(name="runner", engines=2, layers=1, width=16, element_width=16, coefficient_width=16,
-                        half_words=64, coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
+PROCESSOR = CoreConfig.of(name="runner", engines=2, layers=1, width=16, element_width=16, coefficient_width=16,
+                          half_words=64, coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_wrong_core_fails(make_core, need):
     pytest.param("verilator", Target.PORTABLE, marks=pytest.mark.slow)])
 def test_processor_passes_its_own_test(make_core, need, simulator, target):
     need(simulator)
-    folder = make_core(PROCESSOR.model_copy(update={"target": target}))
+    folder = make_core(PROCESSOR.changed(target=target))
     done = run(folder, simulator)
     trials = json.loads((folder / "tb" / "vectors" / "trials.json").read_text())
     assert f"{len(trials)} of {len(trials)} trials passed" in done.stdout, done.stdout + done.stderr

@@ -23,8 +23,8 @@ from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.processor import ProcessorModel
 from wingbeat.sim.reference.functions import erf_complement
 
-CONFIG = CoreConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
-                     coefficient_words=256, stream_words=8, memory_bits=12)
+CONFIG = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
+                       coefficient_words=256, stream_words=8, memory_bits=12)
 ROWS, SIZE = 16, 16
 SOURCE, TARGET, ADDED = 0, 32, 64
 TIMINGS = (MemoryTiming(), MemoryTiming(37, Fraction(3)), MemoryTiming(200),
@@ -104,7 +104,7 @@ def mixing_trials(config):
 @pytest.mark.parametrize("lanes", [16, 8, 2])
 def test_layers_on_every_memory(lanes, need, compare_cycles):
     need("verilator")
-    config = CONFIG.model_copy(update={"vector_lanes": lanes})
+    config = CONFIG.changed(vector_lanes=lanes)
     twiddle = np.random.default_rng(1).normal(size=(1, 1, 4, 8, 2, 2)) / np.sqrt(2)
     kernel = compile_butterfly(twiddle, config, scaling="safe", rows=8)
     for run in Core(config).simulate([*trials(kernel), *mixing_trials(config)]):

@@ -18,10 +18,11 @@ from wingbeat.hw.memory.scatter import Scatter
 from wingbeat.hw.memory.sequence import BeatSequence
 from wingbeat.hw.memory.writer import Completion, Writer
 
-ONE = CoreConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4, coefficient_words=4,
-                  program_words=32, stream_words=2, memory_bits=3, descriptors=1, pipeline=Pipeline.SHORT)
-TWO = ONE.model_copy(update={"engines": 2, "stream_words": 4})
-DEEP = ONE.model_copy(update={"pipeline": Pipeline.DEEP})
+ONE = CoreConfig.of(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4,
+                    coefficient_words=4, program_words=32, stream_words=2, memory_bits=3, descriptors=1,
+                    pipeline=Pipeline.SHORT)
+TWO = ONE.changed(engines=2, stream_words=4)
+DEEP = ONE.changed(pipeline=Pipeline.DEEP)
 FRAMES = 24  # longer than the way of a first command through any unit
 TABLE = "wingbeat.hw.memory.sequence.Ram"
 
@@ -69,9 +70,10 @@ class Deaf(Scatter):
 
 
 # The part, its stream, and what is wrong with it: the buffer of that file, or all of it.
-STREAMS = {"sequence": (BeatSequence, "o", "sequence"), "reader": (reader, "o", "reader"),
-           "gather": (Gather, "o", "gather"), "scatter": (Scatter, "o", Deaf), "emit": (Emit, "memory", "emit"),
-           "writer": (Writer, "memory", "emit")}
+STREAMS = {"sequence": (BeatSequence, "o", "memory.sequence"), "reader": (reader, "o", "memory.reader"),
+           "gather": (Gather, "o", "memory.gather"), "scatter": (Scatter, "o", Deaf),
+           "emit": (Emit, "memory", "memory.emit"),
+           "writer": (Writer, "memory", "memory.emit")}
 
 
 def stream_holds(holds, free, steady, dut, port, frames=None):
@@ -254,7 +256,7 @@ def test_no_beat_is_lost_or_invented(holds, free, kind, config, frames):
 @pytest.mark.parametrize("repeats", [False, True], ids=["loses", "invents"])
 @pytest.mark.parametrize("kind", [Gather, Scatter])
 def test_a_buffer_that_loses_or_invents_is_refuted(holds, free, break_buffer, kind, repeats):
-    break_buffer("gather", repeats)
+    break_buffer("memory.gather", repeats)
     assert not beats_counted(holds, free, kind, ONE, FRAMES)
 
 

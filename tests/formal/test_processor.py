@@ -15,15 +15,15 @@ from amaranth.lib import wiring
 import pytest
 
 from wingbeat.hw.array.checker import Fault
-from wingbeat.hw.bus.axi4.master import AxiParameters
+from wingbeat.hw.bus.axi4.burst import AxiParameters
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.core.axi_processor import AxiProcessor
 from wingbeat.hw.core.processor import Processor
 from wingbeat.hw.memory.port import MemoryParameters
 
-TINY = CoreConfig(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4,
-                   coefficient_words=4, program_words=32, stream_words=2, memory_bits=3, descriptors=1, in_flight=4,
-                   watchdog=256, pipeline=Pipeline.SHORT)
+TINY = CoreConfig.of(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4,
+                     coefficient_words=4, program_words=32, stream_words=2, memory_bits=3, descriptors=1, in_flight=4,
+                     watchdog=256, pipeline=Pipeline.SHORT)
 
 
 @pytest.fixture

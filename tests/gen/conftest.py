@@ -108,7 +108,7 @@ class Networks:
     @staticmethod
     def config(**changes):
         """The preset for networks, changed."""
-        return load_preset("hybrid-16").model_copy(update=changes)
+        return load_preset("hybrid-16").changed(**changes)
 
 
 @pytest.fixture(scope="session")

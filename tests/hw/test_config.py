@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from wingbeat.hw.config import CoreConfig, Target
+from wingbeat.hw.config import NAMES, CoreConfig, Target
 from wingbeat.sim.model.shuffle import pass_indices
 
 REFUSED = [
@@ -60,32 +60,59 @@ OUT_OF_RANGE = [
 @pytest.mark.parametrize("choices, message", REFUSED)
 def test_refused_combinations(choices, message):
     with pytest.raises(ValidationError) as fault:
-        CoreConfig(**choices)
+        CoreConfig.of(**choices)
     assert message in fault.value.errors()[0]["msg"] and fault.value.error_count() == 1
 
 
 @pytest.mark.parametrize("field, value, message", OUT_OF_RANGE)
 def test_refused_fields(field, value, message):
     with pytest.raises(ValidationError) as fault:
-        CoreConfig(**{field: value})
+        CoreConfig.of(**{field: value})
     (error,) = fault.value.errors()
-    assert error["loc"] == (field,) and message in error["msg"]
+    assert error["loc"] == NAMES.get(field, (field,)) and message in error["msg"]
 
 
 def test_every_fault_is_named_at_once():
     with pytest.raises(ValidationError) as fault:
-        CoreConfig(engines=0, layers=9, width=99)
-    assert {e["loc"][0] for e in fault.value.errors()} == {"engines", "layers", "width"}
+        CoreConfig.of(engines=0, layers=9, width=99)
+    assert {e["loc"] for e in fault.value.errors()} == {("array", n) for n in ("engines", "layers", "width")}
     with pytest.raises(ValidationError) as fault:
-        CoreConfig(name="case", width=8, half_words=12, program_words=33, stream_words=3)
+        CoreConfig.of(name="case", width=8, half_words=12, program_words=33, stream_words=3)
     lines = fault.value.errors()[0]["msg"].removeprefix("Value error, ").split("\n")
     assert [line.split(":")[0] for line in lines] == [
         "name",
-        "element_width",
-        "half_words",
-        "program_words",
-        "stream_words",
+        "array.element_width",
+        "array.half_words",
+        "array.program_words",
+        "array.stream_words",
     ]
+
+
+@pytest.mark.parametrize("choices, message", [
+    (dict(vector={"lanes": 2}), "vector: a vector unit without a memory; give [memory] or leave [vector] out"),
+    (dict(bus={"memory": "axi4"}), "bus.memory: 'axi4' without a memory; give [memory], or allowed is native"),
+    (dict(memory={}, bus={"memory": "axi4", "data_width": 48}), "bus.data_width: 48 is not a power of two")])
+def test_refused_sections(choices, message):
+    with pytest.raises(ValidationError) as fault:
+        CoreConfig(**choices)
+    assert [error["msg"] for error in fault.value.errors()] == [f"Value error, {message}"]
+
+
+def test_absent_sections_are_not_built():
+    config = CoreConfig()
+    assert config.memory is None and config.vector is None and not config.is_processor and config.vector_lanes == 0
+    assert CoreConfig(memory={}).is_processor
+    assert CoreConfig(**CoreConfig.of(engines=2, memory_bits=12, vector_lanes=2).choices()).vector_lanes == 2
+
+
+def test_changed_checks_again():
+    config = CoreConfig.of(engines=2, memory_bits=12, vector_lanes=2)
+    assert config.changed(memory_bits=13) == CoreConfig.of(engines=2, memory_bits=13, vector_lanes=2)
+    assert config.changed(vector_lanes=0).vector is None
+    with pytest.raises(ValidationError):
+        config.changed(engines=0)
+    with pytest.raises(ValidationError):
+        config.changed(memory_bits=0)
 
 
 def test_frozen():
@@ -151,14 +178,14 @@ def test_frozen():
     ],
 )
 def test_derived_values(choices, derived):
-    config = CoreConfig(**choices)
+    config = CoreConfig.of(**choices)
     assert {name: getattr(config, name) for name in derived} == derived
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])
 def test_block_float_shifts_fit_their_field(layers):
     """A column adds at most two bits (the first that rotates), a pass at most S+1: what z counts up to."""
-    config = CoreConfig(layers=layers)
+    config = CoreConfig.of(layers=layers)
     assert 2 < 1 << config.shift_bits
     assert config.magnitude_bits == layers + 1 < 8
 
@@ -185,7 +212,7 @@ def test_pass_gap_is_sufficient_and_minimal(layers, bits):
     """All digit pairs of a full block, upwards and downwards: with the gap, the first issue of each word in
     the later pass stands at least L+1 cycles behind its issue in the earlier one; one cycle less and some
     word does not."""
-    config = CoreConfig(layers=layers, half_words=1 << bits)
+    config = CoreConfig.of(layers=layers, half_words=1 << bits)
     groups = config.bank_rows
     issue = [issue_cycles(digit, groups, layers) for digit in range(bits // layers)]
     for before, earlier in enumerate(issue):
@@ -201,7 +228,7 @@ def test_pass_gap_is_sufficient_and_minimal(layers, bits):
 @pytest.mark.parametrize("layers, bits", [(1, 6), (2, 6), (3, 8)])
 def test_pass_gap_of_shorter_blocks(layers, bits):
     """Passes over fewer row pairs than fit: the gap still suffices for the words that both passes touch."""
-    config = CoreConfig(layers=layers, half_words=1 << bits)
+    config = CoreConfig.of(layers=layers, half_words=1 << bits)
     digits = range(bits // layers)
     for before in digits:
         for digit in digits:
@@ -227,7 +254,7 @@ def issue_cycles(digit, groups, layers):
 @pytest.mark.parametrize("layers, half_words", [(1, 128), (2, 256), (3, 1024)])
 def test_zero_bubble_is_the_condition_of_the_design(layers, half_words):
     """V'*P^(D-1) - (P-1)*P^(D-2) >= L+1, with V' = V / 2^((-n) mod S) row pairs per whole top digit."""
-    config = CoreConfig(layers=layers, half_words=half_words)
+    config = CoreConfig.of(layers=layers, half_words=half_words)
     p = config.lanes
     for n in range(layers + 1, config.index_bits + 1):
         digits = -(-n // layers)
@@ -239,7 +266,7 @@ def test_zero_bubble_is_the_condition_of_the_design(layers, half_words):
 
 def test_bandwidth_of_the_design():
     """At 128 multipliers about 128/(2n) words per cycle, a little more for the latency."""
-    config = CoreConfig(engines=32, layers=1, half_words=4096, stream_words=16)
+    config = CoreConfig.of(engines=32, layers=1, half_words=4096, stream_words=16)
     assert 6.4 < config.words_per_cycle_needed(10) < 6.45
     assert 10.66 < config.words_per_cycle_needed(6) < 10.75
-    assert CoreConfig(half_words=4).words_per_cycle_needed(2) == float("inf")
+    assert CoreConfig.of(half_words=4).words_per_cycle_needed(2) == float("inf")

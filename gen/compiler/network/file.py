@@ -36,8 +36,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
+from ....hw.names import ALLOWED_NAMES, is_module_name
 from ..checkpoint import printable
 
 __all__ = ["NetworkFile", "Input", "Butterfly", "Position", "LayerNorm", "Mixing", "Attention", "Gelu", "Relu",
@@ -48,10 +48,8 @@ _PART = "[A-Za-z0-9_-]+"
 
 
 def _module_name(name: str) -> str:
-    try:
-        CoreConfig(name=name)  # the rule for names of modules stands there
-    except ValidationError as error:
-        raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, name: ")) from error
+    if not is_module_name(name):
+        raise ValueError(f"{name!r} is not a module name; allowed are {ALLOWED_NAMES}")
     return name
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
-from ..program.operations import Matrix
+from ..program.matrix import Matrix
 
 __all__ = ["Tensor", "TensorMemory"]
 
@@ -80,9 +80,9 @@ class TensorMemory:
                 break
             base = -(-end // step) * step
         if base + beats > 1 << self._config.memory_bits:
-            raise WingbeatError(f"memory_bits: {self._config.memory_bits} are too few for {base + beats} beats; "
-                                f"allowed are {(base + beats - 1).bit_length()} and more, or a smaller batch than "
-                                f"{self.batch}")
+            raise WingbeatError(f"memory.address_bits: {self._config.memory_bits} are too few for {base + beats} "
+                                f"beats; allowed are {(base + beats - 1).bit_length()} and more, or a smaller "
+                                f"batch than {self.batch}")
         self._used = sorted([*self._used, (base, base + beats)])
         self.end = max(self.end, base + beats)
         return Tensor(base, tokens, self.batch, features, pitch, elements)

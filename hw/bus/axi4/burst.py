@@ -7,13 +7,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from ...config import Target
+from ...config import CoreConfig, Target
+from ...errors import WingbeatError
 from ...memory.port import MemoryParameters
+from ...primitives.parameters import RAM_BITS
 from ...primitives.ram import Ram, RamParameters
 
 __all__ = ["PAGE_BYTES", "AxiParameters", "Gatherer", "BurstQueue", "BeatBuffer"]
 
-_RAM_BITS = 144  # of one Ram
 PAGE_BYTES = 4096  # no burst may cross a multiple of it (AXI4, A3.4.1)
 
 
@@ -57,6 +58,16 @@ class AxiParameters:
         if not self.burst_beats <= self.reads <= 65536:
             raise ValueError(f"reads: {self.reads} is not in {self.burst_beats}..65536, from the beats of the "
                              "longest burst on")
+
+    @classmethod
+    def of(cls, config: CoreConfig) -> "AxiParameters":
+        """The master that section [bus] of a processor asks for. Raises WingbeatError naming the field."""
+        bus = config.bus
+        try:
+            return cls(MemoryParameters.of(config), bus.data_width, bus.address_width, bus.id_width, bus.reads,
+                       bus.writes, bus.longest_burst, config.target)
+        except ValueError as fault:
+            raise WingbeatError(f"bus.{fault}") from None
 
     @property
     def slot_bits(self) -> int:
@@ -249,8 +260,8 @@ class BeatBuffer(wiring.Component):
         with m.If(step):
             m.d.sync += [reading.eq(start), self.o.valid.eq(reading)]
 
-        for low in range(0, len(self.i.payload), _RAM_BITS):
-            part = slice(low, min(low + _RAM_BITS, len(self.i.payload)))
+        for low in range(0, len(self.i.payload), RAM_BITS):
+            part = slice(low, min(low + RAM_BITS, len(self.i.payload)))
             m.submodules[f"ram{low}"] = ram = Ram(RamParameters(part.stop - low, self._depth, self._target))
             m.d.comb += [ram.w_en.eq(accept), ram.w_addr.eq(write), ram.w_data.eq(self.i.payload[part]),
                          ram.r_en.eq(step), ram.r_addr.eq(read), self.o.payload[part].eq(ram.r_data)]

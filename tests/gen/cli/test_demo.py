@@ -95,7 +95,7 @@ def test_the_integer_model_keeps_the_accuracy(task):
     from wingbeat.gen.explore.network import width_figures
     from wingbeat.gen.presets.select import load_preset
 
-    config = load_preset(demo.PRESET).model_copy(update={"statistics_rows": 1 << 16, "memory_bits": 22})
+    config = load_preset(demo.PRESET).changed(statistics_rows=1 << 16, memory_bits=22)
     found = {each.width: each for each in width_figures(whole.network, config, whole.calibration, whole.inputs, 256,
                                                         whole.labels, widths=(16, 12))}
     assert found[16].accuracy >= found[16].float_accuracy - 0.003

@@ -25,7 +25,7 @@ from wingbeat.hw.isa.parameter_set import Activation, WriteSet
 
 FIELDS = {"engines": 2, "layers": 1, "width": 16, "element_width": 16, "coefficient_width": 16, "half_words": 64,
           "coefficient_words": 256, "program_words": 512, "stream_words": 4, "memory_bits": 12}
-PROCESSOR = CoreConfig(name="runner", **FIELDS)
+PROCESSOR = CoreConfig.of(name="runner", **FIELDS)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_an_array_has_nothing_of_it():
 
 def test_readme(folder):
     text = (folder / "README.md").read_text()
-    for word in ("beats* of 8 elements, numbered 0..4095", "`port__refused`", "make -C tb", "memory_bits = 12",
+    for word in ("beats* of 8 elements, numbered 0..4095", "`port__refused`", "make -C tb", "address_bits = 12",
                  "no unit has moved for 65536 cycles", *(f"\n| {fault.value} | " for fault in Fault if fault.value)):
         assert word in text, word
 
@@ -113,7 +113,7 @@ def test_programs_cover_kinds_and_timings(folder):
 
 
 def test_primitives_come_with_their_models(tmp_path):
-    generate(PROCESSOR.model_copy(update={"target": Target.ECP5}), tmp_path / "core")
+    generate(PROCESSOR.changed(target=Target.ECP5), tmp_path / "core")
     assert "MULT18X18D" in (tmp_path / "core" / "rtl" / "runner.v").read_text()
     assert "ecp5.v" in json.loads((tmp_path / "core" / "tb" / "bench.json").read_text())["sources"]
     assert (tmp_path / "core" / "tb" / "ecp5.v").is_file()
@@ -135,14 +135,14 @@ def test_the_same_bytes_again(folder, tmp_path):
                                           ("coefficient_words", 4)])
 def test_too_small_for_any_program(tmp_path, field, value):
     """One line that names a field, and nothing is left behind."""
-    config = PROCESSOR.model_copy(update={field: value})
+    config = PROCESSOR.changed(**{field: value})
     with pytest.raises(WingbeatError, match=f"^{field}: .*allowed are") as caught:
         generate(config, tmp_path / "core")
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
 def test_programs_that_do_not_fit_are_left_out():
-    config = PROCESSOR.model_copy(update={"descriptors": 1})
+    config = PROCESSOR.changed(descriptors=1)
     assert [small.name for small in small_programs(config)] == ["fft8", "fft16"]
 
 

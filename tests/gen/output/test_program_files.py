@@ -15,7 +15,7 @@ from wingbeat.sim.stimulus.illegal import illegal_programs
 
 FIELDS = {"engines": 4, "layers": 1, "width": 16, "element_width": 16, "coefficient_width": 16, "half_words": 256,
           "coefficient_words": 512, "stream_words": 4, "program_words": 512, "memory_bits": 12}
-CONFIG = CoreConfig(**FIELDS)
+CONFIG = CoreConfig.of(**FIELDS)
 
 
 @pytest.fixture(scope="module")

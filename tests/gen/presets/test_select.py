@@ -6,7 +6,7 @@ from pydantic import ValidationError
 import pytest
 
 from wingbeat.gen.presets import select as presets
-from wingbeat.hw.config import Target
+from wingbeat.hw.config import CoreConfig, MemoryBus, Pipeline, SECTIONS, Target
 from wingbeat.hw.errors import WingbeatError
 
 MULTIPLIERS = {"tiny": 32, "icebreaker": 8, "ulx3s-25f": 28, "ulx3s-16": 16, "processor-16": 16, "hybrid-16": 16,
@@ -46,10 +46,10 @@ def test_preset(name, multipliers):
 def test_every_field_but_the_name_is_written_down(name):
     """A preset does not change when a default does."""
     config = presets.load_preset(name)
-    others = {"name"}
-    others |= set() if config.is_processor else {"descriptors", "in_flight", "watchdog", "vector_lanes"}
-    others |= set() if config.vector_lanes else {"channel_beats", "statistics_rows", "statistics_units"}
-    assert tomllib.loads(presets._text(name)).keys() == type(config).model_fields.keys() - others
+    values = tomllib.loads(presets.preset_text(name))
+    assert values.keys() == {"target", "pipeline"} | {n for n in ("array", "memory", "vector") if getattr(config, n)}
+    for section, kind in SECTIONS.items():
+        assert section not in values or values[section].keys() == kind.model_fields.keys()
 
 
 @pytest.mark.parametrize("name, most, depth, width", [
@@ -93,9 +93,40 @@ def test_settings():
 
 def test_file(tmp_path):
     path = tmp_path / "a.toml"
-    path.write_text("engines = 3\nlayers = 1\n")
-    config = presets.load_file(path, ["width=17"])
+    path.write_text('pipeline = "short"\n[array]\nengines = 3\nlayers = 1\n[memory]\naddress_bits = 9\n')
+    config = presets.load_file(path, ["width=17", "memory.descriptors=2"])
     assert (config.engines, config.layers, config.width, config.name) == (3, 1, 17, "wingbeat")
+    assert (config.memory_bits, config.descriptors, config.pipeline) == (9, 2, Pipeline.SHORT)
+
+
+def test_file_of_version_0_1(tmp_path):
+    """All names outside of sections: the same configuration, and a warning that says where each of them belongs."""
+    path = tmp_path / "a.toml"
+    path.write_text("engines = 2\nlayers = 1\nmemory_bits = 9\nin_flight = 8\nvector_lanes = 0\nchannel_beats = 4\n")
+    with pytest.warns(FutureWarning, match="memory_bits -> memory.address_bits, in_flight -> memory.in_flight, "):
+        config = presets.load_file(path)
+    assert config == CoreConfig.of(engines=2, layers=1, memory_bits=9, in_flight=8)
+    assert config.vector is None
+
+
+@pytest.mark.parametrize("settings, memory_bits, vector_lanes", [
+    ([], 20, 8), (["vector=none"], 20, 0), (["vector_lanes=0"], 20, 0), (["vector=none", "memory=none"], 0, 0),
+    (["memory_bits=12"], 12, 8), (["memory.address_bits=12"], 12, 8), (["vector.lanes=4"], 20, 4)])
+def test_settings_of_sections(settings, memory_bits, vector_lanes):
+    config = presets.load_preset("hybrid-16", settings)
+    assert (config.memory_bits, config.vector_lanes) == (memory_bits, vector_lanes)
+    assert config.half_words == 2048
+
+
+def test_setting_makes_a_section():
+    config = presets.load_preset("tiny", ["memory.address_bits=10", "bus.memory=axi4"])
+    assert config.is_processor and config.bus.memory is MemoryBus.AXI4
+
+
+@pytest.mark.parametrize("setting", ["colour.blue=1", "array.engines.more=1"])
+def test_setting_outside_the_sections(setting):
+    with pytest.raises(WingbeatError, match="^--set: .* is not a field; the sections are array, memory, vector, bus$"):
+        presets.load_preset("tiny", [setting])
 
 
 @pytest.mark.parametrize("setting", ["engines", "=3", "", "engines 3"])
@@ -107,7 +138,7 @@ def test_setting_without_value(setting):
 def test_setting_cannot_smuggle_a_second_field():
     with pytest.raises(ValidationError) as caught:
         presets.load_preset("tiny", ["engines=2\nlayers=1"])
-    assert [fault["loc"] for fault in caught.value.errors()] == [("engines",)]
+    assert [fault["loc"] for fault in caught.value.errors()] == [("array", "engines")]
 
 
 def test_unknown_preset_names_the_known():

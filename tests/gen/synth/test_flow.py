@@ -5,18 +5,19 @@ import json
 import pytest
 
 from wingbeat.gen.presets.select import load_preset
-from wingbeat.gen.synth import flow as synth
-from wingbeat.gen.synth.flow import Harness, run_yosys, synthesize, synthesize_component
-from wingbeat.gen.synth.units import UNITS, unit
+from wingbeat.gen.synth.devices import TARGETS
+from wingbeat.gen.synth.flow import run_yosys, synthesize, synthesize_component
+from wingbeat.gen.synth.harness import Harness
+from wingbeat.gen.synth.units import BLOCKS, unit
 from wingbeat.hw.config import CoreConfig, Target
 from wingbeat.hw.core.top import core
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.primitives.multiplier import Multiplier, MultiplierParameters
 from wingbeat.hw.primitives.ram import Ram, RamParameters
 
-TINY = CoreConfig(half_words=16, coefficient_words=16, program_words=32, stream_words=1)
-PROCESSOR = CoreConfig(engines=2, layers=1, width=16, element_width=16, coefficient_width=16, half_words=64,
-                        coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
+TINY = CoreConfig.of(half_words=16, coefficient_words=16, program_words=32, stream_words=1)
+PROCESSOR = CoreConfig.of(engines=2, layers=1, width=16, element_width=16, coefficient_width=16, half_words=64,
+                          coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
 
 
 def multiplier(target=Target.PORTABLE):
@@ -61,7 +62,7 @@ def test_what_does_not_fit_is_said_and_not_placed():
 def test_place_and_route_gives_the_median_of_the_seeds_and_keeps_its_papers(target, tmp_path):
     steps = []
     # The portable output register follows in logic cells: a path that has a frequency.
-    ram = Ram(RamParameters(36, 1536, synth.TARGETS[target].hardware))
+    ram = Ram(RamParameters(36, 1536, TARGETS[target].hardware))
     result = synthesize_component(ram, "dut", target=target, pnr=True, seeds=(2, 1, 3), keep=tmp_path,
                                   progress=steps.append)
     speeds = result["fmax_per_seed"]
@@ -82,7 +83,7 @@ def test_array_takes_the_primitives_of_the_target_and_not_of_the_configuration()
 
 @pytest.mark.slow
 def test_processor_is_synthesised_with_its_memory_units():
-    array, processor = (synthesize(config) for config in (PROCESSOR.model_copy(update={"memory_bits": 0}), PROCESSOR))
+    array, processor = (synthesize(config) for config in (PROCESSOR.changed(memory_bits=0), PROCESSOR))
     assert processor["dsp"] == array["dsp"] == processor["multipliers"] == PROCESSOR.n_multipliers
     assert processor["fits"] and processor["bram"] >= array["bram"] + 4  # the tables of reader and writer, queues
     assert 1.5 * array["comb"] < processor["comb"] < 15000
@@ -110,7 +111,7 @@ def test_tool_that_fails_says_why(tmp_path):
         run_yosys("no_such_command", tmp_path)
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", BLOCKS)
 def test_every_unit_alone_is_a_component(name):
     assert unit(name, load_preset("hybrid-16")).signature
 
@@ -123,7 +124,7 @@ def test_one_unit_is_synthesised_alone():
 @pytest.mark.parametrize("name, preset, message", [
     ("shuffle", "hybrid-16", "--unit: 'shuffle' is not one of butterfly, normalise, rescale, residual, argmax, "
                              "readarbiter"),
-    ("rescale", "processor-16", "--unit: 'rescale', and vector_lanes of processor_16 is 0; allowed is butterfly")])
+    ("rescale", "processor-16", "--unit: 'rescale', and processor_16 has no .vector.; allowed is butterfly")])
 def test_a_unit_that_is_not_there_is_refused(name, preset, message):
     with pytest.raises(WingbeatError, match=f"^{message}$"):
         unit(name, load_preset(preset))

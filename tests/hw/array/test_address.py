@@ -187,7 +187,7 @@ def sub_steps(walk, walker, pipeline, groups, rng):
 @pytest.mark.parametrize("memory_bits", [0, 16])
 def test_walker_with_steps_of_several_beats(drive, fields, groups, memory_bits, pipeline):
     """Sub-steps of every length, up and down, and mirror pairs, one walk behind the other."""
-    c = CoreConfig(half_words=128, memory_bits=memory_bits, **fields)
+    c = CoreConfig.of(half_words=128, memory_bits=memory_bits, **fields)
     rng, steps, want, orders = random.Random(SEED), [], [], set()
     dut = Walker(c.index_bits, pipeline, c.sub_bits, mirror=c.is_processor)
     for number in range(100):

@@ -34,8 +34,8 @@ COUNTS = ("computing", "waiting_input", "waiting_output", "waiting_hazard")
 
 
 def config_of(fields):
-    return CoreConfig(**({"element_width": 8, "coefficient_width": 10, "coefficient_words": 16,
-                           "program_words": 128} | fields))
+    return CoreConfig.of(**({"element_width": 8, "coefficient_width": 10, "coefficient_words": 16,
+                             "program_words": 128} | fields))
 
 
 # --- programs ----------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ OUTPUTS = ("shifts", "exponent", "saturated")
 
 
 def small(layers, engines, width=12):
-    return CoreConfig(layers=layers, engines=engines, width=width, element_width=8, half_words=16 << layers,
-                       stream_words=1)
+    return CoreConfig.of(layers=layers, engines=engines, width=width, element_width=8, half_words=16 << layers,
+                         stream_words=1)
 
 
 def free_bits(magnitude, c):

@@ -109,7 +109,7 @@ def test_refuses(widths, message):
 
 
 def test_parameters_of_a_configuration():
-    config = CoreConfig(layers=3, width=18, coefficient_width=17, half_words=64, stream_words=8)
+    config = CoreConfig.of(layers=3, width=18, coefficient_width=17, half_words=64, stream_words=8)
     assert ButterflyParameters.of(config) == ButterflyParameters(18, 17, config.shift_bits)
 
 

@@ -15,8 +15,8 @@ SEED = 23
 
 
 def small(layers, words=24, pipeline=Pipeline.DEEP):
-    return CoreConfig(layers=layers, width=9, element_width=9, coefficient_width=8, half_words=16 << layers,
-                       coefficient_words=words, stream_words=1, pipeline=pipeline)
+    return CoreConfig.of(layers=layers, width=9, element_width=9, coefficient_width=8, half_words=16 << layers,
+                         coefficient_words=words, stream_words=1, pipeline=pipeline)
 
 
 def seen_by_unit(word, mode, width):

@@ -191,7 +191,7 @@ def planned(layers, seed, lane_bits, passes=4, **changes):
     """Both halves loaded, random passes on either, both halves stored."""
     fields = dict(layers=layers, width=9, element_width=9, coefficient_width=10, half_words=8 << layers,
                   coefficient_words=16, stream_words=1) | changes
-    config = CoreConfig(**fields)
+    config = CoreConfig.of(**fields)
     plan = Schedule(config, seed)
     for half in (0, 1):
         plan.load(half, lane_bits)

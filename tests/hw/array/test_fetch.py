@@ -12,7 +12,7 @@ from wingbeat.hw.isa.setup import SETUP_PROGRAM
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.bench.stream import Bench, Stall
 
-CONFIG = CoreConfig(layers=2, half_words=64, program_words=128, stream_words=4)
+CONFIG = CoreConfig.of(layers=2, half_words=64, program_words=128, stream_words=4)
 PORTS = {Load: "o_load", Pass: "o_pass", Store: "o_store"}
 
 

@@ -27,8 +27,8 @@ OUTPUTS = (
 
 
 def small(layers, pipeline=Pipeline.DEEP):
-    return CoreConfig(layers=layers, width=8, element_width=8, half_words=16 << layers, stream_words=1,
-                       pipeline=pipeline)
+    return CoreConfig.of(layers=layers, width=8, element_width=8, half_words=16 << layers, stream_words=1,
+                         pipeline=pipeline)
 
 
 class Plan:

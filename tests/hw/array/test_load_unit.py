@@ -30,7 +30,7 @@ SEED = 29
 
 
 def config_of(fields):
-    return CoreConfig(**({"width": 12, "element_width": 10} | fields))
+    return CoreConfig.of(**({"width": 12, "element_width": 10} | fields))
 
 
 @dataclass

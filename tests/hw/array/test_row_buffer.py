@@ -11,8 +11,8 @@ SEED = 41
 
 
 def small(layers, pipeline=Pipeline.DEEP):
-    return CoreConfig(layers=layers, width=8, element_width=8, half_words=8 << layers, stream_words=1,
-                       pipeline=pipeline)
+    return CoreConfig.of(layers=layers, width=8, element_width=8, half_words=8 << layers, stream_words=1,
+                         pipeline=pipeline)
 
 
 def random_rows(rng, c):

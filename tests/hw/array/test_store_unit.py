@@ -32,7 +32,7 @@ SEED = 37
 
 
 def config_of(fields):
-    return CoreConfig(**({"width": 12, "element_width": 10} | fields))
+    return CoreConfig.of(**({"width": 12, "element_width": 10} | fields))
 
 
 class Block(NamedTuple):

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.hw.bus.axi4.master import AxiParameters
+from wingbeat.hw.bus.axi4.burst import AxiParameters
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.core.axi_processor import AxiProcessor
 from wingbeat.hw.isa.descriptor import Descriptor, Move
@@ -18,8 +18,8 @@ from wingbeat.hw.isa.walk import Walk
 from wingbeat.hw.memory.port import MemoryParameters
 from wingbeat.sim.bench.stream import Bench
 
-CONFIG = CoreConfig(width=10, element_width=10, half_words=8, coefficient_words=4, program_words=32, memory_bits=6,
-                     descriptors=1, watchdog=1024)
+CONFIG = CoreConfig.of(width=10, element_width=10, half_words=8, coefficient_words=4, program_words=32, memory_bits=6,
+                       descriptors=1, watchdog=1024)
 AXI = AxiParameters(MemoryParameters.of(CONFIG), 64)
 BEATS = CONFIG.half_words // CONFIG.stream_words
 FROM, TO, BASE = 8, 40, 0x3000
@@ -132,4 +132,4 @@ def test_parameters_that_do_not_belong_together():
 
 def test_an_array_has_no_memory():
     with pytest.raises(ValueError, match="memory_bits: 0"):
-        AxiProcessor(CONFIG.model_copy(update={"memory_bits": 0}), AXI)
+        AxiProcessor(CONFIG.changed(memory_bits=0), AXI)

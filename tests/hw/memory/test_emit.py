@@ -16,8 +16,8 @@ STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.v
 
 
 def config_of(layers=1, stream_words=4, **fields):
-    return CoreConfig(**(dict(layers=layers, engines=4, stream_words=stream_words, half_words=32, width=10,
-                               element_width=8, memory_bits=BITS) | fields))
+    return CoreConfig.of(**(dict(layers=layers, engines=4, stream_words=stream_words, half_words=32, width=10,
+                                 element_width=8, memory_bits=BITS) | fields))
 
 
 def split(c, first, second):

@@ -14,8 +14,8 @@ PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.
 
 
 def config_of(pipeline=Pipeline.DEEP):
-    return CoreConfig(engines=8, stream_words=2, half_words=32, width=18, element_width=8, memory_bits=BITS,
-                       pipeline=pipeline)
+    return CoreConfig.of(engines=8, stream_words=2, half_words=32, width=18, element_width=8, memory_bits=BITS,
+                         pipeline=pipeline)
 
 
 @pytest.mark.parametrize("in_flight", [3, 1025])

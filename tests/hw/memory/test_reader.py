@@ -10,6 +10,7 @@ import pytest
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from wingbeat.hw.isa.instruction import MemoryMode, Read, Set, Unit
+from wingbeat.hw.isa.setup import TAG_BITS
 from wingbeat.hw.memory.reader import Reader
 from wingbeat.sim.bench.stream import Bench, Stall
 
@@ -20,8 +21,8 @@ LINE = Descriptor((), Move(0, 1), tuple(Move(0, 2 << bit) for bit in range(6)), 
 
 
 def config(groups=2, pipeline=Pipeline.DEEP):
-    return CoreConfig(engines=2 * groups, layers=1, width=WIDTH, element_width=WIDTH, stream_words=ELEMENTS // 2,
-                       memory_bits=MEMORY_BITS, descriptors=4, pipeline=pipeline)
+    return CoreConfig.of(engines=2 * groups, layers=1, width=WIDTH, element_width=WIDTH, stream_words=ELEMENTS // 2,
+                         memory_bits=MEMORY_BITS, descriptors=4, pipeline=pipeline)
 
 
 def content(address):
@@ -358,7 +359,7 @@ def test_tags_wrap(field_bits):
 
     async def skip(ctx):
         await ctx.tick().until(setup.dut.tag == 1)
-        ctx.set(setup.dut._tag, 65535)
+        ctx.set(setup.dut.count, (1 << TAG_BITS) - 1)
 
     setup.bench.process(skip)
     setup.run()

@@ -21,8 +21,8 @@ SHAPES = pytest.mark.parametrize("side,layers", [(1, 1), (1, 2), (2, 1), (2, 2),
 
 
 def make(side, layers, element_width=8):
-    return CoreConfig(engines=side, layers=layers, stream_words=side << layers, element_width=element_width,
-                       width=18, memory_bits=12)
+    return CoreConfig.of(engines=side, layers=layers, stream_words=side << layers, element_width=element_width,
+                         width=18, memory_bits=12)
 
 
 def tile_beats(config, mode):

@@ -16,8 +16,8 @@ SINKS = pytest.mark.parametrize("sink", [Stall.NEVER, Stall.RANDOM, Stall.BURSTS
 
 
 def config(groups, pipeline=Pipeline.DEEP, **options):
-    return CoreConfig(engines=groups, layers=1, stream_words=2, memory_bits=MEMORY_BITS, pipeline=pipeline,
-                       **{"descriptors": 3, **options})
+    return CoreConfig.of(engines=groups, layers=1, stream_words=2, memory_bits=MEMORY_BITS, pipeline=pipeline,
+                         **{"descriptors": 3, **options})
 
 
 def random_descriptor(rng, groups, most=150):

@@ -24,7 +24,7 @@ ONE_GROUP = dict(layers=1, engines=2, stream_words=4)
 
 
 def config_of(fields):
-    return CoreConfig(**(dict(half_words=32, width=16, element_width=10, memory_bits=12, descriptors=16) | fields))
+    return CoreConfig.of(**(dict(half_words=32, width=16, element_width=10, memory_bits=12, descriptors=16) | fields))
 
 
 class Block(NamedTuple):

@@ -16,8 +16,8 @@ STALLS = pytest.mark.parametrize("source, sink", CROSS, ids=lambda stall: stall.
 
 
 def config_of(stream_words=4, element_width=8):
-    return CoreConfig(engines=8, stream_words=stream_words, half_words=32, width=18, element_width=element_width,
-                       memory_bits=BITS)
+    return CoreConfig.of(engines=8, stream_words=stream_words, half_words=32, width=18, element_width=element_width,
+                         memory_bits=BITS)
 
 
 def beats_of(c, rng, count):

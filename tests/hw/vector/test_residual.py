@@ -22,8 +22,8 @@ PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.
 
 
 def config_of(stream_words=2, element_width=8, pipeline=Pipeline.DEEP, engines=8):
-    return CoreConfig(engines=engines, stream_words=stream_words, half_words=32, width=18, element_width=element_width,
-                       memory_bits=BITS, pipeline=pipeline)
+    return CoreConfig.of(engines=engines, stream_words=stream_words, half_words=32, width=18,
+                         element_width=element_width, memory_bits=BITS, pipeline=pipeline)
 
 
 def pack(values, width):
@@ -311,7 +311,7 @@ def test_beats_are_taken_while_no_request_moves():
             return len(memory.moves) < 5
 
     memory = SlowMemory(bench, dut.read, dut.beats, writes.content, random.Random(5), lambda: 9)
-    memory._ready = iter(Five())
+    memory.ready = iter(Five())
     bench.feed(dut.i, writes.words[:7])
     sink = bench.sink(dut.o, 5)
     bench.run(200)

@@ -26,8 +26,8 @@ SETS = {1: WriteSet(rescale=True, shift=17, chunk_mask=3, residual=True, offset=
 
 
 def config_of(**fields):
-    return CoreConfig(**(dict(engines=4, stream_words=4, half_words=32, width=18, element_width=16, memory_bits=BITS,
-                               vector_lanes=2, channel_beats=CHANNELS) | fields))
+    return CoreConfig.of(**(dict(engines=4, stream_words=4, half_words=32, width=18, element_width=16, memory_bits=BITS,
+                                 vector_lanes=2, channel_beats=CHANNELS) | fields))
 
 
 class Gated(wiring.Component):

@@ -143,7 +143,7 @@ def random_config(rng):
     lanes = 1 << layers
     width = rng.choice([8, 12, 16, 18])
     streams = [d for d in (1, 2, 4, 8, 16) if d <= lanes] + [lanes * j for j in (2, 3, 6) if engines % j == 0]
-    return CoreConfig(
+    return CoreConfig.of(
         engines=engines,
         layers=layers,
         width=width,
@@ -263,7 +263,7 @@ def test_random_programs_reach_every_case():
 @pytest.fixture
 def small():
     return ArrayModel(
-        CoreConfig(layers=2, half_words=64, coefficient_words=16, program_words=32, stream_words=4)
+        CoreConfig.of(layers=2, half_words=64, coefficient_words=16, program_words=32, stream_words=4)
     )
 
 
@@ -307,7 +307,7 @@ def test_overlap_and_loops_do_not_change_results(small):
 
 def test_clamp_at_the_store():
     """127 + 1/2 fits 16 bits inside and rounds to 128 on the 8-bit stream: clamped and flagged there only."""
-    model = ArrayModel(CoreConfig(width=16, element_width=8, half_words=4))
+    model = ArrayModel(CoreConfig.of(width=16, element_width=8, half_words=4))
     model.coefficients[0, 0] = pack_coefficients(Coefficients(1 << 13, 0, 0, 1), 16)
     step = Pass(Mode.BPMM, 0, 1, 1, (0,), first=True, last=True)
     walk = Walk((0,), 0, 0)
@@ -329,7 +329,7 @@ def test_stale_words_and_input_stay(small):
 def test_exponent_counts_and_maximum_is_capped():
     """z beyond S+1 is not seen; the exponent is what all columns shift together; ``shifts`` is
     ignored."""
-    model = ArrayModel(CoreConfig(layers=2, width=16, half_words=64))
+    model = ArrayModel(CoreConfig.of(layers=2, width=16, half_words=64))
     step = dict(mode=Mode.PASS, digit=0, groups=4, active=0, shifts=(3, 3), block_float=True)
     for value, growth, exponent in (
         (1, (2, 3), 0),
@@ -350,7 +350,7 @@ def test_exponent_counts_and_maximum_is_capped():
 def test_columns_shift_as_soon_as_their_growth_asks():
     """Full-scale words through two columns that pass, growths (1, 2) and (0, 2): an odd 3 * 2^13 + 1 rounds
     half up in each column that shifts, so 1 + 1 and 0 + 2 give different last bits."""
-    model = ArrayModel(CoreConfig(layers=2, width=16, half_words=64))
+    model = ArrayModel(CoreConfig.of(layers=2, width=16, half_words=64))
     block = np.full((1, 16, 2), 3 * 2**13 + 1)
     results = {}
     for growth in ((1, 2), (0, 2)):

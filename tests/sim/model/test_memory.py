@@ -124,8 +124,8 @@ def slow_write(config, d, instruction, base, words, memory):
 
 def random_config(rng):
     layers, j, groups = rng.choice((1, 2)), rng.choice((1, 2, 4)), rng.choice((1, 2, 3))
-    return CoreConfig(engines=j * groups, layers=layers, stream_words=j << layers, half_words=256, width=16,
-                       element_width=rng.choice((8, 12, 16)), memory_bits=13)
+    return CoreConfig.of(engines=j * groups, layers=layers, stream_words=j << layers, half_words=256, width=16,
+                         element_width=rng.choice((8, 12, 16)), memory_bits=13)
 
 
 def random_descriptor(rng, sub_bits, step_bits, split):
@@ -195,7 +195,7 @@ def test_writes(seed):
 @pytest.mark.parametrize("mode", list(MemoryMode)[:3])
 def test_what_is_written_reads_back(mode):
     """A WRITE and a READ of one mode are inverses."""
-    config = CoreConfig(engines=12, layers=2, stream_words=16, memory_bits=12)
+    config = CoreConfig.of(engines=12, layers=2, stream_words=16, memory_bits=12)
     sub = TILE[mode.name](4).bit_length() - 1
     d = Descriptor(tuple(Move(1 << i) for i in range(sub)), Move(1 << sub), (Move(0, 1), Move(0, 2)), 4, 4)
     rng = np.random.default_rng(5)
@@ -207,7 +207,7 @@ def test_what_is_written_reads_back(mode):
 
 def test_fold_mirrors_a_matrix():
     """With ``other`` as the contract gives it, row q of 4 x 16 elements lands reversed in row -q."""
-    config = CoreConfig(engines=1, layers=1, stream_words=2, memory_bits=12)
+    config = CoreConfig.of(engines=1, layers=1, stream_words=2, memory_bits=12)
     d = Descriptor((), Move(0), (Move(0, 1), Move(0, 2), Move(1)), 5, 4, other=2 * 9 + 4 * 5 + 4 - 1)
     memory = np.zeros((64, 4), dtype=np.int64)
     x = np.arange(100, 132).reshape(2, 16)
@@ -222,7 +222,7 @@ def test_fold_mirrors_a_matrix():
 
 def test_fold_keeps_matrices_apart():
     """Rows of two matrices of 4 x 8 elements side by side: each is mirrored in its own place."""
-    config = CoreConfig(engines=1, layers=1, stream_words=2, memory_bits=12)
+    config = CoreConfig.of(engines=1, layers=1, stream_words=2, memory_bits=12)
     d = Descriptor((), Move(0), (Move(0, 1), Move(1), Move(2)), 2, 2, other=2 * 8 + 4 * 4 + 2 - 1, keep=2)
     memory = np.zeros((64, 4), dtype=np.int64)
     x = np.arange(100, 132).reshape(2, 2, 8)  # token, matrix, element
@@ -235,7 +235,7 @@ def test_fold_keeps_matrices_apart():
     assert np.array_equal(memory[24:28].reshape(2, 8), x[0][:, -np.arange(8) % 8])  # row 0 is row 4 too
 
 
-CONFIG = CoreConfig(engines=2, layers=1, stream_words=4, memory_bits=10)
+CONFIG = CoreConfig.of(engines=2, layers=1, stream_words=4, memory_bits=10)
 TWO = Descriptor((Move(1),), Move(0), (), 1, 1)
 
 

@@ -13,8 +13,8 @@ from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.array import ArrayModel
 from wingbeat.sim.model.processor import Asking, ProcessorModel, ProgramFault, first_race
 
-CONFIG = CoreConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
-                     coefficient_words=256, stream_words=8, memory_bits=12)
+CONFIG = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
+                       coefficient_words=256, stream_words=8, memory_bits=12)
 LIMIT = 20000  # of the elements of the inputs
 
 
@@ -64,7 +64,7 @@ def fft_columns(tokens_bits, chunks):
 def test_real_columns_through_one_complex_transform(bits):
     """2^bits tokens of 32 real columns, packed two by two without a zip, split on the way back."""
     tokens = 1 << bits
-    config = CONFIG.model_copy(update={"half_words": 4 * tokens})
+    config = CONFIG.changed(half_words=4 * tokens)
     kernel = compile_fft(tokens, config, scaling="safe", rows=16)
     assert kernel.row_bits == 2
     load, store, walks = fft_columns(bits, 2)
@@ -136,8 +136,8 @@ def test_real_mixing_in_two_dimensions(mode):
 
 # --- order --------------------------------------------------------------------------------------------
 
-SMALL = CoreConfig(engines=1, layers=1, half_words=8, coefficient_words=8, program_words=256, stream_words=2,
-                    memory_bits=6, descriptors=3)
+SMALL = CoreConfig.of(engines=1, layers=1, half_words=8, coefficient_words=8, program_words=256, stream_words=2,
+                      memory_bits=6, descriptors=3)
 FOUR = Descriptor((), Move(0), (Move(1), Move(2)), 1, 1)
 WALK = Walk((0,), 0b110, 0)
 COPY = Pass(Mode.PASS, 0, 4, 0, (0,), first=True, last=True)
@@ -260,7 +260,7 @@ def test_program_and_tables_through_the_setup_port():
 
 
 @pytest.mark.parametrize("change, message", [
-    (dict(config=SMALL.model_copy(update={"memory_bits": 0})), "^memory_bits: 0; a processor has at least 1$"),
+    (dict(config=SMALL.changed(memory_bits=0)), "^memory_bits: 0; a processor has at least 1$"),
     (dict(memory=np.zeros((4, 5), dtype=np.int64)), r"^memory: int64 \(4, 5\); allowed is int64 \(1..64, 4\)"),
     (dict(memory=np.zeros((65, 4), dtype=np.int64)), r"^memory: int64 \(65, 4\)"),
     (dict(memory=np.zeros((4, 4))), "^memory: float64"),

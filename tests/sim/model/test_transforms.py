@@ -13,7 +13,8 @@ from wingbeat.hw.isa.walk import Walk, walk_indices
 from wingbeat.hw.numeric import GUARD_BITS
 from wingbeat.sim.model.array import ArrayModel
 from wingbeat.sim.model.butterfly import Coefficients, butterfly, pack_coefficients
-from wingbeat.sim.reference.linear import butterfly_multiply, fft, sqnr_db
+from wingbeat.sim.reference.linear import butterfly_multiply, fft
+from wingbeat.sim.reference.metrics import sqnr_db
 
 SIZES = [
     (1, 1, 2),
@@ -31,7 +32,7 @@ SIZES = [
 
 
 def config_for(layers, bits, width=18, coefficient_width=17, engines=2):
-    return CoreConfig(
+    return CoreConfig.of(
         engines=engines,
         layers=layers,
         width=width,

@@ -16,8 +16,8 @@ from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
 from wingbeat.sim.reference.functions import erf_complement
 
-CONFIG = CoreConfig(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
-                     coefficient_words=256, stream_words=8, memory_bits=12, vector_lanes=8)
+CONFIG = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
+                       coefficient_words=256, stream_words=8, memory_bits=12, vector_lanes=8)
 ROWS, SIZE = 16, 16
 SOURCE, TARGET, ADDED = 0, 30, 60
 ONE = 1 << 12  # what stands for 1.0 behind a LayerNorm
@@ -152,7 +152,7 @@ def test_a_residual_must_not_race(kernel, memory):
 
 
 def test_a_processor_without_the_unit_refuses(kernel, memory):
-    bare = ProcessorModel(CONFIG.model_copy(update={"vector_lanes": 0}), [], [], memory)
+    bare = ProcessorModel(CONFIG.changed(vector_lanes=0), [], [], memory)
     for instruction in (Sums(0, 0, 1, MemoryMode.COLUMNS, vector=1), Read(0, 0, 1, MemoryMode.COLUMNS, vector=1)):
         with pytest.raises(ProgramFault, match="vector_lanes") as found:
             bare.run([instruction, Halt()])

@@ -20,7 +20,7 @@ def walks(seed, fields, memory_bits):
     """Random generator, array and index bits of ``ROUNDS`` blocks, with the note for messages."""
     rng = random.Random(seed)
     for number in range(ROUNDS):
-        c = CoreConfig(half_words=64, memory_bits=memory_bits, **fields)
+        c = CoreConfig.of(half_words=64, memory_bits=memory_bits, **fields)
         yield rng, c, rng.randint(c.layers, c.index_bits), f"walk {number}, seed {seed}"
 
 

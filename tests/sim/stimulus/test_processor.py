@@ -221,8 +221,8 @@ def test_some_values_are_clamped_and_most_are_not():
 # --- illegal programs ---------------------------------------------------------------------------------
 
 
-CORPUS = CoreConfig(engines=4, layers=2, half_words=64, coefficient_words=40, program_words=256, stream_words=8,
-                     memory_bits=12, descriptors=5, watchdog=1024)
+CORPUS = CoreConfig.of(engines=4, layers=2, half_words=64, coefficient_words=40, program_words=256, stream_words=8,
+                       memory_bits=12, descriptors=5, watchdog=1024)
 
 
 def run_illegal(config, case):
@@ -239,7 +239,7 @@ def run_illegal(config, case):
 def test_illegal_programs_end_in_their_code(seed):
     """For the first of the seeds a fixed configuration, else random ones."""
     rng = random.Random(seed)
-    config = CORPUS if seed == 0 else random_processor_config(rng).model_copy(update={"descriptors": 5})
+    config = CORPUS if seed == 0 else random_processor_config(rng).changed(descriptors=5)
     for case in illegal_programs(config, rng):
         with pytest.raises(ProgramFault) as fault:
             run_illegal(config, case)
@@ -249,7 +249,7 @@ def test_illegal_programs_end_in_their_code(seed):
 
 @pytest.mark.parametrize("lanes", [0, 4])
 def test_corpus_is_whole(lanes):
-    corpus = illegal_programs(CORPUS.model_copy(update={"vector_lanes": lanes}), random.Random(0))
+    corpus = illegal_programs(CORPUS.changed(vector_lanes=lanes), random.Random(0))
     names = [case.name for case in corpus]
     assert len(corpus) >= 60 and len(set(names)) == len(names)
     for code in set(Fault) - {Fault.NONE}:
@@ -276,4 +276,4 @@ def test_every_parameter_set_is_legal(number):
 ])
 def test_corpus_refuses(change, message):
     with pytest.raises(ValueError, match=message):
-        illegal_programs(CORPUS.model_copy(update=change), random.Random(0))
+        illegal_programs(CORPUS.changed(**change), random.Random(0))

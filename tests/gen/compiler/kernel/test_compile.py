@@ -14,11 +14,12 @@ from wingbeat.gen.compiler.kernel.passes import assign_columns, build_passes
 from wingbeat.gen.compiler.kernel.scaling import best_limit, noise_gains, safe_shifts, static_shifts
 from wingbeat.gen.compiler.kernel.unit_pivot import block_layers, unit_pivot
 from wingbeat.gen.explore.accuracy import accuracy_table
-from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.config import ArraySection, CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.encoding import decode, encode
 from wingbeat.hw.isa.walk import walk_indices
-from wingbeat.sim.reference.linear import butterfly_multiply, sqnr_db
+from wingbeat.sim.reference.linear import butterfly_multiply
+from wingbeat.sim.reference.metrics import sqnr_db
 
 # layers, engines, stream words: K < P, K = P, K > P, odd engine counts
 ARRAYS = [(1, 1, 1), (1, 3, 2), (2, 3, 2), (2, 4, 16), (3, 2, 16), (4, 1, 4)]
@@ -28,7 +29,7 @@ SCALINGS = ["static", "block", "safe"]
 def array(layers=2, engines=1, stream=None, **changes):
     values = {"width": 18, "element_width": 16, "coefficient_width": 17, "half_words": 1024,
               "coefficient_words": 2048, "program_words": 512}
-    return CoreConfig(layers=layers, engines=engines, stream_words=stream or 1, **(values | changes))
+    return CoreConfig.of(layers=layers, engines=engines, stream_words=stream or 1, **(values | changes))
 
 
 def normal(rng, *shape):
@@ -352,8 +353,8 @@ REFUSED = {
     "half_words: 1024 is too small for 2048 points and layers = 2; allowed are 4096 and more":
         lambda: compile_fft(2048, array()),
     "half_words: 8 is too small for 4 points and layers = 4":
-        lambda: compile_fft(4, CoreConfig(layers=2, half_words=8, stream_words=1).model_copy(
-            update={"layers": 4})),
+        lambda: compile_fft(4, CoreConfig.of(layers=2, half_words=8, stream_words=1).model_copy(
+            update={"array": ArraySection(layers=4, half_words=8, stream_words=1)})),
     "coefficient_words: 16 is too small for 4 layers of 16 points; allowed are 32 and more":
         lambda: compile_butterfly(ONES, array(1, coefficient_words=16), scaling="safe"),
     "coefficient_words: 64 is too small for 8 layers of 256 points; allowed are 85 and more":

@@ -9,7 +9,7 @@ from wingbeat.gen.compiler.network.tensors import Tensor, TensorMemory
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 
-CONFIG = CoreConfig(engines=2, layers=1, stream_words=2, half_words=64, memory_bits=10)  # 4 elements a beat
+CONFIG = CoreConfig.of(engines=2, layers=1, stream_words=2, half_words=64, memory_bits=10)  # 4 elements a beat
 
 
 @pytest.mark.parametrize("features, pitch", [(1, 1), (4, 1), (5, 2), (8, 2), (9, 4), (12, 4), (16, 4), (17, 8)])

@@ -8,7 +8,9 @@ import pytest
 from wingbeat.gen.compiler.kernel.compile import compile_copy
 from wingbeat.gen.compiler.program.assemble import (Program, SumRows, Transfer, assemble, added_beats, read_beats,
                                                     written_beats)
-from wingbeat.gen.compiler.program.operations import Coefficients, Matrix, butterfly
+from wingbeat.gen.compiler.program.coefficients import CoefficientSpace
+from wingbeat.gen.compiler.program.matrix import Matrix
+from wingbeat.gen.compiler.program.operations import multiply_butterfly
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.descriptor import Descriptor, Move
@@ -16,9 +18,9 @@ from wingbeat.hw.isa.instruction import Loop, Read, Set, Sums, Unit, Write
 from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, ReadSet, WriteSet
 from wingbeat.hw.isa.setup import SETUP_READ_SETS, SETUP_WRITE_SETS
 
-CONFIG = CoreConfig(engines=1, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
-                     coefficient_words=64, stream_words=4, memory_bits=10, program_words=2048, vector_lanes=8,
-                     statistics_rows=16)
+CONFIG = CoreConfig.of(engines=1, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
+                       coefficient_words=64, stream_words=4, memory_bits=10, program_words=2048, vector_lanes=8,
+                       statistics_rows=16)
 ROWS = 16  # of 16 elements: 2 beats, 4 rows a block
 SET = ReadSet(chunk_shift=1, n=16, epsilon=1)
 
@@ -26,8 +28,8 @@ SET = ReadSet(chunk_shift=1, n=16, epsilon=1)
 def copied(source, target, rows=ROWS, config=CONFIG, **sets):
     """Tasks of a copy of rows from beat ``source`` to beat ``target``."""
     kernel = compile_copy(16, config, least_size=16)
-    tasks = butterfly(kernel, Matrix.at(source, rows, 16, config), Matrix.at(target, rows, 16, config),
-                      Coefficients(config), "copy", "steady")
+    tasks = multiply_butterfly(kernel, Matrix.at(source, rows, 16, config), Matrix.at(target, rows, 16, config),
+                      CoefficientSpace(config), "copy", "steady")
     stages = {id(task.stage): replace(task.stage, **sets) for task in tasks}
     return [Transfer(stages[id(task.stage)], task.block) for task in tasks]
 
@@ -193,6 +195,6 @@ def test_too_few_program_words():
     tasks = [part for task in copied(0, 64, normalise=SET) for part in (sums(0, 8), task)]
     need = 3 * len(assemble(CONFIG, tasks).instructions)
     with pytest.raises(WingbeatError) as caught:
-        assemble(CONFIG.model_copy(update={"program_words": 32}), tasks)
+        assemble(CONFIG.changed(program_words=32), tasks)
     assert str(caught.value) == (f"program_words: 32 is too small for a program of {need} words; allowed are "
                                  f"{1 << (need - 1).bit_length()} and more")

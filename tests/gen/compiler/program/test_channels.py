@@ -10,7 +10,7 @@ from wingbeat.hw.isa.setup import SETUP_ACTIVATION, SETUP_CHANNELS
 from wingbeat.hw.isa.vector_tables import GeluTable
 from wingbeat.sim.reference.functions import tanh_complement
 
-CONFIG = CoreConfig(layers=1, stream_words=2, memory_bits=8, vector_lanes=4, channel_beats=4)  # 4 elements a beat
+CONFIG = CoreConfig.of(layers=1, stream_words=2, memory_bits=8, vector_lanes=4, channel_beats=4)  # 4 elements a beat
 
 
 def channels(seed, beats):
