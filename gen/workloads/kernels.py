@@ -150,7 +150,7 @@ def fft_workload(config: CoreConfig, points: int, blocks: int, scaling: Scaling,
 
 
 def mixing_workload(config: CoreConfig, tokens: int, hidden: int, seed: int) -> Workload:
-    """Re(FFT2(x)) of random real x, tokens x hidden (docs/processor.md). Raises WingbeatError."""
+    """Re(FFT2(x)) of random real x, tokens x hidden (docs/reference/processor.md). Raises WingbeatError."""
     weights, numbers = _generators(seed, tokens, hidden)
     token_bits, hidden_bits = checked_log2("--tokens", tokens, 4), checked_log2("--hidden", hidden, 4)
     full = float(largest(config.element_width))

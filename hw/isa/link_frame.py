@@ -23,7 +23,7 @@ quiet for its timeout, then replies.
     RESET     none            empty, then array and link are reset
 
 A record is target (1 byte), address (2), data (5).
-All numbers are low byte first. A beat is the stream payload (docs/architecture.md) in whole bytes, padded
+All numbers are low byte first. A beat is the stream payload (docs/reference/architecture.md) in whole bytes, padded
 with zeros.
 
 A leaf without Amaranth: the host reads the same definitions as the hardware.

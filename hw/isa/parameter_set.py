@@ -1,4 +1,4 @@
-"""Parameter sets of the vector unit: what READs, SUMS and WRITEs name by four bits (docs/vector.md).
+"""Parameter sets of the vector unit: what READs, SUMS and WRITEs name by four bits (docs/reference/vector.md).
 
 A leaf without Amaranth: the hardware builds its layouts from ``READ_SET`` and ``WRITE_SET`` and the models run the same
 objects. A table of 16 sets for each side is written as setup, ``SET_WORDS`` words of 32 bits each, low word first; set
@@ -51,7 +51,7 @@ class _Packed:
 @dataclass(frozen=True)
 class ReadSet(_Packed):
     """Rows of a LayerNorm: a beat belongs to entry (address mod 2^ROW_ADDRESS_BITS) >> chunk_shift of the table of
-    rows, modulo its size. ``n`` elements a row and ``epsilon`` (E of docs/vector.md)."""
+    rows, modulo its size. ``n`` elements a row and ``epsilon`` (E of docs/reference/vector.md)."""
 
     LAYOUT = READ_SET
 

@@ -11,6 +11,7 @@ from .. import layouts as shapes
 from ..config import CoreConfig
 from ..errors import WingbeatError
 from ..isa.link_frame import RECORD_BYTES, SYNC, LinkFault, Kind, identity
+from ..isa.setup import SETUP_CONTROL
 
 __all__ = ["FrameReceiver", "FrameSender", "LinkParameters"]
 
@@ -81,14 +82,18 @@ class LinkParameters:
 class FrameReceiver(wiring.Component):
     """Bytes to checked frames. The payload goes to a memory through ``position``, ``byte``, ``write``.
 
-    ``o`` reports one frame or one fault and waits; no byte is accepted meanwhile. While ``occupied`` the
-    payload of a frame is not written and the frame is reported as BUSY. After a fault that may have lost
-    the frame's borders the receiver discards bytes until none has come for ``timeout`` cycles, then
-    reports. ``crc_start``, ``crc_valid``, ``byte`` feed the CRC register, ``crc_match`` answers.
+    ``o`` reports one frame or one fault and waits; no byte is accepted meanwhile. While ``occupied`` the payload of a
+    frame is not written and the frame is reported as BUSY. A fault may have lost the border of the frame; then the
+    receiver discards bytes until none has come for ``timeout`` cycles, and reports. ``crc_start``, ``crc_valid``,
+    ``byte`` feed the CRC register, ``crc_match`` answers.
 
-    Latency: the report is valid 2 cycles after the last byte. Throughput: one byte per cycle, one cycle
-    lost per frame header. Backpressure: ``i.ready`` depends on the state only. Reset: waits for a frame.
+    Format: frames as hw/isa/link_frame.py.
+    Latency: the report is valid 2 cycles after the last byte.
+    Throughput: one byte per cycle, one cycle lost per frame header.
+    Backpressure: ``i.ready`` depends on the state only.
+    Reset: waits for a frame.
     Cost: 155 LUT4, 75 flip-flops.
+    Source: hw/isa/link_frame.py.
     """
 
     def __init__(self, parameters: LinkParameters):
@@ -168,21 +173,21 @@ class FrameReceiver(wiring.Component):
     def _silence(self, m):
         """Whether no byte has come for ``timeout`` cycles."""
         timeout = self.parameters.timeout
-        left = Signal(range(timeout), init=timeout - 1)
+        left = Signal(range(timeout), name="left", init=timeout - 1)
         m.d.sync += left.eq(Mux(self.i.valid & self.i.ready, timeout - 1, left - (left != 0)))
         return left == 0
 
     def _content_fault(self, m, kind):
         """Fault of the payload received: bytes left over, or a record that would start the array."""
         unit_bytes = max(RECORD_BYTES, self.parameters.input_bytes)
-        in_unit, control = Signal(range(unit_bytes)), Signal()
+        in_unit, control = Signal(range(unit_bytes)), Signal(name="control")
         last_of_unit = Mux(kind == Kind.DATA, self.parameters.input_bytes - 1, RECORD_BYTES - 1)
         with m.If(self.o.valid):
             m.d.sync += [self.position.eq(0), in_unit.eq(0), control.eq(0)]
         with m.If(self.write):
             m.d.sync += [self.position.eq(self.position + 1),
                          in_unit.eq(Mux(in_unit == last_of_unit, 0, in_unit + 1))]
-            with m.If((in_unit == 0) & (kind == Kind.SETUP) & (self.byte == shapes.SETUP_CONTROL)):
+            with m.If((in_unit == 0) & (kind == Kind.SETUP) & (self.byte == SETUP_CONTROL)):
                 m.d.sync += control.eq(1)
         return Mux(in_unit != 0, LinkFault.LENGTH, Mux(control, LinkFault.VALUE, 0))
 
@@ -190,13 +195,17 @@ class FrameReceiver(wiring.Component):
 class FrameSender(wiring.Component):
     """Frames to bytes: header and CRC around a payload that is read byte by byte.
 
-    ``i`` is the header; it is taken with the last byte of its frame. ``byte`` must be the payload byte at
-    ``position`` one cycle after ``fetch``, and is sampled then. ``crc_start``, ``crc_valid`` and
-    ``o.payload`` feed the CRC register, ``crc`` is its value.
+    ``i`` is the header; it is taken with the last byte of its frame. ``byte`` must be the payload byte at ``position``
+    one cycle after ``fetch``, and is sampled then. ``crc_start``, ``crc_valid`` and ``o.payload`` feed the CRC
+    register, ``crc`` is its value.
 
-    Latency: 1 cycle to the first byte. Throughput: one byte per cycle, a payload byte per 3 cycles.
+    Format: frames as hw/isa/link_frame.py.
+    Latency: 1 cycle to the first byte.
+    Throughput: one byte per cycle, a payload byte per 3 cycles.
     Backpressure: ``o.valid`` depends on the state only; the path ``o.ready`` -> ``i.ready`` is **not** cut.
-    Reset: idle; a frame under way is cut off. Cost: 85 LUT4, 35 flip-flops.
+    Reset: idle; a frame under way is cut off.
+    Cost: 85 LUT4, 35 flip-flops.
+    Source: hw/isa/link_frame.py.
     """
 
     def __init__(self, parameters: LinkParameters):
@@ -209,7 +218,7 @@ class FrameSender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        left, byte = Signal.like(self.i.payload.length), Signal(8)
+        left, byte = Signal.like(self.i.payload.length), Signal(8, name="byte")
         m.d.comb += self.crc_valid.eq(self.o.valid & self.o.ready)
 
         @contextmanager

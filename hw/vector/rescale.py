@@ -1,6 +1,6 @@
 """Rescale unit: scale, bias and activation of the elements that are on their way to memory.
 
-Contract: docs/vector.md. The parameter sets are those of hw/isa/parameter_set.py.
+Contract: docs/reference/vector.md. The parameter sets are those of hw/isa/parameter_set.py.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from ..isa.setup import SETUP
 from ..isa.vector_tables import SCALE_BITS, SEGMENTS
 from ..memory.port import MemoryParameters
 from ..primitives.adder import SelectAdder, SelectAdderParameters
+from ..primitives.memory import read_port, write_port
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
@@ -84,13 +85,19 @@ class RescaleParameters:
 
 
 class ScaleLane(wiring.Component):
-    """``y = sat(half_up(x*scale + bias*2^(R-F), R))`` of docs/vector.md, one element per cycle.
+    """``y = sat(half_up(x*scale + bias*2^(R-F), R))``, one element per cycle.
 
-    ``shift`` is R - F, 0..18; ``clamped``: y was saturated. All inputs belong to the same cycle.
-    Formats: ``x`` and ``y`` integers of element_width bits, ``scale`` and ``bias`` of 18 bits; one rounding half up,
-    for the bits that the product loses below the last place of a bias do not decide it. Latency: ``latency`` cycles (8,
-    in a short pipeline 5). Throughput: one element per cycle; no backpressure, no valid bit. Reset: none. Cost: one
-    multiplier of element_width x 18 bits, 20 to 22 bits of two carry chains, two 4:1 multiplexers of 21 to 28 bits.
+    ``shift`` is R - F, 0..18; ``clamped``: y was saturated. All inputs belong to the same cycle; there is no valid bit.
+
+    Format: ``x`` and ``y`` integers of element_width bits, ``scale`` and ``bias`` of 18 bits. One rounding half up: the
+    bits that the product loses below the last place of a bias do not decide it.
+    Latency: ``latency`` cycles (8, in a short pipeline 5).
+    Throughput: one element per cycle.
+    Backpressure: none.
+    Reset: none.
+    Cost: one multiplier of element_width x 18 bits, 20 to 22 bits of two carry chains, two 4:1 multiplexers of 21 to 28
+    bits.
+    Source: docs/reference/vector.md, Numbers.
     """
 
     def __init__(self, parameters: VectorLaneParameters):
@@ -121,10 +128,10 @@ class ScaleLane(wiring.Component):
         shifted, above, below, low = self._shift(m, product, shift, SCALE_BITS + 2 + guard)
 
         # The half that rounding adds, while the product is made.
-        half = Signal(signed(SCALE_BITS + 1 + guard), reset_less=True)
+        half = Signal(signed(SCALE_BITS + 1 + guard), name="half", reset_less=True)
         m.d.sync += half.eq(Cat(Const(0, guard), self.bias).as_signed() + (1 << fraction + guard - 1))
         bias = delay(m, half, product_latency + 1, "bias")
-        total = Signal(signed(len(shifted) + 1), reset_less=True)
+        total = Signal(signed(len(shifted) + 1), name="total", reset_less=True)
         m.submodules.sum = adder = SelectAdder(SelectAdderParameters(len(total), p.target))
         m.d.comb += [adder.addend.eq(bias), adder.a.eq(shifted), adder.b.eq(shifted >> 1), adder.select.eq(low)]
         m.d.sync += total.eq(adder.o)
@@ -135,8 +142,8 @@ class ScaleLane(wiring.Component):
         return m
 
     def _shift(self, m, product, shift, width):
-        """The product shifted right in two cycles by all but the lowest bit of ``shift``, in ``width`` + 1 bits;
-        whether it is above or below what ``width`` bits hold after that; and the lowest bit."""
+        """Shifts the product right by all but the lowest bit of ``shift``, in two cycles. Returns ``width`` + 1 bits of
+        it, whether it is above or below what ``width`` bits hold, and the lowest bit of ``shift``."""
         kept = width + 7  # bits that matter when 7 places may be left to go
         coarse, negative = Signal(signed(kept), reset_less=True), Signal(reset_less=True)
         lost, rest = Signal(reset_less=True), Signal(3, name="rest", reset_less=True)
@@ -145,7 +152,7 @@ class ScaleLane(wiring.Component):
                      lost.eq(_choose([_loses(value, kept) for value in moved], shift[3:]))]
 
         fine, low = Signal(signed(width + 1), reset_less=True), Signal(name="low_shift", reset_less=True)
-        above, below, too_large = Signal(reset_less=True), Signal(reset_less=True), Signal()
+        above, below, too_large = Signal(reset_less=True), Signal(reset_less=True), Signal(name="too_large")
         moved = [coarse >> 2 * twos for twos in range(4)]
         m.d.comb += too_large.eq(lost | _choose([_loses(value, len(fine)) for value in moved], rest[1:]))
         m.d.sync += [fine.eq(_choose(moved, rest[1:])), low.eq(rest[0]), above.eq(too_large & ~negative),
@@ -166,13 +173,13 @@ def _loses(value, width):
 
 
 class Rescale(wiring.Component):
-    """Scale, bias and activation of writes, each by the parameter set that it names (docs/vector.md).
+    """Scale, bias and activation of writes, each by the parameter set that it names.
 
     ``i``: writes, whether each stands in row 0 of its block (``row0``), and their ``set``; ``o``: the same writes, in
     order, with their set and ``first``, which means nothing here. Set 0, and sets without rescale and activation, leave
-    the elements as they are. Elements that the strobe leaves out hold anything. ``saturated``: high for a cycle when an
+    the elements as they are. Elements that the strobe leaves out hold anything. ``saturated``: one cycle when an
     element that is written was clamped, not later than its write comes on ``o``; ``busy``: a write is inside.
-    ``write``: a word for a table, in use three cycles after the cycle of one of the enables; words outside the table
+    ``write``: a word for a table, in use three cycles after the cycle of one of the enables. Words outside the table
     are dropped, those of set 0 too.
 
     | enable | address | word |
@@ -181,13 +188,18 @@ class Rescale(wiring.Component):
     | ``write_channel_en`` | beat of the table * elements + element | scale, bias << 18 |
     | ``write_gelu_en`` | segment, 0..511 | gelu_word of hw/vector/activation.py, for all lanes |
 
-    Formats: elements of element_width bits, two's complement; the rounding is that of :class:`ScaleLane` and
-    :class:`ActivationLane`. Latency: ``latency`` cycles from ``i`` to ``o`` (27, in a short pipeline 20, and ``steps``
-    more where that is more than 1: then a write with nothing to do takes 3). Throughput: one write with work every
-    ``steps`` = elements / lanes cycles, without a gap, one with nothing to do per cycle. Backpressure: the lanes never
-    stop; there are places for all that is inside them, and ``i.ready`` and ``o.valid`` come out of registers. Reset:
-    forgets all writes inside, keeps the tables. Cost: lanes * (a multiplier of element_width x 18 bits, one of 10 x
-    (element_width - 9), a RAM of channels * steps x 36 bits, one of 512 x 28), LUT memories for ``places`` writes.
+    Format: elements of element_width bits, two's complement; the rounding is that of :class:`ScaleLane` and
+    :class:`ActivationLane`.
+    Latency: ``latency`` cycles from ``i`` to ``o`` (27, in a short pipeline 20). Where ``steps`` > 1 a write with work
+    takes ``steps`` cycles more, one with nothing to do 3 cycles in all.
+    Throughput: one write with work every ``steps`` = elements / lanes cycles, without a gap; one with nothing to do per
+    cycle.
+    Backpressure: the lanes never stop; there are places for all that is inside them, and ``i.ready`` and ``o.valid``
+    come out of registers.
+    Reset: forgets all writes inside, keeps the tables.
+    Cost: lanes * (a multiplier of element_width x 18 bits, one of 10 x (element_width - 9), a RAM of channels * steps x
+    36 bits, one of 512 x 28), LUT memories for ``places`` writes.
+    Source: docs/reference/vector.md; docs/decisions/0017-what-is-no-matrix-is-a-filter.md.
     """
 
     def __init__(self, config: CoreConfig, lanes: int, channels: int):
@@ -224,7 +236,7 @@ class Rescale(wiring.Component):
             m.submodules[f"scale{number}"] = self._scale[number]
             m.submodules[f"activation{number}"] = self._activation[number]
         word, enables = self._table_word(m)
-        used, free, space = Signal(range(self.places + 1)), Signal(init=1), Signal()
+        used, free, space = Signal(range(self.places + 1)), Signal(init=1), Signal(name="space")
         here, take, waiting = self._enter(m, free)
         chosen = self._chosen(m, word, enables[0], here.set)
         work, stepping = self._pace(m, take, chosen, space, free)
@@ -246,10 +258,10 @@ class Rescale(wiring.Component):
         return m
 
     def _table_word(self, m):
-        """What is written to a table, a cycle later, and which: sets, channels, GELU."""
+        """A word for a table, a cycle later, and an enable for each table: sets, channels, GELU."""
         p = self.parameters
         word = Signal.like(self.write, name="word", reset_less=True)
-        enables = Signal(3)
+        enables = Signal(3, name="enables")
         address = self.write.address
         m.d.sync += [word.eq(self.write), enables.eq(Cat(
             self.write_set_en & (address < SETS * SET_WORDS) & (address >= SET_WORDS),
@@ -258,7 +270,7 @@ class Rescale(wiring.Component):
         return word, enables
 
     def _enter(self, m, free):
-        """The write that may be taken, whether it is, and whether one waits that is not counted yet."""
+        """The write that may be taken, whether it is taken, and whether a write waits that ``used`` does not count."""
         if self.parameters.steps == 1:
             m.d.comb += self.i.ready.eq(free)
             return self.i.payload, self.i.valid & free, Const(0, 1)
@@ -281,7 +293,7 @@ class Rescale(wiring.Component):
         for at, fields in enumerate(stored):
             shape = data.StructLayout({name: p.instructions.members[name] for name in fields})
             m.submodules[f"sets{at}"] = memory = Memory(shape=shape, depth=SETS, init=[])
-            write, read = memory.write_port(), memory.read_port(domain="comb")
+            write, read = write_port(memory), read_port(memory, name="$signature")
             m.d.comb += [write.en.eq(enable & (word.address[:2] == at)), write.addr.eq(word.address[2:]),
                          read.addr.eq(number)]
             m.d.comb += [write.data[name].eq(value) for name, value in fields.items()]
@@ -289,13 +301,13 @@ class Rescale(wiring.Component):
         return chosen
 
     def _pace(self, m, take, chosen, space, free):
-        """When the next write may be taken. Returns whether the one here has work, and whether the lanes begin a
-        group."""
-        steps, stepping = self.parameters.steps, Signal()
+        """Drives ``free``: the next write may be taken. Returns whether the write here has work, and whether the lanes
+        begin a group."""
+        steps, stepping = self.parameters.steps, Signal(name="stepping")
         if steps == 1:
             m.d.sync += [free.eq(space), stepping.eq(take)]
             return Const(1, 1), stepping
-        work, left = Signal(), Signal(range(steps))
+        work, left = Signal(), Signal(range(steps), name="left")
         begin = take & work
         m.d.comb += work.eq(chosen.rescale | chosen.rectify)
         m.d.sync += [stepping.eq(begin | (left != 0)), free.eq(space & ~begin & (left <= 1))]
@@ -306,7 +318,7 @@ class Rescale(wiring.Component):
         return work, stepping
 
     def _steps(self, m, here, chosen, free):
-        """Registers of a write, the group of elements whose turn it is at the low end, and the number of the group."""
+        """Registers of a write. The group of elements whose turn it is stands at the low end; also its number."""
         p = self.parameters
         elements = Signal(p.memory.elements * p.memory.element_width, name="elements", reset_less=True)
         strobe = Signal(p.memory.elements, name="strobe", reset_less=True)
@@ -356,8 +368,8 @@ class Rescale(wiring.Component):
             m.d.comb += [lane.scale.eq(scale), lane.bias.eq(bias)]
 
     def _lanes(self, m, elements, strobe, shift, chosen):
-        """Groups of elements through the lanes. Returns the results and, a cycle behind each of the two clamps, which
-        element that is written it has changed."""
+        """Sends groups of elements through the lanes. Returns the results, and for each of the two clamps, a cycle
+        behind it, the elements that are written and that it has changed."""
         p = self.parameters
         width, timing = p.memory.element_width, p.timing
         elements = delay(m, elements[:p.lanes * width], timing.coefficient_latency, "elements")
@@ -389,7 +401,7 @@ class Rescale(wiring.Component):
         entry = {"address": here.write.address, "strobe": here.write.strobe, "first": here.first, "set": here.set,
                  "beat": here.write.beat, "work": work}
         there, beat = self._results(m, finished, results, pop & (head.work if passes else 1))
-        following, some = Signal.like(used), Signal()
+        following, some = Signal.like(used), Signal(name="some")
         self._queue(m, "side", Cat(entry[name] for name in side), take, pop, head)
         m.d.comb += [
             following.eq(used + take - pop), pop.eq(out.valid & out.ready),
@@ -403,8 +415,8 @@ class Rescale(wiring.Component):
     def _results(self, m, finished, results, pop):
         """Groups become beats again, in the order of the writes with work; whether there is one, and the first."""
         p = self.parameters
-        group, final = Signal(range(p.steps)), Signal()
-        level, there = Signal(range(self.places + 1)), Signal()
+        group, final = Signal(range(p.steps)), Signal(name="final")
+        level, there = Signal(range(self.places + 1)), Signal(name="there")
         following, beat = Signal.like(level), Signal(p.memory.elements * p.memory.element_width, name="result")
         m.d.comb += [final.eq(finished & (group == p.steps - 1)), following.eq(level + final - pop)]
         m.d.sync += [level.eq(following), there.eq(following != 0)]
@@ -418,7 +430,7 @@ class Rescale(wiring.Component):
     def _queue(self, m, name, entry, push, pop, head):
         """A LUT memory of ``places`` entries; ``head`` shows the first."""
         m.submodules[name] = memory = Memory(shape=len(entry), depth=self.places, init=[])
-        write, read = memory.write_port(), memory.read_port(domain="comb")
+        write, read = write_port(memory), read_port(memory)
         last, first = Signal(range(self.places), name=f"{name}_last"), Signal(range(self.places), name=f"{name}_first")
         m.d.comb += [write.en.eq(push), write.addr.eq(last), write.data.eq(entry), read.addr.eq(first),
                      head.eq(read.data)]

@@ -10,9 +10,9 @@ the pass before. In a pass with ``block_float`` columns 0..q together shift by
     c[q] = max(0, growth[q] - z)
 
 so column q by c[q] - c[q-1], and the exponent of the block grows by c[S-1].
-If all |c| <= 1 (modulus of a twiddle for the FFT) and the growths are those of docs/architecture.md, a clamp changes a
-value by at most one unit in the last place: every bound 2^k on magnitudes is an integer that rounding cannot cross, and
-2^(W-1) itself is the one value that does not fit.
+If all |c| <= 1 (modulus of a twiddle for the FFT) and the growths are those of docs/reference/architecture.md, a clamp
+changes a value by at most one unit in the last place: every bound 2^k on magnitudes is an integer that rounding cannot
+cross, and 2^(W-1) itself is the one value that does not fit.
 """
 
 from collections import deque

@@ -1,4 +1,4 @@
-"""Bit-exact model of the processor: programs of tagged blocks between a memory and itself, docs/processor.md.
+"""Bit-exact model of the processor: programs of tagged blocks between a memory and itself, docs/reference/processor.md.
 
 The model works on what the hardware holds: program words and table words. It first goes through the program as the
 fetch unit does and judges every instruction; then it runs the blocks one after the other. The hardware runs them

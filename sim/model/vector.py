@@ -1,4 +1,5 @@
-"""Bit-exact model of the vector unit: rescaling, activations, residual addition, LayerNorm (docs/vector.md, Numbers).
+"""Bit-exact model of the vector unit: rescaling, activations, residual addition, LayerNorm (docs/reference/vector.md,
+Numbers).
 
 All arrays are int64. An element has ``width`` = EW bits, two's complement, 8 <= EW <= 18; F = 18 - EW. Functions that
 clamp return what comes out and a boolean array of what was clamped.

@@ -62,7 +62,7 @@ def random_config(rng: random.Random, name: str = "wingbeat") -> CoreConfig:
 
 
 def random_job(config: CoreConfig, rng: random.Random) -> RandomJob:
-    """A program for ``config`` with its coefficients and stream, legal by docs/architecture.md."""
+    """A program for ``config`` with its coefficients and stream, legal by docs/reference/architecture.md."""
     if rng.random() < 0.6:
         kernel = _random_kernel(config, rng)
         order = [kernel] * rng.choice((1, 2, 3, 4, 7))
@@ -134,7 +134,7 @@ def random_walks(rng: random.Random, config: CoreConfig, bits: int) -> tuple[Loa
 def overlapping(load: Walk, store: Walk) -> tuple[Load, Store]:
     """The walks with the same bits outermost, so that the load may follow the store through one half.
 
-    Where their steps are not of one size, both lose their sub-steps or pairs. Source: docs/architecture.md.
+    Where their steps are not of one size, both lose their sub-steps or pairs. Source: docs/reference/architecture.md.
     """
     walks, everything = [load, store], load.index_mask
     if load.step_beats != store.step_beats:
@@ -147,7 +147,7 @@ def overlapping(load: Walk, store: Walk) -> tuple[Load, Store]:
 
 def _torn_by_pairs(load: Walk, store: Walk) -> int:
     """Index bits that cannot be outermost because pairs cross from one of their values to another
-    (docs/architecture.md)."""
+    (docs/reference/architecture.md)."""
     if load.mirror == store.mirror and all(bit >= load.mirror for bit in load.window + store.window):
         return 0
     return sum(1 << bit for bit in range(1, max(load.mirror, store.mirror) - 1))

@@ -64,7 +64,7 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreC
 
 
 def random_processor_job(config: CoreConfig, rng: random.Random) -> ProcessorJob:
-    """A program for ``config`` with all that it needs, legal by docs/processor.md.
+    """A program for ``config`` with all that it needs, legal by docs/reference/processor.md.
 
     Its hand-out order keeps to queues of 4 instructions for each of the memory units, load and store: at most two READs
     stand before the passes of the block that they may wait for.

@@ -11,6 +11,7 @@ from wingbeat.gen.cosim.job import Trial, with_stalls
 from wingbeat.gen.cosim.testbench.simulators import SimulatorError
 from wingbeat.gen.cosim.timing import StreamTiming
 from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL
 
 SEED = 11
 CONFIG = CoreConfig.of(name="echo", engines=2, layers=1, width=9, element_width=9, coefficient_width=8,
@@ -62,8 +63,8 @@ def build(simulator, slot=None, text=""):
 def echo_trial(n_blocks=3, beats=None):
     words = np.random.default_rng(SEED).integers(-256, 256, (n_blocks * BLOCK * 4, 2))
     beats = n_blocks * BLOCK if beats is None else beats
-    return Trial("echo", [(5, 1, 77), (0x81, beats, 1)], None, words, StreamTiming(seed=SEED), 4000,
-                 output_words=len(words), n_blocks=n_blocks)
+    writes = [(5, 1, 77), (SETUP_CONTROL, beats, CONTROL_START)]
+    return Trial("echo", writes, None, words, StreamTiming(seed=SEED), 4000, output_words=len(words), n_blocks=n_blocks)
 
 
 @pytest.fixture(params=["verilator", "icarus"])

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "hw.vector": "hw.primitives hw.memory",
     "hw.bus": "",
     "hw.bus.axi4": "hw.primitives hw.memory",
-    "hw.link": "",
+    "hw.link": "hw.primitives",
     "hw.core": "hw.array hw.memory hw.vector hw.bus.axi4",
     "sim": "",
     "sim.reference": "",

@@ -193,16 +193,18 @@ class _Compiler:
         return operation
 
     def _close(self) -> None:
-        """The open segment ends as it is: what did not fit may have left something in the tables."""
+        """Ends the open segment. The next gets tables of its own: a step that did not fit may have changed these."""
         assert self.open is not None
         self.segments.append(self.open)
         self.operations, self.resources = [], Resources(self.config)
 
 
 def place_sums(config: CoreConfig, operations: Sequence[Operation]) -> list[Transfer | SumRows]:
-    """The tasks of all operations in order; sums that an operation needs before it begins stand as early as what writes
-    their rows allows, so that memory is read for them while the array works. Rows share the entries of a table with
-    others, so nothing before that needs sums may stand behind them."""
+    """The tasks of all operations in order, with the sums that an operation needs as early as possible.
+
+    Sums stand behind the task that writes their rows: memory is then read for them while the array works. They also
+    stand behind every earlier task that needs sums, because rows of both may share an entry of the table.
+    """
     tasks: list[Transfer | SumRows] = []
     for operation in operations:
         free = max((number + 1 for number, task in enumerate(tasks) if _needs_sums(task)), default=0)
@@ -218,7 +220,7 @@ def _needs_sums(task: Transfer | SumRows) -> bool:
 
 
 def _behind(config: CoreConfig, tasks: Sequence[Transfer | SumRows], piece: SumRows) -> int:
-    """Place in ``tasks`` some blocks behind the last one that writes rows of ``piece``."""
+    """Place in ``tasks`` that is ``_BEHIND`` blocks behind the last block that writes rows of ``piece``."""
     end = piece.at + piece.rows * piece.read.pitch
     blocks = [number for number, task in enumerate(tasks) if isinstance(task, Transfer)]
     for at in range(len(blocks) - 1, -1, -1):

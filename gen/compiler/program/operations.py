@@ -285,7 +285,7 @@ def mixed_rows(tokens: int) -> int:
 
 def mix_real(columns: Kernel, rows: Kernel, source: Matrix, between: Matrix, target: Matrix,
              coefficients: CoefficientSpace, name: str, batch: int = 1) -> list[Transfer]:
-    """``target`` = Re(FFT2(``source``)) of real tokens x hidden elements (docs/processor.md).
+    """``target`` = Re(FFT2(``source``)) of real tokens x hidden elements (docs/reference/processor.md).
 
     ``columns`` transforms the tokens, ``rows`` the hidden elements; ``between`` holds tokens/2 + 1 rows of hidden
     complex words. With ``batch`` each row holds that token of all matrices side by side, in all three.

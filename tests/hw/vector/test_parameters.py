@@ -1,4 +1,5 @@
-"""Latencies and depths of the vector unit: the numbers that docs/vector.md and the docstrings state, and ranges.
+"""Latencies and depths of the vector unit: the numbers that docs/reference/vector.md and the docstrings state, and
+ranges.
 
 That the hardware takes so long: test_normalise.py, test_rescale.py, test_argmax.py.
 """

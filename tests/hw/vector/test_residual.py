@@ -1,4 +1,4 @@
-"""Residual against the contract (docs/vector.md), alone and beside a reader, before a memory that stalls."""
+"""Residual against the contract (docs/reference/vector.md), alone and beside a reader, before a memory that stalls."""
 
 import random
 from typing import Literal, NamedTuple

@@ -142,7 +142,7 @@ def test_stacks_that_do_not_fit_together_become_parts():
 
 
 def test_fft_coefficients_are_masked_by_the_digit():
-    """About N words for one layer and 4N/3 for two, whatever the row pairs (design.md, section 4)."""
+    """About N words for one layer and 4N/3 for two, whatever the row pairs (docs/design.md section 4)."""
     for layers, log_n, expected in ((1, 8, 255), (2, 8, 4 * 85), (3, 6, 12 * 9)):
         kernel = compile_fft(1 << log_n, array(layers))
         assert len(kernel.parts[0].setup) == expected
