@@ -111,23 +111,17 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
     """Run small kernels on the simulated Verilog against the model, under all stalls. Exit code 1 if they
     differ."""
     chosen = select_config(preset, config, settings)
-    if chosen.is_processor:
-        from ..explore.measure import Shape, workloads
-        from ..cosim.memory import MemoryTiming
-        from .simulate_processor import check_processor
-        shape = Shape(tokens, hidden, expand)
-        work = workloads(chosen, kernel, _sizes(chosen, sizes), shape, seed=seed) if kernel else []
-        timing = MemoryTiming.parse(memory or "ideal") if memory or work else None
-        with progress("simulate", 3) as step:
-            runs = check_processor(chosen, work, timing, simulator=simulator, seed=seed, trace=trace, vcd=vcd,
-                                   report=step)
-    else:
-        for name, value in (("--kernel", kernel), ("--memory", memory), ("--trace", trace), ("--vcd", vcd)):
-            if value is not None:
-                raise WingbeatError(f"{name}: {chosen.name} has no [memory]; allowed with a processor only")
-        from .simulate import check_array
-        with progress("simulate", 3) as step:
-            runs = check_array(chosen, simulator=simulator, seed=seed, report=step)
+    for name, value in (("--kernel", kernel), ("--memory", memory), ("--trace", trace), ("--vcd", vcd)):
+        if value is not None and not chosen.is_processor:
+            raise WingbeatError(f"{name}: {chosen.name} has no [memory]; allowed with a processor only")
+    from ..explore.measure import Shape, workloads
+    from ..cosim.timing import MemoryTiming
+    from .simulate import check_core
+    shape = Shape(tokens, hidden, expand)
+    work = workloads(chosen, kernel, _sizes(chosen, sizes), shape, seed=seed) if kernel else []
+    timing = MemoryTiming.parse(memory or "ideal") if memory or work else None
+    with progress("simulate", 3) as step:
+        runs = check_core(chosen, work, timing, simulator=simulator, seed=seed, trace=trace, vcd=vcd, report=step)
     _save(json_file, {"configuration": chosen.choices(), "simulator": simulator, "seed": seed,
                       "runs": runs})
     print_table(list(runs[0]), [list(run.values()) for run in runs])
@@ -214,7 +208,7 @@ def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, sett
     fft2-real and ffn from start to end. Exit code 1 if a word differs from the model."""
     chosen = select_config(preset, config, settings)
     from ..explore.measure import KERNELS, PROGRAMS, Shape, bench_kernels as measure, bench_processor, workloads
-    from ..cosim.memory import MemoryTiming
+    from ..cosim.timing import MemoryTiming
     kernels = tuple(kernel or KERNELS)
     from_memory = chosen.is_processor or memory is not None or bool(set(kernels) & set(PROGRAMS))
     points = _sizes(chosen, sizes)

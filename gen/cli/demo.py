@@ -15,7 +15,7 @@ from ...hw.errors import WingbeatError
 from ..compiler.network.compile import CompiledNetwork, compile_network, default_batch
 from ..compiler.network.reference import forward
 from ..console import out, percent, print_table, progress
-from ..cosim.memory import build_processor
+from ..cosim.core import Core
 from ..cosim.network import NetworkRun, simulate_network
 from ..explore.network import LayerFigures, label_accuracy, classes, layer_figures, total_figures, width_figures
 from ..files import write_json
@@ -50,7 +50,7 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, network: str = NETWORK,
     with progress("demo", 7) as step:
         compiled = compile_network(task.network, config, task.calibration, batch)
         step("program")
-        build = build_processor(config)
+        build = Core(config).build()
         step("simulator built")
         run = simulate_network(compiled, build, shown, trace=page is not None)
         step(f"{images} inputs on the Verilog")

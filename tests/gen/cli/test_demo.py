@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from wingbeat.gen.cli import demo
 from wingbeat.gen.cli.app import main
-from wingbeat.gen.cosim.core import Counters
+from wingbeat.gen.cosim.job import Counters
 from wingbeat.gen.cosim.network import NetworkRun, operation_cycles
 from wingbeat.gen.workloads.shipped import load_task
 from wingbeat.hw.errors import WingbeatError
@@ -41,7 +42,7 @@ def model_as_simulator(monkeypatch, task):
                           operation_cycles(segment, cycles))
 
     monkeypatch.setattr(demo, "simulate_network", simulate_network)
-    monkeypatch.setattr(demo, "build_processor", lambda config: None)
+    monkeypatch.setattr(demo, "Core", lambda config: SimpleNamespace(build=lambda: None))
     monkeypatch.setattr(demo, "synthesize", lambda config, target: FIGURES)
     monkeypatch.setattr(demo, "load_task", lambda name: task)
     monkeypatch.setattr(demo, "trace_timeline", lambda run, stages, title: None)
