@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import Pipeline
 from ..isa.walk import SubOrder
 from ..primitives.pipeline import optional
+from ..primitives.signals import signals
 
 __all__ = ["BankAddress", "GroupAddress", "Walker"]
 
@@ -140,7 +141,7 @@ class Walker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        inner_full, single = Signal(), Signal(name="single")
+        inner_full, single = signals("inner_full single")
         stage = optional(m, self._pipeline)
         stage += single.eq(~self.inner.any())
         inner, last = self._counter(m, "inner", self.inner, self.step)
@@ -159,7 +160,8 @@ class Walker(wiring.Component):
         """The bits in which ``sub`` changes the index: its number at its place, or what differs in the mirror image."""
         if not len(self.sub):
             return 0
-        ordered, places = Signal(self.sub.shape()), Signal(len(self.base) + self._spare, reset_less=True)
+        ordered = Signal(self.sub.shape(), name="ordered")
+        places = Signal(len(self.base) + self._spare, name="places", reset_less=True)
         m.d.comb += ordered.eq(Mux(self.sub_order == SubOrder.DOWN, Cat(reversed(self.sub)), self.sub))
         with m.If(self.restart):
             m.d.sync += places.eq(Mux(self.sub_order == SubOrder.NONE, 0, 1 << self._place()))

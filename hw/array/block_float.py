@@ -99,7 +99,8 @@ class BlockFloat(wiring.Component):
                     with m.Case(value):
                         m.d.sync += together[q].eq(max(0, g - z))
             m.d.comb += self.shifts[q].eq(together[q] - together[q - 1] if q else together[q])
-        added, update = Signal.like(together[-1], name="added"), Signal(2, name="update")
+        added = Signal.like(together[-1], name="added")
+        update = Signal(2, name="update")
         m.d.sync += [added.eq(Mux(self.pass_fields.block_float, together[-1], 0)),
                      update.eq(Cat(self.shift_start[-1] & (self.half == half) for half in range(2)))]
         for half in range(2):

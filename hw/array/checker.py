@@ -10,6 +10,7 @@ from ..isa.instruction import Fault, MemoryMode, Opcode
 from ..isa.setup import TAG_BITS
 from ..isa.walk import SubOrder
 from ..layouts import instruction
+from ..primitives.signals import signals
 
 __all__ = ["Checker"]
 
@@ -41,7 +42,7 @@ class Checker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # An instruction still stands in the cycle after it was taken.
-        taken, clear = Signal(), Signal(name="clear")
+        taken, clear = signals("taken clear")
         m.d.sync += [taken.eq(self.taken), clear.eq(self.clear)]
         opcode = self.instruction[:OPCODE_BITS]
         fields = {code: data.View(instruction(code), self.instruction[OPCODE_BITS:][:instruction(code).size])
@@ -88,8 +89,7 @@ class Checker(wiring.Component):
 
     def _loop(self, m, taken, is_loop, fields):
         """A jump that does not go back, a loop inside a loop, or a program that runs out of its memory."""
-        end, address, start = (
-            Signal.like(self.address, name=name) for name in ("loop_end", "address_before", "own_address"))
+        end, address, start = signals("loop_end address_before own_address", self.address.shape())
         looping = Signal(name="looping")
         m.d.sync += [address.eq(self.address), looping.eq(self.looping), start.eq(self.address - INSTRUCTION_WORDS)]
         with m.If(taken & is_loop & ~looping):
@@ -109,8 +109,7 @@ class Checker(wiring.Component):
 
     def _order(self, m, taken, clear, kinds, fields):
         """Blocks go through the five kinds of instruction one after the other, each kind in its order."""
-        read, loaded, begun, computed, stored, written = (
-            Signal(TAG_BITS, name=name) for name in ("read", "loaded", "begun", "computed", "stored", "written"))
+        read, loaded, begun, computed, stored, written = signals("read loaded begun computed stored written", TAG_BITS)
         inside = Signal(name="inside")  # a block whose last pass has not come
         is_pass = kinds[Opcode.PASS]
         counted = ((read, kinds[Opcode.READ]), (loaded, kinds[Opcode.LOAD]), (begun, is_pass & fields.first),

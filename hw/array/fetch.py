@@ -11,6 +11,7 @@ from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, setup
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
+from ..primitives.signals import signals
 from .checker import Checker
 
 __all__ = ["Fetch"]
@@ -56,18 +57,19 @@ class Fetch(wiring.Component):
         c = self._config
         m.submodules.memory = memory = Ram(RamParameters(32, c.program_words, c.target, c.pipeline))
         bits = (c.program_words - 1).bit_length()
-        address, count = Signal(bits), Signal(range(INSTRUCTION_WORDS + c.ram_latency + 1), name="count")
+        address = Signal(bits, name="address")
+        count = Signal(range(INSTRUCTION_WORDS + c.ram_latency + 1), name="count")
         buffer = Signal(32 * INSTRUCTION_WORDS, name="buffer")
         fields = buffer[OPCODE_BITS:]
         # Decoded one shift before the first word reaches the low end.
         coming = buffer[32:]
-        is_loop, is_halt, looping, again, offering, taken, over = (
-            Signal(name=name) for name in ("is_loop", "is_halt", "looping", "again", "offering", "taken", "over"))
-        loop, loop_coming = Signal(instruction(Opcode.LOOP)), Signal(instruction(Opcode.LOOP), name="loop_coming")
-        left, before = Signal(loop.count.shape()), Signal(loop.count.shape(), name="before")
+        is_loop, is_halt, looping, again = signals("is_loop is_halt looping again")
+        offering, taken, over = signals("offering taken over")
+        loop, loop_coming = signals("loop loop_coming", instruction(Opcode.LOOP))
+        left, before = signals("left before", loop.count.shape())
         m.d.comb += [loop.eq(fields), loop_coming.eq(coming[OPCODE_BITS:])]
         rest = Mux(looping, left, loop_coming.count)
-        more, final = Signal(), Signal(name="final")
+        more, final = signals("more final")
         m.d.sync += [more.eq(left[1:].any()), final.eq(count == INSTRUCTION_WORDS + c.ram_latency - 2)]
         reading = Signal(name="reading")  # a word is read in this cycle
         capture = delay(m, reading, c.ram_latency, "capture", reset_less=False)

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import CoreConfig
 from ..isa.instruction import Opcode
 from ..layouts import instruction
+from ..primitives.signals import signals
 
 __all__ = ["Sequencer"]
 
@@ -43,9 +44,10 @@ class Sequencer(wiring.Component):
         m = Module()
         c = self._config
         following = Signal.like(self.i.payload, name="following")
-        occupied, armed, ready, issue = (Signal(name=n) for n in ("occupied", "armed", "ready", "issue"))
+        occupied, armed, ready, issue = signals("occupied armed ready issue")
         # Every condition is a register, computed while the instruction settles: issuing is one gate deep.
-        loaded, gap_over, ended, spaced = Signal(), Signal(), Signal(init=1), Signal(init=1)
+        loaded, gap_over = signals("loaded gap_over")
+        ended, spaced = signals("ended spaced", init=1)
         m.d.comb += [
             self.i.ready.eq(~occupied), issue.eq(ready & ended), loaded.eq(~following.first | self.loaded),
             self.take.eq(issue & following.first), self.finish.eq(self.valid & ended & self.pass_fields.last),
@@ -58,7 +60,8 @@ class Sequencer(wiring.Component):
         m.d.sync += [armed.eq(occupied & ~issue), ready.eq(armed & ~issue & loaded & spaced & gap_over)]
         self._distances(m, following, ended, spaced, gap_over)
 
-        left, single = Signal(c.row_bits), Signal(name="single")
+        left = Signal(c.row_bits, name="left")
+        single = Signal(name="single")
         m.d.sync += [single.eq(following.last_group == 0), self.start.eq(issue)]
         with m.If(issue):
             m.d.sync += [self.pass_fields.eq(following), self.valid.eq(1), self.half.eq(self.half ^ following.first),
@@ -83,7 +86,7 @@ class Sequencer(wiring.Component):
             m.d.sync += idle_cycles.eq(Mux(ended, 3, 2))
         with m.Elif(ended & ~idle_cycles[-1]):
             m.d.sync += idle_cycles.eq(idle_cycles + 1)
-        no_gap, enough = Signal(), Signal(name="enough")
+        no_gap, enough = signals("no_gap enough")
         m.d.sync += [no_gap.eq(following.gap == 0),
                      enough.eq((~self.valid | ended) & (idle_cycles >= following.gap))]
         m.d.comb += gap_over.eq(no_gap | enough)

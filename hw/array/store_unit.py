@@ -11,6 +11,7 @@ from ..isa.instruction import Opcode
 from ..isa.setup import EXPONENT_BITS
 from ..layouts import instruction, lanes, output_beat
 from ..primitives.pipeline import optional
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .address import BankAddress, Walker
 from .shuffle import LaneShuffle, lane_order, permuted, shuffle_reverses, steer
@@ -59,13 +60,15 @@ class StoreUnit(wiring.Component):
         m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits, mirror=c.is_processor)
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
         command = Signal.like(self.i_command.payload, name="command")
-        waiting, starting, running, busy = (
-            Signal(name=name) for name in ("waiting", "starting", "running", "busy"))
-        self._go = go = Signal()  # like ``en``, for the few gates of the control
+        waiting, starting, running, busy = signals("waiting starting running busy")
+        self._go = go = Signal(name="go")  # like ``en``, for the few gates of the control
         # Between blocks the walker walks on: ``running`` says which beats count, and stays out of its enables.
-        group, step_end, accept = Signal(range(c.beat_groups)), Signal(), Signal(name="accept")
-        sub, sub_last, sub_final = Signal(c.sub_bits), Signal(c.sub_bits), Signal(name="sub_final")
-        left, final = Signal(c.row_bits), Signal(name="final")
+        group = Signal(range(c.beat_groups), name="group")
+        step_end, accept = signals("step_end accept")
+        sub, sub_last = signals("sub sub_last", c.sub_bits)
+        sub_final = Signal(name="sub_final")
+        left = Signal(c.row_bits, name="left")
+        final = Signal(name="final")
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(starting),
             sub_final.eq(sub == sub_last),
@@ -151,7 +154,8 @@ class StoreUnit(wiring.Component):
     def _round(self, m, word):
         """Round half up to element_width bits; only the largest value can overflow."""
         c = self._config
-        element, flags = Signal(self.o.payload.words.shape().elem_shape, name="flags"), []
+        flags = []
+        element = Signal(self.o.payload.words.shape().elem_shape, name="element")
         cut = c.width - c.element_width
         for part in ("re", "im"):
             rounded = Signal(signed(c.element_width + 1), name=f"rounded_{part}", reset_less=True)
@@ -168,7 +172,7 @@ class StoreUnit(wiring.Component):
         return element, Cat(flags).any()
 
     def _output(self, m, words, beat, clamped):
-        clamped_before, clamped_now = Signal(), Signal(name="clamped_now")
+        clamped_before, clamped_now = signals("clamped_before clamped_now")
         if self._config.pipeline.is_deep:
             m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
             out, moving, ready = skid.i, skid.moving, skid.i.ready

@@ -14,6 +14,7 @@ from ..memory.port import MemoryParameters, MemoryPort
 from ..memory.read_arbiter import ReadArbiter
 from ..memory.reader import Reader
 from ..memory.writer import Writer
+from ..primitives.signals import signals
 from ..vector.normalise import Normalise
 from ..vector.store_filters import VectorStore
 from .unit_counters import UnitCounters
@@ -146,10 +147,14 @@ class Processor(wiring.Component):
 
     def _faults(self, m, array, reader, writer):
         """Keeps the first fault; whether there is one."""
-        code, tag, stopped = Signal(Fault), Signal(TAG_BITS), Signal(name="stopped")
-        completed = Signal(TAG_BITS, name="$signal", reset_less=True)
+        code = Signal(Fault, name="code")
+        tag = Signal(TAG_BITS, name="tag")
+        stopped = Signal(name="stopped")
+        completed = Signal(TAG_BITS, name="completed", reset_less=True)
         idle_cycles = Signal(range(self._config.watchdog + 1), name="idle_cycles")
-        clear, moved, late = Signal(init=1), Signal(), Signal(name="late")  # clear: as in hw/array/counters.py
+        # clear: as in hw/array/counters.py
+        clear = Signal(name="clear", init=1)
+        moved, late = signals("moved late")
         moves = [self.activity[unit].moving for unit in UNITS]
         # Many SETs in a row move nothing else.
         moves += [commands.valid & commands.ready for commands in (array.o_reader, array.o_writer)]
@@ -182,7 +187,7 @@ class Processor(wiring.Component):
 
     def _gated(self, m, source, sink, stopped):
         """No new request after a fault; one that is on offer stays until it is taken."""
-        offered, passing = Signal(), Signal(name="passing")
+        offered, passing = signals("offered passing")
         m.d.sync += offered.eq(sink.valid & ~sink.ready)
         m.d.comb += [passing.eq(offered | ~stopped), sink.payload.eq(source.payload),
                      sink.valid.eq(source.valid & passing), source.ready.eq(sink.ready & passing)]

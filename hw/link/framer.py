@@ -105,8 +105,8 @@ class FrameReceiver(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        header, left, held = Signal(24), Signal(self.parameters.length_bits), Signal()
-        kind, length, expired = header[:8], header[8:], self._silence(m)
+        header, left = Signal(24, name="header"), Signal(self.parameters.length_bits, name="left")
+        kind, length, expired, held = header[:8], header[8:], self._silence(m), Signal(name="held")
         taken = self.i.valid & self.i.ready
         takes_payload = (kind == Kind.SETUP) | (kind == Kind.DATA)
         header_fault = self._header_fault(kind, length, takes_payload)
@@ -179,7 +179,8 @@ class FrameReceiver(wiring.Component):
     def _content_fault(self, m, kind):
         """Fault of the payload received: bytes left over, or a record that would start the array."""
         unit_bytes = max(RECORD_BYTES, self.parameters.input_bytes)
-        in_unit, control = Signal(range(unit_bytes)), Signal(name="control")
+        in_unit = Signal(range(unit_bytes), name="in_unit")
+        control = Signal(name="control")
         last_of_unit = Mux(kind == Kind.DATA, self.parameters.input_bytes - 1, RECORD_BYTES - 1)
         with m.If(self.o.valid):
             m.d.sync += [self.position.eq(0), in_unit.eq(0), control.eq(0)]
@@ -217,7 +218,8 @@ class FrameSender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        left, byte = Signal.like(self.i.payload.length), Signal(8, name="byte")
+        left = Signal.like(self.i.payload.length, name="left")
+        byte = Signal(8, name="byte")
         m.d.comb += self.crc_valid.eq(self.o.valid & self.o.ready)
 
         @contextmanager

@@ -45,7 +45,9 @@ class PayloadUnpacker(wiring.Component):
         unit_bytes = max(RECORD_BYTES, self.parameters.input_bytes)
         # Idle clears it, which is free only without another reset.
         shift = Signal(8 * unit_bytes, name="shift", reset_less=True)
-        left, in_unit, is_data = Signal.like(self.length), Signal(range(unit_bytes)), Signal(name="is_data")
+        left = Signal.like(self.length, name="left")
+        in_unit = Signal(range(unit_bytes), name="in_unit")
+        is_data = Signal(name="is_data")
         last_of_unit = Mux(is_data, self.parameters.input_bytes - 1, RECORD_BYTES - 1)
 
         # Bytes enter at the top, so a unit, short or long, ends there.

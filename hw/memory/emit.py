@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..primitives.adder import SelectAdder, SelectAdderParameters
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .port import MemoryParameters
 from .scatter import scatter_beat
@@ -106,9 +107,11 @@ class Emit(wiring.Component):
     def _expand(self, m, to):
         """Turns one place after the other into its slots: a slot is a write, or a beat to drop. Returns whether a place
         is inside."""
-        here, there = Signal(place(self._config), name="here", reset_less=True), Signal(name="there")
+        here = Signal(place(self._config), name="here", reset_less=True)
+        there = Signal(name="there")
         # Which write of the place is next, and whether it is the final one or there is none.
-        second, third, final = Signal(), Signal(), Signal(name="final", init=1)
+        second, third = signals("second third")
+        final = Signal(name="final", init=1)
         offered, slot = self.places.payload, to.payload
         m.d.comb += [
             self.places.ready.eq(to.ready & final), to.valid.eq(there),
@@ -135,9 +138,9 @@ class Emit(wiring.Component):
 
         Returns its tag, its two choices, whether there is one, whether it writes, and ``joined``: it joins its data."""
         slot = slots.payload
-        tag, choices = Signal(self._tag, reset_less=True), Signal(data.ArrayLayout(_CHOICE, 2), reset_less=True)
-        present, writes, pops, last, joined, free, held = (
-            Signal(name=name) for name in ("present", "writes", "pops", "last", "joined", "free", "held"))
+        tag = Signal(self._tag, name="tag", reset_less=True)
+        choices = Signal(data.ArrayLayout(_CHOICE, 2), name="choices", reset_less=True)
+        present, writes, pops, last, joined, free, held = signals("present writes pops last joined free held")
         m.d.comb += [
             held.eq(slot.last & ~self.room), joined.eq(ready & present & self.i.valid), free.eq(~present | joined),
             slots.ready.eq(free & ~held), self.i.ready.eq(ready & pops),

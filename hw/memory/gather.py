@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import CoreConfig
 from ..isa.instruction import MemoryMode
 from ..layouts import input_beat
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from ..primitives.transposer import Transposer
 from .port import MemoryParameters
@@ -100,14 +101,16 @@ class Regrouper(wiring.Component):
         m.submodules.tiles = tiles = Transposer(2 * self._cell * self._width, self._cells)
         m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, skid.o, wiring.flipped(self.o))
-        mode, source, switched = Signal(3), Signal(_Source), Signal(name="switched")
-        wires, pairs, second, both, split = Signal(), Signal(), Signal(), Signal(), Signal()
+        mode = Signal(3, name="mode")
+        source = Signal(_Source, name="source")
+        switched = Signal(name="switched")
+        wires, pairs, second, both, split = signals("wires pairs second both split")
         m.d.comb += [wires.eq(source == _Source.INPUT), second.eq(source == _Source.SECOND),
                      pairs.eq(second | (source == _Source.FIRST)), both.eq(mode == MemoryMode.PAIRS)]
 
         # The first beat of a pair waits in ``upper``; the transposer takes both together, and so gives two beats at
         # once, of which the second waits in ``lower``. A SPLIT has them leave together.
-        odd, arriving, same, accept, second_valid = (Signal() for _ in range(5))
+        odd, arriving, same, accept, second_valid = signals("odd arriving same accept second_valid")
         m.d.comb += [
             same.eq(~self.i.payload.changes | switched), arriving.eq(self.i.valid & same),
             self.i.ready.eq(same & Mux(wires, skid.i.ready, (pairs & ~odd) | tiles.i.ready)),
@@ -138,7 +141,7 @@ class Regrouper(wiring.Component):
         # Final beats inside, at most six: two in the transposer (``blocks`` below), three behind it, one that has just
         # left. What comes in and what goes out is registered before it is counted.
         ends = Signal(3, name="ends")
-        arrived, ending, offered, taken, final = (Signal() for _ in range(5))
+        arrived, ending, offered, taken, final = signals("arrived ending offered taken final")
         m.d.sync += [arrived.eq(accept), ending.eq(self.i.payload.last), offered.eq(self.o.valid),
                      taken.eq(self.o.ready), final.eq(self.o.payload.last),
                      ends.eq(ends + (arrived & ending) - (offered & taken & final))]
@@ -151,7 +154,8 @@ class Regrouper(wiring.Component):
         """Moves elements into the transposer and out of it. Returns ``last`` of the pair whose second beat waits."""
         size, cells = self._cell * self._width, range(self._cells)
         now = self.i.payload.elements.as_value()
-        upper, lower, last = Signal(len(now), reset_less=True), Signal(len(now), reset_less=True), Signal()
+        upper, lower = signals("upper lower", len(now), reset_less=True)
+        last = Signal(name="last")
         # A row enters alone, as the lower one of a pair: no multiplexer.
         m.d.comb += [tiles.i.payload.cells[n].eq(Cat(upper.word_select(n, size), now.word_select(n, size)))
                      for n in cells]
@@ -174,7 +178,8 @@ class Regrouper(wiring.Component):
     def _switch(self, m, mode, source, switched, waiting, tiled, accept, left):
         """Takes the mode of the block that waits, once the transposer is empty. ``blocks`` counts the final beats in
         the transposer, at most two: one on its way in, one on its way out."""
-        blocks, wanted = Signal(2, name="wanted"), self.i.payload.mode
+        wanted = self.i.payload.mode
+        blocks = Signal(2, name="blocks")
         m.d.sync += blocks.eq(blocks + (tiled & accept & self.i.payload.last) - (tiled & left))
         with m.If(waiting & (blocks == 0)):
             m.d.sync += [mode.eq(wanted), switched.eq(1)]

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .port import MemoryParameters
 from .reader import TokenQueue
@@ -46,7 +47,8 @@ class BeatQueue(wiring.Component):
         m = Module()
         width, parts = len(self.w_data), []
         # Two registers of one bit, or synthesis would put the enables of all words behind one more gate.
-        held, moving, stops = Signal(), Signal(init=1), Signal(name="stops")
+        held, stops = signals("held stops")
+        moving = Signal(name="moving", init=1)
         words = Signal(width, name="words")
         for low in range(0, width, _RAM_BITS):
             part = slice(low, min(low + _RAM_BITS, width))
@@ -110,7 +112,7 @@ class ReadArbiter(wiring.Component):
         self._request(m, owners, waiting.pop)
 
         # ``owners`` keep a one for the reader.
-        mine, passing, arrived = Signal(), Signal(), Signal(name="arrived")
+        mine, passing, arrived = signals("mine passing arrived")
         arriving = Signal(beat_bits, name="arriving", reset_less=True)
         m.d.comb += [
             mine.eq(owners.o.payload), passing.eq(mine | self.residual_beats.ready),
@@ -129,9 +131,11 @@ class ReadArbiter(wiring.Component):
         wiring.connect(m, out.o, wiring.flipped(self.read))
         places = self._in_flight
         # ``free`` does not know the requests that were granted in this cycle and in the one before.
-        free, space = Signal(range(places + 1), init=places), Signal(name="space", init=1)
-        granted, to_reader, reader_granted = Signal(), Signal(), Signal(name="reader_granted")
-        reader, residual, ready = self.reader_read, self.residual_read, Signal(name="ready")
+        free = Signal(range(places + 1), name="free", init=places)
+        space = Signal(name="space", init=1)
+        granted, to_reader, reader_granted = signals("granted to_reader reader_granted")
+        reader, residual = self.reader_read, self.residual_read
+        ready = Signal(name="ready")
         m.d.comb += [
             ready.eq(out.i.ready & owners.space), residual.ready.eq(ready),
             reader.ready.eq(ready & space & ~residual.valid),

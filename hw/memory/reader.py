@@ -13,6 +13,7 @@ from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, table_write
 from ..primitives.memory import read_port, write_port
 from ..primitives.ram import Ram, RamParameters
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .gather import memory_beat
 from .port import MemoryParameters
@@ -65,7 +66,9 @@ class TokenQueue(wiring.Component):
         m = Module()
         c, bits = self._config, (self._places - 1).bit_length()
         m.submodules.ram = ram = Ram(RamParameters(len(self.w_data), 1 << bits, c.target, c.pipeline))
-        write, read, some, there = Signal(bits), Signal(bits), Signal(), Signal(c.ram_latency)
+        write, read = signals("write read", bits)
+        some = Signal(name="some")
+        there = Signal(c.ram_latency, name="there")
         m.d.comb += [
             ram.w_en.eq(self.w_en), ram.w_addr.eq(write), ram.w_data.eq(self.w_data), ram.r_en.eq(self.moving),
             ram.r_addr.eq(read), self.r_data.eq(ram.r_data), self.r_valid.eq(there[-1]),
@@ -142,7 +145,7 @@ class Reader(wiring.Component):
         m.submodules.sequence = sequence = BeatSequence(self._config)
         command = Signal(instruction(Opcode.READ), name="command", reset_less=True)
         # ``held``: a READ is in ``command``. ``known``: the registers behind ``command`` have followed it.
-        held, known, begin, begun, sums = (Signal() for _ in range(5))
+        held, known, begin, begun, sums = signals("held known begin begun sums")
         m.d.comb += [
             sequence.write.eq(self.write), sequence.write_en.eq(self.write_en), self.i_command.ready.eq(~held),
             sequence.start.payload.descriptor.eq(command.descriptor), sequence.start.payload.rows.eq(command.rows),
@@ -156,7 +159,7 @@ class Reader(wiring.Component):
             m.d.sync += held.eq(0)
 
         may, bad = self._dependency(m, command, begin & ~sums, begun & ~sums)
-        waits, never, refused = Signal(), Signal(), Signal(name="refused")
+        waits, never, refused = signals("waits never refused")
         asks = known & ~begin & ~begun
         m.d.sync += [sequence.start.valid.eq(asks & may & ~bad), waits.eq(asks & ~may & ~bad), never.eq(asks & bad)]
         with m.If(self.bad_after):
@@ -165,7 +168,8 @@ class Reader(wiring.Component):
             self.bad_after.eq(never & ~refused), self.running.eq(held | ~sequence.start.ready),
             self.waiting.eq(waits & sequence.start.ready)]
 
-        mode, changes, another = Signal(_MODE_BITS), Signal(), Signal(name="another")
+        mode = Signal(_MODE_BITS, name="mode")
+        changes, another = signals("changes another")
         m.d.sync += another.eq(command.mode != mode)
         with m.If(sequence.o.valid & sequence.o.ready):
             m.d.sync += changes.eq(0)
@@ -174,7 +178,8 @@ class Reader(wiring.Component):
         marks = Signal(data.StructLayout({"set": 4, "sums": 1}), name="marks", reset_less=True)
         with m.If(begin):
             m.d.sync += [marks.set.eq(command.vector), marks.sums.eq(sums)]
-        in_flight, empty = self._beats(m, sequence, mode, changes, marks), Signal(name="empty", init=1)
+        in_flight = self._beats(m, sequence, mode, changes, marks)
+        empty = Signal(name="empty", init=1)
         m.d.sync += empty.eq(~self.running & ~in_flight)
         m.d.comb += self.idle.eq(empty & ~held)
         return m
@@ -186,7 +191,7 @@ class Reader(wiring.Component):
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
         m.submodules.registers = registers = Memory(shape=bits, depth=1 << _FIELDS["register"], init=[])
         write, read = write_port(registers), read_port(registers)
-        base, following = Signal(bits, reset_less=True), Signal(bits, name="following", reset_less=True)
+        base, following = signals("base following", bits, reset_less=True)
         m.d.comb += read.addr.eq(command.register)
         m.d.sync += [
             base.eq(read.data), following.eq(base + command.increment),
@@ -199,10 +204,16 @@ class Reader(wiring.Component):
         """Whether the READ in ``command`` may begin, and whether it never may. Both hold from its second cycle on, and
         are registers but for one gate. What may begin stays so, because WRITEs only go on."""
         # READs begun whose WRITE is not complete. ``after`` is small, the count of tags is not.
-        open_blocks, many, tag = Signal(16, reset_less=True), Signal(name="tag", reset_less=True), self._tag
-        clear, after_bits = Signal(init=1), _FIELDS["after"]  # clear: as in hw/array/counters.py
-        bad, following = Signal(), Signal.like(self.tag, name="following")  # READs begin many cycles apart
-        free, fewer, same, enough, some = (Signal(name=name) for name in ("free", "fewer", "same", "enough", "some"))
+        tag = self._tag
+        open_blocks = Signal(16, name="open_blocks", reset_less=True)
+        many = Signal(name="many", reset_less=True)
+        # clear: as in hw/array/counters.py
+        after_bits = _FIELDS["after"]
+        clear = Signal(name="clear", init=1)
+        # READs begin many cycles apart
+        bad = Signal(name="bad")
+        following = Signal.like(self.tag, name="following")
+        free, fewer, same, enough, some = signals("free fewer same enough some")
         m.d.sync += [
             free.eq(command.after == 0), fewer.eq(open_blocks < command.after), same.eq(open_blocks == command.after),
             enough.eq(self.progress >= command.after_beats), some.eq(command.after_beats != 0),
@@ -225,8 +236,9 @@ class Reader(wiring.Component):
         places = self._in_flight
         m.submodules.tokens = tokens = TokenQueue(self._config, len(token.as_value()), places)
         # ``free`` does not know the tokens of this cycle and of the one before; so the next one needs a third place.
-        free, space = Signal(range(places + 1), init=places), Signal(name="space", init=1)
-        move, moved = Signal(), Signal(name="moved")
+        free = Signal(range(places + 1), name="free", init=places)
+        space = Signal(name="space", init=1)
+        move, moved = signals("move moved")
         m.d.sync += [
             # A request on offer keeps its place, also when the moves before it are counted only now.
             free.eq(free + tokens.pop - moved), space.eq((free > 2) | (self.read.valid & ~self.read.ready)),
@@ -261,7 +273,8 @@ class Reader(wiring.Component):
         """Every token leaves; the token of a request leaves together with its beat."""
         m.submodules.out = out = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, out.o, wiring.flipped(self.o))
-        go, to, present = tokens.payload, out.i, Signal(name="present")
+        go, to = tokens.payload, out.i
+        present = Signal(name="present")
         m.d.comb += [
             present.eq(~go.valid | self.beats.valid), to.valid.eq(tokens.valid & present),
             tokens.ready.eq(to.ready & present), self.beats.ready.eq(tokens.valid & go.valid & to.ready),

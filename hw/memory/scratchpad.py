@@ -71,7 +71,8 @@ class Scratchpad(wiring.Component):
             valid, inside = valid_here, inside_here
 
         write = Signal.like(port.write.payload, name="write_now", reset_less=True)
-        writes, strobes = Signal(), Signal(p.memory.elements, name="strobes")
+        writes = Signal(name="writes")
+        strobes = Signal(p.memory.elements, name="strobes")
         writing = port.write.valid & write_inside
         m.d.sync += [write.eq(port.write.payload), writes.eq(port.write.valid), port.written.eq(writes),
                      strobes.eq(port.write.payload.strobe & writing.replicate(p.memory.elements)),

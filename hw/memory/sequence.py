@@ -9,6 +9,7 @@ from ..isa.descriptor import SHAPE_FIELDS, ENTRIES, GROUP_EVENT, ORIGIN, OTHER, 
 from ..layouts import layout_of, table_write
 from ..primitives.pipeline import delay, optional
 from ..primitives.ram import Ram, RamParameters
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 
 __all__ = ["BeatSequence", "beat_position", "sequence_start"]
@@ -73,9 +74,9 @@ class BeatSequence(wiring.Component):
         layout = self.o.payload.shape().members
         m.submodules.skid = skid = SkidBuffer(
             data.StructLayout({name: layout[name] for name in layout if name != "tail_elements"}))
-        accept, moving, running, final, over = (
-            Signal(name=n) for n in ("accept", "moving", "running", "final", "over"))
-        ready, descriptor = Signal(init=1), Signal(6, name="descriptor", reset_less=True)
+        accept, moving, running, final, over = signals("accept moving running final over")
+        ready = Signal(name="ready", init=1)
+        descriptor = Signal(6, name="descriptor", reset_less=True)
         m.d.comb += [accept.eq(self.start.valid & ready), self.start.ready.eq(ready), moving.eq(skid.moving)]
         # The next block may start when the last beat of the present one is out: its shape is still needed till then.
         m.d.sync += [over.eq(skid.o.valid & skid.o.ready & skid.o.payload.last), ready.eq((ready | over) & ~accept)]
@@ -126,7 +127,8 @@ class BeatSequence(wiring.Component):
         depth = c.descriptors * ENTRIES
         bits = (depth - 1).bit_length()
         found = Signal(data.StructLayout({"address": 32, "position": 32}), name="differences")
-        write, inside = Signal.like(self.write, name="write_now", reset_less=True), Signal(2, name="inside")
+        write = Signal.like(self.write, name="write_now", reset_less=True)
+        inside = Signal(2, name="inside")
         of_entry = self.write.address[1:]
         m.d.sync += [write.eq(self.write), inside.eq((self.write_en & (of_entry < depth)) << self.write.address[0])]
         for number, field in enumerate(("address", "position")):
@@ -143,12 +145,14 @@ class BeatSequence(wiring.Component):
         ``accept``. ``final`` belongs to the last count.
         """
         groups = self._config.beat_groups
-        group, left = Signal(range(groups)), Signal(_STEP_BITS, name="left")
-        sub, sub_bits, sub_end = Signal(_SUB_BITS), Signal(range(SUB_EVENTS), reset_less=True), Signal(name="sub_end")
+        group = Signal(range(groups), name="group")
+        left = Signal(_STEP_BITS, name="left")
+        sub = Signal(_SUB_BITS, name="sub")
+        sub_bits = Signal(range(SUB_EVENTS), name="sub_bits", reset_less=True)
+        sub_end = Signal(name="sub_end")
         # One bit per four bits of ``left``: not one of these registers waits for all of them.
         step_ends = Signal(_STEP_BITS // 4, name="step_ends")
-        group_end, advance, ends, step_final = (
-            Signal(name=name) for name in ("group_end", "advance", "ends", "step_final"))
+        group_end, advance, ends, step_final = signals("group_end advance ends step_final")
         m.d.comb += [group_end.eq(group == groups - 1), advance.eq(running & moving),
                      step_final.eq(step_ends.all()), ends.eq(sub_end & group_end), final.eq(ends & step_final)]
         begin = delay(m, shape_there, 1, "begin", reset_less=False)
@@ -170,7 +174,8 @@ class BeatSequence(wiring.Component):
         with m.If(begin):
             m.d.sync += [step_ends.eq(_equal_parts(left, 0)), running.eq(1)]
 
-        in_sub, in_group, sub_code = Signal(), Signal(), Signal(3, name="sub_code")
+        in_sub, in_group = signals("in_sub in_group")
+        sub_code = Signal(3, name="sub_code")
         with m.If(advance):
             m.d.sync += [in_sub.eq(~sub_end), in_group.eq(~group_end), sub_code.eq(_lowest_zero(sub)[0])]
         step_entry = self._step_entry(m, accept, begin, advance, ends, step_final)
@@ -180,7 +185,9 @@ class BeatSequence(wiring.Component):
     def _step_entry(m, accept, begin, advance, ends, step_final):
         """The entry that leads to the present count where that begins a step, and the entries between two blocks."""
         # The step after the next, and which of its bits goes to one: known a step before it is needed.
-        ahead, bit, accepted = Signal(_STEP_BITS), Signal(range(_STEP_BITS)), Signal(name="accepted")
+        ahead = Signal(_STEP_BITS, name="ahead")
+        bit = Signal(range(_STEP_BITS), name="bit")
+        accepted = Signal(name="accepted")
         entry = Signal(5, name="entry", init=SHAPE)
         m.d.sync += accepted.eq(accept)
         with m.If(begin):
@@ -203,7 +210,8 @@ class BeatSequence(wiring.Component):
         stages = summed + deep
         position = Signal(data.StructLayout({"valid": 1, "last": 1, "address": memory_bits, "row": 16, "chunk": 16}),
                           name="position", reset_less=True)
-        there, last = Signal(stages), Signal(stages, name="last", reset_less=True)
+        there = Signal(stages, name="there")
+        last = Signal(stages, name="last", reset_less=True)
         m.d.comb += [position.valid.eq(there[-1]), position.last.eq(last[-1])]
         with m.If(moving):
             m.d.sync += [there.eq(Cat(running, there)), last.eq(Cat(final, last))]

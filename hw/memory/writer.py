@@ -13,6 +13,7 @@ from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, output_beat, table_write
 from ..primitives.memory import read_port, write_port
 from ..primitives.pipeline import delay
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .emit import Emit, emitted, place
 from .scatter import Scatter
@@ -51,9 +52,9 @@ class Completion(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        made, done, begin, difference, end, left = (
-            Signal(self._bits, name=name) for name in ("made", "done", "begin", "difference", "end", "left"))
-        making, ending, reached, shown = Signal(), Signal(), Signal(), len(self.progress)
+        made, done, begin, difference, end, left = signals("made done begin difference end left", self._bits)
+        shown = len(self.progress)
+        making, ending, reached = signals("making ending reached")
         m.d.sync += [making.eq(self.issued), ending.eq(delay(m, self.ended, 1, "ended", reset_less=False))]
         known = Signal(2, name="known")  # ``end`` is the head of the FIFO, ``left`` belongs to it
         m.submodules.ends = ends = SyncFIFO(width=self._bits, depth=_WAITING)
@@ -127,7 +128,7 @@ class Writer(wiring.Component):
         # Held until all places of the WRITE have left the sequence.
         current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": 16} | self._vector),
                          reset_less=True, name="current")
-        begun, going = Signal(), Signal(name="going")
+        begun, going = signals("begun going")
         m.d.comb += [
             sequence.write.eq(self.write), sequence.write_en.eq(self.write_en),
             sequence.start.valid.eq(start.o.valid), start.o.ready.eq(sequence.start.ready),
@@ -137,9 +138,11 @@ class Writer(wiring.Component):
             m.d.sync += [current[name].eq(start.o.payload[name]) for name in current.shape().members]
         m.d.comb += going.eq(self._places(m, sequence, current, emit.places) | ~sequence.start.ready)
 
-        inside, entered = Signal(range(2 * _WAITING + _ON_THE_WAY)), Signal(name="entered")
+        inside = Signal(range(2 * _WAITING + _ON_THE_WAY), name="inside")
+        entered = Signal(name="entered")
         # ``clear``: as in hw/array/counters.py.
-        tag, clear = Signal(TAG_BITS, reset_less=True), Signal(name="clear", init=1)
+        tag = Signal(TAG_BITS, name="tag", reset_less=True)
+        clear = Signal(name="clear", init=1)
         following = Signal.like(tag, name="following")  # long before it is needed
         m.d.sync += [entered.eq(begin), inside.eq(inside + entered - self.completed), following.eq(tag + 1),
                      clear.eq(self.clear)]
@@ -160,13 +163,15 @@ class Writer(wiring.Component):
         sequence and ``mode`` for the input, which is ahead of the sequence. Returns whether a WRITE is in front of the
         queues, whether it enters them, and the queues."""
         c = self._config
-        command, held, decided, begin = Signal(instruction(Opcode.WRITE), reset_less=True), Signal(), Signal(), Signal()
+        command = Signal(instruction(Opcode.WRITE), name="command", reset_less=True)
+        held, decided, begin = signals("held decided begin")
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
         m.submodules.start = start = SkidBuffer(data.StructLayout({
             "descriptor": 6, "base": c.memory_bits, "rows": 16, "fold": 1, "split": 1, "fold_from": 1,
             "fold_rows": 16} | self._vector))
         m.submodules.mode = mode = SkidBuffer(data.StructLayout({"mode": _FIELDS["mode"], "changes": 1}))
-        before, changes = Signal(_FIELDS["mode"], init=MemoryMode.COLUMNS), Signal(name="changes")
+        before = Signal(_FIELDS["mode"], name="before", init=MemoryMode.COLUMNS)
+        changes = Signal(name="changes")
         with m.If(~held):
             m.d.sync += [command.eq(self.i_command.payload.fields),
                          held.eq(self.i_command.valid & ~self.i_command.payload.set)]
@@ -176,7 +181,7 @@ class Writer(wiring.Component):
 
         m.submodules.registers = registers = Memory(shape=c.memory_bits, depth=1 << _FIELDS["register"], init=[])
         write, read = write_port(registers), read_port(registers)
-        base = Signal(c.memory_bits, name="$signal", reset_less=True)
+        base = Signal(c.memory_bits, name="base", reset_less=True)
         following = Signal(c.memory_bits, name="following", reset_less=True)
         to = start.i.payload
         m.d.sync += [base.eq(read.data), following.eq(read.data + command.increment)]
@@ -194,7 +199,9 @@ class Writer(wiring.Component):
 
     def _input(self, m, mode, to):
         """Gives every beat of the array the mode of its WRITE. The mode waits in a register behind its queue."""
-        current, there, first, over = Signal.like(mode.o.payload), Signal(), Signal(init=1), Signal()
+        current = Signal.like(mode.o.payload, name="current")
+        there, over = signals("there over")
+        first = Signal(name="first", init=1)
         m.d.comb += [
             to.payload.words.eq(self.i.payload.words), to.payload.last.eq(self.i.payload.last),
             to.payload.mode.eq(current.mode), to.payload.changes.eq(current.changes & first),
@@ -210,13 +217,14 @@ class Writer(wiring.Component):
         bits = self._config.memory_bits
         m.submodules.places = skid = SkidBuffer(place(self._config))
         wiring.connect(m, skid.o, to)
-        here, moving, valid, high = sequence.o.payload, skid.moving, sequence.o.payload.valid, Signal()
-        near, first, final = (
-            Signal(place(self._config), name=name, reset_less=True) for name in ("near", "first", "final"))
-        at_zero, in_rows, not_first = Signal(), Signal(), Signal(name="not_first")
+        here, moving, valid = sequence.o.payload, skid.moving, sequence.o.payload.valid
+        high = Signal(name="high")
+        near, first, final = signals("near first final", place(self._config), reset_less=True)
+        at_zero, in_rows, not_first = signals("at_zero in_rows not_first")
         # back: from the second write to the third, less one
-        valids, back, back_again = Signal(3), Signal(17), Signal(17, name="back_again")
-        other, keep = Signal(bits, reset_less=True), Signal(bits, name="keep", reset_less=True)
+        valids = Signal(3, name="valids")
+        back, back_again = signals("back back_again", 17)
+        other, keep = signals("other keep", bits, reset_less=True)
         kept = sequence.keep[:bits] & (~current.split).replicate(bits)
         mirrored = ~(near.split.replicate(bits) | keep)
         m.d.comb += [sequence.o.ready.eq(skid.i.ready), skid.i.valid.eq(valids[-1]), skid.i.payload.eq(final)]

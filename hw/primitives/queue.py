@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from .memory import read_port, write_port
 from .pipeline import delay
+from .signals import signals
 
 __all__ = ["CommandQueue"]
 
@@ -36,10 +37,12 @@ class CommandQueue(wiring.Component):
         m.submodules.memory = memory = Memory(shape=len(Value.cast(word)), depth=self._depth, init=[])
         store, fetch = write_port(memory), read_port(memory, name="fetch")
         # One bit more than an address: the difference is the number of words.
-        write, read, level = Signal(bits), Signal(bits), Signal(bits, name="level")
-        ready, some, accept, leave = Signal(init=1), Signal(), Signal(), Signal()
+        write, read, level = signals("write read level", bits)
+        ready = Signal(name="ready", init=1)
+        some, accept, leave = signals("some accept leave")
         # An accepted word waits here for a cycle: the memory may stand near its reader, far from here.
-        entering, arrived = Signal.like(store.data, reset_less=True), Signal(name="arrived")
+        entering = Signal.like(store.data, name="entering", reset_less=True)
+        arrived = Signal(name="arrived")
         left = delay(m, leave, 1, "leave", reset_less=False)  # ``some`` still counts the word that left
         following = Signal.like(fetch.data, name="following", reset_less=True)
         m.d.comb += [

@@ -146,7 +146,8 @@ class ActivationLane(wiring.Component):
     def _magnitude(self, m):
         """min(|y|, largest), two cycles later. The smallest element is inverted only: one more would not fit."""
         low = self.y[:-1]
-        before, carry = Signal.like(self.y, name="before", reset_less=True), Signal(name="carry", reset_less=True)
+        before = Signal.like(self.y, name="before", reset_less=True)
+        carry = Signal(name="carry", reset_less=True)
         m.d.sync += [before.eq(self.y), carry.eq(self.y[-1] & low.any())]
         bits = before[:-1]
         m.submodules.absolute = adder = SelectAdder(SelectAdderParameters(len(low) + 1, self.parameters.target))
@@ -183,7 +184,8 @@ class ActivationLane(wiring.Component):
 
     def _round(self, m, total, fall):
         """half_up(total, fall), two cycles later; a fraction bit of its own lets ``fall`` be 0."""
-        coarse, low = Signal(signed(len(total) + 1), reset_less=True), Signal(name="low_fall", reset_less=True)
+        coarse = Signal(signed(len(total) + 1), name="coarse", reset_less=True)
+        low = Signal(name="low_fall", reset_less=True)
         fine = Cat(Const(0, 1), total).as_signed()
         m.d.sync += [coarse.eq(Mux(fall[2], fine >> 4, Mux(fall[1], fine >> 2, fine))), low.eq(fall[0])]
         m.submodules.rounder = rounder = SelectAdder(SelectAdderParameters(len(coarse), self.parameters.target))

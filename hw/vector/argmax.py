@@ -73,7 +73,8 @@ class Argmax(wiring.Component):
         same cycle whether it is wanted."""
         width, count = self._config.element_width, self._config.memory_elements
         here = [Signal(signed(width), name=f"element{n}", reset_less=True) for n in range(count)]
-        classes, wanted = Signal(_CLASS_BITS, reset_less=True), Signal(name="wanted", reset_less=True)
+        classes = Signal(_CLASS_BITS, name="classes", reset_less=True)
+        wanted = Signal(name="wanted", reset_less=True)
         with m.If(moving):
             m.d.sync += [classes.eq(self.i.payload.classes), wanted.eq(self.i.payload.argmax)]
             m.d.sync += [mine.eq(element) for mine, element in zip(here, self.i.payload.write.beat.elements)]
@@ -104,7 +105,8 @@ class Argmax(wiring.Component):
         """The writes, in the cycle in which their numbers are known. Every place is read, then written again."""
         shape, places = self._memory.write, self._levels
         m.submodules.writes = memory = Memory(shape=shape, depth=places, init=[])
-        here, port, read = Signal(range(places)), write_port(memory), read_port(memory)
+        port, read = write_port(memory), read_port(memory)
+        here = Signal(range(places), name="here")
         write = Signal(shape, name="delayed", reset_less=True)
         m.d.comb += [port.en.eq(moving), port.addr.eq(here), port.data.eq(self.i.payload.write), read.addr.eq(here)]
         with m.If(moving):

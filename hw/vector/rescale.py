@@ -19,6 +19,7 @@ from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.shared import once
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .activation import GELU_WORDS, ActivationLane, VectorLaneParameters, clamp
 
@@ -145,14 +146,18 @@ class ScaleLane(wiring.Component):
         """Shifts the product right by all but the lowest bit of ``shift``, in two cycles. Returns ``width`` + 1 bits of
         it, whether it is above or below what ``width`` bits hold, and the lowest bit of ``shift``."""
         kept = width + 7  # bits that matter when 7 places may be left to go
-        coarse, negative = Signal(signed(kept), reset_less=True), Signal(reset_less=True)
-        lost, rest = Signal(reset_less=True), Signal(3, name="rest", reset_less=True)
+        coarse = Signal(signed(kept), name="coarse", reset_less=True)
+        negative = Signal(name="negative", reset_less=True)
+        lost = Signal(name="lost", reset_less=True)
+        rest = Signal(3, name="rest", reset_less=True)
         moved = [product >> 8 * eights for eights in range(3)]
         m.d.sync += [negative.eq(product[-1]), rest.eq(shift), coarse.eq(_choose(moved, shift[3:])),
                      lost.eq(_choose([_loses(value, kept) for value in moved], shift[3:]))]
 
-        fine, low = Signal(signed(width + 1), reset_less=True), Signal(name="low_shift", reset_less=True)
-        above, below, too_large = Signal(reset_less=True), Signal(reset_less=True), Signal(name="too_large")
+        fine = Signal(signed(width + 1), name="fine", reset_less=True)
+        low = Signal(name="low_shift", reset_less=True)
+        above, below = signals("above below", reset_less=True)
+        too_large = Signal(name="too_large")
         moved = [coarse >> 2 * twos for twos in range(4)]
         m.d.comb += too_large.eq(lost | _choose([_loses(value, len(fine)) for value in moved], rest[1:]))
         m.d.sync += [fine.eq(_choose(moved, rest[1:])), low.eq(rest[0]), above.eq(too_large & ~negative),
@@ -246,7 +251,9 @@ class Rescale(wiring.Component):
             m.submodules[f"scale{number}"] = self._scale[number]
             m.submodules[f"activation{number}"] = self._activation[number]
         word, enables = self._table_word(m)
-        used, free, space = Signal(range(self.places + 1)), Signal(init=1), Signal(name="space")
+        used = Signal(range(self.places + 1), name="used")
+        free = Signal(name="free", init=1)
+        space = Signal(name="space")
         here, take, waiting = self._enter(m, free)
         chosen = self._chosen(m, word, enables[0], here.set)
         work, stepping = self._pace(m, take, chosen, space, free)
@@ -303,7 +310,7 @@ class Rescale(wiring.Component):
         for at, fields in enumerate(stored):
             shape = data.StructLayout({name: p.instructions.members[name] for name in fields})
             m.submodules[f"sets{at}"] = memory = Memory(shape=shape, depth=SETS, init=[])
-            write, read = write_port(memory), read_port(memory, name="$signature")
+            write, read = write_port(memory), read_port(memory)
             m.d.comb += [write.en.eq(enable & (word.address[:2] == at)), write.addr.eq(word.address[2:]),
                          read.addr.eq(number)]
             m.d.comb += [write.data[name].eq(value) for name, value in fields.items()]
@@ -313,11 +320,13 @@ class Rescale(wiring.Component):
     def _pace(self, m, take, chosen, space, free):
         """Drives ``free``: the next write may be taken. Returns whether the write here has work, and whether the lanes
         begin a group."""
-        steps, stepping = self.parameters.steps, Signal(name="stepping")
+        steps = self.parameters.steps
+        stepping = Signal(name="stepping")
         if steps == 1:
             m.d.sync += [free.eq(space), stepping.eq(take)]
             return Const(1, 1), stepping
-        work, left = Signal(), Signal(range(steps), name="left")
+        work = Signal(name="work")
+        left = Signal(range(steps), name="left")
         begin = take & work
         m.d.comb += work.eq(chosen.rescale | chosen.rectify)
         m.d.sync += [stepping.eq(begin | (left != 0)), free.eq(space & ~begin & (left <= 1))]
@@ -332,7 +341,8 @@ class Rescale(wiring.Component):
         p = self.parameters
         elements = Signal(p.memory.elements * p.memory.element_width, name="elements", reset_less=True)
         strobe = Signal(p.memory.elements, name="strobe", reset_less=True)
-        beat, row0 = Signal(p.channel_bits, name="beat", reset_less=True), Signal(name="row0", reset_less=True)
+        beat = Signal(p.channel_bits, name="beat", reset_less=True)
+        row0 = Signal(name="row0", reset_less=True)
         held = Signal(p.instructions, name="held_set", reset_less=True)
         step = Signal(range(p.steps), name="step", reset_less=True)
         load = [elements.eq(here.write.beat.as_value()), strobe.eq(here.write.strobe), beat.eq(here.write.address),
@@ -350,7 +360,8 @@ class Rescale(wiring.Component):
     def _coefficients(self, m, word, enable, chosen, beat, row0, step):
         """Scale and bias to every lane. The gates are resets of registers."""
         p = self.parameters
-        address, fetched = Signal(p.channel_bits, name="channel", reset_less=True), p.lane.pipeline.ram_latency + 1
+        fetched = p.lane.pipeline.ram_latency + 1
+        address = Signal(p.channel_bits, name="address", reset_less=True)
         one = 1 << _MANTISSA - p.memory.element_width
         m.d.sync += address.eq(chosen.base + (beat & chosen.mask))
         same = delay(m, ~chosen.rescale, fetched, "same")
@@ -406,11 +417,13 @@ class Rescale(wiring.Component):
         side = {"address": p.memory.address_bits, "strobe": p.memory.elements, "first": 1, "set": _SET_BITS}
         if passes:  # past the lanes
             side |= {"beat": p.memory.beat, "work": 1}
-        pop, head = Signal(), Signal(data.StructLayout(side), name="head")
+        pop = Signal(name="pop")
+        head = Signal(data.StructLayout(side), name="head")
         entry = {"address": here.write.address, "strobe": here.write.strobe, "first": here.first, "set": here.set,
                  "beat": here.write.beat, "work": work}
         there, beat = self._results(m, finished, results, pop & (head.work if passes else 1))
-        following, some = Signal.like(used), Signal(name="some")
+        following = Signal.like(used, name="following")
+        some = Signal(name="some")
         self._queue(m, "side", Cat(entry[name] for name in side), take, pop, head)
         m.d.comb += [
             following.eq(used + take - pop), pop.eq(out.valid & out.ready),
@@ -424,9 +437,12 @@ class Rescale(wiring.Component):
     def _results(self, m, finished, results, pop):
         """Groups become beats again, in the order of the writes with work; whether there is one, and the first."""
         p = self.parameters
-        group, final = Signal(range(p.steps)), Signal(name="final")
-        level, there = Signal(range(self.places + 1)), Signal(name="there")
-        following, beat = Signal.like(level), Signal(p.memory.elements * p.memory.element_width, name="result")
+        group = Signal(range(p.steps), name="group")
+        final = Signal(name="final")
+        level = Signal(range(self.places + 1), name="level")
+        there = Signal(name="there")
+        following = Signal.like(level, name="following")
+        beat = Signal(p.memory.elements * p.memory.element_width, name="result")
         m.d.comb += [final.eq(finished & (group == p.steps - 1)), following.eq(level + final - pop)]
         m.d.sync += [level.eq(following), there.eq(following != 0)]
         with m.If(finished):

@@ -10,6 +10,7 @@ from ..memory.port import MemoryParameters
 from ..memory.read_arbiter import BeatQueue
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.memory import read_port, write_port
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 
 __all__ = ["Residual", "residual_write", "summed_write"]
@@ -97,7 +98,8 @@ class Residual(wiring.Component):
         m.submodules.waiting = waiting = BeatQueue(self._config, self._slot.size, self._depth)
         arrived = self._accept(m, waiting)
 
-        head, joined = data.View(self._slot, waiting.o.payload), Signal(name="joined")
+        head = data.View(self._slot, waiting.o.payload)
+        joined = Signal(name="joined")
         present = ~head.tag.reads | self.beats.valid
         m.d.comb += [
             joined.eq(waiting.o.valid & present), waiting.o.ready.eq(out.i.ready & present),
@@ -123,7 +125,8 @@ class Residual(wiring.Component):
             result, clamps = self._scale(m, out.moving, number, total, tags[2].c, reach)
             m.d.comb += write.beat.elements[number].eq(result)
             clamped.append(clamps)
-        flags, leaves = Signal(len(clamped)), valid & out.i.ready
+        leaves = valid & out.i.ready
+        flags = Signal(len(clamped), name="flags")
         m.d.comb += [
             out.i.valid.eq(valid), out.i.payload.set.eq(tag.set), write.address.eq(tag.address),
             write.strobe.eq(tag.strobe),
@@ -136,9 +139,12 @@ class Residual(wiring.Component):
         is on its way into the queue."""
         m.submodules.requests = requests = SkidBuffer(self._config.memory_bits)
         wiring.connect(m, requests.o, wiring.flipped(self.read))
-        offered, slot = self.i.payload, Signal(self._slot, name="slot", reset_less=True)
-        accept, arrived, entry = Signal(), Signal(), Signal(self._slot, name="entry")
-        wants, place = Signal(), Signal(self._config.memory_bits, name="place", reset_less=True)
+        offered = self.i.payload
+        slot = Signal(self._slot, name="slot", reset_less=True)
+        accept, arrived = signals("accept arrived")
+        entry = Signal(self._slot, name="entry")
+        wants = Signal(name="wants")
+        place = Signal(self._config.memory_bits, name="place", reset_less=True)
         kept, kept_at = self._mirrored(m, accept, offered, requests.moving)
         m.d.comb += [
             self.i.ready.eq(waiting.space & requests.i.ready), accept.eq(self.i.valid & self.i.ready),
@@ -162,12 +168,13 @@ class Residual(wiring.Component):
         following, latest, oldest = (
             Signal(self._place_bits, name=name, init=init % (1 << self._place_bits))
             for name, init in (("following", 0), ("latest", -1), ("oldest", -1 - engines)))
-        some, full, missing = Signal(), Signal(), Signal(range(engines + 2), name="missing", init=engines + 1)
-        leaves_out, alone = Signal(), Signal(name="alone")
+        some, full = signals("some full")
+        missing = Signal(range(engines + 2), name="missing", init=engines + 1)
+        leaves_out, alone = signals("leaves_out alone")
         address, strobe = offered.write.address, offered.write.strobe
         m.d.comb += [leaves_out.eq(offered.residual & ~strobe[0]), alone.eq(offered.residual & ~strobe[1])]
         m.submodules.addresses = memory = Memory(shape=bits, depth=1 << self._place_bits, init=[])
-        write = write_port(memory, "write")
+        write = write_port(memory)
         # Every address is written, so that no enable is needed: the next one takes the place of one not to keep.
         m.d.comb += [write.en.eq(1), write.addr.eq(following), write.data.eq(address)]
         with m.If(accept & leaves_out):

@@ -27,6 +27,7 @@ from ..config import CoreConfig, Pipeline, Target
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.pipeline import delay
 from ..primitives.shared import once
+from ..primitives.signals import signals
 
 __all__ = ["NormaliseParameters", "RowSums", "RowStatistics", "row_entry", "FRACTION", "SHIFT_BITS"]
 
@@ -214,11 +215,11 @@ class _SerialProduct(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         before, low, high = self.bits
-        one, two, negative = Signal(), Signal(), Signal(name="negative")
+        one, two, negative = signals("one two negative")
         m.d.sync += [one.eq(before ^ low), two.eq(~(before ^ low) & (low ^ high)), negative.eq(high)]
         accumulator = Signal(signed(self._width + 3), name="accumulator", reset_less=True)
         x, n = self.multiplicand, len(accumulator)
-        single, double = Signal(signed(n)), Signal(signed(n), name="double")
+        single, double = signals("single double", signed(n))
         m.d.comb += [single.eq(x), double.eq(x << 1)]
         operand = ((single & one.replicate(n)) | (double & two.replicate(n))) ^ negative.replicate(n)
         # The lowest bits make the carry that completes the two's complement.
@@ -264,7 +265,8 @@ class RowStatistics(wiring.Component):
         with m.If(self.start):
             m.d.sync += [length.eq(self.n), row.eq(self.row)]
         digits, begin = self._digits(m, length)
-        running, place = Signal(), Signal(range(p.digits))
+        running = Signal(name="running")
+        place = Signal(range(p.digits), name="place")
         root = delay(m, running & (place == p.digits - 1), 1, "root", reset_less=False)
         m.d.sync += place.eq(Mux(begin, 0, place + 1))
         with m.If(begin):
@@ -276,8 +278,10 @@ class RowStatistics(wiring.Component):
         mean = self._mean(m, length)
         mantissa, late, ended = self._root(m, root, variance, square)
 
-        base, shift = Signal(signed(7), reset_less=True), Signal(signed(8), name="shift", reset_less=True)
-        up, rounding = Signal(SHIFT_BITS, reset_less=True), Signal(p.right_shift + 1, reset_less=True)
+        base = Signal(signed(7), name="base", reset_less=True)
+        shift = Signal(signed(8), name="shift", reset_less=True)
+        up = Signal(SHIFT_BITS, name="up", reset_less=True)
+        rounding = Signal(p.right_shift + 1, name="rounding", reset_less=True)
         quotient = Signal(mean.shape(), name="quotient_root", reset_less=True)
         with m.If(root):
             m.d.sync += [base.eq(n - k), quotient.eq(mean), self.o_row.eq(row)]
@@ -295,7 +299,7 @@ class RowStatistics(wiring.Component):
     def _digits(self, m: Module, length: Signal) -> tuple[tuple[Signal, Signal], Signal]:
         """Digits of D and of N^2 and the strobe in the cycle before the first of them."""
         p = self._parameters
-        sums = Signal(signed(p.sum_width + 1), name="$signal", reset_less=True)
+        sums = Signal(signed(p.sum_width + 1), name="sums", reset_less=True)
         squares = Signal(p.square_width + 1, name="squares", reset_less=True)
         lengths = Signal(_LENGTH_BITS + 1, name="lengths", reset_less=True)  # a bit below the lowest is zero
         epsilon = Signal(_EPSILON_BITS, name="epsilon_left", reset_less=True)
@@ -319,7 +323,9 @@ class RowStatistics(wiring.Component):
             m.d.sync += epsilon.eq(epsilon >> 2)
         with m.If(self.start):
             m.d.sync += epsilon.eq(self.epsilon)
-        digit, carry, difference = Signal(2), Signal(signed(2)), Signal(signed(4), name="difference")
+        digit = Signal(2, name="digit")
+        carry = Signal(signed(2), name="carry")
+        difference = Signal(signed(4), name="difference")
         total = difference + carry
         m.d.sync += [difference.eq(products[0] - products[1] + epsilon[:2]), digit.eq(total), carry.eq(total >> 2)]
         with m.If(first):
@@ -343,7 +349,8 @@ class RowStatistics(wiring.Component):
     def _mean(self, m: Module, length: Signal) -> Signal:
         """floor(S1 * 2^(F+1) / N), a bit per cycle."""
         width = self._parameters.element_width
-        rest, low = Signal(signed(_LENGTH_BITS + 1), reset_less=True), Signal(width - 1, name="low", reset_less=True)
+        rest = Signal(signed(_LENGTH_BITS + 1), name="rest", reset_less=True)
+        low = Signal(width - 1, name="low", reset_less=True)
         quotient = Signal(signed(width + FRACTION + 1), name="quotient", reset_less=True)
         steps = Signal(range(len(quotient) + 1), name="steps")
         # The lowest bits make the carry that completes the two's complement of N.
@@ -368,11 +375,10 @@ class RowStatistics(wiring.Component):
         """
         p = self._parameters
         w = Signal(_WINDOW, name="w", reset_less=True)
-        rest, trial = Signal(2 * _WINDOW, reset_less=True), Signal(2 * _WINDOW, name="trial", reset_less=True)
+        rest, trial = signals("rest trial", 2 * _WINDOW, reset_less=True)
         left = Signal(signed(2 * _WINDOW + 1), name="left", reset_less=True)
         mantissa = Signal(_MANTISSA, name="mantissa", reset_less=True)
-        running, second, first, late, ended = (
-            Signal(name=name) for name in ("root_running", "second", "first", "late", "ended"))
+        running, second, first, late, ended = signals("root_running second first late ended")
         bit = ~left[-1]
         m.submodules.trial = adder = SelectAdder(SelectAdderParameters(len(trial), p.target))
         # First 2*trial - W, where the lowest bit of 2*trial makes the carry, then + 4W where the bit was 1.

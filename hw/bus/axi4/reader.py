@@ -49,10 +49,12 @@ class AxiReader(wiring.Component):
         m.submodules.order = order = BurstQueue(p, p.reads)
         m.submodules.skid = skid = SkidBuffer(p.command)
         m.submodules.buffer = buffer = BeatBuffer(len(self.beats.payload.as_value()), p.reads + 1, p.target)
-        burst, issue, deliver = gatherer.burst, gatherer.issue, Signal(name="deliver")
+        burst, issue = gatherer.burst, gatherer.issue
+        deliver = Signal(name="deliver")
         # Places of the buffer that no beat has been promised. One more than ``reads``: ``space`` looks at the cycle
         # before, so it must leave one.
-        room, space = Signal(range(p.reads + 2), init=p.reads + 1), Signal(name="space", init=1)
+        room = Signal(range(p.reads + 2), name="room", init=p.reads + 1)
+        space = Signal(name="space", init=1)
         lanes_ready = self._transfers(m, buffer, issue & ~burst.refused, burst)
 
         wiring.connect(m, wiring.flipped(self.read), gatherer.i)

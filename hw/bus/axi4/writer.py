@@ -107,7 +107,8 @@ class AxiWriter(wiring.Component):
 
     def _answers(self, m, beat):
         """B into one pulse per beat."""
-        count, done = Signal(range(self.parameters.writes + 3)), Signal(name="done")
+        count = Signal(range(self.parameters.writes + 3), name="count")
+        done = Signal(name="done")
         m.d.comb += [
             self.b.ready.eq(1), self.error.eq(self.b.valid & self.b.payload.resp[1]),
             beat.ready.eq(beat.payload.refused | (count != 0)), self.written.eq(beat.valid & beat.ready),
