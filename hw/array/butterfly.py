@@ -167,14 +167,14 @@ class ButterflyUnit(wiring.Component):
         # Set and reset of registers do the clamping: no logic on the data.
         head, negative = rounded[width - 1:], rounded[-1]
         kept = Signal(signed(width), name="kept", reset_less=True)
-        over, clamp, flag = signals("over clamp flag", reset_less=True)
-        stage += [kept.eq(Cat(rounded[:width - 1], negative)), over.eq(~negative & head.any()),
+        overflow, clamp, flag = signals("overflow clamp flag", reset_less=True)
+        stage += [kept.eq(Cat(rounded[:width - 1], negative)), overflow.eq(~negative & head.any()),
                      clamp.eq(head.any() & ~head.all())]
         with m.If(negative & ~head.all()):
             stage += kept[:width - 1].eq(0)
         result = Signal(signed(width), name="result", reset_less=True)
         m.d.sync += [result.eq(kept), flag.eq(clamp)]
-        with m.If(over):
+        with m.If(overflow):
             m.d.sync += result[:width - 1].eq(-1)
         m.d.comb += out.eq(result)
         return flag

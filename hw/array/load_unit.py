@@ -113,12 +113,12 @@ class LoadUnit(wiring.Component):
         """Whether ``sub`` is at its last: from a register, because much of the control hangs on the end of a step."""
         if not self._config.sub_bits:
             return sub == sub_last
-        at_last = Signal(name="at_last")
+        is_last_sub = Signal(name="is_last_sub")
         with m.If(accepted):
-            m.d.sync += at_last.eq(command.sub_bits == 0)
+            m.d.sync += is_last_sub.eq(command.sub_bits == 0)
         with m.Elif(beat):
-            m.d.sync += at_last.eq(Mux(at_last, sub_last == 0, sub + 1 == sub_last))
-        return at_last
+            m.d.sync += is_last_sub.eq(Mux(is_last_sub, sub_last == 0, sub + 1 == sub_last))
+        return is_last_sub
 
     def _datapath(self, m, command, walker, beat, group):
         c, stage = self._config, optional(m, self._config.pipeline)
@@ -148,10 +148,10 @@ class LoadUnit(wiring.Component):
         c = self._config
         values = [words[j][lane][part] for j in range(c.engines_per_beat) for lane in range(c.lanes)
                   for part in ("re", "im")]
-        present = Signal(c.magnitude_bits, name="present", reset_less=True)
-        m.d.sync += present.eq(reduce(or_, (leading_magnitude(v, c.magnitude_bits, c.width) for v in values)))
+        beat_magnitude = Signal(c.magnitude_bits, name="beat_magnitude", reset_less=True)
+        m.d.sync += beat_magnitude.eq(reduce(or_, (leading_magnitude(v, c.magnitude_bits, c.width) for v in values)))
         valid = delay(m, valid, 1, "magnitude_valid", reset_less=False)
         with m.If(self.done):
             m.d.sync += self.magnitude.eq(0)
         with m.Elif(valid):
-            m.d.sync += self.magnitude.eq(self.magnitude | present)
+            m.d.sync += self.magnitude.eq(self.magnitude | beat_magnitude)

@@ -61,33 +61,33 @@ class StoreUnit(wiring.Component):
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
         command = Signal.like(self.i_command.payload, name="command")
         waiting, starting, running, busy = signals("waiting starting running busy")
-        self._go = go = Signal(name="go")  # like ``en``, for the few gates of the control
+        self._go = control_enable = Signal(name="control_enable")  # like ``en``, for the few gates of the control
         # Between blocks the walker walks on: ``running`` says which beats count, and stays out of its enables.
         group = Signal(range(c.beat_groups), name="group")
         step_end, accept = signals("step_end accept")
         sub, sub_last = signals("sub sub_last", c.sub_bits)
         sub_final = Signal(name="sub_final")
-        left = Signal(c.row_bits, name="left")
+        steps_left = Signal(c.row_bits, name="steps_left")
         final = Signal(name="final")
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(starting),
             sub_final.eq(sub == sub_last),
-            step_end.eq(sub_final & (group == c.beat_groups - 1)), walker.step.eq(go & step_end),
+            step_end.eq(sub_final & (group == c.beat_groups - 1)), walker.step.eq(control_enable & step_end),
             walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at), walker.sub.eq(sub),
             *walker.measure(command),
             bank.en.eq(self.en), bank.base.eq(walker.base), bank.window.eq(command.window), self.rows.eq(bank.rows),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
             self.take.eq(waiting & self.computed)]
-        with m.If(go):
+        with m.If(control_enable):
             m.d.sync += sub.eq(Mux(sub_final, 0, sub + 1))
-        with m.If(go & sub_final):
+        with m.If(control_enable & sub_final):
             m.d.sync += group.eq(Mux(step_end, 0, group + 1))
         with m.If(walker.step):
-            m.d.sync += [left.eq(left - 1), final.eq(left == 1)]
+            m.d.sync += [steps_left.eq(steps_left - 1), final.eq(steps_left == 1)]
         with m.If(walker.step & final):
             m.d.sync += running.eq(0)
         with m.If(starting):
-            m.d.sync += [running.eq(1), sub.eq(0), group.eq(0), left.eq(command.last_step),
+            m.d.sync += [running.eq(1), sub.eq(0), group.eq(0), steps_left.eq(command.last_step),
                          final.eq(command.last_step == 0), sub_last.eq((1 << command.sub_bits) - 1)]
         with m.If(~busy):
             m.d.sync += command.eq(self.i_command.payload)
@@ -101,10 +101,10 @@ class StoreUnit(wiring.Component):
 
         beat = data.View(_BEAT, Cat(running, running & step_end, running & step_end & final))
         taken = self._delayed(m, beat, c.taken_latency, "taken")
-        m.d.comb += self.done.eq(taken.last & go)
+        m.d.comb += self.done.eq(taken.last & control_enable)
         with m.If(self.done):
             m.d.sync += [self.steps.eq(0), self.owns.eq(0)]
-        with m.Elif(taken.step & go):
+        with m.Elif(taken.step & control_enable):
             m.d.sync += self.steps.eq(self.steps + 1)
 
         self._output(m, *self._datapath(m, command, bank, taken, group))

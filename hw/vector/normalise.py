@@ -79,7 +79,7 @@ class NormaliseLane(wiring.Component):
         m = Module()
         p = self.parameters
         width, latency = p.element_width, p.pipeline.multiplier_latency
-        over, negative = self._deviate(m)
+        overflow, negative = self._deviate(m)
         m.submodules.multiplier = multiplier = Multiplier(
             MultiplierParameters(p.operand_width, 18, p.target, p.pipeline))
         m.d.comb += [multiplier.a.eq(self.operand), multiplier.b.eq(Mux(self.square, self.operand, self.mantissa)),
@@ -88,11 +88,11 @@ class NormaliseLane(wiring.Component):
         cut = 16 + p.operand_width - width
         rounded = Signal(signed(width + 1), name="rounded", reset_less=True)
         m.d.sync += rounded.eq(((self.product >> (cut - 1)) + 1) >> 1)
-        over, negative = (delay(m, bit, latency + 1, name)
-                          for name, bit in (("over", over), ("negative", negative)))
+        overflow, negative = (delay(m, bit, latency + 1, name)
+                              for name, bit in (("overflow", overflow), ("negative", negative)))
         limit = rounded[-1] ^ rounded[-2]
         sign = Signal(name="sign")
-        m.d.comb += [self.clamped.eq(over | limit), sign.eq(Mux(over, negative, rounded[-1])),
+        m.d.comb += [self.clamped.eq(overflow | limit), sign.eq(Mux(overflow, negative, rounded[-1])),
                      self.result.eq(Mux(self.clamped, Cat((~sign).replicate(width - 1), sign), rounded))]
         return m
 
@@ -119,11 +119,11 @@ class NormaliseLane(wiring.Component):
                     m.d.sync += coarse.eq(choice)
         m.d.sync += [stray.eq(Cat(groups)), sign.eq(deviation[-1])]
 
-        over, negative = signals("over negative", reset_less=True)
-        m.d.sync += [over.eq(stray.any() & keep), negative.eq(sign), self.operand.eq((coarse << fine)[margin:])]
+        overflow, negative = signals("overflow negative", reset_less=True)
+        m.d.sync += [overflow.eq(stray.any() & keep), negative.eq(sign), self.operand.eq((coarse << fine)[margin:])]
         with m.If(~keep):
             m.d.sync += self.operand.eq(0)
-        return over, negative
+        return overflow, negative
 
 
 def _either(chosen: Value, values: list[Value]) -> Value:
@@ -221,9 +221,9 @@ class Normalise(wiring.Component):
         wiring.connect(m, out.o, wiring.flipped(self.o))
         self._enter(m, front.i)
         here = front.o.payload
-        take, may = signals("take may")
+        take, permit = signals("take permit")
         begins, ends = signals("begins ends")
-        m.d.comb += [take.eq(front.o.valid & ~here.passes & may), begins.eq(take & ~here.sums),
+        m.d.comb += [take.eq(front.o.valid & ~here.passes & permit), begins.eq(take & ~here.sums),
                      ends.eq(take & here.sums & here.last_chunk)]
         free, active = self._pace(m, take)
         spaced = self._settling(m, ends)
@@ -237,8 +237,8 @@ class Normalise(wiring.Component):
         room, quiet = self._results(m, lanes, results, begins, Value.cast(here.sideband), out.i)
         # ``quiet``: no beat is between here and the output but those that pass.
         m.d.comb += [
-            may.eq(free & Mux(here.sums, spaced | ~here.last_chunk, self.idle & room)),
-            front.o.ready.eq(Mux(here.passes, quiet & out.i.ready, may)),
+            permit.eq(free & Mux(here.sums, spaced | ~here.last_chunk, self.idle & room)),
+            front.o.ready.eq(Mux(here.passes, quiet & out.i.ready, permit)),
             self.busy.eq(front.o.valid | active | ~quiet | self.o.valid | ~self.idle)]
         with m.If(quiet):
             m.d.comb += [out.i.valid.eq(front.o.valid & here.passes), out.i.payload.beat.eq(here.beat),
@@ -279,10 +279,10 @@ class Normalise(wiring.Component):
         if pieces == 1:
             m.d.sync += active.eq(take)
             return Const(1, 1), active
-        left = Signal(range(pieces), name="left")
+        rest = Signal(range(pieces), name="rest")
         free = Signal(name="free", init=1)
-        following = Mux(take, pieces - 1, left - (left != 0))
-        m.d.sync += [left.eq(following), free.eq(~take & (left <= 1)), active.eq(take | (left != 0))]
+        following = Mux(take, pieces - 1, rest - (rest != 0))
+        m.d.sync += [rest.eq(following), free.eq(~take & (rest <= 1)), active.eq(take | (rest != 0))]
         return free, active
 
     def _settling(self, m: Module, ends: Signal) -> Signal:
@@ -325,7 +325,7 @@ class Normalise(wiring.Component):
         m.d.sync += [offset.eq(Mux(squares, 0, entry.offset)),
                      shift.eq(Mux(squares, p.right_shift - FRACTION, entry.up))]
         # Bits of a deviation from 2^(limit - p) on are signs if it fits.
-        up, limit = delay(m, shift, 1, "up"), FRACTION + p.element_width + 3
+        up, limit = delay(m, shift, 1, "shift_up"), FRACTION + p.element_width + 3
         mask = Signal(p.element_width + FRACTION + 1, name="mask", reset_less=True)
         m.d.sync += mask.eq(Const((1 << limit + len(mask)) - (1 << limit)) >> shift)
         mantissa = delay(m, Cat(entry.mantissa, Const(1, 2)), _LANE_LATENCY + 1, "mantissa")
@@ -392,13 +392,14 @@ class Normalise(wiring.Component):
         """Queue of results; a beat goes out when it is whole. Returns ``room``: another beat has places, and ``quiet``:
         no beat is on its way."""
         pieces, depth = self.parameters.pieces, self._depth
-        head, side, some, pop, final = self._queue(m, lanes, valid, begins, sideband)
+        head, side, has_piece, pop, final = self._queue(m, lanes, valid, begins, sideband)
         held = Signal(len(head) * (pieces - 1), name="held", reset_less=True)
-        with m.If(some & ~final):
+        with m.If(has_piece & ~final):
             m.d.sync += held.eq(Cat(held, head)[len(head):])
         m.d.comb += [
-            to.valid.eq(some & final), to.payload.beat.eq(Cat(held, head)), Value.cast(to.payload.sideband).eq(side),
-            pop.eq(some & (~final | to.ready))]
+            to.valid.eq(has_piece & final), to.payload.beat.eq(Cat(held, head)),
+            Value.cast(to.payload.sideband).eq(side),
+            pop.eq(has_piece & (~final | to.ready))]
 
         begun = delay(m, begins, 1, "begun", reset_less=False)
         places = Signal(range(depth + 1), name="places", init=depth)
@@ -418,7 +419,7 @@ class Normalise(wiring.Component):
         m.submodules.results = queue = Memory(shape=len(results), depth=depth, init=[])
         m.submodules.sidebands = sides = Memory(shape=len(sideband), depth=depth // pieces, init=[])
         level = Signal(range(depth + 1), name="level")
-        some, pop = signals("some pop")
+        has_piece, pop = signals("has_piece pop")
         piece = Signal(range(pieces), name="piece")
         final = piece == pieces - 1
         heads = []
@@ -431,7 +432,7 @@ class Normalise(wiring.Component):
                 m.d.sync += place.eq(place + moves)
             heads.append(read.data)
         m.d.sync += [
-            level.eq(level + valid - pop), some.eq(valid | (level > 1) | (some & ~pop)),
+            level.eq(level + valid - pop), has_piece.eq(valid | (level > 1) | (has_piece & ~pop)),
             piece.eq(Mux(pop, Mux(final, 0, piece + 1), piece)),
             self.saturated.eq(valid & Cat(lane.clamped for lane in lanes).any())]
-        return *heads, some, pop, final
+        return *heads, has_piece, pop, final

@@ -126,7 +126,7 @@ class ScaleLane(wiring.Component):
         m.d.comb += [multiplier.a.eq(self.x), multiplier.b.eq(self.scale)]
         shift = delay(m, self.shift, product_latency, "shift")
         product = Cat(Const(0, guard), multiplier.o).as_signed()
-        shifted, above, below, low = self._shift(m, product, shift, _MANTISSA + 2 + guard)
+        shifted, is_above, is_below, low = self._shift(m, product, shift, _MANTISSA + 2 + guard)
 
         # The half that rounding adds, while the product is made.
         half = Signal(signed(_MANTISSA + 1 + guard), name="half", reset_less=True)
@@ -137,8 +137,8 @@ class ScaleLane(wiring.Component):
         m.d.comb += [adder.addend.eq(bias), adder.a.eq(shifted), adder.b.eq(shifted >> 1), adder.select.eq(low)]
         m.d.sync += total.eq(adder.o)
 
-        y, clamped = clamp(m, total[fraction + guard:].as_signed(), width, "y_register", delay(m, above, 1, "above"),
-                           delay(m, below, 1, "below"))
+        y, clamped = clamp(m, total[fraction + guard:].as_signed(), width, "y_register",
+                           delay(m, is_above, 1, "is_above"), delay(m, is_below, 1, "is_below"))
         m.d.comb += [self.y.eq(y), self.clamped.eq(clamped)]
         return m
 
@@ -148,21 +148,21 @@ class ScaleLane(wiring.Component):
         kept = width + 7  # bits that matter when 7 places may be left to go
         coarse = Signal(signed(kept), name="coarse", reset_less=True)
         negative = Signal(name="negative", reset_less=True)
-        lost = Signal(name="lost", reset_less=True)
+        is_lost = Signal(name="is_lost", reset_less=True)
         rest = Signal(3, name="rest", reset_less=True)
         moved = [product >> 8 * eights for eights in range(3)]
         m.d.sync += [negative.eq(product[-1]), rest.eq(shift), coarse.eq(_choose(moved, shift[3:])),
-                     lost.eq(_choose([_loses(value, kept) for value in moved], shift[3:]))]
+                     is_lost.eq(_choose([_loses(value, kept) for value in moved], shift[3:]))]
 
         fine = Signal(signed(width + 1), name="fine", reset_less=True)
         low = Signal(name="low_shift", reset_less=True)
-        above, below = signals("above below", reset_less=True)
-        too_large = Signal(name="too_large")
+        is_above, is_below = signals("is_above is_below", reset_less=True)
+        is_too_large = Signal(name="is_too_large")
         moved = [coarse >> 2 * twos for twos in range(4)]
-        m.d.comb += too_large.eq(lost | _choose([_loses(value, len(fine)) for value in moved], rest[1:]))
-        m.d.sync += [fine.eq(_choose(moved, rest[1:])), low.eq(rest[0]), above.eq(too_large & ~negative),
-                     below.eq(too_large & negative)]
-        return fine, above, below, low
+        m.d.comb += is_too_large.eq(is_lost | _choose([_loses(value, len(fine)) for value in moved], rest[1:]))
+        m.d.sync += [fine.eq(_choose(moved, rest[1:])), low.eq(rest[0]), is_above.eq(is_too_large & ~negative),
+                     is_below.eq(is_too_large & negative)]
+        return fine, is_above, is_below, low
 
 
 def _choose(values, number):
@@ -265,8 +265,8 @@ class Rescale(wiring.Component):
 
         scaled = delay(m, stepping, self._scaled + 1, "scaled", reset_less=False)
         finished = delay(m, scaled, self._finished - self._scaled - 1, "finished", reset_less=False)
-        after = delay(m, finished, 1, "after", reset_less=False)
-        m.d.sync += self.saturated.eq((scaled & hits[0].any()) | (after & hits[1].any()))
+        finished_late = delay(m, finished, 1, "finished_late", reset_less=False)
+        m.d.sync += self.saturated.eq((scaled & hits[0].any()) | (finished_late & hits[1].any()))
 
         used_next = self._leave(m, here, take, work, finished, results, used, out.i)
         m.d.sync += used.eq(used_next)
@@ -325,16 +325,16 @@ class Rescale(wiring.Component):
         if steps == 1:
             m.d.sync += [free.eq(space), stepping.eq(take)]
             return Const(1, 1), stepping
-        work = Signal(name="work")
-        left = Signal(range(steps), name="left")
-        begin = take & work
-        m.d.comb += work.eq(chosen.rescale | chosen.rectify)
-        m.d.sync += [stepping.eq(begin | (left != 0)), free.eq(space & ~begin & (left <= 1))]
+        has_work = Signal(name="has_work")
+        groups_left = Signal(range(steps), name="groups_left")
+        begin = take & has_work
+        m.d.comb += has_work.eq(chosen.rescale | chosen.rectify)
+        m.d.sync += [stepping.eq(begin | (groups_left != 0)), free.eq(space & ~begin & (groups_left <= 1))]
         with m.If(begin):
-            m.d.sync += left.eq(steps - 1)
-        with m.Elif(left != 0):
-            m.d.sync += left.eq(left - 1)
-        return work, stepping
+            m.d.sync += groups_left.eq(steps - 1)
+        with m.Elif(groups_left != 0):
+            m.d.sync += groups_left.eq(groups_left - 1)
+        return has_work, stepping
 
     def _steps(self, m, here, chosen, free):
         """Registers of a write. The group of elements whose turn it is stands at the low end; also its number."""
@@ -364,7 +364,7 @@ class Rescale(wiring.Component):
         address = Signal(p.channel_bits, name="address", reset_less=True)
         one = 1 << _MANTISSA - p.memory.element_width
         m.d.sync += address.eq(chosen.base + (beat & chosen.mask))
-        same = delay(m, ~chosen.rescale, fetched, "same")
+        unscaled = delay(m, ~chosen.rescale, fetched, "unscaled")
         no_bias = delay(m, ~chosen.rescale | (chosen.bias_row & ~row0), fetched, "no_bias")
         step = delay(m, step, 1, "step")
         # Near the RAM, as what it gives is near the multiplier.
@@ -381,7 +381,7 @@ class Rescale(wiring.Component):
             scale = Signal(signed(_MANTISSA), name=f"scale{number}", reset_less=True, init=one)
             bias = Signal(signed(_MANTISSA), name=f"bias{number}", reset_less=True)
             m.d.sync += [scale.eq(ram.r_data[:_MANTISSA]), bias.eq(ram.r_data[_MANTISSA:])]
-            with m.If(same):
+            with m.If(unscaled):
                 m.d.sync += scale.eq(one)
             with m.If(no_bias):
                 m.d.sync += bias.eq(0)
@@ -421,18 +421,18 @@ class Rescale(wiring.Component):
         head = Signal(data.StructLayout(side), name="head")
         entry = {"address": here.write.address, "strobe": here.write.strobe, "first": here.first, "set": here.set,
                  "beat": here.write.beat, "work": work}
-        there, beat = self._results(m, finished, results, pop & (head.work if passes else 1))
-        following = Signal.like(used, name="following")
-        some = Signal(name="some")
+        has_result, beat = self._results(m, finished, results, pop & (head.work if passes else 1))
+        next_used = Signal.like(used, name="next_used")
+        has_write = Signal(name="has_write")
         self._queue(m, "side", Cat(entry[name] for name in side), take, pop, head)
         m.d.comb += [
-            following.eq(used + take - pop), pop.eq(out.valid & out.ready),
-            out.valid.eq(some & (~head.work | there) if passes else there),
+            next_used.eq(used + take - pop), pop.eq(out.valid & out.ready),
+            out.valid.eq(has_write & (~head.work | has_result) if passes else has_result),
             out.payload.write.address.eq(head.address), out.payload.write.strobe.eq(head.strobe),
             out.payload.first.eq(head.first), out.payload.set.eq(head.set),
             out.payload.write.beat.eq(Mux(head.work, beat, head.beat.as_value()) if passes else beat)]
-        m.d.sync += some.eq(following != 0)
-        return following
+        m.d.sync += has_write.eq(next_used != 0)
+        return next_used
 
     def _results(self, m, finished, results, pop):
         """Groups become beats again, in the order of the writes with work; whether there is one, and the first."""
@@ -440,17 +440,17 @@ class Rescale(wiring.Component):
         group = Signal(range(p.steps), name="group")
         final = Signal(name="final")
         level = Signal(range(self.places + 1), name="level")
-        there = Signal(name="there")
-        following = Signal.like(level, name="following")
+        has_result = Signal(name="has_result")
+        next_level = Signal.like(level, name="next_level")
         beat = Signal(p.memory.elements * p.memory.element_width, name="result")
-        m.d.comb += [final.eq(finished & (group == p.steps - 1)), following.eq(level + final - pop)]
-        m.d.sync += [level.eq(following), there.eq(following != 0)]
+        m.d.comb += [final.eq(finished & (group == p.steps - 1)), next_level.eq(level + final - pop)]
+        m.d.sync += [level.eq(next_level), has_result.eq(next_level != 0)]
         with m.If(finished):
             m.d.sync += group.eq(group + 1)
         for number in range(p.steps):
             self._queue(m, f"results{number}", results, finished & (group == number), pop,
                         beat.word_select(number, len(results)))
-        return there, beat
+        return has_result, beat
 
     def _queue(self, m, name, entry, push, pop, head):
         """A LUT memory of ``places`` entries; ``head`` shows the first."""
