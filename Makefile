@@ -5,12 +5,16 @@ BIN := .venv/bin
 BUILD := build
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint cosim synth bench clean help
+.PHONY: demo test lint cosim synth bench docs clean help
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wingbeat needs Python >= 3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	touch $@
 
 demo: .venv/installed  ## a whole network on simulated Verilog, utilisation, synthesis; build/demo.html
@@ -35,6 +39,10 @@ bench: .venv/installed  ## kernels and a whole FABNet block at 128 multipliers
 	$(BIN)/wingbeat bench kernels --preset array128-s1 --json $(BUILD)/bench-s1.json
 	$(BIN)/wingbeat bench kernels --preset array128-s2 --json $(BUILD)/bench-s2.json
 	$(BIN)/wingbeat bench fabnet-block --preset array128-s2 --layers 12 --json $(BUILD)/fabnet.json
+
+docs: .venv/docs  ## the documents as a site, build/docs/html; 3 minutes, most of them simulation for the pictures
+	PYTHONPATH=docs $(BIN)/python -m generate $(BUILD)/docs/source
+	$(BIN)/sphinx-build -W -n -q $(BUILD)/docs/source $(BUILD)/docs/html
 
 clean:  ## everything that can be made again
 	rm -rf .venv $(BUILD) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -76,4 +76,4 @@ def build(board: type[BoardTop], folder: Path, *, seed: int = 1,
     return {"board": name, "bitstream": str(folder / f"{name}.{board.bitstream}"),
             "clock_mhz": board.clock_hz / 1e6, "fmax_mhz": round(reached, 2),
             "timing_met": reached >= board.clock_hz / 1e6,
-            "utilisation": {kind: cells for kind, cells in found["utilisation"].items() if cells["used"]}}
+            "utilisation": {kind: cells for kind, cells in found["utilization"].items() if cells["used"]}}

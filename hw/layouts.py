@@ -3,13 +3,16 @@
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
+from .isa.descriptor import DESCRIPTOR_WORDS
 from .isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from .isa.fields import WORD_BITS, Fields
 from .isa.instruction import Opcode
-from .isa.setup import BLOCK_FIELDS, EXPONENT_BITS, SETUP, TAG_BITS, UNITS
+from .isa.setup import BLOCK_FIELDS, COUNTED_CAUSES, COUNTED_UNITS, EXPONENT_BITS, SETUP, TAG_BITS
 
 __all__ = ["word", "lanes", "instruction", "memory_command", "table_write", "setup", "input_beat", "output_beat",
            "status", "processor_status", "unit_activity", "block_report", "layout_of"]
+
+_TABLE_BITS = (DESCRIPTOR_WORDS << dict(FIELDS[Opcode.READ])["descriptor"]).bit_length() - 1  # of the largest table
 
 
 def layout_of(fields: Fields) -> data.StructLayout:
@@ -40,7 +43,7 @@ def memory_command() -> data.StructLayout:
 
 def table_write() -> data.StructLayout:
     """A word for the table of a memory unit, hw/isa/descriptor.py."""
-    return data.StructLayout({"address": unsigned(12), "data": unsigned(32)})
+    return data.StructLayout({"address": unsigned(_TABLE_BITS), "data": unsigned(WORD_BITS)})
 
 
 def setup() -> data.StructLayout:
@@ -79,6 +82,6 @@ def block_report() -> data.StructLayout:
 def processor_status() -> data.StructLayout:
     """Status of the array, then why the program was stopped and where, then for each unit but cal its cycles moving,
     waiting for input and waiting for output."""
-    counters = {f"{unit}_{cause}": unsigned(32) for unit in UNITS if unit != "cal"
-                for cause in ("moving", "waiting_input", "waiting_output")}
+    counters = {f"{unit}_{cause}": unsigned(32) for unit in COUNTED_UNITS
+                for cause in COUNTED_CAUSES}
     return data.StructLayout({**status().members, "error": unsigned(4), "tag": unsigned(TAG_BITS), **counters})

@@ -1,4 +1,4 @@
-"""Beats of the data streams and setup writes as bit patterns, in the order docs/architecture.md gives.
+"""Beats of the data streams and setup writes as bit patterns, in the order docs/reference/architecture.md gives.
 
 Patterns are hexadecimal text, one beat a string, so that any simulator or link can read them.
 """

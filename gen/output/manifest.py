@@ -2,7 +2,7 @@
 
 Everything is read from the objects the hardware is made of: the configuration and its properties, the
 signature of the component, the instruction fields. A constant stands here only when it is part of the
-contract (docs/architecture.md, docs/processor.md).
+contract (docs/reference/architecture.md, docs/reference/processor.md).
 """
 
 import hashlib
@@ -135,7 +135,7 @@ def _describe_tables(config: CoreConfig) -> dict[str, Any]:
 
 
 def _describe_vector_unit(config: CoreConfig) -> dict[str, Any]:
-    """Tables of docs/vector.md; word i of set s: address s * words_per_set + i."""
+    """Tables of docs/reference/vector.md; word i of set s: address s * words_per_set + i."""
     sets = {name: {"target": target, "sets": SETS, "words_per_set": SET_WORDS, "fields": _packed(layout)}
             for name, target, layout in (("read_sets", SETUP_READ_SETS, READ_SET),
                                          ("write_sets", SETUP_WRITE_SETS, WRITE_SET))}

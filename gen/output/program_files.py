@@ -55,7 +55,7 @@ def check_program(config: CoreConfig, words: Sequence[int], setup: Sequence[int]
     """Number of blocks of a program that a processor with a memory of ``beats`` beats runs to its end.
 
     ``words`` of 32 bits, ``setup`` writes of 64 bits {target 8, address 16, data 40}. Raises WingbeatError with the
-    error code of docs/processor.md and the instruction, or for a READ that does not wait for what it reads.
+    error code of docs/reference/processor.md and the instruction, or for a READ that does not wait for what it reads.
     """
     if len(words) > config.program_words:
         raise WingbeatError(f"program_words: {config.program_words} is too small for {len(words)} words")

@@ -20,15 +20,12 @@ from .engine import Engine
 from .fetch import Fetch
 from .flow import Flow
 from .load_unit import LoadUnit
+from .parameters import QUEUE_PLACES
 from .row_buffer import HalfPorts
 from .sequencer import Sequencer
 from .store_unit import StoreUnit
 
 __all__ = ["Array"]
-
-
-# What a queue of a processor holds, so that the program runs ahead of the units; whole LUT memories.
-_QUEUE = 16
 
 
 def _processor_ports() -> dict:
@@ -127,7 +124,7 @@ class Array(wiring.Component):
         queued = Signal(name="queued")
         empty = []
         for name, (source, sink) in units.items():
-            m.submodules[f"{name}_queue"] = queue = CommandQueue(source.payload.shape(), _QUEUE)
+            m.submodules[f"{name}_queue"] = queue = CommandQueue(source.payload.shape(), QUEUE_PLACES)
             wiring.connect(m, source, queue.i)
             wiring.connect(m, queue.o, sink)
             empty.append(queue.empty)

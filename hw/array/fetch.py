@@ -13,6 +13,7 @@ from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.signals import signals
 from .checker import Checker
+from .parameters import read_cycles
 
 __all__ = ["Fetch"]
 
@@ -58,7 +59,7 @@ class Fetch(wiring.Component):
         m.submodules.memory = memory = Ram(RamParameters(32, c.program_words, c.target, c.pipeline))
         bits = (c.program_words - 1).bit_length()
         address = Signal(bits, name="address")
-        count = Signal(range(INSTRUCTION_WORDS + c.ram_latency + 1), name="count")
+        count = Signal(range(read_cycles(c) + 1), name="count")
         buffer = Signal(32 * INSTRUCTION_WORDS, name="buffer")
         fields = buffer[OPCODE_BITS:]
         # Decoded one shift before the first word reaches the low end.
@@ -70,7 +71,7 @@ class Fetch(wiring.Component):
         m.d.comb += [loop.eq(fields), loop_coming.eq(next_buffer[OPCODE_BITS:])]
         rest = Mux(looping, loops_left, loop_coming.count)
         has_more_loops, final = signals("has_more_loops final")
-        m.d.sync += [has_more_loops.eq(loops_left[1:].any()), final.eq(count == INSTRUCTION_WORDS + c.ram_latency - 2)]
+        m.d.sync += [has_more_loops.eq(loops_left[1:].any()), final.eq(count == read_cycles(c) - 2)]
         reading = Signal(name="reading")  # a word is read in this cycle
         capture = delay(m, reading, c.ram_latency, "capture", reset_less=False)
         with m.If(capture):

@@ -8,6 +8,7 @@ from ..config import CoreConfig
 from ..isa.instruction import Opcode
 from ..layouts import instruction
 from ..primitives.signals import signals
+from .parameters import GAP_LIMIT
 
 __all__ = ["Sequencer"]
 
@@ -81,7 +82,7 @@ class Sequencer(wiring.Component):
             m.d.sync += [spacing.eq(spacing - ~spaced), spaced.eq(spaced | (spacing == 0))]
 
         # Idle cycles there will be two cycles from now; the top bit stops the count.
-        idle_cycles = Signal(len(next_pass.gap) + 1, name="idle_cycles", init=-1)
+        idle_cycles = Signal(GAP_LIMIT.bit_length(), name="idle_cycles", init=-1)
         with m.If(self.start):
             m.d.sync += idle_cycles.eq(Mux(ended, 3, 2))
         with m.Elif(ended & ~idle_cycles[-1]):

@@ -1,7 +1,7 @@
 """Shuffle network: conditional swaps that take words from bank order to lane order and back.
 
 Element i lives in bank XOR of the S-bit digits of i, so the words of a beat arrive at their lanes after an
-XOR of the lane number with one constant (design.md section 4). The direction of the strides asks for the lanes
+XOR of the lane number with one constant (docs/design.md section 4). The direction of the strides asks for the lanes
 in bit-reversed order on top of that: S levels of conditional swaps do both.
 """
 

@@ -1,6 +1,6 @@
 """Descriptors of the memory units: where the beats of a block stand, and the table that the hardware counts with.
 
-Contract: docs/processor.md, Descriptors.
+Contract: docs/reference/processor.md, Descriptors.
 """
 
 from collections.abc import Sequence

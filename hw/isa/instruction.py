@@ -31,7 +31,7 @@ class Opcode(IntEnum):
 
 
 class Fault(IntEnum):
-    """Why a program was stopped, docs/processor.md."""
+    """Why a program was stopped, docs/reference/processor.md."""
 
     NONE = 0
     OPCODE = 1
@@ -47,7 +47,7 @@ class Fault(IntEnum):
 
 
 class MemoryMode(IntEnum):
-    """How memory beats and array beats map, docs/processor.md; the last three only in a WRITE."""
+    """How memory beats and array beats map, docs/reference/processor.md; the last three only in a WRITE."""
 
     COLUMNS = 0
     ROWS = 1
@@ -65,7 +65,7 @@ class Unit(IntEnum):
 
 
 class Mode(IntEnum):
-    """What a column does with a word pair (A, B), design.md section 3."""
+    """What a column does with a word pair (A, B), docs/design.md section 3."""
 
     PASS = 0   # Y1 = A, Y2 = B
     BPMM = 1   # unit-pivot real butterfly on both rows of a row pair
@@ -133,11 +133,12 @@ class Loop:
 
 @dataclass(frozen=True)
 class Read:
-    """Send one block from memory to the array, docs/processor.md.
+    """Send one block from memory to the array, docs/reference/processor.md.
 
     Beats are addressed by ``descriptor`` from the address in ``register`` on, to which ``increment`` beats (signed) are
     added afterwards; rows from ``rows`` on are zeros. It waits for the WRITE ``after`` tags back, or for the first
-    ``after_beats`` beats of it. ``vector``: parameter set of the rows that are normalised, docs/vector.md; 0: none.
+    ``after_beats`` beats of it. ``vector``: parameter set of the rows that are normalised, docs/reference/vector.md; 0:
+    none.
     """
 
     descriptor: int
@@ -152,8 +153,8 @@ class Read:
 
 @dataclass(frozen=True)
 class Sums(Read):
-    """Sums of rows into the table of rows, docs/vector.md: a READ whose beats go no further. It has no tag; ``after``
-    counts from the tag that the next READ has."""
+    """Sums of rows into the table of rows, docs/reference/vector.md: a READ whose beats go no further. It has no tag;
+    ``after`` counts from the tag that the next READ has."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class Write:
     """Put one block from the array into memory; as :class:`Read`, rows from ``rows`` on are not written.
 
     In mode FOLD rows from ``fold_from`` (0 or 1) to ``fold_rows`` - 1 are also written mirrored. ``vector``: parameter
-    set of what becomes of the elements before they are written, docs/vector.md; 0: nothing.
+    set of what becomes of the elements before they are written, docs/reference/vector.md; 0: nothing.
     """
 
     descriptor: int

@@ -1,4 +1,4 @@
-"""Parameter sets of the vector unit: what READs, SUMS and WRITEs name by four bits (docs/vector.md).
+"""Parameter sets of the vector unit: what READs, SUMS and WRITEs name by four bits (docs/reference/vector.md).
 
 A leaf without Amaranth: the hardware builds its layouts from ``READ_SET`` and ``WRITE_SET`` and the models run the same
 objects. A table of 16 sets for each side is written as setup, ``SET_WORDS`` words of 32 bits each, low word first; set
@@ -11,9 +11,11 @@ from enum import IntEnum
 from .fields import bits_of_words, pack, unpack, words_of_bits
 
 __all__ = ["Activation", "ReadSet", "WriteSet", "READ_SET", "WRITE_SET", "SETS", "SET_WORDS", "ROW_ADDRESS_BITS",
-           "EPSILON_BITS",           "read_set", "write_set"]
+           "SET_BITS",
+           "EPSILON_BITS", "read_set", "write_set"]
 
 SETS = 16
+SET_BITS = (SETS - 1).bit_length()  # of the number of a set
 SET_WORDS = 4
 EPSILON_BITS = 62
 ROW_ADDRESS_BITS = 16  # of the address of a beat: what the rows of a LayerNorm are told apart by
@@ -49,7 +51,7 @@ class _Packed:
 @dataclass(frozen=True)
 class ReadSet(_Packed):
     """Rows of a LayerNorm: a beat belongs to entry (address mod 2^ROW_ADDRESS_BITS) >> chunk_shift of the table of
-    rows, modulo its size. ``n`` elements a row and ``epsilon`` (E of docs/vector.md)."""
+    rows, modulo its size. ``n`` elements a row and ``epsilon`` (E of docs/reference/vector.md)."""
 
     LAYOUT = READ_SET
 

@@ -1,7 +1,7 @@
 """Tables of the vector unit as the setup port fills them: scales and biases, activation, epsilon of a LayerNorm.
 
-The arithmetic that reads them is docs/vector.md, Numbers. An element has ``width`` = EW bits, two's complement,
-8 <= EW <= 18; F = 18 - EW.
+The arithmetic that reads them is docs/reference/vector.md, Numbers. An element has ``width`` = EW bits, two's
+complement, 8 <= EW <= 18; F = 18 - EW.
 """
 
 from collections.abc import Callable

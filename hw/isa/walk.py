@@ -1,4 +1,5 @@
-"""Walks: the order in which the beats of a stream visit the words of a half. Contract: docs/architecture.md."""
+"""Walks: the order in which the beats of a stream visit the words of a half. Contract:
+docs/reference/architecture.md."""
 
 from dataclasses import dataclass
 from enum import IntEnum

@@ -9,7 +9,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .. import layouts as shapes
-from ..isa.link_frame import ERROR, RECORD_BYTES, REPLY, STATUS_WORDS, VERSION, Fault, Kind
+from ..isa.link_frame import ERROR, RECORD_BYTES, REPLY, STATUS_WORDS, VERSION, LinkFault, Kind
+from ..isa.setup import CONTROL_START, SETUP_CONTROL
 from ..primitives.memory import read_port, write_port
 from .framer import FrameReceiver, FrameSender, LinkParameters
 
@@ -233,7 +234,7 @@ class Link(wiring.Component):
                 m.d.comb += unpacker.start.eq(1)
             with m.Case(Kind.START):
                 with m.If(self.i_status.busy | unpacker.busy):
-                    m.d.sync += fault.eq(Fault.BUSY)
+                    m.d.sync += fault.eq(LinkFault.BUSY)
                 with m.Else():
                     m.next = "Start"
 
@@ -241,7 +242,7 @@ class Link(wiring.Component):
         """Records of the unpacker, or the start record: an idle unpacker shows zeros, so that takes a few
         gates.
         """
-        start = Const(shapes.SETUP_CONTROL | shapes.CONTROL_START << 24, 64)
+        start = Const(SETUP_CONTROL | CONTROL_START << 24, 64)
         record = unpacker.o_setup.payload.as_value()
         m.d.comb += [
             self.o_setup.valid.eq(unpacker.o_setup.valid | starting),

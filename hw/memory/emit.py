@@ -5,9 +5,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..isa.parameter_set import SET_BITS
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
+from .parameters import EMIT_STAGES
 from .port import MemoryParameters
 from .scatter import scatter_beat
 
@@ -25,7 +27,7 @@ def place(config: CoreConfig) -> data.StructLayout:
     of the block. Without ``valid`` there is neither ``fold`` nor ``twice``.
     """
     bits = config.memory_bits
-    vector = {"row0": 1, "set": 4} if config.vector_lanes else {}
+    vector = {"row0": 1, "set": SET_BITS} if config.vector_lanes else {}
     return data.StructLayout({"address": bits, "second": bits, "third": bits, "valid": 1, "fold": 1, "split": 1,
                               "twice": 1, "high": 1, "last": 1} | vector)
 
@@ -34,7 +36,7 @@ def emitted(config: CoreConfig) -> data.StructLayout:
     """A write. With a vector unit that is ``write``, and beside it ``row0``: it stands in row 0; ``first``: it begins
     its block; ``set``: its parameter set."""
     write = MemoryParameters.of(config).write
-    return data.StructLayout({"write": write, "row0": 1, "first": 1, "set": 4}) if config.vector_lanes else write
+    return data.StructLayout({"write": write, "row0": 1, "first": 1, "set": SET_BITS}) if config.vector_lanes else write
 
 
 class Emit(wiring.Component):
@@ -70,7 +72,7 @@ class Emit(wiring.Component):
         self._config = config
         tag = {"address": config.memory_bits, "strobe": 2, "mirrored": 1, "split": 1}
         if config.vector_lanes:
-            tag |= {"row0": 1, "first": 1, "set": 4}
+            tag |= {"row0": 1, "first": 1, "set": SET_BITS}
         self._tag = data.StructLayout(tag)
         self._slot = data.StructLayout(tag | {"writes": 1, "last": 1, "pops": 1, "high": 1, "later": 2})
         super().__init__({
@@ -96,6 +98,7 @@ class Emit(wiring.Component):
             valid, tag = valid_here, tag_here
             valids.append(valid)
             tags.append(tag)
+        assert len(valids) == EMIT_STAGES
         rounded = self._halve(m, out.moving, chosen, tags[0].split)
         clamped = self._output(m, out.i.payload, rounded, tag)
 

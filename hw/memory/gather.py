@@ -1,6 +1,6 @@
 """Memory beats to array beats, and the part that does it, which the way back (``hw/memory/scatter.py``) uses too.
 
-Contract: docs/processor.md, "From beats to the array and back".
+Contract: docs/reference/processor.md, "From beats to the array and back".
 """
 
 from enum import IntEnum

@@ -5,15 +5,15 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..primitives.parameters import RAM_BITS
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
+from .parameters import LATE_WORDS
 from .port import MemoryParameters
 from .reader import TokenQueue
 
 __all__ = ["BeatQueue", "ReadArbiter"]
 
-_RAM_BITS = 144  # the widest Ram
-_LATE = 3        # words that a condition in a register has not seen: two, and that of its own cycle
 
 
 class BeatQueue(wiring.Component):
@@ -50,8 +50,8 @@ class BeatQueue(wiring.Component):
         is_held, stall = signals("is_held stall")
         moving = Signal(name="moving", init=1)
         words = Signal(width, name="words")
-        for low in range(0, width, _RAM_BITS):
-            part = slice(low, min(low + _RAM_BITS, width))
+        for low in range(0, width, RAM_BITS):
+            part = slice(low, min(low + RAM_BITS, width))
             m.submodules[f"bits{low}"] = queue = TokenQueue(self._config, part.stop - low, self._places)
             m.d.comb += [queue.w_en.eq(self.w_en), queue.w_data.eq(self.w_data[part]), queue.moving.eq(moving),
                          words[part].eq(queue.r_data)]
@@ -61,7 +61,7 @@ class BeatQueue(wiring.Component):
             self.o.valid.eq(is_held | parts[0].r_valid), self.o.payload.eq(Mux(is_held, kept, words)),
             stall.eq(self.o.valid & ~self.o.ready), self.pop.eq(parts[0].pop),
             self.empty.eq(parts[0].empty & ~is_held)]
-        m.d.sync += [is_held.eq(stall), moving.eq(~stall), self.space.eq(parts[0].level <= self._places - _LATE)]
+        m.d.sync += [is_held.eq(stall), moving.eq(~stall), self.space.eq(parts[0].level <= self._places - LATE_WORDS)]
         with m.If(moving):
             m.d.sync += kept.eq(words)
         return m
@@ -144,4 +144,4 @@ class ReadArbiter(wiring.Component):
             owners.w_en.eq(granted), owners.w_data.eq(is_reader), reader_granted.eq(granted & is_reader)]
         m.d.sync += [
             granted.eq(out.i.valid & out.i.ready), is_reader.eq(~residual.valid),
-            free_places.eq(free_places + pop - reader_granted), space.eq(free_places >= _LATE)]
+            free_places.eq(free_places + pop - reader_granted), space.eq(free_places >= LATE_WORDS)]

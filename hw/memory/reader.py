@@ -6,9 +6,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.encoding import FIELDS
+from ..isa.encoding import FIELDS, REGISTERS
 from ..isa.instruction import Opcode
-from ..isa.parameter_set import ROW_ADDRESS_BITS
+from ..isa.parameter_set import ROW_ADDRESS_BITS, SET_BITS
 from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, table_write
 from ..primitives.memory import read_port, write_port
@@ -16,6 +16,7 @@ from ..primitives.ram import Ram, RamParameters
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .gather import memory_beat
+from .parameters import LATE_WORDS, PROGRESS_BITS
 from .port import MemoryParameters
 from .sequence import BeatSequence
 
@@ -37,7 +38,7 @@ def reader_beat(config: CoreConfig) -> data.StructLayout:
 def vector_tag() -> data.StructLayout:
     """``set``: parameter set of the READ or SUMS. ``sums``: it is a SUMS. ``address``: low bits of the address of the
     beat. ``ends``: the beat is the last of its row."""
-    return data.StructLayout({"set": 4, "sums": 1, "address": ROW_ADDRESS_BITS, "ends": 1})
+    return data.StructLayout({"set": SET_BITS, "sums": 1, "address": ROW_ADDRESS_BITS, "ends": 1})
 
 
 class TokenQueue(wiring.Component):
@@ -133,12 +134,13 @@ class Reader(wiring.Component):
         memory = MemoryParameters.of(config)
         super().__init__({
             "i_command": In(stream.Signature(memory_command())),
-            "write": In(table_write()), "write_en": In(1), "clear": In(1), "completed": In(1), "progress": In(16),
+            "write": In(table_write()), "write_en": In(1), "clear": In(1), "completed": In(1),
+            "progress": In(PROGRESS_BITS),
             "read": Out(stream.Signature(config.memory_bits)), "beats": In(stream.Signature(memory.beat)),
             "o": Out(stream.Signature(reader_beat(config))),
-            "idle": Out(1), "running": Out(1), "waiting": Out(1), "tag": Out(16), "bad_after": Out(1),
+            "idle": Out(1), "running": Out(1), "waiting": Out(1), "tag": Out(TAG_BITS), "bad_after": Out(1),
         })
-        self._tag = Signal(TAG_BITS, name="count", reset_less=True)  # a test of its wrap begins near it
+        self.count = Signal(TAG_BITS, name="count", reset_less=True)  # public: a test of its wrap begins near it
 
     def elaborate(self, platform):
         m = Module()
@@ -176,7 +178,7 @@ class Reader(wiring.Component):
             m.d.sync += changes.eq(0)
         with m.If(begin & ~sums):
             m.d.sync += [mode.eq(command.mode), changes.eq(is_other_mode)]
-        marks = Signal(data.StructLayout({"set": 4, "sums": 1}), name="marks", reset_less=True)
+        marks = Signal(data.StructLayout({"set": SET_BITS, "sums": 1}), name="marks", reset_less=True)
         with m.If(begin):
             m.d.sync += [marks.set.eq(command.vector), marks.sums.eq(sums)]
         in_flight = self._beats(m, sequence, mode, changes, marks)
@@ -190,7 +192,7 @@ class Reader(wiring.Component):
         ``begun`` the register takes its increment."""
         bits = self._config.memory_bits
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
-        m.submodules.registers = registers = Memory(shape=bits, depth=1 << _FIELDS["register"], init=[])
+        m.submodules.registers = registers = Memory(shape=bits, depth=REGISTERS, init=[])
         write, read = write_port(registers), read_port(registers)
         base, next_base = signals("base next_base", bits, reset_less=True)
         m.d.comb += read.addr.eq(command.register)
@@ -205,8 +207,8 @@ class Reader(wiring.Component):
         """Whether the READ in ``command`` may begin, and whether it never may. Both hold from its second cycle on, and
         are registers but for one gate. What may begin stays so, because WRITEs only go on."""
         # READs begun whose WRITE is not complete. ``after`` is small, the count of tags is not.
-        tag = self._tag
-        open_blocks = Signal(16, name="open_blocks", reset_less=True)
+        tag = self.count
+        open_blocks = Signal(TAG_BITS, name="open_blocks", reset_less=True)
         has_many_tags = Signal(name="has_many_tags", reset_less=True)
         # clear: as in hw/array/counters.py
         after_bits = _FIELDS["after"]
@@ -245,7 +247,7 @@ class Reader(wiring.Component):
         m.d.sync += [
             # A request on offer keeps its place, also when the moves before it are counted only now.
             free_places.eq(free_places + tokens.pop - moved),
-            space.eq((free_places > 2) | (self.read.valid & ~self.read.ready)),
+            space.eq((free_places > LATE_WORDS - 1) | (self.read.valid & ~self.read.ready)),
             moved.eq(move),
             token.valid.eq(place.valid), token.tail_elements.eq(place.tail_elements), token.mode.eq(mode),
             token.tail.eq(place.tail & (place.tail_elements < n_elements)), token.last.eq(place.last),

@@ -1,6 +1,6 @@
 """Array beats to memory beats: the way back of ``hw/memory/gather.py``.
 
-Contract: docs/processor.md, "From beats to the array and back".
+Contract: docs/reference/processor.md, "From beats to the array and back".
 """
 
 from amaranth.hdl import Module

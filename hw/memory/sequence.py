@@ -6,21 +6,25 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..isa.descriptor import SHAPE_FIELDS, ENTRIES, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT, SUB_EVENTS
+from ..isa.encoding import FIELDS
+from ..isa.instruction import Opcode
 from ..layouts import layout_of, table_write
 from ..primitives.pipeline import delay, optional
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
+from .parameters import SequenceTiming
 
 __all__ = ["BeatSequence", "beat_position", "sequence_start"]
 
+_FIELDS = dict(FIELDS[Opcode.READ])  # as of a WRITE
 _SUB_BITS = SUB_EVENTS - 1
-_STEP_BITS = 16
+_STEP_BITS = dict(SHAPE_FIELDS)["last_step"]
 
 
 def sequence_start(memory_bits: int) -> data.StructLayout:
     """A block to count through: ``base`` is the beat at row 0, chunk 0; rows from ``rows`` on are not valid."""
-    return data.StructLayout({"descriptor": 6, "base": memory_bits, "rows": 16})
+    return data.StructLayout({"descriptor": _FIELDS["descriptor"], "base": memory_bits, "rows": _FIELDS["rows"]})
 
 
 def beat_position(memory_bits: int) -> data.StructLayout:
@@ -66,7 +70,7 @@ class BeatSequence(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from ``start`` to its first beat, when nothing stalls."""
-        return 4 + 2 * (self._config.ram_latency + self._config.pipeline.is_deep)
+        return SequenceTiming.of(self._config).latency
 
     def elaborate(self, platform):
         m = Module()
@@ -76,7 +80,7 @@ class BeatSequence(wiring.Component):
             data.StructLayout({name: layout[name] for name in layout if name != "tail_elements"}))
         accept, moving, running, final, block_end = signals("accept moving running final block_end")
         ready = Signal(name="ready", init=1)
-        descriptor = Signal(6, name="descriptor", reset_less=True)
+        descriptor = Signal(_FIELDS["descriptor"], name="descriptor", reset_less=True)
         m.d.comb += [accept.eq(self.start.valid & ready), self.start.ready.eq(ready), moving.eq(skid.moving)]
         # The next block may start when the last beat of the present one is out: its shape is still needed till then.
         m.d.sync += [block_end.eq(skid.o.valid & skid.o.ready & skid.o.payload.last),
@@ -103,6 +107,8 @@ class BeatSequence(wiring.Component):
             m.d.sync += [self.other.eq(differences.address), self.keep.eq(differences.position)]
         m.d.sync += [last_chunk.eq(self.chunks - 1), has_tail.eq(tail != 0)]  # in time for the first beat
 
+        # From ``accept``: the shape, the counters, the path and the skid buffer.
+        assert self.latency == c.ram_latency + 2 + SequenceTiming.of(c).count_stages + 1
         position = self._accumulate(m, differences, ready, running, final, moving)
         judged = Signal(data.StructLayout({"address": c.memory_bits, "row": 16, "chunk": 16, "row_inside": 1,
                                            "chunk_inside": 1, "first_chunk": 1, "last_chunk": 1}),
@@ -208,8 +214,10 @@ class BeatSequence(wiring.Component):
         """Position, in the cycle behind the differences. Its ``valid`` and ``last`` belong to the position that has
         been judged: the same one, in a deep pipeline the one a stage further."""
         memory_bits, deep = self._config.memory_bits, self._config.pipeline.is_deep
-        summed = self._config.ram_latency + 1 + deep
-        stages = summed + deep
+        timing = SequenceTiming.of(self._config)
+        stages = timing.count_stages
+        assert timing.sum_stages == self._config.ram_latency + 1 + deep, "table, near, sum"
+        assert stages == timing.sum_stages + deep, "judged"
         position = Signal(data.StructLayout({"valid": 1, "last": 1, "address": memory_bits, "row": 16, "chunk": 16}),
                           name="position", reset_less=True)
         count_stages = Signal(stages, name="count_stages")
@@ -224,7 +232,7 @@ class BeatSequence(wiring.Component):
             differences = near_differences
         with m.If(ready):
             m.d.sync += [position.address.eq(self.start.payload.base), position.row.eq(0), position.chunk.eq(0)]
-        with m.Elif(moving & count_stages[summed - 2]):
+        with m.Elif(moving & count_stages[timing.sum_stages - 2]):
             m.d.sync += [position.address.eq(position.address + differences.address),
                          position.row.eq(position.row + differences.position[:16]),
                          position.chunk.eq(position.chunk + differences.position[16:])]

@@ -7,7 +7,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.encoding import FIELDS
+from ..isa.encoding import FIELDS, REGISTERS
 from ..isa.instruction import MemoryMode, Opcode
 from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, output_beat, table_write
@@ -16,14 +16,13 @@ from ..primitives.pipeline import delay
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .emit import Emit, emitted, place
+from .parameters import COMPLETED_LATENCY, ENDS_ROOM, PLACE_STAGES, PROGRESS_BITS, UNSEEN_ENDS, WAITING_WRITES
 from .scatter import Scatter
 from .sequence import BeatSequence
 
 __all__ = ["Writer", "Completion"]
 
 _FIELDS = dict(FIELDS[Opcode.WRITE])
-_WAITING = 8      # WRITEs that wait for their ``written``, and the FIFO of their ends
-_ON_THE_WAY = 5  # ends that the level of the FIFO does not show yet, at most
 
 
 class Completion(wiring.Component):
@@ -45,7 +44,7 @@ class Completion(wiring.Component):
     Source: docs/reference/processor.md, Program.
     """
 
-    def __init__(self, bits: int, progress_bits: int = 16):
+    def __init__(self, bits: int, progress_bits: int = PROGRESS_BITS):
         self._bits = bits
         super().__init__({"issued": In(1), "ended": In(1), "written": In(1), "room": Out(1),
                           "completed": Out(1), "progress": Out(progress_bits)})
@@ -58,19 +57,19 @@ class Completion(wiring.Component):
         issue, block_end, reached = signals("issue block_end reached")
         m.d.sync += [issue.eq(self.issued), block_end.eq(delay(m, self.ended, 1, "ended", reset_less=False))]
         known = Signal(2, name="known")  # ``n_end`` is the head of the FIFO, ``writes_left`` belongs to it
-        m.submodules.ends = ends = SyncFIFO(width=self._bits, depth=_WAITING)
+        m.submodules.ends = ends = SyncFIFO(width=self._bits, depth=WAITING_WRITES)
         m.d.comb += [ends.w_data.eq(n_issued), ends.w_en.eq(block_end), ends.r_en.eq(reached)]
         m.d.sync += [
             n_end.eq(ends.r_data), writes_left.eq(n_end - n_written), known.eq(Mux(reached, 0, Cat(ends.r_rdy, known))),
             n_issued.eq(n_issued + issue), n_written.eq(n_written + self.written),
-            self.room.eq(ends.level <= _WAITING - _ON_THE_WAY),
+            self.room.eq(ends.level <= ENDS_ROOM),
             # The end that is being taken out would show once more.
             reached.eq(known[1] & ~reached & ((writes_left == 0) | writes_left[-1])),
             difference.eq(n_written - n_begin),
             self.progress.eq(difference[:shown] | difference[shown:].any().replicate(shown))]
         with m.If(reached):
             m.d.sync += n_begin.eq(n_end)
-        m.d.comb += self.completed.eq(delay(m, reached, 3, "reached", reset_less=False))
+        m.d.comb += self.completed.eq(delay(m, reached, COMPLETED_LATENCY, "reached", reset_less=False))
         return m
 
 
@@ -109,8 +108,8 @@ class Writer(wiring.Component):
             "i_command": In(stream.Signature(memory_command())), "write": In(table_write()), "write_en": In(1),
             "clear": In(1), "i": In(stream.Signature(output_beat(config.element_width, config.stream_words))),
             "memory": Out(stream.Signature(emitted(config))), "written": In(1),
-            "completed": Out(1), "progress": Out(16), "saturated": Out(1),
-            "idle": Out(1), "running": Out(1), "tag": Out(16)})
+            "completed": Out(1), "progress": Out(PROGRESS_BITS), "saturated": Out(1),
+            "idle": Out(1), "running": Out(1), "tag": Out(TAG_BITS)})
         self._vector = {"vector": _FIELDS["vector"]} if config.vector_lanes else {}
         # A place gives up to three writes.
         self._count_bits = 16 + config.beat_groups.bit_length() + config.sub_bits + 2
@@ -127,8 +126,9 @@ class Writer(wiring.Component):
         self._input(m, mode, scatter.i)
 
         # Held until all places of the WRITE have left the sequence.
-        current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": 16} | self._vector),
-                         reset_less=True, name="current")
+        current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": _FIELDS["fold_rows"]}
+                                          | self._vector),
+                         name="current", reset_less=True)
         begun, is_active = signals("begun is_active")
         m.d.comb += [
             sequence.write.eq(self.write), sequence.write_en.eq(self.write_en),
@@ -139,7 +139,7 @@ class Writer(wiring.Component):
             m.d.sync += [current[name].eq(start.o.payload[name]) for name in current.shape().members]
         m.d.comb += is_active.eq(self._places(m, sequence, current, emit.places) | ~sequence.start.ready)
 
-        n_inside = Signal(range(2 * _WAITING + _ON_THE_WAY), name="n_inside")
+        n_inside = Signal(range(2 * WAITING_WRITES + UNSEEN_ENDS), name="n_inside")
         entered = Signal(name="entered")
         # ``clear``: as in hw/array/counters.py.
         tag = Signal(TAG_BITS, name="tag", reset_less=True)
@@ -168,8 +168,8 @@ class Writer(wiring.Component):
         held, decided, begin = signals("held decided begin")
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
         m.submodules.start = start = SkidBuffer(data.StructLayout({
-            "descriptor": 6, "base": c.memory_bits, "rows": 16, "fold": 1, "split": 1, "fold_from": 1,
-            "fold_rows": 16} | self._vector))
+            "descriptor": _FIELDS["descriptor"], "base": c.memory_bits, "rows": _FIELDS["rows"], "fold": 1, "split": 1,
+            "fold_from": 1, "fold_rows": _FIELDS["fold_rows"]} | self._vector))
         m.submodules.mode = mode = SkidBuffer(data.StructLayout({"mode": _FIELDS["mode"], "changes": 1}))
         mode_before = Signal(_FIELDS["mode"], name="mode_before", init=MemoryMode.COLUMNS)
         changes = Signal(name="changes")
@@ -180,7 +180,7 @@ class Writer(wiring.Component):
             m.d.sync += [held.eq(0), mode_before.eq(command.mode)]
         m.d.sync += [decided.eq(held & ~begin), changes.eq(command.mode != mode_before)]
 
-        m.submodules.registers = registers = Memory(shape=c.memory_bits, depth=1 << _FIELDS["register"], init=[])
+        m.submodules.registers = registers = Memory(shape=c.memory_bits, depth=REGISTERS, init=[])
         write, read = write_port(registers), read_port(registers)
         base = Signal(c.memory_bits, name="base", reset_less=True)
         next_base = Signal(c.memory_bits, name="next_base", reset_less=True)
@@ -223,7 +223,7 @@ class Writer(wiring.Component):
         place0, place1, place2 = signals("place0 place1 place2", place(self._config), reset_less=True)
         is_row_zero, is_fold_row, is_from_one = signals("is_row_zero is_fold_row is_from_one")
         # back: from the second write to the third, less one
-        valids = Signal(3, name="valids")
+        valids = Signal(PLACE_STAGES, name="valids")
         distance, distance_late = signals("distance distance_late", 17)
         other_base, keep_mask = signals("other_base keep_mask", bits, reset_less=True)
         kept = sequence.keep[:bits] & (~current.split).replicate(bits)

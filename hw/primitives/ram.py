@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import Pipeline, Target
 from .memory import read_port, write_port
+from .parameters import RAM_BITS
 from .shared import once
 from .signals import signals
 
@@ -70,7 +71,7 @@ class RamParameters:
     pipeline: Pipeline = Pipeline.DEEP
 
     def __post_init__(self) -> None:
-        for name, low, high in (("width", 1, 144), ("depth", 2, 65536)):
+        for name, low, high in (("width", 1, RAM_BITS), ("depth", 2, 65536)):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name}: {value} is out of range; allowed are {low}..{high}")

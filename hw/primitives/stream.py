@@ -10,6 +10,7 @@ from amaranth.hdl import Cat, Module, Mux, Shape, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .parameters import SKID_WORDS
 from .signals import signals
 
 __all__ = ["SkidBuffer", "WidthParameters", "Upsizer", "Downsizer"]
@@ -40,8 +41,8 @@ class SkidBuffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        words = [Signal(Shape.cast(self.i.payload.shape()), name=f"word{n}") for n in range(2)]
-        follows = [Signal(name=f"follows{n}", init=n == 0) for n in range(2)]
+        words = [Signal(Shape.cast(self.i.payload.shape()), name=f"word{n}") for n in range(SKID_WORDS)]
+        follows = [Signal(name=f"follows{n}", init=n == 0) for n in range(SKID_WORDS)]
         # Not the inverse of ``moving``, which synthesis would share: the enable of a pipeline and the gates of its
         # control want registers of their own.
         stopped, writing, reading = signals("stopped writing reading")
@@ -54,7 +55,7 @@ class SkidBuffer(wiring.Component):
         m.d.sync += [
             stopped.eq(full), self.moving.eq(~full), writing.eq(writing_next), reading.eq(reading ^ leave),
             self.o.valid.eq(accept | (self.o.valid & ~self.o.ready) | ~ready)]
-        for n in range(2):
+        for n in range(SKID_WORDS):
             m.d.sync += follows[n].eq(~full & (writing_next == n))
             with m.If(follows[n]):
                 m.d.sync += words[n].eq(_bits(self.i.payload))

@@ -7,20 +7,19 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig, Pipeline, Target
+from ..isa.vector_tables import BASE_BITS, INDEX_ONLY_BITS, SEGMENTS, SLOPE_BITS
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.shared import once
+from .parameters import CLAMP_LATENCY, LaneTiming
 
-__all__ = ["ActivationLane", "VectorLaneParameters", "GELU_WORDS", "clamp", "gelu_word"]
+__all__ = ["ActivationLane", "VectorLaneParameters", "clamp", "gelu_word"]
 
-GELU_WORDS = 512
-_INDEX_BITS = 9      # of the table
-_FRACTION_BITS = 4   # of the table's unit below an element's
-_BASE_BITS, _SLOPE_BITS = 18, 10
+_INDEX_BITS = (SEGMENTS - 1).bit_length()
+_BELOW_BITS = 4   # of the table's unit below an element's
 _SLOPE_CUT = 6       # a slope counts in 2^-16, a place in a segment 2^(EW-10) to 1, the table in 2^-EW
-_INDEX_ONLY = 10     # bits of an element that needs no place in a segment; narrower ones skip segments
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,14 @@ class VectorLaneParameters:
     def of(cls, config: CoreConfig) -> "VectorLaneParameters":
         return cls(config.element_width, config.target, config.pipeline)
 
+    @property
+    def timing(self) -> LaneTiming:
+        return LaneTiming(self.pipeline)
+
 
 def gelu_word() -> data.StructLayout:
     """A segment of the table of D: ``base`` in units of 2^-EW, ``slope``: its fall in 2^-16."""
-    return data.StructLayout({"base": _BASE_BITS, "slope": signed(_SLOPE_BITS)})
+    return data.StructLayout({"base": BASE_BITS, "slope": signed(SLOPE_BITS)})
 
 
 def clamp(m: Module, value: Value, width: int, name: str, above: Value | None = None,
@@ -98,22 +101,19 @@ class ActivationLane(wiring.Component):
             "z": Out(signed(width)), "clamped": Out(1)})
 
     @property
-    def _product_latency(self) -> int:
-        return max(1, self.parameters.pipeline.multiplier_latency)
-
-    @property
     def latency(self) -> int:
         """Cycles from ``y`` to ``z``."""
-        return 2 + self.parameters.pipeline.ram_latency + self._product_latency + 5
+        return self.parameters.timing.activation_latency
 
     @once("parameters")
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self.parameters
-        found = 2 + p.pipeline.ram_latency  # cycles from ``y`` to its segment
+        found, product_latency = p.timing.segment_latency, p.timing.product_latency
+        assert self.latency == found + product_latency + 1 + 2 + CLAMP_LATENCY, "segment, product, sum, rounding, clamp"
         magnitude = self._magnitude(m)
-        m.submodules.table = table = Ram(RamParameters(_BASE_BITS + _SLOPE_BITS, GELU_WORDS, p.target, p.pipeline))
-        index = Cat(Const(0, max(0, _INDEX_ONLY - p.element_width)), magnitude[-_INDEX_BITS:])
+        m.submodules.table = table = Ram(RamParameters(BASE_BITS + SLOPE_BITS, SEGMENTS, p.target, p.pipeline))
+        index = Cat(Const(0, max(0, INDEX_ONLY_BITS - p.element_width)), magnitude[-_INDEX_BITS:])
         inverted = Cat(~self.write.base, self.write.slope)  # the base is subtracted
         # A register behind the inverter: the tables of many lanes lie far from each other.
         m.d.comb += [table.r_en.eq(1), table.r_addr.eq(index),
@@ -133,13 +133,13 @@ class ActivationLane(wiring.Component):
         less_base = self._less_base(m, positive, delay(m, segment.base, near, "base"),
                                     delay(m, gelu, 1 + near, "gelu_found"))
         total = Signal(less_base.shape(), name="total", reset_less=True)
-        rest = delay(m, less_base, self._product_latency - 1 - near, "less_base")
+        rest = delay(m, less_base, product_latency - 1 - near, "less_base")
         product = self._product(m, magnitude[:-_INDEX_BITS], segment.slope, gelu)
         # Round half up: the highest bit cut off is the carry.
         m.d.sync += total.eq((Cat(product[_SLOPE_CUT - 1], rest).as_signed() +
                               Cat(Const(1, 1), product[_SLOPE_CUT:]).as_signed()) >> 1)
 
-        fall = delay(m, (_FRACTION_BITS - self.gain)[:3], found + 1 + self._product_latency, "fall")
+        fall = delay(m, (_BELOW_BITS - self.gain)[:3], found + 1 + product_latency, "fall")
         z, clamped = clamp(m, self._round(m, total, fall), p.element_width, "z_register")
         m.d.comb += [self.z.eq(z), self.clamped.eq(clamped)]
         return m
@@ -160,10 +160,10 @@ class ActivationLane(wiring.Component):
 
     def _less_base(self, m, positive, inverted, gelu):
         """positive * 16, with ``gelu`` less the base whose inverse is ``inverted``, in a register."""
-        width = max(len(positive) + _FRACTION_BITS, _BASE_BITS + 1) + 1
+        width = max(len(positive) + _BELOW_BITS, BASE_BITS + 1) + 1
         m.submodules.less_base = adder = SelectAdder(SelectAdderParameters(width + 1, self.parameters.target))
         # The lowest bits make the carry of the two's complement.
-        m.d.comb += [adder.addend.eq(Cat(Const(1, 1 + _FRACTION_BITS), positive).as_signed()), adder.a.eq(0),
+        m.d.comb += [adder.addend.eq(Cat(Const(1, 1 + _BELOW_BITS), positive).as_signed()), adder.a.eq(0),
                      adder.b.eq(Cat(Const(1, 1), inverted, Const(1, 1)).as_signed()), adder.select.eq(gelu)]
         result = Signal(signed(width), name="less_base", reset_less=True)
         m.d.sync += result.eq(adder.o[1:])
@@ -179,9 +179,9 @@ class ActivationLane(wiring.Component):
         place = Signal(len(below) + 1, name="place", reset_less=True)
         m.d.sync += place.eq(Mux(gelu, below, 0))
         m.submodules.multiplier = multiplier = Multiplier(
-            MultiplierParameters(_SLOPE_BITS, len(place), p.target, p.pipeline))
+            MultiplierParameters(SLOPE_BITS, len(place), p.target, p.pipeline))
         m.d.comb += [multiplier.a.eq(slope), multiplier.b.eq(place)]
-        return delay(m, multiplier.o, self._product_latency - p.pipeline.multiplier_latency, "product")
+        return delay(m, multiplier.o, p.timing.product_latency - p.pipeline.multiplier_latency, "product")
 
     def _round(self, m, total, fall):
         """half_up(total, fall), two cycles later; a fraction bit of its own lets ``fall`` be 0."""

@@ -6,13 +6,15 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..isa.parameter_set import WRITE_SET
 from ..memory.port import MemoryParameters
 from ..primitives.memory import read_port, write_port
 from ..primitives.stream import SkidBuffer
+from .parameters import ArgmaxTiming
 
 __all__ = ["Argmax", "argmax_write"]
 
-_CLASS_BITS = 9
+_CLASS_BITS = dict(WRITE_SET)["classes"]
 
 
 def argmax_write(config: CoreConfig) -> data.StructLayout:
@@ -42,7 +44,7 @@ class Argmax(wiring.Component):
     def __init__(self, config: CoreConfig):
         self._config = config
         self._memory = MemoryParameters.of(config)
-        self._levels = config.memory_elements.bit_length() - 1
+        self._timing = ArgmaxTiming.of(config)
         super().__init__({
             "i": In(stream.Signature(argmax_write(config))), "o": Out(stream.Signature(self._memory.write)),
             "busy": Out(1)})
@@ -50,13 +52,13 @@ class Argmax(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from ``i`` to ``o``, when nothing stalls."""
-        return self._levels + 2
+        return self._timing.latency
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.out = out = SkidBuffer(self._memory.write)
         wiring.connect(m, out.o, wiring.flipped(self.o))
-        valids = Signal(self._levels + 1, name="valids")
+        valids = Signal(self._timing.stages, name="valids")
         with m.If(out.moving):
             m.d.sync += valids.eq(Cat(self.i.valid, valids))
         number, wanted = self._tree(m, out.moving)
@@ -79,7 +81,7 @@ class Argmax(wiring.Component):
             m.d.sync += [classes.eq(self.i.payload.classes), is_wanted.eq(self.i.payload.argmax)]
             m.d.sync += [mine.eq(element) for mine, element in zip(here, self.i.payload.write.beat.elements)]
         numbers = [()] * count  # bits, the lowest first
-        for level in range(self._levels):
+        for level in range(self._timing.levels):
             winners, found = [], []
             for pair in range(0, len(here), 2):
                 # Elements compete up to a number, so that only the later of the two has to be asked.
@@ -99,11 +101,12 @@ class Argmax(wiring.Component):
             is_wanted = Signal(name=f"is_wanted{level}", reset_less=True)
             with m.If(moving):
                 m.d.sync += [classes.eq(last_classes), is_wanted.eq(last_wanted)]
+        assert len(here) == 1, "the last level has one winner"
         return Cat(numbers[0]), is_wanted
 
     def _delayed(self, m, moving):
         """The writes, in the cycle in which their numbers are known. Every place is read, then written again."""
-        shape, places = self._memory.write, self._levels
+        shape, places = self._memory.write, self._timing.levels
         m.submodules.writes = memory = Memory(shape=shape, depth=places, init=[])
         port, read = write_port(memory), read_port(memory)
         slot = Signal(range(places), name="slot")

@@ -1,6 +1,6 @@
 """Normalise unit: sums of rows, and rows of a LayerNorm, on the way from memory to the array.
 
-Contract: docs/vector.md; the formulas: hw/vector/statistics.py; the parameter sets: hw/isa/parameter_set.py.
+Contract: docs/reference/vector.md; the formulas: hw/vector/statistics.py; the parameter sets: hw/isa/parameter_set.py.
 """
 
 from functools import reduce
@@ -12,7 +12,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.parameter_set import READ_SET, ROW_ADDRESS_BITS, SET_WORDS, SETS
+from ..isa.parameter_set import READ_SET, ROW_ADDRESS_BITS, SET_BITS, SET_WORDS, SETS
 from ..layouts import table_write
 from ..memory.gather import memory_beat
 from ..primitives.memory import read_port, write_port
@@ -22,14 +22,12 @@ from ..primitives.ram import Ram, RamParameters
 from ..primitives.shared import once
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
-from .statistics import FRACTION, SHIFT_BITS, NormaliseParameters, RowStatistics, RowSums, row_entry
+from .parameters import FRACTION, SHIFT_BITS, NormaliseTiming
+from .statistics import NormaliseParameters, RowStatistics, RowSums, row_entry
 
-__all__ = ["Normalise", "NormaliseLane", "NormaliseParameters", "normalise_beat"]
+__all__ = ["Normalise", "NormaliseLane", "normalise_beat"]
 
-_SET_BITS = (SETS - 1).bit_length()
 _FINE = 3              # bits of p that the second stage of a shift takes
-_LANE_LATENCY = 3      # element to operand
-_LEAST_DEPTH = 16      # of a memory of LUTs
 _WORD_BITS = (SET_WORDS - 1).bit_length()
 
 
@@ -38,7 +36,7 @@ def normalise_beat(config: CoreConfig, sideband: ShapeLike) -> data.StructLayout
     0: nothing is done. ``keep``: elements that count; in sums and in rows that are normalised the others are 0.
     ``address``: the low bits of its place in memory."""
     return data.StructLayout({"beat": memory_beat(config), "keep": config.memory_elements,
-                              "address": ROW_ADDRESS_BITS, "set": _SET_BITS, "sums": 1, "last_chunk": 1,
+                              "address": ROW_ADDRESS_BITS, "set": SET_BITS, "sums": 1, "last_chunk": 1,
                               "sideband": sideband})
 
 
@@ -120,6 +118,7 @@ class NormaliseLane(wiring.Component):
         m.d.sync += [stray.eq(Cat(groups)), sign.eq(deviation[-1])]
 
         overflow, negative = signals("overflow negative", reset_less=True)
+        assert p.timing.lane_latency == 3, "difference, coarse, fine"
         m.d.sync += [overflow.eq(stray.any() & keep), negative.eq(sign), self.operand.eq((coarse << fine)[margin:])]
         with m.If(~keep):
             m.d.sync += self.operand.eq(0)
@@ -176,42 +175,23 @@ class Normalise(wiring.Component):
             "saturated": Out(1), "idle": Out(1), "busy": Out(1)})
 
     @property
-    def _entry_latency(self) -> int:
-        """A piece to the entry of its row at the lanes: shift of the address, table, gates."""
-        return 1 + self.parameters.pipeline.ram_latency + 1
-
-    @property
-    def _result_latency(self) -> int:
-        """A beat that leaves the input buffer to its first elements at the queue of results."""
-        return 1 + self._entry_latency + _LANE_LATENCY + self.parameters.pipeline.multiplier_latency + 1
+    def timing(self) -> NormaliseTiming:
+        return self.parameters.timing
 
     @property
     def latency(self) -> int:
         """Cycles from a beat on ``i`` to the same beat, normalised, on ``o``."""
-        return 1 + self._result_latency + self.parameters.pieces + 1
-
-    @property
-    def _sums_latency(self) -> int:
-        """A beat that leaves the input buffer to the sums with all of it."""
-        p = self.parameters
-        return self._result_latency + p.tree_levels + p.pieces - 1
+        return self.timing.latency
 
     @property
     def period(self) -> int:
-        """Least cycles between the ends of two rows, of which every ``units``-th goes to the same unit."""
-        return -(-max(self.parameters.statistics_period, self._sums_latency) // self.parameters.units)
+        """Least cycles between the ends of two rows."""
+        return self.timing.period
 
     @property
     def settle(self) -> int:
         """Cycles from the end of a row on ``i`` to the first in which its entry is used."""
-        return 1 + self._sums_latency + self.parameters.statistics_latency
-
-    @property
-    def _depth(self) -> int:
-        """Groups of elements in flight at full rate: all from taking a beat to knowing that its first group has left
-        the queue, and one beat more."""
-        needed = self._result_latency + 1 + self.parameters.pieces
-        return max(_LEAST_DEPTH, 1 << (needed - 1).bit_length())
+        return self.timing.settle
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -315,21 +295,24 @@ class Normalise(wiring.Component):
                entry: data.View) -> tuple[list[NormaliseLane], Value, Value]:
         """Connects the lanes with their elements and the entry of their row. Returns the lanes, the strobe of operands
         that go into sums, and the strobe of results."""
-        p = self.parameters
+        p, timing = self.parameters, self.timing
+        operands = timing.entry_latency + timing.lane_latency
+        assert timing.entry_latency == 1 + p.pipeline.ram_latency + 1, "shift of the address, table, gates"
+        assert timing.result_latency == 1 + operands + p.pipeline.multiplier_latency + 1, "register, product, rounding"
         elements = self._pieces(m, here.beat.as_value(), p.element_width, free, "elements")
         keep = self._pieces(m, here.keep, 1, free, "keep")
         # Sums take the elements as they are.
         offset = Signal.like(entry.offset, name="offset", reset_less=True)
         shift = Signal(SHIFT_BITS, name="shift", reset_less=True)
-        squares = delay(m, sums, self._entry_latency - 1, "squares")
+        squares = delay(m, sums, timing.entry_latency - 1, "squares")
         m.d.sync += [offset.eq(Mux(squares, 0, entry.offset)),
                      shift.eq(Mux(squares, p.right_shift - FRACTION, entry.up))]
         # Bits of a deviation from 2^(limit - p) on are signs if it fits.
         up, limit = delay(m, shift, 1, "shift_up"), FRACTION + p.element_width + 3
         mask = Signal(p.element_width + FRACTION + 1, name="mask", reset_less=True)
         m.d.sync += mask.eq(Const((1 << limit + len(mask)) - (1 << limit)) >> shift)
-        mantissa = delay(m, Cat(entry.mantissa, Const(1, 2)), _LANE_LATENCY + 1, "mantissa")
-        square = delay(m, squares, _LANE_LATENCY + 1, "square")
+        mantissa = delay(m, Cat(entry.mantissa, Const(1, 2)), timing.lane_latency + 1, "mantissa")
+        square = delay(m, squares, timing.lane_latency + 1, "square")
         lanes = []
         for number in range(p.lanes):
             m.submodules[f"lane{number}"] = lane = NormaliseLane(p)
@@ -338,28 +321,27 @@ class Normalise(wiring.Component):
                 lane.offset.eq(offset), lane.up.eq(up), lane.mask.eq(mask), lane.square.eq(square),
                 lane.mantissa.eq(mantissa)]
             lanes.append(lane)
-        operands = self._entry_latency + _LANE_LATENCY
         into_sums = delay(m, active & sums, operands, "into_sums", reset_less=False)
-        results = delay(m, active & ~sums, self._result_latency - 1, "result", reset_less=False)
+        results = delay(m, active & ~sums, timing.result_latency - 1, "result", reset_less=False)
         return lanes, into_sums, results
 
     def _pieces(self, m: Module, beat: Value, width: int, free: Value, name: str) -> Value:
         """The piece of ``beat`` for the lanes, ``width`` bits each, in the cycle in which their entry is there."""
         size, register = width * self.parameters.lanes, Signal(len(beat), name=name, reset_less=True)
         m.d.sync += register.eq(Mux(free, beat, register >> size))
-        return delay(m, register[:size], self._entry_latency, f"{name}_late")
+        return delay(m, register[:size], self.timing.entry_latency, f"{name}_late")
 
     def _statistics(self, m: Module, lanes: list[NormaliseLane], valid: Value, last: Value, ends: Signal,
                     number: Value, address: Value, table: Ram) -> None:
         """Sums of the lanes, and their way into the table of rows."""
-        p = self.parameters
+        p, operands = self.parameters, self.timing.entry_latency + self.timing.lane_latency
         m.submodules.sums = sums = RowSums(p)
         for lane, element, square in zip(lanes, sums.elements, sums.squares):
             m.d.comb += [element.eq(lane.operand), square.eq(lane.product)]
-        m.d.comb += [sums.valid.eq(valid), sums.last.eq(delay(m, last, self._entry_latency + _LANE_LATENCY, "last"))]
+        m.d.comb += [sums.valid.eq(valid), sums.last.eq(delay(m, last, operands, "last"))]
         ended = delay(m, ends, 2, "ended", reset_less=False)
         # The units take the rows in turn; what a row will need waits at the unit that gets it.
-        turn, chosen = self._turns(m, ends), Array(Signal(_SET_BITS, name=f"set{n}") for n in range(p.units))
+        turn, chosen = self._turns(m, ends), Array(Signal(SET_BITS, name=f"set{n}") for n in range(p.units))
         row_turn, rows = self._turns(m, ended), Array(Signal(p.row_bits, name=f"row{n}") for n in range(p.units))
         start_turn = self._turns(m, sums.done)
         with m.If(ends):
@@ -391,7 +373,7 @@ class Normalise(wiring.Component):
                  to) -> tuple[Signal, Signal]:
         """Queue of results; a beat goes out when it is whole. Returns ``room``: another beat has places, and ``quiet``:
         no beat is on its way."""
-        pieces, depth = self.parameters.pieces, self._depth
+        pieces, depth = self.timing.pieces, self.timing.depth
         head, side, has_piece, pop, final = self._queue(m, lanes, valid, begins, sideband)
         held = Signal(len(head) * (pieces - 1), name="held", reset_less=True)
         with m.If(has_piece & ~final):
@@ -414,7 +396,7 @@ class Normalise(wiring.Component):
                sideband: Value) -> tuple[Value, Value, Signal, Signal, Value]:
         """The queue. Returns its oldest piece, the sideband of the beat, whether a piece is there, the strobe that
         takes it away, and whether it is the final one of its beat."""
-        pieces, depth = self.parameters.pieces, self._depth
+        pieces, depth = self.timing.pieces, self.timing.depth
         results = Cat(lane.result for lane in lanes)
         m.submodules.results = queue = Memory(shape=len(results), depth=depth, init=[])
         m.submodules.sidebands = sides = Memory(shape=len(sideband), depth=depth // pieces, init=[])

@@ -1,6 +1,6 @@
 """Rescale unit: scale, bias and activation of the elements that are on their way to memory.
 
-Contract: docs/vector.md. The parameter sets are those of hw/isa/parameter_set.py.
+Contract: docs/reference/vector.md. The parameter sets are those of hw/isa/parameter_set.py.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.parameter_set import SET_WORDS, SETS, WRITE_SET, Activation
+from ..isa.parameter_set import SET_BITS, SET_WORDS, SETS, WRITE_SET, Activation
+from ..isa.setup import SETUP
+from ..isa.vector_tables import SCALE_BITS, SEGMENTS
 from ..memory.port import MemoryParameters
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.memory import read_port, write_port
@@ -21,14 +23,12 @@ from ..primitives.ram import Ram, RamParameters
 from ..primitives.shared import once
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
-from .activation import GELU_WORDS, ActivationLane, VectorLaneParameters, clamp
+from .activation import ActivationLane, VectorLaneParameters, clamp
+from .parameters import CLAMP_LATENCY, RescaleTiming
 
 __all__ = ["Rescale", "RescaleParameters", "ScaleLane"]
 
-_MANTISSA = 18  # bits of a scale and of a bias
-_SHIFTS = 18    # R - F at most
-_SET_BITS = (SETS - 1).bit_length()
-_ADDRESS_BITS = 16  # of a setup word
+_ADDRESS_BITS = dict(SETUP)["address"]
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,13 @@ class RescaleParameters:
         return cls(memory, VectorLaneParameters.of(config), lanes, channels)
 
     @property
-    def steps(self) -> int:
-        """Cycles that a beat with work takes."""
-        return self.memory.elements // self.lanes
+    def timing(self) -> RescaleTiming:
+        return RescaleTiming(self.memory.elements, self.lanes, self.lane.pipeline)
 
     @property
-    def coefficient_latency(self) -> int:
-        """A group of elements to its scales and biases: address, RAM, gates."""
-        return 2 + self.lane.pipeline.ram_latency
+    def steps(self) -> int:
+        """Cycles that a beat with work takes."""
+        return self.timing.steps
 
     @property
     def channel_bits(self) -> int:
@@ -72,11 +71,11 @@ class RescaleParameters:
     @property
     def input(self) -> data.StructLayout:
         """A write, whether it stands in row 0 of its block, whether it is the first of it, and its parameter set."""
-        return data.StructLayout({"write": self.memory.write, "row0": 1, "first": 1, "set": _SET_BITS})
+        return data.StructLayout({"write": self.memory.write, "row0": 1, "first": 1, "set": SET_BITS})
 
     @property
     def output(self) -> data.StructLayout:
-        return data.StructLayout({"write": self.memory.write, "first": 1, "set": _SET_BITS})
+        return data.StructLayout({"write": self.memory.write, "first": 1, "set": SET_BITS})
 
     @property
     def instructions(self) -> data.StructLayout:
@@ -106,30 +105,31 @@ class ScaleLane(wiring.Component):
         self.parameters = parameters
         width = parameters.element_width
         super().__init__({
-            "x": In(signed(width)), "scale": In(signed(_MANTISSA)), "bias": In(signed(_MANTISSA)), "shift": In(5),
+            "x": In(signed(width)), "scale": In(signed(SCALE_BITS)), "bias": In(signed(SCALE_BITS)), "shift": In(5),
             "y": Out(signed(width)), "clamped": Out(1)})
 
     @property
     def latency(self) -> int:
         """Cycles from ``x`` to ``y``."""
-        return self.parameters.pipeline.multiplier_latency + 5
+        return self.parameters.timing.scale_latency
 
     @once("parameters")
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self.parameters
         width, product_latency = p.element_width, p.pipeline.multiplier_latency
-        fraction = _MANTISSA - width
+        assert self.latency == product_latency + 2 + 1 + CLAMP_LATENCY, "product, shift, sum, clamp"
+        fraction = SCALE_BITS - width
         guard = int(not fraction)  # a bit below the bias where it has no fraction: half of the last place
         m.submodules.multiplier = multiplier = Multiplier(
-            MultiplierParameters(width, _MANTISSA, p.target, p.pipeline))
+            MultiplierParameters(width, SCALE_BITS, p.target, p.pipeline))
         m.d.comb += [multiplier.a.eq(self.x), multiplier.b.eq(self.scale)]
         shift = delay(m, self.shift, product_latency, "shift")
         product = Cat(Const(0, guard), multiplier.o).as_signed()
-        shifted, is_above, is_below, low = self._shift(m, product, shift, _MANTISSA + 2 + guard)
+        shifted, is_above, is_below, low = self._shift(m, product, shift, SCALE_BITS + 2 + guard)
 
         # The half that rounding adds, while the product is made.
-        half = Signal(signed(_MANTISSA + 1 + guard), name="half", reset_less=True)
+        half = Signal(signed(SCALE_BITS + 1 + guard), name="half", reset_less=True)
         m.d.sync += half.eq(Cat(Const(0, guard), self.bias).as_signed() + (1 << fraction + guard - 1))
         bias = delay(m, half, product_latency + 1, "bias")
         total = Signal(signed(len(shifted) + 1), name="total", reset_less=True)
@@ -211,40 +211,30 @@ class Rescale(wiring.Component):
         self.parameters = p = RescaleParameters.of(config, lanes, channels)
         super().__init__({
             "i": In(stream.Signature(p.input)), "o": Out(stream.Signature(p.output)),
-            "write": In(data.StructLayout({"address": _ADDRESS_BITS, "data": 2 * _MANTISSA})),
+            "write": In(data.StructLayout({"address": _ADDRESS_BITS, "data": 2 * SCALE_BITS})),
             "write_set_en": In(1), "write_channel_en": In(1), "write_gelu_en": In(1),
             "saturated": Out(1), "busy": Out(1)})
         self._scale = [ScaleLane(p.lane) for _ in range(lanes)]
         self._activation = [ActivationLane(p.lane) for _ in range(lanes)]
 
     @property
-    def _scaled(self) -> int:
-        """Cycles from a group of elements to what its lanes have scaled."""
-        return self.parameters.coefficient_latency + self._scale[0].latency
-
-    @property
-    def _finished(self) -> int:
-        return self._scaled + self._activation[0].latency
-
-    @property
     def latency(self) -> int:
         """Cycles from ``i`` to ``o`` of a write with work, when nothing stalls."""
-        steps = self.parameters.steps
-        return self._finished + 3 + (steps if steps > 1 else 0)
+        return self.parameters.timing.latency
 
     @property
     def pass_latency(self) -> int:
         """Cycles from ``i`` to ``o`` of a write with nothing to do that follows no other."""
-        return 3 if self.parameters.steps > 1 else self.latency
+        return self.parameters.timing.pass_latency
 
     @property
     def places(self) -> int:
         """Writes inside; enough that the lanes never wait for one to leave."""
-        return max(16, 1 << (-(-self.latency // self.parameters.steps) + 3).bit_length())
+        return self.parameters.timing.places
 
     def elaborate(self, platform):
         m = Module()
-        p = self.parameters
+        p, timing = self.parameters, self.parameters.timing
         m.submodules.out = out = SkidBuffer(p.output)
         wiring.connect(m, out.o, wiring.flipped(self.o))
         for number in range(p.lanes):
@@ -263,8 +253,8 @@ class Rescale(wiring.Component):
         results, hits = self._lanes(m, elements, strobe, shift, chosen)
         self._write_gelu(m, word, enables[2])
 
-        scaled = delay(m, stepping, self._scaled + 1, "scaled", reset_less=False)
-        finished = delay(m, scaled, self._finished - self._scaled - 1, "finished", reset_less=False)
+        scaled = delay(m, stepping, timing.scaled + 1, "scaled", reset_less=False)
+        finished = delay(m, scaled, timing.lane.activation_latency - 1, "finished", reset_less=False)
         finished_late = delay(m, finished, 1, "finished_late", reset_less=False)
         m.d.sync += self.saturated.eq((scaled & hits[0].any()) | (finished_late & hits[1].any()))
 
@@ -283,7 +273,7 @@ class Rescale(wiring.Component):
         m.d.sync += [word.eq(self.write), enables.eq(Cat(
             self.write_set_en & (address < SETS * SET_WORDS) & (address >= SET_WORDS),
             self.write_channel_en & (address < p.channels * p.memory.elements),
-            self.write_gelu_en & (address < GELU_WORDS)))]
+            self.write_gelu_en & (address < SEGMENTS)))]
         return word, enables
 
     def _enter(self, m, free):
@@ -299,7 +289,7 @@ class Rescale(wiring.Component):
     def _chosen(self, m, word, enable, number):
         """The parameter set ``number``. Its words 0 and 1 have memories of their own."""
         p = self.parameters
-        fraction, layout = _MANTISSA - p.memory.element_width, data.StructLayout(dict(WRITE_SET))
+        fraction, layout = SCALE_BITS - p.memory.element_width, data.StructLayout(dict(WRITE_SET))
         first, second = (data.View(layout, Cat(Const(0, 32 * at), word.data[:32], Const(0, layout.size))[:layout.size])
                          for at in range(2))
         gelu = second.activation == Activation.GELU
@@ -362,7 +352,8 @@ class Rescale(wiring.Component):
         p = self.parameters
         fetched = p.lane.pipeline.ram_latency + 1
         address = Signal(p.channel_bits, name="address", reset_less=True)
-        one = 1 << _MANTISSA - p.memory.element_width
+        assert p.timing.coefficient_latency == 1 + fetched, "address, RAM, gates"
+        one = 1 << SCALE_BITS - p.memory.element_width
         m.d.sync += address.eq(chosen.base + (beat & chosen.mask))
         unscaled = delay(m, ~chosen.rescale, fetched, "unscaled")
         no_bias = delay(m, ~chosen.rescale | (chosen.bias_row & ~row0), fetched, "no_bias")
@@ -372,15 +363,15 @@ class Rescale(wiring.Component):
         m.d.sync += to.eq(word)
         lane_bits = p.lanes.bit_length() - 1
         for number, lane in enumerate(self._scale):
-            ram = Ram(RamParameters(2 * _MANTISSA, max(2, p.channels * p.steps), p.lane.target, p.lane.pipeline))
+            ram = Ram(RamParameters(2 * SCALE_BITS, max(2, p.channels * p.steps), p.lane.target, p.lane.pipeline))
             m.submodules[f"channels{number}"] = ram
             written = Signal(name=f"channel_en{number}")
             m.d.sync += written.eq(enable & (word.address[:lane_bits] == number))
             m.d.comb += [ram.r_en.eq(1), ram.r_addr.eq(Cat(step, address)), ram.w_en.eq(written),
                          ram.w_addr.eq(to.address[lane_bits:]), ram.w_data.eq(to.data)]
-            scale = Signal(signed(_MANTISSA), name=f"scale{number}", reset_less=True, init=one)
-            bias = Signal(signed(_MANTISSA), name=f"bias{number}", reset_less=True)
-            m.d.sync += [scale.eq(ram.r_data[:_MANTISSA]), bias.eq(ram.r_data[_MANTISSA:])]
+            scale = Signal(signed(SCALE_BITS), name=f"scale{number}", reset_less=True, init=one)
+            bias = Signal(signed(SCALE_BITS), name=f"bias{number}", reset_less=True)
+            m.d.sync += [scale.eq(ram.r_data[:SCALE_BITS]), bias.eq(ram.r_data[SCALE_BITS:])]
             with m.If(unscaled):
                 m.d.sync += scale.eq(one)
             with m.If(no_bias):
@@ -391,12 +382,12 @@ class Rescale(wiring.Component):
         """Sends groups of elements through the lanes. Returns the results, and for each of the two clamps, a cycle
         behind it, the elements that are written and that it has changed."""
         p = self.parameters
-        width, lead = p.memory.element_width, p.coefficient_latency
-        elements = delay(m, elements[:p.lanes * width], lead, "elements")
-        shift = delay(m, shift, lead, "shift")
-        rectify, gelu, gain = (delay(m, chosen[name], self._scaled, name) for name in ("rectify", "gelu", "gain"))
-        scaled = delay(m, strobe[:p.lanes], self._scaled, "strobe_scaled")
-        finished = delay(m, scaled, self._finished - self._scaled, "strobe_finished")
+        width, timing = p.memory.element_width, p.timing
+        elements = delay(m, elements[:p.lanes * width], timing.coefficient_latency, "elements")
+        shift = delay(m, shift, timing.coefficient_latency, "shift")
+        rectify, gelu, gain = (delay(m, chosen[name], timing.scaled, name) for name in ("rectify", "gelu", "gain"))
+        scaled = delay(m, strobe[:p.lanes], timing.scaled, "strobe_scaled")
+        finished = delay(m, scaled, timing.lane.activation_latency, "strobe_finished")
         hits = [Signal(p.lanes, name=f"hits{n}", reset_less=True) for n in range(2)]
         for number, (scale, activation) in enumerate(zip(self._scale, self._activation)):
             m.d.comb += [
@@ -414,7 +405,7 @@ class Rescale(wiring.Component):
         """Writes and results meet again. Returns how many writes are inside in the next cycle."""
         p = self.parameters
         passes = p.steps > 1
-        side = {"address": p.memory.address_bits, "strobe": p.memory.elements, "first": 1, "set": _SET_BITS}
+        side = {"address": p.memory.address_bits, "strobe": p.memory.elements, "first": 1, "set": SET_BITS}
         if passes:  # past the lanes
             side |= {"beat": p.memory.beat, "work": 1}
         pop = Signal(name="pop")

@@ -6,19 +6,20 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..isa.parameter_set import SET_BITS, WRITE_SET
 from ..memory.port import MemoryParameters
 from ..memory.read_arbiter import BeatQueue
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.memory import read_port, write_port
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
+from .parameters import RESIDUAL_STAGES
 
 __all__ = ["Residual", "residual_write", "summed_write"]
 
-_SHIFT_BITS = 3
+_SHIFT_BITS = dict(WRITE_SET)["a"]  # as of b and c
 _GROWTH = (1 << _SHIFT_BITS) - 1  # bits that a shift to the left adds
-_SCALES = {"a": _SHIFT_BITS, "b": _SHIFT_BITS, "c": _SHIFT_BITS}
-_SET_BITS = 4
+_SCALES = {name: dict(WRITE_SET)[name] for name in "abc"}
 _COMPARED = 8  # bits of an address that one register compares
 
 
@@ -26,14 +27,14 @@ def residual_write(config: CoreConfig) -> data.StructLayout:
     """A write and its parameter set. ``first``: it begins its WRITE. ``residual``: something is added to it.
     ``offset``: beats from its place to what is added. ``a``, ``b``, ``c``: scales of the sum."""
     memory = MemoryParameters.of(config)
-    return data.StructLayout({"write": memory.write, "set": _SET_BITS, "first": 1, "residual": 1,
+    return data.StructLayout({"write": memory.write, "set": SET_BITS, "first": 1, "residual": 1,
                               "offset": config.memory_bits, **_SCALES})
 
 
 def summed_write(config: CoreConfig) -> data.StructLayout:
     """A write that has its sum, and its parameter set."""
     memory = MemoryParameters.of(config)
-    return data.StructLayout({"write": memory.write, "set": _SET_BITS})
+    return data.StructLayout({"write": memory.write, "set": SET_BITS})
 
 
 class Residual(wiring.Component):
@@ -83,7 +84,7 @@ class Residual(wiring.Component):
         # ``place``: where element 0 of its beat is kept; of a write that does not read, where it was kept.
         self._place_bits = (config.engines + 1).bit_length()
         self._tag = data.StructLayout({
-            "address": config.memory_bits, "strobe": config.memory_elements, "set": _SET_BITS, "residual": 1,
+            "address": config.memory_bits, "strobe": config.memory_elements, "set": SET_BITS, "residual": 1,
             "reads": 1, "place": self._place_bits, **_SCALES})
         self._slot = data.StructLayout({"tag": self._tag, "beat": memory.beat})
         super().__init__({
@@ -114,6 +115,7 @@ class Residual(wiring.Component):
             valid, tag = valid_here, tag_here
             valids.append(valid)
             tags.append(tag)
+        assert len(valids) == RESIDUAL_STAGES
 
         # Which of the highest bits of a sum lie above the result.
         reach = Signal(_GROWTH, name="reach", reset_less=True)

@@ -1,4 +1,4 @@
-"""Statistics of a row: from its sums to what normalises its elements, docs/vector.md.
+"""Statistics of a row: from its sums to what normalises its elements, docs/reference/vector.md.
 
 N: elements of a row, EW: bits of an element, half_up and sat: as there. All values are integers.
 
@@ -24,20 +24,17 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig, Pipeline, Target
+from ..isa.parameter_set import EPSILON_BITS, READ_SET
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.pipeline import delay
 from ..primitives.shared import once
 from ..primitives.signals import signals
+from .parameters import FRACTION, MANTISSA_BITS, OPERAND_BITS, SHIFT_BITS, NormaliseTiming
 
-__all__ = ["NormaliseParameters", "RowSums", "RowStatistics", "row_entry", "FRACTION", "SHIFT_BITS"]
+__all__ = ["NormaliseParameters", "RowSums", "RowStatistics", "row_entry"]
 
-FRACTION = 4         # F, fraction bits of the mean
-SHIFT_BITS = 5       # of p
-_MANTISSA = 17       # bits of m
 _WINDOW = 20         # bits of W and of A
-_LENGTH_BITS = 17    # of N
-_EPSILON_BITS = 62   # of E
-_OPERAND = 18        # bits of a multiplier operand, the most that U can be
+_LENGTH_BITS = dict(READ_SET)["n"]
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,8 @@ class NormaliseParameters:
     pipeline: Pipeline = Pipeline.DEEP
 
     def __post_init__(self) -> None:
-        if not 8 <= self.element_width <= _OPERAND:
-            raise ValueError(f"element_width: {self.element_width} is not in 8..{_OPERAND}")
+        if not 8 <= self.element_width <= OPERAND_BITS:
+            raise ValueError(f"element_width: {self.element_width} is not in 8..{OPERAND_BITS}")
         if not 1 <= self.lanes <= self.elements or self.lanes & (self.lanes - 1) or self.elements % self.lanes:
             raise ValueError(f"lanes: {self.lanes} does not divide a beat of {self.elements} elements; allowed are "
                              f"powers of two up to {self.elements}")
@@ -71,23 +68,22 @@ class NormaliseParameters:
         return cls(config.memory_elements, config.element_width, lanes, rows, units, config.target, config.pipeline)
 
     @property
+    def timing(self) -> NormaliseTiming:
+        return NormaliseTiming(self.elements, self.lanes, self.element_width, self.units, self.pipeline)
+
+    @property
     def pieces(self) -> int:
         """Cycles that the lanes need for a beat."""
-        return self.elements // self.lanes
+        return self.timing.pieces
 
     @property
     def row_bits(self) -> int:
         return self.rows.bit_length() - 1
 
     @property
-    def tree_levels(self) -> int:
-        """Registers between the products of the lanes and their sum."""
-        return self.lanes.bit_length() - 1
-
-    @property
     def operand_width(self) -> int:
         """U, bits of a deviation from the mean when it is multiplied."""
-        return min(_OPERAND, self.element_width + 2)
+        return min(OPERAND_BITS, self.element_width + 2)
 
     @property
     def right_shift(self) -> int:
@@ -104,33 +100,12 @@ class NormaliseParameters:
         """Bits of S2, unsigned: 2^16 elements of -2^(EW-1) at most."""
         return 2 * self.element_width + 15
 
-    @property
-    def digits(self) -> int:
-        """Digits of two bits of D < 2^(2*EW+30) + 2^62."""
-        return max(2 * self.element_width + 32, _EPSILON_BITS + 2) // 2
-
-    @property
-    def variance_latency(self) -> int:
-        """Sums of a row to its W and A: recoding, product, differences and window, and a digit per cycle."""
-        return self.digits + 5
-
-    @property
-    def statistics_latency(self) -> int:
-        """Sums of a row to the cycle from which on its entry can be read: two cycles per bit of m, of which 18 are
-        tried, and the write."""
-        return self.variance_latency + 2 * (_MANTISSA + 1) + 2
-
-    @property
-    def statistics_period(self) -> int:
-        """Least cycles between the sums of two rows in one unit."""
-        return max(self.variance_latency, self.statistics_latency - self.variance_latency)
-
 
 def row_entry(parameters: NormaliseParameters) -> data.StructLayout:
     """A row as its elements need it. ``offset``: -M and the half that rounds u, F fraction bits; ``mantissa``: m
     without its highest bit, which is 1; ``up``: p."""
     return data.StructLayout({"offset": signed(parameters.element_width + FRACTION + 1),
-                              "mantissa": unsigned(_MANTISSA - 1), "up": unsigned(SHIFT_BITS)})
+                              "mantissa": unsigned(MANTISSA_BITS - 1), "up": unsigned(SHIFT_BITS)})
 
 
 class RowSums(wiring.Component):
@@ -159,7 +134,7 @@ class RowSums(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self._parameters
-        behind = p.pipeline.multiplier_latency + p.tree_levels
+        behind = p.pipeline.multiplier_latency + p.timing.tree_levels
         valid = delay(m, self.valid, behind, "valid", reset_less=False)
         last = delay(m, self.last, behind, "last", reset_less=False)
         begins = Signal(name="begins")  # after a reset the accumulators are zero
@@ -254,7 +229,7 @@ class RowStatistics(wiring.Component):
         self._parameters = p = parameters
         super().__init__({
             "start": In(1), "sum": In(signed(p.sum_width)), "squares_sum": In(p.square_width), "n": In(_LENGTH_BITS),
-            "epsilon": In(_EPSILON_BITS), "row": In(p.row_bits),
+            "epsilon": In(EPSILON_BITS), "row": In(p.row_bits),
             "done": Out(1), "entry": Out(row_entry(p)), "o_row": Out(p.row_bits)})
 
     def elaborate(self, platform) -> Module:
@@ -265,13 +240,15 @@ class RowStatistics(wiring.Component):
         with m.If(self.start):
             m.d.sync += [length.eq(self.n), row.eq(self.row)]
         digits, begin = self._digits(m, length)
+        count = p.timing.digits
+        assert p.timing.variance_latency == count + 5, "clear, two for the products, begin, a digit a cycle, root"
         running = Signal(name="running")
-        place = Signal(range(p.digits), name="place")
-        root = delay(m, running & (place == p.digits - 1), 1, "root", reset_less=False)
+        place = Signal(range(count), name="place")
+        root = delay(m, running & (place == count - 1), 1, "root", reset_less=False)
         m.d.sync += place.eq(Mux(begin, 0, place + 1))
         with m.If(begin):
             m.d.sync += running.eq(1)
-        with m.Elif(place == p.digits - 1):
+        with m.Elif(place == count - 1):
             m.d.sync += running.eq(0)
         (variance, k), (square, n) = (self._window(m, digit, place, begin, name)
                                       for name, digit in zip(("variance", "square"), digits))
@@ -303,7 +280,7 @@ class RowStatistics(wiring.Component):
         sums = Signal(signed(p.sum_width + 1), name="sums", reset_less=True)
         squares = Signal(p.square_width + 1, name="squares", reset_less=True)
         lengths = Signal(_LENGTH_BITS + 1, name="lengths", reset_less=True)  # a bit below the lowest is zero
-        epsilon = Signal(_EPSILON_BITS, name="epsilon_left", reset_less=True)
+        epsilon = Signal(EPSILON_BITS, name="epsilon_left", reset_less=True)
         factor = Signal(signed(p.sum_width), name="factor", reset_less=True)
         clear = delay(m, self.start, 1, "clear", reset_less=False)
         first = delay(m, clear, 2, "first", reset_less=False)
@@ -378,7 +355,7 @@ class RowStatistics(wiring.Component):
         window = Signal(_WINDOW, name="window", reset_less=True)
         rest, trial = signals("rest trial", 2 * _WINDOW, reset_less=True)
         difference = Signal(signed(2 * _WINDOW + 1), name="difference", reset_less=True)
-        mantissa = Signal(_MANTISSA, name="mantissa", reset_less=True)
+        mantissa = Signal(MANTISSA_BITS, name="mantissa", reset_less=True)
         running, has_late_bit = signals("root_running has_late_bit")
         is_second, is_first, ended = signals("is_second is_first ended")
         bit = ~difference[-1]

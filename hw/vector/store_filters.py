@@ -1,4 +1,4 @@
-"""The store side of the vector unit: Rescale, Residual and Argmax behind each other, docs/vector.md."""
+"""The store side of the vector unit: Rescale, Residual and Argmax behind each other, docs/reference/vector.md."""
 
 from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
@@ -14,6 +14,7 @@ from ..memory.port import MemoryParameters
 from ..primitives.memory import read_port, write_port
 from ..primitives.stream import SkidBuffer
 from .argmax import Argmax
+from .parameters import residual_depth
 from .rescale import Rescale
 from .residual import Residual, residual_write
 
@@ -51,7 +52,7 @@ class VectorStore(wiring.Component):
     def elaborate(self, platform):
         m, c = Module(), self._config
         m.submodules.rescale = rescale = Rescale(c, c.vector_lanes, c.channel_beats)
-        m.submodules.residual = residual = Residual(c, max(8, 1 << (c.in_flight - 1).bit_length()))
+        m.submodules.residual = residual = Residual(c, residual_depth(c))
         m.submodules.between = between = SkidBuffer(residual_write(c))
         wiring.connect(m, between.o, residual.i)
         m.submodules.argmax = argmax = Argmax(c)

@@ -47,7 +47,7 @@ def butterfly(mode: Mode, a: np.ndarray, b: np.ndarray, coefficients: Coefficien
     ``a`` and ``b`` are int64 of shape (2, ...): re and im, W-bit integers (``width``). The coefficients are
     broadcast against ``a[0]``; PASS needs none. Returns y1 and y2 of the same shape and the boolean mask
     (2, 2, ...) of what was clamped: output, re or im, unit. Products keep GUARD_BITS fraction bits, each
-    output is rounded half up once, by GUARD_BITS + ``shift``. Operations: design.md section 3.
+    output is rounded half up once, by GUARD_BITS + ``shift``. Operations: docs/design.md section 3.
     """
     cut = coefficient_fraction_bits(coefficient_width) - GUARD_BITS
 

@@ -2,7 +2,7 @@
 
 A memory is int64 (beats, 2K), one row per beat, elements of ``element_width`` bits. A ``table`` is what the hardware
 holds of one descriptor: 64 words of 32 bits (``Descriptor.words``); the positions follow by adding up its differences,
-event by event, as the hardware counts. Contract: docs/processor.md.
+event by event, as the hardware counts. Contract: docs/reference/processor.md.
 """
 
 from collections.abc import Callable, Sequence

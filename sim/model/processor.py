@@ -1,4 +1,4 @@
-"""Bit-exact model of the processor: programs of tagged blocks between a memory and itself, docs/processor.md.
+"""Bit-exact model of the processor: programs of tagged blocks between a memory and itself, docs/reference/processor.md.
 
 The model works on what the hardware holds: program words and table words. It first goes through the program as the
 fetch unit does and judges every instruction; then it runs the blocks one after the other. The hardware runs them
@@ -14,7 +14,7 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
-from ...hw.isa.encoding import instruction_fields, INSTRUCTION_WORDS, decode, encode
+from ...hw.isa.encoding import instruction_fields, INSTRUCTION_WORDS, REGISTERS, decode, encode
 from ...hw.isa.instruction import (Fault, Instruction, Load, MemoryMode, Opcode, Pass, Read, Set, Store, Sums, Unit,
                                    Write)
 from ...hw.isa.setup import SETUP_READER, SETUP_WRITER
@@ -25,8 +25,6 @@ from .memory import arranged, positions, read_addresses, read_elements, row_chun
 from .vector_unit import VectorUnit
 
 __all__ = ["BlockOutcome", "ProcessorModel", "ProgramFault", "Race", "Asking", "first_race"]
-
-REGISTERS = 8
 
 
 class ProgramFault(ValueError):

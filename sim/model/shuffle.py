@@ -1,6 +1,6 @@
 """Bank hash, the words of a pass group, and the map between lanes and banks.
 
-Index i lives in row ``i >> S`` of the bank that is the XOR of all S-bit digits of i (design.md section 4).
+Index i lives in row ``i >> S`` of the bank that is the XOR of all S-bit digits of i (docs/design.md section 4).
 All functions work on int64 arrays of any shape; S is ``layers`` and P = 2^S.
 """
 

@@ -1,5 +1,5 @@
 """Bit-exact model of what the vector unit holds and does to the beats of a block: tables, row sums, filters on both
-sides of memory (docs/vector.md). The arithmetic is sim/model/vector.py."""
+sides of memory (docs/reference/vector.md). The arithmetic is sim/model/vector.py."""
 
 import numpy as np
 

@@ -14,6 +14,7 @@ from ...hw.config import CoreConfig, Pipeline, Target
 from ...hw.isa.encoding import INSTRUCTION_WORDS
 from ...hw.isa.instruction import Halt, Instruction, Load, Mode, Pass, Store
 from ...hw.isa.schedule import schedule
+from ...hw.isa.setup import SETUP_PROGRAM, SETUP_READER
 from ...hw.isa.walk import Walk
 from ...hw.numeric import largest, smallest
 
@@ -61,7 +62,7 @@ def random_config(rng: random.Random, name: str = "wingbeat") -> CoreConfig:
 
 
 def random_job(config: CoreConfig, rng: random.Random) -> RandomJob:
-    """A program for ``config`` with its coefficients and stream, legal by docs/architecture.md."""
+    """A program for ``config`` with its coefficients and stream, legal by docs/reference/architecture.md."""
     if rng.random() < 0.6:
         kernel = _random_kernel(config, rng)
         order = [kernel] * rng.choice((1, 2, 3, 4, 7))
@@ -133,7 +134,7 @@ def random_walks(rng: random.Random, config: CoreConfig, bits: int) -> tuple[Loa
 def overlapping(load: Walk, store: Walk) -> tuple[Load, Store]:
     """The walks with the same bits outermost, so that the load may follow the store through one half.
 
-    Where their steps are not of one size, both lose their sub-steps or pairs. Source: docs/architecture.md.
+    Where their steps are not of one size, both lose their sub-steps or pairs. Source: docs/reference/architecture.md.
     """
     walks, everything = [load, store], load.index_mask
     if load.step_beats != store.step_beats:
@@ -146,7 +147,7 @@ def overlapping(load: Walk, store: Walk) -> tuple[Load, Store]:
 
 def _torn_by_pairs(load: Walk, store: Walk) -> int:
     """Index bits that cannot be outermost because pairs cross from one of their values to another
-    (docs/architecture.md)."""
+    (docs/reference/architecture.md)."""
     if load.mirror == store.mirror and all(bit >= load.mirror for bit in load.window + store.window):
         return 0
     return sum(1 << bit for bit in range(1, max(load.mirror, store.mirror) - 1))
@@ -220,7 +221,7 @@ def random_coefficients(config: CoreConfig, rng: random.Random) -> list[tuple[in
     writes = [(bank, address, value() | value() << config.coefficient_width
                | rng.getrandbits(2) << 2 * config.coefficient_width)
               for bank in range(config.n_units) for address in range(config.coefficient_words)]
-    strangers = (config.n_units, 0x7F, 0x82, 0xFF)
+    strangers = (config.n_units, SETUP_PROGRAM - 1, SETUP_READER, 0xFF)
     writes += [(target, rng.getrandbits(4), rng.getrandbits(40)) for target in strangers]
     rng.shuffle(writes)
     return writes

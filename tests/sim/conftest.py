@@ -1,5 +1,5 @@
-"""The scalar oracle: one butterfly unit in plain Python integers, written from docs/architecture.md and
-design.md."""
+"""The scalar oracle: one butterfly unit in plain Python integers, written from docs/reference/architecture.md and
+docs/design.md."""
 
 import pytest
 

@@ -197,7 +197,7 @@ def compile_butterfly(weights: Any, config: CoreConfig, *, calibration: Any = No
     where there is no calibration (default 1). ``rows``: rows of a typical call, so that a block is not
     larger than needed. ``order`` 'natural' streams whole blocks in index order without overlap of load
     and store (see compile_fft). Stacks run in one program where their coefficients fit, else in several; those of
-    less than ``least_size`` elements become fewer, larger ones. Source: design.md, section 2.
+    less than ``least_size`` elements become fewer, larger ones. Source: docs/design.md section 2.
 
     Raises WingbeatError.
     """

@@ -1,4 +1,4 @@
-"""Unit-pivot form of a butterfly matrix: two multiplications per pair instead of four (design.md, section 2).
+"""Unit-pivot form of a butterfly matrix: two multiplications per pair instead of four (docs/design.md section 2).
 
 Row [a b] of a 2x2 block becomes s * [1 p] or s * [p 1], whichever keeps |p| <= 1. The scale s of every
 output element is pushed into the columns of the next layer; after the last layer one scale per output

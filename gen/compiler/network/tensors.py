@@ -6,7 +6,7 @@ import numpy as np
 
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
-from ..program.operations import Matrix
+from ..program.matrix import Matrix
 
 __all__ = ["Tensor", "TensorMemory"]
 
@@ -16,7 +16,7 @@ class Tensor:
     """``tokens`` x ``batch`` x ``features`` elements: row token * batch + number has ``pitch`` beats of the memory.
 
     The pitch is a power of two and ``base`` a multiple of pitch * batch, so that a beat's address tells its row and its
-    place in the row (docs/vector.md).
+    place in the row (docs/reference/vector.md).
     """
 
     base: int

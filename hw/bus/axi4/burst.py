@@ -10,12 +10,12 @@ from amaranth.lib.wiring import In, Out
 from ...config import CoreConfig, Target
 from ...errors import WingbeatError
 from ...memory.port import MemoryParameters
+from ...primitives.parameters import RAM_BITS
 from ...primitives.ram import Ram, RamParameters
 from ...primitives.signals import signals
 
 __all__ = ["PAGE_BYTES", "AxiParameters", "Gatherer", "BurstQueue", "BeatBuffer"]
 
-_RAM_BITS = 144  # of one Ram
 PAGE_BYTES = 4096  # no burst may cross a multiple of it (AXI4, A3.4.1)
 
 
@@ -278,8 +278,8 @@ class BeatBuffer(wiring.Component):
         with m.If(step):
             m.d.sync += [reading.eq(start), self.o.valid.eq(reading)]
 
-        for low in range(0, len(self.i.payload), _RAM_BITS):
-            part = slice(low, min(low + _RAM_BITS, len(self.i.payload)))
+        for low in range(0, len(self.i.payload), RAM_BITS):
+            part = slice(low, min(low + RAM_BITS, len(self.i.payload)))
             m.submodules[f"ram{low}"] = ram = Ram(RamParameters(part.stop - low, self._depth, self._target))
             m.d.comb += [ram.w_en.eq(accept), ram.w_addr.eq(write), ram.w_data.eq(self.i.payload[part]),
                          ram.r_en.eq(step), ram.r_addr.eq(read), self.o.payload[part].eq(ram.r_data)]

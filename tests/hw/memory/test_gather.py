@@ -37,7 +37,7 @@ def delay(config, mode):
 
 
 def gathered(config, mode, beats):
-    """The table of docs/processor.md: memory beats (n, 2K) of whole tiles to array beats (n, K, 2)."""
+    """The table of docs/reference/processor.md: memory beats (n, 2K) of whole tiles to array beats (n, K, 2)."""
     j, p = config.engines_per_beat, config.lanes
     if mode is COLUMNS:
         out = beats

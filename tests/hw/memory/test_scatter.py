@@ -44,8 +44,8 @@ def delay(config, mode):
 
 
 def scattered(config, mode, words):
-    """The table of docs/processor.md: array beats (n, K, 2) of whole tiles to memory beats (n / ratio, 2K), and the
-    first beats of SPLIT."""
+    """The table of docs/reference/processor.md: array beats (n, K, 2) of whole tiles to memory beats (n / ratio, 2K),
+    and the first beats of SPLIT."""
     j, p = config.engines_per_beat, config.lanes
     beats = words.reshape(len(words), -1)
     if mode is SPLIT:

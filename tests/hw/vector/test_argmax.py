@@ -1,4 +1,5 @@
-"""Argmax against the contract (docs/vector.md) and its model: ties, negative values, all numbers of classes, stalls."""
+"""Argmax against the contract (docs/reference/vector.md) and its model: ties, negative values, all numbers of classes,
+stalls."""
 
 import random
 

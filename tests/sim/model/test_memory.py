@@ -1,4 +1,5 @@
-"""Blocks between memory and array, against loops over single elements written from the tables of docs/processor.md."""
+"""Blocks between memory and array, against loops over single elements written from the tables of
+docs/reference/processor.md."""
 
 from dataclasses import replace
 import random

@@ -18,7 +18,8 @@ from wingbeat.hw.config import ArraySection, CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.encoding import decode, encode
 from wingbeat.hw.isa.walk import walk_indices
-from wingbeat.sim.reference.linear import butterfly_multiply, sqnr_db
+from wingbeat.sim.reference.linear import butterfly_multiply
+from wingbeat.sim.reference.metrics import sqnr_db
 
 # layers, engines, stream words: K < P, K = P, K > P, odd engine counts
 ARRAYS = [(1, 1, 1), (1, 3, 2), (2, 3, 2), (2, 4, 16), (3, 2, 16), (4, 1, 4)]
@@ -141,7 +142,7 @@ def test_stacks_that_do_not_fit_together_become_parts():
 
 
 def test_fft_coefficients_are_masked_by_the_digit():
-    """About N words for one layer and 4N/3 for two, whatever the row pairs (design.md, section 4)."""
+    """About N words for one layer and 4N/3 for two, whatever the row pairs (docs/design.md section 4)."""
     for layers, log_n, expected in ((1, 8, 255), (2, 8, 4 * 85), (3, 6, 12 * 9)):
         kernel = compile_fft(1 << log_n, array(layers))
         assert len(kernel.parts[0].setup) == expected

@@ -8,13 +8,15 @@ import pytest
 from wingbeat.gen.compiler.kernel.compile import compile_copy
 from wingbeat.gen.compiler.program.assemble import (Program, SumRows, Transfer, assemble, added_beats, read_beats,
                                                     written_beats)
-from wingbeat.gen.compiler.program.operations import Coefficients, Matrix, butterfly
+from wingbeat.gen.compiler.program.coefficients import CoefficientSpace
+from wingbeat.gen.compiler.program.matrix import Matrix
+from wingbeat.gen.compiler.program.operations import multiply_butterfly
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.descriptor import Descriptor, Move
 from wingbeat.hw.isa.instruction import Loop, Read, Set, Sums, Unit, Write
 from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, ReadSet, WriteSet
-from wingbeat.hw.isa.setup import SETUP_READ_SETS, SETUP_WRITE_SETS
+from wingbeat.hw.isa.setup import SETUP_CHANNELS, SETUP_READ_SETS, SETUP_WRITE_SETS
 
 CONFIG = CoreConfig.of(engines=1, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
                        coefficient_words=64, stream_words=4, memory_bits=10, program_words=2048, vector_lanes=8,
@@ -26,8 +28,8 @@ SET = ReadSet(chunk_shift=1, n=16, epsilon=1)
 def copied(source, target, rows=ROWS, config=CONFIG, **sets):
     """Tasks of a copy of rows from beat ``source`` to beat ``target``."""
     kernel = compile_copy(16, config, least_size=16)
-    tasks = butterfly(kernel, Matrix.at(source, rows, 16, config), Matrix.at(target, rows, 16, config),
-                      Coefficients(config), "copy", "steady")
+    tasks = multiply_butterfly(kernel, Matrix.at(source, rows, 16, config), Matrix.at(target, rows, 16, config),
+                      CoefficientSpace(config), "copy", "steady")
     stages = {id(task.stage): replace(task.stage, **sets) for task in tasks}
     return [Transfer(stages[id(task.stage)], task.block) for task in tasks]
 
@@ -121,7 +123,7 @@ def test_fifteen_sets_a_side(side, field, chosen):
 
 
 def test_setup_writes_of_others_come_last():
-    mine = [(0x86, 3, 7)]
+    mine = [(SETUP_CHANNELS, 3, 7)]
     assert assemble(CONFIG, copied(0, 64), mine).setup[-1:] == mine
 
 

@@ -1,0 +1,44 @@
+"""Reference of the instructions: kinds, fields and codes."""
+
+from wingbeat.hw.isa import encoding, instruction
+from wingbeat.hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
+from wingbeat.hw.isa.fields import WORD_BITS
+from wingbeat.hw.isa.instruction import Fault, MemoryMode, Mode, Opcode, Unit
+from wingbeat.hw.isa.walk import SubOrder, Walk
+
+from .text import docstring, enumeration, fields
+
+__all__ = ["page"]
+
+_PAGE = "reference/instructions.md"
+
+
+def page() -> str:
+    size = INSTRUCTION_WORDS * WORD_BITS
+    parts = ["# Instructions", docstring(instruction.__doc__, _PAGE),
+             f"An instruction has {INSTRUCTION_WORDS} words of {WORD_BITS} bits = {size} bits, the least significant "
+             f"word first. Its opcode is in the lowest {OPCODE_BITS} bits. Every field is unsigned unless its meaning "
+             "says otherwise; bits that no field names are 0. `wingbeat check NAME.hex --listing` prints a program in "
+             "this form. The packer and the decoder stand in `hw/isa/encoding.py`.\n"]
+    for opcode in Opcode:
+        kind = getattr(instruction, opcode.name.capitalize())
+        parts += [f"## {opcode.name}, opcode {int(opcode)}", docstring(kind.__doc__, _PAGE)]
+        if FIELDS[opcode]:
+            parts.append(fields(FIELDS[opcode], OPCODE_BITS))
+    parts += ["## How values become fields", docstring(_VALUES.format(lead=encoding.LOAD_DECISION), _PAGE),
+              "## Walk", docstring(Walk.__doc__, _PAGE)]
+    for title, kind in (("Order inside a step", SubOrder), ("Mode of a column", Mode), ("Memory mode", MemoryMode),
+                        ("Unit of a SET", Unit), ("Fault codes", Fault)):
+        parts += [f"## {title}", enumeration(kind, _PAGE)]
+    return "\n\n".join(parts) + "\n"
+
+
+_VALUES = """
+* ``last_step``, ``last_group``: the number of steps or groups, less one.
+* ``lead``: the ``lag`` of a LOAD, plus {lead}.
+* ``target`` of a LOOP: the number of a program word, three for each instruction.
+* ``increment``: two's complement.
+* ``shifts``, ``growth``: three bits for each column, column 0 lowest.
+* ``window``, ``inner``, ``outer``: masks of index bits.
+* ``rotation``, ``reverse``: where the window bits go, see :func:`Walk`.
+"""
