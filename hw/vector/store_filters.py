@@ -88,15 +88,15 @@ class VectorStore(wiring.Component):
     def _set(self, m, unit, kept, number):
         """The parameter set ``number`` for ``unit``. The unit keeps the words ``kept`` of it; the others are zero."""
         words = [Const(0, 32)] * SET_WORDS
-        wanted = Signal(name=f"{unit}_wanted")
+        enable = Signal(name=f"{unit}_enable")
         address = Signal(range(SETS * SET_WORDS), name=f"{unit}_address")
         written = Signal(32, name=f"{unit}_written")
-        m.d.sync += [wanted.eq(self.setup_en & (self.setup.target == SETUP_WRITE_SETS)),
+        m.d.sync += [enable.eq(self.setup_en & (self.setup.target == SETUP_WRITE_SETS)),
                      address.eq(self.setup.address), written.eq(self.setup.data)]
         for at in kept:
             m.submodules[f"{unit}{at}"] = memory = Memory(shape=32, depth=SETS, init=[])
             write, read = write_port(memory), read_port(memory)
             m.d.comb += [write.addr.eq(address // SET_WORDS), write.data.eq(written), read.addr.eq(number),
-                         write.en.eq(wanted & (address % SET_WORDS == at))]
+                         write.en.eq(enable & (address % SET_WORDS == at))]
             words[at] = read.data
         return data.View(data.StructLayout(dict(WRITE_SET)), Cat(*words)[:sum(bits for _, bits in WRITE_SET)])
