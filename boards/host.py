@@ -18,18 +18,19 @@ from ..gen.compiler.kernel.kernel import BlockResult, Job, Kernel
 from ..gen.cosim.core import Counters, start_writes
 from ..hw.config import CoreConfig
 from ..hw.errors import WingbeatError
-from ..hw.isa.link_frame import ERROR, OVERHEAD, RECORD_BYTES, REPLY, VERSION, Fault, Kind, decode, encode, identity
+from ..hw.isa.link_frame import (ERROR, OVERHEAD, RECORD_BYTES, REPLY, VERSION, LinkFault, Kind, decode_frame,
+                                 encode_frame, identity)
 from .top import BoardTop
 
-__all__ = ["Host", "Identity", "LinkError", "Port"]
+__all__ = ["Host", "Identity", "LinkError", "PATIENCE", "Port"]
 
-_PATIENCE = 2000  # requests without progress before an array counts as stuck; a request takes some 0.1 ms
+PATIENCE = 2000  # requests without progress before an array counts as stuck; a request takes some 0.1 ms
 
 
 class LinkError(WingbeatError):
     """The link did not answer, answered nonsense or refused; ``fault`` is its error code, if it gave one."""
 
-    def __init__(self, message: str, fault: Fault | None = None):
+    def __init__(self, message: str, fault: LinkFault | None = None):
         super().__init__(message)
         self.fault = fault
 
@@ -87,12 +88,12 @@ class Host:
 
     def ask(self, kind: Kind, payload: bytes = b"") -> bytes:
         """Send one frame and return the payload of its reply."""
-        self.port.write(encode(kind, payload))
+        self.port.write(encode_frame(kind, payload))
         frame = self._read(4)
         frame += self._read(int.from_bytes(frame[2:4], "little") + OVERHEAD - 4)
-        answer, content = decode(frame)
-        if answer == ERROR and len(content) == 1 and content[0] in set(Fault):
-            fault = Fault(content[0])
+        answer, content = decode_frame(frame)
+        if answer == ERROR and len(content) == 1 and content[0] in set(LinkFault):
+            fault = LinkFault(content[0])
             raise LinkError(f"{kind.name}: refused, {fault.name}", fault)
         if answer != kind | REPLY:
             raise LinkError(f"{kind.name}: answered by kind {answer:#04x}; expected is {kind | REPLY:#04x}")
@@ -169,15 +170,15 @@ class Host:
         """Offer data until they are taken; an array that waits for room for its results is relieved of
         them.
         """
-        for _ in range(_PATIENCE):
+        for _ in range(PATIENCE):
             try:
                 self.ask(Kind.DATA, chunk)
                 return
             except LinkError as error:
-                if error.fault is not Fault.BUSY:
+                if error.fault is not LinkFault.BUSY:
                     raise
                 received += self.results()
-        raise LinkError(f"array: it has taken no data for {_PATIENCE} requests")
+        raise LinkError(f"array: it has taken no data for {PATIENCE} requests")
 
     def _collect(self, n_beats: int, received: bytearray) -> None:
         idle = 0
@@ -185,9 +186,9 @@ class Host:
             content = self.results()
             received += content
             idle = 0 if content else idle + 1
-            if idle > _PATIENCE:
+            if idle > PATIENCE:
                 raise LinkError(f"array: {len(received) // self._output_bytes} of {n_beats} beats came, "
-                                f"then none for {_PATIENCE} requests")
+                                f"then none for {PATIENCE} requests")
 
     @property
     def _output_bytes(self) -> int:

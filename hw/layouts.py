@@ -3,6 +3,7 @@
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
+from .isa.descriptor import DESCRIPTOR_WORDS
 from .isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from .isa.fields import WORD_BITS, Fields
 from .isa.instruction import Opcode
@@ -10,6 +11,8 @@ from .isa.setup import BLOCK_FIELDS, EXPONENT_BITS, SETUP, TAG_BITS, UNITS
 
 __all__ = ["word", "lanes", "instruction", "memory_command", "table_write", "setup", "input_beat", "output_beat",
            "status", "processor_status", "unit_activity", "block_report", "layout_of"]
+
+_TABLE_BITS = (DESCRIPTOR_WORDS << dict(FIELDS[Opcode.READ])["descriptor"]).bit_length() - 1  # of the largest table
 
 
 def layout_of(fields: Fields) -> data.StructLayout:
@@ -40,7 +43,7 @@ def memory_command() -> data.StructLayout:
 
 def table_write() -> data.StructLayout:
     """A word for the table of a memory unit, hw/isa/descriptor.py."""
-    return data.StructLayout({"address": unsigned(12), "data": unsigned(32)})
+    return data.StructLayout({"address": unsigned(_TABLE_BITS), "data": unsigned(WORD_BITS)})
 
 
 def setup() -> data.StructLayout:

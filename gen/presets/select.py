@@ -15,7 +15,7 @@ import warnings
 from ...hw.config import NAMES, SECTIONS, CoreConfig, in_sections
 from ...hw.errors import WingbeatError
 
-__all__ = ["names", "load_preset", "load_file", "description"]
+__all__ = ["names", "load_preset", "load_file", "description", "preset_text"]
 
 _SUFFIX = ".toml"
 _OPTIONAL = ("memory", "vector")
@@ -33,7 +33,7 @@ def names() -> list[str]:
 
 def description(name: str) -> str:
     """First sentence of the comment that opens the preset's file."""
-    first = _text(name).splitlines()[0]
+    first = preset_text(name).splitlines()[0]
     return re.split(r"[.:](?: |$)", first.removeprefix("#").strip())[0]
 
 
@@ -42,7 +42,7 @@ def load_preset(name: str, settings: list[str] | None = None) -> CoreConfig:
 
     Raises :class:`WingbeatError` for an unknown preset and :class:`pydantic.ValidationError` for bad fields.
     """
-    values = {"name": name.replace("-", "_"), **tomllib.loads(_text(name))}
+    values = {"name": name.replace("-", "_"), **tomllib.loads(preset_text(name))}
     return _build(values, settings or [])
 
 
@@ -57,7 +57,7 @@ def load_file(path: Path, settings: list[str] | None = None) -> CoreConfig:
     return _build(values, settings or [])
 
 
-def _text(name: str) -> str:
+def preset_text(name: str) -> str:
     known = [f.name.removesuffix(_SUFFIX) for f in _folder().iterdir() if f.name.endswith(_SUFFIX)]
     if name not in known:
         raise WingbeatError(f"preset: {name!r} is not one of {', '.join(sorted(known))}")

@@ -14,22 +14,26 @@ from enum import IntEnum
 
 import numpy as np
 
+from ...hw.array.parameters import LEAST_STORE_LATENCY, PASS_LATENCY, STORE_LEAD
+from ...hw.config import Pipeline
 from ...hw.errors import WingbeatError
-from ...hw.isa.setup import UNITS
+from ...hw.isa.setup import ACTIVITY_DELAY, UNITS
+from ...hw.memory.parameters import EMIT_LATENCY, JOIN_LATENCY, READ_LATENCY, SequenceTiming
+from ...hw.primitives.parameters import SKID_WORDS
 from ..compiler.program.stage import Stage
 from ..cosim.memory import ProcessorRun
-from .spans import Span, Stall, Table, Timeline
+from .spans import Span, StallSpan, Table, Timeline
 
 __all__ = ["State", "UnitTrace", "LayerCycles", "LostCycles", "trace_states", "trace_timeline", "layer_cycles",
            "lost_cycles", "lost_reasons"]
 
-# Cycles, of units in hw/array and hw/memory.
-_ACTIVITY_DELAY = 2   # `activity` says what was so long ago, hw/core/processor.py
-_WRITES_BEHIND = 13   # after the begin of a WRITE a write still belongs to the one before, hw/memory/writer.py
-_BEATS_BEHIND = 5     # after the begin of a STORE a beat still belongs to the one before, hw/array/store_unit.py
-_WRITE_LATENCY = 4    # at least, from the first beat of a block at the output of the array to its first write
-_READ_BEGIN = (3, 9)  # before and after the begin of a READ it cannot ask, hw/memory/reader.py
-_TURN = 4             # that cal takes to begin a pass whose instruction is there, hw/array/sequencer.py
+# Cycles after the begin of a WRITE, or of a STORE, in which a write or a beat still belongs to the block before. The
+# last place of a WRITE has left the sequence when the next begins, and may wait for its turn in a buffer. The first
+# beat of a STORE comes at least so late in every array; the begin shows a cycle later than beats do.
+_WRITES_BEHIND = JOIN_LATENCY + EMIT_LATENCY + SKID_WORDS
+_BEATS_BEHIND = STORE_LEAD + LEAST_STORE_LATENCY - 1
+# Cycles before and after the begin of a READ in which it cannot ask, in a deep pipeline.
+_READ_BEGIN = (READ_LATENCY, SequenceTiming(Pipeline.DEEP).latency - 1)
 
 _LONG = 16            # stalls from this length on are shown one by one
 _NEAR = 64            # cycles between shorter ones that come together in one mark
@@ -114,7 +118,7 @@ class _Signals:
 
     def __init__(self, run: ProcessorRun):
         self._activity, self.cycles = run.activity, run.cycles
-        at = run.activity["cycle"] - _ACTIVITY_DELAY - run.start_cycle
+        at = run.activity["cycle"] - ACTIVITY_DELAY - run.start_cycle
         self._index = np.searchsorted(at, np.arange(run.cycles), side="right") - 1
 
     def flag(self, unit: str, name: str) -> np.ndarray:
@@ -184,7 +188,7 @@ def _cal(signals: _Signals, load: UnitTrace) -> UnitTrace:
     there = inside | (signals.count("load") > blocks)
     late = np.zeros(signals.cycles, bool)
     for start, end in _runs(none & there):
-        late[start:end] = end - start > _TURN
+        late[start:end] = end - start > PASS_LATENCY
     return _trace([(moving, State.MOVING), (~none, State.HAZARD), (~more, State.IDLE), (late, State.PROGRAM),
                    (there, State.LATENCY), (more, State.INPUT)], blocks, spans)
 
@@ -193,7 +197,7 @@ def _writer(signals: _Signals, store: UnitTrace) -> UnitTrace:
     """A WRITE begins before its block comes, and before the last writes of the one before have left. A slow memory may
     hold these back until the next block comes; then they count as that one's."""
     count, moving = signals.count("writer"), signals.flag("writer", "moving")
-    given = np.searchsorted(store.spans[:, 0] + _WRITE_LATENCY, np.arange(signals.cycles), side="right")
+    given = np.searchsorted(store.spans[:, 0] + EMIT_LATENCY, np.arange(signals.cycles), side="right")
     blocks = np.minimum(_delayed(count, _WRITES_BEHIND), np.maximum(given - 1, 0))
     spans, waiting = _spans(moving, blocks), signals.flag("writer", "waiting_input")
     return _trace([(moving, State.MOVING), (signals.flag("writer", "waiting_output"), State.MEMORY),
@@ -278,14 +282,14 @@ def trace_timeline(run: ProcessorRun, stages: Sequence[Stage], title: str) -> Ti
     return Timeline(UNITS, run.cycles, tuple(spans), tuple(stalls), title, _tables(run, stages))
 
 
-def _stalls(unit: str, trace: UnitTrace) -> Iterator[Stall]:
+def _stalls(unit: str, trace: UnitTrace) -> Iterator[StallSpan]:
     borders = np.sort(trace.spans[:, :2].ravel())
     for state in State:
         if state > State.MOVING:
             # A run across a border comes in parts.
             runs = [part for start, end in _runs(trace.states == state) for part in _parts(start, end, borders)]
             for start, end, cycles in _grouped(runs, borders):
-                yield Stall(unit, start, end, state.name.lower(), cycles)
+                yield StallSpan(unit, start, end, state.name.lower(), cycles)
 
 
 def _parts(start: int, end: int, borders: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -16,14 +16,17 @@ __all__ = ["BankAddress", "GroupAddress", "Walker"]
 class BankAddress(wiring.Component):
     """Rows and shuffle constant of one beat.
 
-    ``base`` is the index of lane 0 (its window bits are zero), ``window`` the mask of the S index bits in
-    which the lanes differ. Bank k then holds lane ``k ^ select`` and reads row ``rows[k]``; ``select`` is the
-    XOR of the S-bit digits of ``base``. Window bit b takes bit b mod S of the lane, which makes every bank
-    appear exactly once.
+    ``base`` is the index of lane 0 (its window bits are zero), ``window`` the mask of the S index bits in which the
+    lanes differ. Bank k then holds lane ``k ^ select`` and reads row ``rows[k]``; ``select`` is the XOR of the S-bit
+    digits of ``base``. Window bit b takes bit b mod S of the lane, which makes every bank appear exactly once.
 
-    Latency: one cycle from ``base`` to ``select`` and ``rows`` (``rows`` leaves through logic, register it),
-    none in a short pipeline. Throughput: one beat per cycle; with ``en`` low nothing moves. No reset. Cost:
-    index_bits/2 + P*row_bits LUTs.
+    Format: none, indices are unsigned.
+    Latency: 1 cycle from ``base`` to ``select`` and ``rows``, none in a short pipeline; ``rows`` leaves through logic,
+    register it.
+    Throughput: one beat per cycle.
+    Backpressure: with ``en`` low nothing moves.
+    Reset: none.
+    Cost: index_bits/2 + P * row_bits LUTs; 2 * index_bits + S flip-flops (deep).
     Source: docs/design.md section 4, bank hash.
     """
 
@@ -37,9 +40,9 @@ class BankAddress(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         s, bits = self._layers, len(self.base)
-        base = Signal(bits, reset_less=True)
-        window = Signal(bits, reset_less=True)
-        select = Signal(s, reset_less=True)
+        base = Signal(bits, name="base", reset_less=True)
+        window = Signal(bits, name="window", reset_less=True)
+        select = Signal(s, name="select", reset_less=True)
         stage = optional(m, self._pipeline)
         with m.If(self.en) if self._pipeline.is_deep else nullcontext():
             stage += [base.eq(self.base), window.eq(self.window)]
@@ -54,11 +57,16 @@ class BankAddress(wiring.Component):
 class GroupAddress(wiring.Component):
     """Counts the groups of a pass and gives rows and shuffle constant of each.
 
-    A group starts a pass where ``start``, else continues it; ``digit`` is sampled with every group. Index of
-    lane 0 = the group number with S zero bits inserted at bit ``digit * S``.
+    A group with ``start`` begins a pass, any other continues it; ``digit`` is sampled with every group. Index of lane 0
+    = the group number with S zero bits inserted at bit ``digit * S``.
 
-    Latency: address_latency - 1 cycles to ``select`` and ``rows`` (``rows`` leaves through logic).
-    Throughput: one group per cycle. No backpressure. Reset: the count restarts at ``start``.
+    Format: none, indices are unsigned.
+    Latency: address_latency - 1 cycles to ``select`` and ``rows``; ``rows`` leaves through logic.
+    Throughput: one group per cycle.
+    Backpressure: none.
+    Reset: none, the count restarts at ``start``.
+    Cost: a BankAddress, a counter of row_bits, 2 * index_bits flip-flops behind a multiplexer of index_bits / S inputs.
+    Source: docs/design.md section 4, bank hash.
     """
 
     def __init__(self, index_bits: int, layers: int, pipeline: Pipeline = Pipeline.DEEP):
@@ -72,7 +80,7 @@ class GroupAddress(wiring.Component):
         m = Module()
         s, bits = self._layers, len(self.group) + self._layers
         m.submodules.bank = bank = BankAddress(bits, s, self._pipeline)
-        following = Signal.like(self.group)
+        following = Signal.like(self.group, name="following")
         m.d.comb += self.group.eq(Mux(self.start, 0, following))
         with m.If(self.valid):
             m.d.sync += following.eq(Mux(self.start, 1, following + 1))
@@ -94,20 +102,27 @@ assert Pipeline.SHORT.address_latency == 2, "insertion, and the row register of 
 class Walker(wiring.Component):
     """Counts through the beats of a block in the order of a walk (``hw/isa/instruction.py``).
 
-    ``restart`` takes up the masks and goes to the first beat; it is needed before the first step. ``inner`` and
-    ``outer`` stay as they are from the cycle before a restart (from the restart itself in a short pipeline) to
-    the next one. ``base`` is the index of lane 0 of the present
-    beat; ``step`` moves to the next, after the last one to the first. The bits of ``inner`` count fastest,
-    then those of ``outer``; ``inner`` is empty only where ``outer`` is too. ``sub``, the number of the beat in
-    its step, enters ``base`` at bit ``sub_at``, upside down where ``sub_order`` says so, in the same cycle;
-    ``sub_length``, which exists where sub_bits > 2, is the bits it has in this walk. With ``mirror`` the
-    walker also knows SubOrder.MIRROR. In the first cycle of every step ``sub`` is 0.
+    ``restart`` takes up the masks and goes to the first beat; it is needed before the first step. ``step`` moves to the
+    next beat, after the last one to the first. ``inner`` and ``outer`` must stand still from the cycle before a restart
+    until the next restart; in a short pipeline from the restart itself. ``base`` is the index of lane 0 of the present
+    beat. The bits of ``inner`` count fastest, then those of ``outer``; ``inner`` is empty only where ``outer`` is too.
 
-    A counter whose bits lie scattered: with all other bits set to one the carry jumps over them. It runs one
-    step ahead, so that its carry says in time that the next position is the last.
+    ``sub`` is the number of the beat in its step, 0 in the first cycle of every step. It enters ``base`` in the same
+    cycle, at bit ``sub_at``; ``sub_order`` may turn it upside down. ``sub_length`` is the bits it has in this walk; the
+    port exists where sub_bits > 2. With ``mirror`` the walker also knows SubOrder.MIRROR.
 
-    Latency: ``base`` follows ``step`` and ``restart``, which wins over it, by one cycle. Reset: waits for
-    ``restart``. Cost: two adders of index_bits; the mirror image takes an OR over the bits below each bit, no adder.
+    A counter whose bits lie scattered: with all other bits set to one the carry jumps over them. It runs one step
+    ahead, so that its carry says in time that the next position is the last.
+
+    Format: none, indices are unsigned.
+    Latency: 1 cycle from ``step`` and ``restart`` to ``base``; ``restart`` wins over ``step``.
+    Throughput: one step per cycle.
+    Backpressure: without ``step`` nothing moves.
+    Reset: waits for ``restart``.
+    Cost: two adders of index_bits, six registers of index_bits; the mirror image takes an OR over the bits below each
+    bit, no adder.
+    Source: docs/decisions/0005-words-enter-in-the-order-the-buffer-frees-them.md; docs/reference/architecture.md, Walks
+    and overlap.
     """
 
     def __init__(self, index_bits: int, pipeline: Pipeline = Pipeline.DEEP, sub_bits: int = 0, mirror: bool = False):
@@ -125,7 +140,7 @@ class Walker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        inner_full, single = Signal(), Signal()
+        inner_full, single = Signal(), Signal(name="single")
         stage = optional(m, self._pipeline)
         stage += single.eq(~self.inner.any())
         inner, last = self._counter(m, "inner", self.inner, self.step)
@@ -169,7 +184,7 @@ class Walker(wiring.Component):
         take one cycle.
         """
         below = Signal(places.shape(), name="below_place", reset_less=True)
-        differing = Signal(places.shape(), reset_less=True)
+        differing = Signal(places.shape(), name="differing", reset_less=True)
         with m.If(self.restart):
             m.d.sync += below.eq(Mux(self.sub_order == SubOrder.MIRROR, (1 << self.sub_at) - 1, 0))
         m.d.sync += differing.eq(places | (below & Cat(position[:b].any() for b in range(len(position)))))

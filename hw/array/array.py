@@ -19,15 +19,12 @@ from .engine import Engine
 from .fetch import Fetch
 from .flow import Flow
 from .load_unit import LoadUnit
+from .parameters import QUEUE_PLACES
 from .row_buffer import HalfPorts
 from .sequencer import Sequencer
 from .store_unit import StoreUnit
 
 __all__ = ["Array"]
-
-
-# What a queue of a processor holds, so that the program runs ahead of the units; whole LUT memories.
-_QUEUE = 16
 
 
 def _processor_ports() -> dict:
@@ -41,15 +38,18 @@ def _processor_ports() -> dict:
 class Array(wiring.Component):
     """An array of butterfly engines that runs a program on blocks from its input stream.
 
-    Ports, order of words, setup targets, rounding: docs/reference/architecture.md. Formats: elements of element_width
-    bits on the streams, W bits inside, Q2.(C-2) coefficients.
-    Latency: a block leaves after it has been loaded and computed; ``sim/cycles/estimate.py`` gives the exact cycles.
-    Throughput: one group of P words per engine and cycle; in steady state loading, computing and storing
-    overlap.
-    Backpressure: every stall on ``i``, ``o`` or ``i_setup`` is honoured, ``i.ready`` and ``o.valid`` come out
-    of registers when K >= P. Reset: idle; memories keep their contents.
-    In a processor (hw/core/processor.py) queues stand between the fetch unit and the others, and more ports lead out.
-    Cost: n_multipliers multipliers, 2*P*E bank RAMs, n_units coefficient RAMs, one program RAM.
+    Ports, order of words, setup targets, rounding: docs/reference/architecture.md. In a processor
+    (hw/core/processor.py) queues stand between the fetch unit and the others, and more ports lead out.
+
+    Format: elements of element_width bits on the streams, W bits inside, Q2.(C-2) coefficients; rounding and
+    saturation: hw/numeric.py.
+    Latency: a block leaves when it has been loaded and computed; ``sim/cycles/estimate.py`` gives the exact cycles.
+    Throughput: one group of P words per engine and cycle; in steady state loading, computing and storing overlap.
+    Backpressure: every stall on ``i``, ``o`` or ``i_setup`` is honoured; ``i.ready`` and ``o.valid`` come out of
+    registers when K >= P.
+    Reset: idle; memories keep their contents.
+    Cost: n_multipliers multipliers, 2 * P * E bank RAMs, n_units coefficient RAMs, one program RAM.
+    Source: docs/design.md sections 4 and 5.
     """
 
     def __init__(self, config: CoreConfig):
@@ -110,7 +110,7 @@ class Array(wiring.Component):
         return m
 
     def _commands(self, m, fetch, load, sequencer, store):
-        """Way of the instructions to the units; whether some stand in queues."""
+        """Connects the fetch unit with the units. Returns whether instructions wait in queues."""
         units = {"load": (fetch.o_load, load.i_command), "pass": (fetch.o_pass, sequencer.i),
                  "store": (fetch.o_store, store.i_command)}
         if not self._config.is_processor:
@@ -120,10 +120,10 @@ class Array(wiring.Component):
         units |= {"reader": (fetch.o_reader, wiring.flipped(self.o_reader)),
                   "writer": (fetch.o_writer, wiring.flipped(self.o_writer))}
         m.d.comb += [fetch.stop.eq(self.stop), self.fault.eq(fetch.fault), self.fault_tag.eq(fetch.fault_tag)]
-        queued = Signal()
+        queued = Signal(name="queued")
         empty = []
         for name, (source, sink) in units.items():
-            m.submodules[f"{name}_queue"] = queue = CommandQueue(source.payload.shape(), _QUEUE)
+            m.submodules[f"{name}_queue"] = queue = CommandQueue(source.payload.shape(), QUEUE_PLACES)
             wiring.connect(m, source, queue.i)
             wiring.connect(m, queue.o, sink)
             empty.append(queue.empty)
@@ -187,7 +187,7 @@ class Array(wiring.Component):
 
     def _setup(self, m, fetch, coefficients):
         """Setup writes pass a register without enable; a start closes the port until the array is idle."""
-        write, payload = Signal(setup()), self.i_setup.payload
+        write, payload = Signal(setup(), name="payload"), self.i_setup.payload
         accepted, write_valid, write_program, starting, plain, start = (Signal(name=name) for name in (
             "accepted", "write_valid", "write_program", "starting", "plain", "start"))
         m.d.comb += [
@@ -209,14 +209,14 @@ class Array(wiring.Component):
         """Hand-over of halves: vacant -> loaded -> computed -> vacant, each counted."""
         # A saturation may reach its flag after the last result has reached its bank.
         finished = delay(m, flow.done, self._config.maximum_tree_latency, "finished", reset_less=False)
-        vacant, loaded, computed = Signal(2, init=2), Signal(2), Signal(2)
+        vacant, loaded, computed = Signal(2, init=2), Signal(2), Signal(2, name="computed")
         for tokens, given, taken in ((vacant, store.done, load.claim), (loaded, load.done, sequencer.take),
                                      (computed, finished, store.take)):
             with m.If(given & ~taken):
                 m.d.sync += tokens.eq(tokens + 1)
             with m.If(~given & taken):
                 m.d.sync += tokens.eq(tokens - 1)
-        in_flight = Signal(2)
+        in_flight = Signal(2, name="in_flight")
         with m.If(sequencer.take & ~finished):
             m.d.sync += in_flight.eq(in_flight + 1)
         with m.If(~sequencer.take & finished):

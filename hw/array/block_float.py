@@ -31,15 +31,21 @@ def _tree(m, values, name):
 
 
 class BlockFloat(wiring.Component):
-    """Shifts of a block-floating-point pass from the largest magnitude of the pass before; exponent and flag
-    per half.
+    """Shifts of a block-floating-point pass from the largest magnitude of the pass before; exponent and flag of each
+    half.
 
-    Formats: a magnitude is the OR of leading magnitude bits; z, its leading zeros, counts the bits that are
-    free in every value. Rule (docs/reference/architecture.md): columns 0..q together shift by c[q] = max(0, growth[q] -
-    z), the exponent grows by c[S-1].
-    Latency: maximum_tree_latency + 3 cycles from a result to ``shifts``; ``config.block_float_gap`` idle
-    cycles between the passes cover it. ``exponent`` follows ``shift_start[S-1]`` by two cycles. Throughput: one
-    beat per cycle. No backpressure. Reset: flags clear, exponents zero.
+    A magnitude is the OR of leading magnitude bits; z, its leading zeros, counts the bits that are free in every value.
+    Columns 0..q together shift by c[q] = max(0, growth[q] - z); the exponent grows by c[S-1].
+
+    Format: magnitudes of ``magnitude_bits`` bits, shifts unsigned, exponents of 6 bits that wrap.
+    Latency: maximum_tree_latency + 3 cycles from a result to ``shifts``; ``config.block_float_gap`` idle cycles between
+    the passes cover it. ``exponent`` follows ``shift_start[S-1]`` by two cycles.
+    Throughput: one beat per cycle.
+    Backpressure: none.
+    Reset: flags clear, exponents zero.
+    Cost: S + 1 trees of OR over E engines, S tables of log2(magnitude_bits + 1) + 3 inputs, two adders of 6 bits.
+    Source: docs/decisions/0003-block-floating-point-shifts-every-column.md; docs/reference/architecture.md, Block
+    floating point.
     """
 
     def __init__(self, config: CoreConfig):
@@ -67,12 +73,12 @@ class BlockFloat(wiring.Component):
         assert c.maximum_tree_latency == 1 + levels, "the engine holds the first register"
         valid = delay(m, self.result_valid[-1], 1 + levels, "valid", reset_less=False)
         start = delay(m, self.result_start, 1 + levels, "start", reset_less=False)
-        computed = Signal(c.magnitude_bits)
+        computed = Signal(c.magnitude_bits, name="computed")
         with m.If(valid):
             m.d.sync += computed.eq(Mux(start, found, computed | found))
 
         magnitude = Mux(fields.first, Mux(self.half, loaded[1], loaded[0]), computed)
-        free = Signal(range(c.magnitude_bits + 1), reset_less=True)
+        free = Signal(range(c.magnitude_bits + 1), name="free", reset_less=True)
         m.d.sync += free.eq(c.magnitude_bits)
         for bit in range(c.magnitude_bits):
             with m.If(magnitude[bit]):

@@ -40,25 +40,25 @@ class ButterflyParameters:
 
 
 class ButterflyUnit(wiring.Component):
-    """Unit-pivot butterfly, complex butterfly, pass and scale (docs/design.md section 3).
-
-    Formats: ``a``, ``b``, ``y1``, ``y2`` W-bit integers, coefficients Q2.(C-2); products cut to GUARD_BITS
-    fraction bits, one round half up by GUARD_BITS + shift, saturation to W bits (``hw/numeric.py``).
-
-    Latency: 11 cycles, in a short pipeline 2 (before the shift and behind the clamp). ``shift`` and nothing
-    else is sampled ``Pipeline.shift_delay`` = 7 or 1 cycles after the words, because block floating point
-    learns it late. Throughput: one butterfly per cycle. There is no backpressure and no valid bit;
-    ``saturated`` (any of the four results) means something only where the words did.
-    Reset: none, the pipeline holds data only. Cost: 4 multipliers of W x C bits.
+    """Unit-pivot butterfly, complex butterfly, pass and scale.
 
     The result for four real products m0 = c0*x0, m1 = c1*x1, m2 = c1*x2, m3 = c0*x3 is
 
         BPMM, SCALE, PASS   Y1 = (p0 + m0, p3 + m3)      Y2 = (p2 + m2, p1 + m1)
-        FFT                 Y1 = (p0 + r0, p3 + r3)      Y2 = (p2 - r0, p1 - r3)     r0 = m0 - m1, r3 = m3 +
-        m2
+        FFT                 Y1 = (p0 + r0, p3 + r3)      Y2 = (p2 - r0, p1 - r3)     r0 = m0 - m1, r3 = m3 + m2
 
-    with operands x and pivots p selected by the pivot bits; PASS has zero coefficients, SCALE gates the
-    pivots.
+    with operands x and pivots p selected by the pivot bits; PASS has zero coefficients, SCALE gates the pivots.
+    ``saturated`` (any of the four results) means something only where the words did: there is no valid bit.
+
+    Format: ``a``, ``b``, ``y1``, ``y2`` W-bit integers, coefficients Q2.(C-2); products cut to GUARD_BITS fraction
+    bits, one round half up by GUARD_BITS + shift, saturation to W bits (``hw/numeric.py``).
+    Latency: 11 cycles, in a short pipeline 2 (before the shift and behind the clamp). ``shift`` alone is sampled
+    ``Pipeline.shift_delay`` = 7 or 1 cycles after the words, because block floating point learns it late.
+    Throughput: one butterfly per cycle.
+    Backpressure: none.
+    Reset: none, the pipeline holds data only.
+    Cost: 4 multipliers of W x C bits, 2 adders and 4 selecting adders of W + 7 bits, 4 selecting adders of W + 4 bits.
+    Source: docs/design.md sections 2 and 3; docs/decisions/0004-products-keep-four-fraction-bits.md.
     """
 
     def __init__(self, parameters: ButterflyParameters):
@@ -86,13 +86,13 @@ class ButterflyUnit(wiring.Component):
         fft = delay(m, fft, deep, "fft_products")
 
         sum_shape = signed(len(m0) + 1)
-        r0, r3 = Signal(sum_shape, reset_less=True), Signal(sum_shape, reset_less=True)
+        r0, r3 = Signal(sum_shape, reset_less=True), Signal(sum_shape, name="r3", reset_less=True)
         stage += [r0.eq(m0 - m1_fft), r3.eq(m3 + m2_fft)]
         m1, m2 = delay(m, m1, deep, "m1_sum"), delay(m, m2, deep, "m2_sum")
         fft = delay(m, fft, deep, "fft_sums")
 
         # -r = ~r + 1; the one enters below as the lowest guard bit of the pivot, which is otherwise zero.
-        z2, z1 = Signal(sum_shape, reset_less=True), Signal(sum_shape, reset_less=True)
+        z2, z1 = Signal(sum_shape, reset_less=True), Signal(sum_shape, name="z1", reset_less=True)
         stage += [z2.eq(Mux(fft, ~r0, m2)), z1.eq(Mux(fft, ~r3, m1))]
         r0, r3 = delay(m, r0, deep, "r0"), delay(m, r3, deep, "r3")
         negate = delay(m, fft, deep, "negate")
@@ -142,7 +142,7 @@ class ButterflyUnit(wiring.Component):
         p, stage = self.parameters, optional(m, self.parameters.pipeline)
         width = p.width
         # Three bits above W hold |A| + 2|B| + 2|B|, the most that any coefficient can make of W-bit words.
-        total = Signal(signed(width + 3 + GUARD_BITS), reset_less=True)
+        total = Signal(signed(width + 3 + GUARD_BITS), name="total", reset_less=True)
         m.submodules[f"sum{number}"] = adder = SelectAdder(SelectAdderParameters(len(total), p.target))
         a, b, select = pivot
         # The pivot is the word that the multiplier did not get: b where the pivot bit is 1.
@@ -150,7 +150,7 @@ class ButterflyUnit(wiring.Component):
         m.d.sync += total.eq(adder.o)
 
         shifted = total[GUARD_BITS - 1:].as_signed()  # one fraction bit is all that rounding looks at
-        coarse, low = Signal(signed(len(shifted)), reset_less=True), Signal(reset_less=True)
+        coarse, low = Signal(signed(len(shifted)), reset_less=True), Signal(name="low", reset_less=True)
         for bit in range(1, len(self.shift)):
             shifted = Mux(self.shift[bit], shifted >> (1 << bit), shifted)
         stage += [coarse.eq(shifted), low.eq(self.shift[0])]
@@ -158,19 +158,19 @@ class ButterflyUnit(wiring.Component):
         # The last shift and the half that is added share a carry chain: (x >> 1 or x) + 1, lowest bit
         # dropped.
         m.submodules[f"round{number}"] = rounder = SelectAdder(SelectAdderParameters(len(coarse), p.target))
-        rounded = Signal(signed(width + 3), reset_less=True)
+        rounded = Signal(signed(width + 3), name="rounded", reset_less=True)
         m.d.comb += [rounder.addend.eq(1), rounder.a.eq(coarse), rounder.b.eq(coarse >> 1), rounder.select.eq(low)]
         stage += rounded.eq(rounder.o[1:])
 
         # Set and reset of registers do the clamping: no logic on the data.
         head, negative = rounded[width - 1:], rounded[-1]
-        kept = Signal(signed(width), reset_less=True)
-        over, clamp, flag = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
+        kept = Signal(signed(width), name="kept", reset_less=True)
+        over, clamp, flag = Signal(reset_less=True), Signal(reset_less=True), Signal(name="flag", reset_less=True)
         stage += [kept.eq(Cat(rounded[:width - 1], negative)), over.eq(~negative & head.any()),
                      clamp.eq(head.any() & ~head.all())]
         with m.If(negative & ~head.all()):
             stage += kept[:width - 1].eq(0)
-        result = Signal(signed(width), reset_less=True)
+        result = Signal(signed(width), name="result", reset_less=True)
         m.d.sync += [result.eq(kept), flag.eq(clamp)]
         with m.If(over):
             m.d.sync += result[:width - 1].eq(-1)

@@ -19,11 +19,17 @@ class Checker(wiring.Component):
 
     ``instruction`` is the whole of it, ``address`` the program address behind it. ``taken`` counts it as handed out.
     ``looping`` says that a LOOP has jumped back and not ended. ``tag`` is the number of instructions of its kind before
-    it; of the READs for kinds without a block.
+    it; for kinds without a block it is the number of READs.
 
-    Latency: 3 cycles from ``instruction``, which stays until it is taken, to ``fault`` and ``tag``; ``address`` stands
-    a cycle earlier. Throughput: one instruction per ``taken``, at least 5 cycles apart. Reset and ``clear``: nothing
-    handed out. Cost: five counters of 16 bits.
+    Format: none, counts wrap at 16 bits.
+    Latency: 3 cycles from ``instruction`` to ``fault`` and ``tag``; ``instruction`` stays until it is taken.
+    ``address`` stands a cycle earlier.
+    Throughput: one instruction per ``taken``, at least 5 cycles apart.
+    Backpressure: none.
+    Reset: nothing handed out, as after ``clear``.
+    Cost: six counters of 16 bits and their comparisons with each other; comparisons of every field with the
+    configuration.
+    Source: docs/reference/processor.md, Program.
     """
 
     def __init__(self, config: CoreConfig):
@@ -35,7 +41,7 @@ class Checker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # An instruction still stands in the cycle after it was taken.
-        taken, clear = Signal(), Signal()
+        taken, clear = Signal(), Signal(name="clear")
         m.d.sync += [taken.eq(self.taken), clear.eq(self.clear)]
         opcode = self.instruction[:OPCODE_BITS]
         fields = {code: data.View(instruction(code), self.instruction[OPCODE_BITS:][:instruction(code).size])
@@ -84,7 +90,7 @@ class Checker(wiring.Component):
         """A jump that does not go back, a loop inside a loop, or a program that runs out of its memory."""
         end, address, start = (
             Signal.like(self.address, name=name) for name in ("loop_end", "address_before", "own_address"))
-        looping = Signal()
+        looping = Signal(name="looping")
         m.d.sync += [address.eq(self.address), looping.eq(self.looping), start.eq(self.address - INSTRUCTION_WORDS)]
         with m.If(taken & is_loop & ~looping):
             m.d.sync += end.eq(address)
@@ -105,7 +111,7 @@ class Checker(wiring.Component):
         """Blocks go through the five kinds of instruction one after the other, each kind in its order."""
         read, loaded, begun, computed, stored, written = (
             Signal(TAG_BITS, name=name) for name in ("read", "loaded", "begun", "computed", "stored", "written"))
-        inside = Signal()  # a block whose last pass has not come
+        inside = Signal(name="inside")  # a block whose last pass has not come
         is_pass = kinds[Opcode.PASS]
         counted = ((read, kinds[Opcode.READ]), (loaded, kinds[Opcode.LOAD]), (begun, is_pass & fields.first),
                    (computed, is_pass & fields.last), (stored, kinds[Opcode.STORE]), (written, kinds[Opcode.WRITE]))
@@ -116,7 +122,7 @@ class Checker(wiring.Component):
             m.d.sync += inside.eq(~fields.last)
         with m.If(clear):
             m.d.sync += [*(count.eq(0) for count, _ in counted), inside.eq(0)]
-        tag = Signal(TAG_BITS)
+        tag = Signal(TAG_BITS, name="tag")
         m.d.sync += [tag.eq(read), self.tag.eq(tag)]
         for count, kind in ((loaded, kinds[Opcode.LOAD]), (computed, is_pass), (stored, kinds[Opcode.STORE]),
                             (written, kinds[Opcode.WRITE])):

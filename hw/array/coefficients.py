@@ -20,15 +20,18 @@ _GATE_STAGES = 1  # the word as its mode wants it
 class CoefficientMemory(wiring.Component):
     """Coefficient words of every butterfly unit for a stream of groups.
 
-    Unit k of column q reads bank q*P/2 + k at ``coef_base + ((group >> coef_shift) & (2^coef_mask_bits -
-    1))``; a column outside ``active`` gets zero coefficients and the pivots that make it pass its words on.
+    Unit k of column q reads bank q*P/2 + k at ``coef_base + ((group >> coef_shift) & (2^coef_mask_bits - 1))``; a
+    column outside ``active`` gets zero coefficients and the pivots that make it pass its words on. ``pass_fields`` must
+    stay still while groups of the pass come in.
 
-    Formats: ``o[u]`` is the word of unit u, Q2.(C-2) coefficients (``hw/layouts.py``).
-    Latency: ``config.read_latency + address_latency + q * config.butterfly_latency`` from ``group`` to column
-    q, when the words of the group arrive there. Throughput: one group per cycle. No backpressure on groups;
-    writes are always accepted. ``pass_fields`` must stay still while groups of the pass come in. Reset:
-    contents are kept.
+    Format: ``o[u]`` is the word of unit u, Q2.(C-2) coefficients (``unit_coefficient`` of hw/array/layouts.py).
+    Latency: ``config.read_latency + address_latency + q * config.butterfly_latency`` from ``group`` to column q, when
+    the words of the group arrive there.
+    Throughput: one group per cycle.
+    Backpressure: none on groups; writes are always accepted.
+    Reset: contents are kept.
     Cost: n_units RAMs of coefficient_words x (2C + 2) bits.
+    Source: docs/design.md section 4, coefficients.
     """
 
     def __init__(self, config: CoreConfig):
@@ -45,7 +48,7 @@ class CoefficientMemory(wiring.Component):
         c, fields = self._config, self.pass_fields
         bits = c.coefficient_address_bits
         shifted, masked, address = (Signal(n, reset_less=True) for n in (c.row_bits, bits, bits))
-        base, mask = Signal(bits, reset_less=True), Signal(c.row_bits, reset_less=True)
+        base, mask = Signal(bits, reset_less=True), Signal(c.row_bits, name="mask", reset_less=True)
         stage, stages, deep = optional(m, c.pipeline), _ADDRESS_STAGES[c.pipeline], int(c.pipeline.is_deep)
         group, shift, mask_bits, start_base = (delay(m, value, deep, name) for value, name in (
             (self.group, "group"), (fields.coef_shift, "shift"), (fields.coef_mask_bits, "mask_bits"),

@@ -12,12 +12,22 @@ __all__ = ["Counters"]
 class Counters(wiring.Component):
     """Counts the cycles of a run by cause; exactly one of four counters moves in each running cycle.
 
-    computing: a group was issued. waiting_hazard: a pass waits for its gap. Otherwise waiting_output when the
-    store unit keeps the half that is needed next (the load unit is held back by it, or has nothing left to
-    load), else waiting_input.
+    | counter | the cycle |
+    |---|---|
+    | ``computing`` | a group was issued |
+    | ``waiting_hazard`` | else: a pass waits for its gap |
+    | ``waiting_output`` | else: the store unit keeps the half that is needed next |
+    | ``waiting_input`` | else |
 
-    Latency: the sums lag by two cycles; ``busy`` rises at once and falls a cycle late, when they are
-    complete. Counters of 32 bits wrap. ``clear`` (a start) zeroes them. Reset: zero, a cycle later.
+    The store unit keeps that half when it holds back the load unit, or when nothing is left to load.
+
+    Format: none, counts of 32 bits wrap.
+    Latency: the sums lag by two cycles; ``busy`` rises at once and falls a cycle late, when they are complete.
+    Throughput: one cycle per cycle.
+    Backpressure: none.
+    Reset: zero, a cycle later, as after ``clear`` (a start).
+    Cost: six counters of 32 bits.
+    Source: docs/design.md section 5; docs/decisions/0010-conditions-are-registers.md.
     """
 
     def __init__(self):

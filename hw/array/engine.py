@@ -21,16 +21,17 @@ __all__ = ["Engine"]
 class Engine(wiring.Component):
     """Reads P words per cycle, sends them through S butterfly layers and writes them back in place.
 
-    It holds the data path only: addresses, control and coefficients come from the array and are the same in
-    all engines.
+    It holds the data path only: addresses, control and coefficients come from the array and are the same in all
+    engines. ``magnitude`` is the OR of the leading magnitude bits of the results, one cycle after they leave the last
+    column. ``saturated[q]`` belongs to the results of column q, in the cycle in which they leave it.
 
-    Formats: words of W + W bits; see ``hw/numeric.py`` for the rounding of a layer.
-    Latency: pipeline_latency from row address to write port. Throughput: P words, S layers per cycle.
-    Backpressure: none on the columns; ``store_en`` low holds ``store``. Reset: no write is in flight
-    afterwards. ``magnitude`` is the OR of the leading magnitude bits of the results, one cycle after they
-    leave the last column; ``saturated[q]`` belongs to the results of column q in the cycle in which they
-    leave it.
-    Cost: 4 * S * P/2 multipliers, 2 * P RAMs. Source: docs/design.md section 4.
+    Format: words of W + W bits; see ``hw/numeric.py`` for the rounding of a layer.
+    Latency: pipeline_latency from row address to write port.
+    Throughput: P words, S layers per cycle.
+    Backpressure: none on the columns; ``store_en`` low holds ``store``.
+    Reset: no write is in flight afterwards.
+    Cost: 4 * S * P/2 multipliers, 2 * P RAMs, two LaneShuffles.
+    Source: docs/design.md section 4.
     """
 
     def __init__(self, config: CoreConfig):

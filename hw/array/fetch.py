@@ -12,6 +12,7 @@ from ..layouts import instruction, memory_command, setup
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from .checker import Checker
+from .parameters import read_cycles
 
 __all__ = ["Fetch"]
 
@@ -19,16 +20,21 @@ __all__ = ["Fetch"]
 class Fetch(wiring.Component):
     """Reads instructions and hands each to the unit it is for; ``start`` begins at instruction 0.
 
-    The next instruction is fetched when the unit has taken the present one, so the order of the program holds
-    for every unit and between them. HALT waits until ``units_idle``, as it was a cycle ago.
+    The next instruction is fetched when the unit has taken the present one, so the order of the program holds for every
+    unit and between them. HALT waits until ``units_idle``, as it was a cycle ago.
 
-    In a processor every instruction is checked first (``hw/array/checker.py``): one that is not legal is not handed
-    out; the program ends with its code in ``fault`` for one cycle and the tag of its block in ``fault_tag``. ``stop``
+    In a processor every instruction is checked first (``hw/array/checker.py``). One that is not legal is not handed
+    out: the program ends, with the code in ``fault`` for one cycle and the tag of its block in ``fault_tag``. ``stop``
     ends a program too.
 
-    Latency: 4 + ram_latency + check_latency cycles from ``start`` to the first offer and from one hand-out to the
-    next offer, then in a processor one more; a LOOP takes as many more. Throughput: one instruction in as many cycles.
-    Backpressure: each ``o_*`` stream. Reset: not running; the memory is kept. Cost: one RAM of program_words x 32 bits.
+    Format: none, instructions as hw/isa/encoding.py packs them.
+    Latency: 1 + INSTRUCTION_WORDS + ram_latency + check_latency cycles from ``start`` to the first offer. As many from
+    one hand-out to the next offer, in a processor one more; a LOOP between them takes as many again.
+    Throughput: one instruction in as many cycles.
+    Backpressure: each ``o_*`` stream.
+    Reset: not running; the memory is kept.
+    Cost: one RAM of program_words x 32 bits, a register of an instruction; in a processor a Checker.
+    Source: docs/design.md section 5; docs/reference/processor.md, Program.
     """
 
     def __init__(self, config: CoreConfig):
@@ -51,20 +57,20 @@ class Fetch(wiring.Component):
         c = self._config
         m.submodules.memory = memory = Ram(RamParameters(32, c.program_words, c.target, c.pipeline))
         bits = (c.program_words - 1).bit_length()
-        address, count = Signal(bits), Signal(range(INSTRUCTION_WORDS + c.ram_latency + 1))
-        buffer = Signal(32 * INSTRUCTION_WORDS)
+        address, count = Signal(bits), Signal(range(read_cycles(c) + 1), name="count")
+        buffer = Signal(32 * INSTRUCTION_WORDS, name="buffer")
         fields = buffer[OPCODE_BITS:]
         # Decoded one shift before the first word reaches the low end.
         coming = buffer[32:]
         is_loop, is_halt, looping, again, offering, taken, over = (
             Signal(name=name) for name in ("is_loop", "is_halt", "looping", "again", "offering", "taken", "over"))
-        loop, loop_coming = Signal(instruction(Opcode.LOOP)), Signal(instruction(Opcode.LOOP))
-        left, before = Signal(loop.count.shape()), Signal(loop.count.shape())
+        loop, loop_coming = Signal(instruction(Opcode.LOOP)), Signal(instruction(Opcode.LOOP), name="loop_coming")
+        left, before = Signal(loop.count.shape()), Signal(loop.count.shape(), name="before")
         m.d.comb += [loop.eq(fields), loop_coming.eq(coming[OPCODE_BITS:])]
         rest = Mux(looping, left, loop_coming.count)
-        more, final = Signal(), Signal()
-        m.d.sync += [more.eq(left[1:].any()), final.eq(count == INSTRUCTION_WORDS + c.ram_latency - 2)]
-        reading = Signal()  # a word is read in this cycle
+        more, final = Signal(), Signal(name="final")
+        m.d.sync += [more.eq(left[1:].any()), final.eq(count == read_cycles(c) - 2)]
+        reading = Signal(name="reading")  # a word is read in this cycle
         capture = delay(m, reading, c.ram_latency, "capture", reset_less=False)
         with m.If(capture):
             m.d.sync += buffer.eq(Cat(buffer[32:], memory.r_data))
@@ -72,8 +78,8 @@ class Fetch(wiring.Component):
             memory.r_en.eq(1), memory.r_addr.eq(address),
             memory.w_en.eq(self.write_en), memory.w_addr.eq(self.write.address), memory.w_data.eq(self.write.data)]
         units = self._units(m, buffer)
-        # Nothing has been handed out for some cycles where HALT looks at it.
-        quiet = Signal()
+        # A cycle old: when HALT looks at it, nothing has been handed out for longer than that.
+        quiet = Signal(name="quiet")
         m.d.sync += quiet.eq(self.units_idle)
 
         # A register, not the OR of the offers: it holds back the address and all that counts.
@@ -134,7 +140,7 @@ class Fetch(wiring.Component):
         m.d.comb += [checker.instruction.eq(buffer), checker.address.eq(address), checker.looping.eq(looping),
                      checker.taken.eq(taken), checker.clear.eq(self.start), self.fault_tag.eq(checker.tag)]
         checked = delay(m, self.running & final, c.check_latency, "checked", reset_less=False)
-        legal = Signal()
+        legal = Signal(name="legal")
         m.d.comb += legal.eq(checker.fault == Fault.NONE)
         with m.If(checked):
             m.d.comb += self.fault.eq(checker.fault)
@@ -144,7 +150,7 @@ class Fetch(wiring.Component):
 
     def _address(self, m, address, reading, count, offering, jump, target):
         """The words of an instruction are read in its first cycles; a jump falls between two instructions."""
-        words_left = Signal(init=1)
+        words_left = Signal(name="words_left", init=1)
         m.d.comb += reading.eq(words_left & ~offering)  # also before the start: only the last words count
         with m.If(offering):
             m.d.sync += words_left.eq(1)

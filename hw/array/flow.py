@@ -18,15 +18,21 @@ __all__ = ["Flow"]
 class Flow(wiring.Component):
     """Follows the groups of a pass through the pipeline and tells every stage what to do.
 
-    ``valid`` issues a group; ``start``, never without it, marks the first of a pass, ``finish`` the last of a
-    block. ``half`` and ``pass_fields`` stay still from one ``start`` to the next, and starts are at least L + 1 =
-    pipeline_latency + 1 cycles apart (the sequencer sees to it). So a stage captures the fields when the
-    delayed start reaches it, and only single bits travel.
+    ``valid`` issues a group; ``start``, never without it, marks the first of a pass, ``finish`` the last of a block.
+    ``half`` and ``pass_fields`` stay still from one ``start`` to the next. Starts are at least pipeline_latency + 1
+    cycles apart (the sequencer sees to it). So a stage captures the fields when the delayed start reaches it, and only
+    single bits travel.
 
-    Latency, from ``valid``: row address register at the bank address_latency, column q at
-    ``column_cycle(q)``, write port address_latency + L. Throughput: one group per cycle. No backpressure.
-    Reset: clears what is in flight. Outputs ``read`` and ``write`` are one cycle ahead of the registers they
-    feed.
+    Format: none, control only.
+    Latency: from ``valid`` to the row address register of a bank address_latency, to column q ``column_cycle(q)``, to
+    the write port address_latency + pipeline_latency. Outputs ``read`` and ``write`` are one cycle ahead of the
+    registers they feed.
+    Throughput: one group per cycle.
+    Backpressure: none.
+    Reset: clears what is in flight.
+    Cost: two GroupAddress, two delay lines of address_latency + pipeline_latency bits, one register of a field for each
+    stage that reads it.
+    Source: docs/design.md section 5; docs/reference/architecture.md, One pass, exactly.
     """
 
     def __init__(self, config: CoreConfig):

@@ -22,14 +22,17 @@ class LoadUnit(wiring.Component):
     """Runs LOAD instructions: takes one block from the stream, a beat of J engines at a time.
 
     Beat order, lanes and engine groups: docs/reference/architecture.md. A block may enter a half once it is vacant
-    (``vacant``, taken by ``claim``) or, with ``overlap``, step by step behind the store that empties it
-    (``store_steps``).
+    (``vacant``, taken by ``claim``). With ``overlap`` it may also enter step by step behind the store that empties the
+    half (``store_steps``). ``magnitude`` is, at ``done``, the OR of the leading magnitude bits of the block.
 
-    Formats: elements of element_width bits enter as the upper bits of W-bit values.
-    Latency: config.load_latency cycles from a beat to the write port. Throughput: one beat per cycle;
-    load_latency + 4 cycles between the last beat of a block and the first of the next. Backpressure:
-    ``i.ready`` is a register. Reset: idle, half 0 next. ``magnitude`` is, at ``done``, the OR of the leading
-    magnitude bits of the block.
+    Format: elements of element_width bits enter as the upper bits of W-bit values; the bits below are zero.
+    Latency: config.load_latency cycles from a beat to the write port.
+    Throughput: one beat per cycle; load_latency + 4 cycles between the last beat of a block and the first of the next.
+    Backpressure: ``i.ready`` is a register.
+    Reset: idle, half 0 next.
+    Cost: a Walker, a BankAddress, J LaneShuffles, three counters of row_bits.
+    Source: docs/decisions/0005-words-enter-in-the-order-the-buffer-frees-them.md; docs/reference/architecture.md, Walks
+    and overlap.
     """
 
     def __init__(self, config: CoreConfig):
@@ -47,14 +50,15 @@ class LoadUnit(wiring.Component):
     def elaborate(self, platform):
         m, c = Module(), self._config
         m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits, mirror=c.is_processor)
-        command = Signal.like(self.i_command.payload)
+        command = Signal.like(self.i_command.payload, name="command")
         running, busy, claimed, may, allowed, behind = (
             Signal(name=name) for name in ("running", "busy", "claimed", "may", "allowed", "behind"))
-        refused = Signal(init=1)  # ``allowed`` for whoever feeds this unit: a register of its own, as in SkidBuffer
+        # ``allowed`` for whoever feeds this unit: a register of its own, as in SkidBuffer.
+        refused = Signal(name="refused", init=1)
         # The store must have passed more steps than this so that the next beat may enter.
         ahead, group, left, final = Signal(c.row_bits + 2), Signal(range(c.beat_groups)), Signal(c.row_bits), Signal()
         beat, step, last, accept, accepted = (Signal(name=n) for n in ("beat", "step", "last", "accept", "accepted"))
-        sub, sub_last, sub_final = Signal(c.sub_bits), Signal(c.sub_bits), Signal()
+        sub, sub_last, sub_final = Signal(c.sub_bits), Signal(c.sub_bits), Signal(name="sub_final")
         deep = int(c.pipeline.is_deep)  # the walker moves when the words have been aligned
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer),
@@ -109,7 +113,7 @@ class LoadUnit(wiring.Component):
         """Whether ``sub`` is at its last: from a register, because much of the control hangs on the end of a step."""
         if not self._config.sub_bits:
             return sub == sub_last
-        at_last = Signal()
+        at_last = Signal(name="at_last")
         with m.If(accepted):
             m.d.sync += at_last.eq(command.sub_bits == 0)
         with m.Elif(beat):
@@ -135,7 +139,7 @@ class LoadUnit(wiring.Component):
             stage += ordered.eq(permuted(m, words[j], order, c.layers, to_banks=True) if c.layers > 2 else words[j])
             m.submodules[f"shuffle{j}"] = shuffle = LaneShuffle(c.width, c.layers)
             m.d.comb += [shuffle.i.eq(ordered), shuffle.switches.eq(switches), self.words[j].eq(shuffle.o)]
-        enable = Signal(c.beat_groups)
+        enable = Signal(c.beat_groups, name="enable")
         m.d.comb += enable.eq(beat << group)
         m.d.comb += self.en.eq(delay(m, enable, c.load_latency - 1, "enable", reset_less=False))
         self._track_magnitude(m, words, delay(m, beat, int(c.pipeline.is_deep), "beat", reset_less=False))
@@ -144,7 +148,7 @@ class LoadUnit(wiring.Component):
         c = self._config
         values = [words[j][lane][part] for j in range(c.engines_per_beat) for lane in range(c.lanes)
                   for part in ("re", "im")]
-        present = Signal(c.magnitude_bits, reset_less=True)
+        present = Signal(c.magnitude_bits, name="present", reset_less=True)
         m.d.sync += present.eq(reduce(or_, (leading_magnitude(v, c.magnitude_bits, c.width) for v in values)))
         valid = delay(m, valid, 1, "magnitude_valid", reset_less=False)
         with m.If(self.done):

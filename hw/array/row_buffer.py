@@ -15,12 +15,17 @@ __all__ = ["RowBuffer", "HalfPorts"]
 class HalfPorts(wiring.Component):
     """Who reads and writes each half: rows for the banks of both halves, shared by all engines.
 
-    While one half is computed the other is unloaded and loaded. The store unit owns the read port of a half
-    while ``store_owns`` of that half is set, the load unit the write port while ``load_owns`` is set; the
-    columns have what is left.
+    While one half is computed the other is unloaded and loaded. The store unit owns the read port of a half while
+    ``store_owns`` of that half is set, the load unit the write port while ``load_owns`` is set; the columns have what
+    is left.
 
-    Latency: one cycle from rows to ``o``. Throughput: one beat per cycle on each port. ``store_en`` low holds
-    the read port that the store owns and nothing else. Reset: no write is enabled.
+    Format: none, rows are unsigned.
+    Latency: 1 cycle from rows to ``o``.
+    Throughput: one beat per cycle on each port.
+    Backpressure: ``store_en`` low holds the read port that the store owns and nothing else.
+    Reset: none, nothing here enables a write by itself.
+    Cost: 4 * P * row_bits flip-flops, each behind a 2:1 multiplexer.
+    Source: docs/design.md section 4, ping-pong.
     """
 
     def __init__(self, config: CoreConfig):
@@ -52,12 +57,16 @@ class HalfPorts(wiring.Component):
 class RowBuffer(wiring.Component):
     """P banks in two halves, each bank of each half a RAM of its own with one read and one write port.
 
-    Formats: words of W + W bits in bank order. Latency: config.ram_latency + 1 from ``halves.r_rows`` to
-    ``compute`` and ``store``; data to write ride one cycle ahead of ``halves.w_rows`` into a register.
-    Throughput: P words read and P written per half and cycle. Backpressure: ``store_en`` holds ``store`` (and
-    through ``r_en`` its RAMs).
-    Reset: contents are kept. Cost: 2*P RAMs of bank_rows x 2W bits.
     A word must not be read in the cycle in which it is written; the pass gaps and the load lag see to it.
+
+    Format: words of W + W bits in bank order, unchanged.
+    Latency: config.ram_latency + 1 from ``halves.r_rows`` to ``compute`` and ``store``; data to write ride one cycle
+    ahead of ``halves.w_rows`` into a register.
+    Throughput: P words read and P written per half and cycle.
+    Backpressure: ``store_en`` holds ``store`` (and through ``r_en`` its RAMs).
+    Reset: contents are kept, no write is enabled.
+    Cost: 2 * P RAMs of bank_rows x 2W bits, 8 * P * W flip-flops behind 2:1 multiplexers.
+    Source: docs/design.md section 4, ping-pong.
     """
 
     def __init__(self, config: CoreConfig):

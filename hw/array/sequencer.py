@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import CoreConfig
 from ..isa.instruction import Opcode
 from ..layouts import instruction
+from .parameters import GAP_LIMIT
 
 __all__ = ["Sequencer"]
 
@@ -14,15 +15,19 @@ __all__ = ["Sequencer"]
 class Sequencer(wiring.Component):
     """Runs PASS instructions in order, one group per cycle.
 
-    A pass marked ``first`` waits for ``loaded`` and takes that block (``take``); blocks alternate between the
-    halves. Between two passes lie at least ``gap`` idle cycles of the later one (a gap of one takes two), and
-    their first groups are at least ``config.pass_spacing`` cycles apart.
+    A pass marked ``first`` waits for ``loaded`` and takes that block (``take``); blocks alternate between the halves.
+    Between two passes lie at least ``gap`` idle cycles of the later one (a gap of one takes two), and their first
+    groups are at least ``config.pass_spacing`` cycles apart. ``computing`` and ``hazard`` say what the present cycle is
+    spent on (neither: waiting for a block or an instruction).
 
+    Format: none, control only.
     Latency: 4 cycles from an accepted instruction to its first group, 2 from ``loaded``, 1 from ``take``.
-    Throughput: one group per cycle, no cycle lost between passes if the next instruction is accepted 3 cycles
-    before the last group. Backpressure: ``i.ready`` is a register. Reset: idle, half 0 next.
-    ``computing`` and ``hazard`` say what the present cycle is spent on (neither: waiting for a block or an
-    instruction).
+    Throughput: one group per cycle, no cycle lost between passes if the next instruction is accepted 3 cycles before
+    the last group.
+    Backpressure: ``i.ready`` is a register.
+    Reset: idle, half 0 next.
+    Cost: two registers of a PASS instruction, counters of row_bits, of the gap and of the spacing.
+    Source: docs/design.md section 4, bubbles; docs/decisions/0010-conditions-are-registers.md.
     """
 
     def __init__(self, config: CoreConfig):
@@ -54,7 +59,7 @@ class Sequencer(wiring.Component):
         m.d.sync += [armed.eq(occupied & ~issue), ready.eq(armed & ~issue & loaded & spaced & gap_over)]
         self._distances(m, following, ended, spaced, gap_over)
 
-        left, single = Signal(c.row_bits), Signal()
+        left, single = Signal(c.row_bits), Signal(name="single")
         m.d.sync += [single.eq(following.last_group == 0), self.start.eq(issue)]
         with m.If(issue):
             m.d.sync += [self.pass_fields.eq(following), self.valid.eq(1), self.half.eq(self.half ^ following.first),
@@ -67,19 +72,19 @@ class Sequencer(wiring.Component):
 
     def _distances(self, m, following, ended, spaced, gap_over):
         """Registers that say whether an issue two cycles from now keeps the spacing and the gap."""
-        spacing = Signal(range(self._config.pass_spacing))
+        spacing = Signal(range(self._config.pass_spacing), name="spacing")
         with m.If(self.start):
             m.d.sync += [spacing.eq(self._config.pass_spacing - 4), spaced.eq(0)]
         with m.Else():
             m.d.sync += [spacing.eq(spacing - ~spaced), spaced.eq(spaced | (spacing == 0))]
 
         # Idle cycles there will be two cycles from now; the top bit stops the count.
-        idle_cycles = Signal(len(following.gap) + 1, init=-1)
+        idle_cycles = Signal(GAP_LIMIT.bit_length(), name="idle_cycles", init=-1)
         with m.If(self.start):
             m.d.sync += idle_cycles.eq(Mux(ended, 3, 2))
         with m.Elif(ended & ~idle_cycles[-1]):
             m.d.sync += idle_cycles.eq(idle_cycles + 1)
-        no_gap, enough = Signal(), Signal()
+        no_gap, enough = Signal(), Signal(name="enough")
         m.d.sync += [no_gap.eq(following.gap == 0),
                      enough.eq((~self.valid | ended) & (idle_cycles >= following.gap))]
         m.d.comb += gap_over.eq(no_gap | enough)

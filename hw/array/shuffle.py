@@ -65,7 +65,7 @@ def lane_order(m, command, layers: int):
 
 
 def shuffle_reverses(order, layers: int):
-    """What :func:`steer` does about lane order number ``order``: up to two layers all of it, beyond that nothing."""
+    """The part of lane order number ``order`` that :func:`steer` does: all of it up to two layers, beyond that none."""
     return order if layers == 2 else Const(0, 1)
 
 
@@ -100,14 +100,18 @@ def steer(m, select, reverse, layers: int, *, to_banks: bool):
 class LaneShuffle(wiring.Component):
     """o[l] = i[l' ^ select], where l' is l, or l with its bits in reverse order: one of 2 * 2^S permutations.
 
-    Bits j and S-1-j of the lane form a pair, which takes two levels of 2:1 switches. The first exchanges the
-    words of lanes in which both bits differ, under one control where the two bits are alike and another where
-    they are not; the second exchanges lanes that differ in bit j. So reversing the lanes costs nothing beside
-    the XOR. The middle bit of an odd S is one level of its own.
+    Bits j and S-1-j of the lane form a pair, which takes two levels of 2:1 switches. The first exchanges the words of
+    lanes in which both bits differ, under one control where the two bits are alike and another where they are not; the
+    second exchanges lanes that differ in bit j. So reversing the lanes costs nothing beside the XOR. The middle bit of
+    an odd S is one level of its own.
 
-    Formats: P words of W + W bits, unchanged. Latency: S cycles, one for each level; ``switches``
-    (:func:`steer`) are sampled with the words. Throughput: one beat per cycle. With ``en`` low nothing moves
-    (that is the only backpressure). Reset: none. Cost: 2*W*P LUTs per level.
+    Format: P words of W + W bits, unchanged.
+    Latency: S cycles, one for each level; ``switches`` (:func:`steer`) are sampled with the words.
+    Throughput: one beat per cycle.
+    Backpressure: with ``en`` low nothing moves.
+    Reset: none.
+    Cost: S levels of 2 * W * P LUTs and as many flip-flops.
+    Source: docs/design.md section 4; docs/decisions/0009-one-shuffle-for-banks-and-direction.md.
     """
 
     def __init__(self, width: int, layers: int):

@@ -23,16 +23,21 @@ _BEAT = data.StructLayout({"valid": 1, "step": 1, "last": 1})
 class StoreUnit(wiring.Component):
     """Runs STORE instructions: sends one block to the stream, a beat of J engines at a time.
 
-    An instruction waits here for ``computed`` and then takes that block (``take``); blocks alternate between
-    the halves. ``steps`` counts the steps of the walk that have left the memory, for the load unit that
-    follows; it is zero between blocks. ``done`` says that all have.
+    An instruction waits here for ``computed`` and then takes that block (``take``); blocks alternate between the
+    halves. ``steps`` counts the steps of the walk that have left the memory, for the load unit that follows; it is zero
+    between blocks. ``done`` says that all have.
 
-    Formats: the upper element_width bits of W-bit values, rounded half up and saturated.
-    Latency: 2 + config.store_latency cycles from ``take`` to the first beat, and 1 in the skid buffer that only a
-    deep pipeline has.
-    Throughput: one beat per cycle; the pipeline empties between two blocks. Backpressure: the whole pipeline,
-    RAM output registers included, stops (``en``); the skid buffer cuts ``o.ready``, a short pipeline does
-    not. Reset: idle, half 0 next.
+    Format: the upper element_width bits of W-bit values, rounded half up and saturated.
+    Latency: 2 + config.store_latency cycles from ``take`` to the first beat; a deep pipeline has 1 more in the skid
+    buffer.
+    Throughput: one beat per cycle; the pipeline empties between two blocks.
+    Backpressure: the whole pipeline, RAM output registers included, stops (``en``); the skid buffer cuts ``o.ready``, a
+    short pipeline does not.
+    Reset: idle, half 0 next.
+    Cost: a Walker, a BankAddress, J LaneShuffles behind multiplexers of E/J inputs; where element_width < W 2 * P * J
+    incrementers of element_width + 1 bits; a SkidBuffer of a beat (deep).
+    Source: docs/decisions/0005-words-enter-in-the-order-the-buffer-frees-them.md; docs/reference/architecture.md, Walks
+    and overlap.
     """
 
     def __init__(self, config: CoreConfig):
@@ -53,14 +58,14 @@ class StoreUnit(wiring.Component):
         c = self._config
         m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits, mirror=c.is_processor)
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
-        command = Signal.like(self.i_command.payload)
+        command = Signal.like(self.i_command.payload, name="command")
         waiting, starting, running, busy = (
             Signal(name=name) for name in ("waiting", "starting", "running", "busy"))
         self._go = go = Signal()  # like ``en``, for the few gates of the control
         # Between blocks the walker walks on: ``running`` says which beats count, and stays out of its enables.
-        group, step_end, accept = Signal(range(c.beat_groups)), Signal(), Signal()
-        sub, sub_last, sub_final = Signal(c.sub_bits), Signal(c.sub_bits), Signal()
-        left, final = Signal(c.row_bits), Signal()
+        group, step_end, accept = Signal(range(c.beat_groups)), Signal(), Signal(name="accept")
+        sub, sub_last, sub_final = Signal(c.sub_bits), Signal(c.sub_bits), Signal(name="sub_final")
+        left, final = Signal(c.row_bits), Signal(name="final")
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(starting),
             sub_final.eq(sub == sub_last),
@@ -146,7 +151,7 @@ class StoreUnit(wiring.Component):
     def _round(self, m, word):
         """Round half up to element_width bits; only the largest value can overflow."""
         c = self._config
-        element, flags = Signal(self.o.payload.words.shape().elem_shape), []
+        element, flags = Signal(self.o.payload.words.shape().elem_shape, name="flags"), []
         cut = c.width - c.element_width
         for part in ("re", "im"):
             rounded = Signal(signed(c.element_width + 1), name=f"rounded_{part}", reset_less=True)
@@ -163,7 +168,7 @@ class StoreUnit(wiring.Component):
         return element, Cat(flags).any()
 
     def _output(self, m, words, beat, clamped):
-        clamped_before, clamped_now = Signal(), Signal()
+        clamped_before, clamped_now = Signal(), Signal(name="clamped_now")
         if self._config.pipeline.is_deep:
             m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
             out, moving, ready = skid.i, skid.moving, skid.i.ready

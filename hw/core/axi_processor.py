@@ -4,7 +4,8 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from ..bus.axi4.master import AxiMaster, AxiParameters
+from ..bus.axi4.burst import AxiParameters
+from ..bus.axi4.master import AxiMaster
 from ..config import CoreConfig
 from .processor import Processor
 
@@ -18,13 +19,19 @@ class AxiProcessor(wiring.Component):
     """A Processor whose memory port is an AxiMaster.
 
     ``i_setup``, ``status``, ``block``, ``activity`` as in Processor; ``base``, ``limit`` and ``m_axi_...`` as in
-    AxiMaster: whatever the program and the tables say, no byte outside [base, base + limit * beat_bytes) is read or
+    AxiMaster. Whatever the program and the tables say, no byte outside [base, base + limit * beat_bytes) is read or
     written; a beat number beyond stops the program with Fault.REFUSED. ``bus_error`` is the ``error`` of the master:
     the bus has answered SLVERR or DECERR; the program goes on.
 
     ``base`` and ``limit`` stand still from the start of a program to its end, and after a fault until the reset.
-    Formats, latency, throughput, backpressure, reset and cost: those of the two. Memory and processor are reset
-    together.
+
+    Format: that of Processor; in memory as AxiParameters says.
+    Latency: that of Processor on the memory latency of AxiMaster.
+    Throughput: that of Processor, at most one transfer of AxiMaster per cycle and direction.
+    Backpressure: that of AxiMaster.
+    Reset: that of Processor; memory and processor are reset together.
+    Cost: a Processor and an AxiMaster.
+    Source: docs/reference/processor.md; AMBA AXI4.
 
     Raises ValueError naming the parameter.
     """

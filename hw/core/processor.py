@@ -22,15 +22,20 @@ __all__ = ["Processor"]
 
 
 class Processor(wiring.Component):
-    """Runs a program of tagged blocks on a memory. Contract: docs/reference/processor.md.
+    """Runs a program of tagged blocks on a memory.
 
     ``port`` is the memory; ``i_setup`` as in the array, and the tables of reader and writer; ``block`` reports each
     block that has left the array; ``activity`` says what each unit did two cycles ago.
 
-    Formats: elements of element_width bits in memory, W bits inside. Latency and throughput: sim/cycles/estimate.py.
+    Format: elements of element_width bits in memory, W bits inside.
+    Latency: depends on the program; ``sim/cycles/estimate.py`` gives the exact cycles.
+    Throughput: as that of the array while memory moves its beats; ``sim/cycles/estimate.py``.
     Backpressure: every stall of the memory is honoured. After a fault nothing is asked of the memory but what was
-    offered already, and only a reset goes on. Reset: idle; memories and tables keep their contents, so a reset with
-    requests in flight wants the memory reset too. Cost: an array, two address units, four tile transposers.
+    offered already, and only a reset goes on.
+    Reset: idle; memories and tables keep their contents, so a reset with requests in flight wants the memory reset too.
+    Cost: an Array, Reader, Gather, Writer, UnitCounters; with vector_lanes a Normalise, a VectorStore and a
+    ReadArbiter.
+    Source: docs/reference/processor.md; docs/design.md section 5.
     """
 
     def __init__(self, config: CoreConfig):
@@ -67,12 +72,12 @@ class Processor(wiring.Component):
             counters.activity.eq(self.activity)]
         self._activity(m, array, reader, writer, vector.writes_busy)
 
-        leaving = Signal(block_report())
+        leaving = Signal(block_report(), name="leaving")
         last = array.o.valid & array.o.ready & array.o.payload.last
         m.d.sync += [leaving.valid.eq(last), leaving.exponent.eq(array.o.payload.exponent),
                      leaving.saturated.eq(array.o.payload.saturated)]
         m.d.comb += self.block.eq(leaving)
-        saturated = Signal()
+        saturated = Signal(name="saturated")
         m.d.sync += saturated.eq((saturated | writer.saturated | vector.saturated) & ~array.start)
         m.d.comb += [self.status[name].eq(counters.counts[name]) for name in counters.counts.shape().members]
         m.d.comb += [self.status[name].eq(array.status[name] | (saturated if name == "saturated" else 0))
@@ -80,9 +85,10 @@ class Processor(wiring.Component):
         return m
 
     def _setup(self, m, array, reader, writer):
-        """The array takes every setup write and ignores those for the tables."""
+        """The array takes every setup write and ignores those for the tables. Returns the write and its strobe, a cycle
+        later."""
         port = self.i_setup
-        write = Signal(setup())
+        write = Signal(setup(), name="write")
         m.d.comb += [array.i_setup.payload.eq(port.payload), array.i_setup.valid.eq(port.valid),
                      port.ready.eq(array.i_setup.ready)]
         m.d.sync += write.eq(port.payload)
@@ -91,13 +97,13 @@ class Processor(wiring.Component):
             m.d.sync += wanted.eq(port.valid & port.ready & (port.payload.target == target))
             m.d.comb += [unit.write.address.eq(write.address), unit.write.data.eq(write.data),
                          unit.write_en.eq(wanted)]
-        there = Signal()
+        there = Signal(name="there")
         m.d.sync += there.eq(port.valid & port.ready)
         return write, there
 
     def _vector(self, m, reader, gather, writer, stopped, setup_write):
-        """Between reader, writer and the memory port: the vector unit, or wires. Returns whether beats or sums of rows
-        are inside it, or writes, and a pulse for clamped elements."""
+        """The vector unit, or wires, between reader, writer and memory port. Returns ``rows_busy``: beats or sums of
+        rows are inside; ``writes_busy``: writes are inside; ``saturated``: a pulse for clamped elements."""
         c, port = self._config, self.port
         facts = Signal(data.StructLayout({"rows_busy": 1, "writes_busy": 1, "saturated": 1}), name="vector")
         if not c.vector_lanes:
@@ -140,9 +146,10 @@ class Processor(wiring.Component):
 
     def _faults(self, m, array, reader, writer):
         """Keeps the first fault; whether there is one."""
-        code, tag, stopped = Signal(Fault), Signal(TAG_BITS), Signal()
-        completed, idle_cycles = Signal(TAG_BITS, reset_less=True), Signal(range(self._config.watchdog + 1))
-        clear, moved, late = Signal(init=1), Signal(), Signal()  # clear: as in hw/array/counters.py
+        code, tag, stopped = Signal(Fault), Signal(TAG_BITS), Signal(name="stopped")
+        completed = Signal(TAG_BITS, name="$signal", reset_less=True)
+        idle_cycles = Signal(range(self._config.watchdog + 1), name="idle_cycles")
+        clear, moved, late = Signal(init=1), Signal(), Signal(name="late")  # clear: as in hw/array/counters.py
         moves = [self.activity[unit].moving for unit in UNITS]
         # Many SETs in a row move nothing else.
         moves += [commands.valid & commands.ready for commands in (array.o_reader, array.o_writer)]
@@ -175,7 +182,7 @@ class Processor(wiring.Component):
 
     def _gated(self, m, source, sink, stopped):
         """No new request after a fault; one that is on offer stays until it is taken."""
-        offered, passing = Signal(), Signal()
+        offered, passing = Signal(), Signal(name="passing")
         m.d.sync += offered.eq(sink.valid & ~sink.ready)
         m.d.comb += [passing.eq(offered | ~stopped), sink.payload.eq(source.payload),
                      sink.valid.eq(source.valid & passing), source.ready.eq(sink.ready & passing)]

@@ -16,8 +16,13 @@ CAUSES = ("moving", "waiting_input", "waiting_output")
 class UnitCounters(wiring.Component):
     """Counts, for each unit, the cycles in which it moves a beat or waits for its input or its output.
 
-    Latency: the sums lag by two cycles. Counters of 32 bits wrap. ``clear`` zeroes them. Reset: zero, a cycle later.
-    Cost: 12 counters.
+    Format: none, counts of 32 bits wrap.
+    Latency: the sums lag by two cycles.
+    Throughput: one cycle per cycle.
+    Backpressure: none.
+    Reset: zero, a cycle later, as after ``clear``.
+    Cost: 12 counters of 32 bits.
+    Source: docs/design.md section 5; docs/decisions/0010-conditions-are-registers.md.
     """
 
     def __init__(self):
@@ -29,7 +34,7 @@ class UnitCounters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        clear = Signal(init=1)  # as in hw/array/counters.py
+        clear = Signal(name="clear", init=1)  # as in hw/array/counters.py
         m.d.sync += clear.eq(self.clear)
         for unit in COUNTED_UNITS:
             for cause in CAUSES:

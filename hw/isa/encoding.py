@@ -13,7 +13,7 @@ from .instruction import (Halt, Instruction, Load, Loop, MemoryMode, Mode, Opcod
                           Write)
 from .walk import SubOrder, Walk
 
-__all__ = ["FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION", "INDEX_BITS", "encode", "decode",
+__all__ = ["FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION", "INDEX_BITS", "REGISTERS", "encode", "decode",
            "instruction_fields", "patched"]
 
 LOAD_DECISION = 2      # steps that move between the decision to load a beat and the beat
@@ -39,6 +39,7 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.SET: [("unit", 1), ("register", 3), ("value", 32)],
     Opcode.SUMS: [*_MEMORY, ("after", 6), ("after_beats", 16)],
 }
+REGISTERS = 1 << dict(FIELDS[Opcode.SET])["register"]  # address registers of reader and of writer
 _KINDS = {Opcode.HALT: Halt, Opcode.LOAD: Load, Opcode.PASS: Pass, Opcode.STORE: Store, Opcode.LOOP: Loop,
           Opcode.READ: Read, Opcode.SUMS: Sums, Opcode.WRITE: Write, Opcode.SET: Set}
 _OPCODES = {kind: opcode for opcode, kind in _KINDS.items()}

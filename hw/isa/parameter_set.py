@@ -11,9 +11,11 @@ from enum import IntEnum
 from .fields import bits_of_words, pack, unpack, words_of_bits
 
 __all__ = ["Activation", "ReadSet", "WriteSet", "READ_SET", "WRITE_SET", "SETS", "SET_WORDS", "ROW_ADDRESS_BITS",
-           "EPSILON_BITS",           "read_set", "write_set"]
+           "SET_BITS",
+           "EPSILON_BITS", "read_set", "write_set"]
 
 SETS = 16
+SET_BITS = (SETS - 1).bit_length()  # of the number of a set
 SET_WORDS = 4
 EPSILON_BITS = 62
 ROW_ADDRESS_BITS = 16  # of the address of a beat: what the rows of a LayerNorm are told apart by

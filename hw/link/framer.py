@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from .. import layouts as shapes
 from ..config import CoreConfig
 from ..errors import WingbeatError
-from ..isa.link_frame import RECORD_BYTES, SYNC, Fault, Kind, identity
+from ..isa.link_frame import RECORD_BYTES, SYNC, LinkFault, Kind, identity
 from ..isa.setup import SETUP_CONTROL
 
 __all__ = ["FrameReceiver", "FrameSender", "LinkParameters"]
@@ -82,14 +82,18 @@ class LinkParameters:
 class FrameReceiver(wiring.Component):
     """Bytes to checked frames. The payload goes to a memory through ``position``, ``byte``, ``write``.
 
-    ``o`` reports one frame or one fault and waits; no byte is accepted meanwhile. While ``occupied`` the
-    payload of a frame is not written and the frame is reported as BUSY. After a fault that may have lost
-    the frame's borders the receiver discards bytes until none has come for ``timeout`` cycles, then
-    reports. ``crc_start``, ``crc_valid``, ``byte`` feed the CRC register, ``crc_match`` answers.
+    ``o`` reports one frame or one fault and waits; no byte is accepted meanwhile. While ``occupied`` the payload of a
+    frame is not written and the frame is reported as BUSY. A fault may have lost the border of the frame; then the
+    receiver discards bytes until none has come for ``timeout`` cycles, and reports. ``crc_start``, ``crc_valid``,
+    ``byte`` feed the CRC register, ``crc_match`` answers.
 
-    Latency: the report is valid 2 cycles after the last byte. Throughput: one byte per cycle, one cycle
-    lost per frame header. Backpressure: ``i.ready`` depends on the state only. Reset: waits for a frame.
+    Format: frames as hw/isa/link_frame.py.
+    Latency: the report is valid 2 cycles after the last byte.
+    Throughput: one byte per cycle, one cycle lost per frame header.
+    Backpressure: ``i.ready`` depends on the state only.
+    Reset: waits for a frame.
     Cost: 155 LUT4, 75 flip-flops.
+    Source: hw/isa/link_frame.py.
     """
 
     def __init__(self, parameters: LinkParameters):
@@ -107,7 +111,7 @@ class FrameReceiver(wiring.Component):
         taken = self.i.valid & self.i.ready
         takes_payload = (kind == Kind.SETUP) | (kind == Kind.DATA)
         header_fault = self._header_fault(kind, length, takes_payload)
-        content_fault = Mux(held, Fault.BUSY, self._content_fault(m, kind))
+        content_fault = Mux(held, LinkFault.BUSY, self._content_fault(m, kind))
         m.d.comb += [self.crc_valid.eq(taken), self.byte.eq(self.i.payload),
                      self.o.payload.kind.eq(kind), self.o.payload.length.eq(length)]
 
@@ -124,7 +128,7 @@ class FrameReceiver(wiring.Component):
                     with m.If(left == 0):
                         m.next = following
                 with m.Elif(expired):
-                    report(Fault.TIMEOUT, "Report")
+                    report(LinkFault.TIMEOUT, "Report")
 
         with m.FSM(name="receiver") as fsm:
             with m.State("Sync"):
@@ -133,7 +137,7 @@ class FrameReceiver(wiring.Component):
                 with m.If(self.i.valid):
                     m.next = "Header"
                     with m.If(self.i.payload != SYNC):
-                        report(Fault.NO_SYNC)
+                        report(LinkFault.NO_SYNC)
             receive("Header", "Judge")
             with m.State("Judge"):
                 # Sampled once: the memory may become free while the payload comes in.
@@ -149,7 +153,7 @@ class FrameReceiver(wiring.Component):
             with m.State("Verdict"):
                 report(content_fault, "Report")
                 with m.If(~self.crc_match):
-                    report(Fault.CRC)
+                    report(LinkFault.CRC)
             with m.State("Quiet"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(expired): m.next = "Report"
@@ -163,20 +167,20 @@ class FrameReceiver(wiring.Component):
 
     def _header_fault(self, kind, length, takes_payload):
         wrong_length = takes_payload != (length != 0)
-        return Mux((kind == 0) | (kind > max(Kind)), Fault.KIND,
-                   Mux(length > self.parameters.limit, Fault.TOO_LONG, Mux(wrong_length, Fault.LENGTH, 0)))
+        return Mux((kind == 0) | (kind > max(Kind)), LinkFault.KIND,
+                   Mux(length > self.parameters.limit, LinkFault.TOO_LONG, Mux(wrong_length, LinkFault.LENGTH, 0)))
 
     def _silence(self, m):
         """Whether no byte has come for ``timeout`` cycles."""
         timeout = self.parameters.timeout
-        left = Signal(range(timeout), init=timeout - 1)
+        left = Signal(range(timeout), name="left", init=timeout - 1)
         m.d.sync += left.eq(Mux(self.i.valid & self.i.ready, timeout - 1, left - (left != 0)))
         return left == 0
 
     def _content_fault(self, m, kind):
         """Fault of the payload received: bytes left over, or a record that would start the array."""
         unit_bytes = max(RECORD_BYTES, self.parameters.input_bytes)
-        in_unit, control = Signal(range(unit_bytes)), Signal()
+        in_unit, control = Signal(range(unit_bytes)), Signal(name="control")
         last_of_unit = Mux(kind == Kind.DATA, self.parameters.input_bytes - 1, RECORD_BYTES - 1)
         with m.If(self.o.valid):
             m.d.sync += [self.position.eq(0), in_unit.eq(0), control.eq(0)]
@@ -185,19 +189,23 @@ class FrameReceiver(wiring.Component):
                          in_unit.eq(Mux(in_unit == last_of_unit, 0, in_unit + 1))]
             with m.If((in_unit == 0) & (kind == Kind.SETUP) & (self.byte == SETUP_CONTROL)):
                 m.d.sync += control.eq(1)
-        return Mux(in_unit != 0, Fault.LENGTH, Mux(control, Fault.VALUE, 0))
+        return Mux(in_unit != 0, LinkFault.LENGTH, Mux(control, LinkFault.VALUE, 0))
 
 
 class FrameSender(wiring.Component):
     """Frames to bytes: header and CRC around a payload that is read byte by byte.
 
-    ``i`` is the header; it is taken with the last byte of its frame. ``byte`` must be the payload byte at
-    ``position`` one cycle after ``fetch``, and is sampled then. ``crc_start``, ``crc_valid`` and
-    ``o.payload`` feed the CRC register, ``crc`` is its value.
+    ``i`` is the header; it is taken with the last byte of its frame. ``byte`` must be the payload byte at ``position``
+    one cycle after ``fetch``, and is sampled then. ``crc_start``, ``crc_valid`` and ``o.payload`` feed the CRC
+    register, ``crc`` is its value.
 
-    Latency: 1 cycle to the first byte. Throughput: one byte per cycle, a payload byte per 3 cycles.
+    Format: frames as hw/isa/link_frame.py.
+    Latency: 1 cycle to the first byte.
+    Throughput: one byte per cycle, a payload byte per 3 cycles.
     Backpressure: ``o.valid`` depends on the state only; the path ``o.ready`` -> ``i.ready`` is **not** cut.
-    Reset: idle; a frame under way is cut off. Cost: 85 LUT4, 35 flip-flops.
+    Reset: idle; a frame under way is cut off.
+    Cost: 85 LUT4, 35 flip-flops.
+    Source: hw/isa/link_frame.py.
     """
 
     def __init__(self, parameters: LinkParameters):
@@ -210,7 +218,7 @@ class FrameSender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        left, byte = Signal.like(self.i.payload.length), Signal(8)
+        left, byte = Signal.like(self.i.payload.length), Signal(8, name="byte")
         m.d.comb += self.crc_valid.eq(self.o.valid & self.o.ready)
 
         @contextmanager

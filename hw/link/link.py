@@ -9,8 +9,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .. import layouts as shapes
-from ..isa.link_frame import ERROR, RECORD_BYTES, REPLY, STATUS_WORDS, VERSION, Fault, Kind
+from ..isa.link_frame import ERROR, RECORD_BYTES, REPLY, STATUS_WORDS, VERSION, LinkFault, Kind
 from ..isa.setup import CONTROL_START, SETUP_CONTROL
+from ..primitives.memory import read_port, write_port
 from .framer import FrameReceiver, FrameSender, LinkParameters
 
 __all__ = ["Link", "PayloadUnpacker", "ResultStore"]
@@ -19,12 +20,16 @@ __all__ = ["Link", "PayloadUnpacker", "ResultStore"]
 class PayloadUnpacker(wiring.Component):
     """Takes a received payload out of its memory: SETUP records to ``o_setup``, beats to ``o_data``.
 
-    ``start`` with ``is_data`` and ``length`` (bytes) begins; ``busy`` until the last unit has moved.
-    ``position`` and ``byte`` are the read port of the memory, latency 1. While idle both payloads are 0.
+    ``start`` with ``is_data`` and ``length`` (bytes) begins; ``busy`` until the last unit has moved. ``position`` and
+    ``byte`` are the read port of the memory, latency 1. While idle both payloads are 0.
 
-    Latency: 2 cycles per byte, then the unit is valid. Throughput: one unit per 2 * bytes + 1 cycles.
-    Backpressure: valid and payload come out of registers. Reset: idle.
+    Format: units as hw/isa/link_frame.py, the lowest byte first.
+    Latency: 2 cycles per byte, then the unit is valid.
+    Throughput: one unit per 2 * bytes + 1 cycles.
+    Backpressure: valid and payload come out of registers.
+    Reset: idle.
     Cost: a shift register of the larger unit, about 40 LUTs.
+    Source: hw/isa/link_frame.py.
     """
 
     def __init__(self, parameters: LinkParameters):
@@ -39,8 +44,9 @@ class PayloadUnpacker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         unit_bytes = max(RECORD_BYTES, self.parameters.input_bytes)
-        shift = Signal(8 * unit_bytes, reset_less=True)  # Idle clears it, for free only without another reset
-        left, in_unit, is_data = Signal.like(self.length), Signal(range(unit_bytes)), Signal()
+        # Idle clears it, which is free only without another reset.
+        shift = Signal(8 * unit_bytes, name="shift", reset_less=True)
+        left, in_unit, is_data = Signal.like(self.length), Signal(range(unit_bytes)), Signal(name="is_data")
         last_of_unit = Mux(is_data, self.parameters.input_bytes - 1, RECORD_BYTES - 1)
 
         # Bytes enter at the top, so a unit, short or long, ends there.
@@ -75,12 +81,16 @@ class PayloadUnpacker(wiring.Component):
 class ResultStore(wiring.Component):
     """Packs output beats into bytes and keeps them until they are asked for.
 
-    ``count`` bytes wait; ``position`` and ``byte`` read them, latency 1. With ``pause`` no further beat is
-    begun; ``paused`` answers when none is under way. ``clear`` forgets all (only while paused).
+    ``count`` bytes wait; ``position`` and ``byte`` read them, latency 1. With ``pause`` no further beat is begun;
+    ``paused`` answers when none is under way. ``clear`` forgets all (only while paused).
 
-    Throughput: one byte per cycle while there is room for a beat. Backpressure: ``i.ready`` goes high for
-    the cycle in which the last byte of a beat is stored. Reset: empty.
+    Format: beats as hw/isa/link_frame.py, the lowest byte first.
+    Latency: one cycle per byte of a beat until all of it is stored; 1 cycle from ``position`` to ``byte``.
+    Throughput: one byte per cycle while there is room for a beat.
+    Backpressure: ``i.ready`` goes high for the cycle in which the last byte of a beat is stored.
+    Reset: empty.
     Cost: one memory of the payload limit, a byte multiplexer of the beat, about 30 LUTs.
+    Source: hw/isa/link_frame.py.
     """
 
     def __init__(self, parameters: LinkParameters):
@@ -96,8 +106,8 @@ class ResultStore(wiring.Component):
         n_bytes = self.parameters.output_bytes
         room = self.parameters.limit // n_bytes * n_bytes
         m.submodules.memory = memory = Memory(shape=8, depth=self.parameters.limit, init=[])
-        write, read = memory.write_port(), memory.read_port()
-        at = Signal(range(n_bytes))
+        write, read = write_port(memory), read_port(memory, "sync")
+        at = Signal(range(n_bytes), name="at")
 
         # The beat holds still until it is taken: its bytes are picked where it stands.
         beat = Cat(self.i.payload.as_value(), Const(0, 8))
@@ -118,18 +128,23 @@ class ResultStore(wiring.Component):
 class Link(wiring.Component):
     """Drives the ports of an array from frames on a byte stream, one reply per frame.
 
-    Ports: ``i``, ``o`` bytes from and to the host; ``o_setup``, ``o_data``, ``i_results``, ``i_status`` to
-    the array (formats in hw/layouts.py); ``o_reset`` asks for a reset of array and link, after the reply to
-    RESET has left, and stays until the reset comes.
+    Ports: ``i``, ``o`` bytes from and to the host; ``o_setup``, ``o_data``, ``i_results``, ``i_status`` to the array
+    (formats in hw/layouts.py); ``o_reset`` asks for a reset of array and link, after the reply to RESET has left, and
+    stays until the reset comes.
 
-    A frame takes effect only after all of it has been received and its CRC checked. Latency: the reply
-    begins 4 cycles after the frame, for SETUP 17 cycles per record and 1 later; while it is sent no byte is
-    accepted (``i.ready`` is low). Throughput: one byte per cycle in, one per 3 cycles out. DATA moves in
-    the background, 2 * input_bytes + 1 cycles per beat; until it is through, SETUP, START and DATA are
-    refused as BUSY and everything else is served, so a stalled array cannot lock the host out.
-    Backpressure: a stalled host stalls the results, never the frames. Reset: idle; a frame under way is lost.
-    Cost: two memories of the payload limit; 690 LUT4 and 320 flip-flops on iCE40 for K = 2, a third of
-    it the multiplexers of the counters and the results.
+    A frame takes effect only after all of it has been received and its CRC checked. DATA moves in the background; until
+    it is through, SETUP, START and DATA are refused as BUSY and everything else is served, so a stalled array cannot
+    lock the host out.
+
+    Format: frames as hw/isa/link_frame.py.
+    Latency: the reply begins 4 cycles after the frame, for SETUP 17 cycles per record and 1 later.
+    Throughput: one byte per cycle in, one per 3 cycles out; DATA 2 * input_bytes + 1 cycles per beat. While a reply is
+    sent no byte is accepted (``i.ready`` is low).
+    Backpressure: a stalled host stalls the results, never the frames.
+    Reset: idle; a frame under way is lost.
+    Cost: two memories of the payload limit; 690 LUT4 and 320 flip-flops on iCE40 for K = 2, a third of it the
+    multiplexers of the counters and the results.
+    Source: hw/isa/link_frame.py.
     """
 
     def __init__(self, parameters: LinkParameters):
@@ -155,7 +170,7 @@ class Link(wiring.Component):
         self._payload_memory(m, receiver, unpacker)
         self._crc(m, receiver, sender)
 
-        fault = Signal(4)
+        fault = Signal(4, name="fault")
         frame = receiver.o.payload
         m.d.comb += [unpacker.is_data.eq(frame.kind == Kind.DATA), unpacker.length.eq(frame.length),
                      receiver.occupied.eq(unpacker.busy)]
@@ -191,7 +206,7 @@ class Link(wiring.Component):
 
     def _payload_memory(self, m, receiver, unpacker):
         m.submodules.payload = memory = Memory(shape=8, depth=self.parameters.limit, init=[])
-        write, read = memory.write_port(), memory.read_port()
+        write, read = write_port(memory), read_port(memory, "sync")
         m.d.comb += [write.addr.eq(receiver.position), write.data.eq(receiver.byte),
                      write.en.eq(receiver.write),
                      read.addr.eq(unpacker.position), unpacker.byte.eq(read.data)]
@@ -216,7 +231,7 @@ class Link(wiring.Component):
                 m.d.comb += unpacker.start.eq(1)
             with m.Case(Kind.START):
                 with m.If(self.i_status.busy | unpacker.busy):
-                    m.d.sync += fault.eq(Fault.BUSY)
+                    m.d.sync += fault.eq(LinkFault.BUSY)
                 with m.Else():
                     m.next = "Start"
 
@@ -241,7 +256,7 @@ class Link(wiring.Component):
         words = Cat(flags, Const(0, 32 - len(flags)), status.computing, status.waiting_input,
                     status.waiting_output, status.waiting_hazard, status.blocks)
         # A counter that runs is read in one cycle, when its first byte is fetched.
-        word = Signal(32)
+        word = Signal(32, name="word")
         with m.If(sender.fetch & (position[:2] == 0)):
             m.d.sync += word.eq(words.word_select(position[2:5], 32))
 

@@ -39,10 +39,15 @@ class UartParameters:
 class UartReceiver(wiring.Component):
     """``rx`` line (idle 1, asynchronous) to bytes.
 
-    Latency: a byte is valid 9.5 bit times + 3 cycles after the falling edge of its start bit, in the
-    middle of its stop bit. Throughput: one byte per 10 bit times. Backpressure: none towards the line; a
-    byte that completes while the one before has not been taken is lost, and so is a byte whose stop bit is 0.
-    Reset: idle; a byte under way is lost. Cost: 35 LUT4, 30 flip-flops.
+    Format: 8 data bits, no parity, 1 stop bit, low bit first.
+    Latency: a byte is valid 9.5 bit times + 3 cycles after the falling edge of its start bit, in the middle of its stop
+    bit.
+    Throughput: one byte per 10 bit times.
+    Backpressure: none towards the line; a byte that completes while the one before has not been taken is lost, and so
+    is a byte whose stop bit is 0.
+    Reset: idle; a byte under way is lost.
+    Cost: 35 LUT4, 30 flip-flops.
+    Source: own.
     """
 
     def __init__(self, parameters: UartParameters):
@@ -51,10 +56,10 @@ class UartReceiver(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        rx = Signal(init=1)
+        rx = Signal(name="rx", init=1)
         m.submodules.synchronizer = FFSynchronizer(self.rx, rx, init=1)
         divisor = self.parameters.divisor
-        timer, samples_left, shift = Signal(range(divisor)), Signal(range(11)), Signal(8)
+        timer, samples_left, shift = Signal(range(divisor)), Signal(range(11)), Signal(8, name="shift")
 
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
@@ -76,9 +81,13 @@ class UartReceiver(wiring.Component):
 class UartTransmitter(wiring.Component):
     """Bytes to the ``tx`` line (idle 1).
 
-    Latency: the start bit begins one cycle after the byte has been taken. Throughput: one byte per 10 bit
-    times and one cycle. Backpressure: ``i.ready`` does not depend on inputs; it goes high when the stop
-    bit has ended. Reset: the line goes to idle, a byte under way is lost. Cost: 30 LUT4, 20 flip-flops.
+    Format: 8 data bits, no parity, 1 stop bit, low bit first.
+    Latency: the start bit begins one cycle after the byte has been taken.
+    Throughput: one byte per 10 bit times and one cycle.
+    Backpressure: ``i.ready`` does not depend on inputs; it goes high when the stop bit has ended.
+    Reset: the line goes to idle, a byte under way is lost.
+    Cost: 30 LUT4, 20 flip-flops.
+    Source: own.
     """
 
     def __init__(self, parameters: UartParameters):
@@ -89,7 +98,7 @@ class UartTransmitter(wiring.Component):
         m = Module()
         divisor = self.parameters.divisor
         # Bits still to send, low bit first, with the stop bits shifted in behind them; tx is the lowest.
-        timer, bits_left, shift = Signal(range(divisor)), Signal(range(11)), Signal(9, init=0x1FF)
+        timer, bits_left, shift = Signal(range(divisor)), Signal(range(11)), Signal(9, name="shift", init=0x1FF)
         m.d.comb += [self.tx.eq(shift[0]), self.i.ready.eq(bits_left == 0)]
 
         with m.If(self.i.ready):

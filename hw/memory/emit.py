@@ -5,8 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..isa.parameter_set import SET_BITS
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.stream import SkidBuffer
+from .parameters import EMIT_STAGES
 from .port import MemoryParameters
 from .scatter import scatter_beat
 
@@ -17,51 +19,59 @@ _CHOICE = data.StructLayout({"direct": 1, "beat": data.ArrayLayout(1, 2), "other
 
 
 def place(config: CoreConfig) -> data.StructLayout:
-    """Where one beat goes: ``address``, and where the mode asks for more writes ``second`` and ``third``.
+    """Where one beat goes: ``address``; ``second`` and ``third`` where the mode asks for more writes.
 
-    ``valid``: it is written at all. ``fold``: two mirrored writes follow. ``split``: one of the two places of a pair,
-    ``high``: the later one; ``twice``: the place at row 0, a write at ``second`` follows. ``last``: final place of
-    the block. Where ``valid`` is 0 so are ``fold`` and ``twice``.
+    ``valid``: it is written at all. ``fold``: two mirrored writes follow. ``split``: one of the two places of a pair.
+    ``high``: the later one of them. ``twice``: the place at row 0; a write at ``second`` follows. ``last``: final place
+    of the block. Without ``valid`` there is neither ``fold`` nor ``twice``.
     """
     bits = config.memory_bits
-    vector = {"row0": 1, "set": 4} if config.vector_lanes else {}
+    vector = {"row0": 1, "set": SET_BITS} if config.vector_lanes else {}
     return data.StructLayout({"address": bits, "second": bits, "third": bits, "valid": 1, "fold": 1, "split": 1,
                               "twice": 1, "high": 1, "last": 1} | vector)
 
 
 def emitted(config: CoreConfig) -> data.StructLayout:
-    """A write; with a vector unit ``write``, whether it stands in row 0, whether it is the ``first`` of its block, and
-    its parameter set."""
+    """A write. With a vector unit that is ``write``, and beside it ``row0``: it stands in row 0; ``first``: it begins
+    its block; ``set``: its parameter set."""
     write = MemoryParameters.of(config).write
-    return data.StructLayout({"write": write, "row0": 1, "first": 1, "set": 4}) if config.vector_lanes else write
+    return data.StructLayout({"write": write, "row0": 1, "first": 1, "set": SET_BITS}) if config.vector_lanes else write
 
 
 class Emit(wiring.Component):
-    """Writes of one beat after the other, at one place after the other (docs/reference/processor.md, From beats to the
-    array and back).
+    """Writes of one beat after the other, at one place after the other.
 
-    ``i`` delivers the beats, ``places`` where they go. A beat has one place, in SPLIT two: low, then high. A place is
-    one write; with ``fold`` three: direct, mirrored without element 0, element 0 alone; with ``twice`` two: the word of
-    the first beat of the pair, which is ``other``, then that of the second. A place that is not ``valid`` drops its
-    beat in one cycle.
-    ``issued`` and ``ended`` are high in the cycle in which a write, and the final place of a block, has joined its
-    data; the final place waits for ``room``. ``saturated``: one cycle for each write of a SPLIT with a clamped
-    element. ``busy``: a place or a write is inside.
+    ``i`` delivers the beats, ``places`` where they go. A beat has one place, in SPLIT two: low, then high.
 
-    Formats: elements of element_width bits, two's complement. SPLIT makes sums exact, halves them with one round half
-    up and saturates. All other modes pass elements on unchanged, through the same adders: x = (x + x) / 2.
+    | place | writes |
+    |---|---|
+    | not ``valid`` | none: it drops its beat in one cycle |
+    | ``fold`` | three: direct, mirrored without element 0, element 0 alone |
+    | ``twice`` | two: the word of the first beat of the pair, which is ``other``, then that of the second |
+    | any other | one |
+
+    ``issued``: a write has joined its data in this cycle. ``ended``: the final place of a block has; it waits for
+    ``room``. ``saturated``: one cycle for each write of a SPLIT with a clamped element. ``busy``: a place or a write is
+    inside.
+
+    Format: elements of element_width bits, two's complement. SPLIT makes sums exact, halves them with one round half up
+    and saturates. All other modes pass elements on unchanged, through the same adders: x = (x + x) / 2.
     Latency: 3 cycles from a place to the cycle in which it can join its beat, 4 from there to ``memory``; ``saturated``
-    comes with the write on ``memory`` when nothing stalls. Throughput: one write per cycle. Backpressure:
-    ``memory.valid`` comes out of a register, ``i.ready`` and ``places.ready`` depend on registers only. Reset: forgets
-    all places and writes inside. Cost: 2K adders of element_width + 1 bits, K of them with an incrementer; five
-    registers of a beat, one of a place, two of an address.
+    comes with the write on ``memory`` when nothing stalls.
+    Throughput: one write per cycle.
+    Backpressure: ``memory.valid`` comes out of a register, ``i.ready`` and ``places.ready`` depend on registers only.
+    Reset: forgets all places and writes inside.
+    Cost: 2K adders of element_width + 1 bits, K of them with an incrementer; five registers of a beat, one of a place,
+    two of an address.
+    Source: docs/reference/processor.md, From beats to the array and back;
+    docs/decisions/0012-real-mixing-transforms-the-tokens-first.md.
     """
 
     def __init__(self, config: CoreConfig):
         self._config = config
         tag = {"address": config.memory_bits, "strobe": 2, "mirrored": 1, "split": 1}
         if config.vector_lanes:
-            tag |= {"row0": 1, "first": 1, "set": 4}
+            tag |= {"row0": 1, "first": 1, "set": SET_BITS}
         self._tag = data.StructLayout(tag)
         self._slot = data.StructLayout(tag | {"writes": 1, "last": 1, "pops": 1, "high": 1, "later": 2})
         super().__init__({
@@ -87,6 +97,7 @@ class Emit(wiring.Component):
             valid, tag = valid_here, tag_here
             valids.append(valid)
             tags.append(tag)
+        assert len(valids) == EMIT_STAGES
         rounded = self._halve(m, out.moving, chosen, tags[0].split)
         clamped = self._output(m, out.i.payload, rounded, tag)
 
@@ -96,11 +107,11 @@ class Emit(wiring.Component):
         return m
 
     def _expand(self, m, to):
-        """One place in a register gives its writes, or the beat to drop, one after the other. Returns whether there is
-        a place."""
+        """Turns one place after the other into its slots: a slot is a write, or a beat to drop. Returns whether a place
+        is inside."""
         here, there = Signal(place(self._config), name="here", reset_less=True), Signal(name="there")
         # Which write of the place is next, and whether it is the final one or there is none.
-        second, third, final = Signal(), Signal(), Signal(init=1)
+        second, third, final = Signal(), Signal(), Signal(name="final", init=1)
         offered, slot = self.places.payload, to.payload
         m.d.comb += [
             self.places.ready.eq(to.ready & final), to.valid.eq(there),
@@ -111,7 +122,7 @@ class Emit(wiring.Component):
             # Z[0] and Z[N/2] stand for their own mirror images: both operands are the same word.
             slot.later.eq(Cat(second, second | ~here.twice))]
         if self._config.vector_lanes:  # only the first write of a place stands in its row
-            fresh = Signal(init=1)
+            fresh = Signal(name="fresh", init=1)
             m.d.comb += [slot.set.eq(here.set), slot.row0.eq(here.row0 & ~(second | third)), slot.first.eq(fresh)]
             with m.If(there & to.ready):
                 m.d.sync += fresh.eq(slot.last | (fresh & ~here.valid))
@@ -123,9 +134,9 @@ class Emit(wiring.Component):
         return there
 
     def _join(self, m, slots, ready):
-        """One write, or one beat to drop, at a time, in a register that waits for its data and controls the wide
-        multiplexers. Returns its tag, the two choices, whether there is one, whether it writes, and the strobe with
-        which it joins its data."""
+        """One slot at a time waits for its data, in a register that controls the wide multiplexers.
+
+        Returns its tag, its two choices, whether there is one, whether it writes, and ``joined``: it joins its data."""
         slot = slots.payload
         tag, choices = Signal(self._tag, reset_less=True), Signal(data.ArrayLayout(_CHOICE, 2), reset_less=True)
         present, writes, pops, last, joined, free, held = (

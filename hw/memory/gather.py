@@ -27,8 +27,8 @@ def memory_beat(config: CoreConfig) -> data.StructLayout:
 
 
 def gather_beat(config: CoreConfig) -> data.StructLayout:
-    """What a Gather takes: a beat, the ``mode`` of its block, ``last`` on the final beat of the block. ``changes``: it
-    is the first beat of a block of another mode than that before; before the first block stands one of COLUMNS."""
+    """What a Gather takes: a beat, the ``mode`` of its block, ``last`` on the final beat of the block. ``changes``:
+    first beat of a block whose mode is not that of the block before; COLUMNS stands before the first block."""
     return data.StructLayout({"beat": memory_beat(config), "mode": 2, "last": 1, "changes": 1})
 
 
@@ -44,8 +44,8 @@ class _Source(IntEnum):
 class Regrouper(wiring.Component):
     """Exchanges chunk and row (or engine) in tiles of beats, in the way that each block asks for.
 
-    A beat has 2K = 2*P*J elements, J cells of 2P. By ``mode``, a :class:`MemoryMode` that is the same on all beats of
-    a block:
+    A beat has 2K = 2*P*J elements, J cells of 2P. By ``mode``, a :class:`MemoryMode` that is the same on all beats of a
+    block:
 
     * ``COLUMNS``: beats as they are.
     * ``SPLIT``: two beats to one: the second, with the first in ``o``'s ``other`` where there is one (``splits``).
@@ -58,10 +58,18 @@ class Regrouper(wiring.Component):
     leave no time. ``last`` marks the final beat of a block, in and out. Blocks consist of whole tiles. ``empty``: every
     final beat that came in has left, from two cycles after on.
 
-    Latency, from beat n in to beat n out, of a block that comes without a gap into an ``o`` that is ready: 1 cycle for
-    COLUMNS, J + 1 for ROWS, 2J + 2 for PAIRS; with J = 1: 1, 1 and 2. Beat r of REAL and FOLD leaves when beat 2r of
-    PAIRS would; SPLIT: 1 cycle from the second beat. The same holds for the last tile of a block: nothing has to
-    follow, and what follows changes nothing.
+    Format: elements of element_width bits, unchanged.
+    Latency: from beat n in to beat n out, of a block that comes without a gap into an ``o`` that is ready:
+
+    | mode | cycles | with J = 1 |
+    |---|---|---|
+    | COLUMNS | 1 | 1 |
+    | ROWS | J + 1 | 1 |
+    | PAIRS | 2J + 2 | 2 |
+    | REAL, FOLD | beat r leaves when beat 2r of PAIRS would | |
+    | SPLIT | 1 from the second beat | 1 |
+
+    The same holds for the last tile of a block: nothing has to follow, and what follows changes nothing.
     Throughput: one beat per cycle; a block of equal mode that follows at once costs no cycle. Otherwise:
 
     * A block of equal mode that comes later, with J > 1, while the last tile is on its way out: its first beat (ROWS)
@@ -69,12 +77,13 @@ class Regrouper(wiring.Component):
     * A block of another mode: its first beat moves one cycle after the final beat of the block before has moved on
       ``o`` or, if that is later, one cycle after it has come.
 
-    Backpressure: a skid buffer cuts ``o`` in both directions. ``i.ready`` follows ``i.valid`` and
-    ``i.payload.changes`` without a register, through the transposer's control.
+    Backpressure: a skid buffer cuts ``o`` in both directions. ``i.ready`` follows ``i.valid`` and ``i.payload.changes``
+    without a register, through the transposer's control.
     Reset: forgets what is inside; the mode is COLUMNS.
     Cost: the transposer, 4*J*K elements of registers with a 2:1 multiplexer each; 4*K elements of registers for the
-    halves of pairs; the skid buffer, 4*K and 2*K 2:1 multiplexers; a 4:1 multiplexer for each of the 2*K elements.
-    With J = 1 the transposer is wires. ``splits``: 4*K more elements of registers in the skid buffer.
+    halves of pairs; the skid buffer, 4*K and 2*K 2:1 multiplexers; a 4:1 multiplexer for each of the 2*K elements. With
+    J = 1 the transposer is wires. ``splits``: 4*K more elements of registers in the skid buffer.
+    Source: docs/reference/processor.md, From beats to the array and back.
     """
 
     def __init__(self, config: CoreConfig, order: tuple[int, ...], splits: bool = False):
@@ -91,7 +100,7 @@ class Regrouper(wiring.Component):
         m.submodules.tiles = tiles = Transposer(2 * self._cell * self._width, self._cells)
         m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, skid.o, wiring.flipped(self.o))
-        mode, source, switched = Signal(3), Signal(_Source), Signal()
+        mode, source, switched = Signal(3), Signal(_Source), Signal(name="switched")
         wires, pairs, second, both, split = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [wires.eq(source == _Source.INPUT), second.eq(source == _Source.SECOND),
                      pairs.eq(second | (source == _Source.FIRST)), both.eq(mode == MemoryMode.PAIRS)]
@@ -126,9 +135,9 @@ class Regrouper(wiring.Component):
         last = self._elements(m, tiles, skid.i.payload, source, odd, second)
         m.d.comb += skid.i.payload.last.eq(
             Mux(wires, self.i.payload.last, Mux(second, last, tiles.o.payload.last & ~both)))
-        # In the transposer two, as ``blocks`` below, three behind it, and one that has just left. Both ends of the way
-        # have registers in front of the count.
-        ends = Signal(3)
+        # Final beats inside, at most six: two in the transposer (``blocks`` below), three behind it, one that has just
+        # left. What comes in and what goes out is registered before it is counted.
+        ends = Signal(3, name="ends")
         arrived, ending, offered, taken, final = (Signal() for _ in range(5))
         m.d.sync += [arrived.eq(accept), ending.eq(self.i.payload.last), offered.eq(self.o.valid),
                      taken.eq(self.o.ready), final.eq(self.o.payload.last),
@@ -139,7 +148,7 @@ class Regrouper(wiring.Component):
         return m
 
     def _elements(self, m, tiles, out, source, odd, second):
-        """Elements into the transposer and out of it. Returns ``last`` of the pair whose second beat waits."""
+        """Moves elements into the transposer and out of it. Returns ``last`` of the pair whose second beat waits."""
         size, cells = self._cell * self._width, range(self._cells)
         now = self.i.payload.elements.as_value()
         upper, lower, last = Signal(len(now), reset_less=True), Signal(len(now), reset_less=True), Signal()
@@ -163,9 +172,9 @@ class Regrouper(wiring.Component):
         return last
 
     def _switch(self, m, mode, source, switched, waiting, tiled, accept, left):
-        """Take the mode of the block that is waiting when none is left in the transposer. ``blocks`` counts the final
-        beats in there, at most two: one on its way in, one on its way out."""
-        blocks, wanted = Signal(2), self.i.payload.mode
+        """Takes the mode of the block that waits, once the transposer is empty. ``blocks`` counts the final beats in
+        the transposer, at most two: one on its way in, one on its way out."""
+        blocks, wanted = Signal(2, name="wanted"), self.i.payload.mode
         m.d.sync += blocks.eq(blocks + (tiled & accept & self.i.payload.last) - (tiled & left))
         with m.If(waiting & (blocks == 0)):
             m.d.sync += [mode.eq(wanted), switched.eq(1)]
@@ -186,15 +195,19 @@ def _zip_order(lanes: int) -> tuple[int, ...]:
 class Gather(wiring.Component):
     """Puts beats of memory together to beats of the array: the reader's table of docs/reference/processor.md.
 
-    ``i``: beats of 2K elements with their ``mode`` (COLUMNS, ROWS or PAIRS, the same for a whole block), ``last`` on
-    the final one of a block and ``changes`` as :func:`gather_beat` says; ``o``: beats of K words of the stream format,
-    as the Array takes them. COLUMNS: one beat; ROWS: tiles of J beats; PAIRS: tiles of 2J beats, the rows in turn.
-    ``empty``: no final beat is inside.
+    ``i``: beats of 2K elements as :func:`gather_beat`, with the mode COLUMNS, ROWS or PAIRS; ``o``: beats of K words of
+    the stream format, as the Array takes them. COLUMNS: one beat; ROWS: tiles of J beats; PAIRS: tiles of 2J beats, the
+    rows in turn. ``empty``: no final beat is inside.
 
-    Latency, from beat n of a block to beat n: COLUMNS 1 cycle, ROWS J + 1, PAIRS 2J + 2; with J = 1: 1, 1 and 2.
+    Format: elements of element_width bits, unchanged.
+    Latency: from beat n of a block to beat n: COLUMNS 1 cycle, ROWS J + 1, PAIRS 2J + 2; with J = 1: 1, 1 and 2.
     Throughput: one beat per cycle, without a gap between blocks of equal mode; the first beat of a block of another
-    mode is taken one cycle after the final beat of the block before has left. Waits of blocks that do not follow at
-    once, backpressure paths, reset and cost: :class:`Regrouper`.
+    mode is taken one cycle after the final beat of the block before has left. Blocks that do not follow at once:
+    :class:`Regrouper`.
+    Backpressure: that of :class:`Regrouper`.
+    Reset: forgets what is inside; the mode is COLUMNS.
+    Cost: a Regrouper without ``splits``.
+    Source: docs/reference/processor.md, From beats to the array and back.
 
     Raises ValueError when the configuration has no memory.
     """

@@ -1,8 +1,8 @@
 """The memory port: beats by number, one read and one write stream.
 
-A beat is what the memory moves in one cycle: 2K elements of a row, or K words (re in the lower element). Every
-memory behind the port keeps the order of each stream; between a read and a write of the same beat it promises
-an order only once the write has been reported as done.
+A beat is what the memory moves in one cycle: 2K elements of a row, or K words (re in the lower element). Every memory
+behind the port answers reads in their order and performs writes in their order. A read that is accepted once a write of
+the same beat is reported as ``written`` brings what was written. An earlier read may bring either beat.
 """
 
 from dataclasses import dataclass
@@ -51,12 +51,18 @@ class MemoryParameters:
 
 
 class MemoryPort(wiring.Signature):
-    """As the side sees it that asks.
+    """The port, directions as the side that asks sees them.
 
-    ``read``: beat numbers; the beats come back on ``beats`` in the same order. ``write``: beats with their
-    numbers; ``written`` is high for one cycle for every beat that has become visible to reads, in order.
-    ``refused`` is high for one cycle when a number lies outside the memory: such a read brings a beat of
-    zeros, such a write changes nothing and is reported as written all the same, so nobody waits for ever.
+    | member | |
+    |---|---|
+    | ``read`` | numbers of beats that are asked for |
+    | ``beats`` | those beats, in the order of their numbers on ``read`` |
+    | ``write`` | beats to write, with their numbers |
+    | ``written`` | one cycle for every beat that reads can see from now on, in order |
+    | ``refused`` | one cycle for every number outside the memory, of a read or of a write |
+
+    A read that is refused brings a beat of zeros. A write that is refused changes nothing and is reported as
+    ``written``. So nobody waits for ever.
     """
 
     def __init__(self, parameters: MemoryParameters):

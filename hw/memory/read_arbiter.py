@@ -5,31 +5,35 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..primitives.parameters import RAM_BITS
 from ..primitives.stream import SkidBuffer
+from .parameters import LATE_WORDS
 from .port import MemoryParameters
 from .reader import TokenQueue
 
 __all__ = ["BeatQueue", "ReadArbiter"]
 
-_RAM_BITS = 144  # the widest Ram
-_LATE = 3        # words that a condition in a register has not seen: two, and that of its own cycle
 
 
 class BeatQueue(wiring.Component):
     """A queue of at most ``places`` >= 4 words of any ``width``.
 
-    ``w_en`` and ``w_data``: a word enters. That may be where in the cycle before there was ``space``, or where whoever
-    writes knows of a place: ``pop`` is high for one cycle for each that has become free. ``o``: the words, in order.
+    ``w_en`` and ``w_data``: a word enters. It may where ``space`` was high in the cycle before, or where the writer
+    counts places itself: ``pop`` is high for one cycle for each place that has become free. ``o``: the words, in order.
     ``empty``: no word is inside.
 
     Words wider than a Ram lie in several queues that keep step; each has a control of its own, so that none has many
-    enables. The output registers of the RAMs are one of the two registers of a skid buffer, ``kept`` is the other.
+    enables. A skid buffer needs two registers: the output registers of the RAMs are one, ``kept`` is the other.
 
-    Latency: 1 + config.ram_latency cycles from ``w_en`` to ``o``. Throughput: one word per cycle. Depth: ``places``,
-    and up to ram_latency + 1 that have left the RAM; ``space`` may be low from ``places`` - 2 on. Backpressure:
-    ``o.valid`` comes out of registers through a gate, ``o.payload`` through a multiplexer; ``o.ready`` ends in
-    registers. Reset: empties it. Cost: RAMs of ``places`` words, up to the next power of two; a register of a word and
-    a 2:1 multiplexer.
+    Format: none, words pass unchanged.
+    Latency: 1 + config.ram_latency cycles from ``w_en`` to ``o``.
+    Throughput: one word per cycle. Depth: ``places``, and up to ram_latency + 1 that have left the RAM; ``space`` may
+    be low from ``places`` - 2 on.
+    Backpressure: ``o.valid`` comes out of registers through a gate, ``o.payload`` through a multiplexer; ``o.ready``
+    ends in registers.
+    Reset: empties the queue.
+    Cost: RAMs of ``places`` words, up to the next power of two; a register of a word and a 2:1 multiplexer.
+    Source: own.
     """
 
     def __init__(self, config: CoreConfig, width: int, places: int):
@@ -42,20 +46,20 @@ class BeatQueue(wiring.Component):
         m = Module()
         width, parts = len(self.w_data), []
         # Two registers of one bit, or synthesis would put the enables of all words behind one more gate.
-        held, moving, stops = Signal(), Signal(init=1), Signal()
-        words = Signal(width)
-        for low in range(0, width, _RAM_BITS):
-            part = slice(low, min(low + _RAM_BITS, width))
+        held, moving, stops = Signal(), Signal(init=1), Signal(name="stops")
+        words = Signal(width, name="words")
+        for low in range(0, width, RAM_BITS):
+            part = slice(low, min(low + RAM_BITS, width))
             m.submodules[f"bits{low}"] = queue = TokenQueue(self._config, part.stop - low, self._places)
             m.d.comb += [queue.w_en.eq(self.w_en), queue.w_data.eq(self.w_data[part]), queue.moving.eq(moving),
                          words[part].eq(queue.r_data)]
             parts.append(queue)
-        kept = Signal(width, reset_less=True)
+        kept = Signal(width, name="kept", reset_less=True)
         m.d.comb += [
             self.o.valid.eq(held | parts[0].r_valid), self.o.payload.eq(Mux(held, kept, words)),
             stops.eq(self.o.valid & ~self.o.ready), self.pop.eq(parts[0].pop),
             self.empty.eq(parts[0].empty & ~held)]
-        m.d.sync += [held.eq(stops), moving.eq(~stops), self.space.eq(parts[0].level <= self._places - _LATE)]
+        m.d.sync += [held.eq(stops), moving.eq(~stops), self.space.eq(parts[0].level <= self._places - LATE_WORDS)]
         with m.If(moving):
             m.d.sync += kept.eq(words)
         return m
@@ -70,17 +74,20 @@ class ReadArbiter(wiring.Component):
 
     The residual goes first: it empties the array, and only blocks of the reader fill it again, so the reader is not
     kept waiting for ever. A request of the reader is taken when its beat has a place in a queue; beats of the reader
-    therefore never wait on ``beats``, and a reader that stops does not stop the residual. Beats of the residual wait
-    on ``beats``: who takes them must take each in the end, whatever becomes of its other requests.
+    therefore never wait on ``beats``, and a reader that stops does not stop the residual. Beats of the residual wait on
+    ``beats``: who takes them must take each in the end, whatever becomes of its other requests.
 
-    Latency: 1 cycle for a request. A beat is with the residual in the same cycle, but not before the one that is
-    2 + ram_latency cycles after its request was on ``residual_read``; with the reader 2 + ram_latency cycles after it
-    moved. Throughput: one request and one beat per cycle, of both clients together, if the memory answers within
-    in_flight - 5 cycles. Backpressure: ``read`` is cut in both directions; ``residual_read.ready`` comes
-    out of registers through a gate, ``reader_read.ready`` through one that also sees ``residual_read.valid``;
-    ``beats.ready`` sees ``residual_beats.ready``. Reset: forgets all requests and beats; answers of the memory that are
-    still to come must not come. Cost: a queue of ``in_flight`` beats and one of as many bits, a register of a beat, two
-    of an address.
+    Format: none, beats pass unchanged.
+    Latency: 1 cycle for a request. A beat is with the residual in the same cycle, but not earlier than 2 + ram_latency
+    cycles after its request was on ``residual_read``; with the reader 2 + ram_latency cycles after it moved.
+    Throughput: one request and one beat per cycle, of both clients together, if the memory answers within in_flight - 5
+    cycles.
+    Backpressure: ``read`` is cut in both directions. ``residual_read.ready`` comes out of registers through a gate;
+    ``reader_read.ready`` through one that also sees ``residual_read.valid``. ``beats.ready`` sees
+    ``residual_beats.ready``.
+    Reset: forgets all requests and beats; answers of the memory that are still to come must not come.
+    Cost: a queue of ``in_flight`` beats and one of as many bits, a register of a beat, two of an address.
+    Source: docs/reference/vector.md, Memory traffic.
 
     Raises ValueError naming the parameter.
     """
@@ -103,8 +110,8 @@ class ReadArbiter(wiring.Component):
         self._request(m, owners, waiting.pop)
 
         # ``owners`` keep a one for the reader.
-        mine, passing, arrived = Signal(), Signal(), Signal()
-        arriving = Signal(beat_bits, reset_less=True)
+        mine, passing, arrived = Signal(), Signal(), Signal(name="arrived")
+        arriving = Signal(beat_bits, name="arriving", reset_less=True)
         m.d.comb += [
             mine.eq(owners.o.payload), passing.eq(mine | self.residual_beats.ready),
             self.beats.ready.eq(owners.o.valid & passing), owners.o.ready.eq(self.beats.valid & passing),
@@ -117,14 +124,14 @@ class ReadArbiter(wiring.Component):
         return m
 
     def _request(self, m, owners, pop):
-        """One request at a time, its owner beside it. ``pop``: a beat of the reader has given its place back."""
+        """Lets one request a cycle out and notes its owner. ``pop``: a beat of the reader has given its place back."""
         m.submodules.out = out = SkidBuffer(self._config.memory_bits)
         wiring.connect(m, out.o, wiring.flipped(self.read))
         places = self._in_flight
-        # Places of the reader's queue, less its requests but for the grants of this cycle and the one before.
-        free, space = Signal(range(places + 1), init=places), Signal(init=1)
-        granted, to_reader, reader_granted = Signal(), Signal(), Signal()
-        reader, residual, ready = self.reader_read, self.residual_read, Signal()
+        # ``free`` does not know the requests that were granted in this cycle and in the one before.
+        free, space = Signal(range(places + 1), init=places), Signal(name="space", init=1)
+        granted, to_reader, reader_granted = Signal(), Signal(), Signal(name="reader_granted")
+        reader, residual, ready = self.reader_read, self.residual_read, Signal(name="ready")
         m.d.comb += [
             ready.eq(out.i.ready & owners.space), residual.ready.eq(ready),
             reader.ready.eq(ready & space & ~residual.valid),
@@ -133,4 +140,4 @@ class ReadArbiter(wiring.Component):
             owners.w_en.eq(granted), owners.w_data.eq(to_reader), reader_granted.eq(granted & to_reader)]
         m.d.sync += [
             granted.eq(out.i.valid & out.i.ready), to_reader.eq(~residual.valid),
-            free.eq(free + pop - reader_granted), space.eq(free >= _LATE)]
+            free.eq(free + pop - reader_granted), space.eq(free >= LATE_WORDS)]

@@ -6,14 +6,16 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.encoding import FIELDS
+from ..isa.encoding import FIELDS, REGISTERS
 from ..isa.instruction import Opcode
-from ..isa.parameter_set import ROW_ADDRESS_BITS
+from ..isa.parameter_set import ROW_ADDRESS_BITS, SET_BITS
 from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, table_write
+from ..primitives.memory import read_port, write_port
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.stream import SkidBuffer
 from .gather import memory_beat
+from .parameters import LATE_WORDS, PROGRESS_BITS
 from .port import MemoryParameters
 from .sequence import BeatSequence
 
@@ -24,28 +26,34 @@ _MODE_BITS = 2  # the modes of a READ are the lowest
 
 
 def reader_beat(config: CoreConfig) -> data.StructLayout:
-    """A beat of memory, how its block is to be rearranged, whether it is the last of the block, and whether it is the
-    first one of a block of another mode than that before (COLUMNS before the first). With a vector unit also
-    ``vector``: what it needs to know."""
+    """A beat of memory and what its block asks for. ``mode``: how the block is rearranged. ``last``: final beat of the
+    block. ``changes``: first beat of a block whose mode is not that of the block before; COLUMNS stands before the
+    first block. With a vector unit also ``vector``, what that unit needs to know, and ``keep``, a bit for every element
+    inside its row."""
     vector = {"vector": vector_tag(), "keep": config.memory_elements} if config.vector_lanes else {}
     return data.StructLayout({"beat": memory_beat(config), "mode": _MODE_BITS, "last": 1, "changes": 1} | vector)
 
 
 def vector_tag() -> data.StructLayout:
-    """``set`` of the READ or SUMS (``sums``), the low bits of the ``address`` of the beat, and whether it is the last
-    one of a row (``ends``). ``keep`` beside it: elements that are inside the row."""
-    return data.StructLayout({"set": 4, "sums": 1, "address": ROW_ADDRESS_BITS, "ends": 1})
+    """``set``: parameter set of the READ or SUMS. ``sums``: it is a SUMS. ``address``: low bits of the address of the
+    beat. ``ends``: the beat is the last of its row."""
+    return data.StructLayout({"set": SET_BITS, "sums": 1, "address": ROW_ADDRESS_BITS, "ends": 1})
 
 
 class TokenQueue(wiring.Component):
     """A queue of at most ``places`` words in a :class:`Ram` whose output registers move with what follows.
 
-    ``w_en`` may be high only where ``level``, the words in the RAM, is less than ``places``. In a cycle with ``moving``
-    the words behind the RAM go one register further; ``pop``: one of them leaves the RAM. ``r_valid``: there is one at
-    the end of the registers, ``r_data``; it leaves with ``moving``. ``empty``: no word is inside.
+    ``w_en`` may be high only where ``level``, the words in the RAM, is less than ``places``. ``moving``: the words
+    behind the RAM go one register further. ``pop``: one word leaves the RAM in this cycle. ``r_valid``: a word is at
+    the end of the registers, on ``r_data``; it leaves with ``moving``. ``empty``: no word is inside.
 
-    Latency: 1 + config.ram_latency moves from ``w_en`` to ``r_valid``. Throughput: one word per cycle. Reset: empty.
-    Cost: a RAM of ``places`` words, up to the next power of two.
+    Format: none, words pass unchanged.
+    Latency: 1 + config.ram_latency moves from ``w_en`` to ``r_valid``.
+    Throughput: one word per cycle.
+    Backpressure: ``moving`` is the enable of all stages behind the RAM.
+    Reset: empties the queue.
+    Cost: a RAM of ``places`` words, up to the next power of two; two addresses and a counter.
+    Source: own.
     """
 
     def __init__(self, config: CoreConfig, width: int, places: int):
@@ -72,36 +80,46 @@ class TokenQueue(wiring.Component):
 
 
 class Reader(wiring.Component):
-    """Takes READ and SET commands and turns every READ into the beats of its block, in order.
+    """Takes READ, SUMS and SET commands and turns every READ or SUMS into the beats of its block, in order.
 
-    ``i_command``: as ``shapes.memory_command``, the commands of this unit only. ``write``: words of its descriptor
-    table (``hw/memory/sequence.py``). ``clear``: a program begins, all blocks are complete; the count of READs goes to
-    zero a cycle later. ``completed`` is high for one cycle per WRITE that is complete; from the cycle after it on
-    ``progress`` belongs to the next WRITE. ``read`` and ``beats``: the read side of a memory port. ``o``: every beat of
-    every block; zeros where the position is not valid, and in the tail of a row. ``in_flight``: beats that may be on
-    their way between ``read`` and ``o``, 4..1024; up to ram_latency + 4 more are.
+    ``i_command``: commands of this unit only (``memory_command`` of hw/layouts.py). ``write``: words of its descriptor
+    table (``hw/memory/sequence.py``). ``clear``: a program begins while all blocks are complete; the count of READs is
+    zero a cycle later. ``completed``: one cycle for every WRITE that is complete. ``progress``: writes of the oldest
+    incomplete WRITE that are visible; from the cycle after ``completed`` on it belongs to the next WRITE. ``read``,
+    ``beats``: the read side of a memory port. ``o``: every beat of every block; zeros where the position is not valid
+    and in the tail of a row. ``in_flight``: beats that may be between ``read`` and ``o``, 4..1024; up to ram_latency +
+    4 more are.
 
-    READ number n begins when, of the READs before it, fewer than ``after`` have no complete WRITE, or exactly ``after``
-    and the oldest of those WRITEs has ``after_beats`` beats. ``after`` > n raises ``bad_after`` for one cycle; the
-    reader then takes nothing more until it is reset. A descriptor outside the table gives undefined beats.
+    READ number n waits for a WRITE, if ``after`` > 0. With c the number of WRITEs complete it may begin where
 
-    ``running``: a READ is inside whose last position has not had its turn; it falls a cycle late. ``waiting``: a READ
-    would begin but for its ``after``. ``idle``: no READ and no beat is inside; it rises a cycle late. ``tag``: READs
-    begun since ``clear``, mod 2^16, from the cycle after the begin on.
+        c > n - after                                  WRITE number n - after is complete, or
+        c = n - after and progress >= after_beats > 0  enough of it is visible.
 
-    Latency: 3 cycles from a READ to its begin, which is the start of a BeatSequence; BeatSequence.latency more to the
-    turn of its first position, the request (13 in all, in a short pipeline 9). A beat is on ``o`` 4 + ram_latency
-    cycles after its turn, or in the cycle after that in which it is on ``beats`` if that is later. A READ that waits
-    for its ``after`` begins 3 cycles after ``completed``, or 2 cycles after the first in which ``progress`` has reached
-    ``after_beats``. The next command is taken 2 cycles after a begin. SET: 1 cycle.
-    Throughput: one beat per cycle, if the memory answers within ``in_flight`` cycles. A READ that waits for nothing but
-    its turn begins two cycles after the last position of the one before, so that there are BeatSequence.latency + 1
-    cycles (11, short 7) without a position, whatever is in flight.
-    Backpressure: ``o`` is cut in both directions; ``beats.ready`` comes out of registers through a multiplexer and a
-    gate; ``read.ready`` ends in registers, ``read.valid`` and the beat number come out of them through a multiplexer
-    and two gates. Reset: as ``clear``, and empties everything but the table and the address registers; answers of the
-    memory that are still to come must not come. Cost: a BeatSequence, a queue of ``in_flight`` tokens, two registers of
-    a beat and two of a bit per element.
+    A READ with ``after`` > n waits for nothing that exists: ``bad_after`` is high for one cycle, and the reader takes
+    nothing more until it is reset. A descriptor outside the table gives undefined beats. SUMS wait like the READ that
+    follows them, and do not count.
+
+    ``running``: the last position of a READ has not had its turn; it falls a cycle late. ``waiting``: only its
+    ``after`` keeps a READ from its begin. ``idle``: no READ and no beat is inside; it rises a cycle late. ``tag``:
+    READs begun since ``clear``, mod 2^16, from the cycle after the begin on.
+
+    Format: elements of element_width bits, unchanged or zero.
+    Latency: 3 cycles from a READ to its begin, which is the start of a BeatSequence. BeatSequence.latency more to the
+    turn of its first position, the request (13 in all, in a short pipeline 9). From its turn a beat takes 4 +
+    ram_latency cycles to ``o``, or 1 cycle from ``beats`` if that is later. A READ that waits for its ``after`` begins
+    3 cycles after ``completed``, or 2 cycles after the first in which ``progress`` has reached ``after_beats``. The
+    next command is taken 2 cycles after a begin. SET: 1 cycle.
+    Throughput: one beat per cycle, if the memory answers within ``in_flight`` cycles. A READ that waits for its turn
+    only begins two cycles after the last position of the one before. So BeatSequence.latency + 1 cycles (11, short 7)
+    have no position, whatever is in flight.
+    Backpressure: ``o`` is cut in both directions. ``beats.ready`` comes out of registers through a multiplexer and a
+    gate. ``read.ready`` ends in registers; ``read.valid`` and the beat number come out of them through a multiplexer
+    and two gates.
+    Reset: as ``clear``, and empties everything but the table and the address registers; answers of the memory that are
+    still to come must not come.
+    Cost: a BeatSequence, a queue of ``in_flight`` tokens, two registers of a beat and two of a bit per element, 8
+    address registers of memory_bits.
+    Source: docs/reference/processor.md, Descriptors and Program.
 
     Raises ValueError naming the parameter.
     """
@@ -113,18 +131,19 @@ class Reader(wiring.Component):
         memory = MemoryParameters.of(config)
         super().__init__({
             "i_command": In(stream.Signature(memory_command())),
-            "write": In(table_write()), "write_en": In(1), "clear": In(1), "completed": In(1), "progress": In(16),
+            "write": In(table_write()), "write_en": In(1), "clear": In(1), "completed": In(1),
+            "progress": In(PROGRESS_BITS),
             "read": Out(stream.Signature(config.memory_bits)), "beats": In(stream.Signature(memory.beat)),
             "o": Out(stream.Signature(reader_beat(config))),
-            "idle": Out(1), "running": Out(1), "waiting": Out(1), "tag": Out(16), "bad_after": Out(1),
+            "idle": Out(1), "running": Out(1), "waiting": Out(1), "tag": Out(TAG_BITS), "bad_after": Out(1),
         })
-        self._tag = Signal(TAG_BITS, name="count", reset_less=True)  # a test of its wrap begins near it
+        self.count = Signal(TAG_BITS, name="count", reset_less=True)  # public: a test of its wrap begins near it
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.sequence = sequence = BeatSequence(self._config)
-        command = Signal(instruction(Opcode.READ), reset_less=True)
-        # ``held``: a READ is in ``command``; ``known``: what depends on it is in its registers.
+        command = Signal(instruction(Opcode.READ), name="command", reset_less=True)
+        # ``held``: a READ is in ``command``. ``known``: the registers behind ``command`` have followed it.
         held, known, begin, begun, sums = (Signal() for _ in range(5))
         m.d.comb += [
             sequence.write.eq(self.write), sequence.write_en.eq(self.write_en), self.i_command.ready.eq(~held),
@@ -139,7 +158,7 @@ class Reader(wiring.Component):
             m.d.sync += held.eq(0)
 
         may, bad = self._dependency(m, command, begin & ~sums, begun & ~sums)
-        waits, never, refused = Signal(), Signal(), Signal()
+        waits, never, refused = Signal(), Signal(), Signal(name="refused")
         asks = known & ~begin & ~begun
         m.d.sync += [sequence.start.valid.eq(asks & may & ~bad), waits.eq(asks & ~may & ~bad), never.eq(asks & bad)]
         with m.If(self.bad_after):
@@ -148,28 +167,28 @@ class Reader(wiring.Component):
             self.bad_after.eq(never & ~refused), self.running.eq(held | ~sequence.start.ready),
             self.waiting.eq(waits & sequence.start.ready)]
 
-        mode, changes, another = Signal(_MODE_BITS), Signal(), Signal()
+        mode, changes, another = Signal(_MODE_BITS), Signal(), Signal(name="another")
         m.d.sync += another.eq(command.mode != mode)
         with m.If(sequence.o.valid & sequence.o.ready):
             m.d.sync += changes.eq(0)
         with m.If(begin & ~sums):
             m.d.sync += [mode.eq(command.mode), changes.eq(another)]
-        marks = Signal(data.StructLayout({"set": 4, "sums": 1}), reset_less=True)
+        marks = Signal(data.StructLayout({"set": SET_BITS, "sums": 1}), name="marks", reset_less=True)
         with m.If(begin):
             m.d.sync += [marks.set.eq(command.vector), marks.sums.eq(sums)]
-        in_flight, empty = self._beats(m, sequence, mode, changes, marks), Signal(init=1)
+        in_flight, empty = self._beats(m, sequence, mode, changes, marks), Signal(name="empty", init=1)
         m.d.sync += empty.eq(~self.running & ~in_flight)
         m.d.comb += self.idle.eq(empty & ~held)
         return m
 
     def _registers(self, m, command, held, begun):
-        """The address registers; returns the one that ``command`` names, from its second cycle on. It takes its
-        increment in the cycle ``begun``."""
+        """The address registers; returns the one that ``command`` names, from its second cycle on. In the cycle
+        ``begun`` the register takes its increment."""
         bits = self._config.memory_bits
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
-        m.submodules.registers = registers = Memory(shape=bits, depth=1 << _FIELDS["register"], init=[])
-        write, read = registers.write_port(), registers.read_port(domain="comb")
-        base, following = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
+        m.submodules.registers = registers = Memory(shape=bits, depth=REGISTERS, init=[])
+        write, read = write_port(registers), read_port(registers)
+        base, following = Signal(bits, reset_less=True), Signal(bits, name="following", reset_less=True)
         m.d.comb += read.addr.eq(command.register)
         m.d.sync += [
             base.eq(read.data), following.eq(base + command.increment),
@@ -179,12 +198,12 @@ class Reader(wiring.Component):
         return base
 
     def _dependency(self, m, command, begin, begun):
-        """Whether the READ in ``command`` may begin and whether it never may, both from its second cycle on and right
-        but for one gate. The first stays true until it begins: WRITEs only go on."""
+        """Whether the READ in ``command`` may begin, and whether it never may. Both hold from its second cycle on, and
+        are registers but for one gate. What may begin stays so, because WRITEs only go on."""
         # READs begun whose WRITE is not complete. ``after`` is small, the count of tags is not.
-        open_blocks, many, tag = Signal(16, reset_less=True), Signal(reset_less=True), self._tag
+        open_blocks, many, tag = Signal(TAG_BITS, reset_less=True), Signal(name="tag", reset_less=True), self.count
         clear, after_bits = Signal(init=1), _FIELDS["after"]  # clear: as in hw/array/counters.py
-        bad, following = Signal(), Signal.like(self.tag)  # READs begin many cycles apart
+        bad, following = Signal(), Signal.like(self.tag, name="following")  # READs begin many cycles apart
         free, fewer, same, enough, some = (Signal(name=name) for name in ("free", "fewer", "same", "enough", "some"))
         m.d.sync += [
             free.eq(command.after == 0), fewer.eq(open_blocks < command.after), same.eq(open_blocks == command.after),
@@ -199,21 +218,21 @@ class Reader(wiring.Component):
         return free | fewer | (same & enough & some), bad
 
     def _beats(self, m, sequence, mode, changes, marks):
-        """Requests, tokens that go along with them, and what the tokens make of the beats. Returns whether any token
-        is on its way."""
+        """Requests, the tokens that go along with them, and what the tokens make of the beats. Returns whether a token
+        is inside."""
         n_elements, place = self._config.memory_elements, sequence.o.payload
         vector = {"vector": vector_tag()} if self._config.vector_lanes else {}
         token = Signal(data.StructLayout({"valid": 1, "tail": 1, "tail_elements": range(n_elements), "mode": _MODE_BITS,
-                                          "last": 1, "changes": 1} | vector), reset_less=True)
+                                          "last": 1, "changes": 1} | vector), reset_less=True, name="token")
         places = self._in_flight
         m.submodules.tokens = tokens = TokenQueue(self._config, len(token.as_value()), places)
-        # Free places of the queue, not counting the tokens of this cycle and of the one before: the third may go on.
-        free, space = Signal(range(places + 1), init=places), Signal(init=1)
-        move, moved = Signal(), Signal()
+        # ``free`` does not know the tokens of this cycle and of the one before; so the next one needs a third place.
+        free, space = Signal(range(places + 1), init=places), Signal(name="space", init=1)
+        move, moved = Signal(), Signal(name="moved")
         m.d.sync += [
-            # A request on offer keeps its place: the moves before it may be counted after it was made.
-            free.eq(free + tokens.pop - moved), space.eq((free > 2) | (self.read.valid & ~self.read.ready)),
-            moved.eq(move),
+            # A request on offer keeps its place, also when the moves before it are counted only now.
+            free.eq(free + tokens.pop - moved),
+            space.eq((free > LATE_WORDS - 1) | (self.read.valid & ~self.read.ready)), moved.eq(move),
             token.valid.eq(place.valid), token.tail_elements.eq(place.tail_elements), token.mode.eq(mode),
             token.tail.eq(place.tail & (place.tail_elements < n_elements)), token.last.eq(place.last),
             token.changes.eq(changes)]
@@ -241,10 +260,10 @@ class Reader(wiring.Component):
         return moved | ~tokens.empty | skid.o.valid | self.o.valid
 
     def _deliver(self, m, tokens):
-        """Every token leaves, those of a request with their beat."""
+        """Every token leaves; the token of a request leaves together with its beat."""
         m.submodules.out = out = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, out.o, wiring.flipped(self.o))
-        go, to, present = tokens.payload, out.i, Signal()
+        go, to, present = tokens.payload, out.i, Signal(name="present")
         m.d.comb += [
             present.eq(~go.valid | self.beats.valid), to.valid.eq(tokens.valid & present),
             tokens.ready.eq(to.ready & present), self.beats.ready.eq(tokens.valid & go.valid & to.ready),

@@ -35,17 +35,27 @@ def _unzip_order(n_lanes: int) -> tuple[int, ...]:
 class Scatter(wiring.Component):
     """Takes beats of the array apart to beats of memory: the writer's table of docs/reference/processor.md.
 
-    ``i``: beats of K words of the stream format with their ``mode``, the same for a whole block, and ``last`` on the
-    final one of a block; ``o``: ``beat`` of 2K elements, ``other``, ``mode``, and ``last`` on the final beat of the
-    block. COLUMNS: one beat; ROWS: J beats to J; PAIRS: 2J beats to 2J, re and im of each row pair in turn; REAL and
-    FOLD: 2J beats to the J of re; SPLIT: two beats to one, the second in ``beat``, the first in ``other``; the
-    arithmetic is left to the writer. ``empty``: no final beat is inside.
+    ``i``: beats of K words of the stream format as :func:`scatter_words`; ``o``: :func:`scatter_beat`, ``last`` on the
+    final beat of the block. ``empty``: no final beat is inside. The arithmetic is left to the writer.
 
-    Latency, from beat n in to beat n out: COLUMNS 1 cycle, ROWS J + 1, PAIRS 2J + 2; with J = 1: 1, 1 and 2. REAL and
+    | mode | beats in | beats out |
+    |---|---|---|
+    | COLUMNS | 1 | 1 |
+    | ROWS | J | J |
+    | PAIRS | 2J | 2J, re and im of each row pair in turn |
+    | REAL, FOLD | 2J | J, those of re |
+    | SPLIT | 2 | 1: the second in ``beat``, the first in ``other`` |
+
+    Format: elements of element_width bits, unchanged.
+    Latency: from beat n in to beat n out: COLUMNS 1 cycle, ROWS J + 1, PAIRS 2J + 2; with J = 1: 1, 1 and 2. REAL and
     FOLD: from beat 2n to beat n as PAIRS; SPLIT: 1 cycle from the second beat.
     Throughput: one beat per cycle on ``i``, without a gap between blocks of equal mode; the first beat of a block of
-    another mode is taken one cycle after the final beat of the block before has left. Waits of blocks that do not
-    follow at once, backpressure paths, reset and cost: :class:`Regrouper`.
+    another mode is taken one cycle after the final beat of the block before has left. Blocks that do not follow at
+    once: :class:`Regrouper`.
+    Backpressure: that of :class:`Regrouper`.
+    Reset: forgets what is inside; the mode is COLUMNS.
+    Cost: a Regrouper with ``splits``.
+    Source: docs/reference/processor.md, From beats to the array and back.
 
     Raises ValueError when the configuration has no memory.
     """

@@ -40,11 +40,14 @@ class ScratchpadParameters:
 class Scratchpad(wiring.Component):
     """A RAM for every element of a beat, so that each has a strobe of its own.
 
-    Formats: elements of element_width bits, unchanged. Latency: ``read_latency`` from a beat number to its beat; a
-    write shows in reads that are accepted from the cycle of its ``written`` on, two cycles after it. Throughput:
-    one read and one write per cycle. Backpressure: reads stop behind ``beats``, ``read.ready`` is a register;
-    writes never wait. Reset: forgets reads in flight; the memory is kept. Cost: one RAM of depth x element_width
-    bits per element, two registers of a beat.
+    Format: elements of element_width bits, unchanged.
+    Latency: ``read_latency`` from a beat number to its beat; two cycles from a write to its ``written``, from which on
+    reads that are accepted see it.
+    Throughput: one read and one write per cycle.
+    Backpressure: reads stop behind ``beats``, ``read.ready`` is a register; writes never wait.
+    Reset: forgets reads in flight; the memory is kept.
+    Cost: one RAM of depth x element_width bits per element, two registers of a beat.
+    Source: docs/reference/processor.md, Memory.
     """
 
     def __init__(self, parameters: ScratchpadParameters):
@@ -68,7 +71,7 @@ class Scratchpad(wiring.Component):
             valid, inside = valid_here, inside_here
 
         write = Signal.like(port.write.payload, name="write_now", reset_less=True)
-        writes, strobes = Signal(), Signal(p.memory.elements)
+        writes, strobes = Signal(), Signal(p.memory.elements, name="strobes")
         writing = port.write.valid & write_inside
         m.d.sync += [write.eq(port.write.payload), writes.eq(port.write.valid), port.written.eq(writes),
                      strobes.eq(port.write.payload.strobe & writing.replicate(p.memory.elements)),

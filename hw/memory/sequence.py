@@ -6,25 +6,29 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..isa.descriptor import SHAPE_FIELDS, ENTRIES, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT, SUB_EVENTS
+from ..isa.encoding import FIELDS
+from ..isa.instruction import Opcode
 from ..layouts import layout_of, table_write
 from ..primitives.pipeline import delay, optional
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.stream import SkidBuffer
+from .parameters import SequenceTiming
 
 __all__ = ["BeatSequence", "beat_position", "sequence_start"]
 
+_FIELDS = dict(FIELDS[Opcode.READ])  # as of a WRITE
 _SUB_BITS = SUB_EVENTS - 1
-_STEP_BITS = 16
+_STEP_BITS = dict(SHAPE_FIELDS)["last_step"]
 
 
 def sequence_start(memory_bits: int) -> data.StructLayout:
     """A block to count through: ``base`` is the beat at row 0, chunk 0; rows from ``rows`` on are not valid."""
-    return data.StructLayout({"descriptor": 6, "base": memory_bits, "rows": 16})
+    return data.StructLayout({"descriptor": _FIELDS["descriptor"], "base": memory_bits, "rows": _FIELDS["rows"]})
 
 
 def beat_position(memory_bits: int) -> data.StructLayout:
-    """One beat. ``row`` and ``chunk`` are 16 bits of two's complement; ``valid``: both, taken as unsigned numbers,
-    lie inside the block; ``tail``: the chunk is the last of its row and only ``tail_elements`` of it count."""
+    """One beat. ``row`` and ``chunk``: 16 bits of two's complement. ``valid``: both, taken as unsigned numbers, lie
+    inside the block. ``tail``: the chunk is the last of its row, and only ``tail_elements`` of its elements count."""
     return data.StructLayout({"address": memory_bits, "row": 16, "chunk": 16, "valid": 1, "first_chunk": 1,
                               "last_chunk": 1, "tail": 1, "tail_elements": 16, "last": 1})
 
@@ -32,21 +36,25 @@ def beat_position(memory_bits: int) -> data.StructLayout:
 class BeatSequence(wiring.Component):
     """The address side of a memory unit: the descriptor table, its counters and what they add up to.
 
-    ``write``: words of the table, ``hw/isa/descriptor.py``, for config.beat_groups groups of engines; a word is in the
-    table two cycles after its ``write_en``, words outside the table are dropped. ``start``: one block; a descriptor
-    outside the table gives undefined beats. ``o``: its beats, in the order of docs/reference/processor.md. ``chunks``,
-    ``other`` and ``keep`` are those of the block whose beats are on ``o``, and stay until the next ``start`` has moved.
+    ``write``: words of the table (``hw/isa/descriptor.py``), for config.beat_groups groups of engines. A word is in the
+    table two cycles after its ``write_en``; words outside the table are dropped. ``start``: one block; a descriptor
+    outside the table gives undefined beats. ``o``: the beats of the block, in the order of docs/reference/processor.md.
+    ``chunks``, ``other`` and ``keep`` are those of the block whose beats are on ``o``; they stay until the next
+    ``start`` has moved.
 
-    The next count is known before it is needed, so the event that leads to it, its entry of the table, the sum and, in
+    The next count is known before it is needed. So the event that leads to it, its entry of the table, the sum and, in
     a deep pipeline, its comparisons each have cycles of their own. All registers of the path move together with the
     skid buffer at its end.
 
+    Format: addresses unsigned, modulo 2^memory_bits; ``row`` and ``chunk`` 16 bits, two's complement, modulo 2^16.
     Latency: ``latency`` cycles from ``start`` to the first beat on ``o`` (10, in a short pipeline 6).
-    Throughput: one beat per cycle. ``start.ready`` rises two cycles after the last beat of a block has left ``o``;
-    so the first beat of a block that waits is there ``latency`` + 2 cycles after that last beat (12, short 8).
+    Throughput: one beat per cycle. ``start.ready`` rises two cycles after the last beat of a block has left ``o``; so
+    the first beat of a block that waits is there ``latency`` + 2 cycles after that last beat (12, short 8).
     Backpressure: ``start.ready`` and ``o.valid`` come out of registers, ``o.payload`` through one multiplexer.
-    Reset: idle; the table is kept. Cost: two RAMs of descriptors * 32 words of 32 bits, adders of memory_bits and
-    twice 16 bits, two registers of a beat.
+    Reset: idle; the table is kept.
+    Cost: two RAMs of descriptors * 32 words of 32 bits, adders of memory_bits and twice 16 bits, two registers of a
+    beat.
+    Source: docs/decisions/0011-descriptors-are-tables-of-differences.md; docs/reference/processor.md, Descriptors.
     """
 
     def __init__(self, config: CoreConfig):
@@ -61,7 +69,7 @@ class BeatSequence(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from ``start`` to its first beat, when nothing stalls."""
-        return 4 + 2 * (self._config.ram_latency + self._config.pipeline.is_deep)
+        return SequenceTiming.of(self._config).latency
 
     def elaborate(self, platform):
         m = Module()
@@ -71,7 +79,7 @@ class BeatSequence(wiring.Component):
             data.StructLayout({name: layout[name] for name in layout if name != "tail_elements"}))
         accept, moving, running, final, over = (
             Signal(name=n) for n in ("accept", "moving", "running", "final", "over"))
-        ready, descriptor = Signal(init=1), Signal(6, reset_less=True)
+        ready, descriptor = Signal(init=1), Signal(_FIELDS["descriptor"], name="descriptor", reset_less=True)
         m.d.comb += [accept.eq(self.start.valid & ready), self.start.ready.eq(ready), moving.eq(skid.moving)]
         # The next block may start when the last beat of the present one is out: its shape is still needed till then.
         m.d.sync += [over.eq(skid.o.valid & skid.o.ready & skid.o.payload.last), ready.eq((ready | over) & ~accept)]
@@ -80,7 +88,7 @@ class BeatSequence(wiring.Component):
         # ``accept``, OTHER in the next.
         shape_there = delay(m, accept, c.ram_latency, "accepted", reset_less=False)
         other_there = delay(m, shape_there, 1, "shaped", reset_less=False)
-        entry = Signal(5)
+        entry = Signal(5, name="entry")
         differences = self._table(m, Cat(entry, Mux(ready, self.start.payload.descriptor, descriptor)), moving)
         shape = data.View(layout_of(SHAPE_FIELDS), Cat(differences.address, differences.position))
         # ``i.ready`` says the same as ``moving``, whose many loads stand far apart.
@@ -97,9 +105,12 @@ class BeatSequence(wiring.Component):
             m.d.sync += [self.other.eq(differences.address), self.keep.eq(differences.position)]
         m.d.sync += [last_chunk.eq(self.chunks - 1), has_tail.eq(tail != 0)]  # in time for the first beat
 
+        # From ``accept``: the shape, the counters, the path and the skid buffer.
+        assert self.latency == c.ram_latency + 2 + SequenceTiming.of(c).count_stages + 1
         position = self._accumulate(m, differences, ready, running, final, moving)
         judged = Signal(data.StructLayout({"address": c.memory_bits, "row": 16, "chunk": 16, "row_inside": 1,
-                                           "chunk_inside": 1, "first_chunk": 1, "last_chunk": 1}), reset_less=True)
+                                           "chunk_inside": 1, "first_chunk": 1, "last_chunk": 1}),
+                        name="judged", reset_less=True)
         stage = optional(m, c.pipeline)
         with m.If(moving | (not c.pipeline.is_deep)):
             stage += [judged[name].eq(position[name]) for name in ("address", "row", "chunk")]
@@ -121,7 +132,7 @@ class BeatSequence(wiring.Component):
         depth = c.descriptors * ENTRIES
         bits = (depth - 1).bit_length()
         found = Signal(data.StructLayout({"address": 32, "position": 32}), name="differences")
-        write, inside = Signal.like(self.write, name="write_now", reset_less=True), Signal(2)
+        write, inside = Signal.like(self.write, name="write_now", reset_less=True), Signal(2, name="inside")
         of_entry = self.write.address[1:]
         m.d.sync += [write.eq(self.write), inside.eq((self.write_en & (of_entry < depth)) << self.write.address[0])]
         for number, field in enumerate(("address", "position")):
@@ -138,10 +149,10 @@ class BeatSequence(wiring.Component):
         ``accept``. ``final`` belongs to the last count.
         """
         groups = self._config.beat_groups
-        group, left = Signal(range(groups)), Signal(_STEP_BITS)
-        sub, sub_bits, sub_end = Signal(_SUB_BITS), Signal(range(SUB_EVENTS), reset_less=True), Signal()
+        group, left = Signal(range(groups)), Signal(_STEP_BITS, name="left")
+        sub, sub_bits, sub_end = Signal(_SUB_BITS), Signal(range(SUB_EVENTS), reset_less=True), Signal(name="sub_end")
         # One bit per four bits of ``left``: not one of these registers waits for all of them.
-        step_ends = Signal(_STEP_BITS // 4)
+        step_ends = Signal(_STEP_BITS // 4, name="step_ends")
         group_end, advance, ends, step_final = (
             Signal(name=name) for name in ("group_end", "advance", "ends", "step_final"))
         m.d.comb += [group_end.eq(group == groups - 1), advance.eq(running & moving),
@@ -165,7 +176,7 @@ class BeatSequence(wiring.Component):
         with m.If(begin):
             m.d.sync += [step_ends.eq(_equal_parts(left, 0)), running.eq(1)]
 
-        in_sub, in_group, sub_code = Signal(), Signal(), Signal(3)
+        in_sub, in_group, sub_code = Signal(), Signal(), Signal(3, name="sub_code")
         with m.If(advance):
             m.d.sync += [in_sub.eq(~sub_end), in_group.eq(~group_end), sub_code.eq(_lowest_zero(sub)[0])]
         step_entry = self._step_entry(m, accept, begin, advance, ends, step_final)
@@ -175,8 +186,8 @@ class BeatSequence(wiring.Component):
     def _step_entry(m, accept, begin, advance, ends, step_final):
         """The entry that leads to the present count where that begins a step, and the entries between two blocks."""
         # The step after the next, and which of its bits goes to one: known a step before it is needed.
-        ahead, bit, accepted = Signal(_STEP_BITS), Signal(range(_STEP_BITS)), Signal()
-        entry = Signal(5, init=SHAPE)
+        ahead, bit, accepted = Signal(_STEP_BITS), Signal(range(_STEP_BITS)), Signal(name="accepted")
+        entry = Signal(5, name="entry", init=SHAPE)
         m.d.sync += accepted.eq(accept)
         with m.If(begin):
             m.d.sync += [ahead.eq(1), bit.eq(0)]
@@ -191,14 +202,16 @@ class BeatSequence(wiring.Component):
         return entry
 
     def _accumulate(self, m, differences, ready, running, final, moving):
-        """Position, in the cycle behind the differences; ``valid``, whether there is one, and ``last`` belong to the
-        one that has been judged, a stage later where the pipeline is deep."""
+        """Position, in the cycle behind the differences. Its ``valid`` and ``last`` belong to the position that has
+        been judged: the same one, in a deep pipeline the one a stage further."""
         memory_bits, deep = self._config.memory_bits, self._config.pipeline.is_deep
-        summed = self._config.ram_latency + 1 + deep
-        stages = summed + deep
+        timing = SequenceTiming.of(self._config)
+        stages = timing.count_stages
+        assert timing.sum_stages == self._config.ram_latency + 1 + deep, "table, near, sum"
+        assert stages == timing.sum_stages + deep, "judged"
         position = Signal(data.StructLayout({"valid": 1, "last": 1, "address": memory_bits, "row": 16, "chunk": 16}),
                           name="position", reset_less=True)
-        there, last = Signal(stages), Signal(stages, reset_less=True)
+        there, last = Signal(stages), Signal(stages, name="last", reset_less=True)
         m.d.comb += [position.valid.eq(there[-1]), position.last.eq(last[-1])]
         with m.If(moving):
             m.d.sync += [there.eq(Cat(running, there)), last.eq(Cat(final, last))]
@@ -209,7 +222,7 @@ class BeatSequence(wiring.Component):
             differences = near
         with m.If(ready):
             m.d.sync += [position.address.eq(self.start.payload.base), position.row.eq(0), position.chunk.eq(0)]
-        with m.Elif(moving & there[summed - 2]):
+        with m.Elif(moving & there[timing.sum_stages - 2]):
             m.d.sync += [position.address.eq(position.address + differences.address),
                          position.row.eq(position.row + differences.position[:16]),
                          position.chunk.eq(position.chunk + differences.position[16:])]

@@ -7,38 +7,43 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.encoding import FIELDS
+from ..isa.encoding import FIELDS, REGISTERS
 from ..isa.instruction import MemoryMode, Opcode
 from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, output_beat, table_write
+from ..primitives.memory import read_port, write_port
 from ..primitives.pipeline import delay
 from ..primitives.stream import SkidBuffer
 from .emit import Emit, emitted, place
+from .parameters import COMPLETED_LATENCY, ENDS_ROOM, PLACE_STAGES, PROGRESS_BITS, UNSEEN_ENDS, WAITING_WRITES
 from .scatter import Scatter
 from .sequence import BeatSequence
 
 __all__ = ["Writer", "Completion"]
 
 _FIELDS = dict(FIELDS[Opcode.WRITE])
-_WAITING = 8      # WRITEs that wait for their ``written``, and the FIFO of their ends
-_ON_THE_WAY = 5  # ends that the level of the FIFO does not show yet, at most
 
 
 class Completion(wiring.Component):
     """Finds out when WRITEs are complete, from counts that wrap around.
 
-    ``issued``: a write is on its way to memory; ``ended``: so are all of the present WRITE, with the ``issued`` of this
-    cycle. ``written``: one write has become visible. ``completed`` is high for one cycle per WRITE, in order.
-    ``progress``: ``written`` of the oldest WRITE that is not complete, or its largest value; in the cycle of
-    ``completed`` it belongs to the next one already. ``room``: the final place of a WRITE may be taken.
+    ``issued``: a write is on its way to memory. ``ended``: so are all writes of the present WRITE, that of this cycle
+    included. ``written``: one write has become visible. ``completed``: one cycle for every WRITE that is complete, in
+    order. ``progress``: writes of the oldest incomplete WRITE that have become visible, at most its largest value; in
+    the cycle of ``completed`` it belongs to the next WRITE already. ``room``: the final place of a WRITE may be taken.
 
-    Formats: counts of ``bits`` bits; fewer than 2^(bits-1) writes may be on their way, and ``progress`` is right for
-    WRITEs of fewer than 2^bits. Latency: 3 cycles from ``written`` to ``progress``, 6 to ``completed``; 9 from
-    ``ended`` where nothing is left to wait for. Throughput: one write per cycle, a WRITE every four cycles.
-    Reset: forgets everything. Cost: six counters and sums, a FIFO of 8 counts and a register for its head.
+    Format: counts of ``bits`` bits; fewer than 2^(bits-1) writes may be on their way, and ``progress`` is right for
+    WRITEs of fewer than 2^bits.
+    Latency: 3 cycles from ``written`` to ``progress``, 6 to ``completed``; 9 from ``ended`` where nothing is left to
+    wait for.
+    Throughput: one write per cycle, a WRITE every four cycles.
+    Backpressure: ``room`` is a register.
+    Reset: forgets everything.
+    Cost: six counters and sums of ``bits`` bits, a FIFO of 8 counts and a register for its head.
+    Source: docs/reference/processor.md, Program.
     """
 
-    def __init__(self, bits: int, progress_bits: int = 16):
+    def __init__(self, bits: int, progress_bits: int = PROGRESS_BITS):
         self._bits = bits
         super().__init__({"issued": In(1), "ended": In(1), "written": In(1), "room": Out(1),
                           "completed": Out(1), "progress": Out(progress_bits)})
@@ -49,49 +54,50 @@ class Completion(wiring.Component):
             Signal(self._bits, name=name) for name in ("made", "done", "begin", "difference", "end", "left"))
         making, ending, reached, shown = Signal(), Signal(), Signal(), len(self.progress)
         m.d.sync += [making.eq(self.issued), ending.eq(delay(m, self.ended, 1, "ended", reset_less=False))]
-        known = Signal(2)  # ``end`` is the head of the FIFO, ``left`` belongs to it
-        m.submodules.ends = ends = SyncFIFO(width=self._bits, depth=_WAITING)
+        known = Signal(2, name="known")  # ``end`` is the head of the FIFO, ``left`` belongs to it
+        m.submodules.ends = ends = SyncFIFO(width=self._bits, depth=WAITING_WRITES)
         m.d.comb += [ends.w_data.eq(made), ends.w_en.eq(ending), ends.r_en.eq(reached)]
         m.d.sync += [
             end.eq(ends.r_data), left.eq(end - done), known.eq(Mux(reached, 0, Cat(ends.r_rdy, known))),
             made.eq(made + making), done.eq(done + self.written),
-            self.room.eq(ends.level <= _WAITING - _ON_THE_WAY),
+            self.room.eq(ends.level <= ENDS_ROOM),
             # The end that is being taken out would show once more.
             reached.eq(known[1] & ~reached & ((left == 0) | left[-1])),
             difference.eq(done - begin),
             self.progress.eq(difference[:shown] | difference[shown:].any().replicate(shown))]
         with m.If(reached):
             m.d.sync += begin.eq(end)
-        m.d.comb += self.completed.eq(delay(m, reached, 3, "reached", reset_less=False))
+        m.d.comb += self.completed.eq(delay(m, reached, COMPLETED_LATENCY, "reached", reset_less=False))
         return m
 
 
 class Writer(wiring.Component):
-    """Takes WRITE and SET commands and puts the blocks of the array into memory, in order
-    (docs/reference/processor.md).
+    """Takes WRITE and SET commands and puts the blocks of the array into memory, in order.
 
-    ``i_command``: as ``shapes.memory_command``, the commands of this unit only. ``i``: the output of the array; its
+    ``i_command``: commands of this unit only (``memory_command`` of hw/layouts.py). ``i``: the output of the array; its
     k-th block belongs to the k-th WRITE. ``write``: words of the descriptor table (``hw/memory/sequence.py``).
     ``clear``: a program begins, while ``idle``. ``memory`` and ``written``: the write side of a memory port.
 
     ``completed`` and ``progress``: :class:`Completion`. ``saturated``: one cycle for each write of a SPLIT with a
     clamped element. ``running``: a WRITE has begun and not all of its writes have left on ``memory``. ``tag``: WRITEs
-    begun since ``clear``, mod 2^16. ``idle``: no command and no final beat is inside, every WRITE is complete. A
-    descriptor outside the table, or a mode that does not exist, gives undefined writes; so does a block of other
-    length than its WRITE.
+    begun since ``clear``, mod 2^16. ``idle``: no command and no final beat is inside, every WRITE is complete. Writes
+    are undefined where the descriptor is outside the table, the mode does not exist, or the block has another length
+    than its WRITE.
 
-    Formats: elements of element_width bits; the arithmetic of SPLIT is that of :class:`Emit`.
+    Format: elements of element_width bits; the arithmetic of SPLIT is that of :class:`Emit`.
     Latency: SET 1 cycle. From a WRITE 3 cycles to its begin, which is the start of a BeatSequence; two cycles later
-    ``i`` accepts its block, if that of the WRITE before has entered. The first place is where it can join its beat
-    BeatSequence.latency + 7 cycles after the begin, a beat where it can join when it leaves the Scatter; 4 cycles from
-    there to ``memory``, so 24 at least from a WRITE to its first write (short 20).
+    ``i`` accepts its block, if that of the WRITE before has entered. BeatSequence.latency + 7 cycles after the begin
+    the first place can join its beat. A beat can join when it leaves the Scatter. 4 cycles from there to ``memory``, so
+    24 at least from a WRITE to its first write (short 20).
     Throughput: one write per cycle, one cycle for a place that is not valid. ``i_command`` takes a WRITE every three
     cycles, until two wait behind the one that has begun. Between two WRITEs the sequence loses BeatSequence.latency + 1
     cycles, whatever is still to be ``written``.
     Backpressure: ``memory.valid`` comes out of a register; ``i.ready`` as Scatter says, and waits for a WRITE;
-    ``i_command.ready`` is a register. Reset: empties everything but the table and the address registers; ``tag`` is 0 a
-    cycle later, as after ``clear``.
-    Cost: BeatSequence, Scatter, Emit; two registers each of a WRITE and of a place.
+    ``i_command.ready`` is a register.
+    Reset: empties everything but the table and the address registers; ``tag`` is 0 a cycle later, as after ``clear``.
+    Cost: BeatSequence, Scatter, Emit, Completion; two registers each of a WRITE and of a place; 8 address registers of
+    memory_bits.
+    Source: docs/reference/processor.md, Program.
     """
 
     def __init__(self, config: CoreConfig):
@@ -100,8 +106,8 @@ class Writer(wiring.Component):
             "i_command": In(stream.Signature(memory_command())), "write": In(table_write()), "write_en": In(1),
             "clear": In(1), "i": In(stream.Signature(output_beat(config.element_width, config.stream_words))),
             "memory": Out(stream.Signature(emitted(config))), "written": In(1),
-            "completed": Out(1), "progress": Out(16), "saturated": Out(1),
-            "idle": Out(1), "running": Out(1), "tag": Out(16)})
+            "completed": Out(1), "progress": Out(PROGRESS_BITS), "saturated": Out(1),
+            "idle": Out(1), "running": Out(1), "tag": Out(TAG_BITS)})
         self._vector = {"vector": _FIELDS["vector"]} if config.vector_lanes else {}
         # A place gives up to three writes.
         self._count_bits = 16 + config.beat_groups.bit_length() + config.sub_bits + 2
@@ -118,9 +124,10 @@ class Writer(wiring.Component):
         self._input(m, mode, scatter.i)
 
         # Held until all places of the WRITE have left the sequence.
-        current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": 16} | self._vector),
-                         reset_less=True)
-        begun, going = Signal(), Signal()
+        current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": _FIELDS["fold_rows"]}
+                                          | self._vector),
+                         name="current", reset_less=True)
+        begun, going = Signal(), Signal(name="going")
         m.d.comb += [
             sequence.write.eq(self.write), sequence.write_en.eq(self.write_en),
             sequence.start.valid.eq(start.o.valid), start.o.ready.eq(sequence.start.ready),
@@ -130,9 +137,10 @@ class Writer(wiring.Component):
             m.d.sync += [current[name].eq(start.o.payload[name]) for name in current.shape().members]
         m.d.comb += going.eq(self._places(m, sequence, current, emit.places) | ~sequence.start.ready)
 
-        inside, entered = Signal(range(2 * _WAITING + _ON_THE_WAY)), Signal()
-        tag, clear = Signal(TAG_BITS, reset_less=True), Signal(init=1)  # clear: as in hw/array/counters.py
-        following = Signal.like(tag)  # long before it is needed
+        inside, entered = Signal(range(2 * WAITING_WRITES + UNSEEN_ENDS)), Signal(name="entered")
+        # ``clear``: as in hw/array/counters.py.
+        tag, clear = Signal(TAG_BITS, reset_less=True), Signal(name="clear", init=1)
+        following = Signal.like(tag, name="following")  # long before it is needed
         m.d.sync += [entered.eq(begin), inside.eq(inside + entered - self.completed), following.eq(tag + 1),
                      clear.eq(self.clear)]
         with m.If(begun):
@@ -148,16 +156,17 @@ class Writer(wiring.Component):
         return m
 
     def _commands(self, m):
-        """SETs, and the address of every WRITE, which then waits in two queues: for the sequence, and with its mode for
-        the input, which is ahead. Returns whether a WRITE is in front of them, whether it enters, and the queues."""
+        """Executes SETs and finds the address of every WRITE. A WRITE then waits in two queues, ``start`` for the
+        sequence and ``mode`` for the input, which is ahead of the sequence. Returns whether a WRITE is in front of the
+        queues, whether it enters them, and the queues."""
         c = self._config
         command, held, decided, begin = Signal(instruction(Opcode.WRITE), reset_less=True), Signal(), Signal(), Signal()
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
         m.submodules.start = start = SkidBuffer(data.StructLayout({
-            "descriptor": 6, "base": c.memory_bits, "rows": 16, "fold": 1, "split": 1, "fold_from": 1,
-            "fold_rows": 16} | self._vector))
+            "descriptor": _FIELDS["descriptor"], "base": c.memory_bits, "rows": _FIELDS["rows"], "fold": 1, "split": 1,
+            "fold_from": 1, "fold_rows": _FIELDS["fold_rows"]} | self._vector))
         m.submodules.mode = mode = SkidBuffer(data.StructLayout({"mode": _FIELDS["mode"], "changes": 1}))
-        before, changes = Signal(_FIELDS["mode"], init=MemoryMode.COLUMNS), Signal()
+        before, changes = Signal(_FIELDS["mode"], init=MemoryMode.COLUMNS), Signal(name="changes")
         with m.If(~held):
             m.d.sync += [command.eq(self.i_command.payload.fields),
                          held.eq(self.i_command.valid & ~self.i_command.payload.set)]
@@ -165,9 +174,10 @@ class Writer(wiring.Component):
             m.d.sync += [held.eq(0), before.eq(command.mode)]
         m.d.sync += [decided.eq(held & ~begin), changes.eq(command.mode != before)]
 
-        m.submodules.registers = registers = Memory(shape=c.memory_bits, depth=1 << _FIELDS["register"], init=[])
-        write, read = registers.write_port(), registers.read_port(domain="comb")
-        base, following = Signal(c.memory_bits, reset_less=True), Signal(c.memory_bits, reset_less=True)
+        m.submodules.registers = registers = Memory(shape=c.memory_bits, depth=REGISTERS, init=[])
+        write, read = write_port(registers), read_port(registers)
+        base = Signal(c.memory_bits, name="$signal", reset_less=True)
+        following = Signal(c.memory_bits, name="following", reset_less=True)
         to = start.i.payload
         m.d.sync += [base.eq(read.data), following.eq(read.data + command.increment)]
         m.d.sync += [write.addr.eq(Mux(held, command.register, setting.register)),
@@ -183,7 +193,7 @@ class Writer(wiring.Component):
         return held, begin, start, mode
 
     def _input(self, m, mode, to):
-        """Beats of the array, each with the mode of its WRITE, which waits in a register behind its buffer."""
+        """Gives every beat of the array the mode of its WRITE. The mode waits in a register behind its queue."""
         current, there, first, over = Signal.like(mode.o.payload), Signal(), Signal(init=1), Signal()
         m.d.comb += [
             to.payload.words.eq(self.i.payload.words), to.payload.last.eq(self.i.payload.last),
@@ -196,17 +206,17 @@ class Writer(wiring.Component):
             m.d.sync += [current.eq(mode.o.payload), there.eq(mode.o.valid)]
 
     def _places(self, m, sequence, current, to):
-        """Places of the beats: three stages and a buffer behind the sequence. Returns whether there is one in them."""
+        """Places of the beats: three stages and a buffer behind the sequence. Returns whether a stage has a place."""
         bits = self._config.memory_bits
         m.submodules.places = skid = SkidBuffer(place(self._config))
         wiring.connect(m, skid.o, to)
         here, moving, valid, high = sequence.o.payload, skid.moving, sequence.o.payload.valid, Signal()
         near, first, final = (
             Signal(place(self._config), name=name, reset_less=True) for name in ("near", "first", "final"))
-        at_zero, in_rows, not_first = Signal(), Signal(), Signal()
+        at_zero, in_rows, not_first = Signal(), Signal(), Signal(name="not_first")
         # back: from the second write to the third, less one
-        valids, back, back_again = Signal(3), Signal(17), Signal(17)
-        other, keep = Signal(bits, reset_less=True), Signal(bits, reset_less=True)
+        valids, back, back_again = Signal(PLACE_STAGES), Signal(17), Signal(17, name="back_again")
+        other, keep = Signal(bits, reset_less=True), Signal(bits, name="keep", reset_less=True)
         kept = sequence.keep[:bits] & (~current.split).replicate(bits)
         mirrored = ~(near.split.replicate(bits) | keep)
         m.d.comb += [sequence.o.ready.eq(skid.i.ready), skid.i.valid.eq(valids[-1]), skid.i.payload.eq(final)]
@@ -219,8 +229,8 @@ class Writer(wiring.Component):
                 at_zero.eq(here.row == 0), in_rows.eq(here.row < current.fold_rows), not_first.eq(current.fold_from),
                 first.twice.eq(near.twice & at_zero), first.fold.eq(near.fold & in_rows & ~(not_first & at_zero)),
                 back.eq(1 - (here.first_chunk.replicate(16) & sequence.chunks)), back_again.eq(back),
-                # other + address or other - address: one carry chain. In the bits that are kept the address is added to
-                # ones; with the carry that enters them these are zero, and it goes on above them.
+                # One carry chain makes other + address or other - address. Bits that are kept have ones in ``other``:
+                # with the carry that enters them the ones become zeros, the address stays, and the carry goes on.
                 first.second.eq((Cat(1, other) + Cat(~near.split, near.address ^ mirrored))[1:]),
                 final.third.eq(first.second + back_again.as_signed())]
             if self._vector:

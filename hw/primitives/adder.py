@@ -32,8 +32,14 @@ class SelectAdderParameters:
 class SelectAdder(wiring.Component):
     """``o = addend + (b if select else a)``, modulo 2^width.
 
-    Formats: any integers of ``width`` bits. Latency: 0, no registers. Throughput: one sum per cycle.
-    Cost: width/2 CCU2C (ECP5), where Yosys alone would spend ``width`` LUTs more on the selection.
+    Format: any integers of ``width`` bits; the carry out of the highest bit is lost.
+    Latency: 0, no registers.
+    Throughput: one sum per cycle.
+    Backpressure: none.
+    Reset: none.
+    Cost: width/2 CCU2C, rounded up (ECP5), where Yosys alone would spend ``width`` LUTs more on the selection;
+    elsewhere what the tool infers.
+    Source: own.
     """
 
     def __init__(self, parameters: SelectAdderParameters):
@@ -53,7 +59,7 @@ class SelectAdder(wiring.Component):
         width = self.parameters.width
         zero = Const(0, width % 2)
         addend, a, b = (Cat(operand, zero) for operand in (self.addend, self.a, self.b))
-        total = Signal(width + width % 2)
+        total = Signal(width + width % 2, name="total")
         carry: Signal | Const = Const(0, 1)
         for low in range(0, len(total), 2):
             pins: dict[str, Any] = {}

@@ -47,14 +47,14 @@ class MultiplierParameters:
 class Multiplier(wiring.Component):
     """Exact product of two signed integers.
 
-    Format: ``a`` and ``b`` two's complement; ``o`` is exact (a_width + b_width bits, no rounding, no
-    overflow).
-
+    Format: ``a`` and ``b`` two's complement; ``o`` is exact (a_width + b_width bits, no rounding, no overflow).
     Latency: 3 cycles (input, pipeline and output register) for every target; none in a short pipeline.
-    Throughput: one product per cycle; there is no enable and no backpressure.
+    Throughput: one product per cycle; there is no enable.
+    Backpressure: none.
     Reset: none, the registers hold data only.
-    Cost: one MULT18X18D with its three register stages on and no logic (ECP5); what the tool infers
-    (portable, and every short pipeline); on iCE40 one SB_MAC16.
+    Cost: one MULT18X18D with its three register stages on and no logic (ECP5); what the tool infers (portable, and
+    every short pipeline); on iCE40 one SB_MAC16.
+    Source: own; short pipeline: docs/decisions/0008-a-short-pipeline-for-small-parts.md.
     """
 
     def __init__(self, parameters: MultiplierParameters):

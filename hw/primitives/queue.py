@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .memory import read_port, write_port
 from .pipeline import delay
 
 __all__ = ["CommandQueue"]
@@ -13,11 +14,16 @@ __all__ = ["CommandQueue"]
 class CommandQueue(wiring.Component):
     """A queue for words that come and go several cycles apart, between units that stand far from each other.
 
-    ``depth`` words, a power of two. ``i``: at most one word in four cycles, so that ``i.ready`` may be late. ``empty``:
-    no word was in the memory or on ``o`` a cycle ago.
+    ``depth``: words that fit, a power of two. ``i``: at most one word in four cycles, because ``i.ready`` is late.
+    ``empty``: a cycle ago no word was in the memory or on ``o``.
 
-    Latency: 4 cycles from ``i`` to ``o``. Throughput: one word in four cycles. Backpressure: ``i.ready`` and all of
-    ``o`` come out of registers. Reset: empties it. Cost: a LUT memory and two registers of a word.
+    Format: none, words pass unchanged.
+    Latency: 4 cycles from ``i`` to ``o``.
+    Throughput: one word in four cycles.
+    Backpressure: ``i.ready`` and all of ``o`` come out of registers.
+    Reset: empties the queue.
+    Cost: a LUT memory of ``depth`` words, two registers of a word, two counters of log2(depth) + 1 bits.
+    Source: docs/decisions/0010-conditions-are-registers.md.
     """
 
     def __init__(self, shape: ShapeLike, depth: int):
@@ -28,14 +34,14 @@ class CommandQueue(wiring.Component):
         m = Module()
         word, bits = self.i.payload, self._depth.bit_length()
         m.submodules.memory = memory = Memory(shape=len(Value.cast(word)), depth=self._depth, init=[])
-        store, fetch = memory.write_port(), memory.read_port(domain="comb")
+        store, fetch = write_port(memory), read_port(memory, name="fetch")
         # One bit more than an address: the difference is the number of words.
-        write, read, level = Signal(bits), Signal(bits), Signal(bits)
+        write, read, level = Signal(bits), Signal(bits), Signal(bits, name="level")
         ready, some, accept, leave = Signal(init=1), Signal(), Signal(), Signal()
-        # What is accepted is noted here and not in the memory, which may stand where its reader does.
-        entering, arrived = Signal.like(store.data, reset_less=True), Signal()
+        # An accepted word waits here for a cycle: the memory may stand near its reader, far from here.
+        entering, arrived = Signal.like(store.data, reset_less=True), Signal(name="arrived")
         left = delay(m, leave, 1, "leave", reset_less=False)  # ``some`` still counts the word that left
-        following = Signal.like(fetch.data, reset_less=True)
+        following = Signal.like(fetch.data, name="following", reset_less=True)
         m.d.comb += [
             accept.eq(self.i.valid & ready), leave.eq(self.o.valid & self.o.ready), level.eq(write - read),
             self.i.ready.eq(ready), self.empty.eq(~some), self.o.payload.eq(following), store.addr.eq(write[:-1]),

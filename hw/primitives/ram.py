@@ -9,6 +9,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import Pipeline, Target
+from .memory import read_port, write_port
+from .parameters import RAM_BITS
 from .shared import once
 
 __all__ = ["Ram", "RamParameters"]
@@ -68,7 +70,7 @@ class RamParameters:
     pipeline: Pipeline = Pipeline.DEEP
 
     def __post_init__(self) -> None:
-        for name, low, high in (("width", 1, 144), ("depth", 2, 65536)):
+        for name, low, high in (("width", 1, RAM_BITS), ("depth", 2, 65536)):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name}: {value} is out of range; allowed are {low}..{high}")
@@ -96,17 +98,19 @@ class RamParameters:
 class Ram(wiring.Component):
     """Memory with one write port and one read port on one clock; all words are 0 at power-up.
 
-    ``r_data`` shows word ``r_addr`` two *enabled* cycles later: while ``r_en`` is 0 neither the read stage
-    nor the output register moves. A short pipeline has no output register. Reading the word that is written
-    in the same cycle is undefined (a simulated portable memory returns the old word). Addresses at or above
-    ``depth`` are undefined.
+    ``r_data`` shows word ``r_addr`` two *enabled* cycles later: while ``r_en`` is 0 neither the read stage nor the
+    output register moves. A short pipeline has no output register. Reading the word that is written in the same cycle
+    is undefined (a simulated portable memory returns the old word). Addresses at or above ``depth`` are undefined.
 
-    Latency: 2 (address register of the RAM, output register), in a short pipeline 1. Throughput: one read
-    and one write per cycle. Backpressure: ``r_en`` is the enable of all stages. Reset: none, memory and
-    outputs keep their bits.
-    Cost (ECP5, deep): ``n_block_rams`` DP16KD, LUTs for 128 bits and less. Memories deeper than one block are
-    cut so that as few output bits as possible need a multiplexer; that multiplexer follows the output registers
+    Format: none, words of ``width`` bits pass unchanged.
+    Latency: 2 (address register of the RAM, output register), in a short pipeline 1.
+    Throughput: one read and one write per cycle.
+    Backpressure: ``r_en`` is the enable of all stages.
+    Reset: none, memory and outputs keep their bits.
+    Cost: width * depth bits. ECP5, deep: ``n_block_rams`` DP16KD; up to 128 bits LUTs. A memory deeper than one block
+    is cut so that as few output bits as possible need a multiplexer; that multiplexer follows the output registers
     combinationally.
+    Source: own.
     """
 
     def __init__(self, parameters: RamParameters):
@@ -136,7 +140,7 @@ class Ram(wiring.Component):
         p = self.parameters
         # Without the attribute Yosys builds the old word around block RAMs that do not promise it.
         m.submodules.memory = memory = Memory(shape=p.width, depth=p.depth, init=[], attrs={"no_rw_check": 1})
-        write, read = memory.write_port(), memory.read_port()
+        write, read = write_port(memory), read_port(memory, "sync")
         m.d.comb += [write.en.eq(self.w_en), write.addr.eq(self.w_addr), write.data.eq(self.w_data),
                      read.en.eq(self.r_en), read.addr.eq(self.r_addr)]
         if not p.pipeline.is_deep:

@@ -10,22 +10,28 @@ from amaranth.hdl import Cat, Module, Mux, Shape, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .parameters import SKID_WORDS
+
 __all__ = ["SkidBuffer", "WidthParameters", "Upsizer", "Downsizer"]
 
 
 class SkidBuffer(wiring.Component):
     """Two registers that cut a stream in both directions.
 
-    Parameter ``shape``: shape of the payload. Ports ``i`` and ``o``, streams of that shape; ``moving``
-    repeats ``i.ready``, for enables of a whole pipeline.
+    Parameter ``shape``: shape of the payload. Ports ``i`` and ``o``, streams of that shape; ``moving`` repeats
+    ``i.ready``, for enables of a whole pipeline.
 
-    The registers take turns. The one whose turn it is follows the input until a word is accepted, so every
-    enable of a payload bit is a register.
+    The registers take turns. The one whose turn it is follows the input until a word is accepted, so every enable of a
+    payload bit is a register.
 
-    Latency: 1 cycle. Throughput: 1 word per cycle. Depth: 2 words.
-    Backpressure: ``i.ready`` and ``o.valid`` come out of registers, ``o.payload`` through one multiplexer; no
-    path is left uncut.
-    Reset: empties the buffer. Cost: 2 registers of the payload and a 2:1 multiplexer, 8 control bits.
+    Format: none, words pass unchanged.
+    Latency: 1 cycle.
+    Throughput: one word per cycle. Depth: two words.
+    Backpressure: ``i.ready`` and ``o.valid`` come out of registers, ``o.payload`` through one multiplexer; no path is
+    left uncut.
+    Reset: empties the buffer.
+    Cost: two registers of the payload, a 2:1 multiplexer of the payload, 7 control bits.
+    Source: docs/decisions/0010-conditions-are-registers.md.
     """
 
     def __init__(self, shape: ShapeLike):
@@ -34,11 +40,11 @@ class SkidBuffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        words = [Signal(Shape.cast(self.i.payload.shape()), name=f"word{n}") for n in range(2)]
-        follows = [Signal(name=f"follows{n}", init=n == 0) for n in range(2)]
+        words = [Signal(Shape.cast(self.i.payload.shape()), name=f"word{n}") for n in range(SKID_WORDS)]
+        follows = [Signal(name=f"follows{n}", init=n == 0) for n in range(SKID_WORDS)]
         # Not the inverse of ``moving``, which synthesis would share: the enable of a pipeline and the gates of its
         # control want registers of their own.
-        stopped, writing, reading = Signal(), Signal(), Signal()
+        stopped, writing, reading = Signal(), Signal(), Signal(name="reading")
         ready, accept, leave, full, writing_next = (Signal() for _ in range(5))
         m.d.comb += [
             ready.eq(~stopped), self.i.ready.eq(ready), accept.eq(self.i.valid & ready),
@@ -48,7 +54,7 @@ class SkidBuffer(wiring.Component):
         m.d.sync += [
             stopped.eq(full), self.moving.eq(~full), writing.eq(writing_next), reading.eq(reading ^ leave),
             self.o.valid.eq(accept | (self.o.valid & ~self.o.ready) | ~ready)]
-        for n in range(2):
+        for n in range(SKID_WORDS):
             m.d.sync += follows[n].eq(~full & (writing_next == n))
             with m.If(follows[n]):
                 m.d.sync += words[n].eq(_bits(self.i.payload))
@@ -94,10 +100,14 @@ class Upsizer(wiring.Component):
 
     Sideband fields are those of the final narrow beat. Ports ``i`` (``narrow``) and ``o`` (``wide``).
 
-    Latency: 1 cycle from the final narrow beat. Throughput: 1 narrow beat per cycle, no bubble.
-    Backpressure: ``o.valid`` and ``o.payload`` come out of registers; the path ``o.ready`` -> ``i.ready``
-    is **not** cut. Reset: forgets the beats gathered. Cost: one register of the wide payload, log2(ratio)
-    + 1 control bits.
+    Format: none, words pass unchanged.
+    Latency: 1 cycle from the final narrow beat.
+    Throughput: one narrow beat per cycle, no bubble.
+    Backpressure: ``o.valid`` and ``o.payload`` come out of registers; the path ``o.ready`` -> ``i.ready`` is **not**
+    cut.
+    Reset: forgets the beats gathered.
+    Cost: one register of the wide payload, log2(ratio) + 1 control bits.
+    Source: own.
     """
 
     def __init__(self, narrow: data.StructLayout, ratio: int):
@@ -108,7 +118,7 @@ class Upsizer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         final = self.parameters.ratio - 1
-        piece = Signal(range(self.parameters.ratio))
+        piece = Signal(range(self.parameters.ratio), name="piece")
         gathered = self.o.payload.words.as_value()
         arriving = self.i.payload.words.as_value()
         m.d.comb += self.i.ready.eq(self.o.ready | ~self.o.valid)
@@ -126,13 +136,17 @@ class Upsizer(wiring.Component):
 class Downsizer(wiring.Component):
     """Splits one beat of K * ratio words into ``ratio`` beats of K words, low words first.
 
-    Sideband fields pass on each narrow beat, except ``last``: it is 1 on the final narrow beat only.
-    Ports ``i`` (``wide``) and ``o`` (``narrow``).
+    Sideband fields pass on each narrow beat, except ``last``: it is 1 on the final narrow beat only. Ports ``i``
+    (``wide``) and ``o`` (``narrow``).
 
-    Latency: 1 cycle to the first narrow beat. Throughput: 1 narrow beat per cycle, no bubble.
-    Backpressure: ``o.valid`` and ``o.payload`` come out of registers (``last`` through one gate); the path
-    ``o.ready`` -> ``i.ready`` is **not** cut. Reset: forgets the beat held.
+    Format: none, words pass unchanged.
+    Latency: 1 cycle to the first narrow beat.
+    Throughput: one narrow beat per cycle, no bubble.
+    Backpressure: ``o.valid`` and ``o.payload`` come out of registers (``last`` through one gate); the path ``o.ready``
+    -> ``i.ready`` is **not** cut.
+    Reset: forgets the beat held.
     Cost: one register of the wide payload, log2(ratio) + 1 control bits.
+    Source: own.
     """
 
     def __init__(self, narrow: data.StructLayout, ratio: int):
@@ -143,8 +157,8 @@ class Downsizer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         final = self.parameters.ratio - 1
-        piece = Signal(range(self.parameters.ratio))
-        held = Signal(self.parameters.wide)
+        piece = Signal(range(self.parameters.ratio), name="piece")
+        held = Signal(self.parameters.wide, name="held")
         words, leaving = held.words.as_value(), self.o.payload.words.as_value()
         m.d.comb += [
             leaving.eq(words[:len(leaving)]),

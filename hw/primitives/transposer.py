@@ -21,17 +21,20 @@ class Transposer(wiring.Component):
     """``side`` beats of ``side`` cells in, as many out: cell r of beat c is cell c of beat r that came in.
 
     Memory holds rows one after the other, an array takes the same columns of several rows at once. A square of
-    registers shifts upwards for one tile and to the left for the next: while the rows of a tile enter on one
-    side, the columns of the tile before leave on the other, so one square is enough for one beat per cycle.
+    registers shifts upwards for one tile and to the left for the next: while the rows of a tile enter on one side, the
+    columns of the tile before leave on the other. So one square is enough for one beat per cycle.
 
-    A tile leaves when the next one enters. After the tile whose final beat has ``last`` it also leaves when
-    nothing follows; then the first beat of a new tile waits until that tile is out. ``last`` comes with the
-    final beat of a tile only, and leaves with the final beat of the same tile.
+    A tile leaves when the next one enters. Where the final beat of a tile has ``last``, the tile also leaves when
+    nothing follows; then the first beat of a new tile waits until that tile is out. ``last`` comes with the final beat
+    of a tile only, and leaves with the final beat of the same tile.
 
-    Latency: ``side`` cycles from the first beat in to the first beat out. Throughput: one beat per cycle; at most
-    ``side`` cycles are lost after a ``last`` that nothing follows at once. Backpressure: the path ``o.ready`` ->
-    ``i.ready`` and the path ``i.valid`` -> ``o.valid`` are **not** cut. Reset: forgets the tiles inside. Cost:
-    side^2 cells of registers, each with a 2:1 multiplexer; a side of one is wires.
+    Format: none, cells pass unchanged.
+    Latency: ``side`` cycles from the first beat in to the first beat out; 0 where ``side`` is 1.
+    Throughput: one beat per cycle; at most ``side`` cycles are lost after a ``last`` that nothing follows at once.
+    Backpressure: the path ``o.ready`` -> ``i.ready`` and the path ``i.valid`` -> ``o.valid`` are **not** cut.
+    Reset: forgets the tiles inside.
+    Cost: side^2 cells of registers, each with a 2:1 multiplexer; a side of one is wires.
+    Source: docs/reference/processor.md, From beats to the array and back.
     """
 
     def __init__(self, cell: ShapeLike, side: int):

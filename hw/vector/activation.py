@@ -7,20 +7,19 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig, Pipeline, Target
+from ..isa.vector_tables import BASE_BITS, INDEX_ONLY_BITS, SEGMENTS, SLOPE_BITS
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.shared import once
+from .parameters import CLAMP_LATENCY, LaneTiming
 
-__all__ = ["ActivationLane", "VectorLaneParameters", "GELU_WORDS", "clamp", "gelu_word"]
+__all__ = ["ActivationLane", "VectorLaneParameters", "clamp", "gelu_word"]
 
-GELU_WORDS = 512
-_INDEX_BITS = 9      # of the table
+_INDEX_BITS = (SEGMENTS - 1).bit_length()
 _FRACTION_BITS = 4   # of the table's unit below an element's
-_BASE_BITS, _SLOPE_BITS = 18, 10
 _SLOPE_CUT = 6       # a slope counts in 2^-16, a place in a segment 2^(EW-10) to 1, the table in 2^-EW
-_INDEX_ONLY = 10     # bits of an element that needs no place in a segment; narrower ones skip segments
 
 
 @dataclass(frozen=True)
@@ -40,19 +39,22 @@ class VectorLaneParameters:
     def of(cls, config: CoreConfig) -> "VectorLaneParameters":
         return cls(config.element_width, config.target, config.pipeline)
 
+    @property
+    def timing(self) -> LaneTiming:
+        return LaneTiming(self.pipeline)
+
 
 def gelu_word() -> data.StructLayout:
     """A segment of the table of D: ``base`` in units of 2^-EW, ``slope``: its fall in 2^-16."""
-    return data.StructLayout({"base": _BASE_BITS, "slope": signed(_SLOPE_BITS)})
+    return data.StructLayout({"base": BASE_BITS, "slope": signed(SLOPE_BITS)})
 
 
 def clamp(m: Module, value: Value, width: int, name: str, above: Value | None = None,
           below: Value | None = None) -> tuple[Signal, Signal]:
-    """The signed ``value`` clamped to ``width`` bits, and whether it was, two cycles later. ``above`` and ``below``
-    say of values that lost high bits that they are too large or too small whatever is left.
+    """The signed ``value`` clamped to ``width`` bits, and whether it was, two cycles later.
 
-    Set and reset of registers do the clamping: no logic on the data, where a register begins as what it is set to.
-    """
+    ``above``, ``below``: the value lost high bits and is too large or too small, whatever is left of it. Set and reset
+    of registers do the clamping: no logic on the data, where a register begins as what it is set to."""
     high, low = (Const(0, 1) if flag is None else flag for flag in (above, below))
     sign, head = value[-1], value[width - 1:]
     kept = Signal(signed(width), name=f"{name}_kept", reset_less=True)
@@ -71,17 +73,22 @@ def clamp(m: Module, value: Value, width: int, name: str, above: Value | None = 
 
 
 class ActivationLane(wiring.Component):
-    """Nothing, ReLU or GELU of one element per cycle: Activation of docs/reference/vector.md.
+    """Nothing, ReLU or GELU of one element per cycle.
 
     ``y``: the element. ``rectify``: negative ones become zero; ``gelu`` (with ``rectify``): D(|y|) is subtracted;
-    ``gain``, 0..4: how far up the result is shifted. ``z``: the result, ``clamped``: it did not fit. ``write`` of
-    ``write_en``: a word (:func:`gelu_word`) for segment ``write_index`` of the table, in use for a ``y`` of the same
-    cycle or later.
+    ``gain``, 0..4: how far up the result is shifted. ``z``: the result, ``clamped``: it did not fit. There is no valid
+    bit. ``write`` of ``write_en``: a word (:func:`gelu_word`) for segment ``write_index`` of the table, in use for a
+    ``y`` of the same cycle or later.
 
-    Formats: ``y`` and ``z`` integers of element_width bits; a product of a slope is rounded half up, and so is the
-    result, once. Latency: ``latency`` cycles (12, in a short pipeline 9). Throughput: one element per cycle; no
-    backpressure, no valid bit. Reset: none, the table is kept. Cost: a multiplier of 10 x (element_width - 9) bits
-    (none up to 10 bits), a RAM of 512 x 28 bits, four carry chains of about element_width + 5 bits.
+    Format: ``y`` and ``z`` integers of element_width bits; a product of a slope is rounded half up, and so is the
+    result, once.
+    Latency: ``latency`` cycles (12, in a short pipeline 9).
+    Throughput: one element per cycle.
+    Backpressure: none.
+    Reset: none, the table is kept.
+    Cost: a multiplier of 10 x (element_width - 9) bits (none up to 10 bits), a RAM of 512 x 28 bits, four carry chains
+    of about element_width + 5 bits.
+    Source: docs/reference/vector.md, Numbers.
     """
 
     def __init__(self, parameters: VectorLaneParameters):
@@ -93,22 +100,19 @@ class ActivationLane(wiring.Component):
             "z": Out(signed(width)), "clamped": Out(1)})
 
     @property
-    def _product_latency(self) -> int:
-        return max(1, self.parameters.pipeline.multiplier_latency)
-
-    @property
     def latency(self) -> int:
         """Cycles from ``y`` to ``z``."""
-        return 2 + self.parameters.pipeline.ram_latency + self._product_latency + 5
+        return self.parameters.timing.activation_latency
 
     @once("parameters")
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self.parameters
-        found = 2 + p.pipeline.ram_latency  # cycles from ``y`` to its segment
+        found, product_latency = p.timing.segment_latency, p.timing.product_latency
+        assert self.latency == found + product_latency + 1 + 2 + CLAMP_LATENCY, "segment, product, sum, rounding, clamp"
         magnitude = self._magnitude(m)
-        m.submodules.table = table = Ram(RamParameters(_BASE_BITS + _SLOPE_BITS, GELU_WORDS, p.target, p.pipeline))
-        index = Cat(Const(0, max(0, _INDEX_ONLY - p.element_width)), magnitude[-_INDEX_BITS:])
+        m.submodules.table = table = Ram(RamParameters(BASE_BITS + SLOPE_BITS, SEGMENTS, p.target, p.pipeline))
+        index = Cat(Const(0, max(0, INDEX_ONLY_BITS - p.element_width)), magnitude[-_INDEX_BITS:])
         inverted = Cat(~self.write.base, self.write.slope)  # the base is subtracted
         # A register behind the inverter: the tables of many lanes lie far from each other.
         m.d.comb += [table.r_en.eq(1), table.r_addr.eq(index),
@@ -127,26 +131,26 @@ class ActivationLane(wiring.Component):
         gelu = delay(m, self.gelu, found - 1, "gelu")
         less_base = self._less_base(m, positive, delay(m, segment.base, near, "base"),
                                     delay(m, gelu, 1 + near, "gelu_found"))
-        total = Signal(less_base.shape(), reset_less=True)
-        rest = delay(m, less_base, self._product_latency - 1 - near, "less_base")
+        total = Signal(less_base.shape(), name="total", reset_less=True)
+        rest = delay(m, less_base, product_latency - 1 - near, "less_base")
         product = self._product(m, magnitude[:-_INDEX_BITS], segment.slope, gelu)
         # Round half up: the highest bit cut off is the carry.
         m.d.sync += total.eq((Cat(product[_SLOPE_CUT - 1], rest).as_signed() +
                               Cat(Const(1, 1), product[_SLOPE_CUT:]).as_signed()) >> 1)
 
-        fall = delay(m, (_FRACTION_BITS - self.gain)[:3], found + 1 + self._product_latency, "fall")
+        fall = delay(m, (_FRACTION_BITS - self.gain)[:3], found + 1 + product_latency, "fall")
         z, clamped = clamp(m, self._round(m, total, fall), p.element_width, "z_register")
         m.d.comb += [self.z.eq(z), self.clamped.eq(clamped)]
         return m
 
     def _magnitude(self, m):
-        """min(|y|, largest), two cycles later: the smallest element is not counted up behind its inversion."""
+        """min(|y|, largest), two cycles later. The smallest element is inverted only: one more would not fit."""
         low = self.y[:-1]
-        before, carry = Signal.like(self.y, name="before", reset_less=True), Signal(reset_less=True)
+        before, carry = Signal.like(self.y, name="before", reset_less=True), Signal(name="carry", reset_less=True)
         m.d.sync += [before.eq(self.y), carry.eq(self.y[-1] & low.any())]
         bits = before[:-1]
         m.submodules.absolute = adder = SelectAdder(SelectAdderParameters(len(low) + 1, self.parameters.target))
-        magnitude = Signal(len(low), reset_less=True)
+        magnitude = Signal(len(low), name="magnitude", reset_less=True)
         m.d.comb += [adder.addend.eq(carry), adder.a.eq(Cat(Const(1, 1), bits)), adder.b.eq(Cat(Const(1, 1), ~bits)),
                      adder.select.eq(before[-1])]
         m.d.sync += magnitude.eq(adder.o[1:])
@@ -154,7 +158,7 @@ class ActivationLane(wiring.Component):
 
     def _less_base(self, m, positive, inverted, gelu):
         """positive * 16, with ``gelu`` less the base whose inverse is ``inverted``, in a register."""
-        width = max(len(positive) + _FRACTION_BITS, _BASE_BITS + 1) + 1
+        width = max(len(positive) + _FRACTION_BITS, BASE_BITS + 1) + 1
         m.submodules.less_base = adder = SelectAdder(SelectAdderParameters(width + 1, self.parameters.target))
         # The lowest bits make the carry of the two's complement.
         m.d.comb += [adder.addend.eq(Cat(Const(1, 1 + _FRACTION_BITS), positive).as_signed()), adder.a.eq(0),
@@ -164,8 +168,8 @@ class ActivationLane(wiring.Component):
         return result
 
     def _product(self, m, below, slope, gelu):
-        """slope * ``below``, where ``below`` is the place inside the segment when its index goes to the table; zero
-        without ``gelu``, which comes a cycle before the segment."""
+        """slope * ``below``, or zero without ``gelu``. ``below`` is the place inside the segment, in the cycle in which
+        the index goes to the table; ``gelu`` comes a cycle before the segment."""
         p = self.parameters
         if not len(below):  # a segment for each element
             return Const(0, _SLOPE_CUT + 1)
@@ -173,9 +177,9 @@ class ActivationLane(wiring.Component):
         place = Signal(len(below) + 1, name="place", reset_less=True)
         m.d.sync += place.eq(Mux(gelu, below, 0))
         m.submodules.multiplier = multiplier = Multiplier(
-            MultiplierParameters(_SLOPE_BITS, len(place), p.target, p.pipeline))
+            MultiplierParameters(SLOPE_BITS, len(place), p.target, p.pipeline))
         m.d.comb += [multiplier.a.eq(slope), multiplier.b.eq(place)]
-        return delay(m, multiplier.o, self._product_latency - p.pipeline.multiplier_latency, "product")
+        return delay(m, multiplier.o, p.timing.product_latency - p.pipeline.multiplier_latency, "product")
 
     def _round(self, m, total, fall):
         """half_up(total, fall), two cycles later; a fraction bit of its own lets ``fall`` be 0."""
@@ -183,7 +187,7 @@ class ActivationLane(wiring.Component):
         fine = Cat(Const(0, 1), total).as_signed()
         m.d.sync += [coarse.eq(Mux(fall[2], fine >> 4, Mux(fall[1], fine >> 2, fine))), low.eq(fall[0])]
         m.submodules.rounder = rounder = SelectAdder(SelectAdderParameters(len(coarse), self.parameters.target))
-        rounded = Signal(signed(len(total)), reset_less=True)
+        rounded = Signal(signed(len(total)), name="rounded", reset_less=True)
         m.d.comb += [rounder.addend.eq(1), rounder.a.eq(coarse), rounder.b.eq(coarse >> 1), rounder.select.eq(low)]
         m.d.sync += rounded.eq(rounder.o[1:])
         return rounded

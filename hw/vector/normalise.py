@@ -12,45 +12,54 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.parameter_set import READ_SET, ROW_ADDRESS_BITS, SET_WORDS, SETS
+from ..isa.parameter_set import READ_SET, ROW_ADDRESS_BITS, SET_BITS, SET_WORDS, SETS
 from ..layouts import table_write
 from ..memory.gather import memory_beat
+from ..primitives.memory import read_port, write_port
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.shared import once
 from ..primitives.stream import SkidBuffer
-from .statistics import FRACTION, SHIFT_BITS, NormaliseParameters, RowStatistics, RowSums, row_entry
+from .parameters import FRACTION, SHIFT_BITS, NormaliseTiming
+from .statistics import NormaliseParameters, RowStatistics, RowSums, row_entry
 
-__all__ = ["Normalise", "NormaliseLane", "NormaliseParameters", "normalise_beat"]
+__all__ = ["Normalise", "NormaliseLane", "normalise_beat"]
 
-_SET_BITS = (SETS - 1).bit_length()
 _FINE = 3              # bits of p that the second stage of a shift takes
-_LANE_LATENCY = 3      # element to operand
-_LEAST_DEPTH = 16      # of a memory of LUTs
 _WORD_BITS = (SET_WORDS - 1).bit_length()
 
 
 def normalise_beat(config: CoreConfig, sideband: ShapeLike) -> data.StructLayout:
-    """A beat of a row. ``sums``: it goes into the sums of its row, which ``last_chunk`` ends. ``set``: parameter set,
-    0: nothing is done. ``keep``: elements that count; the others are 0 in a row that is normalised, and in sums.
+    """A beat of a row. ``sums``: it goes into the sums of its row, which ``last_chunk`` ends. ``set``: parameter set;
+    0: nothing is done. ``keep``: elements that count; in sums and in rows that are normalised the others are 0.
     ``address``: the low bits of its place in memory."""
     return data.StructLayout({"beat": memory_beat(config), "keep": config.memory_elements,
-                              "address": ROW_ADDRESS_BITS, "set": _SET_BITS, "sums": 1, "last_chunk": 1,
+                              "address": ROW_ADDRESS_BITS, "set": SET_BITS, "sums": 1, "last_chunk": 1,
                               "sideband": sideband})
 
 
 class NormaliseLane(wiring.Component):
     """One element of a cycle: its difference from the mean, shifted, times m, or its square.
 
-    In the cycle of ``element``: ``keep`` (else the result is 0) and ``offset``; 1 cycle later ``up`` = p and ``mask``,
-    the bits of the difference that must equal its sign; _LANE_LATENCY = 3 cycles later the element is on ``operand``,
-    with ``square`` and ``mantissa``. multiplier_latency cycles after that ``product`` = operand * (square ? operand :
-    mantissa), one cycle more and it is rounded and clamped on ``result``, with ``clamped``.
+    | cycle | port | |
+    |---|---|---|
+    | 0 | ``element``, ``keep``, ``offset`` | without ``keep`` the result is 0 |
+    | 1 | ``up``, ``mask`` | p; the bits of the difference that must equal its sign |
+    | 3 | ``operand``; ``square``, ``mantissa`` | the element leaves for the multiplier; the two belong to it |
+    | 3 + multiplier_latency | ``product`` | operand * (square ? operand : mantissa) |
+    | 4 + multiplier_latency | ``result``, ``clamped`` | rounded and clamped |
 
-    Formats: hw/vector/statistics.py; with offset 0 and p = right_shift - F the operand is the element itself.
-    Throughput: one element per cycle. No backpressure. Reset: none. Cost: one multiplier, two adders of EW + 2 bits, a
-    shifter of 32 places.
+    With offset 0 and p = right_shift - F the operand is the element itself.
+
+    Format: hw/vector/statistics.py; ``element`` and ``result`` signed integers of EW bits, ``offset`` with F fraction
+    bits.
+    Latency: 4 + multiplier_latency cycles from ``element`` to ``result``.
+    Throughput: one element per cycle.
+    Backpressure: none.
+    Reset: none.
+    Cost: one multiplier of U x 18 bits, two adders of EW + 2 bits, a shifter of 32 places.
+    Source: docs/reference/vector.md, Numbers.
     """
 
     def __init__(self, parameters: NormaliseParameters):
@@ -74,11 +83,11 @@ class NormaliseLane(wiring.Component):
                      self.product.eq(multiplier.o)]
 
         cut = 16 + p.operand_width - width
-        rounded = Signal(signed(width + 1), reset_less=True)
+        rounded = Signal(signed(width + 1), name="rounded", reset_less=True)
         m.d.sync += rounded.eq(((self.product >> (cut - 1)) + 1) >> 1)
         over, negative = (delay(m, bit, latency + 1, name)
                           for name, bit in (("over", over), ("negative", negative)))
-        limit, sign = rounded[-1] ^ rounded[-2], Signal()
+        limit, sign = rounded[-1] ^ rounded[-2], Signal(name="sign")
         m.d.comb += [self.clamped.eq(over | limit), sign.eq(Mux(over, negative, rounded[-1])),
                      self.result.eq(Mux(self.clamped, Cat((~sign).replicate(width - 1), sign), rounded))]
         return m
@@ -86,26 +95,27 @@ class NormaliseLane(wiring.Component):
     def _deviate(self, m: Module) -> tuple[Signal, Signal]:
         """The operand; whether the difference does not fit it, and its sign."""
         p = self.parameters
-        deviation = Signal(signed(p.element_width + FRACTION + 2), reset_less=True)
+        deviation = Signal(signed(p.element_width + FRACTION + 2), name="deviation", reset_less=True)
         m.d.sync += deviation.eq(Cat(self.offset[:FRACTION], self.element + (self.offset >> FRACTION)))
         keep = delay(m, self.keep, 2, "keep")
 
         coarse_steps, fine = 1 << (SHIFT_BITS - _FINE), delay(m, self.up[:_FINE], 1, "fine")
         margin = (1 << _FINE) - 1  # bits below the operand that the second stage may still bring up
-        shifted = Signal(signed(p.right_shift + p.operand_width + margin))
+        shifted = Signal(signed(p.right_shift + p.operand_width + margin), name="shifted")
         m.d.comb += shifted.eq(Cat(Const(0, margin), deviation).as_signed())
         choices = [(shifted << (number << _FINE))[p.right_shift:len(shifted)] for number in range(coarse_steps)]
-        coarse = Signal(p.operand_width + margin, reset_less=True)
+        coarse = Signal(p.operand_width + margin, name="coarse", reset_less=True)
         strays, sign = deviation[:-1] ^ deviation[-1].replicate(len(deviation) - 1), Signal(reset_less=True)
         groups = [(strays[at:at + 4] & self.mask[at:at + 4]).any() for at in range(0, len(strays), 4)]
-        stray = Signal(len(groups), reset_less=True)
+        stray = Signal(len(groups), name="stray", reset_less=True)
         with m.Switch(self.up[_FINE:]):
             for number, choice in enumerate(choices):
                 with m.Case(number):
                     m.d.sync += coarse.eq(choice)
         m.d.sync += [stray.eq(Cat(groups)), sign.eq(deviation[-1])]
 
-        over, negative = Signal(reset_less=True), Signal(reset_less=True)
+        over, negative = Signal(reset_less=True), Signal(name="negative", reset_less=True)
+        assert p.timing.lane_latency == 3, "difference, coarse, fine"
         m.d.sync += [over.eq(stray.any() & keep), negative.eq(sign), self.operand.eq((coarse << fine)[margin:])]
         with m.If(~keep):
             m.d.sync += self.operand.eq(0)
@@ -122,22 +132,31 @@ class Normalise(wiring.Component):
 
     ``i``: beats as :func:`normalise_beat`; ``o``: ``beat`` and ``sideband`` of those that go on, in order. ``write``:
     word ``address`` of the table of parameter sets (set * SET_WORDS + word of a ReadSet, hw/isa/parameter_set.py),
-    there in the next cycle. A beat belongs to entry address >> chunk_shift of the table of rows, modulo its size. Set 0
-    without ``sums``: the beat passes unchanged. ``sums``: nothing comes out; the elements add to the sums of the row,
-    which the beat with ``last_chunk`` ends: N and E of its set make an entry of them. Otherwise the elements are
-    normalised with the entry of their row; such a beat waits for ``idle``.
-    ``saturated``: one cycle for each group of ``lanes`` elements with a clamped one, before its beat is on ``o``.
-    ``idle``: every row that was ended is in the table. ``busy``: a beat has not left, or not ``idle``.
+    there in the next cycle. A beat belongs to entry address >> chunk_shift of the table of rows, modulo its size.
 
-    Formats: hw/vector/statistics.py. Latency, when nothing stalls: 2 cycles for a beat that passes, ``latency`` for one
-    that is normalised; ``settle`` from the ``last_chunk`` of a row on ``i`` to the cycle in which a beat that waits for
-    ``idle`` leaves the input buffer. Throughput: one beat per cycle that passes, otherwise one per elements/lanes
-    cycles without a bubble; one row per ``period`` cycles (38 / ``units`` or more) where rows end faster. A beat that
-    passes waits until all normalised ones have left. Backpressure: ``i`` and ``o`` are cut in both directions; results
-    in flight have places in a queue. Reset: forgets beats and sums inside; keeps the parameter sets and the table of
-    rows. Cost: ``lanes`` multipliers of 18 x 18, RowSums, ``units`` RowStatistics (about 700 COMB each), a RAM of
-    ``rows`` entries of EW + 26 bits, a queue of 16 groups of ``lanes`` elements (32 where a beat has more than two),
-    six registers of a beat (five where it is one group).
+    | ``sums`` | ``set`` | the beat |
+    |---|---|---|
+    | 0 | 0 | passes unchanged |
+    | 0 | > 0 | waits for ``idle``; its elements are normalised with the entry of their row |
+    | 1 | any | does not come out; its elements add to the sums of the row |
+
+    The beat with ``last_chunk`` ends a row of sums: N and E of its set make an entry of them. ``saturated``: one cycle
+    for each group of ``lanes`` elements with a clamped one, before its beat is on ``o``. ``idle``: every row that was
+    ended is in the table. ``busy``: a beat has not left, or not ``idle``.
+
+    Format: hw/vector/statistics.py.
+    Latency: when nothing stalls, 2 cycles for a beat that passes, ``latency`` for one that is normalised. ``settle``
+    cycles from the ``last_chunk`` of a row on ``i`` to the cycle in which a beat that waits for ``idle`` leaves the
+    input buffer.
+    Throughput: one beat per cycle that passes, otherwise one per elements/lanes cycles without a bubble; one row per
+    ``period`` cycles (38 / ``units`` or more) where rows end faster. A beat that passes waits until all normalised ones
+    have left.
+    Backpressure: ``i`` and ``o`` are cut in both directions; results in flight have places in a queue.
+    Reset: forgets beats and sums inside; keeps the parameter sets and the table of rows.
+    Cost: ``lanes`` multipliers of 18 x 18, RowSums, ``units`` RowStatistics (about 700 COMB each), a RAM of ``rows``
+    entries of EW + 26 bits, a queue of 16 groups of ``lanes`` elements (32 where a beat has more than two), six
+    registers of a beat (five where it is one group).
+    Source: docs/reference/vector.md; docs/decisions/0017-what-is-no-matrix-is-a-filter.md.
 
     Raises ValueError naming the parameter.
     """
@@ -153,42 +172,23 @@ class Normalise(wiring.Component):
             "saturated": Out(1), "idle": Out(1), "busy": Out(1)})
 
     @property
-    def _entry_latency(self) -> int:
-        """A piece to the entry of its row at the lanes: shift of the address, table, gates."""
-        return 1 + self.parameters.pipeline.ram_latency + 1
-
-    @property
-    def _result_latency(self) -> int:
-        """A beat that leaves the input buffer to its first elements at the queue of results."""
-        return 1 + self._entry_latency + _LANE_LATENCY + self.parameters.pipeline.multiplier_latency + 1
+    def timing(self) -> NormaliseTiming:
+        return self.parameters.timing
 
     @property
     def latency(self) -> int:
         """Cycles from a beat on ``i`` to the same beat, normalised, on ``o``."""
-        return 1 + self._result_latency + self.parameters.pieces + 1
-
-    @property
-    def _sums_latency(self) -> int:
-        """A beat that leaves the input buffer to the sums with all of it."""
-        p = self.parameters
-        return self._result_latency + p.tree_levels + p.pieces - 1
+        return self.timing.latency
 
     @property
     def period(self) -> int:
-        """Least cycles between the ends of two rows, of which every ``units``-th goes to the same unit."""
-        return -(-max(self.parameters.statistics_period, self._sums_latency) // self.parameters.units)
+        """Least cycles between the ends of two rows."""
+        return self.timing.period
 
     @property
     def settle(self) -> int:
         """Cycles from the end of a row on ``i`` to the first in which its entry is used."""
-        return 1 + self._sums_latency + self.parameters.statistics_latency
-
-    @property
-    def _depth(self) -> int:
-        """Groups of elements in flight at full rate: those of one beat more than fit between taking a beat and knowing
-        that its first group has left the queue."""
-        needed = self._result_latency + 1 + self.parameters.pieces
-        return max(_LEAST_DEPTH, 1 << (needed - 1).bit_length())
+        return self.timing.settle
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -197,8 +197,8 @@ class Normalise(wiring.Component):
         m.submodules.out = out = SkidBuffer(self._output)
         wiring.connect(m, out.o, wiring.flipped(self.o))
         self._enter(m, front.i)
-        here, take, may = front.o.payload, Signal(), Signal()
-        begins, ends = Signal(), Signal()
+        here, take, may = front.o.payload, Signal(), Signal(name="may")
+        begins, ends = Signal(), Signal(name="ends")
         m.d.comb += [take.eq(front.o.valid & ~here.passes & may), begins.eq(take & ~here.sums),
                      ends.eq(take & here.sums & here.last_chunk)]
         free, active = self._pace(m, take)
@@ -229,7 +229,7 @@ class Normalise(wiring.Component):
         for at in range(low // 32, -(-high // 32)):
             bits = slice(max(0, low - 32 * at), min(32, high - 32 * at))
             m.submodules[f"sets_{fields[0]}_{at}"] = memory = Memory(shape=bits.stop - bits.start, depth=SETS, init=[])
-            write, read = memory.write_port(), memory.read_port(domain="comb")
+            write, read = write_port(memory), read_port(memory)
             m.d.comb += [write.en.eq(self.write_en & (word == at) & (self.write.address < SETS * SET_WORDS)),
                          write.addr.eq(self.write.address[_WORD_BITS:]), write.data.eq(self.write.data[bits]),
                          read.addr.eq(number)]
@@ -248,21 +248,21 @@ class Normalise(wiring.Component):
                 m.d.comb += to.payload[name].eq(offered[name])
 
     def _pace(self, m: Module, take: Signal) -> tuple[Value, Signal]:
-        """Whether the lanes can take a beat, which is the cycle of the final piece of the one before, and whether they
-        have a piece."""
-        pieces, active = self.parameters.pieces, Signal()
+        """``free``: the lanes can take a beat, from the final piece of the beat before on. ``active``: they have a
+        piece."""
+        pieces, active = self.parameters.pieces, Signal(name="active")
         if pieces == 1:
             m.d.sync += active.eq(take)
             return Const(1, 1), active
-        left, free = Signal(range(pieces)), Signal(init=1)
+        left, free = Signal(range(pieces)), Signal(name="free", init=1)
         following = Mux(take, pieces - 1, left - (left != 0))
         m.d.sync += [left.eq(following), free.eq(~take & (left <= 1)), active.eq(take | (left != 0))]
         return free, active
 
     def _settling(self, m: Module, ends: Signal) -> Signal:
         """Drives ``idle``; returns whether the next row may end."""
-        wait, spaced = Signal(range(self.settle)), Signal(init=1)
-        idle = Signal(init=1)
+        wait, spaced = Signal(range(self.settle)), Signal(name="spaced", init=1)
+        idle = Signal(name="idle", init=1)
         with m.If(ends):
             m.d.sync += wait.eq(self.settle - 3)
         with m.Elif(wait != 0):
@@ -272,9 +272,9 @@ class Normalise(wiring.Component):
         return spaced
 
     def _place(self, m: Module, here: data.View, free: Value) -> tuple[Value, Signal, Signal]:
-        """Of the beat in the lanes: its place in the table, a cycle later, whether it goes into sums, and whether this
-        piece ends them."""
-        sums, last = Signal(), Signal()
+        """Of the beat in the lanes: its place in the table (a cycle later), whether it goes into sums, and whether this
+        piece ends the sums."""
+        sums, last = Signal(), Signal(name="last")
         coarse, fine = Signal(len(here.address), reset_less=True), Signal(2, name="fine_shift", reset_less=True)
         address = Signal(self.parameters.row_bits, name="entry", reset_less=True)
         with m.If(free):
@@ -285,22 +285,25 @@ class Normalise(wiring.Component):
 
     def _lanes(self, m: Module, here: data.View, free: Value, active: Signal, sums: Signal,
                entry: data.View) -> tuple[list[NormaliseLane], Value, Value]:
-        """The lanes with their elements and the entry of their row. Returns also when they have operands that go into
-        sums, and when they have results."""
-        p = self.parameters
+        """Connects the lanes with their elements and the entry of their row. Returns the lanes, the strobe of operands
+        that go into sums, and the strobe of results."""
+        p, timing = self.parameters, self.timing
+        operands = timing.entry_latency + timing.lane_latency
+        assert timing.entry_latency == 1 + p.pipeline.ram_latency + 1, "shift of the address, table, gates"
+        assert timing.result_latency == 1 + operands + p.pipeline.multiplier_latency + 1, "register, product, rounding"
         elements = self._pieces(m, here.beat.as_value(), p.element_width, free, "elements")
         keep = self._pieces(m, here.keep, 1, free, "keep")
         # Sums take the elements as they are.
-        offset, shift = Signal.like(entry.offset, reset_less=True), Signal(SHIFT_BITS, reset_less=True)
-        squares = delay(m, sums, self._entry_latency - 1, "squares")
+        offset, shift = Signal.like(entry.offset, reset_less=True), Signal(SHIFT_BITS, name="shift", reset_less=True)
+        squares = delay(m, sums, timing.entry_latency - 1, "squares")
         m.d.sync += [offset.eq(Mux(squares, 0, entry.offset)),
                      shift.eq(Mux(squares, p.right_shift - FRACTION, entry.up))]
         # Bits of a deviation from 2^(limit - p) on are signs if it fits.
         up, limit = delay(m, shift, 1, "up"), FRACTION + p.element_width + 3
-        mask = Signal(p.element_width + FRACTION + 1, reset_less=True)
+        mask = Signal(p.element_width + FRACTION + 1, name="mask", reset_less=True)
         m.d.sync += mask.eq(Const((1 << limit + len(mask)) - (1 << limit)) >> shift)
-        mantissa = delay(m, Cat(entry.mantissa, Const(1, 2)), _LANE_LATENCY + 1, "mantissa")
-        square = delay(m, squares, _LANE_LATENCY + 1, "square")
+        mantissa = delay(m, Cat(entry.mantissa, Const(1, 2)), timing.lane_latency + 1, "mantissa")
+        square = delay(m, squares, timing.lane_latency + 1, "square")
         lanes = []
         for number in range(p.lanes):
             m.submodules[f"lane{number}"] = lane = NormaliseLane(p)
@@ -309,28 +312,27 @@ class Normalise(wiring.Component):
                 lane.offset.eq(offset), lane.up.eq(up), lane.mask.eq(mask), lane.square.eq(square),
                 lane.mantissa.eq(mantissa)]
             lanes.append(lane)
-        operands = self._entry_latency + _LANE_LATENCY
         into_sums = delay(m, active & sums, operands, "into_sums", reset_less=False)
-        results = delay(m, active & ~sums, self._result_latency - 1, "result", reset_less=False)
+        results = delay(m, active & ~sums, timing.result_latency - 1, "result", reset_less=False)
         return lanes, into_sums, results
 
     def _pieces(self, m: Module, beat: Value, width: int, free: Value, name: str) -> Value:
-        """What the lanes get of ``beat``, ``width`` bits each, when their entry is there."""
+        """The piece of ``beat`` for the lanes, ``width`` bits each, in the cycle in which their entry is there."""
         size, register = width * self.parameters.lanes, Signal(len(beat), name=name, reset_less=True)
         m.d.sync += register.eq(Mux(free, beat, register >> size))
-        return delay(m, register[:size], self._entry_latency, f"{name}_late")
+        return delay(m, register[:size], self.timing.entry_latency, f"{name}_late")
 
     def _statistics(self, m: Module, lanes: list[NormaliseLane], valid: Value, last: Value, ends: Signal,
                     number: Value, address: Value, table: Ram) -> None:
         """Sums of the lanes, and their way into the table of rows."""
-        p = self.parameters
+        p, operands = self.parameters, self.timing.entry_latency + self.timing.lane_latency
         m.submodules.sums = sums = RowSums(p)
         for lane, element, square in zip(lanes, sums.elements, sums.squares):
             m.d.comb += [element.eq(lane.operand), square.eq(lane.product)]
-        m.d.comb += [sums.valid.eq(valid), sums.last.eq(delay(m, last, self._entry_latency + _LANE_LATENCY, "last"))]
+        m.d.comb += [sums.valid.eq(valid), sums.last.eq(delay(m, last, operands, "last"))]
         ended = delay(m, ends, 2, "ended", reset_less=False)
         # The units take the rows in turn; what a row will need waits at the unit that gets it.
-        turn, chosen = self._turns(m, ends), Array(Signal(_SET_BITS, name=f"set{n}") for n in range(p.units))
+        turn, chosen = self._turns(m, ends), Array(Signal(SET_BITS, name=f"set{n}") for n in range(p.units))
         row_turn, rows = self._turns(m, ended), Array(Signal(p.row_bits, name=f"row{n}") for n in range(p.units))
         start_turn = self._turns(m, sums.done)
         with m.If(ends):
@@ -353,16 +355,16 @@ class Normalise(wiring.Component):
 
     def _turns(self, m: Module, moves: Value) -> Value:
         """Number of the unit that the next of ``moves`` concerns."""
-        turn = Signal(range(self.parameters.units))
+        turn = Signal(range(self.parameters.units), name="turn")
         with m.If(moves):
             m.d.sync += turn.eq(Mux(turn == self.parameters.units - 1, 0, turn + 1))
         return turn
 
     def _results(self, m: Module, lanes: list[NormaliseLane], valid: Value, begins: Signal, sideband: Value,
                  to) -> tuple[Signal, Signal]:
-        """Queue of results, whose beats go out when they are whole. Returns whether there is room for another beat,
-        and whether none is on its way."""
-        pieces, depth = self.parameters.pieces, self._depth
+        """Queue of results; a beat goes out when it is whole. Returns ``room``: another beat has places, and ``quiet``:
+        no beat is on its way."""
+        pieces, depth = self.timing.pieces, self.timing.depth
         head, side, some, pop, final = self._queue(m, lanes, valid, begins, sideband)
         held = Signal(len(head) * (pieces - 1), name="held", reset_less=True)
         with m.If(some & ~final):
@@ -372,8 +374,8 @@ class Normalise(wiring.Component):
             pop.eq(some & (~final | to.ready))]
 
         begun = delay(m, begins, 1, "begun", reset_less=False)
-        places, room, quiet = Signal(range(depth + 1), init=depth), Signal(init=1), Signal(init=1)
-        # A beat is counted two cycles after it began; this many more may have begun by then.
+        places, room, quiet = Signal(range(depth + 1), init=depth), Signal(init=1), Signal(name="quiet", init=1)
+        # A beat is counted two cycles after it began; ``uncounted`` more may have begun by then.
         uncounted = 2 // pieces
         m.d.sync += [places.eq(places + pop - Mux(begun, pieces, 0)), room.eq(places >= pieces * (1 + uncounted)),
                      quiet.eq((places == depth) & ~begun & ~begins)]
@@ -381,9 +383,9 @@ class Normalise(wiring.Component):
 
     def _queue(self, m: Module, lanes: list[NormaliseLane], valid: Value, begins: Signal,
                sideband: Value) -> tuple[Value, Value, Signal, Signal, Value]:
-        """The oldest piece, the sideband of its beat, whether there is one, what takes it away, and whether it is the
-        final one of its beat."""
-        pieces, depth = self.parameters.pieces, self._depth
+        """The queue. Returns its oldest piece, the sideband of the beat, whether a piece is there, the strobe that
+        takes it away, and whether it is the final one of its beat."""
+        pieces, depth = self.timing.pieces, self.timing.depth
         results = Cat(lane.result for lane in lanes)
         m.submodules.results = queue = Memory(shape=len(results), depth=depth, init=[])
         m.submodules.sidebands = sides = Memory(shape=len(sideband), depth=depth // pieces, init=[])
@@ -391,7 +393,7 @@ class Normalise(wiring.Component):
         final = piece == pieces - 1
         heads = []
         for memory, push, word, leave in ((queue, valid, results, pop), (sides, begins, sideband, pop & final)):
-            write, read = memory.write_port(), memory.read_port(domain="comb")
+            write, read = write_port(memory), read_port(memory)
             m.d.comb += [write.en.eq(push), write.data.eq(word)]
             for port, moves in ((write, push), (read, leave)):
                 place = Signal.like(port.addr, name="place")

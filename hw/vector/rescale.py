@@ -11,22 +11,23 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.parameter_set import SET_WORDS, SETS, WRITE_SET, Activation
+from ..isa.parameter_set import SET_BITS, SET_WORDS, SETS, WRITE_SET, Activation
+from ..isa.setup import SETUP
+from ..isa.vector_tables import SCALE_BITS, SEGMENTS
 from ..memory.port import MemoryParameters
 from ..primitives.adder import SelectAdder, SelectAdderParameters
+from ..primitives.memory import read_port, write_port
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.shared import once
 from ..primitives.stream import SkidBuffer
-from .activation import GELU_WORDS, ActivationLane, VectorLaneParameters, clamp
+from .activation import ActivationLane, VectorLaneParameters, clamp
+from .parameters import CLAMP_LATENCY, RescaleTiming
 
 __all__ = ["Rescale", "RescaleParameters", "ScaleLane"]
 
-_MANTISSA = 18  # bits of a scale and of a bias
-_SHIFTS = 18    # R - F at most
-_SET_BITS = (SETS - 1).bit_length()
-_ADDRESS_BITS = 16  # of a setup word
+_ADDRESS_BITS = dict(SETUP)["address"]
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,13 @@ class RescaleParameters:
         return cls(memory, VectorLaneParameters.of(config), lanes, channels)
 
     @property
-    def steps(self) -> int:
-        """Cycles that a beat with work takes."""
-        return self.memory.elements // self.lanes
+    def timing(self) -> RescaleTiming:
+        return RescaleTiming(self.memory.elements, self.lanes, self.lane.pipeline)
 
     @property
-    def coefficient_latency(self) -> int:
-        """A group of elements to its scales and biases: address, RAM, gates."""
-        return 2 + self.lane.pipeline.ram_latency
+    def steps(self) -> int:
+        """Cycles that a beat with work takes."""
+        return self.timing.steps
 
     @property
     def channel_bits(self) -> int:
@@ -70,11 +70,11 @@ class RescaleParameters:
     @property
     def input(self) -> data.StructLayout:
         """A write, whether it stands in row 0 of its block, whether it is the first of it, and its parameter set."""
-        return data.StructLayout({"write": self.memory.write, "row0": 1, "first": 1, "set": _SET_BITS})
+        return data.StructLayout({"write": self.memory.write, "row0": 1, "first": 1, "set": SET_BITS})
 
     @property
     def output(self) -> data.StructLayout:
-        return data.StructLayout({"write": self.memory.write, "first": 1, "set": _SET_BITS})
+        return data.StructLayout({"write": self.memory.write, "first": 1, "set": SET_BITS})
 
     @property
     def instructions(self) -> data.StructLayout:
@@ -85,46 +85,53 @@ class RescaleParameters:
 
 
 class ScaleLane(wiring.Component):
-    """``y = sat(half_up(x*scale + bias*2^(R-F), R))`` of docs/reference/vector.md, one element per cycle.
+    """``y = sat(half_up(x*scale + bias*2^(R-F), R))``, one element per cycle.
 
-    ``shift`` is R - F, 0..18; ``clamped``: y was saturated. All inputs belong to the same cycle.
-    Formats: ``x`` and ``y`` integers of element_width bits, ``scale`` and ``bias`` of 18 bits; one rounding half up,
-    for the bits that the product loses below the last place of a bias do not decide it. Latency: ``latency`` cycles (8,
-    in a short pipeline 5). Throughput: one element per cycle; no backpressure, no valid bit. Reset: none. Cost: one
-    multiplier of element_width x 18 bits, 20 to 22 bits of two carry chains, two 4:1 multiplexers of 21 to 28 bits.
+    ``shift`` is R - F, 0..18; ``clamped``: y was saturated. All inputs belong to the same cycle; there is no valid bit.
+
+    Format: ``x`` and ``y`` integers of element_width bits, ``scale`` and ``bias`` of 18 bits. One rounding half up: the
+    bits that the product loses below the last place of a bias do not decide it.
+    Latency: ``latency`` cycles (8, in a short pipeline 5).
+    Throughput: one element per cycle.
+    Backpressure: none.
+    Reset: none.
+    Cost: one multiplier of element_width x 18 bits, 20 to 22 bits of two carry chains, two 4:1 multiplexers of 21 to 28
+    bits.
+    Source: docs/reference/vector.md, Numbers.
     """
 
     def __init__(self, parameters: VectorLaneParameters):
         self.parameters = parameters
         width = parameters.element_width
         super().__init__({
-            "x": In(signed(width)), "scale": In(signed(_MANTISSA)), "bias": In(signed(_MANTISSA)), "shift": In(5),
+            "x": In(signed(width)), "scale": In(signed(SCALE_BITS)), "bias": In(signed(SCALE_BITS)), "shift": In(5),
             "y": Out(signed(width)), "clamped": Out(1)})
 
     @property
     def latency(self) -> int:
         """Cycles from ``x`` to ``y``."""
-        return self.parameters.pipeline.multiplier_latency + 5
+        return self.parameters.timing.scale_latency
 
     @once("parameters")
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self.parameters
         width, product_latency = p.element_width, p.pipeline.multiplier_latency
-        fraction = _MANTISSA - width
+        assert self.latency == product_latency + 2 + 1 + CLAMP_LATENCY, "product, shift, sum, clamp"
+        fraction = SCALE_BITS - width
         guard = int(not fraction)  # a bit below the bias where it has no fraction: half of the last place
         m.submodules.multiplier = multiplier = Multiplier(
-            MultiplierParameters(width, _MANTISSA, p.target, p.pipeline))
+            MultiplierParameters(width, SCALE_BITS, p.target, p.pipeline))
         m.d.comb += [multiplier.a.eq(self.x), multiplier.b.eq(self.scale)]
         shift = delay(m, self.shift, product_latency, "shift")
         product = Cat(Const(0, guard), multiplier.o).as_signed()
-        shifted, above, below, low = self._shift(m, product, shift, _MANTISSA + 2 + guard)
+        shifted, above, below, low = self._shift(m, product, shift, SCALE_BITS + 2 + guard)
 
         # The half that rounding adds, while the product is made.
-        half = Signal(signed(_MANTISSA + 1 + guard), reset_less=True)
+        half = Signal(signed(SCALE_BITS + 1 + guard), name="half", reset_less=True)
         m.d.sync += half.eq(Cat(Const(0, guard), self.bias).as_signed() + (1 << fraction + guard - 1))
         bias = delay(m, half, product_latency + 1, "bias")
-        total = Signal(signed(len(shifted) + 1), reset_less=True)
+        total = Signal(signed(len(shifted) + 1), name="total", reset_less=True)
         m.submodules.sum = adder = SelectAdder(SelectAdderParameters(len(total), p.target))
         m.d.comb += [adder.addend.eq(bias), adder.a.eq(shifted), adder.b.eq(shifted >> 1), adder.select.eq(low)]
         m.d.sync += total.eq(adder.o)
@@ -135,8 +142,8 @@ class ScaleLane(wiring.Component):
         return m
 
     def _shift(self, m, product, shift, width):
-        """The product shifted right in two cycles by all but the lowest bit of ``shift``, in ``width`` + 1 bits;
-        whether it is above or below what ``width`` bits hold after that; and the lowest bit."""
+        """Shifts the product right by all but the lowest bit of ``shift``, in two cycles. Returns ``width`` + 1 bits of
+        it, whether it is above or below what ``width`` bits hold, and the lowest bit of ``shift``."""
         kept = width + 7  # bits that matter when 7 places may be left to go
         coarse, negative = Signal(signed(kept), reset_less=True), Signal(reset_less=True)
         lost, rest = Signal(reset_less=True), Signal(3, name="rest", reset_less=True)
@@ -145,7 +152,7 @@ class ScaleLane(wiring.Component):
                      lost.eq(_choose([_loses(value, kept) for value in moved], shift[3:]))]
 
         fine, low = Signal(signed(width + 1), reset_less=True), Signal(name="low_shift", reset_less=True)
-        above, below, too_large = Signal(reset_less=True), Signal(reset_less=True), Signal()
+        above, below, too_large = Signal(reset_less=True), Signal(reset_less=True), Signal(name="too_large")
         moved = [coarse >> 2 * twos for twos in range(4)]
         m.d.comb += too_large.eq(lost | _choose([_loses(value, len(fine)) for value in moved], rest[1:]))
         m.d.sync += [fine.eq(_choose(moved, rest[1:])), low.eq(rest[0]), above.eq(too_large & ~negative),
@@ -166,13 +173,13 @@ def _loses(value, width):
 
 
 class Rescale(wiring.Component):
-    """Scale, bias and activation of writes, each by the parameter set that it names (docs/reference/vector.md).
+    """Scale, bias and activation of writes, each by the parameter set that it names.
 
     ``i``: writes, whether each stands in row 0 of its block (``row0``), and their ``set``; ``o``: the same writes, in
     order, with their set and ``first``, which means nothing here. Set 0, and sets without rescale and activation, leave
-    the elements as they are. Elements that the strobe leaves out hold anything. ``saturated``: high for a cycle when an
+    the elements as they are. Elements that the strobe leaves out hold anything. ``saturated``: one cycle when an
     element that is written was clamped, not later than its write comes on ``o``; ``busy``: a write is inside.
-    ``write``: a word for a table, in use three cycles after the cycle of one of the enables; words outside the table
+    ``write``: a word for a table, in use three cycles after the cycle of one of the enables. Words outside the table
     are dropped, those of set 0 too.
 
     | enable | address | word |
@@ -181,60 +188,55 @@ class Rescale(wiring.Component):
     | ``write_channel_en`` | beat of the table * elements + element | scale, bias << 18 |
     | ``write_gelu_en`` | segment, 0..511 | gelu_word of hw/vector/activation.py, for all lanes |
 
-    Formats: elements of element_width bits, two's complement; the rounding is that of :class:`ScaleLane` and
-    :class:`ActivationLane`. Latency: ``latency`` cycles from ``i`` to ``o`` (27, in a short pipeline 20, and ``steps``
-    more where that is more than 1: then a write with nothing to do takes 3). Throughput: one write with work every
-    ``steps`` = elements / lanes cycles, without a gap, one with nothing to do per cycle. Backpressure: the lanes never
-    stop; there are places for all that is inside them, and ``i.ready`` and ``o.valid`` come out of registers. Reset:
-    forgets all writes inside, keeps the tables. Cost: lanes * (a multiplier of element_width x 18 bits, one of 10 x
-    (element_width - 9), a RAM of channels * steps x 36 bits, one of 512 x 28), LUT memories for ``places`` writes.
+    Format: elements of element_width bits, two's complement; the rounding is that of :class:`ScaleLane` and
+    :class:`ActivationLane`.
+    Latency: ``latency`` cycles from ``i`` to ``o`` (27, in a short pipeline 20). Where ``steps`` > 1 a write with work
+    takes ``steps`` cycles more, one with nothing to do 3 cycles in all.
+    Throughput: one write with work every ``steps`` = elements / lanes cycles, without a gap; one with nothing to do per
+    cycle.
+    Backpressure: the lanes never stop; there are places for all that is inside them, and ``i.ready`` and ``o.valid``
+    come out of registers.
+    Reset: forgets all writes inside, keeps the tables.
+    Cost: lanes * (a multiplier of element_width x 18 bits, one of 10 x (element_width - 9), a RAM of channels * steps x
+    36 bits, one of 512 x 28), LUT memories for ``places`` writes.
+    Source: docs/reference/vector.md; docs/decisions/0017-what-is-no-matrix-is-a-filter.md.
     """
 
     def __init__(self, config: CoreConfig, lanes: int, channels: int):
         self.parameters = p = RescaleParameters.of(config, lanes, channels)
         super().__init__({
             "i": In(stream.Signature(p.input)), "o": Out(stream.Signature(p.output)),
-            "write": In(data.StructLayout({"address": _ADDRESS_BITS, "data": 2 * _MANTISSA})),
+            "write": In(data.StructLayout({"address": _ADDRESS_BITS, "data": 2 * SCALE_BITS})),
             "write_set_en": In(1), "write_channel_en": In(1), "write_gelu_en": In(1),
             "saturated": Out(1), "busy": Out(1)})
         self._scale = [ScaleLane(p.lane) for _ in range(lanes)]
         self._activation = [ActivationLane(p.lane) for _ in range(lanes)]
 
     @property
-    def _scaled(self) -> int:
-        """Cycles from a group of elements to what its lanes have scaled."""
-        return self.parameters.coefficient_latency + self._scale[0].latency
-
-    @property
-    def _finished(self) -> int:
-        return self._scaled + self._activation[0].latency
-
-    @property
     def latency(self) -> int:
         """Cycles from ``i`` to ``o`` of a write with work, when nothing stalls."""
-        steps = self.parameters.steps
-        return self._finished + 3 + (steps if steps > 1 else 0)
+        return self.parameters.timing.latency
 
     @property
     def pass_latency(self) -> int:
         """Cycles from ``i`` to ``o`` of a write with nothing to do that follows no other."""
-        return 3 if self.parameters.steps > 1 else self.latency
+        return self.parameters.timing.pass_latency
 
     @property
     def places(self) -> int:
         """Writes inside; enough that the lanes never wait for one to leave."""
-        return max(16, 1 << (-(-self.latency // self.parameters.steps) + 3).bit_length())
+        return self.parameters.timing.places
 
     def elaborate(self, platform):
         m = Module()
-        p = self.parameters
+        p, timing = self.parameters, self.parameters.timing
         m.submodules.out = out = SkidBuffer(p.output)
         wiring.connect(m, out.o, wiring.flipped(self.o))
         for number in range(p.lanes):
             m.submodules[f"scale{number}"] = self._scale[number]
             m.submodules[f"activation{number}"] = self._activation[number]
         word, enables = self._table_word(m)
-        used, free, space = Signal(range(self.places + 1)), Signal(init=1), Signal()
+        used, free, space = Signal(range(self.places + 1)), Signal(init=1), Signal(name="space")
         here, take, waiting = self._enter(m, free)
         chosen = self._chosen(m, word, enables[0], here.set)
         work, stepping = self._pace(m, take, chosen, space, free)
@@ -244,8 +246,8 @@ class Rescale(wiring.Component):
         results, hits = self._lanes(m, elements, strobe, shift, chosen)
         self._write_gelu(m, word, enables[2])
 
-        scaled = delay(m, stepping, self._scaled + 1, "scaled", reset_less=False)
-        finished = delay(m, scaled, self._finished - self._scaled - 1, "finished", reset_less=False)
+        scaled = delay(m, stepping, timing.scaled + 1, "scaled", reset_less=False)
+        finished = delay(m, scaled, timing.lane.activation_latency - 1, "finished", reset_less=False)
         after = delay(m, finished, 1, "after", reset_less=False)
         m.d.sync += self.saturated.eq((scaled & hits[0].any()) | (after & hits[1].any()))
 
@@ -256,19 +258,19 @@ class Rescale(wiring.Component):
         return m
 
     def _table_word(self, m):
-        """What is written to a table, a cycle later, and which: sets, channels, GELU."""
+        """A word for a table, a cycle later, and an enable for each table: sets, channels, GELU."""
         p = self.parameters
         word = Signal.like(self.write, name="word", reset_less=True)
-        enables = Signal(3)
+        enables = Signal(3, name="enables")
         address = self.write.address
         m.d.sync += [word.eq(self.write), enables.eq(Cat(
             self.write_set_en & (address < SETS * SET_WORDS) & (address >= SET_WORDS),
             self.write_channel_en & (address < p.channels * p.memory.elements),
-            self.write_gelu_en & (address < GELU_WORDS)))]
+            self.write_gelu_en & (address < SEGMENTS)))]
         return word, enables
 
     def _enter(self, m, free):
-        """The write that may be taken, whether it is, and whether one waits that is not counted yet."""
+        """The write that may be taken, whether it is taken, and whether a write waits that ``used`` does not count."""
         if self.parameters.steps == 1:
             m.d.comb += self.i.ready.eq(free)
             return self.i.payload, self.i.valid & free, Const(0, 1)
@@ -280,7 +282,7 @@ class Rescale(wiring.Component):
     def _chosen(self, m, word, enable, number):
         """The parameter set ``number``. Its words 0 and 1 have memories of their own."""
         p = self.parameters
-        fraction, layout = _MANTISSA - p.memory.element_width, data.StructLayout(dict(WRITE_SET))
+        fraction, layout = SCALE_BITS - p.memory.element_width, data.StructLayout(dict(WRITE_SET))
         first, second = (data.View(layout, Cat(Const(0, 32 * at), word.data[:32], Const(0, layout.size))[:layout.size])
                          for at in range(2))
         gelu = second.activation == Activation.GELU
@@ -291,7 +293,7 @@ class Rescale(wiring.Component):
         for at, fields in enumerate(stored):
             shape = data.StructLayout({name: p.instructions.members[name] for name in fields})
             m.submodules[f"sets{at}"] = memory = Memory(shape=shape, depth=SETS, init=[])
-            write, read = memory.write_port(), memory.read_port(domain="comb")
+            write, read = write_port(memory), read_port(memory, name="$signature")
             m.d.comb += [write.en.eq(enable & (word.address[:2] == at)), write.addr.eq(word.address[2:]),
                          read.addr.eq(number)]
             m.d.comb += [write.data[name].eq(value) for name, value in fields.items()]
@@ -299,13 +301,13 @@ class Rescale(wiring.Component):
         return chosen
 
     def _pace(self, m, take, chosen, space, free):
-        """When the next write may be taken. Returns whether the one here has work, and whether the lanes begin a
-        group."""
-        steps, stepping = self.parameters.steps, Signal()
+        """Drives ``free``: the next write may be taken. Returns whether the write here has work, and whether the lanes
+        begin a group."""
+        steps, stepping = self.parameters.steps, Signal(name="stepping")
         if steps == 1:
             m.d.sync += [free.eq(space), stepping.eq(take)]
             return Const(1, 1), stepping
-        work, left = Signal(), Signal(range(steps))
+        work, left = Signal(), Signal(range(steps), name="left")
         begin = take & work
         m.d.comb += work.eq(chosen.rescale | chosen.rectify)
         m.d.sync += [stepping.eq(begin | (left != 0)), free.eq(space & ~begin & (left <= 1))]
@@ -316,7 +318,7 @@ class Rescale(wiring.Component):
         return work, stepping
 
     def _steps(self, m, here, chosen, free):
-        """Registers of a write, the group of elements whose turn it is at the low end, and the number of the group."""
+        """Registers of a write. The group of elements whose turn it is stands at the low end; also its number."""
         p = self.parameters
         elements = Signal(p.memory.elements * p.memory.element_width, name="elements", reset_less=True)
         strobe = Signal(p.memory.elements, name="strobe", reset_less=True)
@@ -339,7 +341,8 @@ class Rescale(wiring.Component):
         """Scale and bias to every lane. The gates are resets of registers."""
         p = self.parameters
         address, fetched = Signal(p.channel_bits, name="channel", reset_less=True), p.lane.pipeline.ram_latency + 1
-        one = 1 << _MANTISSA - p.memory.element_width
+        assert p.timing.coefficient_latency == 1 + fetched, "address, RAM, gates"
+        one = 1 << SCALE_BITS - p.memory.element_width
         m.d.sync += address.eq(chosen.base + (beat & chosen.mask))
         same = delay(m, ~chosen.rescale, fetched, "same")
         no_bias = delay(m, ~chosen.rescale | (chosen.bias_row & ~row0), fetched, "no_bias")
@@ -349,15 +352,15 @@ class Rescale(wiring.Component):
         m.d.sync += to.eq(word)
         lane_bits = p.lanes.bit_length() - 1
         for number, lane in enumerate(self._scale):
-            ram = Ram(RamParameters(2 * _MANTISSA, max(2, p.channels * p.steps), p.lane.target, p.lane.pipeline))
+            ram = Ram(RamParameters(2 * SCALE_BITS, max(2, p.channels * p.steps), p.lane.target, p.lane.pipeline))
             m.submodules[f"channels{number}"] = ram
             written = Signal(name=f"channel_en{number}")
             m.d.sync += written.eq(enable & (word.address[:lane_bits] == number))
             m.d.comb += [ram.r_en.eq(1), ram.r_addr.eq(Cat(step, address)), ram.w_en.eq(written),
                          ram.w_addr.eq(to.address[lane_bits:]), ram.w_data.eq(to.data)]
-            scale = Signal(signed(_MANTISSA), name=f"scale{number}", reset_less=True, init=one)
-            bias = Signal(signed(_MANTISSA), name=f"bias{number}", reset_less=True)
-            m.d.sync += [scale.eq(ram.r_data[:_MANTISSA]), bias.eq(ram.r_data[_MANTISSA:])]
+            scale = Signal(signed(SCALE_BITS), name=f"scale{number}", reset_less=True, init=one)
+            bias = Signal(signed(SCALE_BITS), name=f"bias{number}", reset_less=True)
+            m.d.sync += [scale.eq(ram.r_data[:SCALE_BITS]), bias.eq(ram.r_data[SCALE_BITS:])]
             with m.If(same):
                 m.d.sync += scale.eq(one)
             with m.If(no_bias):
@@ -365,15 +368,15 @@ class Rescale(wiring.Component):
             m.d.comb += [lane.scale.eq(scale), lane.bias.eq(bias)]
 
     def _lanes(self, m, elements, strobe, shift, chosen):
-        """Groups of elements through the lanes. Returns the results and, a cycle behind each of the two clamps, which
-        element that is written it has changed."""
+        """Sends groups of elements through the lanes. Returns the results, and for each of the two clamps, a cycle
+        behind it, the elements that are written and that it has changed."""
         p = self.parameters
-        width, lead = p.memory.element_width, p.coefficient_latency
-        elements = delay(m, elements[:p.lanes * width], lead, "elements")
-        shift = delay(m, shift, lead, "shift")
-        rectify, gelu, gain = (delay(m, chosen[name], self._scaled, name) for name in ("rectify", "gelu", "gain"))
-        scaled = delay(m, strobe[:p.lanes], self._scaled, "strobe_scaled")
-        finished = delay(m, scaled, self._finished - self._scaled, "strobe_finished")
+        width, timing = p.memory.element_width, p.timing
+        elements = delay(m, elements[:p.lanes * width], timing.coefficient_latency, "elements")
+        shift = delay(m, shift, timing.coefficient_latency, "shift")
+        rectify, gelu, gain = (delay(m, chosen[name], timing.scaled, name) for name in ("rectify", "gelu", "gain"))
+        scaled = delay(m, strobe[:p.lanes], timing.scaled, "strobe_scaled")
+        finished = delay(m, scaled, timing.lane.activation_latency, "strobe_finished")
         hits = [Signal(p.lanes, name=f"hits{n}", reset_less=True) for n in range(2)]
         for number, (scale, activation) in enumerate(zip(self._scale, self._activation)):
             m.d.comb += [
@@ -391,14 +394,14 @@ class Rescale(wiring.Component):
         """Writes and results meet again. Returns how many writes are inside in the next cycle."""
         p = self.parameters
         passes = p.steps > 1
-        side = {"address": p.memory.address_bits, "strobe": p.memory.elements, "first": 1, "set": _SET_BITS}
+        side = {"address": p.memory.address_bits, "strobe": p.memory.elements, "first": 1, "set": SET_BITS}
         if passes:  # past the lanes
             side |= {"beat": p.memory.beat, "work": 1}
         pop, head = Signal(), Signal(data.StructLayout(side), name="head")
         entry = {"address": here.write.address, "strobe": here.write.strobe, "first": here.first, "set": here.set,
                  "beat": here.write.beat, "work": work}
         there, beat = self._results(m, finished, results, pop & (head.work if passes else 1))
-        following, some = Signal.like(used), Signal()
+        following, some = Signal.like(used), Signal(name="some")
         self._queue(m, "side", Cat(entry[name] for name in side), take, pop, head)
         m.d.comb += [
             following.eq(used + take - pop), pop.eq(out.valid & out.ready),
@@ -412,8 +415,8 @@ class Rescale(wiring.Component):
     def _results(self, m, finished, results, pop):
         """Groups become beats again, in the order of the writes with work; whether there is one, and the first."""
         p = self.parameters
-        group, final = Signal(range(p.steps)), Signal()
-        level, there = Signal(range(self.places + 1)), Signal()
+        group, final = Signal(range(p.steps)), Signal(name="final")
+        level, there = Signal(range(self.places + 1)), Signal(name="there")
         following, beat = Signal.like(level), Signal(p.memory.elements * p.memory.element_width, name="result")
         m.d.comb += [final.eq(finished & (group == p.steps - 1)), following.eq(level + final - pop)]
         m.d.sync += [level.eq(following), there.eq(following != 0)]
@@ -427,7 +430,7 @@ class Rescale(wiring.Component):
     def _queue(self, m, name, entry, push, pop, head):
         """A LUT memory of ``places`` entries; ``head`` shows the first."""
         m.submodules[name] = memory = Memory(shape=len(entry), depth=self.places, init=[])
-        write, read = memory.write_port(), memory.read_port(domain="comb")
+        write, read = write_port(memory), read_port(memory)
         last, first = Signal(range(self.places), name=f"{name}_last"), Signal(range(self.places), name=f"{name}_first")
         m.d.comb += [write.en.eq(push), write.addr.eq(last), write.data.eq(entry), read.addr.eq(first),
                      head.eq(read.data)]

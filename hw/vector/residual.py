@@ -6,62 +6,71 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..isa.parameter_set import SET_BITS, WRITE_SET
 from ..memory.port import MemoryParameters
 from ..memory.read_arbiter import BeatQueue
 from ..primitives.adder import SelectAdder, SelectAdderParameters
+from ..primitives.memory import read_port, write_port
 from ..primitives.stream import SkidBuffer
+from .parameters import RESIDUAL_STAGES
 
 __all__ = ["Residual", "residual_write", "summed_write"]
 
-_SHIFT_BITS = 3
+_SHIFT_BITS = dict(WRITE_SET)["a"]  # as of b and c
 _GROWTH = (1 << _SHIFT_BITS) - 1  # bits that a shift to the left adds
-_SCALES = {"a": _SHIFT_BITS, "b": _SHIFT_BITS, "c": _SHIFT_BITS}
-_SET_BITS = 4
+_SCALES = {name: dict(WRITE_SET)[name] for name in "abc"}
 _COMPARED = 8  # bits of an address that one register compares
 
 
 def residual_write(config: CoreConfig) -> data.StructLayout:
-    """A write and its parameter set, whether it is the ``first`` of its WRITE, whether something is added to it, how
-    many beats behind its place that stands, and the scales of the sum."""
+    """A write and its parameter set. ``first``: it begins its WRITE. ``residual``: something is added to it.
+    ``offset``: beats from its place to what is added. ``a``, ``b``, ``c``: scales of the sum."""
     memory = MemoryParameters.of(config)
-    return data.StructLayout({"write": memory.write, "set": _SET_BITS, "first": 1, "residual": 1,
+    return data.StructLayout({"write": memory.write, "set": SET_BITS, "first": 1, "residual": 1,
                               "offset": config.memory_bits, **_SCALES})
 
 
 def summed_write(config: CoreConfig) -> data.StructLayout:
     """A write that has its sum, and its parameter set."""
     memory = MemoryParameters.of(config)
-    return data.StructLayout({"write": memory.write, "set": _SET_BITS})
+    return data.StructLayout({"write": memory.write, "set": SET_BITS})
 
 
 class Residual(wiring.Component):
-    """A filter on a stream of writes (docs/reference/vector.md, Residual).
+    """Adds a tensor that stands in memory to the writes that pass by.
 
-    ``i``: writes as Emit makes them, strobed in all elements, all but element 0, or element 0 alone; where ``residual``
-    is set, the beat number ``address + offset`` mod 2^memory_bits goes out on ``read``, and the write waits until
-    ``beats`` brings it. ``o``: the writes in the order of ``i``, each strobed element of those with ``residual``
-    replaced by sat(half_up(v*2^a + r*2^b, c)), v from the write and r from the beat; the others pass unchanged, and of
-    elements that are not strobed nothing is promised. ``saturated``: one cycle for each write with a strobed element
-    that was clamped. ``busy``: a write is inside. ``depth``: writes that may wait, a power of two in 8..1024.
+    ``i``: writes as Emit makes them, strobed in all elements, all but element 0, or element 0 alone. A write with
+    ``residual`` reads the beat number ``address + offset`` mod 2^memory_bits: the number goes out on ``read``, and the
+    write waits until ``beats`` brings the beat. ``o``: the writes in the order of ``i``. Each strobed element of a
+    write with ``residual`` becomes sat(half_up(v*2^a + r*2^b, c)), v from the write and r from the beat. Other writes
+    pass unchanged; elements that are not strobed hold anything. ``saturated``: one cycle for each write with a strobed
+    element that was clamped. ``busy``: a write is inside. ``depth``: writes that may wait, a power of two in 8..1024.
 
-    Which writes read: all with ``residual``, but for some of element 0 alone. S(0), S(1), ... be the writes with
-    ``residual`` that leave out element 0, from the ``first`` one of a WRITE on (that is when all before are forgotten:
-    between WRITEs memory may change, within one neither the tensor that is added nor ``offset``). A write of element 0
-    alone with ``residual``, not itself ``first``, that comes behind S(n) and before S(n+1) does not read if its address
-    is that of S(n), or of S(n-E) where n >= E = config.engines: element 0 of what these have read is kept. Where the
-    mirrored writes of E rows go along their chunks in turn S(n-E) is what stands before it in its row; where a row is
-    one chunk S(n) is.
+    Not every write with ``residual`` reads: element 0 of some beats is kept. Let S(0), S(1), ... be the writes with
+    ``residual`` that leave out element 0, from the ``first`` write of a WRITE on, and E = config.engines. A write does
+    not read if all of these hold:
 
-    Formats: elements of element_width bits, two's complement; the sum has 8 bits more and is exact.
-    Latency: 8 + config.ram_latency cycles from ``i`` to ``o``, or 6 from ``beats``; ``read`` 2 cycles behind ``i``;
-    ``saturated`` a cycle behind its write on ``o`` when nothing stalls. Throughput: one write per cycle, if a beat
-    comes within depth - 4 + ram_latency cycles of its request. Backpressure: ``o`` and ``read`` are cut in both
-    directions, ``i.ready`` comes out of registers through a gate. ``beats.ready`` depends on the writes inside and on
-    ``o`` only, never on ``read``: a beat is taken as soon as the writes before its own have left. Reset: forgets all
-    writes; answers of the memory that are still to come must not come.
+    * it has ``residual``, writes element 0 alone, and is not ``first``;
+    * it comes behind S(n) and before S(n+1);
+    * its address is that of S(n), or n >= E and its address is that of S(n-E).
+
+    It takes element 0 of what that S has read. The mirrored writes of E rows go along their chunks in turn, so S(n-E)
+    stands before the write in its row; where a row is one chunk, S(n) does. ``first`` forgets all S: between WRITEs
+    memory may change. Inside a WRITE neither ``offset`` nor the tensor that is added changes.
+
+    Format: elements of element_width bits, two's complement; the sum has 8 bits more and is exact.
+    Latency: 8 + config.ram_latency cycles from ``i`` to ``o``, or 6 from ``beats`` if that is later; ``read`` 2 cycles
+    behind ``i``; ``saturated`` a cycle behind its write on ``o`` when nothing stalls.
+    Throughput: one write per cycle, if a beat comes within depth - 4 + ram_latency cycles of its request.
+    Backpressure: ``o`` and ``read`` are cut in both directions, ``i.ready`` comes out of registers through a gate.
+    ``beats.ready`` depends on the writes inside and on ``o`` only, never on ``read``: a beat is taken as soon as the
+    writes before its own have left.
+    Reset: forgets all writes; answers of the memory that are still to come must not come.
     Cost: a RAM of ``depth`` writes; of each element three shifters of 3 bits, an adder and an incrementer, and
     registers of about 13 element_width bits; LUT memories of E + 2 places, up to the next power of two: two of an
     address, one of an element.
+    Source: docs/reference/vector.md, Numbers and Memory traffic;
+    docs/decisions/0018-formats-of-tensors-are-powers-of-two.md.
 
     Raises ValueError naming the parameter.
     """
@@ -71,10 +80,10 @@ class Residual(wiring.Component):
             raise ValueError(f"depth: {depth} is not a power of two in 8..1024")
         self._config, self._depth = config, depth
         memory = MemoryParameters.of(config)
-        # place: where element 0 of its beat is kept, or what it reads was.
+        # ``place``: where element 0 of its beat is kept; of a write that does not read, where it was kept.
         self._place_bits = (config.engines + 1).bit_length()
         self._tag = data.StructLayout({
-            "address": config.memory_bits, "strobe": config.memory_elements, "set": _SET_BITS, "residual": 1,
+            "address": config.memory_bits, "strobe": config.memory_elements, "set": SET_BITS, "residual": 1,
             "reads": 1, "place": self._place_bits, **_SCALES})
         self._slot = data.StructLayout({"tag": self._tag, "beat": memory.beat})
         super().__init__({
@@ -89,7 +98,7 @@ class Residual(wiring.Component):
         m.submodules.waiting = waiting = BeatQueue(self._config, self._slot.size, self._depth)
         arrived = self._accept(m, waiting)
 
-        head, joined = data.View(self._slot, waiting.o.payload), Signal()
+        head, joined = data.View(self._slot, waiting.o.payload), Signal(name="joined")
         present = ~head.tag.reads | self.beats.valid
         m.d.comb += [
             joined.eq(waiting.o.valid & present), waiting.o.ready.eq(out.i.ready & present),
@@ -104,8 +113,10 @@ class Residual(wiring.Component):
             valid, tag = valid_here, tag_here
             valids.append(valid)
             tags.append(tag)
+        assert len(valids) == RESIDUAL_STAGES
 
-        reach = Signal(_GROWTH, reset_less=True)  # which of the highest bits of a sum lie above the result
+        # Which of the highest bits of a sum lie above the result.
+        reach = Signal(_GROWTH, name="reach", reset_less=True)
         with m.If(out.moving):
             m.d.sync += reach.eq(Const((1 << _GROWTH) - 1, _GROWTH) << tags[1].c)
         clamped, write = [], out.i.payload.write
@@ -123,12 +134,13 @@ class Residual(wiring.Component):
         return m
 
     def _accept(self, m, waiting):
-        """Every write goes into the queue, the places of some to ``read``. Returns whether one is on its way."""
+        """Puts every write into the queue, and the number of its beat on ``read`` if it reads. Returns whether a write
+        is on its way into the queue."""
         m.submodules.requests = requests = SkidBuffer(self._config.memory_bits)
         wiring.connect(m, requests.o, wiring.flipped(self.read))
         offered, slot = self.i.payload, Signal(self._slot, name="slot", reset_less=True)
         accept, arrived, entry = Signal(), Signal(), Signal(self._slot, name="entry")
-        wants, place = Signal(), Signal(self._config.memory_bits, reset_less=True)
+        wants, place = Signal(), Signal(self._config.memory_bits, name="place", reset_less=True)
         kept, kept_at = self._mirrored(m, accept, offered, requests.moving)
         m.d.comb += [
             self.i.ready.eq(waiting.space & requests.i.ready), accept.eq(self.i.valid & self.i.ready),
@@ -146,19 +158,19 @@ class Residual(wiring.Component):
         return arrived
 
     def _mirrored(self, m, accept, offered, moving):
-        """The addresses of the last E + 1 writes that leave out element 0. Returns, in the cycle behind its ``accept``
-        and until ``moving``, whether a write has no need to read, and the place of its element 0."""
+        """The addresses of the last E + 1 writes that leave out element 0. Returns whether a write has no need to read,
+        and the place of its element 0; both hold from the cycle behind its ``accept`` until ``moving``."""
         engines, bits = self._config.engines, self._config.memory_bits
         following, latest, oldest = (
             Signal(self._place_bits, name=name, init=init % (1 << self._place_bits))
             for name, init in (("following", 0), ("latest", -1), ("oldest", -1 - engines)))
-        some, full, missing = Signal(), Signal(), Signal(range(engines + 2), init=engines + 1)
-        leaves_out, alone = Signal(), Signal()
+        some, full, missing = Signal(), Signal(), Signal(range(engines + 2), name="missing", init=engines + 1)
+        leaves_out, alone = Signal(), Signal(name="alone")
         address, strobe = offered.write.address, offered.write.strobe
         m.d.comb += [leaves_out.eq(offered.residual & ~strobe[0]), alone.eq(offered.residual & ~strobe[1])]
         m.submodules.addresses = memory = Memory(shape=bits, depth=1 << self._place_bits, init=[])
-        write = memory.write_port()
-        # Every address: what is not to be kept is written over, and the enable waits for nobody.
+        write = write_port(memory, "write")
+        # Every address is written, so that no enable is needed: the next one takes the place of one not to keep.
         m.d.comb += [write.en.eq(1), write.addr.eq(following), write.data.eq(address)]
         with m.If(accept & leaves_out):
             m.d.sync += [following.eq(following + 1), latest.eq(following), oldest.eq(oldest + 1)]
@@ -169,7 +181,7 @@ class Residual(wiring.Component):
 
         kept = []
         for name, place, known in (("latest", latest, some), ("oldest", oldest, full)):
-            read = memory.read_port(domain="comb")
+            read = read_port(memory)
             m.d.comb += read.addr.eq(place)
             asked, same = Signal(name=f"{name}_asked"), Signal(-(-bits // _COMPARED), name=f"{name}_same")
             with m.If(moving):
@@ -181,11 +193,11 @@ class Residual(wiring.Component):
         return kept[0] | kept[1], Mux(kept[1], oldest, latest)
 
     def _element_zero(self, m, valid, tag):
-        """Element 0 of the beat that belongs to the first write that waits: of its own, or one that was kept."""
+        """Element 0 of the beat for the first write that waits: from its own beat, or the one that was kept."""
         beat = self.beats.payload.elements
         m.submodules.zeros = memory = Memory(shape=self._config.element_width, depth=1 << self._place_bits, init=[])
-        write, read = memory.write_port(), memory.read_port(domain="comb")
-        # Once more in every cycle in which the write waits: in the last one its beat is there.
+        write, read = write_port(memory), read_port(memory)
+        # Written in every cycle in which the write waits: in the last of them its beat is there.
         m.d.comb += [write.en.eq(valid & tag.residual & ~tag.strobe[0]), write.addr.eq(tag.place),
                      write.data.eq(beat[0]), read.addr.eq(tag.place)]
         return Mux(tag.reads, beat[0], read.data)

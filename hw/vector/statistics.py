@@ -24,19 +24,16 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig, Pipeline, Target
+from ..isa.parameter_set import EPSILON_BITS, READ_SET
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.pipeline import delay
 from ..primitives.shared import once
+from .parameters import FRACTION, MANTISSA_BITS, OPERAND_BITS, SHIFT_BITS, NormaliseTiming
 
-__all__ = ["NormaliseParameters", "RowSums", "RowStatistics", "row_entry", "FRACTION", "SHIFT_BITS"]
+__all__ = ["NormaliseParameters", "RowSums", "RowStatistics", "row_entry"]
 
-FRACTION = 4         # F, fraction bits of the mean
-SHIFT_BITS = 5       # of p
-_MANTISSA = 17       # bits of m
 _WINDOW = 20         # bits of W and of A
-_LENGTH_BITS = 17    # of N
-_EPSILON_BITS = 62   # of E
-_OPERAND = 18        # bits of a multiplier operand, the most that U can be
+_LENGTH_BITS = dict(READ_SET)["n"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +51,8 @@ class NormaliseParameters:
     pipeline: Pipeline = Pipeline.DEEP
 
     def __post_init__(self) -> None:
-        if not 8 <= self.element_width <= _OPERAND:
-            raise ValueError(f"element_width: {self.element_width} is not in 8..{_OPERAND}")
+        if not 8 <= self.element_width <= OPERAND_BITS:
+            raise ValueError(f"element_width: {self.element_width} is not in 8..{OPERAND_BITS}")
         if not 1 <= self.lanes <= self.elements or self.lanes & (self.lanes - 1) or self.elements % self.lanes:
             raise ValueError(f"lanes: {self.lanes} does not divide a beat of {self.elements} elements; allowed are "
                              f"powers of two up to {self.elements}")
@@ -70,23 +67,22 @@ class NormaliseParameters:
         return cls(config.memory_elements, config.element_width, lanes, rows, units, config.target, config.pipeline)
 
     @property
+    def timing(self) -> NormaliseTiming:
+        return NormaliseTiming(self.elements, self.lanes, self.element_width, self.units, self.pipeline)
+
+    @property
     def pieces(self) -> int:
         """Cycles that the lanes need for a beat."""
-        return self.elements // self.lanes
+        return self.timing.pieces
 
     @property
     def row_bits(self) -> int:
         return self.rows.bit_length() - 1
 
     @property
-    def tree_levels(self) -> int:
-        """Registers between the products of the lanes and their sum."""
-        return self.lanes.bit_length() - 1
-
-    @property
     def operand_width(self) -> int:
         """U, bits of a deviation from the mean when it is multiplied."""
-        return min(_OPERAND, self.element_width + 2)
+        return min(OPERAND_BITS, self.element_width + 2)
 
     @property
     def right_shift(self) -> int:
@@ -103,33 +99,12 @@ class NormaliseParameters:
         """Bits of S2, unsigned: 2^16 elements of -2^(EW-1) at most."""
         return 2 * self.element_width + 15
 
-    @property
-    def digits(self) -> int:
-        """Digits of two bits of D < 2^(2*EW+30) + 2^62."""
-        return max(2 * self.element_width + 32, _EPSILON_BITS + 2) // 2
-
-    @property
-    def variance_latency(self) -> int:
-        """Sums of a row to its W and A: recoding, product, differences and window, and a digit per cycle."""
-        return self.digits + 5
-
-    @property
-    def statistics_latency(self) -> int:
-        """Sums of a row to the cycle from which on its entry can be read: two cycles per bit of m, of which 18 are
-        tried, and the write."""
-        return self.variance_latency + 2 * (_MANTISSA + 1) + 2
-
-    @property
-    def statistics_period(self) -> int:
-        """Least cycles between the sums of two rows in one unit."""
-        return max(self.variance_latency, self.statistics_latency - self.variance_latency)
-
 
 def row_entry(parameters: NormaliseParameters) -> data.StructLayout:
     """A row as its elements need it. ``offset``: -M and the half that rounds u, F fraction bits; ``mantissa``: m
     without its highest bit, which is 1; ``up``: p."""
     return data.StructLayout({"offset": signed(parameters.element_width + FRACTION + 1),
-                              "mantissa": unsigned(_MANTISSA - 1), "up": unsigned(SHIFT_BITS)})
+                              "mantissa": unsigned(MANTISSA_BITS - 1), "up": unsigned(SHIFT_BITS)})
 
 
 class RowSums(wiring.Component):
@@ -138,9 +113,13 @@ class RowSums(wiring.Component):
     ``elements`` in a cycle with ``valid``, their ``squares`` multiplier_latency cycles later; ``last`` ends a row.
     ``done``: one cycle in which ``sum`` and ``squares_sum`` are those of a whole row.
 
-    Formats: integers, exact for 2^16 elements. Latency: multiplier_latency + log2(lanes) + 1 cycles from the last
-    elements to ``done``. Throughput: ``lanes`` elements per cycle, row behind row without a gap. No backpressure.
-    Reset: the next elements begin a row. Cost: two trees of lanes - 1 adders and two accumulators.
+    Format: integers, exact for 2^16 elements.
+    Latency: multiplier_latency + log2(lanes) + 1 cycles from the last elements to ``done``.
+    Throughput: ``lanes`` elements per cycle, row behind row without a gap.
+    Backpressure: none.
+    Reset: the next elements begin a row.
+    Cost: two trees of lanes - 1 adders and two accumulators, of EW + 16 and 2 * EW + 15 bits.
+    Source: docs/reference/vector.md, Numbers.
     """
 
     def __init__(self, parameters: NormaliseParameters):
@@ -154,10 +133,10 @@ class RowSums(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self._parameters
-        behind = p.pipeline.multiplier_latency + p.tree_levels
+        behind = p.pipeline.multiplier_latency + p.timing.tree_levels
         valid = delay(m, self.valid, behind, "valid", reset_less=False)
         last = delay(m, self.last, behind, "last", reset_less=False)
-        begins = Signal()  # after a reset the accumulators are zero
+        begins = Signal(name="begins")  # after a reset the accumulators are zero
         with m.If(valid):
             m.d.sync += begins.eq(last)
         m.d.sync += self.done.eq(valid & last)
@@ -187,11 +166,19 @@ class RowSums(wiring.Component):
 
 
 class _SerialProduct(wiring.Component):
-    """Product of ``multiplicand`` and a number of which ``bits`` shows three bits in every cycle, the digit of two bits
-    and the highest of the digit before (radix 4, recoded to -2..2).
+    """Product of ``multiplicand`` and a number that comes serially, two bits per cycle.
 
-    ``digit``: two bits of the product, lowest first, two cycles later, from a cycle with ``clear`` on, in which
-    ``bits`` is the first digit. ``multiplicand`` holds still. Cost: one adder and a multiplexer of width + 3 bits.
+    ``bits`` shows three bits in every cycle: the digit of two bits and the highest bit of the digit before (radix 4,
+    recoded to -2..2). ``digit``: two bits of the product, lowest first. ``clear``: in this cycle ``bits`` is the first
+    digit. ``multiplicand`` holds still.
+
+    Format: signed integers, exact; behind the last digit ``bits`` repeats the sign.
+    Latency: 2 cycles from the first digit on ``bits`` to the first on ``digit``.
+    Throughput: one digit per cycle.
+    Backpressure: none.
+    Reset: none, ``clear`` begins.
+    Cost: one adder and a multiplexer of width + 3 bits.
+    Source: Booth's recoding in radix 4.
     """
 
     def __init__(self, width: int):
@@ -202,11 +189,11 @@ class _SerialProduct(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         before, low, high = self.bits
-        one, two, negative = Signal(), Signal(), Signal()
+        one, two, negative = Signal(), Signal(), Signal(name="negative")
         m.d.sync += [one.eq(before ^ low), two.eq(~(before ^ low) & (low ^ high)), negative.eq(high)]
-        accumulator = Signal(signed(self._width + 3), reset_less=True)
+        accumulator = Signal(signed(self._width + 3), name="accumulator", reset_less=True)
         x, n = self.multiplicand, len(accumulator)
-        single, double = Signal(signed(n)), Signal(signed(n))
+        single, double = Signal(signed(n)), Signal(signed(n), name="double")
         m.d.comb += [single.eq(x), double.eq(x << 1)]
         operand = ((single & one.replicate(n)) | (double & two.replicate(n))) ^ negative.replicate(n)
         # The lowest bits make the carry that completes the two's complement.
@@ -223,43 +210,50 @@ class RowStatistics(wiring.Component):
 
     ``start``: one cycle in which ``sum``, ``squares_sum``, ``n``, ``epsilon`` and ``row`` are those of a row; at least
     ``statistics_period`` cycles after the one before. ``done``: one cycle with ``entry`` and ``o_row``.
-    The digits of D and of N^2 come from three serial products, lowest first; the window over the last ten up to the
-    highest that is not zero is W and A, and the number of that digit k and n. A division that does not restore gives
-    the mean meanwhile. Then two cycles per bit of m, while the next row may be in the first half.
 
-    Formats: ``sum`` signed, ``squares_sum``, ``n`` (1..2^16) and ``epsilon`` unsigned. Latency:
-    at most statistics_latency - 1 cycles from ``start`` to ``done``. Throughput: one row per statistics_period
-    cycles (38). No backpressure. Reset: forgets the rows inside. Cost: adders of EW + 20, twice 20, 18, 40 and 41 bits.
+    The digits of D and of N^2 come from three serial products, lowest first. A window holds the last ten digits up to
+    the highest that is not zero; it is W and A, and the number of that digit is k and n. A division that does not
+    restore gives the mean meanwhile. Then m takes two cycles per bit, while the next row may be in the first half.
+
+    Format: ``sum`` signed, ``squares_sum``, ``n`` (1..2^16) and ``epsilon`` unsigned; the entry as :func:`row_entry`.
+    Latency: at most statistics_latency - 1 cycles from ``start`` to ``done``.
+    Throughput: one row per statistics_period cycles (38).
+    Backpressure: none.
+    Reset: forgets the rows inside.
+    Cost: adders of EW + 20, twice 20, 18, 40 and 41 bits.
+    Source: the formulas at the head of this file; docs/reference/vector.md, Numbers.
     """
 
     def __init__(self, parameters: NormaliseParameters):
         self._parameters = p = parameters
         super().__init__({
             "start": In(1), "sum": In(signed(p.sum_width)), "squares_sum": In(p.square_width), "n": In(_LENGTH_BITS),
-            "epsilon": In(_EPSILON_BITS), "row": In(p.row_bits),
+            "epsilon": In(EPSILON_BITS), "row": In(p.row_bits),
             "done": Out(1), "entry": Out(row_entry(p)), "o_row": Out(p.row_bits)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self._parameters
-        length = Signal(_LENGTH_BITS, reset_less=True)
+        length = Signal(_LENGTH_BITS, name="length", reset_less=True)
         row = Signal(p.row_bits, name="row_first", reset_less=True)
         with m.If(self.start):
             m.d.sync += [length.eq(self.n), row.eq(self.row)]
         digits, begin = self._digits(m, length)
-        running, place = Signal(), Signal(range(p.digits))
-        root = delay(m, running & (place == p.digits - 1), 1, "root", reset_less=False)
+        count = p.timing.digits
+        assert p.timing.variance_latency == count + 5, "clear, two for the products, begin, a digit a cycle, root"
+        running, place = Signal(), Signal(range(count))
+        root = delay(m, running & (place == count - 1), 1, "root", reset_less=False)
         m.d.sync += place.eq(Mux(begin, 0, place + 1))
         with m.If(begin):
             m.d.sync += running.eq(1)
-        with m.Elif(place == p.digits - 1):
+        with m.Elif(place == count - 1):
             m.d.sync += running.eq(0)
         (variance, k), (square, n) = (self._window(m, digit, place, begin, name)
                                       for name, digit in zip(("variance", "square"), digits))
         mean = self._mean(m, length)
         mantissa, late, ended = self._root(m, root, variance, square)
 
-        base, shift = Signal(signed(7), reset_less=True), Signal(signed(8), reset_less=True)
+        base, shift = Signal(signed(7), reset_less=True), Signal(signed(8), name="shift", reset_less=True)
         up, rounding = Signal(SHIFT_BITS, reset_less=True), Signal(p.right_shift + 1, reset_less=True)
         quotient = Signal(mean.shape(), name="quotient_root", reset_less=True)
         with m.If(root):
@@ -278,10 +272,11 @@ class RowStatistics(wiring.Component):
     def _digits(self, m: Module, length: Signal) -> tuple[tuple[Signal, Signal], Signal]:
         """Digits of D and of N^2 and the strobe in the cycle before the first of them."""
         p = self._parameters
-        sums, squares = Signal(signed(p.sum_width + 1), reset_less=True), Signal(p.square_width + 1, reset_less=True)
-        lengths = Signal(_LENGTH_BITS + 1, reset_less=True)  # a bit below the lowest is zero
-        epsilon = Signal(_EPSILON_BITS, name="epsilon_left", reset_less=True)
-        factor = Signal(signed(p.sum_width), reset_less=True)
+        sums = Signal(signed(p.sum_width + 1), name="$signal", reset_less=True)
+        squares = Signal(p.square_width + 1, name="squares", reset_less=True)
+        lengths = Signal(_LENGTH_BITS + 1, name="lengths", reset_less=True)  # a bit below the lowest is zero
+        epsilon = Signal(EPSILON_BITS, name="epsilon_left", reset_less=True)
+        factor = Signal(signed(p.sum_width), name="factor", reset_less=True)
         clear = delay(m, self.start, 1, "clear", reset_less=False)
         first = delay(m, clear, 2, "first", reset_less=False)
         begin = delay(m, first, 1, "begin", reset_less=False)
@@ -301,7 +296,7 @@ class RowStatistics(wiring.Component):
             m.d.sync += epsilon.eq(epsilon >> 2)
         with m.If(self.start):
             m.d.sync += epsilon.eq(self.epsilon)
-        digit, carry, difference = Signal(2), Signal(signed(2)), Signal(signed(4))
+        digit, carry, difference = Signal(2), Signal(signed(2)), Signal(signed(4), name="difference")
         total = difference + carry
         m.d.sync += [difference.eq(products[0] - products[1] + epsilon[:2]), digit.eq(total), carry.eq(total >> 2)]
         with m.If(first):
@@ -325,9 +320,9 @@ class RowStatistics(wiring.Component):
     def _mean(self, m: Module, length: Signal) -> Signal:
         """floor(S1 * 2^(F+1) / N), a bit per cycle."""
         width = self._parameters.element_width
-        rest, low = Signal(signed(_LENGTH_BITS + 1), reset_less=True), Signal(width - 1, reset_less=True)
-        quotient = Signal(signed(width + FRACTION + 1), reset_less=True)
-        steps = Signal(range(len(quotient) + 1))
+        rest, low = Signal(signed(_LENGTH_BITS + 1), reset_less=True), Signal(width - 1, name="low", reset_less=True)
+        quotient = Signal(signed(width + FRACTION + 1), name="quotient", reset_less=True)
+        steps = Signal(range(len(quotient) + 1), name="steps")
         # The lowest bits make the carry that completes the two's complement of N.
         m.submodules.rest = adder = SelectAdder(SelectAdderParameters(len(rest) + 1, self._parameters.target))
         m.d.comb += [adder.addend.eq(Cat(Const(1, 1), low[-1], rest)), adder.select.eq(rest[-1]),
@@ -349,10 +344,10 @@ class RowStatistics(wiring.Component):
         where trial <= rest.
         """
         p = self._parameters
-        w = Signal(_WINDOW, reset_less=True)
-        rest, trial = Signal(2 * _WINDOW, reset_less=True), Signal(2 * _WINDOW, reset_less=True)
-        left = Signal(signed(2 * _WINDOW + 1), reset_less=True)
-        mantissa = Signal(_MANTISSA, reset_less=True)
+        w = Signal(_WINDOW, name="w", reset_less=True)
+        rest, trial = Signal(2 * _WINDOW, reset_less=True), Signal(2 * _WINDOW, name="trial", reset_less=True)
+        left = Signal(signed(2 * _WINDOW + 1), name="left", reset_less=True)
+        mantissa = Signal(MANTISSA_BITS, name="mantissa", reset_less=True)
         running, second, first, late, ended = (
             Signal(name=name) for name in ("root_running", "second", "first", "late", "ended"))
         bit = ~left[-1]

@@ -11,8 +11,10 @@ from ..isa.setup import SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_WRITE_SETS
 from ..layouts import setup
 from ..memory.emit import emitted
 from ..memory.port import MemoryParameters
+from ..primitives.memory import read_port, write_port
 from ..primitives.stream import SkidBuffer
 from .argmax import Argmax
+from .parameters import residual_depth
 from .rescale import Rescale
 from .residual import Residual, residual_write
 
@@ -30,10 +32,13 @@ class VectorStore(wiring.Component):
     a memory, for the tensor that is added. ``setup``, ``setup_en``: words for the tables, those of other targets are
     ignored. ``saturated``: one cycle or more for a write with a clamped element; ``busy``: a write is inside.
 
-    Latency: that of :class:`Rescale`, one cycle, those of :class:`Residual` and :class:`Argmax`. Throughput: one write
-    per cycle that passes or is only added to, one per elements/lanes cycles that is rescaled. Backpressure: ``o`` and
-    ``read`` are cut in both directions, ``i.ready`` comes out of registers. Reset: forgets the writes inside, keeps the
-    tables. Cost: the units, and four LUT memories of 16 words of 32 bits.
+    Format: elements of element_width bits, two's complement; arithmetic of :class:`Rescale` and :class:`Residual`.
+    Latency: that of :class:`Rescale`, one cycle, those of :class:`Residual` and :class:`Argmax`.
+    Throughput: one write per cycle that passes or is only added to, one per elements/lanes cycles that is rescaled.
+    Backpressure: ``o`` and ``read`` are cut in both directions, ``i.ready`` comes out of registers.
+    Reset: forgets the writes inside, keeps the tables.
+    Cost: the units, two registers of a write, and four LUT memories of 16 words of 32 bits.
+    Source: docs/reference/vector.md.
     """
 
     def __init__(self, config: CoreConfig):
@@ -47,7 +52,7 @@ class VectorStore(wiring.Component):
     def elaborate(self, platform):
         m, c = Module(), self._config
         m.submodules.rescale = rescale = Rescale(c, c.vector_lanes, c.channel_beats)
-        m.submodules.residual = residual = Residual(c, max(8, 1 << (c.in_flight - 1).bit_length()))
+        m.submodules.residual = residual = Residual(c, residual_depth(c))
         m.submodules.between = between = SkidBuffer(residual_write(c))
         wiring.connect(m, between.o, residual.i)
         m.submodules.argmax = argmax = Argmax(c)
@@ -81,7 +86,7 @@ class VectorStore(wiring.Component):
         return m
 
     def _set(self, m, unit, kept, number):
-        """The set ``number`` for ``unit``, of which it keeps the words ``kept``."""
+        """The parameter set ``number`` for ``unit``. The unit keeps the words ``kept`` of it; the others are zero."""
         words = [Const(0, 32)] * SET_WORDS
         wanted = Signal(name=f"{unit}_wanted")
         address = Signal(range(SETS * SET_WORDS), name=f"{unit}_address")
@@ -90,7 +95,7 @@ class VectorStore(wiring.Component):
                      address.eq(self.setup.address), written.eq(self.setup.data)]
         for at in kept:
             m.submodules[f"{unit}{at}"] = memory = Memory(shape=32, depth=SETS, init=[])
-            write, read = memory.write_port(), memory.read_port(domain="comb")
+            write, read = write_port(memory), read_port(memory)
             m.d.comb += [write.addr.eq(address // SET_WORDS), write.data.eq(written), read.addr.eq(number),
                          write.en.eq(wanted & (address % SET_WORDS == at))]
             words[at] = read.data

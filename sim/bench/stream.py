@@ -220,7 +220,7 @@ class SlowMemory:
     def __init__(self, bench: Bench, read: Any, beats: Any, content: Callable[[int], int], rng: random.Random,
                  latency: Callable[[], int] = lambda: 1, ready: Stall = Stall.NEVER):
         self._read, self._beats, self._content, self._rng, self._latency = read, beats, content, rng, latency
-        self._ready, self._note = ready.willing(random.Random(rng.random())), bench.seed_note
+        self.ready, self._note = ready.willing(random.Random(rng.random())), bench.seed_note
         self.moves: list[int] = []
         self.cycles: list[int] = []
         bench.process(self._serve, background=True)
@@ -228,7 +228,7 @@ class SlowMemory:
     async def _serve(self, ctx):
         read, beats, queue, cycle, held = self._read, self._beats, deque(), 0, None
         shape, offered = beats.payload.shape(), False
-        ready = next(self._ready)
+        ready = next(self.ready)
         ctx.set(read.ready, ready)
         async for _, reset, valid, place, taken in ctx.tick().sample(read.valid, read.payload, beats.ready):
             assert held is None or (valid and place == held), f"request changed in cycle {cycle}, {self._note}"
@@ -245,7 +245,7 @@ class SlowMemory:
                 self.moves.clear()
                 self.cycles.clear()
                 cycle = 0
-            ready = next(self._ready)
+            ready = next(self.ready)
             ctx.set(read.ready, ready)
             offered = bool(queue) and queue[0][0] <= cycle
             ctx.set(beats.valid, offered)

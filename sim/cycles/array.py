@@ -4,13 +4,12 @@ Register-accurate models of the control of hw/array/fetch.py, hw/array/load_unit
 hw/array/store_unit.py. One ``step`` is one clock cycle.
 """
 
+from ...hw.array.parameters import GAP_LIMIT, read_cycles
 from ...hw.config import CoreConfig
-from ...hw.isa.encoding import INSTRUCTION_WORDS, LOAD_DECISION
+from ...hw.isa.encoding import LOAD_DECISION
 from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Pass, Store
 
-__all__ = ["GAP_LIMIT", "FetchUnit", "LoadUnit", "SequencerUnit", "StoreUnit"]
-
-GAP_LIMIT = 256  # the idle counter of the sequencer stops there
+__all__ = ["FetchUnit", "LoadUnit", "SequencerUnit", "StoreUnit"]
 
 
 class FetchUnit:
@@ -18,7 +17,7 @@ class FetchUnit:
 
     def __init__(self, config: CoreConfig, program: list[Instruction]):
         self.program = program
-        self.read = INSTRUCTION_WORDS + config.ram_latency + config.check_latency
+        self.read = read_cycles(config) + config.check_latency
         self.begin = -int(config.is_processor)  # where the count begins behind a hand-out
         self.number = 0
         self.count = 0

@@ -12,21 +12,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...hw.array.parameters import QUEUE_PLACES
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
 from ...hw.isa.instruction import Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit, Write
 from ...hw.isa.parameter_set import SET_WORDS, SETS
-from ...hw.isa.setup import SETUP_READER, SETUP_WRITER, SETUP_WRITE_SETS
+from ...hw.isa.setup import SETUP_READER, SETUP_WRITER, SETUP_WRITE_SETS, UNITS
+from ...hw.primitives.parameters import SKID_WORDS
 from .array import FetchUnit, LoadUnit, SequencerUnit, StoreUnit
-from .memory import QUEUE_PLACES, Memory, MemorySpeed, Queue, Reader, Tables
+from .memory import Memory, MemorySpeed, Queue, Reader, Tables
 from .regroup import Regrouper
 from .skip import Deadlock, Skipper
 from .vector import Normalise, ReadArbiter, VectorStore, VectorTables, VectorWriter
 from .writer import Writer
 
-__all__ = ["Cycles", "MemorySpeed", "estimate"]
+__all__ = ["Cycles", "estimate"]
 
-_COUNTED = ("reader", "load", "store", "writer")
+_COUNTED = tuple(unit for unit in UNITS if unit != "cal")
 _CAUSES = ("moving", "waiting_input", "waiting_output")
 _QUEUES = {Read: "reader", Sums: "reader", Load: "load", Pass: "cal", Store: "store", Write: "writer"}
 
@@ -109,7 +111,7 @@ class _Array:
         pass_command = offer if isinstance(offer, Pass) and sequencer.following is None else None
         store_command = offer if isinstance(offer, Store) and store.idle else None
         output = store.output
-        moves = output.held < 2 if output.deep else output.taken or not store.beats & store.top
+        moves = output.held < SKID_WORDS if output.deep else output.taken or not store.beats & store.top
         if moves and store.beats & store.lasts & store.top:
             self.counts.block_out.append(self.counts.total)
         self.units(load_command, pass_command, store_command, moves, output.held > 0)
@@ -165,7 +167,7 @@ class _Processor(_Array):
         self._memory_units(words)
         self.gather, self.scatter = Regrouper(config), Regrouper(config)
         self.memory = Memory(speed, config.stream_words)
-        self.queues = {unit: Queue(QUEUE_PLACES) for unit in ("reader", "load", "cal", "store", "writer")}
+        self.queues = {unit: Queue(QUEUE_PLACES) for unit in UNITS}
         self.queued = False
         self.counts.units = {f"{unit}_{cause}": 0 for unit in _COUNTED for cause in _CAUSES}
         self.skipper, self.skips = Skipper(self, config), skip
@@ -212,7 +214,7 @@ class _Processor(_Array):
         beat_taken = self.write(scatter.held > 0)
         left = scatter.step(offers and mode is not None, mode or MemoryMode.COLUMNS, last, beat_taken)
         writer_takes = writer.step(queues["writer"].head, left and last, completed)
-        moves = output.held < 2 if output.deep else left or not at_end
+        moves = output.held < SKID_WORDS if output.deep else left or not at_end
         if left and last:
             self.counts.block_out.append(self.counts.total)
         # From memory to the array.

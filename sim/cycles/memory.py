@@ -20,29 +20,14 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
 from ...hw.isa.instruction import MemoryMode, Read, Set, Sums
+from ...hw.memory.parameters import LATE_WORDS, SequenceTiming
+from ...hw.primitives.parameters import SKID_WORDS
 from ..model.memory import positions
 
-__all__ = ["BUFFER", "BeatKind", "BeatSequence", "MemorySpeed", "Memory", "Place", "Queue", "Reader", "ReaderBeat",
-           "Tables", "sequence_latency"]
+__all__ = ["MEMORY_QUEUE", "BeatKind", "BeatSequence", "MemorySpeed", "Memory", "BeatPosition", "Queue", "Reader",
+           "ReaderBeat", "Tables"]
 
-QUEUE_PLACES = 16          # of the queue in front of each unit, hw/array/array.py
-MEMORY_QUEUE = 512         # requests under way, gen/cosim/verilog/memory.v
-BUFFER = 2                 # words of a skid buffer
-
-
-def _start_cycles(config: CoreConfig) -> int:
-    """From the start of a BeatSequence to the cycle before its first count."""
-    return config.ram_latency + 1
-
-
-def _count_stages(config: CoreConfig) -> int:
-    """Registers from a count to its position, which a deep pipeline judges in a stage of its own."""
-    return config.ram_latency + 1 + 2 * config.pipeline.is_deep
-
-
-def sequence_latency(config: CoreConfig) -> int:
-    """Start of a BeatSequence to its first beat, the latency of hw/memory/sequence.py."""
-    return _start_cycles(config) + 1 + _count_stages(config) + 1
+MEMORY_QUEUE = 512  # requests under way, QUEUE of gen/cosim/verilog/memory.v
 
 
 @dataclass(frozen=True)
@@ -158,7 +143,7 @@ ReaderBeat = tuple[MemoryMode, bool, int, BeatKind]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BeatPosition:
     """What the writer does at one beat of a WRITE: how many writes follow one another, whether the beat is written at
     all, and whether it takes its beat of the array with it."""
 
@@ -185,7 +170,7 @@ class Tables:
         return positions(self._config, self._table(0, descriptor), rows, 0).valid.tolist()
 
     def _write_places(self, descriptor: int, rows: int, mode: MemoryMode, fold_from: int,
-                      fold_rows: int) -> list[Place]:
+                      fold_rows: int) -> list[BeatPosition]:
         beats = positions(self._config, self._table(1, descriptor), rows, 0)
         writes, pops = np.ones(len(beats.row), dtype=np.int64), np.ones(len(beats.row), dtype=bool)
         if mode is MemoryMode.FOLD:
@@ -194,7 +179,7 @@ class Tables:
             writes[beats.valid & (beats.row == 0)] = 2
             pops[::2] = False
         last = len(writes) - 1
-        return [Place(w, v, p, number == last)
+        return [BeatPosition(w, v, p, number == last)
                 for number, (w, v, p) in enumerate(zip(writes.tolist(), beats.valid.tolist(), pops.tolist()))]
 
 
@@ -205,7 +190,8 @@ class BeatSequence:
     __slots__ = ("start_cycles", "top", "idle", "over", "starting", "left", "pipe", "held", "at", "beats")
 
     def __init__(self, config: CoreConfig):
-        self.start_cycles, self.top = _start_cycles(config), 1 << _count_stages(config) - 1
+        timing = SequenceTiming.of(config)
+        self.start_cycles, self.top = timing.start_cycles, 1 << timing.count_stages - 1
         self.idle, self.over, self.starting, self.left = True, False, 0, 0
         self.pipe = self.held = self.at = 0
         self.beats: list[Any] = []
@@ -219,7 +205,7 @@ class BeatSequence:
             self.idle, self.over = True, False
             return
         held = self.held
-        if held < BUFFER:
+        if held < SKID_WORDS:
             pipe = self.pipe
             if pipe & self.top:
                 self.held += 1
@@ -323,7 +309,7 @@ class Reader:
     def _deliver(self, move: bool, stalled: bool, beats: bool, taken: bool) -> None:
         """Promises, the queue of tokens, the skid buffer behind it, and that of the beats."""
         out, delivered = self.out, False
-        room = len(out) < BUFFER
+        room = len(out) < SKID_WORDS
         if taken:
             out.popleft()
         if self.tokens and room:
@@ -333,12 +319,12 @@ class Reader:
             if delivered:
                 self.answered = valid
                 out.append(beat)
-        moving, pop = self.tokens < BUFFER, False
+        moving, pop = self.tokens < SKID_WORDS, False
         if moving:
             pop = self.level > 0
             self.tokens += self.pipe & self.top != 0
             self.pipe = (self.pipe << 1 | pop) & 2 * self.top - 1
-        self.space = self.free > 2 or stalled
+        self.space = self.free >= LATE_WORDS or stalled
         self.free += pop - self.moved
         self.level += self.moved - pop
         self.moved = move

@@ -6,7 +6,7 @@ One ``step`` is one clock cycle; the consumer of a unit has stepped before it.
 
 from ...hw.config import CoreConfig
 from ...hw.isa.instruction import MemoryMode
-from .memory import BUFFER
+from ...hw.primitives.parameters import SKID_WORDS
 
 __all__ = ["Regrouper"]
 
@@ -29,7 +29,7 @@ class Regrouper:
 
     def step(self, valid: bool, mode: MemoryMode, last: bool, taken: bool) -> bool:
         """``valid``, ``mode``, ``last``: the beat on offer, taken where True is returned; ``taken``: one leaves."""
-        room, same, blocks = self.held < BUFFER, valid and mode is self.mode, self.blocks
+        room, same, blocks = self.held < SKID_WORDS, valid and mode is self.mode, self.blocks
         if taken:
             self.held -= 1
         if self.source == _INPUT:

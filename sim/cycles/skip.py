@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...hw.array.parameters import GAP_LIMIT
 from ...hw.config import CoreConfig
-from .array import GAP_LIMIT
+from ...hw.memory.parameters import PROGRESS_LIMIT
 from .memory import Memory
-from .writer import PROGRESS_LIMIT
 
 __all__ = ["Deadlock", "Skipper"]
 
@@ -109,7 +109,7 @@ class Skipper:
         change = {name: b - a for name, a, b in zip(self._counters, before.counters, now.counters)}
         if not any(change[name] for name in self._moves):
             self._check_alive()
-        times = min(self._limits(change)) if skip else 0
+        times = min(self.limits(change)) if skip else 0
         if times > 0:
             self._advance(change, [b - a for a, b in zip(before.units, now.units)], times)
             self._before.clear()
@@ -138,7 +138,7 @@ class Skipper:
                           len(kinds.following))
         return _Snapshot(registers, self._counts(model), tuple(model.counts.units.values()))
 
-    def _limits(self, change: dict[str, int]) -> Iterator[int]:
+    def limits(self, change: dict[str, int]) -> Iterator[int]:
         """How many periods may follow, by everything that can end the repetition."""
         model = self._model
         for name in _DOWN:  # the event is at 1

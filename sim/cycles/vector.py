@@ -15,54 +15,20 @@ from functools import cache
 import numpy as np
 
 from ...hw.config import CoreConfig
+from ...hw.isa.encoding import REGISTERS
 from ...hw.isa.instruction import MemoryMode, Set, Write
 from ...hw.isa.parameter_set import SET_WORDS, Activation, WriteSet, write_set
+from ...hw.memory.parameters import LATE_WORDS
+from ...hw.primitives.parameters import SKID_WORDS
+from ...hw.vector.parameters import RESIDUAL_STAGES, ArgmaxTiming, NormaliseTiming, RescaleTiming, residual_depth
 from ..model.memory import Writes, positions, row_chunks, write_addresses
-from .memory import BUFFER, BeatKind, ReaderBeat, Tables
+from .memory import BeatKind, ReaderBeat, Tables
 from .writer import Writer
 
-__all__ = ["Normalise", "ReadArbiter", "VectorStore", "VectorTables", "VectorWriter", "argmax_stages",
-           "normalise_latencies", "rescale_latencies", "residual_depth"]
+__all__ = ["Normalise", "ReadArbiter", "VectorStore", "VectorTables", "VectorWriter"]
 
-WORK, READS = 1, 2       # of a write
-ROW_ENDS = 2             # of a beat: it is valid, and the last of its row
-_LATE = 3                # words that a condition in a register has not seen, hw/memory/read_arbiter.py
-_MANTISSA_BITS = 17      # of m, hw/vector/statistics.py
-_LANE_LATENCY = 3        # element to operand, hw/vector/normalise.py
-_SUM_STAGES = 5          # of the residual, from a write that has its beat to the skid buffer
-_LEAST_PLACES = 16       # of a queue of LUT memories
-
-
-def normalise_latencies(config: CoreConfig) -> dict[str, int]:
-    """Latencies of hw/vector/normalise.py: ``result``, ``settle``, ``period`` and the ``depth`` of its queue."""
-    pieces, pipeline = config.memory_elements // config.vector_lanes, config.pipeline
-    result = 1 + (1 + pipeline.ram_latency + 1) + _LANE_LATENCY + pipeline.multiplier_latency + 1
-    variance = max(2 * config.element_width + 32, 64) // 2 + 5
-    root = 2 * (_MANTISSA_BITS + 1) + 2
-    sums = result + config.vector_lanes.bit_length() - 1 + pieces - 1
-    return {"result": result, "settle": 1 + sums + variance + root,
-            "period": -(-max(variance, root, sums) // config.statistics_units),
-            "depth": max(_LEAST_PLACES, 1 << (result + pieces).bit_length())}
-
-
-def rescale_latencies(config: CoreConfig) -> dict[str, int]:
-    """Latencies of hw/vector/rescale.py: a group of elements to its ``finished`` result, and the ``places`` for
-    writes."""
-    steps, pipeline = config.memory_elements // config.vector_lanes, config.pipeline
-    scaled = 2 + pipeline.ram_latency + pipeline.multiplier_latency + 5
-    finished = scaled + 2 + pipeline.ram_latency + max(1, pipeline.multiplier_latency) + 5
-    latency = finished + 3 + (steps if steps > 1 else 0)
-    return {"finished": finished, "places": max(_LEAST_PLACES, 1 << (-(-latency // steps) + 3).bit_length())}
-
-
-def residual_depth(config: CoreConfig) -> int:
-    """Writes that may wait in hw/vector/residual.py."""
-    return max(8, 1 << (config.in_flight - 1).bit_length())
-
-
-def argmax_stages(config: CoreConfig) -> int:
-    """Registers of hw/vector/argmax.py in front of its skid buffer."""
-    return config.memory_elements.bit_length()
+WORK, READS = 1, 2  # of a write
+ROW_ENDS = 2        # of a beat: it is valid, and the last of its row
 
 
 # --- beats of a block ----------------------------------------------------------------------------
@@ -114,10 +80,10 @@ class Normalise:
                  "wait", "idle", "spaced", "pipe", "places", "room", "quiet", "begun", "level", "piece")
 
     def __init__(self, config: CoreConfig):
-        latencies = normalise_latencies(config)
-        self.pieces, self.depth = config.memory_elements // config.vector_lanes, latencies["depth"]
-        self.settle, self.late = latencies["settle"] - 3, latencies["settle"] - 1 - latencies["period"]
-        self.top = 1 << latencies["result"] - 2
+        timing = NormaliseTiming.of(config)
+        self.pieces, self.depth = timing.pieces, timing.depth
+        self.settle, self.late = timing.settle - 3, timing.settle - 1 - timing.period
+        self.top = 1 << timing.result_latency - 2
         self.front: deque[ReaderBeat] = deque()
         self.out: deque[ReaderBeat] = deque()
         self.sides: deque[ReaderBeat] = deque()  # the beats in the lanes and in the queue of results
@@ -133,7 +99,7 @@ class Normalise:
     def step(self, offer: ReaderBeat | None, taken: bool) -> bool:
         """``offer``: a beat, taken where True is returned; ``taken``: the first of ``out`` leaves."""
         front, out = self.front, self.out
-        accept, room = offer is not None and len(front) < BUFFER, len(out) < BUFFER
+        accept, room = offer is not None and len(front) < SKID_WORDS, len(out) < SKID_WORDS
         take = begins = ends = False
         if taken:
             out.popleft()
@@ -220,7 +186,7 @@ class VectorWriter(Writer):
 
     def __init__(self, config: CoreConfig, tables: VectorTables):
         super().__init__(config, tables)
-        self.kinds, self.registers, self.mask = WriteKinds(), [0] * 8, (1 << config.memory_bits) - 1
+        self.kinds, self.registers, self.mask = WriteKinds(), [0] * REGISTERS, (1 << config.memory_bits) - 1
 
     def step(self, offer: Write | Set | None, block_in: bool, completed: bool) -> bool:
         takes = super().step(offer, block_in, completed)
@@ -243,9 +209,9 @@ class _Rescale:
                  "used")
 
     def __init__(self, config: CoreConfig):
-        latencies = rescale_latencies(config)
-        self.steps, self.places = config.memory_elements // config.vector_lanes, latencies["places"]
-        self.top = 1 << latencies["finished"] - 1
+        timing = RescaleTiming.of(config)
+        self.steps, self.places = timing.steps, timing.places
+        self.top = 1 << timing.finished - 1
         self.front: deque[int] = deque()  # where a write takes more than one step
         self.out: deque[int] = deque()
         self.side: deque[int] = deque()   # writes that wait for their result, or to leave
@@ -258,11 +224,11 @@ class _Rescale:
 
     @property
     def ready(self) -> bool:
-        return self.free if self.steps == 1 else len(self.front) < BUFFER
+        return self.free if self.steps == 1 else len(self.front) < SKID_WORDS
 
     def step(self, offer: int | None, taken: bool) -> None:
         """``offer``: a write that is taken; ``taken``: the first of ``out`` leaves."""
-        used, room = self.used, len(self.out) < BUFFER
+        used, room = self.used, len(self.out) < SKID_WORDS
         pop = used > 0 and room and (self.level > 0 or (self.steps > 1 and not self.side[0] & WORK))
         lanes = self.steps == 1 or (pop and self.side[0] & WORK != 0)
         if taken:
@@ -321,7 +287,7 @@ class BeatQueue:
         if self.moving:
             pop = level > 0
             self.pipe = self.pipe << 1 & 2 * self.top - 1 | pop
-        self.space = level <= self.places - _LATE
+        self.space = level <= self.places - LATE_WORDS
         self.level = level + put - pop
         self.held = self.shows and not taken
         self.moving = not self.held
@@ -339,7 +305,7 @@ class _Stages:
 
     @property
     def ready(self) -> bool:
-        return self.held < BUFFER
+        return self.held < SKID_WORDS
 
     @property
     def busy(self) -> bool:
@@ -348,7 +314,7 @@ class _Stages:
     def step(self, entering: bool, taken: bool) -> None:
         """``entering``: a word does where ``ready``; ``taken``: one leaves."""
         stages = self.stages
-        if self.held < BUFFER and (stages or entering):
+        if self.held < SKID_WORDS and (stages or entering):
             self.held += stages & self.top != 0
             self.stages = stages << 1 & 2 * self.top - 1 | entering
         if taken:
@@ -361,7 +327,7 @@ class _Residual:
     __slots__ = ("waiting", "way", "requests", "wants", "arrived", "sums")
 
     def __init__(self, config: CoreConfig):
-        self.waiting, self.sums = BeatQueue(config, residual_depth(config)), _Stages(_SUM_STAGES)
+        self.waiting, self.sums = BeatQueue(config, residual_depth(config)), _Stages(RESIDUAL_STAGES)
         self.way: deque[int] = deque()  # kinds of the writes in ``waiting`` and on their way to it
         self.requests = 0
         self.wants = self.arrived = False
@@ -372,7 +338,7 @@ class _Residual:
 
     @property
     def ready(self) -> bool:
-        return self.waiting.space and self.requests < BUFFER
+        return self.waiting.space and self.requests < SKID_WORDS
 
     @property
     def takes_beats(self) -> bool:
@@ -386,7 +352,7 @@ class _Residual:
         if joined:
             self.way.popleft()
         self.waiting.step(self.arrived, joined)
-        accept = self.requests < BUFFER
+        accept = self.requests < SKID_WORDS
         self.requests += (self.wants and accept) - asked
         if accept:
             self.wants = offer is not None and offer & READS != 0
@@ -405,7 +371,7 @@ class VectorStore:
 
     def __init__(self, config: CoreConfig):
         self.rescale, self.residual = _Rescale(config), _Residual(config)
-        self.argmax = _Stages(argmax_stages(config))
+        self.argmax = _Stages(ArgmaxTiming.of(config).stages)
         self.between: deque[int] = deque()
         self.shows = self.writing = self.asks = self.asked = self.answered = self.was_busy = False
 
@@ -428,7 +394,7 @@ class VectorStore:
         argmax.step(summed, self.writing)
         given = between[0] if between and residual.ready else None
         residual.step(given, beat, self.asked, summed)
-        room = len(between) < BUFFER
+        room = len(between) < SKID_WORDS
         if given is not None:
             between.popleft()
         passed = room and bool(rescale.out)
@@ -461,10 +427,10 @@ class ReadArbiter:
     @property
     def ready(self) -> bool:
         """For the residual."""
-        return self.out < BUFFER and self.owners.space
+        return self.out < SKID_WORDS and self.owners.space
 
     def reader_ready(self, residual_asks: bool) -> bool:
-        return self.space and not residual_asks and self.out < BUFFER and self.owners.space
+        return self.space and not residual_asks and self.out < SKID_WORDS and self.owners.space
 
     @property
     def for_residual(self) -> bool:
@@ -485,7 +451,7 @@ class ReadArbiter:
         self.owners.step(self.granted, self.answered)
         pop = self.waiting.step(self.arrived, reader_took)
         self.arrived = mine
-        self.space = self.free >= _LATE
+        self.space = self.free >= LATE_WORDS
         self.free += pop - (self.granted and self.to_reader)
         self.granted, self.to_reader = residual_asked or reader_asked, not residual_asked
         self.out += self.granted - self.asks

@@ -8,15 +8,11 @@ from collections import deque
 
 from ...hw.config import CoreConfig
 from ...hw.isa.instruction import MemoryMode, Set, Write
-from .memory import BUFFER, BeatSequence, Place, Tables
+from ...hw.memory.parameters import COMPLETED_LATENCY, EMIT_STAGES, ENDS_ROOM, PLACE_STAGES, PROGRESS_LIMIT
+from ...hw.primitives.parameters import SKID_WORDS
+from .memory import BeatPosition, BeatSequence, Tables
 
-__all__ = ["PROGRESS_LIMIT", "Writer"]
-
-ENDS_ROOM = 3              # ends of WRITEs in their FIFO up to which another may come
-COMPLETED_DELAY = 3        # from an end that is reached to ``completed``
-PROGRESS_LIMIT = 0xFFFF
-_EMIT_STAGES = 3           # between a write that has its data and the skid buffer, hw/memory/emit.py
-_PLACE_STAGES = 3          # between the sequence and the skid buffer of the places
+__all__ = ["Writer"]
 
 
 class _Completion:
@@ -36,12 +32,12 @@ class _Completion:
 
     @property
     def completed(self) -> bool:
-        return bool(self.delays >> COMPLETED_DELAY - 1 & 1)
+        return bool(self.delays >> COMPLETED_LATENCY - 1 & 1)
 
     def step(self, issued: bool, ended: bool, written: bool) -> None:
         ends, reached = self.ends, self.reached
         self.room = len(ends) <= ENDS_ROOM
-        self.delays = (self.delays << 1 | reached) & (1 << COMPLETED_DELAY) - 1
+        self.delays = (self.delays << 1 | reached) & (1 << COMPLETED_LATENCY) - 1
         self.progress = min(self.difference, PROGRESS_LIMIT)
         self.difference = self.done - self.begin
         self.reached = self.known > 1 and not reached and self.left <= 0
@@ -69,12 +65,12 @@ class Writer:
         self.tables, self.sequence, self.completion = tables, BeatSequence(config), _Completion()
         self.command: Write | None = None
         self.held = self.decided = False
-        self.starts: deque[list[Place]] = deque()   # WRITEs that wait for the sequence,
+        self.starts: deque[list[BeatPosition]] = deque()   # WRITEs that wait for the sequence,
         self.modes: deque[MemoryMode] = deque()     # and those whose block may not come in yet
         self.mode: MemoryMode | None = None         # of the WRITE whose block may
         self.inside = 0
         self.stages = 0  # a bit per place in the stages behind the sequence
-        self.way: deque[Place] = deque()
+        self.way: deque[BeatPosition] = deque()
         self.slots: deque[tuple[bool, bool, bool]] = deque()  # writes that follow: ``writes``, ``last``, ``pops``
         self.places = self.number = self.valids = self.output = 0
         self.there = self.present = self.writes = self.last = self.pops = self.fits = False
@@ -91,21 +87,21 @@ class Writer:
         this cycle.
         """
         output, sequence, room = self.output, self.sequence, self.completion.room
-        self.fits = len(self.starts) < BUFFER and len(self.modes) < BUFFER
+        self.fits = len(self.starts) < SKID_WORDS and len(self.modes) < SKID_WORDS
         self.running = bool(self.stages or self.places or self.there or self.slots or self.present or self.valids
                             or output or not sequence.idle)
         self.writing, self.waits = output > 0 and write_ready, not output
-        moving = output < BUFFER
+        moving = output < SKID_WORDS
         joined = moving and self.present and offers
         issued, taken = joined and self.writes, joined and self.pops
         self.completion.step(issued, joined and self.last, written)
-        expands = len(self.slots) < BUFFER
+        expands = len(self.slots) < SKID_WORDS
         placed = self._next_write(joined or not self.present, room)
         if self.writing:
             self.output -= 1
         if moving and (self.valids or issued):
-            self.output += self.valids >> _EMIT_STAGES - 1
-            self.valids = (self.valids << 1 & (1 << _EMIT_STAGES) - 1) | issued
+            self.output += self.valids >> EMIT_STAGES - 1
+            self.valids = (self.valids << 1 & (1 << EMIT_STAGES) - 1) | issued
         self._next_place(placed, expands)
         return taken
 
@@ -113,7 +109,7 @@ class Writer:
         """The buffer of writes, and behind it, where ``free``, the register of the one that waits for its data. Returns
         whether a place has given its final write."""
         slots = self.slots
-        enters = self.there and len(slots) < BUFFER
+        enters = self.there and len(slots) < SKID_WORDS
         if free:
             self.present = bool(slots) and (room or not slots[0][1])
             if self.present:
@@ -129,7 +125,7 @@ class Writer:
     def _next_place(self, placed: bool, expands: bool) -> None:
         """The sequence, the stages behind it, and the skid buffer at their end."""
         sequence = self.sequence
-        moving = self.places < BUFFER
+        moving = self.places < SKID_WORDS
         if placed:
             self.way.popleft()
         if placed or (expands and not self.there):
@@ -139,8 +135,8 @@ class Writer:
         if taken:
             self.way.append(sequence.beats[sequence.at])
         if moving and (self.stages or taken):
-            self.places += self.stages >> _PLACE_STAGES - 1
-            self.stages = (self.stages << 1 & (1 << _PLACE_STAGES) - 1) | taken
+            self.places += self.stages >> PLACE_STAGES - 1
+            self.stages = (self.stages << 1 & (1 << PLACE_STAGES) - 1) | taken
         if not sequence.idle:
             sequence.step(None, taken)
         elif self.starts:

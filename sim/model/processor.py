@@ -14,7 +14,7 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
-from ...hw.isa.encoding import instruction_fields, INSTRUCTION_WORDS, decode, encode
+from ...hw.isa.encoding import instruction_fields, INSTRUCTION_WORDS, REGISTERS, decode, encode
 from ...hw.isa.instruction import (Fault, Instruction, Load, MemoryMode, Opcode, Pass, Read, Set, Store, Sums, Unit,
                                    Write)
 from ...hw.isa.setup import SETUP_READER, SETUP_WRITER
@@ -25,8 +25,6 @@ from .memory import arranged, positions, read_addresses, read_elements, row_chun
 from .vector_unit import VectorUnit
 
 __all__ = ["BlockOutcome", "ProcessorModel", "ProgramFault", "Race", "Asking", "first_race"]
-
-REGISTERS = 8
 
 
 class ProgramFault(ValueError):

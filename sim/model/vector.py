@@ -14,12 +14,12 @@ from ...hw.isa.parameter_set import EPSILON_BITS
 from ...hw.isa.vector_tables import (GeluTable, INDEX_ONLY_BITS, MOST_RESCALE_SHIFT, SCALE_BITS, check_element_width,
                                      check_row_length)
 from ...hw.numeric import largest, round_half_up, saturate
+from ...hw.vector.parameters import FRACTION, MANTISSA_BITS, OPERAND_BITS, SHIFT_BITS
 
 __all__ = ["rescale", "relu", "GELU_ERRORS", "gelu", "add_residual", "argmax", "MANTISSA_ERROR", "RowStatistics",
            "row_statistics", "normalise"]
 
-_MEAN_FRACTION = 4  # fraction bits of the mean of a row
-_ROOT = 16  # fraction bits of the mantissa of a deviation's inverse
+_ROOT = MANTISSA_BITS - 1  # fraction bits of the mantissa of a deviation's inverse
 
 
 # ---- Rescale
@@ -165,7 +165,7 @@ def row_statistics(rows: Any, epsilon: int, width: int) -> RowStatistics:
     inverses = [_inverse_deviation(n * s2 - s1 * s1 + epsilon, n, width)
                 for s1, s2 in zip(sums.tolist(), squares.tolist())]
     mantissas, shifts = np.array(inverses, dtype=np.int64).reshape(-1, 2).T
-    return RowStatistics(((sums << _MEAN_FRACTION + 1) + n) // (2 * n), mantissas, np.clip(shifts, 0, 31))
+    return RowStatistics(((sums << FRACTION + 1) + n) // (2 * n), mantissas, np.clip(shifts, 0, (1 << SHIFT_BITS) - 1))
 
 
 def normalise(x: Any, statistics: RowStatistics, n: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -189,9 +189,9 @@ def normalise(x: Any, statistics: RowStatistics, n: int, width: int) -> tuple[np
     check_element_width(width)
     check_row_length(n)
     mean, mantissa, shift = (field[..., None] for field in statistics)
-    operand = min(18, width + 2)
+    operand = min(OPERAND_BITS, width + 2)
     # |x*2^4 - M| < 2^(18+4), shifted by p < 2^53, u*m < 2^(17+17).
-    deviation = (np.asarray(x, dtype=np.int64) << _MEAN_FRACTION) - mean << shift
-    u, lost = saturate(round_half_up(deviation, _MEAN_FRACTION + 4 + width - operand), operand)
+    deviation = (np.asarray(x, dtype=np.int64) << FRACTION) - mean << shift
+    u, lost = saturate(round_half_up(deviation, FRACTION + 4 + width - operand), operand)
     y, clamped = saturate(round_half_up(u * mantissa, _ROOT + operand - width), width)
     return y, clamped | lost

@@ -14,6 +14,7 @@ from ...hw.config import CoreConfig, Pipeline, Target
 from ...hw.isa.encoding import INSTRUCTION_WORDS
 from ...hw.isa.instruction import Halt, Instruction, Load, Mode, Pass, Store
 from ...hw.isa.schedule import schedule
+from ...hw.isa.setup import SETUP_PROGRAM, SETUP_READER
 from ...hw.isa.walk import Walk
 from ...hw.numeric import largest, smallest
 
@@ -220,7 +221,7 @@ def random_coefficients(config: CoreConfig, rng: random.Random) -> list[tuple[in
     writes = [(bank, address, value() | value() << config.coefficient_width
                | rng.getrandbits(2) << 2 * config.coefficient_width)
               for bank in range(config.n_units) for address in range(config.coefficient_words)]
-    strangers = (config.n_units, 0x7F, 0x82, 0xFF)
+    strangers = (config.n_units, SETUP_PROGRAM - 1, SETUP_READER, 0xFF)
     writes += [(target, rng.getrandbits(4), rng.getrandbits(40)) for target in strangers]
     rng.shuffle(writes)
     return writes

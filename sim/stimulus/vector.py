@@ -12,18 +12,16 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import Descriptor, Move
-from ...hw.isa.parameter_set import SET_WORDS, SETS, Activation, ReadSet, WriteSet
+from ...hw.isa.parameter_set import EPSILON_BITS, SET_WORDS, SETS, Activation, ReadSet, WriteSet
 from ...hw.isa.setup import SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_WRITE_SETS
-from ...hw.isa.vector_tables import GeluTable
+from ...hw.isa.vector_tables import MOST_RESCALE_SHIFT, SCALE_BITS, GeluTable
 from ...hw.numeric import largest, pack_signed, smallest
 from ..reference.functions import erf_complement, silu_complement, tanh_complement
 
-__all__ = ["RandomSets", "SummedRows", "random_offset", "random_rows", "random_vector_unit", "LONGEST_ROW"]
+__all__ = ["RandomSets", "SummedRows", "random_offset", "random_set_rows", "random_vector_unit", "LONGEST_ROW"]
 
 LONGEST_ROW = 32   # beats of the rows of a table of rows but for one with a single entry; memories are whole rows
 _MOST_BEATS = 256  # of one SUMS
-_MANTISSA = 18     # bits of a scale and of a bias
-_SHIFTS = 18       # R - F at most
 _COMPLEMENTS = (erf_complement, tanh_complement, silu_complement)
 
 
@@ -48,14 +46,14 @@ class RandomSets:
         self.read: dict[int, ReadSet] = {}
         self.write: dict[int, WriteSet] = {}
         self._free = {kind: rng.sample(range(1, SETS), SETS - 1) for kind in ("read", "write")}
-        self._shift = rng.randint(12, min(20, 18 - config.element_width + _SHIFTS))
+        self._shift = rng.randint(12, min(20, SCALE_BITS - config.element_width + MOST_RESCALE_SHIFT))
         self._wild = rng.random() < 0.2  # all of the bits of scales and biases, so that much is clamped
 
     def add_read(self, chunk_shift: int, elements: int) -> int:
         """A set for rows of so many ``elements``; those that are not in memory count as zeros."""
         rng, number = self._rng, self._free["read"].pop()
         n = elements + rng.choice((0, 0, 0, rng.randint(1, 5)))
-        most = min(n * n << 2 * (self._config.element_width - 1), (1 << 62) - 1)
+        most = min(n * n << 2 * (self._config.element_width - 1), (1 << EPSILON_BITS) - 1)
         epsilon = min(most, int(2 ** rng.uniform(0, most.bit_length() * rng.choice((0.5, 1)))))
         self.read[number] = ReadSet(chunk_shift=chunk_shift, n=n, epsilon=epsilon)
         return number
@@ -63,7 +61,7 @@ class RandomSets:
     def add_write(self, offset: int | None, argmax: bool) -> int:
         """A set with a residual ``offset`` beats behind, or without; ``argmax``: it may be asked for."""
         rng, c, number = self._rng, self._config, self._free["write"].pop()
-        fraction, last = 18 - c.element_width, c.channel_beats - 1
+        fraction, last = SCALE_BITS - c.element_width, c.channel_beats - 1
         mask = rng.choice((rng.randint(0, last), (1 << rng.randrange(c.channel_beats.bit_length())) - 1))
         a, b = rng.randint(0, 6), rng.randint(0, 6)
         scales = rng.choice(((a, b, max(a, b) + 1), (0, 0, 0), (0, rng.randint(0, 2), 1),
@@ -71,7 +69,7 @@ class RandomSets:
         above = rng.getrandbits(32) >> c.memory_bits << c.memory_bits if rng.random() < 0.3 else 0  # nobody looks
         self.write[number] = WriteSet(
             rescale=rng.random() < 0.6, base=rng.randint(0, last - mask), chunk_mask=mask | above & 0xFFFF,
-            shift=min(max(fraction, self._shift + rng.choice((0, 0, 1, -1))), fraction + _SHIFTS),
+            shift=min(max(fraction, self._shift + rng.choice((0, 0, 1, -1))), fraction + MOST_RESCALE_SHIFT),
             bias_row=rng.random() < 0.4, activation=rng.choice((Activation.NONE, Activation.RELU, Activation.GELU)),
             gain=rng.randint(0, 4), residual=offset is not None,
             offset=(offset or 0) & (1 << c.memory_bits) - 1 | above,
@@ -97,11 +95,11 @@ class RandomSets:
         """Scale and bias: factors around 1/2, biases of a few percent of the range."""
         rng = self._rng
         if self._wild:
-            return rng.getrandbits(2 * _MANTISSA)
+            return rng.getrandbits(2 * SCALE_BITS)
         factor = rng.choice((1, -1)) * 2 ** rng.uniform(-3, 0)
-        scale, bias = (min(max(round(value), smallest(_MANTISSA)), largest(_MANTISSA))
+        scale, bias = (min(max(round(value), smallest(SCALE_BITS)), largest(SCALE_BITS))
                        for value in (factor * 2**self._shift, rng.gauss(0, 1 << 13)))
-        return pack_signed(scale, _MANTISSA) | pack_signed(bias, _MANTISSA) << _MANTISSA
+        return pack_signed(scale, SCALE_BITS) | pack_signed(bias, SCALE_BITS) << SCALE_BITS
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class SummedRows:
     elements: int
 
 
-def random_rows(config: CoreConfig, beats: np.ndarray, depth: int, blocks: int, rng: random.Random) -> SummedRows:
+def random_set_rows(config: CoreConfig, beats: np.ndarray, depth: int, blocks: int, rng: random.Random) -> SummedRows:
     """Rows for the entries of ``beats``, for so many SUMS, within ``depth`` beats, a multiple of LONGEST_ROW."""
     size, shift = config.statistics_rows, rng.choice((0, 1, 2, 3, 4, 5, 15))
     low, high = (int(beats.min()) >> shift, int(beats.max()) >> shift) if beats.size else (0, 0)

@@ -172,7 +172,7 @@ class Repetitive(Forgetful):
 
 @pytest.fixture
 def break_buffer(monkeypatch):
-    """Call with the name of a file of hw: its SkidBuffers forget words, or repeat them."""
+    """Call with the name of a module below `hw`, such as memory.emit: its SkidBuffers forget words, or repeat them."""
     def patch(file, repeats=False):
         monkeypatch.setattr(f"wingbeat.hw.{file}.SkidBuffer", Repetitive if repeats else Forgetful)
     return patch

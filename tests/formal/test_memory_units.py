@@ -70,9 +70,10 @@ class Deaf(Scatter):
 
 
 # The part, its stream, and what is wrong with it: the buffer of that file, or all of it.
-STREAMS = {"sequence": (BeatSequence, "o", "sequence"), "reader": (reader, "o", "reader"),
-           "gather": (Gather, "o", "gather"), "scatter": (Scatter, "o", Deaf), "emit": (Emit, "memory", "emit"),
-           "writer": (Writer, "memory", "emit")}
+STREAMS = {"sequence": (BeatSequence, "o", "memory.sequence"), "reader": (reader, "o", "memory.reader"),
+           "gather": (Gather, "o", "memory.gather"), "scatter": (Scatter, "o", Deaf),
+           "emit": (Emit, "memory", "memory.emit"),
+           "writer": (Writer, "memory", "memory.emit")}
 
 
 def stream_holds(holds, free, steady, dut, port, frames=None):
@@ -255,7 +256,7 @@ def test_no_beat_is_lost_or_invented(holds, free, kind, config, frames):
 @pytest.mark.parametrize("repeats", [False, True], ids=["loses", "invents"])
 @pytest.mark.parametrize("kind", [Gather, Scatter])
 def test_a_buffer_that_loses_or_invents_is_refuted(holds, free, break_buffer, kind, repeats):
-    break_buffer("gather", repeats)
+    break_buffer("memory.gather", repeats)
     assert not beats_counted(holds, free, kind, ONE, FRAMES)
 
 

@@ -14,6 +14,7 @@ from wingbeat.hw.memory.read_arbiter import BeatQueue, ReadArbiter
 from wingbeat.hw.memory.reader import TokenQueue
 from wingbeat.hw.vector.argmax import Argmax
 from wingbeat.hw.vector.normalise import Normalise
+from wingbeat.hw.vector.parameters import LaneTiming, NormaliseTiming
 from wingbeat.hw.vector.rescale import Rescale
 from wingbeat.hw.vector.residual import Residual
 
@@ -23,7 +24,7 @@ ONE = CoreConfig.of(engines=1, layers=1, width=8, element_width=8, coefficient_w
 DEEP = ONE.changed(pipeline=Pipeline.DEEP)
 FRAMES = 24
 ARITHMETIC = ("wingbeat.hw.vector.rescale.ScaleLane", "wingbeat.hw.vector.rescale.ActivationLane",
-"wingbeat.hw.vector.rescale.Ram",
+              "wingbeat.hw.vector.rescale.Ram",
               "wingbeat.hw.vector.normalise.NormaliseLane", "wingbeat.hw.vector.normalise.RowSums",
               "wingbeat.hw.vector.normalise.RowStatistics", "wingbeat.hw.vector.normalise.Ram",
               "wingbeat.hw.vector.residual.SelectAdder")
@@ -60,10 +61,13 @@ def normalise(lanes):
 # The part, its streams that go out, those that come in, and the file whose buffer is broken to refute it.
 STREAMS = {
     "queue": (queue, ["o"], [], None), "arbiter": (arbiter, ["read", "reader_beats", "residual_beats"], ["beats"],
-                                                   "readarbiter"),
-    "residual": (residual, ["o", "read"], ["beats"], "residual"), "argmax": (Argmax, ["o"], [], "argmax"),
-    "rescale": (rescale(4), ["o"], [], "rescale"), "rescale in steps": (rescale(2), ["o"], [], "rescale"),
-    "normalise": (normalise(4), ["o"], [], "normalise"), "normalise in steps": (normalise(2), ["o"], [], "normalise")}
+                                                   "memory.read_arbiter"),
+    "residual": (residual, ["o", "read"], ["beats"], "vector.residual"),
+    "argmax": (Argmax, ["o"], [], "vector.argmax"),
+    "rescale": (rescale(4), ["o"], [], "vector.rescale"),
+    "rescale in steps": (rescale(2), ["o"], [], "vector.rescale"),
+    "normalise": (normalise(4), ["o"], [], "vector.normalise"),
+    "normalise in steps": (normalise(2), ["o"], [], "vector.normalise")}
 
 
 def streams_hold(holds, free, steady, part, config, frames=None):
@@ -165,10 +169,10 @@ class SmallRescale(Rescale):
 @pytest.fixture
 def fast_lanes(any_values, monkeypatch):
     """As lanes may give any values they may as well give them at once."""
-    for kind in ("ScaleLane", "ActivationLane"):
-        monkeypatch.setattr(f"wingbeat.hw.vector.rescale.{kind}.latency", 1)
-    monkeypatch.setattr("wingbeat.hw.vector.normalise._LANE_LATENCY", 1)
-    monkeypatch.setattr("wingbeat.hw.vector.normalise._LEAST_DEPTH", 4)
+    for name in ("scale_latency", "activation_latency"):
+        monkeypatch.setattr(LaneTiming, name, 1)
+    monkeypatch.setattr(NormaliseTiming, "lane_latency", 1)
+    monkeypatch.setattr(NormaliseTiming, "least_depth", 4)
     return any_values
 
 
@@ -181,8 +185,9 @@ def writes_in_turn(holds, free, make, frames):
     return holds(make(ONE), what, frames)
 
 
-FILTERS = {"argmax": (Argmax, "argmax", 14), "rescale": (lambda config: SmallRescale(config, 4, 1), "rescale", 16),
-           "rescale in steps": (lambda config: SmallRescale(config, 2, 1), "rescale", 13)}
+FILTERS = {"argmax": (Argmax, "vector.argmax", 14),
+           "rescale": (lambda config: SmallRescale(config, 4, 1), "vector.rescale", 16),
+           "rescale in steps": (lambda config: SmallRescale(config, 2, 1), "vector.rescale", 13)}
 
 
 @pytest.mark.parametrize("part", FILTERS)
@@ -228,7 +233,7 @@ def test_normalised_beats_keep_their_order(holds, fast_lanes, lanes):
 @pytest.mark.parametrize("fault", ["impatient", "loses", "invents"])
 def test_normalised_beats_out_of_order_are_refuted(holds, fast_lanes, break_buffer, fault):
     if fault != "impatient":
-        break_buffer("normalise", fault == "invents")
+        break_buffer("vector.normalise", fault == "invents")
     assert not beats_in_turn(holds, fast_lanes, Impatient if fault == "impatient" else Normalise, 2, 12)
 
 
@@ -306,7 +311,7 @@ def test_a_wrong_element_is_refuted(holds, free, kind):
 
 
 def test_a_lost_sum_is_refuted(holds, free, break_buffer):
-    break_buffer("residual")
+    break_buffer("vector.residual")
     assert not sums_are_right(holds, free, Residual, 14)
 
 
@@ -368,5 +373,5 @@ def test_every_beat_has_its_place(holds, free, monkeypatch):
 
 
 def test_a_beat_too_many_is_refuted(holds, free, monkeypatch):
-    monkeypatch.setattr("wingbeat.hw.memory.read_arbiter._LATE", 0)
+    monkeypatch.setattr("wingbeat.hw.memory.read_arbiter.LATE_WORDS", 0)
     assert not all_find_a_place(holds, free, monkeypatch, 14)

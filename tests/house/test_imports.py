@@ -12,7 +12,8 @@ PARTS = ("hw", "sim", "gen", "boards")
 
 # Leaves: no Amaranth in them, everybody may import them.
 LEAVES = {"hw", "hw.isa"}
-LEAF_MODULES = {"hw.config", "hw.errors", "hw.names", "hw.numeric"}  # of the folder hw itself; hw.layouts is hardware
+LEAF_MODULES = {"hw.config", "hw.errors", "hw.names", "hw.numeric",  # of the folder hw itself; hw.layouts is hardware
+                "hw.primitives.parameters", "hw.array.parameters", "hw.memory.parameters", "hw.vector.parameters"}
 
 # folder: folders it may import besides the leaves and itself
 MAY_IMPORT = {
@@ -24,7 +25,7 @@ MAY_IMPORT = {
     "hw.vector": "hw.primitives hw.memory",
     "hw.bus": "",
     "hw.bus.axi4": "hw.primitives hw.memory",
-    "hw.link": "",
+    "hw.link": "hw.primitives",
     "hw.core": "hw.array hw.memory hw.vector hw.bus.axi4",
     "sim": "",
     "sim.reference": "",
@@ -116,6 +117,12 @@ def test_imports_follow_the_table(module):
     assert not forbidden(MODULES[module].read_text(), module, module in PACKAGES)
 
 
+@pytest.mark.parametrize("module", sorted(LEAF_MODULES))
+def test_leaf_modules_stand_on_leaves(module):
+    found = imports(MODULES[module].read_text(), module, False)
+    assert not {name for name in found if name not in LEAF_MODULES and folder_of(name) != "hw.isa"}
+
+
 def test_every_folder_has_a_row():
     assert set(MAY_IMPORT) == PACKAGES
 
@@ -173,6 +180,7 @@ def test_folders_are_small(folder):
     ("from ..layouts import word", "hw.isa.setup"),
     ("from ..memory.port import MemoryPort", "hw.array.array"),
     ("import hw.config", "gen.cli.app"),
+    ("from ...hw.memory.writer import Writer", "sim.cycles.writer"),
     ("from tests import x", "gen.cli.app"),
     ("from ... import boards", "gen.cli.app"),
 ])
@@ -183,6 +191,7 @@ def test_the_table_catches(source, module):
 @pytest.mark.parametrize("source, module", [
     ("from . import engine", "hw.array.array"), ("from ...hw.numeric import saturate", "sim.model.array"),
     ("from ...hw import numeric", "sim.model.array"), ("import numpy", "sim.model.array"),
+    ("from ...hw.memory.parameters import SequenceTiming", "sim.cycles.memory"),
     ("from ..layouts import word", "hw.array.array"), ("from ...hw.array.array import Array", "gen.cosim.core"),
 ])
 def test_the_table_lets_pass(source, module):

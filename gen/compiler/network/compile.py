@@ -14,19 +14,20 @@ from ....hw.errors import WingbeatError
 from ..program.assemble import Program, SumRows, Transfer, assemble, written_beats
 from ..program.operations import Start
 from .formats import Format, least_exponent, quantise
-from .load import LoadedNetwork, encode
+from .load import LoadedNetwork
 from .lower import Lowered, Value, lower
 from .operation import Operation, Resources, Stored, build_operation
+from .reference import encode_inputs
 from .tensors import TensorMemory
 
-__all__ = ["CompiledNetwork", "Segment", "OperationRun", "compile_network", "default_batch", "place_sums"]
+__all__ = ["CompiledNetwork", "ProgramSegment", "OperationRun", "compile_network", "default_batch", "place_sums"]
 
 _MOST_BATCH = 32
 _BEHIND = 2  # blocks between what writes rows and the sums of these rows: by then they stand in memory
 
 
 @dataclass(frozen=True, eq=False)
-class Segment:
+class ProgramSegment:
     """Operations that share one program, and the writes (target, address, data) beside those of the program's own."""
 
     operations: tuple[Operation, ...]
@@ -50,7 +51,7 @@ class CompiledNetwork:
     network: LoadedNetwork
     config: CoreConfig
     batch: int
-    segments: tuple[Segment, ...]
+    segments: tuple[ProgramSegment, ...]
     input: Stored
     output: Stored
     beats: int  # of the memory
@@ -61,7 +62,7 @@ class CompiledNetwork:
 
     def memory(self, inputs: Any) -> tuple[np.ndarray, int]:
         """The memory (beats, 2K) with at most ``batch`` inputs in it, and how many of their values were clamped."""
-        x = encode(self.network, inputs)
+        x = encode_inputs(self.network, inputs)
         if not 1 <= len(x) <= self.batch:
             raise WingbeatError(f"inputs: {len(x)}; allowed are 1..{self.batch}")
         memory = np.zeros((self.beats, self.config.memory_elements), dtype=np.int64)
@@ -140,9 +141,9 @@ class _Compiler:
         self.config, self.lowered, self.report = config, lowered, report
         self.memory = TensorMemory(config, batch)
         self.stored: dict[int, Stored] = {}
-        self.segments: list[Segment] = []
+        self.segments: list[ProgramSegment] = []
         self.operations: list[Operation] = []  # of the segment that is open
-        self.open: Segment | None = None
+        self.open: ProgramSegment | None = None
         self.resources = Resources(config)
 
     def run(self, network: LoadedNetwork) -> CompiledNetwork:
@@ -188,20 +189,22 @@ class _Compiler:
             program = assemble(self.config, place_sums(self.config, operations), setup)
         except WingbeatError as fault:
             raise WingbeatError(f"{step.name}: {fault}") from fault
-        self.operations, self.open = operations, Segment(tuple(operations), program, setup)
+        self.operations, self.open = operations, ProgramSegment(tuple(operations), program, setup)
         return operation
 
     def _close(self) -> None:
-        """The open segment ends as it is: what did not fit may have left something in the tables."""
+        """Ends the open segment. The next gets tables of its own: a step that did not fit may have changed these."""
         assert self.open is not None
         self.segments.append(self.open)
         self.operations, self.resources = [], Resources(self.config)
 
 
 def place_sums(config: CoreConfig, operations: Sequence[Operation]) -> list[Transfer | SumRows]:
-    """The tasks of all operations in order; sums that an operation needs before it begins stand as early as what writes
-    their rows allows, so that memory is read for them while the array works. Rows share the entries of a table with
-    others, so nothing before that needs sums may stand behind them."""
+    """The tasks of all operations in order, with the sums that an operation needs as early as possible.
+
+    Sums stand behind the task that writes their rows: memory is then read for them while the array works. They also
+    stand behind every earlier task that needs sums, because rows of both may share an entry of the table.
+    """
     tasks: list[Transfer | SumRows] = []
     for operation in operations:
         free = max((number + 1 for number, task in enumerate(tasks) if _needs_sums(task)), default=0)
@@ -217,7 +220,7 @@ def _needs_sums(task: Transfer | SumRows) -> bool:
 
 
 def _behind(config: CoreConfig, tasks: Sequence[Transfer | SumRows], piece: SumRows) -> int:
-    """Place in ``tasks`` some blocks behind the last one that writes rows of ``piece``."""
+    """Place in ``tasks`` that is ``_BEHIND`` blocks behind the last block that writes rows of ``piece``."""
     end = piece.at + piece.rows * piece.read.pitch
     blocks = [number for number, task in enumerate(tasks) if isinstance(task, Transfer)]
     for at in range(len(blocks) - 1, -1, -1):

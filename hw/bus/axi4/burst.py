@@ -10,11 +10,11 @@ from amaranth.lib.wiring import In, Out
 from ...config import CoreConfig, Target
 from ...errors import WingbeatError
 from ...memory.port import MemoryParameters
+from ...primitives.parameters import RAM_BITS
 from ...primitives.ram import Ram, RamParameters
 
 __all__ = ["PAGE_BYTES", "AxiParameters", "Gatherer", "BurstQueue", "BeatBuffer"]
 
-_RAM_BITS = 144  # of one Ram
 PAGE_BYTES = 4096  # no burst may cross a multiple of it (AXI4, A3.4.1)
 
 
@@ -129,19 +129,23 @@ class Gatherer(wiring.Component):
     """Checks requests against ``base`` and ``limit`` and merges neighbours into bursts.
 
     ``i``: beat numbers. A number is refused when it is not below ``limit`` or its address does not fit in
-    ``address_width`` bits; the low 12 bits of ``base`` are ignored. ``refused`` is high for one cycle for
-    every such request. ``waiting`` says that a request stands before ``i``, ready or not.
+    ``address_width`` bits; the low 12 bits of ``base`` are ignored. ``refused`` is high for one cycle for every such
+    request. ``waiting`` says that a request stands before ``i``, ready or not.
 
-    ``burst`` with ``final`` is *not* a stream: while nobody takes it (``issue``, allowed only with ``final``)
-    it may still grow. It is final when it is as long as can be, when the next request does not follow it, or
-    when there is no next request. A request follows when its number is the one before plus one, does not begin
-    a page, and the check says the same of both. So a burst never crosses a page, and grows while it waits.
-    Nothing enters a burst without ``space``; a burst that could grow waits for it. ``taken`` is high for one cycle
-    for every request that has entered a burst and was not refused.
+    ``burst`` with ``final`` is *not* a stream: while nobody takes it (``issue``, allowed only with ``final``) it may
+    still grow. It is final when one of these holds: it is as long as can be; the next request does not follow it; there
+    is no next request. A request follows when all of these hold: its number is the one before plus one; it does not
+    begin a page; the check says the same of both. So a burst never crosses a page, and grows while it waits. Nothing
+    enters a burst without ``space``; a burst that could grow waits for it. ``taken`` is high for one cycle for every
+    request that has entered a burst and was not refused.
 
-    Latency: 2 cycles from a request to its burst, which waits for requests that follow. Throughput: one request
-    per cycle. Backpressure: ``issue`` -> ``i.ready`` is **not** cut, nor is ``waiting`` -> ``final``. Reset:
-    forgets what is inside. Cost: two addresses of registers, two adders and two comparators of a beat number.
+    Format: byte addresses unsigned.
+    Latency: 2 cycles from a request to its burst, which waits for requests that follow.
+    Throughput: one request per cycle.
+    Backpressure: ``issue`` -> ``i.ready`` is **not** cut, nor is ``waiting`` -> ``final``.
+    Reset: forgets what is inside.
+    Cost: two addresses of registers, two adders and two comparators of a beat number.
+    Source: AMBA AXI4, A3.4.1 (burst rules).
     """
 
     def __init__(self, parameters: AxiParameters):
@@ -156,7 +160,7 @@ class Gatherer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        checked, valid, follows = Signal(self.parameters.gathered), Signal(), Signal()
+        checked, valid, follows = Signal(self.parameters.gathered), Signal(), Signal(name="follows")
         accept, take, extend, full, is_open = (Signal() for _ in range(5))
         longest = self.parameters.burst_beats
         self._check(m, accept, checked, follows)
@@ -182,10 +186,11 @@ class Gatherer(wiring.Component):
 
     def _check(self, m, accept, checked, follows):
         """Address and verdict of the number on ``i``, into registers."""
-        p, number, expected = self.parameters, self.i.payload, Signal(self.parameters.memory.address_bits)
+        p, number = self.parameters, self.i.payload
+        expected = Signal(p.memory.address_bits, name="expected")
         page_bits = p.page_beats.bit_length() - 1
         in_page, frame_bits = number[:page_bits], p.address_width - 12
-        offset, frame = Signal(12), Signal(max(p.memory.address_bits, frame_bits) + 1)
+        offset, frame = Signal(12), Signal(max(p.memory.address_bits, frame_bits) + 1, name="frame")
         m.d.comb += [offset.eq(in_page << (12 - page_bits)), frame.eq(self.base[12:] + number[page_bits:])]
         with m.If(accept):
             m.d.sync += [
@@ -197,13 +202,17 @@ class Gatherer(wiring.Component):
 class BurstQueue(wiring.Component):
     """Bursts go in, their beats come out one by one, in order.
 
-    ``i``: ``more`` (beats less one), ``refused``, and ``lane``, the place of the first beat on the bus. ``o``:
-    one word per beat, ``refused``, its own ``lane``, and ``final`` on the final one of a burst.
+    ``i``: ``more`` (beats less one), ``refused``, and ``lane``, the place of the first beat on the bus. ``o``: one word
+    per beat, ``refused``, its own ``lane``, and ``final`` on the final one of a burst.
 
-    Latency: 2 cycles. Throughput: one beat per cycle, no bubble between bursts. Depth: ``depth`` bursts.
-    It stops one burst later at most, because ``i.ready`` is a register that looks at the level of the cycle before.
+    Format: none, control only.
+    Latency: 2 cycles.
+    Throughput: one beat per cycle, no bubble between bursts. Depth: ``depth`` bursts, at most one more, because
+    ``i.ready`` is a register that looks at the level of the cycle before.
     Backpressure: ``o.ready`` is **not** cut from the read enable of the memory.
-    Reset: empties the queue. Cost: ``depth`` entries of at most 15 bits, a counter.
+    Reset: empties the queue.
+    Cost: ``depth`` + 2 entries of at most 15 bits, a counter.
+    Source: own.
     """
 
     def __init__(self, parameters: AxiParameters, depth: int):
@@ -219,7 +228,7 @@ class BurstQueue(wiring.Component):
         m = Module()
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(self.i.payload.as_value()), depth=self._depth + 2)
         burst = data.View(self.i.payload.shape(), fifo.r_data)
-        index, ready = Signal.like(self.i.payload.more), Signal(init=1)
+        index, ready = Signal.like(self.i.payload.more), Signal(name="ready", init=1)
         m.d.sync += ready.eq(fifo.level < self._depth)
         m.d.comb += [
             fifo.w_en.eq(self.i.valid & ready), fifo.w_data.eq(self.i.payload), self.i.ready.eq(ready),
@@ -234,11 +243,15 @@ class BurstQueue(wiring.Component):
 class BeatBuffer(wiring.Component):
     """First in, first out: ``depth`` beats of ``width`` bits in block RAMs with their output register.
 
-    Ports ``i`` and ``o``, streams. Latency: 3 cycles. Throughput: one beat per cycle, except that the second beat
-    behind an empty buffer comes a cycle late when the first one has waited. Depth: ``depth``, and two more that have
-    left the RAM. Backpressure: ``i.ready`` (through a comparator), ``o.valid`` and ``o.payload`` come out of
-    registers; ``o.ready`` is **not** cut from the read enable of the RAM. Reset: empties the buffer.
-    Cost: the RAM, two addresses and a counter.
+    Format: none, beats pass unchanged.
+    Latency: 3 cycles.
+    Throughput: one beat per cycle; but the second beat behind an empty buffer comes a cycle late when the first one has
+    waited. Depth: ``depth``, and two more that have left the RAM.
+    Backpressure: ``i.ready`` (through a comparator), ``o.valid`` and ``o.payload`` come out of registers; ``o.ready``
+    is **not** cut from the read enable of the RAM.
+    Reset: empties the buffer.
+    Cost: a RAM of depth x width bits, two addresses and a counter.
+    Source: own.
     """
 
     def __init__(self, width: int, depth: int, target: Target):
@@ -247,9 +260,9 @@ class BeatBuffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        write, read = Signal(range(self._depth)), Signal(range(self._depth))
-        level, reading = Signal(range(self._depth + 1)), Signal()
-        accept, step, start = Signal(), Signal(), Signal()
+        write, read = Signal(range(self._depth)), Signal(range(self._depth), name="read")
+        level, reading = Signal(range(self._depth + 1)), Signal(name="reading")
+        accept, step, start = Signal(), Signal(), Signal(name="start")
         m.d.comb += [
             self.i.ready.eq(level != self._depth), accept.eq(self.i.valid & self.i.ready),
             step.eq(~self.o.valid | self.o.ready), start.eq(step & (level != 0))]
@@ -260,8 +273,8 @@ class BeatBuffer(wiring.Component):
         with m.If(step):
             m.d.sync += [reading.eq(start), self.o.valid.eq(reading)]
 
-        for low in range(0, len(self.i.payload), _RAM_BITS):
-            part = slice(low, min(low + _RAM_BITS, len(self.i.payload)))
+        for low in range(0, len(self.i.payload), RAM_BITS):
+            part = slice(low, min(low + RAM_BITS, len(self.i.payload)))
             m.submodules[f"ram{low}"] = ram = Ram(RamParameters(part.stop - low, self._depth, self._target))
             m.d.comb += [ram.w_en.eq(accept), ram.w_addr.eq(write), ram.w_data.eq(self.i.payload[part]),
                          ram.r_en.eq(step), ram.r_addr.eq(read), self.o.payload[part].eq(ram.r_data)]

@@ -9,7 +9,7 @@ from .burst import AxiParameters
 from .reader import AxiReader
 from .writer import AxiWriter
 
-__all__ = ["AxiMaster", "AxiParameters"]
+__all__ = ["AxiMaster"]
 
 _INCREMENTING = 0b01
 _CACHE = 0b0011  # normal, not cacheable, bufferable: interconnects may merge and split, reads see our writes
@@ -18,30 +18,33 @@ _CACHE = 0b0011  # normal, not cacheable, bufferable: interconnects may merge an
 class AxiMaster(wiring.Component):
     """The memory side of a MemoryPort as an AXI4 master.
 
-    ``port``: the memory port; AxiParameters says where its beats stand. ``base``: byte address of beat 0, a
-    multiple of 4,096 (the low 12 bits are ignored); ``limit``: number of beats allowed. Both must be stable while
-    a request is in flight. Every number is checked against them before an address is formed: one that is not
-    below ``limit``, or whose address does not fit in ``address_width`` bits, is refused as the port says, in
-    order, and never seen on the bus. ``refused`` is high in the cycle of the check; a read and a write that are
-    refused in the same cycle share it. ``error`` rises when R or B brings SLVERR or DECERR and stays until reset;
-    the beats are delivered and reported all the same.
+    ``port``: the memory port; AxiParameters says where its beats stand. ``base``: byte address of beat 0, a multiple of
+    4,096 (the low 12 bits are ignored); ``limit``: number of beats allowed. Both must be stable while a request is in
+    flight. Every number is checked against them before an address is formed. One that is not below ``limit``, or whose
+    address does not fit in ``address_width`` bits, is refused as the port says, in order, and never seen on the bus.
+    ``refused`` is high in the cycle of the check; a read and a write that are refused in the same cycle share it.
+    ``error`` rises when R or B brings SLVERR or DECERR and stays until reset; the beats are delivered and reported all
+    the same.
 
-    AXI: ports ``m_axi_...``. Incrementing bursts of at most ``longest_burst`` transfers that never cross
-    4 KiB; requests with consecutive numbers become one burst when each comes at most one cycle after the one before,
-    or while the burst waits. One identifier, 0, so everything stays in order; reads and writes are independent.
-    A beat wider than the bus takes several transfers; a narrower one takes a narrow transfer, so the bus moves one
-    beat per cycle. VALID never waits for READY. BREADY is constant, and so is RREADY except as AxiReader says.
-    RLAST, RID and BID are not looked at.
+    AXI: ports ``m_axi_...``. Incrementing bursts of at most ``longest_burst`` transfers that never cross 4 KiB.
+    Requests with consecutive numbers become one burst when each comes at most one cycle after the one before, or while
+    the burst waits. One identifier, 0, so everything stays in order; reads and writes are independent. A beat wider
+    than the bus takes several transfers; a narrower one takes a narrow transfer, so the bus moves one beat per cycle.
+    VALID never waits for READY. BREADY is constant, and so is RREADY except as AxiReader says. RLAST, RID and BID are
+    not looked at.
 
+    Format: elements in slots of 8, 16 or 32 bits, sign-extended (AxiParameters).
     Latency: 3 cycles from the final request of a burst to AR or AW, 5 to the first W transfer, 4 from the final R
-    transfer of a beat to ``port.beats``, 1 from B to ``port.written``. A burst of n beats leaves n - 1 cycles
-    after its first request at the earliest: shorter bursts answer sooner.
-    Throughput: one transfer per cycle and direction, and one burst per cycle, if ``reads`` covers the latency of
-    the memory, in beats, plus one burst and 8 beats, and ``writes`` covers it, from the final transfer to B, in
-    bursts plus 5.
-    Backpressure: no path from AR or AW to the port; W and the beats are **not** cut from the read enables of
-    their buffers. Reset: everything in flight is forgotten, so the memory must be reset with it.
-    Cost: see AxiReader and AxiWriter.
+    transfer of a beat to ``port.beats``, 1 from B to ``port.written``. A burst of n beats leaves n - 1 cycles after its
+    first request at the earliest: shorter bursts answer sooner.
+    Throughput: one transfer per cycle and direction, and one burst per cycle, if two conditions hold. ``reads`` covers
+    the latency of the memory, in beats, plus one burst and 8 beats. ``writes`` covers it, from the final transfer to B,
+    in bursts plus 5.
+    Backpressure: no path from AR or AW to the port; W and the beats are **not** cut from the read enables of their
+    buffers.
+    Reset: everything in flight is forgotten, so the memory must be reset with it.
+    Cost: an AxiReader and an AxiWriter.
+    Source: AMBA AXI4, A3 (single interface requirements).
     """
 
     def __init__(self, parameters: AxiParameters):

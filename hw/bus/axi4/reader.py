@@ -13,18 +13,22 @@ __all__ = ["AxiReader"]
 class AxiReader(wiring.Component):
     """Beat numbers become bursts on AR; what comes back on R becomes beats, in order.
 
-    ``read``, ``beats``, ``refused`` as in the memory port; ``base``, ``limit`` as in AxiMaster. ``ar``: one
-    word per burst. ``r``: transfers. ``error`` is high in the cycle in which a transfer brings SLVERR or DECERR.
+    ``read``, ``beats``, ``refused`` as in the memory port; ``base``, ``limit`` as in AxiMaster. ``ar``: one word per
+    burst. ``r``: transfers. ``error`` is high in the cycle in which a transfer brings SLVERR or DECERR.
 
-    A beat joins a burst only when the buffer behind R has a place for it, so R never stalls: ``r.ready`` is
-    constant, but for narrow transfers, where it is low until the lane of the first transfer is known, 2 cycles
-    after the burst has left. A burst that could grow waits for places: a slow reader gets long bursts, not many.
+    A beat joins a burst only when the buffer behind R has a place for it, so R never stalls. ``r.ready`` is constant,
+    but for narrow transfers: there it is low until the lane of the first transfer is known, 2 cycles after the burst
+    has left. A burst that could grow waits for places: a slow reader gets long bursts, not many.
 
+    Format: elements in slots of 8, 16 or 32 bits (AxiParameters); the bits of a slot above an element are dropped.
     Latency: 3 cycles from the final request of a burst to ``ar``; 4 cycles from the final transfer of a beat to
-    ``beats``. Throughput: one request, one burst, one transfer and one beat per cycle.
-    Backpressure: ``ar.ready`` ends in a register; ``beats.ready`` is **not** cut from the read enable of the
-    buffer. Reset: forgets everything in flight. Cost: a RAM of ``reads`` beats, two registers of an AR word,
-    one of a beat, a queue of ``reads`` bursts (two for narrow transfers).
+    ``beats``.
+    Throughput: one request, one burst, one transfer and one beat per cycle.
+    Backpressure: ``ar.ready`` ends in a register; ``beats.ready`` is **not** cut from the read enable of the buffer.
+    Reset: forgets everything in flight.
+    Cost: a RAM of ``reads`` + 1 beats, two registers of an AR word, one of a beat, a queue of ``reads`` bursts (two for
+    narrow transfers).
+    Source: AMBA AXI4, A3.
     """
 
     def __init__(self, parameters: AxiParameters):
@@ -45,10 +49,10 @@ class AxiReader(wiring.Component):
         m.submodules.order = order = BurstQueue(p, p.reads)
         m.submodules.skid = skid = SkidBuffer(p.command)
         m.submodules.buffer = buffer = BeatBuffer(len(self.beats.payload.as_value()), p.reads + 1, p.target)
-        burst, issue, deliver = gatherer.burst, gatherer.issue, Signal()
+        burst, issue, deliver = gatherer.burst, gatherer.issue, Signal(name="deliver")
         # Places of the buffer that no beat has been promised. One more than ``reads``: ``space`` looks at the cycle
         # before, so it must leave one.
-        room, space = Signal(range(p.reads + 2), init=p.reads + 1), Signal(init=1)
+        room, space = Signal(range(p.reads + 2), init=p.reads + 1), Signal(name="space", init=1)
         lanes_ready = self._transfers(m, buffer, issue & ~burst.refused, burst)
 
         wiring.connect(m, wiring.flipped(self.read), gatherer.i)

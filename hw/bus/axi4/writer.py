@@ -13,20 +13,23 @@ __all__ = ["AxiWriter"]
 class AxiWriter(wiring.Component):
     """Beats with their numbers become bursts on AW and W; answers on B become ``written`` pulses, in order.
 
-    ``write``, ``written``, ``refused`` as in the memory port; ``base``, ``limit`` as in AxiMaster. ``aw``: one
-    word per burst. ``w``: transfers. ``b``: answers, always accepted. ``error`` is high in the cycle in which
-    an answer is SLVERR or DECERR.
+    ``write``, ``written``, ``refused`` as in the memory port; ``base``, ``limit`` as in AxiMaster. ``aw``: one word per
+    burst. ``w``: transfers. ``b``: answers, always accepted. ``error`` is high in the cycle in which an answer is
+    SLVERR or DECERR.
 
-    All beats of a burst are in the buffer before its first transfer is offered, so W does not stall inside a
-    burst, but for one cycle behind its first beat when the buffer was empty before. W does not wait for AW: while AW
-    stalls W may be ahead of it, by two bursts at most. While a burst waits it grows.
+    All beats of a burst are in the buffer before its first transfer is offered. So W does not stall inside a burst, but
+    for one cycle behind its first beat when the buffer was empty before. W does not wait for AW: while AW stalls W may
+    be ahead of it, by two bursts at most. While a burst waits it grows.
 
+    Format: elements in slots of 8, 16 or 32 bits, sign-extended (AxiParameters); a strobe bit per byte.
     Latency: 3 cycles from the final request of a burst to ``aw``, 5 to its first transfer; ``written`` is high in the
     cycle after the answer for the first beat of a burst, then once per cycle.
     Throughput: one request, one burst, one transfer and one ``written`` per cycle.
     Backpressure: ``aw.ready`` ends in a register; ``w.ready`` is **not** cut from the read enable of the buffer.
-    Reset: forgets everything in flight. Cost: a RAM of ``write_beats`` beats with strobes, two registers of an
-    AW word, one of a beat with strobes, two queues of ``writes`` bursts.
+    Reset: forgets everything in flight.
+    Cost: a RAM of ``write_beats`` beats with strobes, two registers of an AW word, one of a beat with strobes, two
+    queues of ``writes`` bursts.
+    Source: AMBA AXI4, A3.
     """
 
     def __init__(self, parameters: AxiParameters):
@@ -104,7 +107,7 @@ class AxiWriter(wiring.Component):
 
     def _answers(self, m, beat):
         """B into one pulse per beat."""
-        count, done = Signal(range(self.parameters.writes + 3)), Signal()
+        count, done = Signal(range(self.parameters.writes + 3)), Signal(name="done")
         m.d.comb += [
             self.b.ready.eq(1), self.error.eq(self.b.valid & self.b.payload.resp[1]),
             beat.ready.eq(beat.payload.refused | (count != 0)), self.written.eq(beat.valid & beat.ready),

@@ -46,7 +46,7 @@ def test_preset(name, multipliers):
 def test_every_field_but_the_name_is_written_down(name):
     """A preset does not change when a default does."""
     config = presets.load_preset(name)
-    values = tomllib.loads(presets._text(name))
+    values = tomllib.loads(presets.preset_text(name))
     assert values.keys() == {"target", "pipeline"} | {n for n in ("array", "memory", "vector") if getattr(config, n)}
     for section, kind in SECTIONS.items():
         assert section not in values or values[section].keys() == kind.model_fields.keys()

@@ -4,13 +4,13 @@ import random
 
 import pytest
 
+from wingbeat.hw.array.parameters import PASS_LATENCY
 from wingbeat.hw.array.sequencer import Sequencer
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Mode, Pass
 from wingbeat.sim.bench.stream import Bench, Stall
 
 SEED = 3
-LATENCY = 4  # from an accepted instruction to its first group
 
 
 def small(layers=1, half_words=256):
@@ -116,14 +116,14 @@ def check_groups(watch, passes, patterns, context):
 
 
 def earliest(config, passes):
-    """Starts when blocks and instructions are never late: LATENCY cycles after the first instruction, then as
+    """Starts when blocks and instructions are never late: PASS_LATENCY cycles after the first instruction, then as
     soon as the pass before has ended, its gap has passed (one cycle takes two) and pass_spacing cycles lie
     between the starts.
     """
     starts, end = [], 0
     for p in passes:
         gap = 2 if p.gap == 1 else p.gap
-        start = max(end + gap, starts[-1] + config.pass_spacing) if starts else LATENCY
+        start = max(end + gap, starts[-1] + config.pass_spacing) if starts else PASS_LATENCY
         starts.append(start)
         end = start + p.groups
     return starts
@@ -195,11 +195,11 @@ class At:
 def test_an_instruction_late_in_the_pass(field_bits, before_last):
     """Accepted 3 cycles before the last group it loses no cycle, later one for each."""
     passes = [Pass(Mode.PASS, 0, 30, 0, (0,), first=k == 0) for k in range(2)]
-    last_group = LATENCY + 29
+    last_group = PASS_LATENCY + 29
     watch = Watch(small(), [field_bits(p) for p in passes], At(last_group - before_last))
     watch.run(90)
     assert watch.feed.cycles == [0, last_group - before_last]
-    assert watch.starts() == [LATENCY, last_group + 1 + max(0, 3 - before_last)]
+    assert watch.starts() == [PASS_LATENCY, last_group + 1 + max(0, 3 - before_last)]
 
 
 def test_a_late_block(field_bits):
@@ -231,4 +231,4 @@ def test_reset_mid_stream(field_bits, reset_at):
     watch.run(reset_at + earliest(config, passes)[-1] + 300, reset_at)
     check_groups(watch, passes, patterns, f"reset in cycle {reset_at}, seed {SEED}")
     shift = watch.starts()[0]
-    assert watch.starts() == [start - LATENCY + shift for start in earliest(config, passes)]
+    assert watch.starts() == [start - PASS_LATENCY + shift for start in earliest(config, passes)]

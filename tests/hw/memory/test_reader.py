@@ -10,6 +10,7 @@ import pytest
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from wingbeat.hw.isa.instruction import MemoryMode, Read, Set, Unit
+from wingbeat.hw.isa.setup import TAG_BITS
 from wingbeat.hw.memory.reader import Reader
 from wingbeat.sim.bench.stream import Bench, Stall
 
@@ -358,7 +359,7 @@ def test_tags_wrap(field_bits):
 
     async def skip(ctx):
         await ctx.tick().until(setup.dut.tag == 1)
-        ctx.set(setup.dut._tag, 65535)
+        ctx.set(setup.dut.count, (1 << TAG_BITS) - 1)
 
     setup.bench.process(skip)
     setup.run()

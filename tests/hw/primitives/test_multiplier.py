@@ -17,7 +17,7 @@ from wingbeat.gen.synth.flow import cell_counts, run_yosys
 from wingbeat.hw.config import Pipeline, Target
 from wingbeat.hw.primitives.multiplier import Multiplier, MultiplierParameters
 
-MODELS = Path(wingbeat.gen.__path__[0]) / "models" / "ecp5.v"
+MODELS = Path(wingbeat.gen.__path__[0]) / "cosim" / "verilog" / "ecp5.v"
 SEED = 20
 WIDTHS = [(8, 8), (16, 16), (18, 17), (18, 18), (5, 3)]
 

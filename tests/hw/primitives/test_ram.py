@@ -14,7 +14,7 @@ from wingbeat.gen.synth.flow import cell_counts, run_yosys
 from wingbeat.hw.config import Pipeline, Target
 from wingbeat.hw.primitives.ram import Ram, RamParameters
 
-MODELS = Path(wingbeat.gen.__path__[0]) / "models" / "ecp5.v"
+MODELS = Path(wingbeat.gen.__path__[0]) / "cosim" / "verilog" / "ecp5.v"
 SIZES = [(36, 512), (36, 16), (36, 1536), (36, 1024), (32, 100), (9, 3000), (13, 4096), (1, 40), (40, 700)]
 SEED = 7
 

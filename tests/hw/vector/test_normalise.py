@@ -9,10 +9,11 @@ from amaranth.lib.memory import Memory
 import pytest
 
 from wingbeat.hw.config import CoreConfig, Pipeline
-from wingbeat.hw.isa.parameter_set import SET_WORDS, ReadSet
+from wingbeat.hw.isa.parameter_set import EPSILON_BITS, SET_WORDS, ReadSet
 from wingbeat.hw.numeric import largest, pack_signed, smallest, unpack_signed
 from wingbeat.hw.vector.normalise import Normalise
-from wingbeat.hw.vector.statistics import FRACTION, NormaliseParameters, RowStatistics
+from wingbeat.hw.vector.parameters import FRACTION
+from wingbeat.hw.vector.statistics import NormaliseParameters, RowStatistics
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall
 from wingbeat.sim.model import vector as model
 
@@ -329,19 +330,19 @@ def test_statistics_of_all_lengths(width, drive):
         kinds = rng.choice([(low, high), (rng.randint(low, high),) * 2, (0, 1), (low, rng.randint(low, high))])
         some = rng.choice([0, 1, n // 2, n - 1, rng.randint(0, n)])
         s1, s2 = (kinds[0]**power * (n - some) + kinds[1]**power * some for power in (1, 2))
-        most = min((1 << 62) - 1, n * n << 2 * (width - 1))
-        epsilon = rng.choice([1, 2, most, rng.randint(1, most), (1 << 62) - 1])
+        most = min((1 << EPSILON_BITS) - 1, n * n << 2 * (width - 1))
+        epsilon = rng.choice([1, 2, most, rng.randint(1, most), (1 << EPSILON_BITS) - 1])
         steps += [dict(start=1, sum=s1 & (1 << width + 16) - 1, squares_sum=s2, n=n, epsilon=epsilon, row=number & 63),
-                  dict(start=0)] + [{}] * (parameters.statistics_period - 2)
+                  dict(start=0)] + [{}] * (parameters.timing.statistics_period - 2)
         wanted.append((entry_of(s1, s2, n, epsilon, parameters), number & 63))
-    steps += [{}] * parameters.statistics_latency
+    steps += [{}] * parameters.timing.statistics_latency
     seen = drive(RowStatistics(parameters), steps, ("done", "entry", "o_row"))
     done = [cycle for cycle, flag in enumerate(seen["done"]) if flag]
     assert len(done) == len(wanted)
     for number, (at, found) in enumerate(zip(done, wanted)):
         assert (seen["entry"][at], seen["o_row"][at]) == found, f"row {number} (seed {width})"
-    late = [at - number * parameters.statistics_period for number, at in enumerate(done)]
-    assert max(late) == parameters.statistics_latency - 1
+    late = [at - number * parameters.timing.statistics_period for number, at in enumerate(done)]
+    assert max(late) == parameters.timing.statistics_latency - 1
 
 
 def entry_of(s1, s2, n, epsilon, p):

@@ -10,7 +10,7 @@ import pytest
 
 from wingbeat.hw.config import CoreConfig, Pipeline, Target
 from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, WriteSet
-from wingbeat.hw.isa.vector_tables import GeluTable
+from wingbeat.hw.isa.vector_tables import SCALE_BITS, GeluTable
 from wingbeat.hw.numeric import largest, smallest, unpack_signed
 from wingbeat.hw.vector.activation import ActivationLane, VectorLaneParameters
 from wingbeat.hw.vector.rescale import Rescale, RescaleParameters, ScaleLane
@@ -19,7 +19,6 @@ from wingbeat.sim.model.vector import gelu, relu, rescale
 from wingbeat.sim.reference.functions import erf_complement
 
 BITS = 12
-MANTISSA = 18
 CHANNELS = 7
 STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.value)
 WIDTHS = pytest.mark.parametrize("width", [8, 9, 10, 11, 16, 18])
@@ -53,17 +52,17 @@ def as_signed(bits, width):
 @PIPELINES
 def test_scale_lane(drive, width, pipeline):
     """Every shift; products that saturate, that just do not, and biases that pull them back."""
-    rng, n, fraction = np.random.default_rng(width), 4000, MANTISSA - width
-    x, scale = extremes(rng, width, n), extremes(rng, MANTISSA, n)
-    bias, shift = extremes(rng, MANTISSA, n), rng.integers(0, 19, n)
+    rng, n, fraction = np.random.default_rng(width), 4000, SCALE_BITS - width
+    x, scale = extremes(rng, width, n), extremes(rng, SCALE_BITS, n)
+    bias, shift = extremes(rng, SCALE_BITS, n), rng.integers(0, 19, n)
     # Sums near the ends of the range: a bias close to an end less the product.
     product = x * scale >> shift
-    wanted = rng.choice([smallest(MANTISSA), largest(MANTISSA)], n) + rng.integers(-2 << fraction, 2 << fraction, n)
+    wanted = rng.choice([smallest(SCALE_BITS), largest(SCALE_BITS)], n) + rng.integers(-2 << fraction, 2 << fraction, n)
     near = rng.random(n) < 0.4
-    bias = np.where(near, np.clip(wanted - product, smallest(MANTISSA), largest(MANTISSA)), bias)
+    bias = np.where(near, np.clip(wanted - product, smallest(SCALE_BITS), largest(SCALE_BITS)), bias)
     lane = ScaleLane(VectorLaneParameters(width, pipeline=pipeline))
     steps = [dict(zip(("x", "scale", "bias", "shift"), step)) for step in zip(
-        signed_bits(x, width), signed_bits(scale, MANTISSA), signed_bits(bias, MANTISSA), map(int, shift))]
+        signed_bits(x, width), signed_bits(scale, SCALE_BITS), signed_bits(bias, SCALE_BITS), map(int, shift))]
     seen = drive(lane, steps + [{}] * lane.latency, ("y", "clamped"))
     expected = [rescale(*values, width) for values in zip(x, scale, bias, (shift + fraction).tolist())]
     assert 0.1 < np.mean([clamped for _, clamped in expected]) < 0.9, f"width {width} exercises the clamp"
@@ -134,7 +133,7 @@ class Gated(wiring.Component):
 
 def random_sets(rng, width):
     """A set of every kind, some that only others have business with."""
-    fraction = MANTISSA - width
+    fraction = SCALE_BITS - width
     sets = {}
     for number in range(1, 16):
         mask = rng.choice([0, 1, 3, 0xFFFF])
@@ -164,9 +163,9 @@ class Harness:
         rng, self._rng = random.Random(seed), np.random.default_rng(seed)
         self.sets = random_sets(rng, width)
         self.table = GeluTable.of(width, erf_complement)
-        self.scale = extremes(self._rng, MANTISSA, (CHANNELS, self.elements), 0.3) >> self._rng.integers(
+        self.scale = extremes(self._rng, SCALE_BITS, (CHANNELS, self.elements), 0.3) >> self._rng.integers(
             0, 12, (CHANNELS, self.elements))
-        self.bias = extremes(self._rng, MANTISSA, (CHANNELS, self.elements), 0.3)
+        self.bias = extremes(self._rng, SCALE_BITS, (CHANNELS, self.elements), 0.3)
         self.inputs, self.expected, self.flags = [], [], []
         for number in numbers:
             self._write(rng, number, strobes, share)
@@ -224,8 +223,8 @@ class Harness:
         every = (1 << 36) - 1
         sets = [(number * SET_WORDS + at, word) for number, chosen in self.sets.items()
                 for at, word in enumerate(chosen.words())]
-        channels = [s | b << MANTISSA for s, b in zip(signed_bits(self.scale, MANTISSA),
-                                                      signed_bits(self.bias, MANTISSA))]
+        channels = [s | b << SCALE_BITS for s, b in zip(signed_bits(self.scale, SCALE_BITS),
+                                                      signed_bits(self.bias, SCALE_BITS))]
         await put("write_set_en", sets + [(0, every), (1, every), (64 + 8, every), (1 << 15, every)])
         await put("write_channel_en", list(enumerate(channels)) + [(len(channels), every), (1 << 15, every)])
         if any(works(self.sets.get(w["set"])) and self.sets[w["set"]].activation is Activation.GELU
@@ -304,7 +303,7 @@ def test_stated_latency_and_throughput(lanes, pipeline):
     assert set(np.diff(harness.fed.cycles)[4:]) == {steps}
     pulses = set()
     for cycle, flags in zip(done, harness.flags):
-        for clamp, ahead in enumerate((unit._finished - unit._scaled, 0)):
+        for clamp, ahead in enumerate((unit.parameters.timing.lane.activation_latency, 0)):
             pulses |= {cycle - ahead - (steps - 1) + step for step in range(steps) if flags[clamp][step]}
     assert pulses and harness.pulses == sorted(pulses)
 

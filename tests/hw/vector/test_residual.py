@@ -311,7 +311,7 @@ def test_beats_are_taken_while_no_request_moves():
             return len(memory.moves) < 5
 
     memory = SlowMemory(bench, dut.read, dut.beats, writes.content, random.Random(5), lambda: 9)
-    memory._ready = iter(Five())
+    memory.ready = iter(Five())
     bench.feed(dut.i, writes.words[:7])
     sink = bench.sink(dut.o, 5)
     bench.run(200)

@@ -1,4 +1,4 @@
-"""The cycle model: constants it shares with the hardware, sums, skipping, memories of several speeds, deadlocks.
+"""The cycle model: sums, skipping, memories of several speeds, deadlocks.
 
 That its numbers are those of the hardware: tests/hw/array/test_array.py (arrays) and
 tests/cosim/test_processor_cycles.py.
@@ -12,19 +12,13 @@ import pytest
 
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.kernels import fft_workload
-from wingbeat.hw.array import array
-from wingbeat.hw.config import CoreConfig, Pipeline
+from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS
 from wingbeat.hw.isa.instruction import Halt, Load, Loop, MemoryMode, Pass, Read, Store, Sums, Write
 from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, WriteSet
-from wingbeat.hw.isa.setup import SETUP_WRITE_SETS
-from wingbeat.hw.memory import writer
-from wingbeat.hw.memory.sequence import BeatSequence
-from wingbeat.hw.vector.argmax import Argmax
-from wingbeat.hw.vector.normalise import Normalise
-from wingbeat.hw.vector.rescale import Rescale
-from wingbeat.sim.cycles import (estimate as cycles, memory as memorycycles, vector as vectorcycles,
-                                 writer as writercycles)
-from wingbeat.sim.cycles.estimate import MemorySpeed, estimate
+from wingbeat.hw.isa.setup import SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER
+from wingbeat.sim.cycles.array import FetchUnit
+from wingbeat.sim.cycles.estimate import estimate
+from wingbeat.sim.cycles.memory import MemorySpeed
 from wingbeat.sim.cycles.skip import Skipper
 from wingbeat.sim.model.memory import positions, write_addresses
 from wingbeat.sim.model.vector_unit import VectorUnit
@@ -54,11 +48,11 @@ def executed(program):
 
 
 def tables(config, job):
-    words = {target: [0] * (64 * config.descriptors) for target in (0x82, 0x83)}
+    words = {target: [0] * (DESCRIPTOR_WORDS * config.descriptors) for target in (SETUP_READER, SETUP_WRITER)}
     for target, address, word in job.setup:
         if target in words:
             words[target][address] = word
-    return [[w[64 * n:64 * n + 64] for n in range(config.descriptors)] for w in words.values()]
+    return [[w[DESCRIPTOR_WORDS * n:][:DESCRIPTOR_WORDS] for n in range(config.descriptors)] for w in words.values()]
 
 
 def adds(config, job, steps):
@@ -67,28 +61,6 @@ def adds(config, job, steps):
     for write in job.setup:
         unit.write_setup(*write)
     return any(isinstance(step, Write) and step.vector and unit.write_set(step.vector).residual for step in steps)
-
-
-@pytest.mark.parametrize("pipeline", list(Pipeline))
-def test_latencies_are_those_of_the_hardware(pipeline):
-    config = CoreConfig.of(memory_bits=10, pipeline=pipeline)
-    assert memorycycles.sequence_latency(config) == BeatSequence(config).latency
-    assert memorycycles.QUEUE_PLACES == array._QUEUE
-    assert writercycles.ENDS_ROOM == writer._WAITING - writer._ON_THE_WAY
-
-
-@pytest.mark.parametrize("width, words, lanes", [(16, 8, 16), (16, 8, 8), (12, 4, 1), (18, 2, 4), (10, 16, 2)])
-@pytest.mark.parametrize("units", [1, 2, 3])
-@pytest.mark.parametrize("pipeline", list(Pipeline))
-def test_latencies_of_the_vector_unit(pipeline, units, width, words, lanes):
-    config = CoreConfig.of(width=18, element_width=width, engines=8, layers=1, stream_words=words, memory_bits=10,
-                           vector_lanes=lanes, statistics_units=units, pipeline=pipeline)
-    normalise, rescale = Normalise(config, lanes, 64, units, 1), Rescale(config, lanes, 64)
-    assert vectorcycles.normalise_latencies(config) == {
-        "result": normalise._result_latency, "settle": normalise.settle, "period": normalise.period,
-        "depth": normalise._depth}
-    assert vectorcycles.rescale_latencies(config) == {"finished": rescale._finished, "places": rescale.places}
-    assert vectorcycles.argmax_stages(config) + 1 == Argmax(config).latency
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -194,8 +166,8 @@ def test_long_passes_of_a_vector_unit_are_skipped(transform, speed, monkeypatch)
 def stepped_share(config, program, speed, monkeypatch):
     """The share of cycles that an estimate steps through, which must be equal to that without skipping."""
     want = estimate(config, program.instructions, program.setup, speed, skip=False)
-    stepped, step = [], cycles._Processor.step
-    monkeypatch.setattr(cycles._Processor, "step", lambda self: (stepped.append(1), step(self))[1])
+    stepped, step = [], FetchUnit.step  # once in every cycle that is stepped through
+    monkeypatch.setattr(FetchUnit, "step", lambda self, *state: (stepped.append(1), step(self, *state))[1])
     assert estimate(config, program.instructions, program.setup, speed) == want
     return len(stepped) / want.total
 
@@ -203,8 +175,8 @@ def stepped_share(config, program, speed, monkeypatch):
 def test_a_skip_too_far_is_seen(transform, monkeypatch):
     """The comparison above can fail: one period more than the counters allow."""
     program, setup = transform.program.instructions, transform.program.setup
-    want, limits = estimate(transform.config, program, setup, skip=False), Skipper._limits
-    monkeypatch.setattr(Skipper, "_limits", lambda self, change: (n + 3 for n in limits(self, change)))
+    want, limits = estimate(transform.config, program, setup, skip=False), Skipper.limits
+    monkeypatch.setattr(Skipper, "limits", lambda self, change: (n + 3 for n in limits(self, change)))
     try:
         got = estimate(transform.config, program, setup)
     except (RuntimeError, IndexError):
