@@ -35,7 +35,7 @@ def page() -> str:
         _layout(layouts.processor_status()),
         "## Fields behind the words of an output beat", fields(setup.BLOCK_FIELDS),
         "## Link frames", docstring(link_frame.__doc__, _PAGE), "### Error codes of the link",
-        enumeration(link_frame.Fault, _PAGE)]
+        enumeration(link_frame.LinkFault, _PAGE)]
     return "\n\n".join(parts) + "\n"
 
 

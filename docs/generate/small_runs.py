@@ -14,7 +14,7 @@ from wingbeat.gen.presets.select import load_preset
 from wingbeat.hw.array.array import Array
 from wingbeat.hw.bus.axi4.burst import AxiParameters
 from wingbeat.hw.bus.axi4.master import AxiMaster
-from wingbeat.hw.isa.link_frame import Kind, encode
+from wingbeat.hw.isa.link_frame import Kind, encode_frame
 from wingbeat.hw.link.framer import LinkParameters
 from wingbeat.hw.link.link import Link
 from wingbeat.hw.link.uart import UartParameters, UartReceiver, UartTransmitter
@@ -186,7 +186,7 @@ class _Link(SmallDesign):
 
     def stimulate(self) -> None:
         record = bytes([0x80, 2, 0, 0x11, 0x22, 0x33, 0x44, 0])
-        self.bench.feed(self.dut.i, encode(Kind.SETUP, record))
+        self.bench.feed(self.dut.i, encode_frame(Kind.SETUP, record))
         self.bench.sink(self.dut.o, 6)
         self.bench.sink(self.dut.o_setup, 1)
         self.bench.process(self._results, background=True)
