@@ -183,7 +183,12 @@ def _properties(kind: type, owner: Any, prefix: str, page: str) -> list[tuple[st
     rows = []
     for name, value in vars(kind).items():
         read = getattr(value, "fget", None) or getattr(value, "func", None)
-        if name.startswith("_") or read is None or not isinstance(getattr(owner, name), bool | int):
+        if name.startswith("_") or read is None:
+            continue
+        if is_dataclass(getattr(owner, name)):  # the timing of a unit, hw/*/parameters.py
+            rows += _properties(type(getattr(owner, name)), getattr(owner, name), f"{prefix}{name}.", page)
+            continue
+        if not isinstance(getattr(owner, name), bool | int):
             continue
         text = " ".join(inspect.cleandoc(value.__doc__ or "").split())
         rows.append((f"`{prefix}{name}`", f"**{getattr(owner, name)}**", inline(text, page)))
