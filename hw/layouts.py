@@ -7,7 +7,7 @@ from .isa.descriptor import DESCRIPTOR_WORDS
 from .isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from .isa.fields import WORD_BITS, Fields
 from .isa.instruction import Opcode
-from .isa.setup import BLOCK_FIELDS, EXPONENT_BITS, SETUP, TAG_BITS, UNITS
+from .isa.setup import BLOCK_FIELDS, COUNTED_CAUSES, COUNTED_UNITS, EXPONENT_BITS, SETUP, TAG_BITS
 
 __all__ = ["word", "lanes", "instruction", "memory_command", "table_write", "setup", "input_beat", "output_beat",
            "status", "processor_status", "unit_activity", "block_report", "layout_of"]
@@ -82,6 +82,6 @@ def block_report() -> data.StructLayout:
 def processor_status() -> data.StructLayout:
     """Status of the array, then why the program was stopped and where, then for each unit but cal its cycles moving,
     waiting for input and waiting for output."""
-    counters = {f"{unit}_{cause}": unsigned(32) for unit in UNITS if unit != "cal"
-                for cause in ("moving", "waiting_input", "waiting_output")}
+    counters = {f"{unit}_{cause}": unsigned(32) for unit in COUNTED_UNITS
+                for cause in COUNTED_CAUSES}
     return data.StructLayout({**status().members, "error": unsigned(4), "tag": unsigned(TAG_BITS), **counters})

@@ -58,6 +58,7 @@ def load_file(path: Path, settings: list[str] | None = None) -> CoreConfig:
 
 
 def preset_text(name: str) -> str:
+    """The TOML text of a preset. Raises :class:`WingbeatError` naming the presets when there is no such one."""
     known = [f.name.removesuffix(_SUFFIX) for f in _folder().iterdir() if f.name.endswith(_SUFFIX)]
     if name not in known:
         raise WingbeatError(f"preset: {name!r} is not one of {', '.join(sorted(known))}")

@@ -4,17 +4,15 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import CoreConfig, Pipeline
+from ..config import CoreConfig
 from ..isa.instruction import Mode, Opcode
 from ..layouts import instruction, setup
 from ..primitives.pipeline import delay, optional
 from ..primitives.ram import Ram, RamParameters
 from .layouts import coefficient, unit_coefficient
+from .parameters import COEFFICIENT_ADDRESS_STAGES, COEFFICIENT_GATE_STAGES
 
 __all__ = ["CoefficientMemory"]
-
-_ADDRESS_STAGES = {Pipeline.DEEP: 4, Pipeline.SHORT: 1}  # group, shift, mask, base; or all at once
-_GATE_STAGES = 1  # the word as its mode wants it
 
 
 class CoefficientMemory(wiring.Component):
@@ -49,7 +47,7 @@ class CoefficientMemory(wiring.Component):
         bits = c.coefficient_address_bits
         shifted, masked, address = (Signal(n, reset_less=True) for n in (c.row_bits, bits, bits))
         base, mask = Signal(bits, reset_less=True), Signal(c.row_bits, name="mask", reset_less=True)
-        stage, stages, deep = optional(m, c.pipeline), _ADDRESS_STAGES[c.pipeline], int(c.pipeline.is_deep)
+        stage, stages, deep = optional(m, c.pipeline), COEFFICIENT_ADDRESS_STAGES[c.pipeline], int(c.pipeline.is_deep)
         group, shift, mask_bits, start_base = (delay(m, value, deep, name) for value, name in (
             (self.group, "group"), (fields.coef_shift, "shift"), (fields.coef_mask_bits, "mask_bits"),
             (fields.coef_base, "start_base")))
@@ -62,7 +60,7 @@ class CoefficientMemory(wiring.Component):
         m.d.sync += address.eq(late_base + masked)
 
         mode, active = fields.mode, fields.active[:c.layers]
-        lead = c.read_latency + c.address_latency - stages - c.ram_latency - _GATE_STAGES
+        lead = c.read_latency + c.address_latency - stages - c.ram_latency - COEFFICIENT_GATE_STAGES
         address = delay(m, address, lead, "address")
         control_delay = stages + lead + c.ram_latency - 1  # a bank decodes in the last of these cycles
         mode = delay(m, mode, control_delay, "mode")

@@ -4,13 +4,10 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..isa.setup import UNITS
+from ..isa.setup import COUNTED_CAUSES, COUNTED_UNITS, UNITS
 from ..layouts import processor_status, unit_activity
 
-__all__ = ["UnitCounters", "COUNTED_UNITS", "CAUSES"]
-
-COUNTED_UNITS = tuple(unit for unit in UNITS if unit != "cal")  # cal has the counters of the array
-CAUSES = ("moving", "waiting_input", "waiting_output")
+__all__ = ["UnitCounters"]
 
 
 class UnitCounters(wiring.Component):
@@ -27,7 +24,7 @@ class UnitCounters(wiring.Component):
 
     def __init__(self):
         layout = data.StructLayout({name: shape for name, shape in processor_status().members.items()
-                                    if name.endswith(CAUSES) and name.startswith(COUNTED_UNITS)})
+                                    if name.endswith(COUNTED_CAUSES) and name.startswith(COUNTED_UNITS)})
         super().__init__({
             "clear": In(1), "activity": In(data.StructLayout({unit: unit_activity() for unit in UNITS})),
             "counts": Out(layout)})
@@ -37,7 +34,7 @@ class UnitCounters(wiring.Component):
         clear = Signal(name="clear", init=1)  # as in hw/array/counters.py
         m.d.sync += clear.eq(self.clear)
         for unit in COUNTED_UNITS:
-            for cause in CAUSES:
+            for cause in COUNTED_CAUSES:
                 count = Signal(self.counts[f"{unit}_{cause}"].shape(), name=f"{unit}_{cause}", reset_less=True)
                 now = Signal(name=f"{unit}_{cause}_now")
                 m.d.sync += now.eq(self.activity[unit][cause])

@@ -4,7 +4,7 @@ from .fields import Fields
 
 __all__ = ["SETUP", "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER", "SETUP_WRITER", "SETUP_READ_SETS",
            "SETUP_WRITE_SETS", "SETUP_CHANNELS", "SETUP_ACTIVATION", "CONTROL_START", "EXPONENT_BITS", "BLOCK_FIELDS",
-           "TAG_BITS", "UNITS", "ACTIVITY_DELAY", "coefficient_fields", "SetupWrite"]
+           "TAG_BITS", "UNITS", "COUNTED_UNITS", "COUNTED_CAUSES", "ACTIVITY_DELAY", "coefficient_fields", "SetupWrite"]
 
 SetupWrite = tuple[int, int, int]  # target, address, data
 
@@ -26,6 +26,8 @@ EXPONENT_BITS = 6        # of a block, modulo 64
 BLOCK_FIELDS = [("exponent", EXPONENT_BITS), ("saturated", 1), ("last", 1)]
 TAG_BITS = 16            # of a block of a processor; tags wrap
 UNITS = ("reader", "load", "cal", "store", "writer")  # of a processor, in the order of a block's way
+COUNTED_UNITS = tuple(unit for unit in UNITS if unit != "cal")  # cal has the counters of the array
+COUNTED_CAUSES = ("moving", "waiting_input", "waiting_output")  # a counter each
 ACTIVITY_DELAY = 2       # cycles until what a unit of a processor does shows at the port ``activity``
 
 

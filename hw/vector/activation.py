@@ -18,7 +18,7 @@ from .parameters import CLAMP_LATENCY, LaneTiming
 __all__ = ["ActivationLane", "VectorLaneParameters", "clamp", "gelu_word"]
 
 _INDEX_BITS = (SEGMENTS - 1).bit_length()
-_FRACTION_BITS = 4   # of the table's unit below an element's
+_BELOW_BITS = 4   # of the table's unit below an element's
 _SLOPE_CUT = 6       # a slope counts in 2^-16, a place in a segment 2^(EW-10) to 1, the table in 2^-EW
 
 
@@ -138,7 +138,7 @@ class ActivationLane(wiring.Component):
         m.d.sync += total.eq((Cat(product[_SLOPE_CUT - 1], rest).as_signed() +
                               Cat(Const(1, 1), product[_SLOPE_CUT:]).as_signed()) >> 1)
 
-        fall = delay(m, (_FRACTION_BITS - self.gain)[:3], found + 1 + product_latency, "fall")
+        fall = delay(m, (_BELOW_BITS - self.gain)[:3], found + 1 + product_latency, "fall")
         z, clamped = clamp(m, self._round(m, total, fall), p.element_width, "z_register")
         m.d.comb += [self.z.eq(z), self.clamped.eq(clamped)]
         return m
@@ -158,10 +158,10 @@ class ActivationLane(wiring.Component):
 
     def _less_base(self, m, positive, inverted, gelu):
         """positive * 16, with ``gelu`` less the base whose inverse is ``inverted``, in a register."""
-        width = max(len(positive) + _FRACTION_BITS, BASE_BITS + 1) + 1
+        width = max(len(positive) + _BELOW_BITS, BASE_BITS + 1) + 1
         m.submodules.less_base = adder = SelectAdder(SelectAdderParameters(width + 1, self.parameters.target))
         # The lowest bits make the carry of the two's complement.
-        m.d.comb += [adder.addend.eq(Cat(Const(1, 1 + _FRACTION_BITS), positive).as_signed()), adder.a.eq(0),
+        m.d.comb += [adder.addend.eq(Cat(Const(1, 1 + _BELOW_BITS), positive).as_signed()), adder.a.eq(0),
                      adder.b.eq(Cat(Const(1, 1), inverted, Const(1, 1)).as_signed()), adder.select.eq(gelu)]
         result = Signal(signed(width), name="less_base", reset_less=True)
         m.d.sync += result.eq(adder.o[1:])

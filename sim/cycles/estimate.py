@@ -17,7 +17,7 @@ from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
 from ...hw.isa.instruction import Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit, Write
 from ...hw.isa.parameter_set import SET_WORDS, SETS
-from ...hw.isa.setup import SETUP_READER, SETUP_WRITER, SETUP_WRITE_SETS, UNITS
+from ...hw.isa.setup import COUNTED_CAUSES, COUNTED_UNITS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER, UNITS
 from ...hw.primitives.parameters import SKID_WORDS
 from .array import FetchUnit, LoadUnit, SequencerUnit, StoreUnit
 from .memory import Memory, MemorySpeed, Queue, Reader, Tables
@@ -28,8 +28,6 @@ from .writer import Writer
 
 __all__ = ["Cycles", "estimate"]
 
-_COUNTED = tuple(unit for unit in UNITS if unit != "cal")
-_CAUSES = ("moving", "waiting_input", "waiting_output")
 _QUEUES = {Read: "reader", Sums: "reader", Load: "load", Pass: "cal", Store: "store", Write: "writer"}
 
 
@@ -169,7 +167,7 @@ class _Processor(_Array):
         self.memory = Memory(speed, config.stream_words)
         self.queues = {unit: Queue(QUEUE_PLACES) for unit in UNITS}
         self.queued = False
-        self.counts.units = {f"{unit}_{cause}": 0 for unit in _COUNTED for cause in _CAUSES}
+        self.counts.units = {f"{unit}_{cause}": 0 for unit in COUNTED_UNITS for cause in COUNTED_CAUSES}
         self.skipper, self.skips = Skipper(self, config), skip
 
     def _memory_units(self, words: dict[int, list[int]]) -> None:

@@ -14,7 +14,7 @@ from wingbeat.gen.cosim.core import start_writes
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.instruction import Halt
-from wingbeat.hw.isa.link_frame import ERROR, LinkFault, Kind, encode_frame
+from wingbeat.hw.isa.link_frame import ERROR, REPLY, Kind, LinkFault, encode_frame
 from wingbeat.hw.link.uart import UartParameters
 from wingbeat.sim.bench.stream import Bench, SimulatedSerial
 from wingbeat.sim.cycles.estimate import estimate
@@ -116,12 +116,12 @@ class Replies:
 
 
 @pytest.mark.parametrize("reply,message", [
-    (encode_frame(Kind.START | 0x80), "IDENTIFY: answered by kind 0x83; expected is 0x81"),
-    (encode_frame(Kind.IDENTIFY | 0x80)[:-1] + b"\0", "frame: CRC .* is wrong"),
+    (encode_frame(Kind.START | REPLY), "IDENTIFY: answered by kind 0x83; expected is 0x81"),
+    (encode_frame(Kind.IDENTIFY | REPLY)[:-1] + b"\0", "frame: CRC .* is wrong"),
     (encode_frame(ERROR, b"\6"), "IDENTIFY: refused, CRC"),
     (encode_frame(ERROR, b"\x77"), "IDENTIFY: answered by kind 0xff; expected is 0x81"),
     (b"\0\0\0\0\0\0", "frame: '0*' is shorter than 6 bytes or does not start with a5"),
-    (encode_frame(0x81, bytes(9))[:-3], "port: 8 bytes came before the timeout; expected are 11"),
+    (encode_frame(Kind.IDENTIFY | REPLY, bytes(9))[:-3], "port: 8 bytes came before the timeout; expected are 11"),
 ])
 def test_nonsense_is_refused_in_one_line(reply, message):
     with pytest.raises(WingbeatError, match=f"^{message}$"):

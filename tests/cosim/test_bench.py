@@ -8,6 +8,7 @@ import pytest
 
 from wingbeat.gen.cosim.core import SimulatorError, Trial, build_verilog, cache_folder, simulate, with_profiles
 from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL
 
 SEED = 11
 CONFIG = CoreConfig.of(name="echo", engines=2, layers=1, width=9, element_width=9, coefficient_width=8,
@@ -61,7 +62,8 @@ def build(tmp_path, simulator, slot=None, text=""):
 def echo_trial(n_blocks=3, beats=None):
     words = np.random.default_rng(SEED).integers(-256, 256, (n_blocks * BLOCK * 4, 2))
     beats = n_blocks * BLOCK if beats is None else beats
-    return Trial("echo", [(5, 1, 77), (0x81, beats, 1)], words, len(words), n_blocks, 4000, seed=SEED)
+    writes = [(5, 1, 77), (SETUP_CONTROL, beats, CONTROL_START)]
+    return Trial("echo", writes, words, len(words), n_blocks, 4000, seed=SEED)
 
 
 @pytest.fixture(params=["verilator", "icarus"])

@@ -18,6 +18,7 @@ from wingbeat.gen.cosim.core import SimulatorError, start_writes
 from wingbeat.gen.cosim.memory import STALLS, MemoryTiming, ProcessorTrial, build_processor, simulate_processor
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Fault, Pass, Read, Sums, Write
+from wingbeat.hw.isa.setup import SETUP_PROGRAM
 from wingbeat.hw.numeric import largest, smallest
 from wingbeat.sim.model.processor import BlockOutcome, ProcessorModel, ProgramFault
 from wingbeat.sim.stimulus.illegal import illegal_programs
@@ -75,7 +76,7 @@ def fault_of(config, case):
     for write in case.setup:
         model.write_setup(*write)
     for address, word in enumerate(case.words):
-        model.write_setup(0x80, address, word)
+        model.write_setup(SETUP_PROGRAM, address, word)
     with pytest.raises(ProgramFault) as found:
         model.run()
     return found.value

@@ -15,6 +15,7 @@ from wingbeat.gen.cosim.memory import (STALLS, MemoryTiming, ProcessorTrial, bui
                                        simulate_processor)
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
+from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM
 from wingbeat.hw.layouts import setup
 from wingbeat.hw.memory.port import MemoryParameters, MemoryPort
 
@@ -23,7 +24,6 @@ CONFIG = CoreConfig.of(name="copier", engines=2, layers=1, width=9, element_widt
                        stream_words=4, memory_bits=10)
 BEATS = 600
 REFUSED = 8
-SETUP_PROGRAM, SETUP_CONTROL = 0x80, 0x81
 WORDS = ("source", "target", "count", "strobe", "way")
 WAYS = {name: code for code, name in enumerate(
     ("copy", "reads", "writes", "changed_read", "changed_write", "hasty", "hanging", "restless", "undefined"))}
@@ -245,7 +245,7 @@ def test_instructions_or_words():
     """A program of words is written as it stands, so that it can be an illegal one."""
     trial = copy("words")
     assert trial.setup_writes[4:] == [(SETUP_PROGRAM, n, word) for n, word in enumerate(trial.program)] + [
-        (SETUP_CONTROL, 0, 1)]
+        (SETUP_CONTROL, 0, CONTROL_START)]
 
 
 @pytest.mark.parametrize("change, message", [

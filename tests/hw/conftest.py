@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.isa.encoding import OPCODE_BITS, encode
+from wingbeat.hw.isa.fields import bits_of_words
 from wingbeat.sim.bench.stream import bits_of
 
 
@@ -58,7 +59,7 @@ def _lane_words(bits, width, n):
 
 def _field_bits(instruction):
     """The fields of an instruction behind its opcode, as the units receive them."""
-    return sum(word << 32 * i for i, word in enumerate(encode([instruction]))) >> OPCODE_BITS
+    return bits_of_words(encode([instruction])) >> OPCODE_BITS
 
 
 @pytest.fixture(scope="session")

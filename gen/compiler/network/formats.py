@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from ....hw.errors import WingbeatError
+from ....hw.isa.parameter_set import EPSILON_BITS, WRITE_SET
 from ....hw.numeric import largest
 from .file import Gelu, LayerNorm, Relu
 from .lower import Step, Value
@@ -19,8 +20,7 @@ __all__ = ["HEADROOM", "MOST_SHIFT", "Format", "Sum", "power_of_two_unit", "peak
            "plan_sum", "finest_operand", "gelu_gain", "element_log2", "quantise"]
 
 HEADROOM = 1.25
-MOST_SHIFT = 7    # a, b, c of docs/reference/vector.md
-_EPSILON_BITS = 62
+MOST_SHIFT = (1 << dict(WRITE_SET)["a"]) - 1  # a, b, c of docs/reference/vector.md
 _MOST_GAIN = 4
 
 
@@ -104,7 +104,7 @@ def _needed(value: Value, exponent: int, width: int) -> int:
     for step in value.readers:
         if step.norm is not None:
             assert isinstance(step.norm.spec, LayerNorm)
-            bits = min(log2_size + 2 * (width - 1), _EPSILON_BITS - 0.01)
+            bits = min(log2_size + 2 * (width - 1), EPSILON_BITS - 0.01)
             exponent = max(exponent, math.ceil((math.log2(step.norm.spec.epsilon) + log2_size - bits) / 2))
     return exponent
 

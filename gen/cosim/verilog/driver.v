@@ -14,7 +14,7 @@ module wingbeat_driver #(
   parameter BLOCK_VALID = 0,
   parameter ACTIVITY = 1,
   parameter OPEN = 10,
-  parameter TARGET_BITS = 8,   // of a setup write, its lowest bits
+  parameter TARGET_BITS = 1,   // of a setup write, its lowest bits
   parameter START_TARGET = 0,  // the setup target whose write starts the program
   parameter SETTLE = 64
 ) (

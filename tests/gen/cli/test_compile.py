@@ -18,6 +18,8 @@ from wingbeat.gen.output.program_files import read_words
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.encoding import decode
+from wingbeat.hw.isa.fields import unpack
+from wingbeat.hw.isa.setup import SETUP, SETUP_PROGRAM
 from wingbeat.sim.model.processor import ProcessorModel
 from wingbeat.sim.reference.metrics import sqnr_db
 
@@ -76,7 +78,7 @@ def test_the_files(folder):
     for number, program in enumerate(manifest["programs"]):
         coefficients, setup = (read_words(folder / f"{number}.{kind}.hex", 64) for kind in ("coefficients", "setup"))
         assert setup[:len(coefficients)] == coefficients
-        assert not [write for write in setup[len(coefficients):] if write & 0xFF < 0x80]
+        assert not [write for write in setup[len(coefficients):] if unpack(SETUP, write)["target"] < SETUP_PROGRAM]
         assert program["setup_writes"]["coefficients"] == len(coefficients)
         assert program["words"] == len(read_words(folder / f"{number}.hex", 32))
         assert sum(program["setup_writes"].values()) == len(read_words(folder / f"{number}.setup.hex", 64))

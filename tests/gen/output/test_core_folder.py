@@ -20,8 +20,11 @@ from wingbeat.hw.core.processor import Processor
 from wingbeat.hw.core.top import core
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.encoding import decode, encode
+from wingbeat.hw.isa.fields import words_of_bits
 from wingbeat.hw.isa.instruction import Fault, Halt, MemoryMode, Read
 from wingbeat.hw.isa.parameter_set import Activation, WriteSet
+from wingbeat.hw.isa.setup import (SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS,
+                                   SETUP_WRITER)
 
 FIELDS = {"engines": 2, "layers": 1, "width": 16, "element_width": 16, "coefficient_width": 16, "half_words": 64,
           "coefficient_words": 256, "program_words": 512, "stream_words": 4, "memory_bits": 12}
@@ -73,12 +76,12 @@ def test_manifest_tells_what_a_program_needs(folder):
     assert facts["memory"] == {"beats": 4096, "elements": 8, "element_width": 16}
     assert facts["errors"] == {fault.name: fault.value for fault in Fault}
     tables = [facts["memory_map"][name] for name in ("reader_table", "writer_table")]
-    assert [table["target"] for table in tables] == [0x82, 0x83]
+    assert [table["target"] for table in tables] == [SETUP_READER, SETUP_WRITER]
     # An instruction put together by the manifest alone is the one that the encoder makes.
     read = Read(5, 3, 1000, MemoryMode.PAIRS, 77, 2, 9)
     layout = facts["memory_map"]["program"]["instructions"]["READ"]
     bits = layout["opcode"] + sum(int(getattr(read, field["name"])) << field["offset"] for field in layout["fields"])
-    words = [bits >> 32 * i & 0xFFFFFFFF for i in range(facts["memory_map"]["program"]["words_per_instruction"])]
+    words = words_of_bits(bits, facts["memory_map"]["program"]["words_per_instruction"])
     assert words == encode([read]) and decode([*words, *encode([Halt()])], PROCESSOR.layers)[0] == read
 
 
@@ -164,12 +167,12 @@ def test_a_vector_unit_brings_its_tables_and_a_network():
     config = load_preset("hybrid-16")
     places = describe_memory_map(config)
     assert [places[name]["target"] for name in ("read_sets", "write_sets", "channels", "activation")] == [
-        0x84, 0x85, 0x86, 0x87]
+        SETUP_READ_SETS, SETUP_WRITE_SETS, SETUP_CHANNELS, SETUP_ACTIVATION]
     # A set put together by the manifest alone is the one that the hardware takes.
     chosen = WriteSet(rescale=True, base=77, shift=19, activation=Activation.GELU, gain=3, residual=True, offset=5, c=6)
     fields = places["write_sets"]["fields"]
     bits = sum(int(getattr(chosen, field["name"])) << field["offset"] for field in fields)
-    assert [bits >> 32 * i & 0xFFFFFFFF for i in range(places["write_sets"]["words_per_set"])] == chosen.words()
+    assert words_of_bits(bits, places["write_sets"]["words_per_set"]) == chosen.words()
     names = [small.name for small in small_programs(config)]
     assert names[3] == "network8" and names[-1] == "network16"
     assert not any(name.startswith("network") for name in (s.name for s in small_programs(PROCESSOR)))

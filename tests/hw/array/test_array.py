@@ -13,7 +13,7 @@ from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.encoding import encode
 from wingbeat.hw.isa.instruction import Halt, Load, Loop, Mode, Pass, Store
 from wingbeat.hw.isa.schedule import schedule
-from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM
+from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, SETUP_READER
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.hw.layouts import status
 from wingbeat.sim.bench.stream import Bench, Stall
@@ -100,7 +100,7 @@ def coefficient_writes(rng, c):
             writes.append((unit, address, numbers[0] | numbers[1] << c.coefficient_width
                            | rng.getrandbits(2) << 2 * c.coefficient_width))
     # Targets that nobody serves; an address there is as good as any.
-    writes += [(target, rng.getrandbits(4), CONTROL_START) for target in (c.n_units, 0x7F, 0x82)]
+    writes += [(target, rng.getrandbits(4), CONTROL_START) for target in (c.n_units, SETUP_PROGRAM - 1, SETUP_READER)]
     return rng.sample(writes, len(writes))
 
 

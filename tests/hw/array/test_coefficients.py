@@ -10,6 +10,7 @@ import pytest
 from wingbeat.hw.array.coefficients import CoefficientMemory
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.instruction import Mode, Pass
+from wingbeat.hw.isa.setup import SETUP_CONTROL, SETUP_PROGRAM
 
 SEED = 23
 
@@ -47,7 +48,7 @@ class Script:
         everything = [(u, a) for u in range(self.c.n_units) for a in range(self.c.coefficient_words)]
         for unit, address in self.rng.sample(everything, len(everything)):
             self.write(unit, address, self.rng.getrandbits(40))
-        for target in (self.c.n_units, 0x80, 0x81, 0xFF):
+        for target in (self.c.n_units, SETUP_PROGRAM, SETUP_CONTROL, 0xFF):
             self.write(target, self.rng.randrange(self.c.coefficient_words), self.rng.getrandbits(40))
         self.write(0, 0, self.rng.getrandbits(40), valid=False)
 

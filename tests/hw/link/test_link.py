@@ -177,7 +177,7 @@ def bad_frames():
     good |= {Kind.SETUP: encode_frame(Kind.SETUP, record), Kind.DATA: encode_frame(Kind.DATA, beat)}
     for kind, frame in good.items():
         yield f"{kind.name} crc low bit", frame[:-1] + bytes([frame[-1] ^ 1]), LinkFault.CRC
-        yield f"{kind.name} crc high bit", frame[:-2] + bytes([frame[-2] ^ 0x80, frame[-1]]), LinkFault.CRC
+        yield f"{kind.name} crc high bit", frame[:-2] + bytes([frame[-2] ^ 1 << 7, frame[-1]]), LinkFault.CRC
         yield f"{kind.name} without crc", frame[:-2], LinkFault.TIMEOUT
         yield f"{kind.name} only two bytes", frame[:2], LinkFault.TIMEOUT
         yield f"{kind.name} wrong sync", bytes([SYNC ^ 0x10]) + frame[1:], LinkFault.NO_SYNC
@@ -185,7 +185,7 @@ def bad_frames():
         frame = bytearray(good[Kind.SETUP])
         frame[at] ^= 0x40
         yield f"SETUP with payload byte {at} changed", bytes(frame), LinkFault.CRC
-    for kind in (0, 8, 9, 0x42, 0x81, 0x84, 0xFF):
+    for kind in (0, 8, 9, 0x42, REPLY | Kind.IDENTIFY, REPLY | Kind.DATA, ERROR):
         yield f"kind {kind}", encode_frame(kind), LinkFault.KIND
         yield f"kind {kind} with a payload", encode_frame(kind, record), LinkFault.KIND
     for kind in (Kind.IDENTIFY, Kind.START, Kind.RESULT, Kind.STATUS, Kind.RESET):

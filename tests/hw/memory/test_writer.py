@@ -12,6 +12,7 @@ import pytest
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from wingbeat.hw.isa.encoding import OPCODE_BITS, encode
+from wingbeat.hw.isa.fields import bits_of_words
 from wingbeat.hw.isa.instruction import MemoryMode, Set, Unit, Write
 from wingbeat.hw.memory.writer import Completion, Writer
 from wingbeat.hw.numeric import largest, round_half_up, saturate, smallest
@@ -138,7 +139,7 @@ def make(c, rng, modes):
 
 
 def command_bits(command):
-    fields = sum(word << 32 * i for i, word in enumerate(encode([command]))) >> OPCODE_BITS
+    fields = bits_of_words(encode([command])) >> OPCODE_BITS
     return isinstance(command, Set) | fields << 1
 
 

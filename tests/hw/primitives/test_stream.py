@@ -13,7 +13,7 @@ from wingbeat.hw.primitives.stream import Downsizer, SkidBuffer, Upsizer, WidthP
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall, bits_of
 
 NARROW = data.StructLayout({"words": lanes(5, 2), "exponent": 3, "last": 1})
-WORD_BITS = 2 * 2 * 5  # bits of the words of one narrow beat
+NARROW_BITS = 2 * 2 * 5  # bits of the words of one narrow beat
 STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.value)
 
 
@@ -24,16 +24,16 @@ def narrow_beats(seed, beats, ratio):
     for beat in range(beats):
         exponent = exponent if beat % ratio else rng.getrandbits(3)
         last = beat % ratio == ratio - 1 and rng.getrandbits(1)
-        out.append(rng.getrandbits(WORD_BITS) | exponent << WORD_BITS | last << (WORD_BITS + 3))
+        out.append(rng.getrandbits(NARROW_BITS) | exponent << NARROW_BITS | last << (NARROW_BITS + 3))
     return out
 
 
 def widened(beats, ratio):
     """Software twin of the Upsizer on bit patterns."""
-    mask, out = (1 << WORD_BITS) - 1, []
+    mask, out = (1 << NARROW_BITS) - 1, []
     for at in range(0, len(beats), ratio):
-        words = sum((beat & mask) << (i * WORD_BITS) for i, beat in enumerate(beats[at:at + ratio]))
-        out.append(words | (beats[at + ratio - 1] >> WORD_BITS) << (ratio * WORD_BITS))
+        words = sum((beat & mask) << (i * NARROW_BITS) for i, beat in enumerate(beats[at:at + ratio]))
+        out.append(words | (beats[at + ratio - 1] >> NARROW_BITS) << (ratio * NARROW_BITS))
     return out
 
 

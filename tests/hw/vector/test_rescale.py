@@ -10,7 +10,7 @@ import pytest
 
 from wingbeat.hw.config import CoreConfig, Pipeline, Target
 from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, WriteSet
-from wingbeat.hw.isa.vector_tables import SCALE_BITS, GeluTable
+from wingbeat.hw.isa.vector_tables import SCALE_BITS, GeluTable, channel_word
 from wingbeat.hw.numeric import largest, smallest, unpack_signed
 from wingbeat.hw.vector.activation import ActivationLane, VectorLaneParameters
 from wingbeat.hw.vector.rescale import Rescale, RescaleParameters, ScaleLane
@@ -223,8 +223,7 @@ class Harness:
         every = (1 << 36) - 1
         sets = [(number * SET_WORDS + at, word) for number, chosen in self.sets.items()
                 for at, word in enumerate(chosen.words())]
-        channels = [s | b << SCALE_BITS for s, b in zip(signed_bits(self.scale, SCALE_BITS),
-                                                      signed_bits(self.bias, SCALE_BITS))]
+        channels = [channel_word(int(s), int(b)) for s, b in zip(self.scale.ravel(), self.bias.ravel())]
         await put("write_set_en", sets + [(0, every), (1, every), (64 + 8, every), (1 << 15, every)])
         await put("write_channel_en", list(enumerate(channels)) + [(len(channels), every), (1 << 15, every)])
         if any(works(self.sets.get(w["set"])) and self.sets[w["set"]].activation is Activation.GELU

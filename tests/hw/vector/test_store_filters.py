@@ -11,6 +11,7 @@ import pytest
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, WriteSet
 from wingbeat.hw.isa.setup import SETUP_CHANNELS, SETUP_WRITE_SETS
+from wingbeat.hw.isa.vector_tables import channel_word
 from wingbeat.hw.numeric import largest, smallest
 from wingbeat.hw.vector.store_filters import VectorStore
 from wingbeat.sim.bench.stream import CROSS, Bench, SlowMemory, Stall
@@ -103,11 +104,11 @@ class Harness:
         self.expected.append((address, strobe, tuple((beat[written] & mask).tolist())))
 
     async def _tables(self, ctx):
-        d, mask = self.dut, (1 << 18) - 1
+        d = self.dut
         words = [(SETUP_WRITE_SETS, number * SET_WORDS + at, word) for number, chosen in SETS.items()
                  for at, word in enumerate(chosen.words())]
         words += [(SETUP_WRITE_SETS, at, 0xFFFFFFFF) for at in range(SET_WORDS)]  # set 0 stays what it is
-        words += [(SETUP_CHANNELS, at, int(scale) & mask | (int(bias) & mask) << 18)
+        words += [(SETUP_CHANNELS, at, channel_word(int(scale), int(bias)))
                   for at, (scale, bias) in enumerate(zip(self._scale.ravel(), self._bias.ravel()))]
         ctx.set(d.setup_en, 1)
         for target, address, word in words:

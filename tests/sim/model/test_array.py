@@ -9,6 +9,7 @@ from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.encoding import encode
 from wingbeat.hw.isa.instruction import Halt, Load, Loop, Mode, Pass, Store
 from wingbeat.hw.isa.schedule import schedule
+from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.array import ArrayModel
 from wingbeat.sim.model.butterfly import Coefficients, pack_coefficients
@@ -276,15 +277,15 @@ def test_setup_port(small):
     small.write_setup(3, 5, -1)
     assert small.coefficients[3, 5] == 2**34 - 1 and np.count_nonzero(small.coefficients) == 1
     for address, word in enumerate(encode([Load(WALK), COPY, Store(WALK), Halt()])):
-        small.write_setup(0x80, address, word)
-    small.write_setup(0x81, 0, 1)
+        small.write_setup(SETUP_PROGRAM, address, word)
+    small.write_setup(SETUP_CONTROL, 0, CONTROL_START)
     small.write_setup(4, 0, 1)
     (result,) = small.run(None, ELEMENTS)
     assert np.array_equal(result.words, ELEMENTS) and not result.saturated and result.exponent == 0
     with pytest.raises(ValueError, match="^address: 16 is not in 0..15 of setup target 0$"):
         small.write_setup(0, 16, 0)
     with pytest.raises(ValueError, match="^address: 32 is not in 0..31 of setup target 128$"):
-        small.write_setup(0x80, 32, 0)
+        small.write_setup(SETUP_PROGRAM, 32, 0)
 
 
 def test_overlap_and_loops_do_not_change_results(small):
@@ -430,6 +431,6 @@ def test_refused_programs(small, program, elements, message):
 
 def test_program_memory_without_halt(small):
     for address in range(32):
-        small.write_setup(0x80, address, 1)
+        small.write_setup(SETUP_PROGRAM, address, 1)
     with pytest.raises(ValueError, match="^program: the program memory holds no halt$"):
         small.run(None, ELEMENTS)

@@ -7,8 +7,9 @@ import pytest
 
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_fft
 from wingbeat.hw.config import CoreConfig
-from wingbeat.hw.isa.descriptor import Descriptor, Move
+from wingbeat.hw.isa.descriptor import ENTRY_WORDS, ORIGIN, SHAPE, Descriptor, Move
 from wingbeat.hw.isa.instruction import Halt, Load, Loop, MemoryMode, Mode, Pass, Read, Set, Store, Unit, Write, Fault
+from wingbeat.hw.isa.setup import SETUP_READER, SETUP_WRITER
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.array import ArrayModel
 from wingbeat.sim.model.processor import Asking, ProcessorModel, ProgramFault, first_race
@@ -244,19 +245,19 @@ def test_an_array_alone_has_no_memory_units():
 
 def test_program_and_tables_through_the_setup_port():
     m, want = model(), model()
-    m.write_setup(0x82, 2 * 25, 6)     # the origin: two beats further
-    m.write_setup(0x83, 2 * 26, 1)     # two steps
+    m.write_setup(SETUP_READER, ENTRY_WORDS * ORIGIN, 6)     # the origin: two beats further
+    m.write_setup(SETUP_WRITER, ENTRY_WORDS * SHAPE, 1)     # two steps
     want.run(block(2) + [Halt()])
     m.load_program(block() + [Halt()])
     with pytest.raises(ProgramFault, match="^WRITE 0: 4 words; its STORE has 8$") as fault:
-        m.write_setup(0x82, 2 * 25, 2)
+        m.write_setup(SETUP_READER, ENTRY_WORDS * ORIGIN, 2)
         m.run()
     assert fault.value.code is Fault.WATCHDOG
-    m.write_setup(0x83, 2 * 26, 3)
+    m.write_setup(SETUP_WRITER, ENTRY_WORDS * SHAPE, 3)
     m.run()
     assert np.array_equal(m.memory, want.memory)
-    with pytest.raises(ValueError, match="^address: 192 is not in 0..191 of setup target 131$"):
-        m.write_setup(0x83, 192, 0)
+    with pytest.raises(ValueError, match=f"^address: 192 is not in 0..191 of setup target {SETUP_WRITER}$"):
+        m.write_setup(SETUP_WRITER, 192, 0)
 
 
 @pytest.mark.parametrize("change, message", [

@@ -11,7 +11,7 @@ from wingbeat.hw.isa.descriptor import Descriptor, Move
 from wingbeat.hw.isa.instruction import Fault, Halt, Load, Loop, MemoryMode, Read, Set, Store, Sums, Unit, Write
 from wingbeat.hw.isa.parameter_set import Activation, ReadSet, WriteSet, read_set, write_set
 from wingbeat.hw.isa.setup import SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_WRITE_SETS
-from wingbeat.hw.isa.vector_tables import GeluTable, epsilon_parameter, scale_parameters
+from wingbeat.hw.isa.vector_tables import GeluTable, channel_word, epsilon_parameter, scale_parameters
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
 from wingbeat.sim.reference.functions import erf_complement
@@ -83,7 +83,7 @@ def test_a_layer_from_norm_to_residual(kernel, memory):
                                            activation=Activation.GELU, residual=True, offset=ADDED - TARGET))]
     model = model_of(kernel, memory, sets)
     for element, (m, b) in enumerate(zip(scale.tolist(), offset.tolist())):
-        model.write_setup(SETUP_CHANNELS, 7 * SIZE + element, m & 0x3FFFF | (b & 0x3FFFF) << 18)
+        model.write_setup(SETUP_CHANNELS, 7 * SIZE + element, channel_word(m, b))
     for address, word in enumerate(GeluTable.of(16, erf_complement).words()):
         model.write_setup(SETUP_ACTIVATION, address, word)
     model.run(program_of(kernel, 5, 9))
@@ -106,7 +106,7 @@ def test_bias_in_row_0_only(kernel, memory):
     zeros = WriteSet(rescale=True, shift=2, chunk_mask=0, bias_row=True)
     model = model_of(kernel, memory, [(SETUP_WRITE_SETS, 1, zeros)])
     for element in range(SIZE):
-        model.write_setup(SETUP_CHANNELS, element, (element + 1) * 4 << 18)  # scale 0
+        model.write_setup(SETUP_CHANNELS, element, channel_word(0, (element + 1) * 4))
     model.run(program_of(kernel, 0, 1))
     got = memory[TARGET:TARGET + ROWS]
     assert got[[0, 8]].tolist() == [list(range(1, SIZE + 1))] * 2  # row 0 of each block

@@ -12,7 +12,7 @@ from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, ENTRY_WORDS, OTHER
 from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, encode
 from wingbeat.hw.isa.instruction import Halt, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit, Write, Fault
 from wingbeat.hw.isa.parameter_set import SETS, Activation
-from wingbeat.hw.isa.setup import SETUP_WRITER, SETUP_READ_SETS, SETUP_WRITE_SETS
+from wingbeat.hw.isa.setup import SETUP_PROGRAM, SETUP_READ_SETS, SETUP_WRITE_SETS, SETUP_WRITER, UNITS
 from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
 from wingbeat.sim.model.vector_unit import VectorUnit
 from wingbeat.sim.stimulus.illegal import illegal_programs
@@ -49,7 +49,7 @@ def unit_of(instruction):
 def stuck(program, depth):
     """Hand a program out to queues of ``depth`` (cal 16), where every unit moves as late as it may; what is left."""
     todo = deque(executed(program))
-    queues = {unit: deque() for unit in ("reader", "load", "cal", "store", "writer")}
+    queues = {unit: deque() for unit in UNITS}
     done = {kind: 0 for kind in (Read, Load, Pass, Store, Write)}  # blocks
 
     def may(head):
@@ -231,7 +231,7 @@ def run_illegal(config, case):
     for write in case.setup:
         model.write_setup(*write)
     for address, word in enumerate(case.words):
-        model.write_setup(0x80, address, word)
+        model.write_setup(SETUP_PROGRAM, address, word)
     model.run()
 
 

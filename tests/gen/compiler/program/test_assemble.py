@@ -16,7 +16,7 @@ from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.descriptor import Descriptor, Move
 from wingbeat.hw.isa.instruction import Loop, Read, Set, Sums, Unit, Write
 from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, ReadSet, WriteSet
-from wingbeat.hw.isa.setup import SETUP_READ_SETS, SETUP_WRITE_SETS
+from wingbeat.hw.isa.setup import SETUP_CHANNELS, SETUP_READ_SETS, SETUP_WRITE_SETS
 
 CONFIG = CoreConfig.of(engines=1, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
                        coefficient_words=64, stream_words=4, memory_bits=10, program_words=2048, vector_lanes=8,
@@ -123,7 +123,7 @@ def test_fifteen_sets_a_side(side, field, chosen):
 
 
 def test_setup_writes_of_others_come_last():
-    mine = [(0x86, 3, 7)]
+    mine = [(SETUP_CHANNELS, 3, 7)]
     assert assemble(CONFIG, copied(0, 64), mine).setup[-1:] == mine
 
 

@@ -7,7 +7,7 @@ from wingbeat.gen.compiler.program.channels import ChannelTables
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.setup import SETUP_ACTIVATION, SETUP_CHANNELS
-from wingbeat.hw.isa.vector_tables import GeluTable
+from wingbeat.hw.isa.vector_tables import GeluTable, channel_word
 from wingbeat.sim.reference.functions import tanh_complement
 
 CONFIG = CoreConfig.of(layers=1, stream_words=2, memory_bits=8, vector_lanes=4, channel_beats=4)  # 4 elements a beat
@@ -30,8 +30,7 @@ def test_words_hold_scale_and_bias():
     words = {address: data for target, address, data in tables.setup() if target == SETUP_CHANNELS}
     assert sorted(words) == list(range(12))
     for number in range(8):
-        word = words[4 * base + number]
-        assert word & 0x3FFFF == scale[number] % (1 << 18) and word >> 18 == bias[number] % (1 << 18), "seed 5"
+        assert words[4 * base + number] == channel_word(int(scale[number]), int(bias[number])), "seed 5"
 
 
 def test_a_full_table_names_the_field():
