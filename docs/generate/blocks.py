@@ -56,7 +56,8 @@ def index() -> str:
              "with a stimulus in `docs/generate/small_runs.py`.", "",
              "How to read a picture: bold names are inputs. A green box is a word that moves, that is valid and ready "
              "are both 1. A grey bar is a payload that is not valid. Wide words are numbered in the order in which "
-             "they appear: equal numbers are equal words.", ""]
+             "they appear: equal numbers are equal words. A number of one or two digits is decimal, a longer one is "
+             "hexadecimal.", ""]
     folder = None
     for path in component_files():
         if path.parent != folder:
@@ -73,7 +74,8 @@ def _module_docstring(path: Path) -> str:
 
 def _first_sentence(path: Path) -> str:
     paragraph = " ".join(_module_docstring(path).split("\n\n")[0].split())
-    return inline(paragraph.split(". ")[0].rstrip(".") + ".", "blocks/index.md")
+    sentence = paragraph.split(". ")[0]
+    return inline(sentence + "." * (sentence[-1] not in ".?"), "blocks/index.md")
 
 
 def write_pages(folder: Path) -> None:

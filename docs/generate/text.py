@@ -94,6 +94,8 @@ def docstring(text: str | None, page: str) -> str:
     for lines in _paragraphs(inspect.cleandoc(text or "")):
         if all(line.startswith("    ") for line in lines if line):
             found.append("```text\n" + "\n".join(line[4:] for line in lines) + "\n```")
+        elif all(line.startswith("|") for line in lines):
+            found.append("\n".join("|".join(inline(cell, page) for cell in line.split("|")) for line in lines))
         elif lines[0].startswith("* "):
             found.append("\n".join(f"* {inline(item, page)}" for item in _items(lines)))
         else:
