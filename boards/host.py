@@ -18,7 +18,8 @@ from ..gen.compiler.kernel.kernel import BlockResult, Job, Kernel
 from ..gen.cosim.core import Counters, start_writes
 from ..hw.config import CoreConfig
 from ..hw.errors import WingbeatError
-from ..hw.isa.link_frame import ERROR, OVERHEAD, RECORD_BYTES, REPLY, VERSION, Fault, Kind, decode, encode, identity
+from ..hw.isa.link_frame import (ERROR, OVERHEAD, RECORD_BYTES, REPLY, VERSION, LinkFault, Kind, decode_frame,
+                                 encode_frame, identity)
 from .top import BoardTop
 
 __all__ = ["Host", "Identity", "LinkError", "PATIENCE", "Port"]
@@ -29,7 +30,7 @@ PATIENCE = 2000  # requests without progress before an array counts as stuck; a 
 class LinkError(WingbeatError):
     """The link did not answer, answered nonsense or refused; ``fault`` is its error code, if it gave one."""
 
-    def __init__(self, message: str, fault: Fault | None = None):
+    def __init__(self, message: str, fault: LinkFault | None = None):
         super().__init__(message)
         self.fault = fault
 
@@ -87,12 +88,12 @@ class Host:
 
     def ask(self, kind: Kind, payload: bytes = b"") -> bytes:
         """Send one frame and return the payload of its reply."""
-        self.port.write(encode(kind, payload))
+        self.port.write(encode_frame(kind, payload))
         frame = self._read(4)
         frame += self._read(int.from_bytes(frame[2:4], "little") + OVERHEAD - 4)
-        answer, content = decode(frame)
-        if answer == ERROR and len(content) == 1 and content[0] in set(Fault):
-            fault = Fault(content[0])
+        answer, content = decode_frame(frame)
+        if answer == ERROR and len(content) == 1 and content[0] in set(LinkFault):
+            fault = LinkFault(content[0])
             raise LinkError(f"{kind.name}: refused, {fault.name}", fault)
         if answer != kind | REPLY:
             raise LinkError(f"{kind.name}: answered by kind {answer:#04x}; expected is {kind | REPLY:#04x}")
@@ -174,7 +175,7 @@ class Host:
                 self.ask(Kind.DATA, chunk)
                 return
             except LinkError as error:
-                if error.fault is not Fault.BUSY:
+                if error.fault is not LinkFault.BUSY:
                     raise
                 received += self.results()
         raise LinkError(f"array: it has taken no data for {PATIENCE} requests")

@@ -261,12 +261,12 @@ def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, 
     """Utilisation of a processor against words per cycle and latency of its memory, on the simulated Verilog."""
     chosen = select_config(preset, config, settings)
     from ..explore.measure import KERNELS
-    from ..explore.sensitivity import LATENCIES, WORDS, measure, plot
+    from ..explore.sensitivity import LATENCIES, WORDS, measure_sensitivity, plot
     rates = integers("--words", words) if words else WORDS
     waits = integers("--latencies", latencies) if latencies else LATENCIES
     kernels = tuple(kernel or KERNELS)
     with progress("sensitivity", 1 + len(kernels) * len(rates) * len(waits)) as step:
-        rows = measure(chosen, kernels, points, words=rates, latencies=waits, seed=seed, report=step)
+        rows = measure_sensitivity(chosen, kernels, points, words=rates, latencies=waits, seed=seed, report=step)
     _save(json_file, rows)
     if plot_file is not None:
         plot(rows, plot_file, f"{chosen.name}: {chosen.n_multipliers} multipliers")

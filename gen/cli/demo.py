@@ -13,11 +13,11 @@ import numpy as np
 
 from ...hw.errors import WingbeatError
 from ..compiler.network.compile import CompiledNetwork, compile_network, default_batch
-from ..compiler.network.load import forward
+from ..compiler.network.reference import forward
 from ..console import out, percent, print_table, progress
 from ..cosim.memory import build_processor
 from ..cosim.network import NetworkRun, simulate_network
-from ..explore.network import LayerFigures, accuracy, classes, layer_figures, total_figures, width_figures
+from ..explore.network import LayerFigures, label_accuracy, classes, layer_figures, total_figures, width_figures
 from ..files import write_json
 from ..presets.select import load_preset
 from ..report.network import print_layers, print_widths
@@ -60,7 +60,7 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, network: str = NETWORK,
         step("synthesis")
     results = {"float64": forward(task.network, shown)[-1][1], "integer model": compiled.run_model(shown),
                "simulated Verilog": run.results}
-    scores = [{"by": by, "inputs": images, "accuracy": accuracy(found, task.labels[:images])}
+    scores = [{"by": by, "inputs": images, "accuracy": label_accuracy(found, task.labels[:images])}
               for by, found in results.items()]
     _print(task, compiled, run, scores, layers, figures)
     print_widths(widths)

@@ -4,9 +4,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ...hw.config import CoreConfig
-from ..compiler.network.load import forward
+from ..compiler.network.reference import forward
 from ..console import out, percent, print_table, progress
-from ..explore.network import WIDTHS, accuracy, width_figures
+from ..explore.network import WIDTHS, label_accuracy, width_figures
 from ..workloads.shipped import load_task
 
 __all__ = ["evaluate_task"]
@@ -23,7 +23,7 @@ def evaluate_task(name: str, config: CoreConfig) -> dict[str, Any]:
     """
     task = load_task(name)
     attends = any(layer.kind == "attention" for layer in task.network.walk())
-    exact = accuracy(forward(task.network, task.inputs)[-1][1], task.labels)
+    exact = label_accuracy(forward(task.network, task.inputs)[-1][1], task.labels)
     scores = {"float64": exact}
     if not attends:
         with progress("evaluate", len(WIDTHS)) as step:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...hw.errors import WingbeatError
-from ...sim.cycles.estimate import Cycles, MemorySpeed, estimate
-from ..compiler.network.compile import CompiledNetwork, Segment
+from ...sim.cycles.estimate import Cycles, estimate
+from ...sim.cycles.memory import MemorySpeed
+from ..compiler.network.compile import CompiledNetwork, ProgramSegment
 from ..compiler.program.assemble import Transfer
 from .memory import MemoryTiming, ProcessorBuild, ProcessorRun, ProcessorTrial, simulate_processor
 
@@ -63,7 +64,7 @@ def predict_network(compiled: CompiledNetwork, timing: MemoryTiming = MemoryTimi
             for segment in compiled.segments]
 
 
-def operation_cycles(segment: Segment, predicted: Cycles) -> list[OperationCycles]:
+def operation_cycles(segment: ProgramSegment, predicted: Cycles) -> list[OperationCycles]:
     """Cycles of each operation of a program out of those in which the passes of its blocks begin."""
     blocks = [sum(isinstance(task, Transfer) for task in operation.tasks) for operation in segment.operations]
     ends = [*(predicted.block_begin[first] for first in np.cumsum(blocks[:-1])), predicted.total]

@@ -15,7 +15,9 @@ from ...hw.errors import WingbeatError
 from ..compiler.beats import pack_beats
 from ..compiler.kernel.compile import compile_fft
 from ..compiler.program.assemble import Program, assemble
-from ..compiler.program.operations import Coefficients, Matrix, transform_rows
+from ..compiler.program.coefficients import CoefficientSpace
+from ..compiler.program.matrix import Matrix
+from ..compiler.program.operations import transform_rows
 from ..workloads.fabnet import BlockShape, compile_block
 from ..workloads.kernels import ffn_workload, mixing_workload, random_rows
 from .memory import (STALLS, MemoryTiming, ProcessorBuild, ProcessorTrial, memory_top, trial_entries, vector_fields,
@@ -97,7 +99,7 @@ def _fft(config: CoreConfig, points: int, seed: int) -> SmallProgram:
     memory = np.zeros((target.end, config.memory_elements), dtype=np.int64)
     elements = np.stack([rows.real, rows.imag], axis=-1).reshape(len(rows), -1).astype(np.int64)
     memory[:source.end] = source.pack(elements, config)
-    tasks = transform_rows(kernel, source, target, Coefficients(config), "fft")
+    tasks = transform_rows(kernel, source, target, CoefficientSpace(config), "fft")
     return SmallProgram(f"fft{points}", config, assemble(config, tasks), memory)
 
 

@@ -11,12 +11,13 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.numeric import largest
-from ...sim.reference.linear import butterfly_multiply, fft, sqnr_db
+from ...sim.reference.linear import butterfly_multiply, fft
+from ...sim.reference.metrics import sqnr_db
 from ..compiler.kernel.compile import compile_butterfly, compile_fft
 from ..compiler.kernel.kernel import Kernel
 from ..compiler.kernel.passes import Scaling
 
-__all__ = ["AccuracyRow", "SIGNALS", "SCALINGS", "signal_rows", "measure", "accuracy_table"]
+__all__ = ["AccuracyRow", "SIGNALS", "SCALINGS", "signal_rows", "measure_accuracy", "accuracy_table"]
 
 SIGNALS = ("noise", "tone", "constant", "one-hot", "heavy-tailed")
 SCALINGS: tuple[Scaling, ...] = ("static", "block", "safe")
@@ -71,7 +72,7 @@ def signal_rows(kernel: str, signal: str, rows: int, size: int, rng: np.random.G
     return x if is_complex else x.real
 
 
-def measure(kernel: Kernel, name: str, signal: str, x: np.ndarray, exact: np.ndarray,
+def measure_accuracy(kernel: Kernel, name: str, signal: str, x: np.ndarray, exact: np.ndarray,
             seed: int) -> AccuracyRow:
     """Run rows ``x`` on the model and compare with ``exact``, the float64 result of the quantised rows."""
     config, run = kernel.config, kernel.execute_model(x)
@@ -104,5 +105,5 @@ def accuracy_table(config: CoreConfig, points: int = 1024, *, rows: int = 512, s
                 x = x if signal == "noise" else x * full_scale
                 seen = kernel.quantised_input(x)
                 exact = butterfly_multiply(twiddle, seen) if name == "bpmm" else fft(seen)
-                table.append(measure(kernel, name, signal, x, exact, seed))
+                table.append(measure_accuracy(kernel, name, signal, x, exact, seed))
     return table

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...hw.config import CoreConfig
-from ...sim.reference.linear import sqnr_db
-from ..compiler.network.load import forward
+from ...sim.reference.metrics import sqnr_db
+from ..compiler.network.reference import forward
 from ..cosim.memory import MemoryTiming, build_processor
 from ..cosim.network import OperationCycles, predict_network, simulate_network
 from ..workloads.fabnet import BlockShape, compile_block

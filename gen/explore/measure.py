@@ -11,8 +11,10 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
-from ...sim.cycles.estimate import MemorySpeed, estimate
-from ...sim.reference.linear import butterfly_multiply, fft, sqnr_db
+from ...sim.cycles.estimate import estimate
+from ...sim.cycles.memory import MemorySpeed
+from ...sim.reference.linear import butterfly_multiply, fft
+from ...sim.reference.metrics import sqnr_db
 from ..compiler.kernel.compile import Scaling, compile_butterfly, compile_fft
 from ..compiler.kernel.kernel import Kernel
 from ..cosim.compare import count_mismatches

@@ -8,13 +8,14 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
-from ...sim.reference.linear import sqnr_db
+from ...sim.reference.metrics import sqnr_db
 from ..compiler.network.compile import CompiledNetwork, compile_network
-from ..compiler.network.load import LoadedNetwork, forward
+from ..compiler.network.load import LoadedNetwork
 from ..compiler.network.lower import lower
+from ..compiler.network.reference import forward
 from ..cosim.network import OperationCycles, operation_cycles, predict_network
 
-__all__ = ["LayerFigures", "WidthFigures", "WIDTHS", "accuracy", "classes", "layer_figures", "total_figures",
+__all__ = ["LayerFigures", "WidthFigures", "WIDTHS", "label_accuracy", "classes", "layer_figures", "total_figures",
            "width_figures"]
 
 WIDTHS = (16, 12, 8)
@@ -50,7 +51,7 @@ class WidthFigures:
     width: int
     sqnr_db: float
     agreement: float
-    accuracy: float | None
+    label_accuracy: float | None
     float_accuracy: float | None
 
 
@@ -92,7 +93,7 @@ def width_figures(network: LoadedNetwork, config: CoreConfig, calibration: Any, 
         changed = config.changed(element_width=width)
         results = compile_network(network, changed, calibration, batch).run_model(inputs)
         found.append(WidthFigures(width, sqnr_db(exact, results), float(np.mean(classes(exact) == classes(results))),
-                                  accuracy(results, labels), accuracy(exact, labels)))
+                                  label_accuracy(results, labels), label_accuracy(exact, labels)))
         step(f"{width} bits")
     return found
 
@@ -102,7 +103,7 @@ def classes(results: np.ndarray) -> np.ndarray:
     return results.reshape(len(results), -1).argmax(axis=1)
 
 
-def accuracy(results: np.ndarray, labels: np.ndarray | None) -> float | None:
+def label_accuracy(results: np.ndarray, labels: np.ndarray | None) -> float | None:
     """Share of the inputs whose largest result is that of the label; None without labels."""
     if labels is None:
         return None

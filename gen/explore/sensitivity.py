@@ -12,7 +12,7 @@ from ...hw.config import CoreConfig
 from ..cosim.memory import MemoryTiming, build_processor
 from .measure import run_workload, workloads
 
-__all__ = ["WORDS", "LATENCIES", "Point", "measure", "plot"]
+__all__ = ["WORDS", "LATENCIES", "Point", "measure_sensitivity", "plot"]
 
 WORDS = (1, 2, 4, 6, 8, 10, 12, 16)   # per cycle, each way
 LATENCIES = (1, 50, 100, 200)         # cycles from a request to its beat
@@ -31,7 +31,7 @@ class Point:
     utilisation: float
 
 
-def measure(config: CoreConfig, kernels: Sequence[str], points: int, *, words: Sequence[int] = WORDS,
+def measure_sensitivity(config: CoreConfig, kernels: Sequence[str], points: int, *, words: Sequence[int] = WORDS,
             latencies: Sequence[int] = LATENCIES, blocks: int = 4, seed: int = 1, simulator: str = "verilator",
             report: Callable[[str], None] | None = None) -> list[dict]:
     """Utilisation of ``kernels`` at ``points`` points for every pair of words per cycle and latency, counted from the

@@ -23,9 +23,9 @@ import numpy as np
 from ...hw.errors import WingbeatError
 from ..files import write_text
 from .spans import Table, Timeline
-from .timeline import axis_ticks, context, environment
+from .timeline import axis_ticks, context, page_environment
 
-__all__ = ["DemoPage", "LayerBar", "Sample", "to_html", "write_page"]
+__all__ = ["DemoPage", "LayerBar", "Sample", "page_html", "write_page"]
 
 _MOST_PIXELS = 256          # height or width of a picture
 _LARGE, _SMALL = 84, 56     # pixels on the screen for the longer side, at most: wrong ones, right ones
@@ -252,13 +252,13 @@ def _chart(layers: Sequence[LayerBar]) -> dict[str, Any]:
 
 # --- the file ---------------------------------------------------------------------------------
 
-def to_html(page: DemoPage) -> str:
+def page_html(page: DemoPage) -> str:
     """The page as one HTML document. Texts from outside are escaped; what HTML cannot hold is shown as U+FFFD."""
-    return environment().get_template("page.html.j2").render(
+    return page_environment().get_template("page.html.j2").render(
         page=page, groups=_groups(page), agreement=_agreement(page), layers=_chart(page.layers),
         **(context(page.timeline) if page.timeline else {}))
 
 
 def write_page(path: Path, page: DemoPage) -> None:
     """Write the page to ``path`` in one step. Raises :class:`WingbeatError` where that cannot be done."""
-    write_text(path, to_html(page))
+    write_text(path, page_html(page))

@@ -9,9 +9,10 @@ from typing import Any
 
 from ...hw.errors import WingbeatError
 
-__all__ = ["CAUSES", "Span", "Stall", "Table", "Timeline", "UnitSummary", "in_order", "ordered_causes", "summary"]
+__all__ = ["STALL_CAUSES", "Span", "StallSpan", "Table", "Timeline", "UnitSummary", "in_order", "ordered_causes",
+           "summary"]
 
-CAUSES = ("input", "output", "hazard", "memory", "dependency")  # order of rows; other causes follow
+STALL_CAUSES = ("input", "output", "hazard", "memory", "dependency")  # order of rows; other causes follow
 
 
 def _integer(where: str, name: str, value: Any) -> int:
@@ -22,7 +23,7 @@ def _integer(where: str, name: str, value: Any) -> int:
 
 
 class _Interval:
-    """Common checks of :class:`Span` and :class:`Stall`."""
+    """Common checks of :class:`Span` and :class:`StallSpan`."""
 
     unit: str
     start: int
@@ -57,7 +58,7 @@ class Span(_Interval):
 
 
 @dataclass(frozen=True)
-class Stall(_Interval):
+class StallSpan(_Interval):
     """Cycles ``start`` up to, not with, ``end`` in which a unit had work and waited for ``cause``.
 
     It may lie inside a span or between spans; a cycle has one cause. ``cycles``, where it is not 0, says in how many
@@ -100,7 +101,7 @@ class Timeline:
     units: tuple[str, ...]
     cycles: int
     spans: tuple[Span, ...]
-    stalls: tuple[Stall, ...]
+    stalls: tuple[StallSpan, ...]
     title: str
     tables: tuple[Table, ...] = ()
 
@@ -120,7 +121,7 @@ class Timeline:
         self._check_intervals("stalls", self.stalls)
         self._check_borders()
 
-    def _check_intervals(self, name: str, intervals: Sequence[Span] | Sequence[Stall]) -> None:
+    def _check_intervals(self, name: str, intervals: Sequence[Span] | Sequence[StallSpan]) -> None:
         for number, interval in enumerate(intervals):
             if interval.unit not in self.units:
                 raise WingbeatError(f"{name}[{number}].unit: {interval.unit!r} is not one of {', '.join(self.units)}")
@@ -150,7 +151,7 @@ class Timeline:
                                     f"{stall.start}..{stall.end - 1}, in which a span starts or ends; allowed are all")
 
 
-def _fit(a: Span | Stall, b: Span | Stall) -> bool:
+def _fit(a: Span | StallSpan, b: Span | StallSpan) -> bool:
     """Whether no cycle needs to be counted in both; ``a`` starts first."""
     if isinstance(a, Span) or isinstance(b, Span) or a.cause == b.cause:
         return a.end <= b.start
@@ -191,7 +192,7 @@ def summary(timeline: Timeline) -> tuple[UnitSummary, ...]:
     return tuple(found)
 
 
-def _shared(spans: list[tuple[int, int]], stalls: Iterable[Stall]) -> int:
+def _shared(spans: list[tuple[int, int]], stalls: Iterable[StallSpan]) -> int:
     """Stalled cycles that lie in a span; ``spans`` are sorted and disjoint."""
     total, ends = 0, [end for _, end in spans]
     for stall in stalls:
@@ -212,4 +213,4 @@ def in_order(pairs: Iterable[tuple[int, int, str]]) -> list[str]:
 def ordered_causes(timeline: Timeline) -> list[str]:
     """All known causes, then the others of this timeline: the hatching of a known cause is always the same."""
     lane = {unit: number for number, unit in enumerate(timeline.units)}
-    return list(dict.fromkeys([*CAUSES, *in_order((s.start, lane[s.unit], s.cause) for s in timeline.stalls)]))
+    return list(dict.fromkeys([*STALL_CAUSES, *in_order((s.start, lane[s.unit], s.cause) for s in timeline.stalls)]))

@@ -22,10 +22,9 @@ import jinja2
 
 from ...hw.errors import WingbeatError
 from ..files import write_text
-from .spans import CAUSES, Span, Stall, Table, Timeline, UnitSummary, in_order, ordered_causes, summary
+from .spans import Timeline, in_order, ordered_causes, summary
 
-__all__ = ["Span", "Stall", "Table", "Timeline", "UnitSummary", "CAUSES", "PALETTE", "summary", "to_svg",
-           "to_html", "write", "axis_ticks", "environment", "context"]
+__all__ = ["PALETTE", "to_svg", "timeline_html", "write", "axis_ticks", "page_environment", "context"]
 
 # Chosen by search for the largest least distance: under normal vision, protanopia, deuteranopia and tritanopia
 # any two differ by >= 0.15 in OKLab, twice what the Okabe-Ito colours reach; all stand out from white and from
@@ -312,7 +311,7 @@ def _payload(timeline: Timeline) -> dict[str, Any]:
             "looks": len(PALETTE) * len(_TEXTURES), "hatches": len(_HATCHES)}
 
 
-def environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
     """What renders the pages of ``gen/report/templates``: everything is escaped, a variable that is missing is an
     error."""
     made = jinja2.Environment(loader=jinja2.FunctionLoader(_resource), undefined=jinja2.StrictUndefined,
@@ -335,18 +334,18 @@ def context(timeline: Timeline) -> dict[str, Any]:
         tables=timeline.tables, data=_payload(timeline), script=_resource("timeline.js"))
 
 
-def to_html(timeline: Timeline) -> str:
+def timeline_html(timeline: Timeline) -> str:
     """One page with the exact data, a table of cycles per unit, and zoom; needs no other file and no network.
 
     Without scripts it shows the whole timeline. The same timeline gives the same text.
     """
-    return environment().get_template("timeline.html.j2").render(title=timeline.title, **context(timeline))
+    return page_environment().get_template("timeline.html.j2").render(title=timeline.title, **context(timeline))
 
 
 def write(timeline: Timeline, path: Path) -> None:
     """Write the picture to ``path`` in one step, as SVG or HTML by its suffix; other suffixes are refused."""
     path = Path(path)
-    drawings = {".svg": to_svg, ".html": to_html}
+    drawings = {".svg": to_svg, ".html": timeline_html}
     if path.suffix.lower() not in drawings:
         raise WingbeatError(f"--trace: {str(path)!r} ends in {path.suffix!r}; allowed are {' and '.join(drawings)}")
     write_text(path, drawings[path.suffix.lower()](timeline))

@@ -22,7 +22,7 @@ from ...hw.memory.parameters import EMIT_LATENCY, JOIN_LATENCY, READ_LATENCY, Se
 from ...hw.primitives.parameters import SKID_WORDS
 from ..compiler.program.stage import Stage
 from ..cosim.memory import ProcessorRun
-from .spans import Span, Stall, Table, Timeline
+from .spans import Span, StallSpan, Table, Timeline
 
 __all__ = ["State", "UnitTrace", "LayerCycles", "LostCycles", "trace_states", "trace_timeline", "layer_cycles",
            "lost_cycles", "lost_reasons"]
@@ -282,14 +282,14 @@ def trace_timeline(run: ProcessorRun, stages: Sequence[Stage], title: str) -> Ti
     return Timeline(UNITS, run.cycles, tuple(spans), tuple(stalls), title, _tables(run, stages))
 
 
-def _stalls(unit: str, trace: UnitTrace) -> Iterator[Stall]:
+def _stalls(unit: str, trace: UnitTrace) -> Iterator[StallSpan]:
     borders = np.sort(trace.spans[:, :2].ravel())
     for state in State:
         if state > State.MOVING:
             # A run across a border comes in parts.
             runs = [part for start, end in _runs(trace.states == state) for part in _parts(start, end, borders)]
             for start, end, cycles in _grouped(runs, borders):
-                yield Stall(unit, start, end, state.name.lower(), cycles)
+                yield StallSpan(unit, start, end, state.name.lower(), cycles)
 
 
 def _parts(start: int, end: int, borders: np.ndarray) -> Iterator[tuple[int, int]]:

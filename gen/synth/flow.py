@@ -9,7 +9,6 @@ configuration, tools and seeds give the same figures.
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from importlib import metadata, util
 import json
 from pathlib import Path
@@ -22,80 +21,19 @@ import tempfile
 import time
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from ...hw.config import CoreConfig, Target
 from ...hw.core.top import core
 from ...hw.errors import WingbeatError
 from ..rtl.verilog import emit
+from .devices import Device, Family, TARGETS
+from .harness import Harness
 from .units import unit
 
-__all__ = ["synthesize", "synthesize_component", "run_yosys", "cell_counts", "Harness", "PLACERS", "TARGETS"]
+__all__ = ["synthesize", "synthesize_component", "run_yosys", "cell_counts", "PLACERS"]
 
 PLACERS = ("heap", "static", "sa")  # of nextpnr
-
-
-@dataclass(frozen=True)
-class _Device:
-    """One part: nextpnr's options for it and what it has."""
-
-    options: tuple[str, ...]
-    package: str
-    comb: int
-    bram: int
-    dsp: int
-
-
-@dataclass(frozen=True)
-class _Family:
-    """One technology: how Yosys maps to it, which cells count as what, and its parts (the default first).
-
-    ``logic`` says how many logic cells a counted cell takes; ``logic_cell`` is nextpnr's name of a logic
-    cell. ``frequency`` in MHz is what nextpnr aims at unless told otherwise: a little more than it can
-    reach.
-    """
-
-    script: str
-    cells: tuple[tuple[str, str], ...]
-    logic: dict[str, int]
-    hardware: Target = Target.PORTABLE
-    nextpnr: str = ""
-    logic_cell: str = ""
-    frequency: float = 0.0
-    devices: dict[str, _Device] = field(default_factory=dict)
-
-    def comb(self, counts: dict[str, int]) -> int:
-        return sum(number * counts.get(kind, 0) for kind, number in self.logic.items())
-
-
-# Multipliers and memories stay whole; everything else becomes 4-input LUTs and flip-flops. techmap runs twice
-# because the carry cells that the first run makes are outside its selection.
-_GENERIC = ("hierarchy -top {top}; proc; flatten; opt; wreduce; peepopt; opt_clean; memory -nomap; "
-            "opt -full; techmap t:* t:$mul %d t:$mem_v2 %d; techmap t:* t:$mul %d t:$mem_v2 %d; "
-            "opt -full; abc -lut 4; opt_clean; write_json {top}.json")
-
-TARGETS = {
-    "ecp5": _Family(
-        "synth_ecp5 -top {top} -json {top}.json",
-        (("LUT4", "lut"), ("CCU2C", "carry"), ("TRELLIS_FF", "ff"), ("DP16KD", "bram"), ("MULT18X18D", "dsp"),
-         ("TRELLIS_DPR16X4", "lutram")),
-        {"lut": 1, "carry": 2, "lutram": 4}, Target.ECP5, "nextpnr-ecp5", "TRELLIS_COMB", 240.0,
-        {"85k": _Device(("--85k",), "CABGA381", 83640, 208, 156),
-         "45k": _Device(("--45k",), "CABGA381", 43848, 108, 72),
-         "25k": _Device(("--25k",), "CABGA381", 24288, 56, 28)}),
-    "ice40": _Family(
-        "synth_ice40 -device u -dsp -top {top} -json {top}.json",
-        (("SB_LUT4", "lut"), ("SB_CARRY", "carry"), ("SB_DFF.*", "ff"), ("SB_RAM40_4K.*", "bram"),
-         ("SB_MAC16", "dsp")),
-        {"lut": 1}, Target.PORTABLE, "nextpnr-ice40", "ICESTORM_LC", 48.0,
-        {"up5k": _Device(("--up5k",), "sg48", 5280, 30, 8)}),
-    "generic": _Family(
-        _GENERIC,
-        ((r"\$lut", "lut"), (r"\$_\w*DFF\w*_", "ff"), (r"\$mul", "dsp"), (r"\$mem_v2", "bram")),
-        {"lut": 1}),
-}
 
 
 def synthesize(config: CoreConfig, unit_name: str | None = None, **options: Any) -> dict[str, Any]:
@@ -169,40 +107,6 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
     return result
 
 
-class Harness(wiring.Component):
-    """All ports of a component on two pins, through one register per bit.
-
-    Inputs come from a shift register; outputs are folded into a second one by exclusive or, so that nothing
-    is optimised away and no path from the component to its neighbour register is longer than one gate.
-    """
-
-    serial_i: In(1)
-    serial_o: Out(1)
-
-    def __init__(self, component: wiring.Component):
-        self.component = component
-        ports = list(component.signature.flatten(component))
-        self.inputs = Cat(Value.cast(port) for _, member, port in ports if member.flow is In)
-        self.outputs = Cat(Value.cast(port) for _, member, port in ports if member.flow is Out)
-        super().__init__()
-
-    @property
-    def n_registers(self) -> int:
-        """Registers, one logic cell each."""
-        return len(self.inputs) + len(self.outputs)
-
-    def elaborate(self, platform) -> Module:
-        m = Module()
-        m.submodules.dut = self.component
-        shift_in = Signal(len(self.inputs), reset_less=True)
-        shift_out = Signal(len(self.outputs), reset_less=True)
-        m.d.comb += [self.inputs.eq(shift_in), self.serial_o.eq(shift_out[-1])]
-        # Each register adds what passes by: a plain shift register would merge with input registers.
-        m.d.sync += [shift_in.eq(Cat(self.serial_i, shift_in) ^ shift_in),
-                     shift_out.eq(Cat(Const(0, 1), shift_out) ^ self.outputs)]
-        return m
-
-
 def run_yosys(script: str, folder: Path) -> str:
     """Run a script in ``folder`` and return the log. Native Yosys if it is there, else the WebAssembly one.
 
@@ -222,14 +126,14 @@ def cell_counts(netlist: Path, top: str) -> Counter[str]:
     return Counter(cell["type"] for cell in cells.values())
 
 
-def _family(target: str) -> _Family:
+def _family(target: str) -> Family:
     if target not in TARGETS:
         raise WingbeatError(f"target: {target!r} is not one of {', '.join(TARGETS)}")
     return TARGETS[target]
 
 
-def _part(target: str, family: _Family, device: str | None, speed: int,
-          seeds: tuple[int, ...]) -> _Device | None:
+def _part(target: str, family: Family, device: str | None, speed: int,
+          seeds: tuple[int, ...]) -> Device | None:
     """The device that is meant, after a look at the options that go with it."""
     if device is not None and device not in family.devices:
         raise WingbeatError(f"device: {device!r} is not one of {', '.join(family.devices) or 'none'}")
@@ -240,7 +144,7 @@ def _part(target: str, family: _Family, device: str | None, speed: int,
     return family.devices[device or next(iter(family.devices))] if family.devices else None
 
 
-def _map(component: Any, name: str, family: _Family, folder: Path) -> dict[str, int]:
+def _map(component: Any, name: str, family: Family, folder: Path) -> dict[str, int]:
     """Map to the cells of the family; writes NAME.v, NAME.json and yosys.log, returns the counts."""
     (folder / f"{name}.v").write_text(emit(component, name), encoding="utf-8")
     script = f"read_verilog {name}.v; {family.script.format(top=name)}"
@@ -253,7 +157,7 @@ def _map(component: Any, name: str, family: _Family, folder: Path) -> dict[str, 
     return counts | {"comb": family.comb(counts)}
 
 
-def _judge(counts: dict[str, Any], part: _Device) -> dict[str, Any]:
+def _judge(counts: dict[str, Any], part: Device) -> dict[str, Any]:
     """Whether the counts fit the part, and how full they make it."""
     # Both families have one flip-flop per logic cell.
     sizes = {"comb": part.comb, "ff": part.comb, "bram": part.bram, "dsp": part.dsp}
@@ -261,7 +165,7 @@ def _judge(counts: dict[str, Any], part: _Device) -> dict[str, Any]:
     return {"fits": all(share <= 1 for share in used.values()), "utilisation": used}
 
 
-def _place(family: _Family, name: str, options: list[str], seeds: tuple[int, ...], folder: Path,
+def _place(family: Family, name: str, options: list[str], seeds: tuple[int, ...], folder: Path,
            report: Callable[[str], None]) -> dict[str, Any]:
     """Place and route once per seed."""
     speeds = {}
@@ -274,7 +178,7 @@ def _place(family: _Family, name: str, options: list[str], seeds: tuple[int, ...
         figures = json.loads((folder / output).read_text(encoding="utf-8"))
         speeds[str(seed)] = round(min(clock["achieved"] for clock in figures["fmax"].values()), 2)
         report(f"seed {seed}: {speeds[str(seed)]} MHz")
-    cells = figures["utilisation"][family.logic_cell]
+    cells = figures["utilization"][family.logic_cell]
     return {"comb": cells["used"], "fmax_mhz": statistics.median(speeds.values()), "fmax_per_seed": speeds}
 
 

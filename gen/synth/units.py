@@ -7,13 +7,14 @@ from amaranth.lib import wiring
 from ...hw.array.butterfly import ButterflyParameters, ButterflyUnit
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
+from ...hw.isa.setup import UNITS
 from ...hw.memory.read_arbiter import ReadArbiter
 from ...hw.vector.argmax import Argmax
 from ...hw.vector.normalise import Normalise
 from ...hw.vector.rescale import Rescale
 from ...hw.vector.residual import Residual
 
-__all__ = ["UNITS", "unit"]
+__all__ = ["BLOCKS", "unit"]
 
 _VECTOR: dict[str, Callable[[CoreConfig], wiring.Component]] = {
     "normalise": lambda c: Normalise(c, c.vector_lanes, c.statistics_rows, c.statistics_units, 4),
@@ -22,7 +23,7 @@ _VECTOR: dict[str, Callable[[CoreConfig], wiring.Component]] = {
     "argmax": Argmax,
     "readarbiter": lambda c: ReadArbiter(c, c.in_flight),
 }
-UNITS = ("butterfly", *_VECTOR)
+BLOCKS = ("butterfly", *_VECTOR)
 
 
 def unit(name: str, config: CoreConfig) -> wiring.Component:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from ..workloads.digits import load_split
 from .network import fabnet
-from .task import Task, run
+from .task import Task, run_task
 from .training import Data, Settings
 
 __all__ = ["DESCRIPTION", "SETTINGS", "load_task", "main"]
@@ -50,7 +50,7 @@ def load_task() -> Task:
 
 def main(arguments: list[str] | None = None) -> None:
     """Train, score once on the held-out images, print the table, write the files."""
-    run("the digits", load_task, SETTINGS, arguments)
+    run_task("the digits", load_task, SETTINGS, arguments)
 
 
 if __name__ == "__main__":

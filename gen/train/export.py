@@ -9,7 +9,7 @@ from safetensors.numpy import save
 from ..files import write_json, write_text
 from .network import Description, Network
 
-__all__ = ["toml_text", "write_network"]
+__all__ = ["toml_text", "export_network"]
 
 
 def _inline(value: Any) -> str:
@@ -32,7 +32,7 @@ def toml_text(description: Description) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_network(folder: Path, network: Network, record: dict[str, Any], log: list[str]) -> None:
+def export_network(folder: Path, network: Network, record: dict[str, Any], log: list[str]) -> None:
     """Write the four files, named after the network. ``record`` becomes the .json.
 
     The tensors are float32; sizes and strides of the butterflies stand in the text metadata, where

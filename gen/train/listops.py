@@ -9,7 +9,7 @@ import torch
 
 from ..workloads.listops import CLASSES, TOKENS, VOCABULARY, load_split
 from .network import fabnet
-from .task import Task, run
+from .task import Task, run_task
 from .training import Data, Settings
 
 __all__ = ["DESCRIPTIONS", "SETTINGS", "load_task", "main"]
@@ -37,7 +37,7 @@ def load_task() -> Task:
 
 def main(arguments: list[str] | None = None) -> None:
     """Train, score once on the held-out expressions, print the table, write the files."""
-    run("ListOps", load_task, SETTINGS, arguments)
+    run_task("ListOps", load_task, SETTINGS, arguments)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from .export import write_network
+from .export import export_network
 from .fake_quantise import set_width
 from .network import Description, Network, with_attention
 from .training import Data, Settings, accuracy, fine_tune, fit
 
-__all__ = ["Task", "run"]
+__all__ = ["Task", "run_task"]
 
 WIDTHS = (16, 12, 8)
 
@@ -127,10 +127,10 @@ def _write(folder: Path, task: Task, all_trained: list[_Trained], settings: Sett
         record = {"seed": seed, "settings": asdict(settings), **task.split, **trained.row, "guesses": task.guesses,
                   "beside": {name: row for name, row in rows.items() if name != trained.name},
                   "torch": torch.__version__}
-        write_network(folder, trained.network, record, [*trained.lines, *table])
+        export_network(folder, trained.network, record, [*trained.lines, *table])
 
 
-def run(what: str, load: Callable[[], Task], settings: Settings, arguments: list[str] | None = None) -> None:
+def run_task(what: str, load: Callable[[], Task], settings: Settings, arguments: list[str] | None = None) -> None:
     """The whole script: options, data (``load`` makes the task), training, table, files.
 
     Two networks are trained at a time, each on one thread, so that sums are taken in the same order everywhere.

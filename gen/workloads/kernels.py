@@ -17,7 +17,9 @@ from ..compiler.kernel.compile import checked_log2, compile_butterfly, compile_f
 from ..compiler.kernel.kernel import Kernel
 from ..compiler.kernel.passes import Scaling
 from ..compiler.program.assemble import Program, Transfer, assemble
-from ..compiler.program.operations import Coefficients, Matrix, butterfly, mix_real, mixed_rows, transform_rows
+from ..compiler.program.coefficients import CoefficientSpace
+from ..compiler.program.matrix import Matrix
+from ..compiler.program.operations import multiply_butterfly, mix_real, mixed_rows, transform_rows
 from ..compiler.program.split import SplitKernel, split_butterfly, split_fft, split_rows
 
 __all__ = ["Workload", "bpmm_workload", "fft_workload", "mixing_workload", "ffn_workload", "placed",
@@ -104,13 +106,13 @@ def _steady(config: CoreConfig, name: str, points: int, kernel: Kernel | SplitKe
     is_complex = np.iscomplexobj(rows)
     whole = np.rint(rows / kernel.input_step)  # of a complex number: both parts
     shape = (len(rows), points << is_complex)
-    coefficients = Coefficients(config)
+    coefficients = CoefficientSpace(config)
     if isinstance(kernel, SplitKernel):
         source, *between, target = placed(config, *[shape] * (len(kernel.segments) + 1))
         tasks = split_rows(kernel, source, between, target, coefficients, name)
     else:
         source, target = placed(config, shape, shape)
-        operation = transform_rows if is_complex else butterfly
+        operation = transform_rows if is_complex else multiply_butterfly
         tasks = operation(kernel, source, target, coefficients, name, start="steady")
     memory = _memory(config, target.end, [(source, _elements(whole))])
     return Workload(name, points, len(rows), config, assemble(config, tasks), memory, target, kernel.output_scale,
@@ -161,7 +163,7 @@ def mixing_workload(config: CoreConfig, tokens: int, hidden: int, seed: int) -> 
                        input_limit=full)
     x = np.rint(numbers.uniform(-1, 1, (tokens, hidden)) * full / 1.25)
     source, middle, target = placed(config, (tokens, hidden), (mixed_rows(tokens), 2 * hidden), (tokens, hidden))
-    tasks = mix_real(columns, rows, source, middle, target, Coefficients(config), "mixing")
+    tasks = mix_real(columns, rows, source, middle, target, CoefficientSpace(config), "mixing")
     memory = _memory(config, target.end, [(source, x.astype(np.int64))])
     useful = 4 * (tokens // 2) * (hidden // 2) * (token_bits + hidden_bits)
     scale = 2.0 ** (columns.stacks[0].shift + rows.stacks[0].shift)
@@ -194,9 +196,9 @@ def ffn_workload(config: CoreConfig, tokens: int, hidden: int, expand: int, seed
                                out_size=hidden, rows=tokens)
     x = random_rows(hidden, tokens, False, numbers)
     source, middle, target = placed(config, (tokens, hidden), (tokens, expand * hidden), (tokens, hidden))
-    coefficients = Coefficients(config)
-    tasks = [*butterfly(first, source, middle, coefficients, "up"),
-             *butterfly(second, middle, target, coefficients, "down", "steady")]
+    coefficients = CoefficientSpace(config)
+    tasks = [*multiply_butterfly(first, source, middle, coefficients, "up"),
+             *multiply_butterfly(second, middle, target, coefficients, "down", "steady")]
     memory = _memory(config, target.end, [(source, first.quantise(x)[0].astype(np.int64))])
     reference = butterfly_multiply(down, butterfly_multiply(up, first.quantised_input(x)))[:, :hidden]
     useful = tokens * (first.multiplications_per_row + second.multiplications_per_row)

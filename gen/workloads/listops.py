@@ -21,7 +21,8 @@ import numpy as np
 
 from ...hw.errors import WingbeatError
 
-__all__ = ["VOCABULARY", "PADDING", "TOKENS", "CLASSES", "ListOps", "evaluate", "depth", "generate", "load_split"]
+__all__ = ["VOCABULARY", "PADDING", "TOKENS", "CLASSES", "ListOps", "evaluate", "depth", "generate_expressions",
+           "load_split"]
 
 OPERATORS = ("[MIN", "[MAX", "[MED", "[SM")
 VOCABULARY = ("PAD", *"0123456789", *OPERATORS, "]")  # a token is its place here: 16 one-hot inputs
@@ -114,7 +115,7 @@ class _Draw:
                 yield tokens
 
 
-def generate(count: int, seed: int, length: int = TOKENS) -> tuple[np.ndarray, np.ndarray]:
+def generate_expressions(count: int, seed: int, length: int = TOKENS) -> tuple[np.ndarray, np.ndarray]:
     """``count`` different expressions, padded at their end: tokens (count, length) int64, labels (count,) int64.
 
     Every class has the same number of expressions, or one more where ``count`` is no multiple of 10; the order is

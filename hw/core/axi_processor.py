@@ -4,7 +4,8 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from ..bus.axi4.master import AxiMaster, AxiParameters
+from ..bus.axi4.burst import AxiParameters
+from ..bus.axi4.master import AxiMaster
 from ..config import CoreConfig
 from .processor import Processor
 

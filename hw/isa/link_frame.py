@@ -36,8 +36,8 @@ import zlib
 from ..config import CoreConfig
 from ..errors import WingbeatError
 
-__all__ = ["VERSION", "SYNC", "REPLY", "ERROR", "RECORD_BYTES", "STATUS_WORDS", "OVERHEAD", "Kind", "Fault",
-           "identity", "encode", "decode"]
+__all__ = ["VERSION", "SYNC", "REPLY", "ERROR", "RECORD_BYTES", "STATUS_WORDS", "OVERHEAD", "Kind", "LinkFault",
+           "identity", "encode_frame", "decode_frame"]
 
 VERSION = 1
 SYNC = 0xA5
@@ -60,7 +60,7 @@ class Kind(IntEnum):
     RESET = 7
 
 
-class Fault(IntEnum):
+class LinkFault(IntEnum):
     """Payload of an error reply."""
 
     NO_SYNC = 1   # a byte outside a frame
@@ -78,13 +78,13 @@ def identity(config: CoreConfig) -> int:
     return zlib.crc32(config.model_dump_json().encode())
 
 
-def encode(kind: int, payload: bytes = b"") -> bytes:
+def encode_frame(kind: int, payload: bytes = b"") -> bytes:
     """One frame."""
     body = bytes([kind]) + len(payload).to_bytes(2, "little") + payload
     return bytes([SYNC]) + body + binascii.crc_hqx(body, 0xFFFF).to_bytes(2, "big")
 
 
-def decode(frame: bytes) -> tuple[int, bytes]:
+def decode_frame(frame: bytes) -> tuple[int, bytes]:
     """Kind and payload of exactly one frame. Raises WingbeatError when it is not one."""
     if len(frame) < OVERHEAD or frame[0] != SYNC:
         raise WingbeatError(f"frame: {frame[:8].hex()!r} is shorter than {OVERHEAD} bytes or does not start "

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from .. import layouts as shapes
 from ..config import CoreConfig
 from ..errors import WingbeatError
-from ..isa.link_frame import RECORD_BYTES, SYNC, Fault, Kind, identity
+from ..isa.link_frame import RECORD_BYTES, SYNC, LinkFault, Kind, identity
 
 __all__ = ["FrameReceiver", "FrameSender", "LinkParameters"]
 
@@ -106,7 +106,7 @@ class FrameReceiver(wiring.Component):
         taken = self.i.valid & self.i.ready
         takes_payload = (kind == Kind.SETUP) | (kind == Kind.DATA)
         header_fault = self._header_fault(kind, length, takes_payload)
-        content_fault = Mux(held, Fault.BUSY, self._content_fault(m, kind))
+        content_fault = Mux(held, LinkFault.BUSY, self._content_fault(m, kind))
         m.d.comb += [self.crc_valid.eq(taken), self.byte.eq(self.i.payload),
                      self.o.payload.kind.eq(kind), self.o.payload.length.eq(length)]
 
@@ -123,7 +123,7 @@ class FrameReceiver(wiring.Component):
                     with m.If(left == 0):
                         m.next = following
                 with m.Elif(expired):
-                    report(Fault.TIMEOUT, "Report")
+                    report(LinkFault.TIMEOUT, "Report")
 
         with m.FSM(name="receiver") as fsm:
             with m.State("Sync"):
@@ -132,7 +132,7 @@ class FrameReceiver(wiring.Component):
                 with m.If(self.i.valid):
                     m.next = "Header"
                     with m.If(self.i.payload != SYNC):
-                        report(Fault.NO_SYNC)
+                        report(LinkFault.NO_SYNC)
             receive("Header", "Judge")
             with m.State("Judge"):
                 # Sampled once: the memory may become free while the payload comes in.
@@ -148,7 +148,7 @@ class FrameReceiver(wiring.Component):
             with m.State("Verdict"):
                 report(content_fault, "Report")
                 with m.If(~self.crc_match):
-                    report(Fault.CRC)
+                    report(LinkFault.CRC)
             with m.State("Quiet"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(expired): m.next = "Report"
@@ -162,8 +162,8 @@ class FrameReceiver(wiring.Component):
 
     def _header_fault(self, kind, length, takes_payload):
         wrong_length = takes_payload != (length != 0)
-        return Mux((kind == 0) | (kind > max(Kind)), Fault.KIND,
-                   Mux(length > self.parameters.limit, Fault.TOO_LONG, Mux(wrong_length, Fault.LENGTH, 0)))
+        return Mux((kind == 0) | (kind > max(Kind)), LinkFault.KIND,
+                   Mux(length > self.parameters.limit, LinkFault.TOO_LONG, Mux(wrong_length, LinkFault.LENGTH, 0)))
 
     def _silence(self, m):
         """Whether no byte has come for ``timeout`` cycles."""
@@ -184,7 +184,7 @@ class FrameReceiver(wiring.Component):
                          in_unit.eq(Mux(in_unit == last_of_unit, 0, in_unit + 1))]
             with m.If((in_unit == 0) & (kind == Kind.SETUP) & (self.byte == shapes.SETUP_CONTROL)):
                 m.d.sync += control.eq(1)
-        return Mux(in_unit != 0, Fault.LENGTH, Mux(control, Fault.VALUE, 0))
+        return Mux(in_unit != 0, LinkFault.LENGTH, Mux(control, LinkFault.VALUE, 0))
 
 
 class FrameSender(wiring.Component):

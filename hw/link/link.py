@@ -9,7 +9,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .. import layouts as shapes
-from ..isa.link_frame import ERROR, RECORD_BYTES, REPLY, STATUS_WORDS, VERSION, Fault, Kind
+from ..isa.link_frame import ERROR, RECORD_BYTES, REPLY, STATUS_WORDS, VERSION, LinkFault, Kind
 from .framer import FrameReceiver, FrameSender, LinkParameters
 
 __all__ = ["Link", "PayloadUnpacker", "ResultStore"]
@@ -215,7 +215,7 @@ class Link(wiring.Component):
                 m.d.comb += unpacker.start.eq(1)
             with m.Case(Kind.START):
                 with m.If(self.i_status.busy | unpacker.busy):
-                    m.d.sync += fault.eq(Fault.BUSY)
+                    m.d.sync += fault.eq(LinkFault.BUSY)
                 with m.Else():
                     m.next = "Start"
 

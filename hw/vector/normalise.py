@@ -23,7 +23,7 @@ from ..primitives.stream import SkidBuffer
 from .parameters import FRACTION, SHIFT_BITS, NormaliseTiming
 from .statistics import NormaliseParameters, RowStatistics, RowSums, row_entry
 
-__all__ = ["Normalise", "NormaliseLane", "NormaliseParameters", "normalise_beat"]
+__all__ = ["Normalise", "NormaliseLane", "normalise_beat"]
 
 _FINE = 3              # bits of p that the second stage of a shift takes
 _WORD_BITS = (SET_WORDS - 1).bit_length()

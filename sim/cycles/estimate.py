@@ -27,7 +27,7 @@ from .skip import Deadlock, Skipper
 from .vector import Normalise, ReadArbiter, VectorStore, VectorTables, VectorWriter
 from .writer import Writer
 
-__all__ = ["Cycles", "MemorySpeed", "estimate"]
+__all__ = ["Cycles", "estimate"]
 
 _QUEUES = {Read: "reader", Sums: "reader", Load: "load", Pass: "cal", Store: "store", Write: "writer"}
 

@@ -24,7 +24,7 @@ from ...hw.memory.parameters import LATE_WORDS, SequenceTiming
 from ...hw.primitives.parameters import SKID_WORDS
 from ..model.memory import positions
 
-__all__ = ["MEMORY_QUEUE", "BeatKind", "BeatSequence", "MemorySpeed", "Memory", "Place", "Queue", "Reader",
+__all__ = ["MEMORY_QUEUE", "BeatKind", "BeatSequence", "MemorySpeed", "Memory", "BeatPosition", "Queue", "Reader",
            "ReaderBeat", "Tables"]
 
 MEMORY_QUEUE = 512  # requests under way, QUEUE of gen/cosim/verilog/memory.v
@@ -143,7 +143,7 @@ ReaderBeat = tuple[MemoryMode, bool, int, BeatKind]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BeatPosition:
     """What the writer does at one beat of a WRITE: how many writes follow one another, whether the beat is written at
     all, and whether it takes its beat of the array with it."""
 
@@ -170,7 +170,7 @@ class Tables:
         return positions(self._config, self._table(0, descriptor), rows, 0).valid.tolist()
 
     def _write_places(self, descriptor: int, rows: int, mode: MemoryMode, fold_from: int,
-                      fold_rows: int) -> list[Place]:
+                      fold_rows: int) -> list[BeatPosition]:
         beats = positions(self._config, self._table(1, descriptor), rows, 0)
         writes, pops = np.ones(len(beats.row), dtype=np.int64), np.ones(len(beats.row), dtype=bool)
         if mode is MemoryMode.FOLD:
@@ -179,7 +179,7 @@ class Tables:
             writes[beats.valid & (beats.row == 0)] = 2
             pops[::2] = False
         last = len(writes) - 1
-        return [Place(w, v, p, number == last)
+        return [BeatPosition(w, v, p, number == last)
                 for number, (w, v, p) in enumerate(zip(writes.tolist(), beats.valid.tolist(), pops.tolist()))]
 
 

@@ -10,7 +10,7 @@ from ...hw.config import CoreConfig
 from ...hw.isa.instruction import MemoryMode, Set, Write
 from ...hw.memory.parameters import COMPLETED_LATENCY, EMIT_STAGES, ENDS_ROOM, PLACE_STAGES, PROGRESS_LIMIT
 from ...hw.primitives.parameters import SKID_WORDS
-from .memory import BeatSequence, Place, Tables
+from .memory import BeatPosition, BeatSequence, Tables
 
 __all__ = ["Writer"]
 
@@ -65,12 +65,12 @@ class Writer:
         self.tables, self.sequence, self.completion = tables, BeatSequence(config), _Completion()
         self.command: Write | None = None
         self.held = self.decided = False
-        self.starts: deque[list[Place]] = deque()   # WRITEs that wait for the sequence,
+        self.starts: deque[list[BeatPosition]] = deque()   # WRITEs that wait for the sequence,
         self.modes: deque[MemoryMode] = deque()     # and those whose block may not come in yet
         self.mode: MemoryMode | None = None         # of the WRITE whose block may
         self.inside = 0
         self.stages = 0  # a bit per place in the stages behind the sequence
-        self.way: deque[Place] = deque()
+        self.way: deque[BeatPosition] = deque()
         self.slots: deque[tuple[bool, bool, bool]] = deque()  # writes that follow: ``writes``, ``last``, ``pops``
         self.places = self.number = self.valids = self.output = 0
         self.there = self.present = self.writes = self.last = self.pops = self.fits = False

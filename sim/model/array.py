@@ -31,7 +31,7 @@ from ...hw.numeric import round_half_up, saturate
 from .butterfly import Coefficients, butterfly, unpack_coefficients
 from .shuffle import pass_indices, reverse_lanes
 
-__all__ = ["ArrayModel", "Block", "BlockResult", "block_bits"]
+__all__ = ["ArrayModel", "HeldBlock", "BlockResult", "block_bits"]
 
 
 
@@ -49,7 +49,7 @@ class BlockResult(NamedTuple):
 
 
 @dataclass
-class Block:
+class HeldBlock:
     """A block in the buffers: values (2, E, words) int64 with re and im first, z, exponent and flag."""
 
     values: np.ndarray
@@ -115,17 +115,17 @@ class ArrayModel:
             self.run_pass(instruction, state)
         return np.ascontiguousarray(np.moveaxis(state.values, 0, 2)), state.exponent, state.saturated
 
-    def _new_block(self, values: np.ndarray) -> Block:
+    def _new_block(self, values: np.ndarray) -> HeldBlock:
         if np.any(saturate(values, self.config.width)[1]):
             raise ValueError(f"block: a value does not fit width = {self.config.width} bits")
-        return Block(values, self._free(values))
+        return HeldBlock(values, self._free(values))
 
     def _free(self, values: np.ndarray) -> int:
         """z: redundant sign bits of the largest magnitude, as far as they are counted."""
         magnitude = int(np.max(values ^ (values >> 63)))
         return min(self.config.magnitude_bits, self.config.width - 1 - magnitude.bit_length())
 
-    def run_pass(self, instruction: Pass, block: Block) -> None:
+    def run_pass(self, instruction: Pass, block: HeldBlock) -> None:
         """Send ``block`` through one pass, in place. Raises ValueError when the pass leaves the block or its fields."""
         self._check_pass(instruction, block.values.shape[2])
         shifts, exponent = self._shifts(instruction, block.free)
@@ -212,9 +212,9 @@ class ArrayModel:
             raise ValueError(f"stream: shape {elements.shape} is not (words, 2)")
         if np.any(saturate(elements, self.config.element_width)[1]):
             raise ValueError(f"stream: a value does not fit element_width = {self.config.element_width} bits")
-        loaded: deque[Block] = deque()
-        computed: deque[Block] = deque()
-        current: Block | None = None
+        loaded: deque[HeldBlock] = deque()
+        computed: deque[HeldBlock] = deque()
+        current: HeldBlock | None = None
         results: list[BlockResult] = []
         at = 0
         for instruction in _trace(program):
@@ -242,7 +242,7 @@ class ArrayModel:
                 return decode(self.program[:at + INSTRUCTION_WORDS], self.config.layers)
         raise ValueError("program: the program memory holds no halt")
 
-    def load(self, instruction: Load, elements: np.ndarray, at: int = 0) -> tuple[Block, int]:
+    def load(self, instruction: Load, elements: np.ndarray, at: int = 0) -> tuple[HeldBlock, int]:
         """The block that a LOAD takes from the words ``elements`` (n, 2) from ``at`` on, and where the next one begins.
 
         Raises ValueError when the words end before the block does.
@@ -259,7 +259,7 @@ class ArrayModel:
         values[:, :, index] = beats.transpose(5, 1, 3, 0, 2, 4).reshape(2, config.engines, *index.shape) << shift
         return self._new_block(values), at + count
 
-    def store(self, instruction: Store, block: Block) -> BlockResult:
+    def store(self, instruction: Store, block: HeldBlock) -> BlockResult:
         """The block as a STORE sends it. Raises ValueError when its walk leaves the block."""
         config = self.config
         index = self._walk(instruction.walk)
@@ -288,7 +288,7 @@ class ArrayModel:
         return walk_indices(walk)
 
 
-def _next(queue: deque[Block], fault: str) -> Block:
+def _next(queue: deque[HeldBlock], fault: str) -> HeldBlock:
     if not queue:
         raise ValueError(f"program: {fault}; it would wait forever")
     return queue.popleft()

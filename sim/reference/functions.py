@@ -1,10 +1,10 @@
-"""Float functions of a network: activations and their complements."""
+"""Float64 functions of a network: activations and their complements, normalisation, attention."""
 
 import math
 
 import numpy as np
 
-__all__ = ["erf_complement", "tanh_complement", "silu_complement"]
+__all__ = ["erf_complement", "tanh_complement", "silu_complement", "gelu", "tanh_gelu", "standardise", "attention"]
 
 
 def erf_complement(u: np.ndarray) -> np.ndarray:
@@ -20,3 +20,31 @@ def tanh_complement(u: np.ndarray) -> np.ndarray:
 def silu_complement(u: np.ndarray) -> np.ndarray:
     """1 - sigmoid(u): SiLU, also known as swish."""
     return 1 / (1 + np.exp(u))
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """x * Phi(x), exactly."""
+    erf = np.array([math.erf(value) for value in (x / math.sqrt(2)).ravel().tolist()]).reshape(x.shape)
+    return 0.5 * x * (1 + erf)
+
+
+def tanh_gelu(x: np.ndarray) -> np.ndarray:
+    """GELU with approximate = "tanh"."""
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
+
+
+def standardise(x: np.ndarray, epsilon: float) -> np.ndarray:
+    """Rows (..., features) with mean 0 and variance 1: a LayerNorm without weight and bias."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt((centred ** 2).mean(axis=-1, keepdims=True) + epsilon)
+
+
+def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int) -> np.ndarray:
+    """softmax(q k^T / sqrt(d)) v of (count, tokens, features), d = features / heads; head h has the features h*d to
+    (h+1)*d - 1."""
+    count, tokens, features = q.shape
+    q, k, v = (each.reshape(count, tokens, heads, -1).swapaxes(1, 2) for each in (q, k, v))
+    logits = q @ k.swapaxes(2, 3) / math.sqrt(features // heads)
+    share = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    share /= share.sum(axis=-1, keepdims=True)
+    return (share @ v).swapaxes(1, 2).reshape(count, tokens, features)

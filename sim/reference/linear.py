@@ -1,11 +1,11 @@
-"""Float64 outside truth: butterfly products, Fourier transforms, two-dimensional mixing, and SQNR.
+"""Float64 outside truth: butterfly products, Fourier transforms, two-dimensional mixing.
 
 Nothing here knows the array: no shifts, no fixed point, no unit pivot.
 """
 
 import numpy as np
 
-__all__ = ["butterfly_multiply", "fft", "inverse_fft", "mixing", "sqnr_db"]
+__all__ = ["butterfly_multiply", "fft", "inverse_fft", "mixing"]
 
 
 def butterfly_multiply(twiddle: np.ndarray, x: np.ndarray, increasing_stride: bool = True,
@@ -63,12 +63,3 @@ def inverse_fft(x: np.ndarray) -> np.ndarray:
 def mixing(x: np.ndarray) -> np.ndarray:
     """Fourier mixing of real ``x`` (..., tokens, hidden): Re(FFT_tokens(FFT_hidden(x)))."""
     return np.fft.fft2(x).real
-
-
-def sqnr_db(reference: np.ndarray, measured: np.ndarray) -> float:
-    """Power of ``reference`` over the power of the error, in dB; infinite when they are equal."""
-    noise = float(np.sum(np.abs(np.asarray(reference) - measured) ** 2))
-    signal = float(np.sum(np.abs(reference) ** 2))
-    if noise == 0:
-        return float("inf")
-    return float(10 * np.log10(signal / noise)) if signal else float("-inf")

@@ -17,13 +17,13 @@ from ..model.memory import read_addresses, write_addresses
 from ..model.processor import Asking, first_race
 from .vector import RandomSets, SummedRows
 
-__all__ = ["Layer", "LayerSums", "Place", "Waits", "ordered_program"]
+__all__ = ["RandomLayer", "LayerSums", "Region", "Waits", "ordered_program"]
 
 _MOST_AFTER = (1 << dict(FIELDS[Opcode.READ])["after"]) - 1
 
 
 @dataclass(frozen=True)
-class Place:
+class Region:
     """One side of a layer: descriptor (``number`` in its table), mode, and where the block numbers 0.. stand."""
 
     number: int
@@ -86,15 +86,15 @@ class LayerSums:
 
 
 @dataclass
-class Layer:
+class RandomLayer:
     """Equal blocks but for the parameter sets of their READs and WRITEs."""
 
     blocks: int
-    read: Place
+    read: Region
     load: Load
     passes: list[Pass]
     store: Store
-    write: Place
+    write: Region
     fold: tuple[int, int]
     waits: Waits
     loops: bool
@@ -135,7 +135,7 @@ class Layer:
         return writes.address[writes.enabled]
 
 
-def ordered_program(config: CoreConfig, layers: list[Layer], depth: int, lead: int, sets: RandomSets,
+def ordered_program(config: CoreConfig, layers: list[RandomLayer], depth: int, lead: int, sets: RandomSets,
                      rng: random.Random) -> list[Instruction]:
     """The program in which every READ waits for what it needs, and some for more or for part of it."""
     order = _Order(config, layers, depth, sets)
@@ -168,7 +168,7 @@ class _Taker:
 class _Order:
     """Which beats the blocks of ``layers`` read and write, and what their READs and SUMS must wait for."""
 
-    def __init__(self, config: CoreConfig, layers: list[Layer], depth: int, sets: RandomSets):
+    def __init__(self, config: CoreConfig, layers: list[RandomLayer], depth: int, sets: RandomSets):
         self.blocks = [(layer, block) for layer in layers for block in range(layer.blocks)]
         self.first = np.cumsum([0, *(layer.blocks for layer in layers)]).tolist()[:-1]
         self.depth, self.takers, self.written = depth, [], []
@@ -209,7 +209,7 @@ class _Order:
         return 1 + int(np.max(np.flatnonzero(np.isin(self.written[writer], beats)), initial=0))
 
 
-def _program(layers: list[Layer], lead: int, rng: random.Random) -> list[Instruction]:
+def _program(layers: list[RandomLayer], lead: int, rng: random.Random) -> list[Instruction]:
     """READ and LOAD of a block stand ``lead`` blocks before its passes; equal rounds become a loop."""
     blocks = [(layer, block) for layer in layers for block in range(layer.blocks)]
     fronts, backs = ([part(block) for part, block in parts] for parts in (

@@ -21,8 +21,8 @@ from ...hw.isa.walk import Walk
 from ...hw.numeric import largest, smallest
 from ..model.memory import write_addresses
 from .array import random_coefficients, random_passes
-from .layers import Layer, LayerSums, Place, Waits, ordered_program
-from .vector import LONGEST_ROW, RandomSets, random_offset, random_rows, random_vector_unit
+from .layers import RandomLayer, LayerSums, Region, Waits, ordered_program
+from .vector import LONGEST_ROW, RandomSets, random_offset, random_set_rows, random_vector_unit
 
 __all__ = ["ProcessorJob", "random_processor_config", "random_processor_job", "random_setup"]
 
@@ -102,7 +102,7 @@ def random_setup(config: CoreConfig, tables: dict[int, dict[int, Descriptor]], r
     return setup
 
 
-def _shorten(layer: Layer) -> None:
+def _shorten(layer: RandomLayer) -> None:
     layer.blocks = max(1, layer.blocks - 1)
     for waits in (layer.waits, *([layer.sums.waits] if layer.sums else [])):
         waits.of = waits.of[:layer.blocks]
@@ -118,7 +118,7 @@ def _numbers(config: CoreConfig, rng: random.Random) -> list[tuple[int, int]]:
 # --- one layer: walks, modes, descriptors -----------------------------------------------------------
 
 
-def _random_layer(config: CoreConfig, numbers: tuple[int, int], rng: random.Random) -> Layer:
+def _random_layer(config: CoreConfig, numbers: tuple[int, int], rng: random.Random) -> RandomLayer:
     s, cells = config.layers, config.sub_bits
     most = min(config.index_bits, (_MOST_WORDS // config.engines).bit_length() - 1)
     bits = rng.randint(s + cells, max(s + cells, most))
@@ -132,7 +132,7 @@ def _random_layer(config: CoreConfig, numbers: tuple[int, int], rng: random.Rand
     fold = (0, 0)
     if write_mode is MemoryMode.FOLD:
         fold = (rng.randint(0, 1), rng.randint(0, min(write.rows + 1, 0xFFFF)))
-    return Layer(blocks, read, load, random_passes(config, bits, digits, rng), store, write, fold,
+    return RandomLayer(blocks, read, load, random_passes(config, bits, digits, rng), store, write, fold,
                  Waits(blocks, rng.random() < 0.7), rng.random() < 0.8, [0] * blocks, [0] * blocks)
 
 
@@ -191,7 +191,7 @@ def _split_rest(window: tuple[int, ...], sub: tuple[int, ...], bits: int, mirror
     return Walk(window, inner, sum(1 << bit for bit in rest) - inner, sub, mirror)
 
 
-def _random_place(config: CoreConfig, number: int, mode: MemoryMode, walk: Walk, rng: random.Random) -> Place:
+def _random_place(config: CoreConfig, number: int, mode: MemoryMode, walk: Walk, rng: random.Random) -> Region:
     """A descriptor for the beats of ``walk``: padded, truncated, with holes, in any order."""
     sub_bits = walk.step_beats.bit_length() - 1 - (mode in (MemoryMode.REAL, MemoryMode.FOLD))
     grid = _random_grid(config, sub_bits, walk.steps.bit_length() - 1, mode, rng)
@@ -207,7 +207,7 @@ def _random_place(config: CoreConfig, number: int, mode: MemoryMode, walk: Walk,
     if rng.random() < 0.02:
         rows = 0  # a READ of zeros, a WRITE of nothing
     descriptor = Descriptor(grid.sub, grid.group, grid.step, pitch, chunks, tail, Move(*grid.origin))
-    return Place(number, descriptor, mode, rows, (n_rows - 1) * pitch + n_chunks, register=rng.randrange(8))
+    return Region(number, descriptor, mode, rows, (n_rows - 1) * pitch + n_chunks, register=rng.randrange(8))
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def _random_grid(config: CoreConfig, sub_bits: int, step_bits: int, mode: Memory
 # --- places in memory -------------------------------------------------------------------------------
 
 
-def _settle(config: CoreConfig, layer: Layer, before: Layer | None, depth: int, rng: random.Random) -> None:
+def _settle(config: CoreConfig, layer: RandomLayer, before: RandomLayer | None, depth: int, rng: random.Random) -> None:
     """Choose base and increment of both sides within ``depth`` beats; often a layer reads what the one before wrote."""
     wanted = before.write.base if before and rng.random() < 0.6 else None
     layer.read = _based(layer.read, layer.blocks, depth, wanted, rng)
@@ -268,7 +268,7 @@ def _settle(config: CoreConfig, layer: Layer, before: Layer | None, depth: int, 
         _keep_bits(config, layer, depth, rng)
 
 
-def _keep_bits(config: CoreConfig, layer: Layer, depth: int, rng: random.Random) -> None:
+def _keep_bits(config: CoreConfig, layer: RandomLayer, depth: int, rng: random.Random) -> None:
     """Bits of the address that are not mirrored, where that leads to no beat outside ``depth``."""
     low, write = rng.randrange(config.memory_bits), layer.write
     keep = ((1 << rng.randint(1, 4)) - 1 << low) & (1 << config.memory_bits) - 1
@@ -281,7 +281,7 @@ def _keep_bits(config: CoreConfig, layer: Layer, depth: int, rng: random.Random)
     layer.write = replace(write, descriptor=descriptor)
 
 
-def _based(place: Place, blocks: int, depth: int, wanted: int | None, rng: random.Random) -> Place:
+def _based(place: Region, blocks: int, depth: int, wanted: int | None, rng: random.Random) -> Region:
     span = place.span
     increment = rng.choice((span, span, span, -span, rng.randint(-span, span), rng.randint(1, 2 * span), 0))
     while abs(increment) * (blocks - 1) + span > depth:
@@ -294,7 +294,7 @@ def _based(place: Place, blocks: int, depth: int, wanted: int | None, rng: rando
     return replace(place, base=base)
 
 
-def _reach(place: Place, blocks: int) -> tuple[int, int]:
+def _reach(place: Region, blocks: int) -> tuple[int, int]:
     """Lowest and highest beat of all blocks, from the base of the first."""
     moved = place.increment * (blocks - 1)
     return min(0, moved), max(0, moved) + place.span - 1
@@ -314,7 +314,7 @@ def _random_memory(config: CoreConfig, depth: int, rng: random.Random) -> np.nda
 # --- the vector unit --------------------------------------------------------------------------------
 
 
-def _add_vector_work(config: CoreConfig, layers: list[Layer], sets: RandomSets, depth: int,
+def _add_vector_work(config: CoreConfig, layers: list[RandomLayer], sets: RandomSets, depth: int,
                      rng: random.Random) -> None:
     """Normalise some READs, where a descriptor is left for their SUMS, and give most WRITEs something to do."""
     used = {layer.read.number for layer in layers}
@@ -337,11 +337,11 @@ def _chosen_sets(blocks: int, choices: list[int], rng: random.Random) -> list[in
     return [choices[-1]] * blocks if rng.random() < 0.6 else [rng.choice(choices) for _ in range(blocks)]
 
 
-def _normalise(config: CoreConfig, layer: Layer, sets: RandomSets, number: int, depth: int,
+def _normalise(config: CoreConfig, layer: RandomLayer, sets: RandomSets, number: int, depth: int,
                rng: random.Random) -> None:
     beats = np.concatenate([layer.asked(config, block) for block in range(layer.blocks)])
     every = layer.blocks > 1 and rng.random() < 0.3
-    rows = random_rows(config, beats, depth, layer.blocks if every else 1, rng)
+    rows = random_set_rows(config, beats, depth, layer.blocks if every else 1, rng)
     vectors = [sets.add_read(rows.chunk_shift, rows.elements) for _ in range(rng.choice((1, 1, 2)))]
     register = (layer.read.register + rng.randint(1, 7)) % 8 if every else layer.read.register
     layer.read_sets = _chosen_sets(layer.blocks, [0, vectors[-1]], rng)

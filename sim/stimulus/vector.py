@@ -18,7 +18,7 @@ from ...hw.isa.vector_tables import MOST_RESCALE_SHIFT, SCALE_BITS, GeluTable
 from ...hw.numeric import largest, pack_signed, smallest
 from ..reference.functions import erf_complement, silu_complement, tanh_complement
 
-__all__ = ["RandomSets", "SummedRows", "random_offset", "random_rows", "random_vector_unit", "LONGEST_ROW"]
+__all__ = ["RandomSets", "SummedRows", "random_offset", "random_set_rows", "random_vector_unit", "LONGEST_ROW"]
 
 LONGEST_ROW = 32   # beats of the rows of a table of rows but for one with a single entry; memories are whole rows
 _MOST_BEATS = 256  # of one SUMS
@@ -118,7 +118,7 @@ class SummedRows:
     elements: int
 
 
-def random_rows(config: CoreConfig, beats: np.ndarray, depth: int, blocks: int, rng: random.Random) -> SummedRows:
+def random_set_rows(config: CoreConfig, beats: np.ndarray, depth: int, blocks: int, rng: random.Random) -> SummedRows:
     """Rows for the entries of ``beats``, for so many SUMS, within ``depth`` beats, a multiple of LONGEST_ROW."""
     size, shift = config.statistics_rows, rng.choice((0, 1, 2, 3, 4, 5, 15))
     low, high = (int(beats.min()) >> shift, int(beats.max()) >> shift) if beats.size else (0, 0)

@@ -14,7 +14,7 @@ from wingbeat.gen.cosim.core import start_writes
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.instruction import Halt
-from wingbeat.hw.isa.link_frame import ERROR, REPLY, Fault, Kind, encode
+from wingbeat.hw.isa.link_frame import ERROR, REPLY, LinkFault, Kind, encode_frame
 from wingbeat.hw.link.uart import UartParameters
 from wingbeat.sim.bench.stream import Bench, SimulatedSerial
 from wingbeat.sim.cycles.estimate import estimate
@@ -56,11 +56,11 @@ def test_bad_frames_do_not_disturb_a_run_and_reset_frees_the_link():
     x = rng.uniform(-1, 1, (4, 4))
     (job,) = kernel.jobs(x)
     host.write_setup([*job.setup, *start_writes(job.program)[:-1]])
-    for frame, fault in ((encode(Kind.DATA, bytes(8))[:-1] + b"\0", Fault.CRC), (b"noise", Fault.NO_SYNC),
-                         (encode(Kind.START)[:4], Fault.TIMEOUT)):
+    for frame, fault in ((encode_frame(Kind.DATA, bytes(8))[:-1] + b"\0", LinkFault.CRC), (b"noise", LinkFault.NO_SYNC),
+                         (encode_frame(Kind.START)[:4], LinkFault.TIMEOUT)):
         port.write(frame)
         answer = port.read(7)
-        assert answer == encode(ERROR, bytes([fault])), fault
+        assert answer == encode_frame(ERROR, bytes([fault])), fault
 
     # Nothing runs, so data wait: everything with a payload is refused until a reset drops them.
     host.ask(Kind.DATA, bytes(8))
@@ -116,12 +116,12 @@ class Replies:
 
 
 @pytest.mark.parametrize("reply,message", [
-    (encode(Kind.START | REPLY), "IDENTIFY: answered by kind 0x83; expected is 0x81"),
-    (encode(Kind.IDENTIFY | REPLY)[:-1] + b"\0", "frame: CRC .* is wrong"),
-    (encode(ERROR, b"\6"), "IDENTIFY: refused, CRC"),
-    (encode(ERROR, b"\x77"), "IDENTIFY: answered by kind 0xff; expected is 0x81"),
+    (encode_frame(Kind.START | REPLY), "IDENTIFY: answered by kind 0x83; expected is 0x81"),
+    (encode_frame(Kind.IDENTIFY | REPLY)[:-1] + b"\0", "frame: CRC .* is wrong"),
+    (encode_frame(ERROR, b"\6"), "IDENTIFY: refused, CRC"),
+    (encode_frame(ERROR, b"\x77"), "IDENTIFY: answered by kind 0xff; expected is 0x81"),
     (b"\0\0\0\0\0\0", "frame: '0*' is shorter than 6 bytes or does not start with a5"),
-    (encode(Kind.IDENTIFY | REPLY, bytes(9))[:-3], "port: 8 bytes came before the timeout; expected are 11"),
+    (encode_frame(Kind.IDENTIFY | REPLY, bytes(9))[:-3], "port: 8 bytes came before the timeout; expected are 11"),
 ])
 def test_nonsense_is_refused_in_one_line(reply, message):
     with pytest.raises(WingbeatError, match=f"^{message}$"):

@@ -15,7 +15,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiBus, AxiRam
 
-from wingbeat.hw.bus.axi4.master import AxiParameters
+from wingbeat.hw.bus.axi4.burst import AxiParameters
 from wingbeat.hw.memory.port import MemoryParameters
 
 SETTINGS = json.loads(os.environ["AXI_PARAMETERS"])

@@ -5,7 +5,8 @@ import pytest
 
 from wingbeat.gen.cosim.core import find
 from wingbeat.gen.cosim.selftest import model_blocks
-from wingbeat.sim.cycles.estimate import MemorySpeed, estimate
+from wingbeat.sim.cycles.estimate import estimate
+from wingbeat.sim.cycles.memory import MemorySpeed
 
 COUNTS = ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard")
 REPORT = 3  # cycles from the last beat of a block, counted from the first running one, to its report since the start

@@ -12,7 +12,8 @@ import pytest
 from wingbeat.gen.cosim.core import lint
 from wingbeat.gen.cosim.testbench import simulators
 from wingbeat.gen.rtl.verilog import emit
-from wingbeat.hw.bus.axi4.master import AxiMaster, AxiParameters
+from wingbeat.hw.bus.axi4.burst import AxiParameters
+from wingbeat.hw.bus.axi4.master import AxiMaster
 from wingbeat.hw.memory.port import MemoryParameters
 
 CONFIGS = {

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.compiler.network.compile import compile_network
-from wingbeat.gen.compiler.network.load import forward
+from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.cosim.memory import STALLS, MemoryTiming, build_processor
 from wingbeat.gen.cosim.network import simulate_network
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import BlockShape, compile_block, fabnet_network
 from wingbeat.gen.workloads.shipped import load_task
 from wingbeat.hw.config import CoreConfig
-from wingbeat.sim.reference.linear import sqnr_db
+from wingbeat.sim.reference.metrics import sqnr_db
 
 CONFIG = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=256,
                        coefficient_words=1024, program_words=4096, stream_words=8, memory_bits=14, descriptors=48,

@@ -14,7 +14,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 import pytest
 
-from wingbeat.hw.bus.axi4.master import AxiMaster, AxiParameters
+from wingbeat.hw.bus.axi4.burst import AxiParameters
+from wingbeat.hw.bus.axi4.master import AxiMaster
 from wingbeat.hw.bus.axi4.reader import AxiReader
 from wingbeat.hw.memory.port import MemoryParameters
 

@@ -15,7 +15,7 @@ from amaranth.lib import wiring
 import pytest
 
 from wingbeat.hw.array.checker import Fault
-from wingbeat.hw.bus.axi4.master import AxiParameters
+from wingbeat.hw.bus.axi4.burst import AxiParameters
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.core.axi_processor import AxiProcessor
 from wingbeat.hw.core.processor import Processor

@@ -19,7 +19,7 @@ from ....hw.isa.walk import walk_indices
 from ....hw.numeric import largest
 from ....sim.model.array import ArrayModel, BlockResult
 
-__all__ = ["Kernel", "Stack", "Part", "Job", "Run", "SaturationWarning"]
+__all__ = ["Kernel", "Stack", "Part", "Job", "KernelRun", "SaturationWarning"]
 
 
 class SaturationWarning(UserWarning):
@@ -66,7 +66,7 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class KernelRun:
     """What a run gave: rows ``y`` (rows, out_size), the exponent of every block, and what was clamped."""
 
     y: np.ndarray
@@ -221,7 +221,7 @@ class Kernel:
         return [Job(part.setup, self.program(part, blocks), np.tile(words, (len(part.stacks), 1)),
                     blocks * len(part.stacks)) for part in self.parts]
 
-    def execute_model(self, x: np.ndarray) -> Run:
+    def execute_model(self, x: np.ndarray) -> KernelRun:
         """Run rows ``x`` on the bit-exact model and keep what the array reports beside the rows."""
         elements, clamped = self.quantise(x)
         results: list[BlockResult] = []
@@ -230,7 +230,7 @@ class Kernel:
             for target, address, data in job.setup:
                 model.write_setup(target, address, data)
             results += model.run(job.program, job.words)
-        return Run(self.unpack(results, len(elements)), [result.exponent for result in results],
+        return KernelRun(self.unpack(results, len(elements)), [result.exponent for result in results],
                    sum(bool(result.saturated) for result in results), clamped)
 
     def run_model(self, x: np.ndarray) -> np.ndarray:

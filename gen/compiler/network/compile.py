@@ -14,19 +14,20 @@ from ....hw.errors import WingbeatError
 from ..program.assemble import Program, SumRows, Transfer, assemble, written_beats
 from ..program.operations import Start
 from .formats import Format, least_exponent, quantise
-from .load import LoadedNetwork, encode
+from .load import LoadedNetwork
 from .lower import Lowered, Value, lower
 from .operation import Operation, Resources, Stored, build_operation
+from .reference import encode_inputs
 from .tensors import TensorMemory
 
-__all__ = ["CompiledNetwork", "Segment", "OperationRun", "compile_network", "default_batch", "place_sums"]
+__all__ = ["CompiledNetwork", "ProgramSegment", "OperationRun", "compile_network", "default_batch", "place_sums"]
 
 _MOST_BATCH = 32
 _BEHIND = 2  # blocks between what writes rows and the sums of these rows: by then they stand in memory
 
 
 @dataclass(frozen=True, eq=False)
-class Segment:
+class ProgramSegment:
     """Operations that share one program, and the writes (target, address, data) beside those of the program's own."""
 
     operations: tuple[Operation, ...]
@@ -50,7 +51,7 @@ class CompiledNetwork:
     network: LoadedNetwork
     config: CoreConfig
     batch: int
-    segments: tuple[Segment, ...]
+    segments: tuple[ProgramSegment, ...]
     input: Stored
     output: Stored
     beats: int  # of the memory
@@ -61,7 +62,7 @@ class CompiledNetwork:
 
     def memory(self, inputs: Any) -> tuple[np.ndarray, int]:
         """The memory (beats, 2K) with at most ``batch`` inputs in it, and how many of their values were clamped."""
-        x = encode(self.network, inputs)
+        x = encode_inputs(self.network, inputs)
         if not 1 <= len(x) <= self.batch:
             raise WingbeatError(f"inputs: {len(x)}; allowed are 1..{self.batch}")
         memory = np.zeros((self.beats, self.config.memory_elements), dtype=np.int64)
@@ -140,9 +141,9 @@ class _Compiler:
         self.config, self.lowered, self.report = config, lowered, report
         self.memory = TensorMemory(config, batch)
         self.stored: dict[int, Stored] = {}
-        self.segments: list[Segment] = []
+        self.segments: list[ProgramSegment] = []
         self.operations: list[Operation] = []  # of the segment that is open
-        self.open: Segment | None = None
+        self.open: ProgramSegment | None = None
         self.resources = Resources(config)
 
     def run(self, network: LoadedNetwork) -> CompiledNetwork:
@@ -188,7 +189,7 @@ class _Compiler:
             program = assemble(self.config, place_sums(self.config, operations), setup)
         except WingbeatError as fault:
             raise WingbeatError(f"{step.name}: {fault}") from fault
-        self.operations, self.open = operations, Segment(tuple(operations), program, setup)
+        self.operations, self.open = operations, ProgramSegment(tuple(operations), program, setup)
         return operation
 
     def _close(self) -> None:

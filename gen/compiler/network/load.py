@@ -19,19 +19,17 @@ results in silence; ``ignore`` names those that are meant.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ....hw.errors import WingbeatError
-from ....sim.reference.linear import butterfly_multiply, mixing
 from ..checkpoint import ButterflyWeights, Checkpoint, printable, real_array
-from .file import (LARGEST_SIDE, Attention, Butterfly, Flatten, Gelu, LayerNorm, LayerSpec, Mean, Mixing, NetworkFile,
-                   PlainSpec, Position, Relu, Residual, read_network_file)
+from .file import (LARGEST_SIDE, Attention, Butterfly, Flatten, LayerNorm, LayerSpec, Mean, Mixing, NetworkFile,
+                   PlainSpec, Position, Residual, read_network_file)
 
-__all__ = ["Shape", "LoadedLayer", "LoadedNetwork", "load_network", "encode", "forward", "apply_layer", "standardise"]
+__all__ = ["Shape", "LoadedLayer", "LoadedNetwork", "load_network"]
 
 
 class Shape(NamedTuple):
@@ -261,95 +259,3 @@ def _shape_behind(spec: PlainSpec, shape: Shape) -> Shape:
                 raise WingbeatError(f"{_text(shape)} are {size} features; allowed are {LARGEST_SIDE}")
             return Shape(1, size)
     return shape
-
-
-# --- The float reference ----------------------------------------------------------------------------------------
-
-
-def encode(network: LoadedNetwork, inputs: Any) -> np.ndarray:
-    """``inputs`` as float64 (count, tokens, features).
-
-    Where the network has a vocabulary, integers (count, tokens) become one-hot rows. Raises WingbeatError.
-    """
-    array = np.asarray(inputs)
-    if network.vocabulary and array.ndim == 2 and array.dtype.kind in "iu":
-        if array.shape[1] != network.input.tokens:
-            raise WingbeatError(f"inputs: shape {array.shape}; allowed is (count, {network.input.tokens})")
-        if array.size and not 0 <= array.min() <= array.max() < network.vocabulary:
-            raise WingbeatError(f"inputs: tokens {array.min()}..{array.max()}; allowed are 0..{network.vocabulary - 1}")
-        return np.eye(network.vocabulary)[array]
-    if array.ndim != 3 or array.shape[1:] != network.input:
-        raise WingbeatError(f"inputs: shape {array.shape}; allowed is (count, {network.input.tokens}, "
-                            f"{network.input.features})")
-    return real_array("inputs", array)
-
-
-def forward(network: LoadedNetwork, inputs: Any) -> list[tuple[str, np.ndarray]]:
-    """The float64 reference: (path, output) of every layer in the order of :meth:`LoadedNetwork.walk`.
-
-    ``inputs`` as for :func:`encode`; outputs are (count, tokens, features) of that layer's ``output``. The last
-    entry is the result of the network.
-    """
-    results: list[tuple[str, np.ndarray]] = []
-    _run(network.layers, encode(network, inputs), results)
-    return results
-
-
-def _run(layers: Sequence[LoadedLayer], x: np.ndarray, results: list[tuple[str, np.ndarray]]) -> np.ndarray:
-    for layer in layers:
-        x = x + _run(layer.layers, x, results) if layer.layers else apply_layer(layer, x)
-        results.append((layer.path, x))
-    return x
-
-
-def standardise(x: np.ndarray, epsilon: float) -> np.ndarray:
-    """Rows (..., features) with mean 0 and variance 1: a LayerNorm without weight and bias."""
-    centred = x - x.mean(axis=-1, keepdims=True)
-    return centred / np.sqrt((centred ** 2).mean(axis=-1, keepdims=True) + epsilon)
-
-
-def apply_layer(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
-    """One layer without layers of its own on ``x`` (count, tokens, features), in float64."""
-    match layer.spec:
-        case Butterfly():
-            return _product(layer.butterflies[0], x)
-        case Position():
-            return x + layer.position
-        case LayerNorm(epsilon=epsilon):
-            y = standardise(x, epsilon) * layer.scale
-            return y if layer.offset is None else y + layer.offset
-        case Mixing(norm=norm):
-            return mixing(x) / (math.sqrt(x.shape[-1] * x.shape[-2]) if norm == "ortho" else 1)
-        case Attention(heads=heads):
-            return _attend(layer.butterflies, heads, x)
-        case Gelu(approximate="tanh"):
-            return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
-        case Gelu():
-            return 0.5 * x * (1 + _erf(x / math.sqrt(2)))
-        case Relu():
-            return np.maximum(x, 0)
-        case Mean():
-            return x.mean(axis=1, keepdims=True)
-        case Flatten():
-            return x.reshape(len(x), 1, -1)
-    raise AssertionError(f"{layer.path}: no reference of {layer.kind}")
-
-
-def _erf(x: np.ndarray) -> np.ndarray:
-    """numpy has none."""
-    return np.array([math.erf(value) for value in x.ravel().tolist()]).reshape(x.shape)
-
-
-def _product(weights: ButterflyWeights, x: np.ndarray) -> np.ndarray:
-    y = butterfly_multiply(weights.twiddle, x, weights.increasing_stride, weights.out_size)
-    return y if weights.bias is None else y + weights.bias
-
-
-def _attend(projections: Sequence[ButterflyWeights], heads: int, x: np.ndarray) -> np.ndarray:
-    """out(softmax(q k^T / sqrt(d)) v) with d = features / heads, head h on features h*d .. (h+1)*d - 1."""
-    count, tokens, features = x.shape
-    q, k, v = (_product(weights, x).reshape(count, tokens, heads, -1).swapaxes(1, 2) for weights in projections[:3])
-    logits = q @ k.swapaxes(2, 3) / math.sqrt(features // heads)
-    share = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    share /= share.sum(axis=-1, keepdims=True)
-    return _product(projections[3], (share @ v).swapaxes(1, 2).reshape(count, tokens, features))

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from ....hw.errors import WingbeatError
+from ....sim.reference.functions import standardise
 from ..checkpoint import ButterflyWeights
 from .file import Attention, Butterfly, Flatten, Gelu, LayerNorm, Mean, Mixing, Position, Relu
-from .load import LoadedLayer, LoadedNetwork, Shape, apply_layer, encode, standardise
+from .load import LoadedLayer, LoadedNetwork, Shape
+from .reference import apply_layer, encode_inputs
 
 __all__ = ["Step", "Value", "Lowered", "lower"]
 
@@ -99,7 +101,7 @@ def lower(network: LoadedNetwork, inputs: Any) -> Lowered:
 
     Raises WingbeatError for a layer that no processor runs.
     """
-    x = encode(network, inputs)
+    x = encode_inputs(network, inputs)
     if not len(x):
         raise WingbeatError("inputs: none; allowed are one or more")
     given = Value(network.input, x)

@@ -27,7 +27,8 @@ from ..kernel.kernel import Kernel
 from ..kernel.layers import pair_indices
 from ..program.assemble import SumRows, Transfer
 from ..program.channels import ChannelTables
-from ..program.operations import Coefficients, Start, butterfly, mix_real, mixed_rows, transform_columns
+from ..program.coefficients import CoefficientSpace
+from ..program.operations import Start, multiply_butterfly, mix_real, mixed_rows, transform_columns
 from .file import Gelu, LayerNorm, Mixing
 from .formats import (MOST_SHIFT, Format, element_log2, finest_operand, gelu_gain, least_exponent, own_exponent,
                       peak_of, plan_sum, power_of_two_unit, quantise)
@@ -74,7 +75,7 @@ class Resources:
     """What the operations of one program share."""
 
     def __init__(self, config: CoreConfig):
-        self.coefficients, self.channels = Coefficients(config), ChannelTables(config)
+        self.coefficients, self.channels = CoefficientSpace(config), ChannelTables(config)
 
 
 def build_operation(step: Step, config: CoreConfig, stored: dict[int, Stored], memory: TensorMemory,
@@ -298,8 +299,9 @@ class _Rows(_Builder):
         normalises = self.step.norm is not None and not self.step.flat
         kernel, bias = self._kernel(min(source.rows, 1 << most.bit_length() - 1) if normalises else source.rows)
         finish, result = self.finish(kernel.output_scale if self.step.weights else self._copied_scale(), bias)
-        tasks = _with_sets(butterfly(kernel, source, result.tensor.rows, self.resources.coefficients, self.step.name,
-                                     self.start), self.normalise(), finish)
+        tasks = multiply_butterfly(kernel, source, result.tensor.rows, self.resources.coefficients, self.step.name,
+                                   self.start)
+        tasks = _with_sets(tasks, self.normalise(), finish)
         sums = self.all_sums() if self.step.flat else []
         if normalises:
             tasks = self._with_sums(tasks)

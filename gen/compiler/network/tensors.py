@@ -6,7 +6,7 @@ import numpy as np
 
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
-from ..program.operations import Matrix
+from ..program.matrix import Matrix
 
 __all__ = ["Tensor", "TensorMemory"]
 

@@ -26,7 +26,9 @@ from ..kernel.kernel import Kernel
 from ..kernel.layers import Layer, bit_reversal, fft_layers
 from ..kernel.passes import assign_columns, build_passes, coefficient_image
 from .assemble import Transfer
-from .operations import Coefficients, Matrix, transform_columns
+from .coefficients import CoefficientSpace
+from .matrix import Matrix
+from .operations import transform_columns
 from .stage import Block, Place, Side, build_stage
 
 __all__ = ["InverseThreeQuarters", "compile_three_quarters", "compress_tokens"]
@@ -91,8 +93,8 @@ def compile_three_quarters(points: int, config: CoreConfig, *, calibration: Any,
     return InverseThreeQuarters(config, points, layers, evened, numbers.step * 2.0 ** total / points)
 
 
-def _inverse_three_quarters(kernel: InverseThreeQuarters, source: Matrix, target: Matrix, coefficients: Coefficients,
-                            name: str) -> list[Transfer]:
+def _inverse_three_quarters(kernel: InverseThreeQuarters, source: Matrix, target: Matrix,
+                            coefficients: CoefficientSpace, name: str) -> list[Transfer]:
     """Columns of ``source`` (points rows) to those of ``target``."""
     config, m = kernel.config, kernel.points // 3
     bits = m.bit_length() - 1
@@ -124,7 +126,7 @@ def _inverse_three_quarters(kernel: InverseThreeQuarters, source: Matrix, target
 
 
 def compress_tokens(forward: Kernel, inverse: Kernel | InverseThreeQuarters, source: Matrix, between: Matrix,
-                    target: Matrix, coefficients: Coefficients, name: str) -> list[Transfer]:
+                    target: Matrix, coefficients: CoefficientSpace, name: str) -> list[Transfer]:
     """``target`` = ``source``, complex words, with every run of L tokens shortened: the first coefficients of its
     Fourier transform along the tokens, transformed back (sequence compression of MLX).
 

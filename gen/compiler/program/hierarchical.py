@@ -16,7 +16,9 @@ from ....hw.errors import WingbeatError
 from ..kernel.compile import compile_butterfly
 from ..kernel.kernel import Kernel
 from .assemble import Transfer
-from .operations import Coefficients, Matrix, Start, butterfly
+from .coefficients import CoefficientSpace
+from .matrix import Matrix
+from .operations import Start, multiply_butterfly
 
 __all__ = ["compile_hierarchical", "hierarchical_butterfly", "hierarchical_twiddle"]
 
@@ -50,7 +52,7 @@ def compile_hierarchical(tiles: np.ndarray, config: CoreConfig, *, calibration: 
                               increasing_stride=True, **options) for twiddle in twiddles]
 
 
-def hierarchical_butterfly(kernels: Sequence[Kernel], source: Matrix, target: Matrix, coefficients: Coefficients,
+def hierarchical_butterfly(kernels: Sequence[Kernel], source: Matrix, target: Matrix, coefficients: CoefficientSpace,
                            name: str, start: Start = "cold") -> list[Transfer]:
     """``target`` (rows, Tout * B) = the matrix of tiles times the rows (N elements) of ``source``.
 
@@ -64,5 +66,6 @@ def hierarchical_butterfly(kernels: Sequence[Kernel], source: Matrix, target: Ma
     tasks = []
     for number, kernel in enumerate(kernels):
         own = replace(target, base=target.base + number * size // config.memory_elements, elements=size)
-        tasks += butterfly(kernel, source, own, coefficients, f"{name}.{number}", "steady" if number else start)
+        tasks += multiply_butterfly(kernel, source, own, coefficients, f"{name}.{number}",
+                                    "steady" if number else start)
     return tasks

@@ -5,10 +5,9 @@ in memory. Number formats: elements of element_width bits; complex words are two
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
-import numpy as np
 
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
@@ -16,78 +15,15 @@ from ....hw.isa.descriptor import Move
 from ....hw.isa.instruction import MemoryMode, Mode, Pass
 from ..kernel.kernel import Kernel
 from .assemble import Transfer
+from .coefficients import CoefficientSpace
+from .matrix import Matrix
 from .stage import Block, Place, Side, Stage, build_stage, cell_bits
 
-__all__ = ["Matrix", "Coefficients", "butterfly", "transform_rows", "transform_columns", "mix_real",
+__all__ = ["multiply_butterfly", "transform_rows", "transform_columns", "mix_real",
            "mixed_rows", "row_blocks", "row_places"]
 
 
 Start = Literal["cold", "warm", "steady"]
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """``rows`` rows of ``elements`` elements in memory, row-major from beat ``base`` on, ``pitch`` beats a row.
-
-    With ``parts`` every row stands in that many equal parts, each ``rows`` times ``pitch`` beats behind the one before.
-    """
-
-    base: int
-    rows: int
-    elements: int
-    pitch: int
-    parts: int = 1
-
-    @classmethod
-    def at(cls, base: int, rows: int, elements: int, config: CoreConfig) -> "Matrix":
-        """Rows one behind the other, each on whole beats."""
-        return cls(base, rows, elements, -(-elements // config.memory_elements))
-
-    @property
-    def end(self) -> int:
-        """The beat behind the matrix."""
-        return self.base + self.rows * self.parts * self.pitch
-
-    def chunks(self, config: CoreConfig) -> int:
-        """Beats of a part of a row that hold elements."""
-        return -(-self.elements // self.parts // config.memory_elements)
-
-    def tail(self, config: CoreConfig) -> int:
-        """Elements in the last beat of a part of a row where it is not full, else 0."""
-        return self.elements // self.parts % config.memory_elements
-
-    def pack(self, values: np.ndarray, config: CoreConfig) -> np.ndarray:
-        """Beats (rows * parts * pitch, 2K) of integer ``values`` (rows, elements)."""
-        beats = np.zeros((self.parts, self.rows, self.pitch * config.memory_elements), dtype=np.int64)
-        beats[:, :, :self.elements // self.parts] = values.reshape(self.rows, self.parts, -1).swapaxes(0, 1)
-        return beats.reshape(-1, config.memory_elements)
-
-    def unpack(self, memory: np.ndarray) -> np.ndarray:
-        """Values (rows, elements) out of the beats of the whole memory."""
-        beats = memory[self.base:self.end].reshape(self.parts, self.rows, -1)
-        return beats[:, :, :self.elements // self.parts].swapaxes(0, 1).reshape(self.rows, -1)
-
-
-class Coefficients:
-    """Gives every set of coefficients its place in the coefficient banks."""
-
-    def __init__(self, config: CoreConfig):
-        self._config, self._next = config, 0
-        self._placed: dict[bytes, tuple[int, np.ndarray]] = {}
-
-    def place(self, passes: Sequence[Pass], image: np.ndarray) -> tuple[tuple[Pass, ...], np.ndarray]:
-        """Passes and image (bank, address, data) moved behind what was placed before. Equal images share a place."""
-        least, most = int(image[:, 1].min()), int(image[:, 1].max())
-        known = (image - np.array([0, least, 0])).tobytes()
-        if known not in self._placed:
-            move = self._next - least
-            self._next += most - least + 1
-            if self._next > self._config.coefficient_words:
-                raise WingbeatError(f"coefficient_words: {self._config.coefficient_words} is too small for the "
-                                    f"coefficients of the program; allowed are {self._next} and more")
-            self._placed[known] = self._next - (most - least + 1), image + np.array([0, move, 0])
-        start, placed = self._placed[known]
-        return tuple(replace(step, coef_base=step.coef_base + start - least) for step in passes), placed
 
 
 def _log2(value: int) -> int:
@@ -172,7 +108,7 @@ def _blocks(count: int, per_block: int) -> list[tuple[int, int]]:
     return [(first, min(per_block, count - first)) for first in range(0, count, per_block)]
 
 
-def butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
+def multiply_butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: CoefficientSpace, name: str,
               start: Start = "cold") -> list[Transfer]:
     """``target`` = butterfly matrix of ``kernel`` times the rows of ``source``; real elements, two rows per word.
 
@@ -190,8 +126,8 @@ def butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coef
             for row_bits, row, rows in blocks for number, stages in enumerate(stacks)]
 
 
-def _stack_stages(kernel: Kernel, number: int, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
-                  sizes: set[int]) -> dict[int, Stage]:
+def _stack_stages(kernel: Kernel, number: int, source: Matrix, target: Matrix, coefficients: CoefficientSpace,
+                  name: str, sizes: set[int]) -> dict[int, Stage]:
     """Stages of one stack, by the row bits of a block."""
     config, mode = kernel.config, MemoryMode.PAIRS
     sub, whole = cell_bits(config, mode), range(kernel.log2_size)
@@ -255,7 +191,7 @@ def _reversed(bits: int) -> range:
     return range(bits - 1, -1, -1)
 
 
-def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
+def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients: CoefficientSpace, name: str,
                    mode: MemoryMode = MemoryMode.ROWS, mirrored_rows: int = 0,
                    start: Start = "cold", batch: int = 1) -> list[Transfer]:
     """``target`` = Fourier transform of the complex rows of ``source``.
@@ -294,7 +230,7 @@ def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients:
     return tasks
 
 
-def transform_columns(kernel: Kernel, source: Matrix, target: Matrix, coefficients: Coefficients, name: str,
+def transform_columns(kernel: Kernel, source: Matrix, target: Matrix, coefficients: CoefficientSpace, name: str,
                       split: bool = False) -> list[Transfer]:
     """``target`` = ``kernel`` on the columns of ``source``, words of a row being the columns.
 
@@ -348,7 +284,7 @@ def mixed_rows(tokens: int) -> int:
 
 
 def mix_real(columns: Kernel, rows: Kernel, source: Matrix, between: Matrix, target: Matrix,
-             coefficients: Coefficients, name: str, batch: int = 1) -> list[Transfer]:
+             coefficients: CoefficientSpace, name: str, batch: int = 1) -> list[Transfer]:
     """``target`` = Re(FFT2(``source``)) of real tokens x hidden elements (docs/processor.md).
 
     ``columns`` transforms the tokens, ``rows`` the hidden elements; ``between`` holds tokens/2 + 1 rows of hidden

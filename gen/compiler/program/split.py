@@ -21,16 +21,18 @@ from ..kernel.layers import Layer, bit_reversal, fft_layers, pair_indices
 from ..kernel.passes import Scaling, assign_columns, build_passes, coefficient_image
 from ..kernel.unit_pivot import block_layers, unit_pivot
 from .assemble import Transfer
-from .operations import Coefficients, Matrix, row_places
+from .coefficients import CoefficientSpace
+from .matrix import Matrix
+from .operations import row_places
 from .stage import Block, Side, build_stage, cell_bits
 
-__all__ = ["SplitKernel", "Segment", "split_butterfly", "split_fft", "split_rows"]
+__all__ = ["SplitKernel", "SplitSegment", "split_butterfly", "split_fft", "split_rows"]
 
 _MOST_SEGMENTS = 4
 
 
 @dataclass(frozen=True)
-class Segment:
+class SplitSegment:
     """Layers ``first`` .. ``last`` - 1 and the element bits of their blocks, lowest index bit first."""
 
     first: int
@@ -62,7 +64,7 @@ class SplitKernel:
     out_size: int
     input_step: float
     stacks: tuple[SplitStack, ...]
-    segments: tuple[Segment, ...]
+    segments: tuple[SplitSegment, ...]
     reversed_input: bool
 
     @property
@@ -107,18 +109,18 @@ def _reversed_bits(config: CoreConfig, active: Sequence[int], beat: int, log2_si
 
 
 def _segments(config: CoreConfig, layers: Sequence[int], mode: Mode, log2_size: int,
-              reversed_input: bool) -> tuple[Segment, ...]:
+              reversed_input: bool) -> tuple[SplitSegment, ...]:
     """Fewest segments, and of those the most even ones; ``layers`` are the bits in order of application."""
     beat = _beat_bits(config, mode)
     for count in range(1, min(_MOST_SEGMENTS, len(layers)) + 1):
-        best: tuple[int, tuple[Segment, ...]] | None = None
+        best: tuple[int, tuple[SplitSegment, ...]] | None = None
         for cuts in combinations(range(1, len(layers)), count - 1):
             found = []
             for first, last in zip((0, *cuts), (*cuts, len(layers))):
                 place = _reversed_bits if reversed_input and first == 0 else _natural_bits
                 bits = place(config, layers[first:last], beat, log2_size)
                 if bits is not None:
-                    found.append(Segment(first, last, bits))
+                    found.append(SplitSegment(first, last, bits))
             least = min((segment.last - segment.first for segment in found), default=0)
             if len(found) == count and (best is None or least > best[0]):
                 best = least, tuple(found)
@@ -200,7 +202,7 @@ def _local(layer: Layer, bits: Sequence[int], fixed: int) -> Layer:
                    live=layer.live[element], support=support)
 
 
-def _side(kernel: SplitKernel, segment: Segment, matrix: Matrix, reversed_order: bool) -> Side:
+def _side(kernel: SplitKernel, segment: SplitSegment, matrix: Matrix, reversed_order: bool) -> Side:
     config, mode = kernel.config, kernel.memory_mode
     columns = [kernel.log2_size - 1 - bit if reversed_order else bit for bit in segment.bits]
     places = row_places(config, mode, len(columns), columns, cell_bits(config, mode))
@@ -215,7 +217,7 @@ def _chunk_of(kernel: SplitKernel, fixed: int, reversed_order: bool) -> int:
 
 
 def split_rows(kernel: SplitKernel, source: Matrix, between: Sequence[Matrix], target: Matrix,
-               coefficients: Coefficients, name: str) -> list[Transfer]:
+               coefficients: CoefficientSpace, name: str) -> list[Transfer]:
     """``target`` = transform of the rows of ``source``; ``between`` holds the rows after each segment but the last.
 
     Rows of ``between`` are as long as the transform. Every stack reads all rows.
@@ -237,8 +239,8 @@ def split_rows(kernel: SplitKernel, source: Matrix, between: Sequence[Matrix], t
     return tasks
 
 
-def _segment_tasks(kernel: SplitKernel, stack: SplitStack, segment: Segment, source: Matrix, target: Matrix,
-                   coefficients: Coefficients, name: str, reversed_order: bool) -> list[Transfer]:
+def _segment_tasks(kernel: SplitKernel, stack: SplitStack, segment: SplitSegment, source: Matrix, target: Matrix,
+                   coefficients: CoefficientSpace, name: str, reversed_order: bool) -> list[Transfer]:
     config = kernel.config
     free = [bit for bit in range(kernel.log2_size) if bit not in segment.bits]
     read, write = _side(kernel, segment, source, reversed_order), _side(kernel, segment, target, False)

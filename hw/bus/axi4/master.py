@@ -9,7 +9,7 @@ from .burst import AxiParameters
 from .reader import AxiReader
 from .writer import AxiWriter
 
-__all__ = ["AxiMaster", "AxiParameters"]
+__all__ = ["AxiMaster"]
 
 _INCREMENTING = 0b01
 _CACHE = 0b0011  # normal, not cacheable, bufferable: interconnects may merge and split, reads see our writes

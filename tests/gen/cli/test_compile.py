@@ -11,7 +11,8 @@ import pytest
 
 from wingbeat.gen.cli.app import main
 from wingbeat.gen.compiler.network.compile import default_batch
-from wingbeat.gen.compiler.network.load import forward, load_network
+from wingbeat.gen.compiler.network.load import load_network
+from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.output import network_files
 from wingbeat.gen.output.program_files import read_words
 from wingbeat.hw.config import CoreConfig
@@ -20,7 +21,7 @@ from wingbeat.hw.isa.encoding import decode
 from wingbeat.hw.isa.fields import unpack
 from wingbeat.hw.isa.setup import SETUP, SETUP_PROGRAM
 from wingbeat.sim.model.processor import ProcessorModel
-from wingbeat.sim.reference.linear import sqnr_db
+from wingbeat.sim.reference.metrics import sqnr_db
 
 TEXT = "b16 position (norm mix) (norm b24 gelu b16-) norm flatten b10"
 

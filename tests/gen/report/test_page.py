@@ -14,8 +14,8 @@ from matplotlib.image import imread
 import numpy as np
 import pytest
 
-from wingbeat.gen.report.page import DemoPage, LayerBar, Sample, to_html, write_page
-from wingbeat.gen.report.spans import Span, Stall, Table, Timeline
+from wingbeat.gen.report.page import DemoPage, LayerBar, Sample, page_html, write_page
+from wingbeat.gen.report.spans import Span, StallSpan, Table, Timeline
 from wingbeat.hw.errors import WingbeatError
 
 COLUMNS = ("float", "integer model", "Verilog")
@@ -32,7 +32,7 @@ def sample(label="1", predictions=("1", "1", "1"), picture=DOT):
 
 def timeline(text="run"):
     return Timeline(("load", text), 1000, (Span("load", 0, 400, 3, text), Span(text, 50, 900, 3, text)),
-                    (Stall("load", 10, 30, text),), text, (Table(text, ("a", text), ((text, 1234),)),))
+                    (StallSpan("load", 10, 30, text),), text, (Table(text, ("a", text), ((text, 1234),)),))
 
 
 def page(samples=(), layers=(), made=None, **more):
@@ -150,7 +150,7 @@ def test_disagreement_comes_first_then_wrong_then_right():
     rnd = random.Random(5)
     names = [rnd.choice(list(kinds)) for _ in range(200)]
     samples = [sample(f"n{n}", tuple(p.format(f"n{n}") for p in kinds[name])) for n, name in enumerate(names)]
-    found = groups(to_html(page(samples)))
+    found = groups(page_html(page(samples)))
     order = [[n for n, name in enumerate(names) if name not in ("right", "wrong")],
              [n for n, name in enumerate(names) if name == "wrong"],
              [n for n, name in enumerate(names) if name == "right"]]
@@ -161,15 +161,15 @@ def test_disagreement_comes_first_then_wrong_then_right():
 
 
 def test_each_prediction_stands_beside_its_column_and_wrong_ones_are_marked_in_text():
-    (body,) = groups(to_html(page([sample("7", ("7", "1", "8"))]))).values()
+    (body,) = groups(page_html(page([sample("7", ("7", "1", "8"))]))).values()
     cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<d[td][^>]*>(.*?)</d[td]>", body)]
     assert cells == ["label", "7", "float", "7", "integer model", "✗ wrong: 1", "Verilog", "✗ wrong: 8"]
 
 
 def test_agreement_of_neighbouring_columns_is_counted():
-    text = to_html(page([sample("1", ("1", "2", "2")), sample("1", ("1", "1", "3")), sample("1", ("4", "4", "4"))]))
+    text = page_html(page([sample("1", ("1", "2", "2")), sample("1", ("1", "1", "3")), sample("1", ("4", "4", "4"))]))
     assert "3 samples; float = integer model on 2 of 3, integer model = Verilog on 2 of 3." in text
-    alone = to_html(page([sample("1", ("1",)), sample("1", ("2",))], columns=("float",)))
+    alone = page_html(page([sample("1", ("1",)), sample("1", ("2",))], columns=("float",)))
     assert "2 samples." in alone and list(groups(alone)) == ["Wrong: 1", "Right: 1"]
 
 
@@ -178,18 +178,18 @@ def test_agreement_of_neighbouring_columns_is_counted():
                                                          (200, 256, (256, 200), (256, 200))])
 def test_pictures_are_exact_and_pixels_are_squares(height, width, right, wrong):
     picture = np.random.default_rng(height).integers(0, 256, (height, width)).astype(np.uint8)
-    found = Parsed(to_html(page([sample(picture=picture), sample("2", picture=picture)]))).all("img")
+    found = Parsed(page_html(page([sample(picture=picture), sample("2", picture=picture)]))).all("img")
     for image, size in zip(found, (wrong, right)):
         kind, data = image["src"].split(",")
         assert kind == "data:image/png;base64" and (int(image["width"]), int(image["height"])) == size
         decoded = imread(io.BytesIO(base64.b64decode(data, validate=True)), format="png")
         assert (np.rint(decoded * 255).astype(np.uint8) == picture).all() and decoded.shape == picture.shape
-    assert "image-rendering: pixelated" in to_html(page([sample()]))
+    assert "image-rendering: pixelated" in page_html(page([sample()]))
 
 
 def test_texts_stand_in_tables_in_the_same_groups():
     made = page([sample("3", ("3", "3", "3"), "[MAX 1 3 ]"), sample("4", ("4", "4", "5"), "[MIN 4 9 ]"), sample()])
-    text = to_html(made)
+    text = page_html(made)
     assert list(groups(text)) == ["The columns disagree: 1", "Right in every column: 2"]
     tables = Parsed(text).tables[1:]
     header = ["input", "label", *COLUMNS]
@@ -204,7 +204,7 @@ def test_bars_are_as_long_as_their_cycles(seed):
     rnd = random.Random(seed)
     layers = [layer(f"layer {n}", rnd.randrange(10 ** (2 + seed)), rnd.random(), rnd.uniform(10, 90),
                     rnd.choice((0, 12_345)), rnd.choice((0, 3))) for n in range(9)]
-    root = bars(to_html(page(layers=layers)))
+    root = bars(page_html(page(layers=layers)))
     rows = [g for g in root.iter("g") if g.get("class") == "layer"]
     assert [g.findtext("title").split(":")[0] for g in rows] == [made.name for made in layers], f"seed {seed}"
     most = max(made.cycles for made in layers)
@@ -228,7 +228,7 @@ def test_bars_are_as_long_as_their_cycles(seed):
 
 def test_the_table_has_the_numbers_of_the_chart_and_their_sum():
     layers = [layer("a", 3000, 0.9, 61.26, 0, 0), layer("b", 1000, 0.1, float("inf"), 1200, 3), layer("c", 0, 0, None)]
-    text = to_html(page(layers=layers))
+    text = page_html(page(layers=layers))
     assert Parsed(text).tables[1][1:] == [
         ["a", "3,000", "90.0 %", "61.3 dB", "0", "0"], ["b", "1,000", "10.0 %", "exact", "1,200", "3"],
         ["c", "0", "0.0 %", "–", "0", "0"], ["total", "4,000", "70.0 %", "", "1,200", "3"]]
@@ -241,7 +241,7 @@ def test_the_table_has_the_numbers_of_the_chart_and_their_sum():
 
 
 def test_chart_says_what_it_is():
-    root = bars(to_html(page(layers=[layer("a", 3000, 0.9), layer("b", 1000, 0.1)])))
+    root = bars(page_html(page(layers=[layer("a", 3000, 0.9), layer("b", 1000, 0.1)])))
     assert root.get("role") == "img" and root.get("aria-labelledby") == "bars-title bars-desc"
     assert root.find("title").get("id") == "bars-title" and root.find("desc").text.startswith(
         "2 horizontal bars, 4,000 cycles together; multipliers work in 70.0 % of them.")
@@ -250,7 +250,7 @@ def test_chart_says_what_it_is():
 @pytest.mark.parametrize("layers", [[layer(cycles=0)], [layer("x" * 300)], [layer(cycles=1, utilisation=1)],
                                     [layer("x" * 99, clamped=10 ** 30, saturated_blocks=10 ** 30)]])
 def test_bars_at_the_limits(layers):
-    root = bars(to_html(page(layers=layers)))
+    root = bars(page_html(page(layers=layers)))
     assert all(float(r.get("width")) >= 0 for r in root.iter("rect"))
     assert max(float(r.get("width")) for r in root.iter("rect")) > 250 or not layers[0].cycles
     (name,) = [t for t in root.iter("text") if t.get("class") == "name"]
@@ -264,9 +264,9 @@ HOSTILE = '</script></style><script>alert(1)</script>&"\'<b onload=x>\x00\ud800]
 
 def test_strings_are_escaped():
     shown = HOSTILE.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
-    text = to_html(full(HOSTILE))
+    text = page_html(full(HOSTILE))
     text.encode("utf-8")
-    harmless, parsed = Parsed(to_html(full())), Parsed(text)
+    harmless, parsed = Parsed(page_html(full())), Parsed(text)
     assert [tag for tag, _ in parsed.elements] == [tag for tag, _ in harmless.elements]
     assert [list(a) for _, a in parsed.elements] == [list(a) for _, a in harmless.elements]
     assert "<b " not in text and parsed.said("h1") == [shown] and "49" not in parsed.said("h1")[0]
@@ -276,7 +276,7 @@ def test_strings_are_escaped():
 
 
 def test_parts_are_there_or_left_out():
-    bare, complete = Parsed(to_html(page())), Parsed(to_html(full()))
+    bare, complete = Parsed(page_html(page())), Parsed(page_html(full()))
     assert [a["id"] for a in bare.all("section")] == ["accuracy"] and not bare.all("script")
     assert [a["id"] for a in complete.all("section")] == ["accuracy", "samples", "layers", "timeline"]
     for parsed in (bare, complete):
@@ -287,7 +287,7 @@ def test_parts_are_there_or_left_out():
 
 
 def test_timeline_has_its_legend_its_bars_and_its_data():
-    text = to_html(page(made=timeline()))
+    text = page_html(page(made=timeline()))
     parsed = Parsed(text)
     data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
     assert data["cycles"] == 1000 and data["rows"][0]["items"] == [0, 400, 3, 0]
@@ -321,7 +321,7 @@ console.log(JSON.stringify([chart.blurred, frame.listeners.wheel[1].capture, ...
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed: the page's script is NOT tested")
 def test_wheel_scrolls_until_the_chart_has_the_focus_and_paper_shows_it_whole():
-    script = re.findall(r"<script>\n(.*?)</script>", to_html(page(made=timeline())), re.S)[-1]
+    script = re.findall(r"<script>\n(.*?)</script>", page_html(page(made=timeline())), re.S)[-1]
     done = subprocess.run([shutil.which("node"), "-e", SCRIPT], input=script, capture_output=True, text=True,
                           timeout=60)
     assert done.returncode == 0, done.stderr
@@ -329,7 +329,7 @@ def test_wheel_scrolls_until_the_chart_has_the_focus_and_paper_shows_it_whole():
 
 
 def test_nothing_is_loaded_from_outside():
-    text = to_html(full())
+    text = page_html(full())
     assert not re.search(r"https?:|//[a-z]+\.|@import|url\((?!#)|fetch\(|XMLHttp", text)
     for tag, attributes in Parsed(text).elements:
         assert not [n for n in attributes if n.startswith("on") or n in ("action", "srcset", "xlink:href")]
@@ -339,7 +339,7 @@ def test_nothing_is_loaded_from_outside():
 
 
 def test_light_and_dark_and_paper_are_thought_of():
-    text = to_html(full())
+    text = page_html(full())
     assert text.count("@media (prefers-color-scheme: dark)") >= 2 and "@media print" in text
     style = re.search(r"<style>(.*?)</style>", text, re.S)[1]
     named = [set(re.findall(r"(--[a-z]+): #", part)) for part in style.split(":root { --ink")[1:]]
@@ -367,5 +367,5 @@ def test_write_replaces_in_one_step(tmp_path):
 def test_hundreds_of_digits_stay_small():
     digits = pytest.importorskip("sklearn.datasets").load_digits()
     images = (digits.images[:360] * 255 // 16).astype(np.uint8)
-    text = to_html(page([sample(str(t), (str(t),) * 3, i) for i, t in zip(images, digits.target)]))
+    text = page_html(page([sample(str(t), (str(t),) * 3, i) for i, t in zip(images, digits.target)]))
     assert len(Parsed(text).all("img")) == 360 and len(text) < 250_000

@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from wingbeat.gen.report.timeline import Span, Stall, Timeline, to_html, to_svg
+from wingbeat.gen.report.spans import Span, StallSpan, Timeline
+from wingbeat.gen.report.timeline import timeline_html, to_svg
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="Node.js is not installed: the page's script is NOT tested")
@@ -61,7 +62,7 @@ process.stdout.write(JSON.stringify(state));
 
 def run(timeline, *events):
     """The page's state after loading and after each event."""
-    done = subprocess.run([NODE, "-e", HARNESS], input=json.dumps({"page": to_html(timeline), "events": events}),
+    done = subprocess.run([NODE, "-e", HARNESS], input=json.dumps({"page": timeline_html(timeline), "events": events}),
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -87,10 +88,10 @@ def view(state):
 def made(cycles=100_000, step=100, long=80, partial=False):
     spans = [Span(u, t, t + long, t // step, f"layer {8 * t // cycles}")
              for u in ("load", "cal") for t in range(0, cycles, step)]
-    stalls = [Stall("cal", t + long, t + long + 3 + t % 11, ("input", "memory")[t // step % 2])
+    stalls = [StallSpan("cal", t + long, t + long + 3 + t % 11, ("input", "memory")[t // step % 2])
               for t in range(0, cycles, step) if long < step]
     if partial:
-        stalls += [Stall("load", t + 10, t + 60, "output", 20) for t in range(0, cycles, step)]
+        stalls += [StallSpan("load", t + 10, t + 60, "output", 20) for t in range(0, cycles, step)]
     return Timeline(("load", "cal"), cycles, tuple(spans), tuple(stalls), "t")
 
 
@@ -163,7 +164,7 @@ def test_view_stays_inside_and_above_eight_cycles():
 
 def test_tooltip():
     timeline = Timeline(("load", "cal"), 100_000, (Span("cal", 1000, 41_000, 7, "<b>&"),),
-                        (Stall("cal", 30_000, 31_000, "memory"), Stall("cal", 60_000, 60_001, "odd")), "t")
+                        (StallSpan("cal", 30_000, 31_000, "memory"), StallSpan("cal", 60_000, 60_001, "odd")), "t")
     cal = 8 + 26 + 2 + 16 + 5
     positions = [at(20_000, cal), at(30_500, cal), at(50_000, cal), at(60_100, cal + 26 + 2 + 13),
                  at(60_000, cal), at(20_000, 10)]

@@ -11,10 +11,13 @@ import pytest
 
 from wingbeat.gen.compiler.kernel.compile import compile_fft
 from wingbeat.gen.compiler.program.assemble import assemble, written_beats
-from wingbeat.gen.compiler.program.operations import Coefficients, Matrix, transform_rows
+from wingbeat.gen.compiler.program.coefficients import CoefficientSpace
+from wingbeat.gen.compiler.program.matrix import Matrix
+from wingbeat.gen.compiler.program.operations import transform_rows
 from wingbeat.gen.cosim.core import SimulatorError, find
 from wingbeat.gen.cosim.memory import MemoryTiming, ProcessorTrial, build_processor, simulate_processor
-from wingbeat.gen.report.timeline import Span, Stall, Timeline, summary, to_html, to_svg
+from wingbeat.gen.report.spans import Span, StallSpan, Timeline, summary
+from wingbeat.gen.report.timeline import timeline_html, to_svg
 from wingbeat.gen.report.trace import (UNITS, State, layer_cycles, lost_cycles, lost_reasons, trace_states,
                                        trace_timeline)
 from wingbeat.hw.config import CoreConfig
@@ -168,7 +171,7 @@ def test_random_runs_add_up_and_stay_small(seed, cycles):
         assert sum(row.blocks for row in rows) == len(spans)
         assert sum(row.busy for row in rows) == sum(s.end - s.start for s in spans)
         assert sum(row.moving for row in rows) == np.count_nonzero(traces[unit].states == State.MOVING)
-    assert len(to_svg(made)) < 2e6 and len(to_html(made)) < 2e6, f"seed {seed}"
+    assert len(to_svg(made)) < 2e6 and len(timeline_html(made)) < 2e6, f"seed {seed}"
 
 
 # --- lost cycles --------------------------------------------------------------------------------
@@ -217,7 +220,7 @@ def test_free_half():
 
 def test_page_has_the_tables():
     run = random_run(3, 5000)
-    page = to_html(trace_timeline(run, stages(*["<layer>"] * 2000), "tables"))
+    page = timeline_html(trace_timeline(run, stages(*["<layer>"] * 2000), "tables"))
     for title in ("Cycles by layer", "Why cal did not compute", "Largest gaps of cal"):
         assert f"<h2>{title}" in page
     assert page.count("<tr><td class=\"text\">reader</td><td class=\"text\">&lt;layer&gt;</td>") == 1
@@ -247,14 +250,14 @@ def test_refusals():
 ])
 def test_partial_stalls_that_cannot_be(stalls, message):
     with pytest.raises(WingbeatError) as found:
-        Timeline(("cal",), 100, (Span("cal", 20, 40, 0, "a"),), [Stall("cal", *s) for s in stalls], "")
+        Timeline(("cal",), 100, (Span("cal", 20, 40, 0, "a"),), [StallSpan("cal", *s) for s in stalls], "")
     assert str(found.value) == message
 
 
 def test_partial_stalls_are_lower():
     made = Timeline(("cal",), 1000, (Span("cal", 0, 500, 0, "a"),),
-                    (Stall("cal", 100, 300, "input", 100), Stall("cal", 150, 250, "output", 50),
-                     Stall("cal", 600, 700, "input")), "")
+                    (StallSpan("cal", 100, 300, "input", 100), StallSpan("cal", 150, 250, "output", 50),
+                     StallSpan("cal", 600, 700, "input")), "")
     svg = ET.fromstring(to_svg(made))
     heights = {r.findtext(f"{SVG}title"): float(r.get("height")) for r in svg.iter(f"{SVG}rect")
                if "stall" in (r.get("class") or "").split() and r.find(f"{SVG}title") is not None}
@@ -263,7 +266,7 @@ def test_partial_stalls_are_lower():
                        "stalled: input, first cycle 600, 100 cycles": 11.0}
     (found,) = summary(made)
     assert (found.busy, found.stalled, found.idle) == (350, {"input": 200, "output": 50}, 400)
-    assert "[100,200,100,0,600,100,0,0]" in to_html(made)
+    assert "[100,200,100,0,600,100,0,0]" in timeline_html(made)
 
 
 # --- a processor in Verilog ---------------------------------------------------------------------
@@ -283,7 +286,7 @@ def fft_runs(folder):
                          calibration=rng.uniform(-1, 1, (13, 16)) + 1j * rng.uniform(-1, 1, (13, 16)))
     source = Matrix.at(0, 13, 32, CONFIG)
     target = Matrix.at(source.end, 13, 32, CONFIG)
-    tasks = transform_rows(kernel, source, target, Coefficients(CONFIG), "fft")
+    tasks = transform_rows(kernel, source, target, CoefficientSpace(CONFIG), "fft")
     program = assemble(CONFIG, tasks)
     image = np.zeros((target.end, 4), np.int64)
     trials = [ProcessorTrial(name, program.setup, program.instructions, image, timing, trace=True)

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from wingbeat.gen.presets.select import load_preset
-from wingbeat.gen.synth import flow as synth
-from wingbeat.gen.synth.flow import Harness, run_yosys, synthesize, synthesize_component
-from wingbeat.gen.synth.units import UNITS, unit
+from wingbeat.gen.synth.devices import TARGETS
+from wingbeat.gen.synth.flow import run_yosys, synthesize, synthesize_component
+from wingbeat.gen.synth.harness import Harness
+from wingbeat.gen.synth.units import BLOCKS, unit
 from wingbeat.hw.config import CoreConfig, Target
 from wingbeat.hw.core.top import core
 from wingbeat.hw.errors import WingbeatError
@@ -61,7 +62,7 @@ def test_what_does_not_fit_is_said_and_not_placed():
 def test_place_and_route_gives_the_median_of_the_seeds_and_keeps_its_papers(target, tmp_path):
     steps = []
     # The portable output register follows in logic cells: a path that has a frequency.
-    ram = Ram(RamParameters(36, 1536, synth.TARGETS[target].hardware))
+    ram = Ram(RamParameters(36, 1536, TARGETS[target].hardware))
     result = synthesize_component(ram, "dut", target=target, pnr=True, seeds=(2, 1, 3), keep=tmp_path,
                                   progress=steps.append)
     speeds = result["fmax_per_seed"]
@@ -110,7 +111,7 @@ def test_tool_that_fails_says_why(tmp_path):
         run_yosys("no_such_command", tmp_path)
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", BLOCKS)
 def test_every_unit_alone_is_a_component(name):
     assert unit(name, load_preset("hybrid-16")).signature
 

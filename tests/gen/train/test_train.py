@@ -11,9 +11,10 @@ torch = pytest.importorskip("torch", reason="TORCH IS NOT INSTALLED: training is
 
 from wingbeat.gen.workloads import listops as listops_data  # noqa: E402
 from wingbeat.gen.compiler.checkpoint import read_checkpoint  # noqa: E402
-from wingbeat.gen.compiler.network.load import forward, load_network  # noqa: E402
+from wingbeat.gen.compiler.network.load import load_network  # noqa: E402
+from wingbeat.gen.compiler.network.reference import forward  # noqa: E402
 from wingbeat.gen.train import digits, listops  # noqa: E402
-from wingbeat.gen.train.export import toml_text, write_network  # noqa: E402
+from wingbeat.gen.train.export import toml_text, export_network  # noqa: E402
 from wingbeat.gen.train.layers import Attention, Butterfly, FourierMixing  # noqa: E402
 from wingbeat.gen.train.network import Network, fabnet, with_attention  # noqa: E402
 from wingbeat.gen.train.fake_quantise import FakeQuantise, calibrate, fake_quantise, set_width  # noqa: E402
@@ -89,7 +90,7 @@ def test_dropout_keeps_the_mean_and_rests_outside_training():
 @pytest.mark.parametrize("mixers", [("mixing",), ("mixing", "attention")], ids=str)
 def test_files_load_elsewhere_and_compute_the_same(tmp_path, mixers, inputs, pooling):
     network = randomised(Network(small(mixers, pooling, inputs), 1))
-    write_network(tmp_path, network, {"seed": 1}, ["a line"])
+    export_network(tmp_path, network, {"seed": 1}, ["a line"])
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"tiny.{end}" for end in ("json", "log", "safetensors",
                                                                                      "toml")]
     if "vocabulary" in inputs:
@@ -106,7 +107,7 @@ def test_files_load_elsewhere_and_compute_the_same(tmp_path, mixers, inputs, poo
 def test_butterflies_of_more_blocks_and_the_other_direction_survive_the_checkpoint(tmp_path):
     description = small()
     network = randomised(Network(description, 1, n_blocks={"block0.w2": 2, "block1.attention.k": 3}))
-    write_network(tmp_path, network, {}, [])
+    export_network(tmp_path, network, {}, [])
     found = read_checkpoint(tmp_path / "tiny.safetensors")
     assert list(found) == sorted(name for name, _ in network.butterflies())
     assert not found["block0.w2"].increasing_stride and found["block0.w1"].increasing_stride
@@ -175,7 +176,7 @@ def test_what_cannot_be_built_is_refused(call, message):
 
 def test_dense_networks_have_no_file(tmp_path):
     with pytest.raises(ValueError, match="allowed are butterflies"):
-        write_network(tmp_path, Network(small(), 1, dense=True), {}, [])
+        export_network(tmp_path, Network(small(), 1, dense=True), {}, [])
     assert not list(tmp_path.iterdir())
 
 

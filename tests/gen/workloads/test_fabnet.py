@@ -9,14 +9,15 @@ import pytest
 
 from wingbeat.gen.cli import bench as fabnet_bench
 from wingbeat.gen.cli.app import main
-from wingbeat.gen.compiler.network.load import forward
+from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.cosim.memory import MemoryTiming
 from wingbeat.gen.cosim.network import predict_network
 from wingbeat.gen.explore.fabnet import BlockRun, further_cycles
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import PUBLISHED, BlockShape, compile_block, fabnet_network, vector_multipliers
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.sim.reference.linear import butterfly_multiply, sqnr_db
+from wingbeat.sim.reference.linear import butterfly_multiply
+from wingbeat.sim.reference.metrics import sqnr_db
 
 SMALL = BlockShape(tokens=16, hidden=64, ffn=128)
 CONFIG = load_preset("hybrid-16")

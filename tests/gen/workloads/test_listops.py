@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from wingbeat.gen.workloads.listops import CLASSES, PADDING, TOKENS, VOCABULARY, depth, evaluate, generate, load_split
+from wingbeat.gen.workloads.listops import (CLASSES, PADDING, TOKENS, VOCABULARY, depth, evaluate, generate_expressions,
+                                            load_split)
 from wingbeat.hw.errors import WingbeatError
 
 
@@ -39,7 +40,7 @@ def test_value_and_depth(text, value, levels):
 
 
 def test_values_against_the_naive_evaluator():
-    tokens, labels = generate(2_000, seed=3)
+    tokens, labels = generate_expressions(2_000, seed=3)
     for row, label in zip(tokens, labels, strict=True):
         assert naive(row) == label == evaluate(row), f"seed 3: {[VOCABULARY[t] for t in row]}"
 
@@ -52,7 +53,7 @@ def test_what_is_no_expression_is_refused(text):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("call", [lambda: generate(0, 1), lambda: generate(5, 1, length=7),
+@pytest.mark.parametrize("call", [lambda: generate_expressions(0, 1), lambda: generate_expressions(5, 1, length=7),
                                   lambda: load_split(100, 0)])
 def test_bad_counts_are_refused(call):
     with pytest.raises(WingbeatError, match="allowed are"):
@@ -60,13 +61,13 @@ def test_bad_counts_are_refused(call):
 
 
 def test_same_seed_same_expressions():
-    first, again, other = (generate(300, seed) for seed in (5, 5, 6))
+    first, again, other = (generate_expressions(300, seed) for seed in (5, 5, 6))
     assert np.array_equal(first[0], again[0]) and np.array_equal(first[1], again[1])
     assert not np.array_equal(first[0], other[0])
 
 
 def test_expressions_are_different_balanced_and_fit():
-    tokens, labels = generate(1_005, seed=8, length=24)
+    tokens, labels = generate_expressions(1_005, seed=8, length=24)
     assert tokens.shape == (1_005, 24) and len(np.unique(tokens, axis=0)) == 1_005
     assert sorted(np.bincount(labels, minlength=CLASSES)) == [100] * 5 + [101] * 5
     assert tokens.min() >= 0 and tokens.max() < len(VOCABULARY)

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wingbeat.gen.compiler.network.load import forward
-from wingbeat.gen.explore.network import accuracy
+from wingbeat.gen.compiler.network.reference import forward
+from wingbeat.gen.explore.network import label_accuracy
 from wingbeat.gen.workloads import shipped
 from wingbeat.gen.workloads.shipped import TASKS, load_task
 from wingbeat.hw.errors import WingbeatError
@@ -27,7 +27,7 @@ def task(request):
 def test_float_accuracy_is_that_of_the_record(task):
     """On the first held-out inputs: within three standard deviations of what all of them gave."""
     inputs, labels = task.inputs[:SOME], task.labels[:SOME]
-    share, whole = accuracy(forward(task.network, inputs)[-1][1], labels), task.record["accuracy"]["float"]
+    share, whole = label_accuracy(forward(task.network, inputs)[-1][1], labels), task.record["accuracy"]["float"]
     room = 3 * np.sqrt(whole * (1 - whole) / len(labels)) if len(task.labels) > SOME else 1 / len(labels)
     assert share == pytest.approx(whole, abs=room)
 

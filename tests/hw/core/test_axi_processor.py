@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.hw.bus.axi4.master import AxiParameters
+from wingbeat.hw.bus.axi4.burst import AxiParameters
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.core.axi_processor import AxiProcessor
 from wingbeat.hw.isa.descriptor import Descriptor, Move

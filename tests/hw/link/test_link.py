@@ -12,7 +12,7 @@ import pytest
 
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.hw.isa.link_frame import ERROR, REPLY, SYNC, Fault, Kind, decode, encode, identity
+from wingbeat.hw.isa.link_frame import ERROR, REPLY, SYNC, LinkFault, Kind, decode_frame, encode_frame, identity
 from wingbeat.hw.isa.setup import SETUP_CONTROL
 from wingbeat.hw.link.framer import LinkParameters
 from wingbeat.hw.link.link import Link
@@ -77,7 +77,7 @@ class LinkBench:
                 raise AssertionError(f"no reply, {self.bench.seed_note}")
             frame.append(byte)
         ctx.set(o.ready, 0)
-        return decode(bytes(frame))
+        return decode_frame(bytes(frame))
 
     async def ask(self, ctx, frame):
         await self.send(ctx, frame)
@@ -101,12 +101,12 @@ def test_identify_and_status(parameters):
     link = LinkBench(parameters, 0)
 
     async def conversation(ctx):
-        kind, payload = await link.ask(ctx, encode(Kind.IDENTIFY))
+        kind, payload = await link.ask(ctx, encode_frame(Kind.IDENTIFY))
         assert kind == Kind.IDENTIFY | REPLY
         assert payload == bytes([1, parameters.element_width]) + b"".join(
             value.to_bytes(size, "little") for value, size in (
                 (parameters.stream_words, 2), (parameters.limit, 2), (parameters.identity, 4)))
-        kind, payload = await link.ask(ctx, encode(Kind.STATUS))
+        kind, payload = await link.ask(ctx, encode_frame(Kind.STATUS))
         words = [int.from_bytes(payload[at:at + 4], "little") for at in range(0, 24, 4)]
         assert (kind, len(payload)) == (Kind.STATUS | REPLY, 24)
         assert words == [2, *list(STATUS.values())[3:]]
@@ -121,7 +121,7 @@ def test_a_running_counter_is_read_at_one_instant():
             ctx.set(link.dut.i_status.blocks, (ctx.get(link.dut.i_status.blocks) + 0x01010101) & 0xFFFFFFFF)
 
     async def conversation(ctx):
-        _, payload = await link.ask(ctx, encode(Kind.STATUS))
+        _, payload = await link.ask(ctx, encode_frame(Kind.STATUS))
         assert len(set(payload[-4:])) == 1, payload[-4:]  # four equal bytes at any time
     link.bench.process(count, background=True)
     link.run(conversation, status=STATUS | {"blocks": 0})
@@ -145,12 +145,12 @@ def test_setup_data_and_results(parameters, stall, seed):
     received = bytearray()
 
     async def poll(ctx):
-        kind, payload = await link.ask(ctx, encode(Kind.RESULT))
+        kind, payload = await link.ask(ctx, encode_frame(Kind.RESULT))
         assert kind == Kind.RESULT | REPLY and len(payload) % parameters.output_bytes == 0
         received.extend(payload)
 
     async def patiently(ctx, kind, payload):
-        while (reply := await link.ask(ctx, encode(kind, payload))) == (ERROR, bytes([Fault.BUSY])):
+        while (reply := await link.ask(ctx, encode_frame(kind, payload))) == (ERROR, bytes([LinkFault.BUSY])):
             await poll(ctx)
         assert reply == (kind | REPLY, b""), link.bench.seed_note
 
@@ -173,37 +173,37 @@ def bad_frames():
     rng = random.Random(11)
     _, record = setup_payload(rng, 1)
     _, beat = beats_and_bytes(rng, 1, WIDE.input_beat.size)
-    good = {kind: encode(kind) for kind in (Kind.IDENTIFY, Kind.START, Kind.RESULT, Kind.STATUS, Kind.RESET)}
-    good |= {Kind.SETUP: encode(Kind.SETUP, record), Kind.DATA: encode(Kind.DATA, beat)}
+    good = {kind: encode_frame(kind) for kind in (Kind.IDENTIFY, Kind.START, Kind.RESULT, Kind.STATUS, Kind.RESET)}
+    good |= {Kind.SETUP: encode_frame(Kind.SETUP, record), Kind.DATA: encode_frame(Kind.DATA, beat)}
     for kind, frame in good.items():
-        yield f"{kind.name} crc low bit", frame[:-1] + bytes([frame[-1] ^ 1]), Fault.CRC
-        yield f"{kind.name} crc high bit", frame[:-2] + bytes([frame[-2] ^ 1 << 7, frame[-1]]), Fault.CRC
-        yield f"{kind.name} without crc", frame[:-2], Fault.TIMEOUT
-        yield f"{kind.name} only two bytes", frame[:2], Fault.TIMEOUT
-        yield f"{kind.name} wrong sync", bytes([SYNC ^ 0x10]) + frame[1:], Fault.NO_SYNC
+        yield f"{kind.name} crc low bit", frame[:-1] + bytes([frame[-1] ^ 1]), LinkFault.CRC
+        yield f"{kind.name} crc high bit", frame[:-2] + bytes([frame[-2] ^ 1 << 7, frame[-1]]), LinkFault.CRC
+        yield f"{kind.name} without crc", frame[:-2], LinkFault.TIMEOUT
+        yield f"{kind.name} only two bytes", frame[:2], LinkFault.TIMEOUT
+        yield f"{kind.name} wrong sync", bytes([SYNC ^ 0x10]) + frame[1:], LinkFault.NO_SYNC
     for at in (4, 7, 11):
         frame = bytearray(good[Kind.SETUP])
         frame[at] ^= 0x40
-        yield f"SETUP with payload byte {at} changed", bytes(frame), Fault.CRC
+        yield f"SETUP with payload byte {at} changed", bytes(frame), LinkFault.CRC
     for kind in (0, 8, 9, 0x42, REPLY | Kind.IDENTIFY, REPLY | Kind.DATA, ERROR):
-        yield f"kind {kind}", encode(kind), Fault.KIND
-        yield f"kind {kind} with a payload", encode(kind, record), Fault.KIND
+        yield f"kind {kind}", encode_frame(kind), LinkFault.KIND
+        yield f"kind {kind} with a payload", encode_frame(kind, record), LinkFault.KIND
     for kind in (Kind.IDENTIFY, Kind.START, Kind.RESULT, Kind.STATUS, Kind.RESET):
-        yield f"{kind.name} with a payload", encode(kind, b"\1"), Fault.LENGTH
+        yield f"{kind.name} with a payload", encode_frame(kind, b"\1"), LinkFault.LENGTH
     for kind in (Kind.SETUP, Kind.DATA):
-        yield f"{kind.name} without a payload", encode(kind), Fault.LENGTH
-        yield f"{kind.name} too long", encode(kind, bytes(WIDE.limit + 1)), Fault.TOO_LONG
-        yield f"{kind.name} claims 65535 bytes", good[kind][:2] + b"\xff\xff", Fault.TOO_LONG
-        yield f"{kind.name} breaks off", good[kind][:7], Fault.TIMEOUT
-        yield f"{kind.name} claims too much", good[kind][:2] + b"\x40\0" + good[kind][4:], Fault.TIMEOUT
-        yield f"{kind.name} claims too little", encode(kind, bytes(56))[:2] + b"\x08\0" + bytes(56), Fault.CRC
+        yield f"{kind.name} without a payload", encode_frame(kind), LinkFault.LENGTH
+        yield f"{kind.name} too long", encode_frame(kind, bytes(WIDE.limit + 1)), LinkFault.TOO_LONG
+        yield f"{kind.name} claims 65535 bytes", good[kind][:2] + b"\xff\xff", LinkFault.TOO_LONG
+        yield f"{kind.name} breaks off", good[kind][:7], LinkFault.TIMEOUT
+        yield f"{kind.name} claims too much", good[kind][:2] + b"\x40\0" + good[kind][4:], LinkFault.TIMEOUT
+        yield f"{kind.name} claims too little", encode_frame(kind, bytes(56))[:2] + b"\x08\0" + bytes(56), LinkFault.CRC
     for n in (1, 7, 9, 15):
-        yield f"SETUP of {n} bytes", encode(Kind.SETUP, bytes(n)), Fault.LENGTH
+        yield f"SETUP of {n} bytes", encode_frame(Kind.SETUP, bytes(n)), LinkFault.LENGTH
     for n in (1, WIDE.input_bytes - 1, WIDE.input_bytes + 1):
-        yield f"DATA of {n} bytes", encode(Kind.DATA, bytes(n)), Fault.LENGTH
-    yield "SETUP that starts", encode(Kind.SETUP, record + bytes([SETUP_CONTROL]) + bytes(7)), Fault.VALUE
-    yield "noise", bytes(range(40)), Fault.NO_SYNC
-    yield "sync bytes only", bytes([SYNC] * 30), Fault.KIND
+        yield f"DATA of {n} bytes", encode_frame(Kind.DATA, bytes(n)), LinkFault.LENGTH
+    yield "SETUP that starts", encode_frame(Kind.SETUP, record + bytes([SETUP_CONTROL]) + bytes(7)), LinkFault.VALUE
+    yield "noise", bytes(range(40)), LinkFault.NO_SYNC
+    yield "sync bytes only", bytes([SYNC] * 30), LinkFault.KIND
 
 
 BAD = list(bad_frames())
@@ -221,7 +221,7 @@ def test_bad_frame_gets_an_error_and_changes_nothing(frame, fault):
         await link.send(ctx, frame)
         assert await link.receive(ctx) == (ERROR, bytes([fault]))
         # The link is in step again, and the result is still there.
-        kind, payload = await link.ask(ctx, encode(Kind.RESULT))
+        kind, payload = await link.ask(ctx, encode_frame(Kind.RESULT))
         assert (kind, int.from_bytes(payload, "little")) == (Kind.RESULT | REPLY, 5)
     link.run(conversation)
     assert link.resets == 0
@@ -234,7 +234,7 @@ def test_random_noise_never_acts():
 
     async def conversation(ctx):
         for _ in range(40):
-            frame = bytearray(encode(rng.choice(list(Kind)), setup_payload(rng, rng.randrange(3))[1]))
+            frame = bytearray(encode_frame(rng.choice(list(Kind)), setup_payload(rng, rng.randrange(3))[1]))
             for _ in range(rng.randint(1, 3)):
                 at = rng.randrange(1, len(frame))
                 frame[at] ^= 1 << rng.randrange(8)
@@ -257,25 +257,25 @@ def test_busy_is_refused_and_reset_frees():
     link = bench.dut
 
     async def conversation(ctx):
-        ask, busy = bench.ask, (ERROR, bytes([Fault.BUSY]))
-        assert await ask(ctx, encode(Kind.START)) == busy
-        assert await ask(ctx, encode(Kind.DATA, payload)) == (Kind.DATA | REPLY, b"")
-        assert await ask(ctx, encode(Kind.DATA, payload)) == busy
-        assert await ask(ctx, encode(Kind.SETUP, record)) == busy
-        assert (await ask(ctx, encode(Kind.STATUS)))[1][0] == 0b101
+        ask, busy = bench.ask, (ERROR, bytes([LinkFault.BUSY]))
+        assert await ask(ctx, encode_frame(Kind.START)) == busy
+        assert await ask(ctx, encode_frame(Kind.DATA, payload)) == (Kind.DATA | REPLY, b"")
+        assert await ask(ctx, encode_frame(Kind.DATA, payload)) == busy
+        assert await ask(ctx, encode_frame(Kind.SETUP, record)) == busy
+        assert (await ask(ctx, encode_frame(Kind.STATUS)))[1][0] == 0b101
         ctx.set(link.i_status.busy, 0)
-        assert await ask(ctx, encode(Kind.START)) == busy
+        assert await ask(ctx, encode_frame(Kind.START)) == busy
         ctx.set(link.i_status.busy, 1)
         assert ctx.get(link.o_data.valid)
         waiting = ctx.get(Value.cast(link.o_data.payload))
         assert waiting == int.from_bytes(payload[:WIDE.input_bytes], "little")
-        assert await ask(ctx, encode(Kind.RESET)) == (Kind.RESET | REPLY, b"")
+        assert await ask(ctx, encode_frame(Kind.RESET)) == (Kind.RESET | REPLY, b"")
         assert not bench.resets
         ctx.set(link.o.ready, 1)  # the last byte has left
         while not bench.resets or ctx.get(bench.bench.rst):
             await ctx.tick()
         assert not ctx.get(link.o_data.valid)
-        assert (await ask(ctx, encode(Kind.STATUS)))[1][0] == 0b001
+        assert (await ask(ctx, encode_frame(Kind.STATUS)))[1][0] == 0b001
     bench.run(conversation, status={"busy": 1})
     assert bench.resets == 1
 
@@ -290,7 +290,7 @@ def test_results_wait_under_backpressure():
     async def conversation(ctx):
         while len(received) < len(expected):
             await ctx.tick().repeat(2 * WIDE.limit)
-            _, payload = await link.ask(ctx, encode(Kind.RESULT))
+            _, payload = await link.ask(ctx, encode_frame(Kind.RESULT))
             full = WIDE.limit // WIDE.output_bytes * WIDE.output_bytes
             assert len(payload) in (full, len(expected) - len(received))
             received.extend(payload)
@@ -304,8 +304,8 @@ def test_stated_latency():
     link = LinkBench(WIDE, 4, setups=records)
 
     async def conversation(ctx):
-        for frame, latency in ((encode(Kind.STATUS), 4),
-                               (encode(Kind.SETUP, payload), 4 + 17 * len(records) + 1)):
+        for frame, latency in ((encode_frame(Kind.STATUS), 4),
+                               (encode_frame(Kind.SETUP, payload), 4 + 17 * len(records) + 1)):
             await link.send(ctx, frame)
             cycles = 1
             while not ctx.get(link.dut.o.valid):
@@ -320,7 +320,7 @@ def test_stated_latency():
 def test_reset_mid_frame(sent):
     records, payload = setup_payload(random.Random(sent), 3)
     link = LinkBench(WIDE, sent, setups=records)
-    frame = encode(Kind.SETUP, payload)
+    frame = encode_frame(Kind.SETUP, payload)
 
     async def conversation(ctx):
         await link.send(ctx, frame[:sent])
@@ -343,16 +343,16 @@ def test_parameters():
             LinkParameters(**({"element_width": 18, "stream_words": 1, "identity": 0} | change))
 
 
-@pytest.mark.parametrize("frame", [b"", b"\xa5\1\0\0", b"\xa6\1\0\0\0\0", encode(1)[:-1], encode(1) + b"\0",
-                                   encode(2, b"abc")[:-1] + b"\0"])
+@pytest.mark.parametrize("frame", [b"", b"\xa5\1\0\0", b"\xa6\1\0\0\0\0", encode_frame(1)[:-1], encode_frame(1) + b"\0",
+                                   encode_frame(2, b"abc")[:-1] + b"\0"])
 def test_decode_refuses(frame):
     with pytest.raises(WingbeatError, match="^frame: [^\n]*$"):
-        decode(frame)
+        decode_frame(frame)
 
 
 def test_frame_bytes():
     """The format in plain bytes; 0x29B1 is the published check value of this CRC."""
-    assert encode(4, b"\x10\x20") == bytes([0xA5, 4, 2, 0, 0x10, 0x20]) + crc16(bytes([4, 2, 0, 0x10, 0x20]))
+    assert encode_frame(4, b"\x10\x20") == bytes([0xA5, 4, 2, 0, 0x10, 0x20]) + crc16(bytes([4, 2, 0, 0x10, 0x20]))
     assert crc16(b"123456789") == bytes([0x29, 0xB1])
 
 

@@ -17,7 +17,8 @@ from wingbeat.hw.isa.instruction import Halt, Load, Loop, MemoryMode, Pass, Read
 from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, WriteSet
 from wingbeat.hw.isa.setup import SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER
 from wingbeat.sim.cycles.array import FetchUnit
-from wingbeat.sim.cycles.estimate import MemorySpeed, estimate
+from wingbeat.sim.cycles.estimate import estimate
+from wingbeat.sim.cycles.memory import MemorySpeed
 from wingbeat.sim.cycles.skip import Skipper
 from wingbeat.sim.model.memory import positions, write_addresses
 from wingbeat.sim.model.vector_unit import VectorUnit

@@ -13,7 +13,8 @@ from wingbeat.hw.isa.walk import Walk, walk_indices
 from wingbeat.hw.numeric import GUARD_BITS
 from wingbeat.sim.model.array import ArrayModel
 from wingbeat.sim.model.butterfly import Coefficients, butterfly, pack_coefficients
-from wingbeat.sim.reference.linear import butterfly_multiply, fft, sqnr_db
+from wingbeat.sim.reference.linear import butterfly_multiply, fft
+from wingbeat.sim.reference.metrics import sqnr_db
 
 SIZES = [
     (1, 1, 2),

@@ -10,7 +10,7 @@ from wingbeat.hw.numeric import largest, smallest
 from wingbeat.sim.model.vector import (GELU_ERRORS, MANTISSA_ERROR, RowStatistics, add_residual, gelu, normalise, relu,
                                        rescale, row_statistics)
 from wingbeat.sim.reference.functions import erf_complement, silu_complement, tanh_complement
-from wingbeat.sim.reference.linear import sqnr_db
+from wingbeat.sim.reference.metrics import sqnr_db
 
 WIDTHS = [8, 9, 10, 12, 16, 18]
 COMPLEMENTS = [erf_complement, tanh_complement, silu_complement]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from wingbeat.sim.reference.linear import butterfly_multiply, fft, inverse_fft, mixing, sqnr_db
+from wingbeat.sim.reference.linear import butterfly_multiply, fft, inverse_fft, mixing
+from wingbeat.sim.reference.metrics import sqnr_db
 
 
 def dense_factor(pairs, n, stride):

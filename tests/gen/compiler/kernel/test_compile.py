@@ -18,7 +18,8 @@ from wingbeat.hw.config import ArraySection, CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.encoding import decode, encode
 from wingbeat.hw.isa.walk import walk_indices
-from wingbeat.sim.reference.linear import butterfly_multiply, sqnr_db
+from wingbeat.sim.reference.linear import butterfly_multiply
+from wingbeat.sim.reference.metrics import sqnr_db
 
 # layers, engines, stream words: K < P, K = P, K > P, odd engine counts
 ARRAYS = [(1, 1, 1), (1, 3, 2), (2, 3, 2), (2, 4, 16), (3, 2, 16), (4, 1, 4)]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from wingbeat.gen.compiler.network.load import encode, forward, load_network
+from wingbeat.gen.compiler.network.load import load_network
+from wingbeat.gen.compiler.network.reference import encode_inputs, forward
 from wingbeat.hw.errors import WingbeatError
 
 def layer(kind, **fields):
@@ -215,14 +216,14 @@ def test_vocabulary(tmp_path):
     network = load_network(*write(tmp_path, toml, tensors))
     tokens = np.array([[0, 4, 2], [1, 1, 3]])
     assert np.allclose(forward(network, tokens)[-1][1], dense(tensors["q.twiddle"], 5, 4).T[tokens])
-    assert np.array_equal(encode(network, np.eye(5)[tokens]), encode(network, tokens))
+    assert np.array_equal(encode_inputs(network, np.eye(5)[tokens]), encode_inputs(network, tokens))
     for bad, message in ((tokens + 1, "inputs: tokens 1..5; allowed are 0..4"),
                          (tokens - 1, "inputs: tokens -1..3"), (tokens[:, :2], "inputs: shape (2, 2)"),
                          (tokens.astype(float), "inputs: shape (2, 3)"),
                          (np.ones((1, 3, 4)), "inputs: shape (1, 3, 4)"),
                          (np.full((1, 3, 5), np.nan), "inputs: nan"), (np.ones((1, 3, 5)) * 1j, "inputs: dtype")):
         with pytest.raises(WingbeatError) as caught:
-            encode(network, bad)
+            encode_inputs(network, bad)
         assert message in str(caught.value)
 
 

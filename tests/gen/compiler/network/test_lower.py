@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from wingbeat.gen.compiler.network.load import forward
 from wingbeat.gen.compiler.network.lower import Value, lower
+from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.sim.reference.linear import butterfly_multiply, mixing
 

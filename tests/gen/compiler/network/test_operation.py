@@ -12,12 +12,12 @@ import pytest
 
 from wingbeat.gen.compiler.network.compile import compile_network
 from wingbeat.gen.compiler.network.file import Gelu
-from wingbeat.gen.compiler.network.load import forward
 from wingbeat.gen.compiler.network.lower import lower
+from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.shipped import load_task
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.sim.reference.linear import sqnr_db
+from wingbeat.sim.reference.metrics import sqnr_db
 
 SQNR = 60  # dB at 16 bits, what every network of a few layers must have
 

@@ -8,7 +8,9 @@ import pytest
 from wingbeat.gen.compiler.kernel.compile import compile_copy
 from wingbeat.gen.compiler.program.assemble import (Program, SumRows, Transfer, assemble, added_beats, read_beats,
                                                     written_beats)
-from wingbeat.gen.compiler.program.operations import Coefficients, Matrix, butterfly
+from wingbeat.gen.compiler.program.coefficients import CoefficientSpace
+from wingbeat.gen.compiler.program.matrix import Matrix
+from wingbeat.gen.compiler.program.operations import multiply_butterfly
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.descriptor import Descriptor, Move
@@ -26,8 +28,8 @@ SET = ReadSet(chunk_shift=1, n=16, epsilon=1)
 def copied(source, target, rows=ROWS, config=CONFIG, **sets):
     """Tasks of a copy of rows from beat ``source`` to beat ``target``."""
     kernel = compile_copy(16, config, least_size=16)
-    tasks = butterfly(kernel, Matrix.at(source, rows, 16, config), Matrix.at(target, rows, 16, config),
-                      Coefficients(config), "copy", "steady")
+    tasks = multiply_butterfly(kernel, Matrix.at(source, rows, 16, config), Matrix.at(target, rows, 16, config),
+                      CoefficientSpace(config), "copy", "steady")
     stages = {id(task.stage): replace(task.stage, **sets) for task in tasks}
     return [Transfer(stages[id(task.stage)], task.block) for task in tasks]
 

@@ -5,12 +5,13 @@ import pytest
 
 from wingbeat.gen.compiler.kernel.compile import compile_fft
 from wingbeat.gen.compiler.program.assemble import assemble
+from wingbeat.gen.compiler.program.coefficients import CoefficientSpace
 from wingbeat.gen.compiler.program.compression import compile_three_quarters, compress_tokens
-from wingbeat.gen.compiler.program.operations import Coefficients, Matrix
+from wingbeat.gen.compiler.program.matrix import Matrix
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.numeric import largest
-from wingbeat.sim.reference.linear import sqnr_db
+from wingbeat.sim.reference.metrics import sqnr_db
 
 
 def processor(engines, layers, stream_words, half_words):
@@ -42,7 +43,8 @@ def test_first_coefficients_of_runs_of_32_tokens(array, kept):
     target = Matrix.at(between.end, 3 * kept, 128, config)
     memory = np.zeros((1 << config.memory_bits, config.memory_elements), dtype=np.int64)
     memory[:source.end] = source.pack(np.stack([words.real, words.imag], -1).reshape(96, -1).astype(np.int64), config)
-    program = assemble(config, compress_tokens(forward, inverse, source, between, target, Coefficients(config), "c"))
+    tasks = compress_tokens(forward, inverse, source, between, target, CoefficientSpace(config), "c")
+    program = assemble(config, tasks)
     outcomes = program.run_model(config, memory)
     assert not any(outcome.saturated for outcome in outcomes)
     values = target.unpack(memory) * scale * down
@@ -59,4 +61,4 @@ def test_refusals():
     kernel = compile_fft(32, config, calibration=np.ones((2, 32)), scaling="static")
     rows = Matrix.at(0, 40, 64, config)
     with pytest.raises(WingbeatError, match="^tokens: 40 are no whole number of runs of 32"):
-        compress_tokens(kernel, kernel, rows, rows, rows, Coefficients(config), "c")
+        compress_tokens(kernel, kernel, rows, rows, rows, CoefficientSpace(config), "c")

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.compiler.program.assemble import assemble
+from wingbeat.gen.compiler.program.coefficients import CoefficientSpace
 from wingbeat.gen.compiler.program.hierarchical import (compile_hierarchical, hierarchical_butterfly,
                                                         hierarchical_twiddle)
-from wingbeat.gen.compiler.program.operations import Coefficients, Matrix
+from wingbeat.gen.compiler.program.matrix import Matrix
 from wingbeat.gen.workloads.kernels import random_twiddle
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.sim.reference.linear import butterfly_multiply, sqnr_db
+from wingbeat.sim.reference.linear import butterfly_multiply
+from wingbeat.sim.reference.metrics import sqnr_db
 
 
 def processor(stream_words=4):
@@ -42,7 +44,7 @@ def test_sum_over_tiles(bits, inputs):
         source, target = Matrix.at(0, 21, x.shape[1], config), Matrix.at(4000, 21, 1 << bits, config)
         memory = np.zeros((1 << 14, config.memory_elements), dtype=np.int64)
         memory[source.base:source.end] = source.pack(np.rint(x / kernel.input_step).astype(np.int64), config)
-        program = assemble(config, hierarchical_butterfly([kernel], source, target, Coefficients(config), "h"))
+        program = assemble(config, hierarchical_butterfly([kernel], source, target, CoefficientSpace(config), "h"))
         program.run_model(config, memory)
         values.append(target.unpack(memory) * kernel.output_scale)
     assert sqnr_db(dense(tiles, x), np.concatenate(values, axis=1)) > 60
@@ -55,7 +57,7 @@ def test_all_rows_of_tiles_in_one_program():
     source, target = Matrix.at(0, 21, 64, config), Matrix.at(4000, 21, 48, config)
     memory = np.zeros((1 << 14, config.memory_elements), dtype=np.int64)
     memory[source.base:source.end] = source.pack(np.rint(x / kernels[0].input_step).astype(np.int64), config)
-    program = assemble(config, hierarchical_butterfly(kernels, source, target, Coefficients(config), "h"))
+    program = assemble(config, hierarchical_butterfly(kernels, source, target, CoefficientSpace(config), "h"))
     program.run_model(config, memory)
     scale = np.concatenate([kernel.output_scale for kernel in kernels])
     assert sqnr_db(dense(tiles, x), target.unpack(memory) * scale) > 60
@@ -78,4 +80,4 @@ def test_refusals():
     kernels = compile_hierarchical(tiles_of(1, 4, 4, rng), config, calibration=rng.standard_normal((8, 64)))
     with pytest.raises(WingbeatError, match="^stream_words: 16 gives beats of 32 elements; allowed are up to 8 "):
         hierarchical_butterfly(kernels, Matrix.at(0, 8, 64, config), Matrix.at(500, 8, 16, config),
-                               Coefficients(config), "h")
+                               CoefficientSpace(config), "h")

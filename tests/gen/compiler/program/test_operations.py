@@ -7,13 +7,15 @@ import pytest
 
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_fft
 from wingbeat.gen.compiler.program.assemble import assemble, read_beats, written_beats
-from wingbeat.gen.compiler.program.operations import (Coefficients, Matrix, butterfly, mix_real, row_blocks,
-                                                      transform_columns, transform_rows)
+from wingbeat.gen.compiler.program.coefficients import CoefficientSpace
+from wingbeat.gen.compiler.program.matrix import Matrix
+from wingbeat.gen.compiler.program.operations import (multiply_butterfly, mix_real, row_blocks, transform_columns,
+                                                      transform_rows)
 from wingbeat.gen.workloads.kernels import ffn_workload, mixing_workload, random_twiddle
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.instruction import Loop, MemoryMode, Read
-from wingbeat.sim.reference.linear import sqnr_db
+from wingbeat.sim.reference.metrics import sqnr_db
 
 # Engines, layers, words of a beat, words of a half: one engine and several per beat, groups of engines, both S.
 ARRAYS = [(4, 1, 4, 256), (8, 2, 16, 256), (6, 2, 8, 256), (2, 1, 2, 64), (8, 1, 16, 128)]
@@ -52,7 +54,7 @@ def test_butterfly_is_the_kernel_from_memory(array, rows):
     target = Matrix.at(source.end + 1, rows, 64, config)
     memory = loaded(config, (source, kernel.quantise(x)[0].astype(np.int64)))
     before = memory.copy()
-    run(config, butterfly(kernel, source, target, Coefficients(config), "b"), memory)
+    run(config, multiply_butterfly(kernel, source, target, CoefficientSpace(config), "b"), memory)
     assert np.array_equal(target.unpack(memory) * kernel.output_scale, kernel.run_model(x))
     before[target.base:target.end] = memory[target.base:target.end]
     assert np.array_equal(before, memory), "something outside the target was written"
@@ -68,7 +70,7 @@ def test_rectangular_butterflies(in_size, out_size):
     source, target = Matrix.at(0, 30, in_size, config), Matrix.at(200, 30, out_size, config)
     memory = loaded(config, (source, kernel.quantise(x)[0].astype(np.int64)))
     memory[source.base:source.end].reshape(30, -1)[:, in_size:] = 77  # what stands behind a row is not read
-    run(config, butterfly(kernel, source, target, Coefficients(config), "b"), memory)
+    run(config, multiply_butterfly(kernel, source, target, CoefficientSpace(config), "b"), memory)
     assert np.array_equal(target.unpack(memory) * kernel.output_scale, kernel.run_model(x))
 
 
@@ -89,7 +91,7 @@ def test_rows_in_parts(array, parts, part, rows):
         assert np.array_equal(there.unpack(memory), x[:, number * part:(number + 1) * part])
     assert np.array_equal(source.unpack(memory), x)
     memory[source.base:source.end].reshape(-1, pitch * config.memory_elements)[:, part:] = 77
-    run(config, butterfly(kernel, source, target, Coefficients(config), "b"), memory)
+    run(config, multiply_butterfly(kernel, source, target, CoefficientSpace(config), "b"), memory)
     assert np.array_equal(target.unpack(memory) * kernel.output_scale, kernel.run_model(x * kernel.input_step))
 
 
@@ -98,7 +100,7 @@ def test_stacks_take_turns():
     config, rng = processor(4, 2, 8, 256), np.random.default_rng(8)
     kernel = compile_butterfly(random_twiddle(3, 6, rng), config, calibration=rng.standard_normal((64, 64)), rows=16)
     source, target = Matrix.at(0, 40, 64, config), Matrix.at(1000, 40, 192, config)
-    tasks = butterfly(kernel, source, target, Coefficients(config), "b", "steady")
+    tasks = multiply_butterfly(kernel, source, target, CoefficientSpace(config), "b", "steady")
     places = [task.block.read_at for task in tasks]
     assert len(tasks) > 3 and places == [place for place in sorted(set(places)) for _ in range(3)]
     assert [task.stage.name for task in tasks[:3]] == ["b.0", "b.1", "b.2"]
@@ -114,7 +116,7 @@ def test_rows_and_columns_of_a_transform(array):
     source, target = Matrix.at(0, 32, 64, config), Matrix.at(1000, 32, 64, config)
     for operation, axis in ((transform_rows, 1), (transform_columns, 0)):
         memory = loaded(config, (source, interleaved(words)))
-        run(config, operation(kernel, source, target, Coefficients(config), "f"), memory)
+        run(config, operation(kernel, source, target, CoefficientSpace(config), "f"), memory)
         values = target.unpack(memory) * kernel.output_scale[0]
         want = np.fft.fft(words * kernel.input_step, axis=axis)
         assert sqnr_db(want, values[:, 0::2] + 1j * values[:, 1::2]) > 65, operation.__name__
@@ -144,7 +146,7 @@ def test_mixing_of_a_batch_is_that_of_each(array, tokens, hidden, batch):
     target = Matrix.at(-(-(between.end + 3) // pitch) * pitch, tokens, batch * hidden, config)
     memory = loaded(config, (source, x.swapaxes(0, 1).reshape(tokens, -1)))
     before = memory.copy()
-    run(config, mix_real(columns, rows, source, between, target, Coefficients(config), "m", batch), memory)
+    run(config, mix_real(columns, rows, source, between, target, CoefficientSpace(config), "m", batch), memory)
     y = target.unpack(memory).reshape(tokens, batch, hidden).swapaxes(0, 1)
     scale = 2.0 ** (columns.stacks[0].shift + rows.stacks[0].shift)
     for number in range(batch):
@@ -175,7 +177,7 @@ def test_equal_blocks_are_a_loop():
     for rows in (8, 20):
         rows *= kernel.rows_per_block
         source, target = Matrix.at(0, rows, 64, config), Matrix.at(5000, rows, 64, config)
-        tasks = butterfly(kernel, source, target, Coefficients(config), "b", "steady")
+        tasks = multiply_butterfly(kernel, source, target, CoefficientSpace(config), "b", "steady")
         program = assemble(config, tasks)
         sizes.append(len(program.instructions))
         assert any(isinstance(step, Loop) for step in program.instructions)
@@ -201,7 +203,7 @@ def test_beats_of_a_block():
     config, rng = processor(4, 2, 8, 256), np.random.default_rng(5)
     kernel = compile_butterfly(random_twiddle(1, 6, rng), config, calibration=rng.standard_normal((64, 64)), rows=16)
     source, target = Matrix.at(10, 16, 64, config), Matrix.at(100, 16, 64, config)
-    (stage, block), = butterfly(kernel, source, target, Coefficients(config), "b")
+    (stage, block), = multiply_butterfly(kernel, source, target, CoefficientSpace(config), "b")
     assert sorted(read_beats(config, stage, block)) == list(range(source.base, source.end))
     assert sorted(written_beats(config, stage, block)) == list(range(target.base, target.end))
 
@@ -217,7 +219,8 @@ def test_refusals_name_the_parameter():
     config, rng = processor(8, 1, 16, 256), np.random.default_rng(1)
     kernel = compile_butterfly(random_twiddle(1, 4, rng), config, calibration=rng.standard_normal((64, 16)))
     source, target = Matrix.at(0, 16, 16, config), Matrix.at(100, 16, 16, config)
-    assert refusal(lambda: butterfly(kernel, source, target, Coefficients(config), "b")).startswith("stream_words: 16")
+    too_wide = partial(multiply_butterfly, kernel, source, target, CoefficientSpace(config), "b")
+    assert refusal(too_wide).startswith("stream_words: 16")
     config = processor(4, 1, 4, 256, descriptors=1, coefficient_words=64)
     assert refusal(lambda: mixing_workload(config, 32, 64, 1)).startswith("coefficient_words: 64")
     config = processor(4, 1, 4, 256, descriptors=1)
@@ -229,15 +232,16 @@ def test_refusals_name_the_parameter():
                                       (4, 4, 8, "base: 8 of 4 matrices that FOLD writes side by side; allowed are "
                                                 "multiples of 16")):
         call = partial(transform_rows, kernel, Matrix(0, 9 * batch, 32, 4), Matrix(at, 16 * batch, 16, pitch),
-                       Coefficients(config), "f", MemoryMode.FOLD, 8, batch=batch)
+                       CoefficientSpace(config), "f", MemoryMode.FOLD, 8, batch=batch)
         assert refusal(call).startswith(message)
     rows = [Matrix(0, 16, 32, 6), Matrix(100, 9, 64, 12), Matrix(300, 16, 32, 6)]
-    assert refusal(lambda: mix_real(kernel, kernel, *rows, Coefficients(config), "m", 4)).startswith("pitch: 6 beats")
+    mixed = partial(mix_real, kernel, kernel, *rows, CoefficientSpace(config), "m", 4)
+    assert refusal(mixed).startswith("pitch: 6 beats")
     for parts, part in ((2, 12), (4, 4)):
-        call = partial(butterfly, compile_butterfly(random_twiddle(1, 5, rng), config, scaling="safe",
+        call = partial(multiply_butterfly, compile_butterfly(random_twiddle(1, 5, rng), config, scaling="safe",
                                                     in_size=parts * part),
-                       Matrix(0, 8, parts * part, 2, parts), Matrix(100, 8, 32, 4), Coefficients(config), "b")
+                       Matrix(0, 8, parts * part, 2, parts), Matrix(100, 8, 32, 4), CoefficientSpace(config), "b")
         assert refusal(call).startswith(f"elements: {part} in each part of a row; allowed are powers of two from 8 on")
     small = processor(4, 1, 4, 256, memory_bits=8)
-    assert refusal(lambda: mixing_workload(small, 32, 64, 1)).startswith("memory_bits: 8")
+    assert refusal(lambda: mixing_workload(small, 32, 64, 1)).startswith("memory.address_bits: 8")
     assert refusal(lambda: mixing_workload(config, 24, 64, 1)).startswith("--tokens: 24")

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.compiler.program.assemble import assemble
-from wingbeat.gen.compiler.program.operations import Coefficients, Matrix
+from wingbeat.gen.compiler.program.coefficients import CoefficientSpace
+from wingbeat.gen.compiler.program.matrix import Matrix
 from wingbeat.gen.compiler.program.split import split_butterfly, split_fft, split_rows
 from wingbeat.gen.workloads.kernels import random_twiddle
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.sim.reference.linear import butterfly_multiply, sqnr_db
+from wingbeat.sim.reference.linear import butterfly_multiply
+from wingbeat.sim.reference.metrics import sqnr_db
 
 SMALL = [(2, 1, 4, 64), (2, 2, 8, 64), (4, 2, 8, 256)]
 
@@ -31,7 +33,7 @@ def result(config, kernel, values, elements_out):
     source, *between, target = ways
     memory = np.zeros((1 << config.memory_bits, config.memory_elements), dtype=np.int64)
     memory[source.base:source.end] = source.pack(values, config)
-    program = assemble(config, split_rows(kernel, source, between, target, Coefficients(config), "t"))
+    program = assemble(config, split_rows(kernel, source, between, target, CoefficientSpace(config), "t"))
     program.run_model(config, memory)
     return target.unpack(memory)
 

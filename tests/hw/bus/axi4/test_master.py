@@ -8,7 +8,8 @@ import random
 
 import pytest
 
-from wingbeat.hw.bus.axi4.master import AxiMaster, AxiParameters
+from wingbeat.hw.bus.axi4.burst import AxiParameters
+from wingbeat.hw.bus.axi4.master import AxiMaster
 from wingbeat.hw.memory.port import MemoryParameters
 from wingbeat.sim.bench.stream import Bench, Stall
 

@@ -1,0 +1,85 @@
+"""The float64 reference of a loaded network: what every layer gives."""
+
+from collections.abc import Sequence
+import math
+from typing import Any
+
+import numpy as np
+
+from ....hw.errors import WingbeatError
+from ....sim.reference.functions import attention, gelu, standardise, tanh_gelu
+from ....sim.reference.linear import butterfly_multiply, mixing
+from ..checkpoint import ButterflyWeights, real_array
+from .file import Attention, Butterfly, Flatten, Gelu, LayerNorm, Mean, Mixing, Position, Relu
+from .load import LoadedLayer, LoadedNetwork
+
+__all__ = ["encode_inputs", "forward", "apply_layer"]
+
+
+def encode_inputs(network: LoadedNetwork, inputs: Any) -> np.ndarray:
+    """``inputs`` as float64 (count, tokens, features).
+
+    Where the network has a vocabulary, integers (count, tokens) become one-hot rows. Raises WingbeatError.
+    """
+    array = np.asarray(inputs)
+    if network.vocabulary and array.ndim == 2 and array.dtype.kind in "iu":
+        if array.shape[1] != network.input.tokens:
+            raise WingbeatError(f"inputs: shape {array.shape}; allowed is (count, {network.input.tokens})")
+        if array.size and not 0 <= array.min() <= array.max() < network.vocabulary:
+            raise WingbeatError(f"inputs: tokens {array.min()}..{array.max()}; allowed are 0..{network.vocabulary - 1}")
+        return np.eye(network.vocabulary)[array]
+    if array.ndim != 3 or array.shape[1:] != network.input:
+        raise WingbeatError(f"inputs: shape {array.shape}; allowed is (count, {network.input.tokens}, "
+                            f"{network.input.features})")
+    return real_array("inputs", array)
+
+
+def forward(network: LoadedNetwork, inputs: Any) -> list[tuple[str, np.ndarray]]:
+    """The float64 reference: (path, output) of every layer in the order of :meth:`LoadedNetwork.walk`.
+
+    ``inputs`` as for :func:`encode_inputs`; outputs are (count, tokens, features) of that layer's ``output``. The last
+    entry is the result of the network.
+    """
+    results: list[tuple[str, np.ndarray]] = []
+    _run(network.layers, encode_inputs(network, inputs), results)
+    return results
+
+
+def _run(layers: Sequence[LoadedLayer], x: np.ndarray, results: list[tuple[str, np.ndarray]]) -> np.ndarray:
+    for layer in layers:
+        x = x + _run(layer.layers, x, results) if layer.layers else apply_layer(layer, x)
+        results.append((layer.path, x))
+    return x
+
+
+def apply_layer(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
+    """One layer without layers of its own on ``x`` (count, tokens, features), in float64."""
+    match layer.spec:
+        case Butterfly():
+            return _product(layer.butterflies[0], x)
+        case Position():
+            return x + layer.position
+        case LayerNorm(epsilon=epsilon):
+            y = standardise(x, epsilon) * layer.scale
+            return y if layer.offset is None else y + layer.offset
+        case Mixing(norm=norm):
+            return mixing(x) / (math.sqrt(x.shape[-1] * x.shape[-2]) if norm == "ortho" else 1)
+        case Attention(heads=heads):
+            q, k, v = (_product(weights, x) for weights in layer.butterflies[:3])
+            return _product(layer.butterflies[3], attention(q, k, v, heads))
+        case Gelu(approximate="tanh"):
+            return tanh_gelu(x)
+        case Gelu():
+            return gelu(x)
+        case Relu():
+            return np.maximum(x, 0)
+        case Mean():
+            return x.mean(axis=1, keepdims=True)
+        case Flatten():
+            return x.reshape(len(x), 1, -1)
+    raise AssertionError(f"{layer.path}: no reference of {layer.kind}")
+
+
+def _product(weights: ButterflyWeights, x: np.ndarray) -> np.ndarray:
+    y = butterfly_multiply(weights.twiddle, x, weights.increasing_stride, weights.out_size)
+    return y if weights.bias is None else y + weights.bias
