@@ -1,7 +1,7 @@
 """Random configurations x programs x stall profiles: the generated Verilog against the model, bit for bit.
 
 One test is one configuration with several programs, each under every stall profile. WINGBEAT_COSIM_SEEDS is a
-number of configurations or a range FIRST:LAST; `make cosim` sets the whole campaign. The name of a test ends
+number of configurations or a range FIRST:LAST; `make campaign` sets the whole campaign. The name of a test ends
 in its seed.
 """
 
