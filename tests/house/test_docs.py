@@ -18,8 +18,10 @@ from wingbeat.gen.presets.select import load_preset  # noqa: E402
 FRONT = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 PAGES = sorted([*(ROOT / name for name in FRONT), *DOCS.rglob("*.md")])
 PARTS = ("hw", "sim", "gen", "boards", "tests", "docs")
+# All but the rules of the house, which name files that are not there to see them found.
 CITING = sorted(path for part in PARTS for ending in ("py", "md", "j2", "toml", "v")
-                for path in (ROOT / part).rglob(f"*.{ending}")) + [ROOT / name for name in (*FRONT, "pyproject.toml")]
+                for path in (ROOT / part).rglob(f"*.{ending}")
+                if path.parent != Path(__file__).parent) + [ROOT / name for name in (*FRONT, "pyproject.toml")]
 COMMANDED = [path for path in PAGES if "decisions" not in path.parts]  # what they tell is history
 README_LINES = 120
 
@@ -94,8 +96,7 @@ def missing_citations(source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", CITING, ids=name_of)
 def test_what_is_cited_exists(path):
-    if path != Path(__file__):
-        assert not missing_citations(path.read_text())
+    assert not missing_citations(path.read_text())
 
 
 def test_sections_of_the_design_exist():
