@@ -111,23 +111,17 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
     """Run small kernels on the simulated Verilog against the model, under all stalls. Exit code 1 if they
     differ."""
     chosen = select_config(preset, config, settings)
-    if chosen.is_processor:
-        from ..explore.measure import Shape, workloads
-        from ..cosim.memory import MemoryTiming
-        from .simulate_processor import check_processor
-        shape = Shape(tokens, hidden, expand)
-        work = workloads(chosen, kernel, _sizes(chosen, sizes), shape, seed=seed) if kernel else []
-        timing = MemoryTiming.parse(memory or "ideal") if memory or work else None
-        with progress("simulate", 3) as step:
-            runs = check_processor(chosen, work, timing, simulator=simulator, seed=seed, trace=trace, vcd=vcd,
-                                   report=step)
-    else:
-        for name, value in (("--kernel", kernel), ("--memory", memory), ("--trace", trace), ("--vcd", vcd)):
-            if value is not None:
-                raise WingbeatError(f"{name}: {chosen.name} has no [memory]; allowed with a processor only")
-        from .simulate import check_array
-        with progress("simulate", 3) as step:
-            runs = check_array(chosen, simulator=simulator, seed=seed, report=step)
+    for name, value in (("--kernel", kernel), ("--memory", memory), ("--trace", trace), ("--vcd", vcd)):
+        if value is not None and not chosen.is_processor:
+            raise WingbeatError(f"{name}: {chosen.name} has no [memory]; allowed with a processor only")
+    from ..explore.measure import OperationSize, workloads
+    from ..cosim.timing import MemoryTiming
+    from .simulate import check_core
+    shape = OperationSize(tokens, hidden, expand)
+    work = workloads(chosen, kernel, _sizes(chosen, sizes), shape, seed=seed) if kernel else []
+    timing = MemoryTiming.parse(memory or "ideal") if memory or work else None
+    with progress("simulate", 3) as step:
+        runs = check_core(chosen, work, timing, simulator=simulator, seed=seed, trace=trace, vcd=vcd, report=step)
     _save(json_file, {"configuration": chosen.choices(), "simulator": simulator, "seed": seed,
                       "runs": runs})
     print_table(list(runs[0]), [list(run.values()) for run in runs])
@@ -165,9 +159,10 @@ def program(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR"
             seed: Annotated[int, typer.Option(help="draws weights and data")] = 1) -> None:
     """Compile programs for a processor: words, setup writes, memory image and listing."""
     chosen = select_config(preset, config, settings)
-    from ..explore.measure import KERNELS, Shape, workloads
+    from ..explore.measure import KERNELS, OperationSize, workloads
     from ..output.program_files import write_program
-    for work in workloads(chosen, kernel or KERNELS, _sizes(chosen, sizes), Shape(tokens, hidden, expand), seed=seed):
+    size = OperationSize(tokens, hidden, expand)
+    for work in workloads(chosen, kernel or KERNELS, _sizes(chosen, sizes), size, seed=seed):
         for path in write_program(work, output):
             out.print(str(path), markup=False)
 
@@ -213,14 +208,14 @@ def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, sett
     """Cycles, utilisation and SQNR of kernels on the simulated Verilog: of single transforms in steady state, of
     fft2-real and ffn from start to end. Exit code 1 if a word differs from the model."""
     chosen = select_config(preset, config, settings)
-    from ..explore.measure import KERNELS, PROGRAMS, Shape, bench_kernels as measure, bench_processor, workloads
-    from ..cosim.memory import MemoryTiming
+    from ..explore.measure import KERNELS, PROGRAMS, OperationSize, bench_kernels as measure, bench_processor, workloads
+    from ..cosim.timing import MemoryTiming
     kernels = tuple(kernel or KERNELS)
     from_memory = chosen.is_processor or memory is not None or bool(set(kernels) & set(PROGRAMS))
     points = _sizes(chosen, sizes)
     if from_memory:
         timing = MemoryTiming.parse(memory or "ideal")
-        work = workloads(chosen, kernels, points, Shape(tokens, hidden, expand), blocks=blocks, scaling=scaling,
+        work = workloads(chosen, kernels, points, OperationSize(tokens, hidden, expand), blocks=blocks, scaling=scaling,
                          seed=seed)
         with progress("bench", 1 + len(work)) as step:
             rows = bench_processor(chosen, work, timing=timing, report=step)

@@ -7,7 +7,7 @@ from typing import Any
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ..console import out, print_table, progress
-from ..cosim.memory import MemoryTiming
+from ..cosim.timing import MemoryTiming
 from ..explore.fabnet import BlockRun, further_cycles, run_block
 from ..files import write_json
 from ..workloads.fabnet import PUBLISHED, BlockShape, vector_multipliers

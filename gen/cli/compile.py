@@ -43,10 +43,10 @@ def run_compile(model: Path, description: Path, config: CoreConfig, output: Path
 
 
 def _simulated(compiled: CompiledNetwork, data: Calibration, step: Callable[[str], None]) -> int:
+    from ..cosim.core import Core
     from ..cosim.network import simulate_network
-    from ..cosim.memory import build_processor
 
-    build = build_processor(compiled.config)
+    build = Core(compiled.config).build()
     step("simulator built")
     run = simulate_network(compiled, build, data.inputs[:compiled.batch])
     step("simulated")

@@ -1,52 +1,80 @@
-"""Small kernels on the simulated Verilog of an array, word for word against the integer model."""
+"""The command ``wingbeat simulate``: jobs on the simulated Verilog of a core against the integer model, and pictures of
+where the cycles of a processor went."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
-from ...sim.model.array import BlockResult
-from ..cosim.compare import count_mismatches
-from ..cosim.core import PROFILES, Trial, build_array, simulate, trial
-from ..cosim.selftest import model_blocks, random_rows, small_kernels
+from ..cosim.core import Core
+from ..cosim.job import Run, Trial
+from ..cosim.selftest import Case, program_case, small_cases
 from ..cosim.testbench.simulators import SIMULATORS
+from ..cosim.timing import MemoryTiming
+from ..explore.measure import run_deadline
+from ..report.timeline import write
+from ..report.trace import trace_timeline
+from ..workloads.kernels import Workload
 
-__all__ = ["check_array"]
+__all__ = ["check_core"]
+
+_SLOWEST = MemoryTiming(400)
 
 
-def check_array(config: CoreConfig, *, simulator: str = "verilator", seed: int = 1,
-                report: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
-    """Build ``config`` on ``simulator`` and run the kernels of its self test, each under every stall profile.
+def check_core(config: CoreConfig, work: Sequence[Workload] = (), timing: MemoryTiming | None = None, *,
+               simulator: str = "verilator", seed: int = 1, trace: Path | None = None, vcd: Path | None = None,
+               report: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """Run ``work``, or the small jobs of the self test where it is empty, and compare all that comes out, the output of
+    an array or the whole memory of a processor, with the model.
 
-    ``seed`` draws weights, data and stalls. ``report`` is called with the name of each of the three steps
-    that ends. Returns one entry per run: ``kernel``, ``profile``, ``blocks``, ``cycles`` from start to the
-    last word, ``computing`` (hardware counter), ``mismatches``. Raises :class:`WingbeatError` for an unknown
-    simulator and :class:`~wingbeat.gen.cosim.testbench.simulators.SimulatorError` when the array breaks a rule of
-    its streams.
+    ``timing`` of the memory; without it every job runs under every profile of stalls, on a processor on an ideal memory
+    too. ``seed`` draws weights, data and stalls. ``trace`` is a folder for a timeline of each run, NAME.svg and
+    NAME.html; ``vcd`` a file for the waves of all. ``report`` is called with the name of each of the three steps that
+    ends. Returns one entry per run: ``kernel`` and ``profile`` or ``program`` and ``memory``; ``blocks``, ``cycles``,
+    ``computing`` (hardware counters); ``error`` of a processor; ``mismatches`` in words or elements.
+
+    Raises :class:`WingbeatError` for an unknown simulator or seed, and
+    :class:`~wingbeat.gen.cosim.testbench.simulators.SimulatorError` when the core breaks a rule of its ports.
     """
     if simulator not in SIMULATORS:
         raise WingbeatError(f"--simulator: {simulator!r} is not one of {', '.join(SIMULATORS)}")
     if not 0 <= seed < 1 << 32:
         raise WingbeatError(f"--seed: {seed}; allowed are 0..{(1 << 32) - 1}")
-    step = report or (lambda name: None)
-    rng = np.random.default_rng(seed)
+    step, core = report or (lambda name: None), Core(config)
     trials: list[Trial] = []
-    expected: dict[str, tuple[str, list[BlockResult]]] = {}
-    for name, kernel in small_kernels(config, rng):
-        jobs = kernel.jobs(random_rows(kernel, kernel.rows_per_block + 1, rng))
-        for number, job in enumerate(jobs):
-            blocks = model_blocks(config, job)
-            for profile in PROFILES:
-                made = trial(f"{name}_{number}-{profile}", job, profile, seed + len(trials))
-                trials.append(made)
-                expected[made.name] = (name, blocks)
+    found: dict[str, tuple[Case, str]] = {}
+    for case in [_case(one) for one in work] if work else small_cases(config, seed):
+        timings = {"given": timing} if timing else core.harness.check_timings(seed, len(trials))
+        for label, chosen in timings.items():
+            trials.append(replace(case.under(chosen, "" if timing else label), trace=trace is not None))
+            found[trials[-1].name] = (case, label)
     step("model")
-    build = build_array(config, simulator)
+    build = core.build(simulator, vcd=vcd is not None)
     step("build")
-    runs = simulate(build, trials)
+    runs = build.simulate(trials, vcd=vcd)
     step("simulation")
-    return [{"kernel": expected[run.trial.name][0], "profile": run.trial.profile,
-             "blocks": run.counters.blocks, "cycles": run.cycles, "computing": run.counters.computing,
-             "mismatches": count_mismatches(run.blocks, expected[run.trial.name][1])} for run in runs]
+    if trace is not None:
+        for run in runs:
+            _draw(run, found[run.trial.name][0], trace)
+    return [_row(config, run, *found[run.trial.name]) for run in runs]
+
+
+def _case(work: Workload) -> Case:
+    return program_case(work.config, f"{work.name}_{work.points}", work.program, work.memory,
+                        run_deadline(work, _SLOWEST))
+
+
+def _row(config: CoreConfig, run: Run, case: Case, label: str) -> dict[str, Any]:
+    job, timing = ("program", "memory") if config.is_processor else ("kernel", "profile")
+    return {job: case.job, timing: label, "blocks": run.counters.blocks, "cycles": run.cycles,
+            "computing": run.counters.computing, **({"error": run.error} if config.is_processor else {}),
+            "mismatches": case.mismatches(run)}
+
+
+def _draw(run: Run, case: Case, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    timeline = trace_timeline(run, case.stages, run.trial.name)
+    for suffix in ("svg", "html"):
+        write(timeline, folder / f"{run.trial.name}.{suffix}")

@@ -3,7 +3,8 @@
 import numpy as np
 
 from ..compiler.kernel.kernel import Kernel
-from .core import build_array, simulate, trial
+from .core import Core
+from .job import job_trial
 
 __all__ = ["simulate_kernel"]
 
@@ -16,6 +17,6 @@ def simulate_kernel(kernel: Kernel, x: np.ndarray, simulator: str = "verilator")
     breaks a rule of its streams.
     """
     x = np.asarray(x)
-    trials = [trial(f"part{number}", job) for number, job in enumerate(kernel.jobs(x))]
-    runs = simulate(build_array(kernel.config, simulator), trials)
-    return kernel.unpack([block for run in runs for block in run.blocks], len(x))
+    trials = [job_trial(f"part{number}", job) for number, job in enumerate(kernel.jobs(x))]
+    runs = Core(kernel.config).simulate(trials, simulator)
+    return kernel.unpack([block for run in runs for block in run.results], len(x))

@@ -11,7 +11,9 @@ from ...sim.cycles.estimate import Cycles, estimate
 from ...sim.cycles.memory import MemorySpeed
 from ..compiler.network.compile import CompiledNetwork, ProgramSegment
 from ..compiler.program.assemble import Transfer
-from .memory import MemoryTiming, ProcessorBuild, ProcessorRun, ProcessorTrial, simulate_processor
+from .core import Build
+from .job import Run, Trial
+from .timing import MemoryTiming
 
 __all__ = ["NetworkRun", "OperationCycles", "simulate_network", "predict_network", "operation_cycles"]
 
@@ -35,7 +37,7 @@ class NetworkRun:
     of a batch, for each program; ``predicted``: whether it is right about the counters of every run."""
 
     results: np.ndarray = field(repr=False)
-    runs: list[list[ProcessorRun]] = field(repr=False)
+    runs: list[list[Run]] = field(repr=False)
     mismatches: int
     saturated: bool
     model_cycles: list[Cycles] = field(repr=False)
@@ -72,7 +74,7 @@ def operation_cycles(segment: ProgramSegment, predicted: Cycles) -> list[Operati
             for operation, begin, end, count in zip(segment.operations, [0, *ends], ends, blocks)]
 
 
-def simulate_network(compiled: CompiledNetwork, build: ProcessorBuild, inputs: Any,
+def simulate_network(compiled: CompiledNetwork, build: Build, inputs: Any,
                      timing: MemoryTiming = MemoryTiming(), *, trace: bool = False,
                      report: Callable[[str], None] | None = None) -> NetworkRun:
     """All ``inputs``, batch after batch, from memory to memory. Only the last batch may be smaller.
@@ -86,17 +88,17 @@ def simulate_network(compiled: CompiledNetwork, build: ProcessorBuild, inputs: A
     predictions, runs, mismatches = predict_network(compiled, timing), [], 0
     operations: list[OperationCycles] = []
     for number, (segment, predicted) in enumerate(zip(compiled.segments, predictions)):
-        found = simulate_processor(build, _trials(compiled, number, memories, timing, predicted, trace))
+        found = build.simulate(_trials(compiled, number, memories, timing, predicted, trace))
         for memory, run in zip(memories, found):
             if run.error:
                 raise WingbeatError(f"{run.trial.name}: the processor stopped with error {run.error} at block "
                                     f"{run.tag}")
             segment.program.run_model(compiled.config, memory)
-            mismatches += int(np.count_nonzero(run.memory != memory))
+            mismatches += int(np.count_nonzero(run.data != memory))
         runs.append(list(found))
         operations += operation_cycles(segment, predicted)
         step(f"program {number + 1}")
-    results = np.concatenate([compiled.results(run.memory, len(part)) for run, part in zip(runs[-1], parts)])
+    results = np.concatenate([compiled.results(run.data, len(part)) for run, part in zip(runs[-1], parts)])
     everything = [run for found in runs for run in found]
     return NetworkRun(results, runs, mismatches, any(run.status["saturated"] for run in everything), predictions,
                       all(_agrees(run, predicted) for found, predicted in zip(runs, predictions) for run in found),
@@ -104,14 +106,14 @@ def simulate_network(compiled: CompiledNetwork, build: ProcessorBuild, inputs: A
 
 
 def _trials(compiled: CompiledNetwork, number: int, memories: Sequence[np.ndarray], timing: MemoryTiming,
-            predicted: Cycles, trace: bool) -> list[ProcessorTrial]:
+            predicted: Cycles, trace: bool) -> list[Trial]:
     program = compiled.segments[number].program
-    return [ProcessorTrial(f"{compiled.network.name}_{number}_{batch}", program.setup, program.instructions,
-                           memory.copy(), timing, deadline=2 * predicted.total + 10_000, trace=trace and not batch)
+    return [Trial(f"{compiled.network.name}_{number}_{batch}", program.setup, program.instructions, memory.copy(),
+                  timing, deadline=2 * predicted.total + 10_000, trace=trace and not batch)
             for batch, memory in enumerate(memories)]
 
 
-def _agrees(run: ProcessorRun, predicted: Cycles) -> bool:
+def _agrees(run: Run, predicted: Cycles) -> bool:
     names = ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard")
     return (all(getattr(run.counters, name) == getattr(predicted, name) for name in names)
             and all(run.status[name] == count for name, count in predicted.units.items()))

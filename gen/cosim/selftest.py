@@ -1,68 +1,80 @@
-"""The test bench in ``tb/`` of a generated core: its own vectors, and a runner that needs nothing of
-wingbeat."""
+"""Small jobs that every core can run, and the self test in ``tb/`` of a generated core made of them.
 
-from collections.abc import Iterator
+Those of an array are kernels of several sizes in every scaling policy; those of a processor are programs: butterfly
+matrices, Fourier transforms of rows, real mixing, a FABNet block. What must come out is what the integer model says.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 import json
 from pathlib import Path
 import shutil
 from typing import get_args
 
-from amaranth.lib import wiring
 import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...sim.model.array import ArrayModel, BlockResult
-from ..compiler.beats import pack_beats, tag_beats
 from ..compiler.kernel.compile import compile_butterfly, compile_fft
 from ..compiler.kernel.kernel import Job, Kernel
 from ..compiler.kernel.passes import Scaling
-from .core import PROFILES, Trial, models, trial, write_trials
-from .processor_selftest import write_processor_test
+from ..compiler.program.assemble import Program, assemble
+from ..compiler.program.coefficients import CoefficientSpace
+from ..compiler.program.matrix import Matrix
+from ..compiler.program.operations import transform_rows
+from ..compiler.program.stage import Stage
+from ..workloads import kernels
+from ..workloads.fabnet import BlockShape, compile_block
+from .compare import count_mismatches
+from .core import Core
+from .job import Run, Trial, job_trial
+from .timing import MemoryTiming, StreamTiming
 
-__all__ = ["write_testbench", "model_blocks", "small_kernels", "expected_beats", "random_rows"]
+__all__ = ["Case", "model_blocks", "program_case", "random_rows", "small_cases", "small_kernels", "small_programs",
+           "write_testbench"]
 
-_FILES = ("run.py", "simulators.py", "Makefile")
+_FILES = ("run.py", "simulators.py", "trials.py", "Makefile")
 _SEED = 2024
 _MOST_WORDS = 16384  # words of one block in all engines: vectors stay small on large arrays
 
 
-def write_testbench(config: CoreConfig, folder: Path, component: wiring.Component) -> None:
-    """Fill ``folder``, the ``tb/`` of a generated core, with runner, test and vectors; always the same bytes.
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A job of a core and what the integer model makes of it, ``expected``: blocks of an array, the memory of a
+    processor afterwards, int64 (beats, 2K). ``job``: what table rows call it; several cases may have one. ``stages``:
+    of a program."""
 
-    ``component`` is the core made from ``config``. The vectors of an array are small kernels of several sizes in
-    every scaling policy, with the output of the integer model; the stall profiles go round. Those of a processor are
-    small programs with the memory after them. The simulation models of an ECP5 core are expected beside them
-    (ecp5.v). Raises :class:`WingbeatError` when no small program fits a processor.
-    """
-    sources = [f"../rtl/{config.name}.v", *(path.name for path in models(config))]
+    name: str
+    job: str
+    trial: Trial = field(repr=False)
+    expected: list[BlockResult] | np.ndarray = field(repr=False)
+    stages: Sequence[Stage] = field(repr=False, default=())
+
+    def under(self, timing: StreamTiming | MemoryTiming, label: str = "") -> Trial:
+        """The trial under ``timing``; ``label`` becomes part of its name."""
+        return replace(self.trial, name=f"{self.name}-{label}" if label else self.name, timing=timing)
+
+    def mismatches(self, run: Run) -> int:
+        """Words or elements that differ from the model; an error of a processor counts as one."""
+        if isinstance(self.expected, np.ndarray):
+            return int(np.count_nonzero(run.data != self.expected)) + bool(run.error)
+        return count_mismatches(run.results, self.expected)
+
+
+def small_cases(config: CoreConfig, seed: int = _SEED) -> Iterator[Case]:
+    """The small jobs of ``config``. Raises :class:`WingbeatError` when no small program fits a processor."""
     if config.is_processor:
-        bench = "processor_bench"
-        top, own = write_processor_test(config, component, folder)
-        sources += own
-    else:
-        bench, top = "array_bench", config.name
-        _write_vectors(config, folder / "vectors")
-    here = Path(__file__).resolve().parent / "testbench"
-    for name in (*_FILES, f"{bench}.py"):
-        shutil.copyfile(here / name, folder / name)
-    facts = {"top": top, "sources": sources, "bench": bench}
-    (folder / "bench.json").write_text(json.dumps(facts, indent=1) + "\n")
-
-
-def _write_vectors(config: CoreConfig, folder: Path) -> None:
-    trials: list[Trial] = []
-    expected: dict[str, list[str]] = {}
-    rng = np.random.default_rng(_SEED)
+        yield from small_programs(config, seed)
+        return
+    rng = np.random.default_rng(seed)
     for name, kernel in small_kernels(config, rng):
         rows = kernel.rows_per_block + 1  # a second block, nearly empty
         for number, job in enumerate(kernel.jobs(random_rows(kernel, rows, rng))):
-            profile = list(PROFILES)[len(trials) % len(PROFILES)]
-            made = trial(f"{name}_{number}", job, profile, seed=len(trials))
-            trials.append(made)
-            expected[made.name] = expected_beats(config, model_blocks(config, job))
-    folder.mkdir()
-    write_trials(folder, trials, config.element_width, config.stream_words, expected)
+            yield Case(f"{name}_{number}", name, job_trial(name, job), model_blocks(config, job))
+
+
+# --- kernels of an array ------------------------------------------------------------------------
 
 
 def small_kernels(config: CoreConfig, rng: np.random.Generator) -> Iterator[tuple[str, Kernel]]:
@@ -106,13 +118,103 @@ def model_blocks(config: CoreConfig, job: Job) -> list[BlockResult]:
     return model.run(job.program, job.words)
 
 
-def expected_beats(config: CoreConfig, blocks: list[BlockResult]) -> list[str]:
-    """Output beats of ``blocks``; ``saturated`` is given on the last beat of each block, where it is
-    final."""
-    lines: list[str] = []
-    for block in blocks:
-        words = pack_beats(block.words, config.element_width, config.stream_words)
-        last = np.arange(len(words)) == len(words) - 1
-        lines += tag_beats(words, np.full(len(words), block.exponent), last & bool(block.saturated), last,
-                           config.element_width, config.stream_words)
-    return lines
+# --- programs of a processor --------------------------------------------------------------------
+
+
+def small_programs(config: CoreConfig, seed: int = _SEED) -> Iterator[Case]:
+    """Programs that ``config`` takes: a butterfly matrix and the way back, a Fourier transform of rows, real mixing,
+    and with a vector unit a FABNet block; each in two sizes, all with static scaling.
+
+    Raises :class:`WingbeatError`, the last refusal, when the processor is too small for all of them.
+    """
+    refusal, found = None, False
+    for points in (config.memory_elements, 2 * config.memory_elements):  # a row fills a beat, or two
+        for make in (_butterfly, _fft, _mixing, *((_network,) if config.vector_lanes else ())):
+            try:
+                name, program, memory = make(config, points, seed)
+            except WingbeatError as fault:
+                refusal = fault  # a memory of this processor is too small for it
+                continue
+            yield program_case(config, name, program, memory)
+            found = True
+    if refusal and not found:
+        raise refusal
+
+
+def program_case(config: CoreConfig, name: str, program: Program, memory: np.ndarray,
+                 deadline: int | None = None) -> Case:
+    """A program of a processor on ``memory``, with a deadline that no timing of the self test comes near."""
+    if deadline is None:
+        beats = sum(stage.load.walk.beats + stage.store.walk.beats for stage in program.stages) * config.beat_groups
+        groups = sum(step.groups + step.gap for stage in program.stages for step in stage.passes)
+        deadline = 10_000 + 4 * len(program.setup) + 40 * (beats + groups) + 1000 * len(program.stages)
+    after = memory.copy()
+    program.run_model(config, after)
+    trial = Trial(name, program.setup, program.instructions, memory, MemoryTiming(), deadline)
+    return Case(name, name, trial, after, program.stages)
+
+
+_Made = tuple[str, Program, np.ndarray]  # name, program, the memory int64 (beats, 2K) before it
+
+
+def _butterfly(config: CoreConfig, points: int, seed: int) -> _Made:
+    """Rows times two butterfly matrices, points -> 2 * points -> points: stacks, truncation, a dependency."""
+    work = kernels.ffn_workload(config, 4 * config.engines + 3, points, 2, seed)
+    return f"butterfly{points}", work.program, work.memory
+
+
+def _mixing(config: CoreConfig, points: int, seed: int) -> _Made:
+    work = kernels.mixing_workload(config, min(16, points), points, seed)
+    return f"mixing{points}", work.program, work.memory
+
+
+def _fft(config: CoreConfig, points: int, seed: int) -> _Made:
+    """Two full blocks of the smallest kind and a row."""
+    rng = np.random.default_rng([seed, points])
+    kernel = compile_fft(points, config, scaling="static", calibration=kernels.random_rows(points, 64, True, rng),
+                         rows=1)
+    rows = kernel.quantise(kernels.random_rows(points, 2 * kernel.rows_per_block + 1, True, rng))[0]
+    source = Matrix.at(0, len(rows), 2 * points, config)
+    target = replace(source, base=source.end)
+    if target.end > 1 << config.memory_bits:
+        raise WingbeatError(f"memory.address_bits: {config.memory_bits} are too few for {target.end} beats; "
+                            f"allowed are {(target.end - 1).bit_length()} and more")
+    memory = np.zeros((target.end, config.memory_elements), dtype=np.int64)
+    elements = np.stack([rows.real, rows.imag], axis=-1).reshape(len(rows), -1).astype(np.int64)
+    memory[:source.end] = source.pack(elements, config)
+    tasks = transform_rows(kernel, source, target, CoefficientSpace(config), "fft")
+    return f"fft{points}", assemble(config, tasks), memory
+
+
+def _network(config: CoreConfig, points: int, seed: int) -> _Made:
+    """LayerNorms, mixing, butterflies, GELU, biases and residuals: everything of the vector unit but argmax."""
+    compiled, x = compile_block(config, BlockShape(8, points, 2 * points), 1, seed)
+    if len(compiled.segments) > 1:
+        raise WingbeatError(f"program_words: {config.program_words} are too few for a block in one program")
+    return f"network{points}", compiled.segments[0].program, compiled.memory(x)[0]
+
+
+# --- the test bench of a generated core ---------------------------------------------------------
+
+
+def write_testbench(core: Core, folder: Path) -> None:
+    """Fill ``folder``, the ``tb/`` of a generated core, with models, runner, test and vectors that need nothing of
+    wingbeat; always the same bytes. Raises as :func:`small_cases` does."""
+    cases, here = list(small_cases(core.config)), Path(__file__).resolve().parent / "testbench"
+    harness = core.harness.fitted(case.trial for case in cases)
+    for path in core.primitives:
+        shutil.copyfile(path, folder / path.name)
+    around = harness.write_verilog(folder)
+    for name in (*_FILES, f"{harness.bench}.py"):
+        shutil.copyfile(here / name, folder / name)
+    sources = [f"../rtl/{core.config.name}.v", *(path.name for path in core.primitives), *around]
+    facts = {"top": harness.top, "sources": sources, "bench": harness.bench}
+    (folder / "bench.json").write_text(json.dumps(facts, indent=1) + "\n")
+    trials, expected = [], {}
+    for number, case in enumerate(cases):
+        lines = harness.lines(case.expected)
+        for label, timing in harness.shipped_timings(number).items():
+            trials.append(case.under(timing, label))
+            expected[trials[-1].name] = (case.name, lines)
+    (folder / "vectors").mkdir()
+    harness.write(folder / "vectors", trials, expected)

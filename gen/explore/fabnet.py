@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from ...hw.config import CoreConfig
 from ...sim.reference.metrics import sqnr_db
 from ..compiler.network.reference import forward
-from ..cosim.memory import MemoryTiming, build_processor
+from ..cosim.core import Core
 from ..cosim.network import OperationCycles, predict_network, simulate_network
+from ..cosim.timing import MemoryTiming
 from ..workloads.fabnet import BlockShape, compile_block
 
 __all__ = ["BlockRun", "run_block", "further_cycles"]
@@ -37,7 +38,7 @@ def run_block(config: CoreConfig, shape: BlockShape, timing: MemoryTiming, seed:
     step = report or (lambda name: None)
     compiled, x = compile_block(config, shape, 1, seed)
     step("compile")
-    build = build_processor(config, simulator)
+    build = Core(config).build(simulator)
     step("build")
     run = simulate_network(compiled, build, x, timing, report=step)
     return BlockRun(run.cycles, sum(each.total for each in run.model_cycles), run.mismatches, run.saturated,

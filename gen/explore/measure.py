@@ -18,14 +18,14 @@ from ...sim.reference.metrics import sqnr_db
 from ..compiler.kernel.compile import Scaling, compile_butterfly, compile_fft
 from ..compiler.kernel.kernel import Kernel
 from ..cosim.compare import count_mismatches
-from ..cosim.core import build_array, simulate, trial
-from ..cosim.memory import (MemoryTiming, ProcessorBuild, ProcessorRun, ProcessorTrial, build_processor,
-                            simulate_processor)
+from ..cosim.core import Build, Core
+from ..cosim.job import Run, Trial, job_trial
 from ..cosim.selftest import model_blocks
+from ..cosim.timing import MemoryTiming
 from ..workloads.kernels import (Workload, bpmm_workload, ffn_workload, fft_workload, mixing_workload, random_rows,
                                  random_twiddle)
 
-__all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "Shape", "bench_kernels", "bench_processor", "run_deadline",
+__all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "OperationSize", "bench_kernels", "bench_processor", "run_deadline",
            "run_mismatches", "run_workload", "workloads"]
 
 KERNELS = ("bpmm", "fft")        # of one size each
@@ -73,7 +73,7 @@ def bench_kernels(config: CoreConfig, sizes: Sequence[int], kernels: Sequence[st
     _check(kernels, KERNELS, blocks)
     step = report or (lambda name: None)
     work = [(kernel, n, *_compile(config, kernel, n, scaling, seed)) for kernel in kernels for n in sizes]
-    build = build_array(config, simulator)
+    build = Core(config).build(simulator)
     step("build")
     rows = []
     for name, n, kernel, twiddle in work:
@@ -101,23 +101,23 @@ def _compile(config: CoreConfig, name: str, n: int, scaling: Scaling,
     return compile_butterfly(twiddle, config, scaling=scaling, calibration=calibration), twiddle
 
 
-def _measure(build, name: str, n: int, kernel: Kernel, twiddle: np.ndarray | None, blocks: int,
+def _measure(build: Build, name: str, n: int, kernel: Kernel, twiddle: np.ndarray | None, blocks: int,
              seed: int) -> KernelFigures:
     config = kernel.config
     x = random_rows(n, blocks * kernel.rows_per_block, name == "fft", np.random.default_rng([seed, n, 1]))
     (job,) = kernel.jobs(x)
     expected = model_blocks(config, job)
-    (run,) = simulate(build, [trial(f"{name}_{n}", job)])
-    y = kernel.unpack(run.blocks, len(x))
+    (run,) = build.simulate([job_trial(f"{name}_{n}", job)])
+    y = kernel.unpack(run.results, len(x))
     quantised = kernel.quantised_input(x)
     reference = fft(quantised) if twiddle is None else butterfly_multiply(twiddle, quantised)
-    cycles = int(run.last_cycles[-1] - run.last_cycles[0])
+    cycles = run.blocks[-1].cycle - run.blocks[0].cycle
     rows = (blocks - 1) * kernel.rows_per_block
     useful = rows * kernel.multiplications_per_row
     counters = run.counters
     return KernelFigures(
         name, n, rows, config.n_multipliers, cycles, useful, useful / (config.n_multipliers * cycles),
-        sqnr_db(reference, y), count_mismatches(run.blocks, expected), counters.total,
+        sqnr_db(reference, y), count_mismatches(run.results, expected), counters.total,
         estimate(config, job.program).total, counters.computing, counters.waiting_input,
         counters.waiting_output, counters.waiting_hazard)
 
@@ -126,7 +126,7 @@ def _measure(build, name: str, n: int, kernel: Kernel, twiddle: np.ndarray | Non
 
 
 @dataclass(frozen=True)
-class Shape:
+class OperationSize:
     """Size of a whole operation: ``expand`` is the width of the inner layer of a feed-forward network, in hidden."""
 
     tokens: int = 1024
@@ -134,8 +134,8 @@ class Shape:
     expand: int = 4
 
 
-def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int], shape: Shape = Shape(), *,
-              blocks: int = 4, scaling: Scaling = "static", seed: int = 1) -> list[Workload]:
+def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int],
+              shape: OperationSize = OperationSize(), *, blocks: int = 4, scaling: Scaling = "static", seed: int = 1) -> list[Workload]:
     """The workloads of ``kernels``, those of KERNELS for each of ``sizes``. Raises :class:`WingbeatError`."""
     _check(kernels, (*KERNELS, *PROGRAMS), blocks)
     if not config.is_processor:
@@ -163,7 +163,7 @@ def bench_processor(config: CoreConfig, work: Sequence[Workload], *, timing: Mem
     ``report`` is called after the build and after every run.
     """
     step = report or (lambda name: None)
-    build = build_processor(config, simulator)
+    build = Core(config).build(simulator)
     step("build")
     rows = []
     for workload in work:
@@ -180,27 +180,25 @@ def run_deadline(workload: Workload, timing: MemoryTiming) -> int:
     return int(20_000 + 8 * slow * busy + 8 * timing.latency * len(workload.program.stages))
 
 
-def run_workload(build: ProcessorBuild, workload: Workload, timing: MemoryTiming, *,
-                 trace: bool = False) -> ProcessorRun:
+def run_workload(build: Build, workload: Workload, timing: MemoryTiming, *, trace: bool = False) -> Run:
     """One run of ``workload``. Raises SimulatorError when it does not end, or ends with an error of the processor."""
     deadline = run_deadline(workload, timing)
-    (run,) = simulate_processor(build, [ProcessorTrial(workload.name, workload.program.setup,
-                                                       workload.program.instructions, workload.memory, timing,
-                                                       deadline=deadline, trace=trace)])
+    (run,) = build.simulate([Trial(workload.name, workload.program.setup, workload.program.instructions,
+                                   workload.memory, timing, deadline=deadline, trace=trace)])
     if run.error:
         raise WingbeatError(f"{workload.name}: the processor stopped with error {run.error} at block {run.tag}")
     return run
 
 
-def run_mismatches(workload: Workload, run: ProcessorRun) -> int:
+def run_mismatches(workload: Workload, run: Run) -> int:
     """Elements of the whole memory, and reports of blocks, that differ from the model."""
     memory, outcomes = workload.run_model()
     found = [(block.exponent, block.saturated) for block in run.blocks]
-    return (int(np.count_nonzero(run.memory != memory)) + abs(len(found) - len(outcomes))
+    return (int(np.count_nonzero(run.data != memory)) + abs(len(found) - len(outcomes))
             + sum(a != tuple(b) for a, b in zip(found, outcomes)))
 
 
-def _from_memory(build: ProcessorBuild, workload: Workload, timing: MemoryTiming) -> KernelFigures:
+def _from_memory(build: Build, workload: Workload, timing: MemoryTiming) -> KernelFigures:
     config = workload.config
     run = run_workload(build, workload, timing)
     predicted = estimate(config, workload.program.instructions, workload.program.setup,
@@ -211,7 +209,7 @@ def _from_memory(build: ProcessorBuild, workload: Workload, timing: MemoryTiming
         rows -= rows * workload.first_useful // workload.useful
     return KernelFigures(
         workload.name, workload.points, rows, config.n_multipliers, cycles, useful,
-        useful / (config.n_multipliers * cycles), sqnr_db(workload.reference, workload.result(run.memory)),
+        useful / (config.n_multipliers * cycles), sqnr_db(workload.reference, workload.result(run.data)),
         run_mismatches(workload, run),
         counters.total, predicted.total, counters.computing,
         counters.waiting_input, counters.waiting_output, counters.waiting_hazard)

@@ -9,7 +9,8 @@ from pathlib import Path
 import matplotlib
 
 from ...hw.config import CoreConfig
-from ..cosim.memory import MemoryTiming, build_processor
+from ..cosim.core import Core
+from ..cosim.timing import MemoryTiming
 from .measure import run_workload, workloads
 
 __all__ = ["WORDS", "LATENCIES", "Point", "measure_sensitivity", "plot"]
@@ -41,7 +42,7 @@ def measure_sensitivity(config: CoreConfig, kernels: Sequence[str], points: int,
     """
     step = report or (lambda name: None)
     work = workloads(config, kernels, [points], blocks=blocks, seed=seed)
-    build = build_processor(config, simulator)
+    build = Core(config).build(simulator)
     step("build")
     rows = []
     for workload, rate, latency in product(work, words, latencies):

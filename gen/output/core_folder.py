@@ -6,11 +6,9 @@ from pathlib import Path
 import jinja2
 
 from ...hw.config import CoreConfig, Target
-from ...hw.core.top import core
-from ..cosim.core import models
+from ..cosim.core import Core
 from ..cosim.selftest import write_testbench
 from ..files import MANIFEST, output_folder, write_json
-from ..rtl import verilog
 from .manifest import file_digests, manifest
 
 __all__ = ["generate"]
@@ -24,14 +22,12 @@ def generate(config: CoreConfig, folder: Path) -> dict:
     program of its self test.
     """
     with output_folder(folder) as root:
-        component = core(config)
+        core = Core(config)
         for name in ("rtl", "tb"):
             (root / name).mkdir()
-        _write(root / "rtl" / f"{config.name}.v", verilog.emit(component, config.name))
-        for path in models(config):
-            (root / "tb" / path.name).write_bytes(path.read_bytes())
-        write_testbench(config, root / "tb", component)
-        result = manifest(config, component)
+        _write(root / "rtl" / f"{config.name}.v", core.verilog)
+        write_testbench(core, root / "tb")
+        result = manifest(config, core.component)
         _write(root / "README.md", _readme(config, result))
         result["sha256"] = file_digests(root)
         write_json(root / MANIFEST, result)

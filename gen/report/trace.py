@@ -1,6 +1,6 @@
 """The picture of a run: from the activity of the units of a processor to a timeline, and where cycles were lost.
 
-    [run] = simulate_processor(build, [ProcessorTrial("fft", setup, program.instructions, image, trace=True)])
+    [run] = build.simulate([Trial("fft", setup, program.instructions, image, MemoryTiming(), trace=True)])
     write(trace_timeline(run, program.stages, "FFT"), Path("fft.html"))
 
 In every cycle from the start of the program to its end a unit moves a beat (cal: a group), waits for a cause, or is
@@ -21,7 +21,7 @@ from ...hw.isa.setup import ACTIVITY_DELAY, UNITS
 from ...hw.memory.parameters import EMIT_LATENCY, JOIN_LATENCY, READ_LATENCY, SequenceTiming
 from ...hw.primitives.parameters import SKID_WORDS
 from ..compiler.program.stage import Stage
-from ..cosim.memory import ProcessorRun
+from ..cosim.job import Run
 from .spans import Span, StallSpan, Table, Timeline
 
 __all__ = ["State", "UnitTrace", "LayerCycles", "LostCycles", "trace_states", "trace_timeline", "layer_cycles",
@@ -99,7 +99,7 @@ class LostCycles:
 # --- from changes to cycles ---------------------------------------------------------------------
 
 
-def trace_states(run: ProcessorRun) -> dict[str, UnitTrace]:
+def trace_states(run: Run) -> dict[str, UnitTrace]:
     """State and block of every unit in each of ``run.cycles`` cycles; cycle 0 is the one in which the program starts,
     while no other runs.
 
@@ -116,7 +116,7 @@ def trace_states(run: ProcessorRun) -> dict[str, UnitTrace]:
 class _Signals:
     """The recorded activity, one value per cycle."""
 
-    def __init__(self, run: ProcessorRun):
+    def __init__(self, run: Run):
         self._activity, self.cycles = run.activity, run.cycles
         at = run.activity["cycle"] - ACTIVITY_DELAY - run.start_cycle
         self._index = np.searchsorted(at, np.arange(run.cycles), side="right") - 1
@@ -267,7 +267,7 @@ def _grouped(runs: Sequence[tuple[int, int]], borders: np.ndarray) -> Iterator[t
 # --- the timeline -------------------------------------------------------------------------------
 
 
-def trace_timeline(run: ProcessorRun, stages: Sequence[Stage], title: str) -> Timeline:
+def trace_timeline(run: Run, stages: Sequence[Stage], title: str) -> Timeline:
     """Timeline of ``run``: a lane per unit, a bar per block from its first to its last beat, a layer per name of
     ``stages``, the stage of every block by its tag (gen/dataflow.Program).
 
@@ -298,7 +298,7 @@ def _parts(start: int, end: int, borders: np.ndarray) -> Iterator[tuple[int, int
     return zip(cuts, cuts[1:])
 
 
-def _checked(run: ProcessorRun, stages: Sequence[Stage]) -> dict[str, UnitTrace]:
+def _checked(run: Run, stages: Sequence[Stage]) -> dict[str, UnitTrace]:
     traces = trace_states(run)
     blocks = 1 + max(int(trace.spans[:, 2].max(initial=-1)) for trace in traces.values())
     if blocks > len(stages):
@@ -306,7 +306,7 @@ def _checked(run: ProcessorRun, stages: Sequence[Stage]) -> dict[str, UnitTrace]
     return traces
 
 
-def _tables(run: ProcessorRun, stages: Sequence[Stage]) -> tuple[Table, ...]:
+def _tables(run: Run, stages: Sequence[Stage]) -> tuple[Table, ...]:
     layers = layer_cycles(run, stages)
     causes = [state.name.lower() for state in State if any(state.name.lower() in row.stalled for row in layers)]
     gaps = lost_cycles(run, stages)
@@ -322,7 +322,7 @@ def _tables(run: ProcessorRun, stages: Sequence[Stage]) -> tuple[Table, ...]:
                     for gap in gaps[:_MOST_GAPS])))
 
 
-def layer_cycles(run: ProcessorRun, stages: Sequence[Stage]) -> list[LayerCycles]:
+def layer_cycles(run: Run, stages: Sequence[Stage]) -> list[LayerCycles]:
     """Where the cycles of every unit went, layer by layer, in the order of units and tags. A stall between two blocks
     belongs to the one that comes. Raises as :func:`trace_timeline` does."""
     rows, names = [], list(dict.fromkeys(stage.name for stage in stages))
@@ -342,7 +342,7 @@ def layer_cycles(run: ProcessorRun, stages: Sequence[Stage]) -> list[LayerCycles
 # --- why cal did not compute --------------------------------------------------------------------
 
 
-def lost_cycles(run: ProcessorRun, stages: Sequence[Stage]) -> list[LostCycles]:
+def lost_cycles(run: Run, stages: Sequence[Stage]) -> list[LostCycles]:
     """Every gap of cal from the start of the program to its end, the longest first; their cycles and those in which cal
     moves are all cycles of the run. Raises as :func:`trace_timeline` does."""
     traces = _checked(run, stages)

@@ -23,7 +23,7 @@ from ..primitives.shared import once
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .parameters import FRACTION, SHIFT_BITS, NormaliseTiming
-from .statistics import NormaliseParameters, RowStatistics, RowSums, row_entry
+from .statistics import NormaliseParameters, StatisticsUnit, RowSums, row_entry
 
 __all__ = ["Normalise", "NormaliseLane", "normalise_beat"]
 
@@ -156,7 +156,7 @@ class Normalise(wiring.Component):
     have left.
     Backpressure: ``i`` and ``o`` are cut in both directions; results in flight have places in a queue.
     Reset: forgets beats and sums inside; keeps the parameter sets and the table of rows.
-    Cost: ``lanes`` multipliers of 18 x 18, RowSums, ``units`` RowStatistics (about 700 COMB each), a RAM of ``rows``
+    Cost: ``lanes`` multipliers of 18 x 18, RowSums, ``units`` StatisticsUnit (about 700 COMB each), a RAM of ``rows``
     entries of EW + 26 bits, a queue of 16 groups of ``lanes`` elements (32 where a beat has more than two), six
     registers of a beat (five where it is one group).
     Source: docs/reference/vector.md; docs/decisions/0017-what-is-no-matrix-is-a-filter.md.
@@ -349,7 +349,7 @@ class Normalise(wiring.Component):
         with m.If(ended):
             m.d.sync += rows[row_turn].eq(address)
         parameters = self._sets(m, chosen[start_turn], ("n", "epsilon"))
-        units = [RowStatistics(p) for _ in range(p.units)]
+        units = [StatisticsUnit(p) for _ in range(p.units)]
         for at, unit in enumerate(units):
             m.submodules[f"statistics{at}"] = unit
             m.d.comb += [

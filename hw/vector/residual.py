@@ -15,7 +15,7 @@ from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .parameters import RESIDUAL_STAGES
 
-__all__ = ["Residual", "residual_write", "summed_write"]
+__all__ = ["ResidualAdder", "residual_write", "summed_write"]
 
 _SHIFT_BITS = dict(WRITE_SET)["a"]  # as of b and c
 _GROWTH = (1 << _SHIFT_BITS) - 1  # bits that a shift to the left adds
@@ -37,7 +37,7 @@ def summed_write(config: CoreConfig) -> data.StructLayout:
     return data.StructLayout({"write": memory.write, "set": SET_BITS})
 
 
-class Residual(wiring.Component):
+class ResidualAdder(wiring.Component):
     """Adds a tensor that stands in memory to the writes that pass by.
 
     ``i``: writes as Emit makes them, strobed in all elements, all but element 0, or element 0 alone. A write with

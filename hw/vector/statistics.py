@@ -31,7 +31,7 @@ from ..primitives.shared import once
 from ..primitives.signals import signals
 from .parameters import FRACTION, MANTISSA_BITS, OPERAND_BITS, SHIFT_BITS, NormaliseTiming
 
-__all__ = ["NormaliseParameters", "RowSums", "RowStatistics", "row_entry"]
+__all__ = ["NormaliseParameters", "RowSums", "StatisticsUnit", "row_entry"]
 
 _WINDOW = 20         # bits of W and of A
 _LENGTH_BITS = dict(READ_SET)["n"]
@@ -40,7 +40,7 @@ _LENGTH_BITS = dict(READ_SET)["n"]
 @dataclass(frozen=True)
 class NormaliseParameters:
     """A beat of ``elements`` of ``element_width`` bits, of which ``lanes`` are worked on per cycle, and a table of
-    ``rows`` entries, which ``units`` RowStatistics make; technology and pipeline. Raises ValueError naming the field.
+    ``rows`` entries, which ``units`` StatisticsUnit make; technology and pipeline. Raises ValueError naming the field.
     """
 
     elements: int
@@ -206,7 +206,7 @@ class _SerialProduct(wiring.Component):
         return m
 
 
-class RowStatistics(wiring.Component):
+class StatisticsUnit(wiring.Component):
     """Entry of the table of rows from the sums of a row: the formulas above.
 
     ``start``: one cycle in which ``sum``, ``squares_sum``, ``n``, ``epsilon`` and ``row`` are those of a row; at least

@@ -16,7 +16,7 @@ from ..primitives.stream import SkidBuffer
 from .argmax import Argmax
 from .parameters import residual_depth
 from .rescale import Rescale
-from .residual import Residual, residual_write
+from .residual import ResidualAdder, residual_write
 
 __all__ = ["VectorStore"]
 
@@ -32,8 +32,8 @@ class VectorStore(wiring.Component):
     a memory, for the tensor that is added. ``setup``, ``setup_en``: words for the tables, those of other targets are
     ignored. ``saturated``: one cycle or more for a write with a clamped element; ``busy``: a write is inside.
 
-    Format: elements of element_width bits, two's complement; arithmetic of :class:`Rescale` and :class:`Residual`.
-    Latency: that of :class:`Rescale`, one cycle, those of :class:`Residual` and :class:`Argmax`.
+    Format: elements of element_width bits, two's complement; arithmetic of :class:`Rescale` and :class:`ResidualAdder`.
+    Latency: that of :class:`Rescale`, one cycle, those of :class:`ResidualAdder` and :class:`Argmax`.
     Throughput: one write per cycle that passes or is only added to, one per elements/lanes cycles that is rescaled.
     Backpressure: ``o`` and ``read`` are cut in both directions, ``i.ready`` comes out of registers.
     Reset: forgets the writes inside, keeps the tables.
@@ -52,7 +52,7 @@ class VectorStore(wiring.Component):
     def elaborate(self, platform):
         m, c = Module(), self._config
         m.submodules.rescale = rescale = Rescale(c, c.vector_lanes, c.channel_beats)
-        m.submodules.residual = residual = Residual(c, residual_depth(c))
+        m.submodules.residual = residual = ResidualAdder(c, residual_depth(c))
         m.submodules.between = between = SkidBuffer(residual_write(c))
         wiring.connect(m, between.o, residual.i)
         m.submodules.argmax = argmax = Argmax(c)

@@ -9,7 +9,7 @@ import pytest
 
 from wingbeat.boards.build import BOARDS
 from wingbeat.boards.top import LinkedArray
-from wingbeat.gen.cosim.core import build_verilog, models
+from wingbeat.gen.cosim.core import Core, build_verilog
 from wingbeat.gen.cosim.testbench import simulators
 from wingbeat.gen.rtl.verilog import emit
 from wingbeat.hw.link.uart import UartParameters
@@ -23,12 +23,12 @@ def test_host_against_model(name, tmp_path, monkeypatch):
     source = tmp_path / "top.v"
     top = LinkedArray(config, UartParameters(DIVISOR), timeout=50 * DIVISOR)
     source.write_text(emit(top, config.name))
-    build = build_verilog(config, [source, *models(config)])
+    build = build_verilog([source, *Core(config).primitives], config.name)
     monkeypatch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])  # the runner hands it on
     with simulators.environment("verilator"):
         xml = get_runner("verilator").test(
             test_module="uart_bench", hdl_toplevel=config.name, hdl_toplevel_lang="verilog",
-            build_dir=build.folder, test_dir=tmp_path, results_xml=str(tmp_path / "results.xml"),
+            build_dir=build, test_dir=tmp_path, results_xml=str(tmp_path / "results.xml"),
             timescale=simulators.TIMESCALE, log_file=tmp_path / "log",
             extra_env={"UART_DIVISOR": str(DIVISOR), "UART_PRESET": BOARDS[name].preset,
                        "COCOTB_ANSI_OUTPUT": "0"})

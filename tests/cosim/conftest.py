@@ -3,8 +3,8 @@ reason."""
 
 import pytest
 
-from wingbeat.gen.cosim.core import find
 from wingbeat.gen.cosim.selftest import model_blocks
+from wingbeat.gen.cosim.testbench.simulators import find
 from wingbeat.sim.cycles.estimate import estimate
 from wingbeat.sim.cycles.memory import MemorySpeed
 
@@ -28,7 +28,7 @@ def compare():
         expected = {name: model_blocks(config, job) for name, job in jobs.items()}
         for run in runs:
             blocks = expected[run.trial.name.rsplit("-", 1)[0]]
-            note = f"{context}, {run.trial.name}, stalls {run.trial.profile}, stall seed {run.trial.seed}"
+            note = f"{context}, {run.trial.name}, stalls {run.trial.timing.note}"
             assert len(run.blocks) == len(blocks), note
             for number, (got, want) in enumerate(zip(run.blocks, blocks)):
                 wrong = (got.words != want.words).any(axis=1)

@@ -6,7 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wingbeat.gen.cosim.core import SimulatorError, Trial, build_verilog, cache_folder, simulate, with_profiles
+from wingbeat.gen.cosim.core import Core, cache_folder
+from wingbeat.gen.cosim.job import Trial, with_stalls
+from wingbeat.gen.cosim.testbench.simulators import SimulatorError
+from wingbeat.gen.cosim.timing import StreamTiming
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL
 
@@ -50,20 +53,18 @@ FAULTS = {
 }
 
 
-def build(tmp_path, simulator, slot=None, text=""):
+def build(simulator, slot=None, text=""):
     source = ECHO
     for name in ("VALID", "WORD", "BUSY"):
         source = source.replace(f"FAULT_{name}", text if name == slot else "")
-    path = tmp_path / "echo.v"
-    path.write_text(source)
-    return build_verilog(CONFIG, [path], simulator)
+    return Core(CONFIG, verilog=source).build(simulator)
 
 
 def echo_trial(n_blocks=3, beats=None):
     words = np.random.default_rng(SEED).integers(-256, 256, (n_blocks * BLOCK * 4, 2))
     beats = n_blocks * BLOCK if beats is None else beats
     writes = [(5, 1, 77), (SETUP_CONTROL, beats, CONTROL_START)]
-    return Trial("echo", writes, words, len(words), n_blocks, 4000, seed=SEED)
+    return Trial("echo", writes, None, words, StreamTiming(seed=SEED), 4000, output_words=len(words), n_blocks=n_blocks)
 
 
 @pytest.fixture(params=["verilator", "icarus"])
@@ -72,11 +73,11 @@ def simulator(request, need):
     return request.param
 
 
-def test_every_profile_delivers_every_word(tmp_path, simulator):
+def test_every_profile_delivers_every_word(simulator):
     sent = echo_trial()
-    runs = simulate(build(tmp_path, simulator), with_profiles(sent))
+    runs = build(simulator).simulate(with_stalls(sent))
     for run in runs:
-        assert np.array_equal(run.words, sent.words), (run.trial.profile, SEED)
+        assert np.array_equal(run.data, sent.data), (run.trial.timing.stalls, SEED)
         assert [len(block.words) for block in run.blocks] == [BLOCK * 4] * 3
         assert [block.exponent for block in run.blocks] == [EXPONENT] * 3
         assert (run.counters.blocks, run.counters.waiting_hazard) == (3, 4)
@@ -85,19 +86,19 @@ def test_every_profile_delivers_every_word(tmp_path, simulator):
     assert all(run.cycles > runs[0].cycles for run in runs[1:])
 
 
-def test_without_reset_the_state_stays(tmp_path, simulator):
+def test_without_reset_the_state_stays(simulator):
     trials = [echo_trial(), replace(echo_trial(), name="again", reset=False)]
-    for run in simulate(build(tmp_path, simulator), trials):
-        assert np.array_equal(run.words, run.trial.words)
+    for run in build(simulator).simulate(trials):
+        assert np.array_equal(run.data, run.trial.data)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_sees_a_fault_of_the_design(tmp_path, need, fault):
+def test_sees_a_fault_of_the_design(need, fault):
     need("icarus")
     slot, text, message = FAULTS[fault]
     expected = rf"1 of 1 trials failed on icarus: echo \(both, seed {SEED}\): .*{message}"
     with pytest.raises(SimulatorError, match=expected):
-        simulate(build(tmp_path, "icarus", slot, text), [replace(echo_trial(), profile="both")])
+        build("icarus", slot, text).simulate([replace(echo_trial(), timing=StreamTiming("both", SEED))])
 
 
 @pytest.mark.parametrize("change, message", [
@@ -105,10 +106,10 @@ def test_sees_a_fault_of_the_design(tmp_path, need, fault):
     ({"n_blocks": 2}, "3 blocks ended where 2 were expected"),
     ({"deadline": 10}, "deadline of 10 cycles passed"),
 ])
-def test_sees_a_wrong_expectation(tmp_path, need, change, message):
+def test_sees_a_wrong_expectation(need, change, message):
     need("icarus")
     with pytest.raises(SimulatorError, match=message):
-        simulate(build(tmp_path, "icarus"), [replace(echo_trial(), **change)])
+        build("icarus").simulate([replace(echo_trial(), **change)])
 
 
 @pytest.fixture
@@ -121,22 +122,22 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("WINGBEAT_CACHE", str(tmp_path / "cache"))
 
 
-def test_builds_come_from_the_cache(tmp_path, simulator, own_cache):
-    first = build(tmp_path, simulator)
+def test_builds_come_from_the_cache(simulator, own_cache):
+    first = build(simulator)
     made = (first.folder / "build.log").stat().st_mtime_ns
-    assert build(tmp_path, simulator) == first
+    assert build(simulator) == first
     assert (first.folder / "build.log").stat().st_mtime_ns == made
-    assert build(tmp_path, simulator, "WORD", "^ 72'd1").folder != first.folder
+    assert build(simulator, "WORD", "^ 72'd1").folder != first.folder
 
 
-def test_a_failed_build_is_not_kept(tmp_path, simulator, own_cache):
+def test_a_failed_build_is_not_kept(simulator, own_cache):
     for _ in range(2):
         with pytest.raises(SimulatorError, match="^build: .* failed on echo; see .*build.log$"):
-            build(tmp_path, simulator, "WORD", "+ nothing")
+            build(simulator, "WORD", "+ nothing")
 
 
-def test_missing_simulator_says_how_to_get_it(monkeypatch, tmp_path):
+def test_missing_simulator_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr("wingbeat.gen.cosim.testbench.simulators.find", lambda simulator: None)
     expected = "^simulator: icarus is not installed; apt-get install iverilog$"
     with pytest.raises(SimulatorError, match=expected):
-        build(tmp_path, "icarus")
+        build("icarus")

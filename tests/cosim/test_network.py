@@ -8,11 +8,12 @@ import pytest
 
 from wingbeat.gen.compiler.network.compile import compile_network
 from wingbeat.gen.compiler.network.reference import forward
-from wingbeat.gen.cosim.memory import STALLS, MemoryTiming, build_processor
+from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.network import simulate_network
+from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import BlockShape, compile_block, fabnet_network
-from wingbeat.gen.workloads.shipped import load_task
+from wingbeat.gen.workloads.shipped import load_dataset
 from wingbeat.hw.config import CoreConfig
 from wingbeat.sim.reference.metrics import sqnr_db
 
@@ -25,7 +26,7 @@ SHAPE = BlockShape(tokens=16, hidden=64, ffn=128)
 @pytest.fixture
 def build(need):
     need("verilator")
-    return build_processor(CONFIG)
+    return Core(CONFIG).build()
 
 
 @pytest.mark.parametrize("timing", [MemoryTiming(), MemoryTiming(40, Fraction(6)), MemoryTiming(3, Fraction(1))],
@@ -37,7 +38,7 @@ def test_fabnet_blocks(build, timing):
     assert sqnr_db(forward(compiled.network, x)[-1][1], run.results) > 60
 
 
-@pytest.mark.parametrize("stalls", sorted(STALLS))
+@pytest.mark.parametrize("stalls", sorted(MEMORY_STALLS))
 def test_stalls_change_nothing(build, stalls):
     compiled, x = compile_block(CONFIG, SHAPE, 1, 4)
     run = simulate_network(compiled, build, x, MemoryTiming(5, Fraction(6), stalls, 7))
@@ -61,8 +62,8 @@ def test_several_programs_and_batches(build):
 @pytest.mark.slow
 def test_the_shipped_digits(need):
     need("verilator")
-    task, config = load_task("digits"), load_preset("hybrid-16")
+    task, config = load_dataset("digits"), load_preset("hybrid-16")
     compiled = compile_network(task.network, config, task.calibration, 32)
-    run = simulate_network(compiled, build_processor(config), task.inputs[:20])
+    run = simulate_network(compiled, Core(config).build(), task.inputs[:20])
     assert run.mismatches == 0 and run.predicted
     assert (run.results[:, 0].argmax(axis=1) == task.labels[:20]).mean() > 0.9

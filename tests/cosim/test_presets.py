@@ -6,10 +6,10 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.gen.cosim.core import PROFILES, build_array, simulate, trial
-from wingbeat.gen.cosim.memory import MemoryTiming, build_processor, simulate_processor
-from wingbeat.gen.cosim.processor_selftest import small_programs
-from wingbeat.gen.cosim.selftest import random_rows, small_kernels
+from wingbeat.gen.cosim.core import Core
+from wingbeat.gen.cosim.job import job_trial
+from wingbeat.gen.cosim.selftest import random_rows, small_kernels, small_programs
+from wingbeat.gen.cosim.timing import STREAM_STALLS, MemoryTiming, StreamTiming
 from wingbeat.gen.presets.select import load_preset, names
 
 SEED = 6
@@ -30,10 +30,10 @@ def test_array(preset, need, compare):
     numbers = np.random.default_rng(SEED)
     jobs = {f"{name}_{k}": job for name, kernel in small_kernels(config, numbers)
             for k, job in enumerate(kernel.jobs(random_rows(kernel, 2 * kernel.rows_per_block + 1, numbers)))}
-    profiles = random.Random(SEED).choices(list(PROFILES), k=len(jobs))
-    trials = [trial(f"{name}-0", job, profile, seed=SEED + k)
+    profiles = random.Random(SEED).choices(list(STREAM_STALLS), k=len(jobs))
+    trials = [job_trial(f"{name}-0", job, StreamTiming(profile, SEED + k))
               for k, ((name, job), profile) in enumerate(zip(jobs.items(), profiles))]
-    compare(config, jobs, simulate(build_array(config), trials), f"preset {preset}, seed {SEED}")
+    compare(config, jobs, Core(config).simulate(trials), f"preset {preset}, seed {SEED}")
 
 
 @pytest.mark.parametrize("preset", presets(is_processor=True))
@@ -42,10 +42,10 @@ def test_processor(preset, need):
     config = load_preset(preset)
     programs = list(small_programs(config, SEED))
     timings = {"ideal": MemoryTiming(), "bursts": MemoryTiming(30, stalls="bursts", seed=SEED)}
-    trials = [small.trial(timing, name) for small in programs for name, timing in timings.items()]
-    runs = simulate_processor(build_processor(config, depth=max(len(small.memory) for small in programs)), trials)
+    trials = [small.under(timing, name) for small in programs for name, timing in timings.items()]
+    runs = Core(config, depth=max(len(small.trial.data) for small in programs)).simulate(trials)
     for run, small in zip(runs, [small for small in programs for _ in timings]):
         note = f"preset {preset}, seed {SEED}, {run.trial.name}"
         assert not run.error, note
-        wrong = (run.memory != small.expected()).any(axis=1)
+        wrong = (run.data != small.expected).any(axis=1)
         assert not wrong.any(), f"{note}: {wrong.sum()} beats, first {wrong.argmax()}"

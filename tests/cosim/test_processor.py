@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from wingbeat.gen.cosim.core import SimulatorError, start_writes
-from wingbeat.gen.cosim.memory import STALLS, MemoryTiming, ProcessorTrial, build_processor, simulate_processor
+from wingbeat.gen.cosim.core import Core
+from wingbeat.gen.cosim.job import Trial, start_writes
+from wingbeat.gen.cosim.testbench.simulators import SimulatorError
+from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Fault, Pass, Read, Sums, Write
 from wingbeat.hw.isa.setup import SETUP_PROGRAM
@@ -48,7 +50,7 @@ def random_timing(config, rng):
     """A memory of latency 1..200; every other one is throttled, four of five stall, every third overtakes."""
     beats = Fraction(rng.choice((0, 0, 0, 2, 6, 9)), 10)  # per cycle, 0 for one
     return MemoryTiming(rng.choice((1, 2, 3, rng.randint(4, 40), rng.randint(41, 200))), beats * config.stream_words,
-                        rng.choice(sorted(STALLS)), rng.getrandbits(31), rng.random() < 0.3)
+                        rng.choice(sorted(MEMORY_STALLS)), rng.getrandbits(31), rng.random() < 0.3)
 
 
 class Expected(NamedTuple):
@@ -84,7 +86,7 @@ def fault_of(config, case):
 
 def check_legal(config, run, want, note):
     assert run.error == 0, f"{note}: error {run.error}, tag {run.tag}, after {run.cycles} cycles"
-    wrong = np.argwhere(run.memory != want.memory)
+    wrong = np.argwhere(run.data != want.memory)
     assert not len(wrong), f"{note}: {len(wrong)} elements, the first is number {wrong[0][1]} of beat {wrong[0][0]}"
     got = [(block.exponent, block.saturated) for block in run.blocks]
     assert got == [tuple(block) for block in want.blocks], f"{note}: exponents and flags of the blocks"
@@ -102,7 +104,7 @@ def check_illegal(config, run, case, note):
         assert run.tag == fault.tag, f"{note}: tag {run.tag}, not {fault.tag}"
     outside = np.ones(len(case.memory), bool)
     outside[case.writable] = False
-    wrong = np.flatnonzero((run.memory != case.memory).any(axis=1) & outside)
+    wrong = np.flatnonzero((run.data != case.memory).any(axis=1) & outside)
     assert not len(wrong), f"{note}: beat {wrong[0]} was written"
     # One request of either kind may have been on offer.
     slow = timing.words_per_cycle or timing.stalls != "none"
@@ -135,7 +137,7 @@ def runs_of(config, cases, simulator, seed):
     note = f"seed {seed} on {simulator}, {config!r}"
     trials = [trial for trial, _ in random.Random(f"order {seed}").sample(cases, len(cases))]
     try:
-        runs = simulate_processor(build_processor(config, simulator), trials)
+        runs = Core(config).simulate(trials, simulator)
     except SimulatorError as error:
         timings = {trial.name: trial.timing for trial in trials if f" {trial.name} (" in str(error)}
         raise AssertionError(f"{note}: {error}; {timings}") from error
@@ -144,7 +146,7 @@ def runs_of(config, cases, simulator, seed):
 
 
 def legal_trial(name, job, timing):
-    return ProcessorTrial(name, job.setup, job.program, job.memory, timing, deadline=DEADLINE)
+    return Trial(name, job.setup, job.program, job.memory, timing, deadline=DEADLINE)
 
 
 def legal_cases(config, rng, n_programs, n_timings):
@@ -182,8 +184,8 @@ def clamping_split(config, rng):
 
 
 def illegal_cases(programs, timings):
-    return [(ProcessorTrial(f"{program.name}-{number}", program.setup, program.words, program.memory, timing,
-                            deadline=DEADLINE), program)
+    return [(Trial(f"{program.name}-{number}", program.setup, program.words, program.memory, timing, deadline=DEADLINE),
+             program)
             for number, (program, timing) in enumerate(zip(programs, timings))]
 
 

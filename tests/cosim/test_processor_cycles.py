@@ -10,7 +10,9 @@ import random
 
 import pytest
 
-from wingbeat.gen.cosim.memory import MemoryTiming, ProcessorTrial, build_processor, simulate_processor
+from wingbeat.gen.cosim.core import Core
+from wingbeat.gen.cosim.job import Trial
+from wingbeat.gen.cosim.timing import MemoryTiming
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.sim.stimulus.processor import random_processor_job
 
@@ -33,14 +35,14 @@ def trials_of(name, config):
         job = random_processor_job(config, random.Random(f"cycles of {name} {number}"))
         for at, timing in enumerate(timings(config)):
             if at == 0 or number % 4 == 0:
-                yield ProcessorTrial(f"job{number}_memory{at}", job.setup, job.program, job.memory, timing)
+                yield Trial(f"job{number}_memory{at}", job.setup, job.program, job.memory, timing)
 
 
 @pytest.mark.parametrize("name", CONFIGS if os.environ.get("WINGBEAT_COSIM_SEEDS") else [ALWAYS])
 def test_estimate_is_what_the_hardware_counts(name, need, compare_cycles):
     need("verilator")
     config = CoreConfig.of(**CONFIGS[name], coefficient_words=64, memory_bits=12)
-    for run in simulate_processor(build_processor(config), list(trials_of(name, config))):
+    for run in Core(config).simulate(list(trials_of(name, config))):
         note = f"{name}, {run.trial.name}, {config!r}"
         assert not run.error, note
         compare_cycles(config, run, note)

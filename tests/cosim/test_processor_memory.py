@@ -10,9 +10,10 @@ from amaranth.lib.wiring import In, Out
 import numpy as np
 import pytest
 
-from wingbeat.gen.cosim.core import SimulatorError
-from wingbeat.gen.cosim.memory import (STALLS, MemoryTiming, ProcessorTrial, build_processor, build_with_memory,
-                                       simulate_processor)
+from wingbeat.gen.cosim.core import Core
+from wingbeat.gen.cosim.job import Trial
+from wingbeat.gen.cosim.testbench.simulators import SimulatorError
+from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming, StreamTiming
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM
@@ -86,7 +87,7 @@ COPIER = Copier()
 
 @cache
 def build(simulator):
-    return build_with_memory(COPIER, CONFIG, simulator)
+    return Core(CONFIG, COPIER).build(simulator)
 
 
 @pytest.fixture(params=["verilator", "icarus"])
@@ -100,7 +101,7 @@ IMAGE = np.random.default_rng(SEED).integers(-256, 256, (BEATS, 8))
 
 def copy(name, timing=MemoryTiming(), source=0, target=300, count=200, strobe=255, way="copy", **others):
     program = [source, target, count, strobe, WAYS[way]]
-    return ProcessorTrial(name, [(3, 5, 7)] * 4, program, IMAGE, timing, trace=True, **{"deadline": 20000, **others})
+    return Trial(name, [(3, 5, 7)] * 4, program, IMAGE, timing, trace=True, **{"deadline": 20000, **others})
 
 
 def copied(trial, memory=IMAGE):
@@ -120,14 +121,14 @@ def firsts(run):
 @pytest.mark.parametrize("latencies", [(1, 2, 40, 400)])
 def test_latency(simulator, latencies):
     trials = [copy(f"l{latency}", MemoryTiming(latency)) for latency in latencies]
-    for run, latency in zip(simulate_processor(build(simulator), trials), latencies):
+    for run, latency in zip(build(simulator).simulate(trials), latencies):
         read, beat, written = firsts(run)
         assert (beat - read, written - beat) == (latency, latency)
         # One beat per cycle; `busy` falls after the last beat has been counted.
         assert run.cycles == 200 + 2 * latency + 2
         assert (run.reads, run.writes, run.late_requests) == (200, 200, 0)
         assert run.end_cycle - run.written_cycle == 2
-        assert np.array_equal(run.memory, copied(run.trial))
+        assert np.array_equal(run.data, copied(run.trial))
         assert run.counters.total == run.cycles - 1 and run.counters.blocks == 25 and not run.error
         assert [block.exponent for block in run.blocks] == list(range(25))
         assert np.diff([block.cycle for block in run.blocks]).tolist() == [8] * 24
@@ -139,7 +140,7 @@ def test_words_per_cycle(simulator, way):
     """What was saved while nothing was due, one beat at most, is all that comes early."""
     rates = ("1", "1.5", "3", "3.9", "4", "16")
     trials = [copy(f"w{rate}", MemoryTiming.parse(f"delay:300,{rate}"), way=way) for rate in rates]
-    for run, rate in zip(simulate_processor(build(simulator), trials), rates):
+    for run, rate in zip(build(simulator).simulate(trials), rates):
         period = max(1.0, 4 / float(rate))
         waits = 600 if way == "copy" else 300
         assert -period <= run.cycles - waits - 200 * period <= 2 + period, rate
@@ -156,12 +157,12 @@ def runs_of(run, unit):
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_each_channel_stalls_by_itself(simulator, channel, monkeypatch):
     chances = tuple(0.5 * (name == channel) for name in CHANNELS)
-    monkeypatch.setitem(STALLS, "short", (chances, 1))
-    monkeypatch.setitem(STALLS, "long", (chances, 16))
+    monkeypatch.setitem(MEMORY_STALLS, "short", (chances, 1))
+    monkeypatch.setitem(MEMORY_STALLS, "long", (chances, 16))
     side = "reads" if channel in ("read", "beat") else "writes"
     trials = [copy(f"{way}_{stalls}", MemoryTiming(300, 0, stalls, SEED), way=way)
               for way in ("reads", "writes") for stalls in ("short", "long")]
-    for run in simulate_processor(build(simulator), trials):
+    for run in build(simulator).simulate(trials):
         note, way = f"{run.trial.name}, seed {SEED}", run.trial.name.split("_")[0]
         asked, answered = ("read", "beat") if way == "reads" else ("write", "written")
         if way != side:
@@ -173,15 +174,15 @@ def test_each_channel_stalls_by_itself(simulator, channel, monkeypatch):
         assert way != side or low < runs_of(run, channel) < high, note
 
 
-@pytest.mark.parametrize("profile", [name for name in STALLS if name != "none"])
+@pytest.mark.parametrize("profile", [name for name in MEMORY_STALLS if name != "none"])
 def test_stalls(simulator, profile):
     trials = [copy(f"{profile}{seed}", MemoryTiming(latency, 3 * (seed % 2), profile, seed, bool(seed & 2)),
                    strobe=0b10110001)
               for seed, latency in enumerate((1, 1, 30, 30))]
-    runs = simulate_processor(build(simulator), [*trials, replace(trials[0], name="again")])
+    runs = build(simulator).simulate([*trials, replace(trials[0], name="again")])
     for run in runs:
         note = f"{profile}, seed {run.trial.timing.seed}"
-        assert np.array_equal(run.memory, copied(run.trial)), note
+        assert np.array_equal(run.data, copied(run.trial)), note
         assert run.cycles > 250, note
     assert runs[-1].cycles == runs[0].cycles
     assert np.array_equal(runs[-1].activity["cycle"], runs[0].activity["cycle"])
@@ -192,35 +193,35 @@ def test_order_of_reads_and_writes(simulator):
     """A copy onto its own source moved by one: reads run ahead of the writes by the latency."""
     trials = [copy("kept", MemoryTiming(20), target=1), copy("overtaken", MemoryTiming(20, overtaking=True), target=1),
               copy("behind", source=100, target=99)]
-    kept, overtaken, behind = simulate_processor(build(simulator), trials)
-    assert np.array_equal(kept.memory[1:201], IMAGE[:200])
-    assert (overtaken.memory[1:201] == IMAGE[0]).all()
-    assert np.array_equal(behind.memory[99:299], IMAGE[100:300])
+    kept, overtaken, behind = build(simulator).simulate(trials)
+    assert np.array_equal(kept.data[1:201], IMAGE[:200])
+    assert (overtaken.data[1:201] == IMAGE[0]).all()
+    assert np.array_equal(behind.data[99:299], IMAGE[100:300])
 
 
 def test_a_read_behind_written_sees_the_write(simulator):
     """The source follows the target at a distance: the copy feeds on itself as soon as `written` allows."""
     trials = [copy(f"d{distance}", MemoryTiming(5), source=0, target=distance, count=40) for distance in (8, 9, 10, 11)]
-    for run in simulate_processor(build(simulator), trials):
+    for run in build(simulator).simulate(trials):
         distance = run.trial.program[1]
         # Beat 0 has been written 2 * 5 cycles after it was asked for, and its copy is asked for `distance` after it.
         want = np.resize(IMAGE[:distance], (40, 8)) if distance >= 10 else IMAGE[:40]
-        assert np.array_equal(run.memory[distance:distance + 40], want), distance
+        assert np.array_equal(run.data[distance:distance + 40], want), distance
 
 
 def test_refused(simulator):
     trials = [copy("read", limit=150, target=0, source=100, count=60), copy("write", limit=330),
               copy("slow", MemoryTiming(200), limit=330), copy("within", limit=500)]
-    read, write, slow, within = simulate_processor(build(simulator), trials)
+    read, write, slow, within = build(simulator).simulate(trials)
     assert [run.error for run in (read, write, slow, within)] == [REFUSED, REFUSED, REFUSED, 0]
-    assert np.array_equal(read.memory[:50], IMAGE[100:150])
-    assert not read.memory[50:60].any()
-    assert np.array_equal(read.memory[60:], IMAGE[60:])
+    assert np.array_equal(read.data[:50], IMAGE[100:150])
+    assert not read.data[50:60].any()
+    assert np.array_equal(read.data[60:], IMAGE[60:])
     for run in (write, slow):  # what was accepted before the error is still written
-        assert np.array_equal(run.memory[300:330], IMAGE[:30])
-        assert np.array_equal(run.memory[330:], IMAGE[330:])
+        assert np.array_equal(run.data[300:330], IMAGE[:30])
+        assert np.array_equal(run.data[330:], IMAGE[330:])
     assert read.tag == 50 and read.cycles < 60 and read.late_requests > 0
-    assert np.array_equal(within.memory, copied(within.trial))
+    assert np.array_equal(within.data, copied(within.trial))
 
 
 @pytest.mark.parametrize("fault, message", [
@@ -232,13 +233,13 @@ def test_sees_a_fault_of_the_design(simulator, fault, message):
     trial = copy("copy", MemoryTiming(9, 3, "gaps" if fault.startswith("changed") else "none", SEED), way=fault)
     expected = rf"1 of 1 trials failed on {simulator}: copy \(latency 9, stalls .*, seed {SEED}\): .*{message}"
     with pytest.raises(SimulatorError, match=expected):
-        simulate_processor(build(simulator), [trial])
+        build(simulator).simulate([trial])
 
 
 def test_sees_undefined_beats(need):
     need("icarus")
     with pytest.raises(SimulatorError, match="^copy: beat 300 has undefined bits: x"):
-        simulate_processor(build("icarus"), [copy("copy", way="undefined")])
+        build("icarus").simulate([copy("copy", way="undefined")])
 
 
 def test_instructions_or_words():
@@ -249,15 +250,15 @@ def test_instructions_or_words():
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"memory": IMAGE[:, :6]}, r"memory: shape \(600, 6\); allowed are \(1..1024, 8\)"),
-    ({"memory": np.zeros((1025, 8), int)}, r"memory: shape \(1025, 8\)"),
-    ({"memory": IMAGE + 256}, "does not fit 9 bits"),
+    ({"data": IMAGE[:, :6]}, r"memory: shape \(600, 6\); allowed are \(1..1024, 8\)"),
+    ({"data": np.zeros((1025, 8), int)}, r"memory: shape \(1025, 8\)"),
+    ({"data": IMAGE + 256}, "does not fit 9 bits"),
     ({"limit": 601}, "limit: 601; allowed are 0..600"),
     ({"deadline": 0}, "deadline: 0 cycles"),
 ])
 def test_trials_that_do_not_fit(simulator, change, message):
     with pytest.raises(ValueError, match=message):
-        simulate_processor(build(simulator), [replace(copy("copy"), **change)])
+        build(simulator).simulate([replace(copy("copy"), **change)])
 
 
 @pytest.mark.parametrize("text, timing", [
@@ -283,10 +284,18 @@ def test_unknown_stalls():
 
 
 def test_an_array_is_no_processor():
-    with pytest.raises(WingbeatError, match="^memory: copier has no "):
-        build_processor(CONFIG.changed(memory_bits=0))
+    array = CONFIG.changed(memory_bits=0)
+    with pytest.raises(WingbeatError, match=r"^memory: copier has no \[memory\]; allowed is a processor$"):
+        Core(array).simulate([copy("copy")])
+    with pytest.raises(WingbeatError, match=r"^depth: 64 beats, and copier has no \[memory\]; allowed is none$"):
+        Core(array, depth=64)
+
+
+def test_a_processor_is_no_array():
+    with pytest.raises(WingbeatError, match=r"^memory: copier has one; allowed with streams is an array$"):
+        Core(CONFIG, COPIER).simulate([replace(copy("copy"), timing=StreamTiming())])
 
 
 def test_depth_is_checked():
     with pytest.raises(WingbeatError, match="^depth: 0 beats; allowed are 1..1048576$"):
-        build_with_memory(COPIER, CONFIG, depth=0)
+        Core(CONFIG, COPIER, depth=0)

@@ -1,7 +1,7 @@
 """Random configurations x programs x stall profiles: the generated Verilog against the model, bit for bit.
 
 One test is one configuration with several programs, each under every stall profile. WINGBEAT_COSIM_SEEDS is a
-number of configurations or a range FIRST:LAST; `make cosim` sets the whole campaign. The name of a test ends
+number of configurations or a range FIRST:LAST; `make campaign` sets the whole campaign. The name of a test ends
 in its seed.
 """
 
@@ -12,8 +12,10 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.gen.cosim.core import build_array, simulate, trial, with_profiles
+from wingbeat.gen.cosim.core import Core
+from wingbeat.gen.cosim.job import job_trial, with_stalls
 from wingbeat.gen.cosim.selftest import random_rows, small_kernels
+from wingbeat.gen.cosim.timing import StreamTiming
 from wingbeat.sim.stimulus.array import random_config, random_job
 
 N_PROGRAMS = 2
@@ -41,8 +43,8 @@ def test_random_configuration(seed, need, compare):
         for k, job in enumerate(kernel.jobs(random_rows(kernel, rows, numbers))):
             jobs[f"{name}_{k}"] = job
     trials = [t for k, (name, job) in enumerate(jobs.items())
-              for t in with_profiles(trial(name, job, seed=1000 * seed + k))]
+              for t in with_stalls(job_trial(name, job, StreamTiming(seed=1000 * seed + k)))]
     # A program leaves the array ready for the next one: most trials follow without a reset.
     trials[1:] = [replace(t, reset=rng.random() < 0.2) for t in trials[1:]]
-    runs = simulate(build_array(config, simulator), trials)
+    runs = Core(config).simulate(trials, simulator)
     compare(config, jobs, runs, f"seed {seed} on {simulator}, {config!r}")

@@ -7,12 +7,10 @@ import sys
 
 import pytest
 
-from wingbeat.gen.cosim.core import lint, models
+from wingbeat.gen.cosim.core import Core, lint
 from wingbeat.gen.cosim.selftest import write_testbench
 from wingbeat.gen.presets.select import load_preset, names
-from wingbeat.gen.rtl.verilog import emit
 from wingbeat.hw.config import CoreConfig, Target
-from wingbeat.hw.core.top import core
 
 PROCESSOR = CoreConfig.of(name="runner", engines=2, layers=1, width=16, element_width=16, coefficient_width=16,
                           half_words=64, coefficient_words=256, program_words=512, stream_words=4, memory_bits=12)
@@ -22,13 +20,11 @@ PROCESSOR = CoreConfig.of(name="runner", engines=2, layers=1, width=16, element_
 def make_core(tmp_path):
     """Call with a configuration: a folder with its rtl/ and tb/."""
     def make(config):
-        component = core(config)
+        core = Core(config)
         for name in ("rtl", "tb"):
             (tmp_path / name).mkdir()
-        (tmp_path / "rtl" / f"{config.name}.v").write_text(emit(component, config.name))
-        for model in models(config):
-            (tmp_path / "tb" / model.name).write_bytes(model.read_bytes())
-        write_testbench(config, tmp_path / "tb", component)
+        (tmp_path / "rtl" / f"{config.name}.v").write_text(core.verilog)
+        write_testbench(core, tmp_path / "tb")
         return tmp_path
     return make
 
@@ -105,7 +101,7 @@ def test_vectors_are_the_same_bytes_twice(tmp_path, preset):
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
         folder.mkdir()
-        write_testbench(config, folder, core(config))
+        write_testbench(Core(config), folder)
     files = [{p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
              for folder in folders]
     assert files[0] == files[1] and len(files[0]) > 20
@@ -114,9 +110,9 @@ def test_vectors_are_the_same_bytes_twice(tmp_path, preset):
 @pytest.mark.parametrize("config", [*map(load_preset, names()), PROCESSOR], ids=lambda config: config.name)
 def test_verilog_is_lint_clean(tmp_path, need, config):
     need("verilator")
-    path = tmp_path / f"{config.name}.v"
-    path.write_text(emit(core(config), config.name))
-    assert lint([path, *models(config)], config.name) == []
+    path, core = tmp_path / f"{config.name}.v", Core(config)
+    path.write_text(core.verilog)
+    assert lint([path, *core.primitives], config.name) == []
 
 
 def test_lint_sees_a_fault(tmp_path, need):

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly
-from wingbeat.gen.cosim.memory import STALLS, MemoryTiming, ProcessorTrial, build_processor, simulate_processor
+from wingbeat.gen.cosim.core import Core
+from wingbeat.gen.cosim.job import Trial
+from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming
 from wingbeat.gen.workloads.kernels import mixing_workload
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.descriptor import Descriptor, Move
@@ -26,7 +28,7 @@ CONFIG = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coeffici
 ROWS, SIZE = 16, 16
 SOURCE, TARGET, ADDED = 0, 32, 64
 TIMINGS = (MemoryTiming(), MemoryTiming(37, Fraction(3)), MemoryTiming(200),
-           *(MemoryTiming(5, Fraction(6), stalls, 11) for stalls in sorted(STALLS)))
+           *(MemoryTiming(5, Fraction(6), stalls, 11) for stalls in sorted(MEMORY_STALLS)))
 
 
 def packed(target, number, chosen):
@@ -84,8 +86,8 @@ def trials(kernel):
     for sets in ((0, 0), (1, 2), (3, 4), (9, 0), (4, 9)):
         for normalised in (False, True):
             for at, timing in enumerate(TIMINGS):
-                yield ProcessorTrial(f"{sets[0]}_{sets[1]}_{int(normalised)}_{at}", setup,
-                                     program_of(kernel, normalised, sets), memory, timing)
+                yield Trial(f"{sets[0]}_{sets[1]}_{int(normalised)}_{at}", setup,
+                            program_of(kernel, normalised, sets), memory, timing)
 
 
 def mixing_trials(config):
@@ -96,7 +98,7 @@ def mixing_trials(config):
     program = [replace(step, vector=6 * (step.mode is MemoryMode.FOLD)) if isinstance(step, Write) else step
                for step in work.program.instructions]
     for at, timing in enumerate(TIMINGS[:4]):
-        yield ProcessorTrial(f"mixing_{at}", setup, program, work.memory, timing)
+        yield Trial(f"mixing_{at}", setup, program, work.memory, timing)
 
 
 @pytest.mark.parametrize("lanes", [16, 8, 2])
@@ -105,14 +107,14 @@ def test_layers_on_every_memory(lanes, need, compare_cycles):
     config = CONFIG.changed(vector_lanes=lanes)
     twiddle = np.random.default_rng(1).normal(size=(1, 1, 4, 8, 2, 2)) / np.sqrt(2)
     kernel = compile_butterfly(twiddle, config, scaling="safe", rows=8)
-    for run in simulate_processor(build_processor(config), [*trials(kernel), *mixing_trials(config)]):
-        model = ProcessorModel(config, [], [], run.trial.memory.copy())
+    for run in Core(config).simulate([*trials(kernel), *mixing_trials(config)]):
+        model = ProcessorModel(config, [], [], run.trial.data.copy())
         for write in run.trial.setup:
             model.write_setup(*write)
         model.run(run.trial.program)
         note = f"{lanes} lanes, {run.trial.name}, {run.trial.timing}"
         assert not run.error, f"{note}: error {run.error}"
-        wrong = np.argwhere(run.memory != model.memory)
+        wrong = np.argwhere(run.data != model.memory)
         assert not len(wrong), f"{note}: {len(wrong)} elements, first {wrong[0]}"
         assert run.status["saturated"] == model.saturated, note
         if run.trial.timing.stalls == "none":

@@ -203,6 +203,11 @@ def test_bad_commands_are_found(line):
     assert refused(line)
 
 
+def test_tables_of_docstrings_become_tables():
+    assert text.docstring("Ports.\n\n| a | b |\n|---|---|\n| ``x`` | y*z |\n", "x.md") == \
+        "Ports.\n\n| a | b |\n|---|---|\n| `x` | y\\*z |\n"
+
+
 def test_docstrings_become_pages():
     page = text.docstring("Does x*y, see docs/design.md section 3.\n\nLatency: 3. Cost: ``n`` RAMs.\n\n    a  b\n",
                           "x.md")

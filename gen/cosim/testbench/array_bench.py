@@ -1,14 +1,12 @@
 """cocotb test of one array in Verilog: runs the trials of a folder and writes what the array delivered.
 
-Stands alone: needs cocotb and the standard library, nothing of wingbeat. The folder is named by the
-environment variable ARRAY_TRIALS and holds
+Stands alone: needs cocotb, the standard library and trials.py beside it, nothing of wingbeat. Besides what trials.py
+says the folder of the trials holds
 
     contract.json  numbers of the core's contract that this file needs
-    trials.json    list of trials; ``_Trial`` says what their keys mean
     *.hex          one bus word a line, first line first: setup writes, input beats, expected output beats
 
-For each trial NAME.output.hex (every beat taken from ``o``) and NAME.result.json go into the folder that the
-variable ARRAY_RESULTS names.
+For each trial NAME.output.hex, every beat taken from ``o``, goes into the folder of the results.
 
 A trial does three things at once: it sends the setup writes, sends the input beats, and takes the output
 beats, each with its own stalls. It passes when every beat has moved before the deadline, ``o`` has held valid
@@ -17,18 +15,12 @@ given, all beats are equal. Cycle k is the k-th rising clock edge of the trial a
 """
 
 import json
-import os
-from pathlib import Path
 import random
 
-import cocotb
-from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-FOLDER = Path(os.environ["ARRAY_TRIALS"])
-RESULTS = Path(os.environ["ARRAY_RESULTS"])
-TRIALS = json.loads((FOLDER / "trials.json").read_text())
-RESET_CYCLES = 3
+from trials import FOLDER, RESET_CYCLES, RESULTS, tests_of
+
 SETTLE_CYCLES = 40   # a left-over beat would show within this time
 CONTRACT = json.loads((FOLDER / "contract.json").read_text())
 START_TARGET = CONTRACT["start_target"]  # setup target whose write starts the program
@@ -206,31 +198,14 @@ class _Trial:
                 got, want = got & ~flag, want & ~flag
             assert got == want, f"output beat {number} is {got:x} where {want:x} was expected"
 
-    def write(self, error):
+    def leave(self):
         digits = 2 * -(-len(self.dut.o__payload) // 8)
         with open(RESULTS / f"{self.name}.output.hex", "w") as file:
             for beat in self.output.beats:
                 # Undefined bits, on a four-state simulator, make a line that is no number.
                 print(beat if set(beat) - {"0", "1"} else f"{int(beat, 2):0{digits}x}", file=file)
-        result = {"name": self.name, "error": error, "beats": len(self.output.beats),
-                  "starts": self.setup.starts, "last_cycles": self.output.last_cycles,
-                  "input_last_cycle": self.input.last_cycle, "end_cycle": self.cycle,
-                  "status": hex(self._status())}
-        (RESULTS / f"{self.name}.result.json").write_text(json.dumps(result))
+        return {"beats": len(self.output.beats), "starts": self.setup.starts, "last_cycles": self.output.last_cycles,
+                "input_last_cycle": self.input.last_cycle, "end_cycle": self.cycle, "status": hex(self._status())}
 
 
-@cocotb.test()
-@cocotb.parametrize(number=range(len(TRIALS)))
-async def trial(dut, number):
-    clock = Clock(dut.clk, 2, "ns")
-    clock.start()
-    run = _Trial(dut, TRIALS[number])
-    error = None
-    try:
-        await run.run()
-    except Exception as failure:
-        error = (str(failure) or repr(failure)).splitlines()[0]
-        raise
-    finally:
-        run.write(error)
-        clock.stop()
+trial = tests_of(_Trial)

@@ -1,28 +1,18 @@
 """cocotb test of one processor in Verilog with its memory: runs the trials of a folder.
 
-Stands alone: needs cocotb and the standard library, nothing of wingbeat. The design is the processor in a top module
-with gen/cosim/verilog/memory.v and gen/cosim/verilog/driver.v, which do the work of every cycle; this file starts them,
-waits, and reads what they counted. The folder of the trials is named by the environment variable ARRAY_TRIALS and holds
+Stands alone: needs cocotb, the standard library and trials.py beside it, nothing of wingbeat. The design is the
+processor in a top module with gen/cosim/verilog/memory.v and gen/cosim/verilog/driver.v, which do the work of every
+cycle; this file starts them, waits, and reads what they counted. The data of a trial are its setup writes and the beats
+of its memory before and after.
 
-    trials.json    list of trials; ``_Trial`` says what their keys mean
-    *.hex          one word a line: setup writes, beats of the memory before and after
-
-For each trial NAME.result.json, NAME.after.hex, NAME.blocks.txt and, where it is traced, NAME.activity.txt go into the
-folder that ARRAY_RESULTS names, in which the simulator runs.
+For each trial NAME.after.hex, NAME.blocks.txt and, where it is traced, NAME.activity.txt go into the folder of the
+results.
 """
 
-import json
-import os
-from pathlib import Path
-
-import cocotb
-from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-FOLDER = Path(os.environ["ARRAY_TRIALS"])
-RESULTS = Path(os.environ["ARRAY_RESULTS"])
-TRIALS = json.loads((FOLDER / "trials.json").read_text())
-RESET_CYCLES = 3
+from trials import FOLDER, RESET_CYCLES, RESULTS, tests_of
+
 COUNTS = ("timeout", "fault", "setup_writes", "start_cycle", "end_cycle", "written_cycle", "reads", "writes",
           "late_requests", "reads_left", "writes_left")
 FAULTS = ("a read request changed or vanished before it was accepted",
@@ -96,23 +86,8 @@ class _Trial:
         for number, (beat, expected) in enumerate(zip(*beats, strict=True)):
             assert beat.lstrip("0") == expected.lstrip("0"), f"beat {number} is {beat} where {expected} was expected"
 
-    def write(self, error):
-        (RESULTS / f"{self.name}.result.json").write_text(json.dumps(
-            {"name": self.name, "error": error, **self.counts}))
+    def leave(self):
+        return self.counts
 
 
-@cocotb.test()
-@cocotb.parametrize(number=range(len(TRIALS)))
-async def trial(dut, number):
-    clock = Clock(dut.clk, 2, "ns", impl="gpi")  # toggled without Python
-    clock.start()
-    run = _Trial(dut, TRIALS[number])
-    error = None
-    try:
-        await run.run()
-    except Exception as failure:
-        error = (str(failure) or repr(failure)).splitlines()[0]
-        raise
-    finally:
-        run.write(error)
-        clock.stop()
+trial = tests_of(_Trial, clock_by="gpi")

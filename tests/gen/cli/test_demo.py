@@ -2,15 +2,16 @@
 
 from dataclasses import replace
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from wingbeat.gen.cli import demo
 from wingbeat.gen.cli.app import main
-from wingbeat.gen.cosim.core import Counters
+from wingbeat.gen.cosim.job import Counters
 from wingbeat.gen.cosim.network import NetworkRun, operation_cycles
-from wingbeat.gen.workloads.shipped import load_task
+from wingbeat.gen.workloads.shipped import load_dataset
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.sim.cycles.estimate import Cycles
 
@@ -20,7 +21,7 @@ FIGURES = {"target": "ecp5", "device": "85k", "lut": 1, "ff": 2, "bram": 3, "dsp
 
 @pytest.fixture(scope="module")
 def task():
-    whole = load_task(demo.NETWORK)
+    whole = load_dataset(demo.NETWORK)
     return replace(whole, inputs=whole.inputs[:40], labels=whole.labels[:40], calibration=whole.calibration[:64])
 
 
@@ -41,7 +42,7 @@ def model_as_simulator(monkeypatch, task):
                           operation_cycles(segment, cycles))
 
     monkeypatch.setattr(demo, "simulate_network", simulate_network)
-    monkeypatch.setattr(demo, "build_processor", lambda config: None)
+    monkeypatch.setattr(demo, "Core", lambda config: SimpleNamespace(build=lambda: None))
     monkeypatch.setattr(demo, "synthesize", lambda config, target: FIGURES)
     monkeypatch.setattr(demo, "load_task", lambda name: task)
     monkeypatch.setattr(demo, "trace_timeline", lambda run, stages, title: None)
@@ -90,7 +91,7 @@ def test_what_cannot_run_is_refused_in_one_line(arguments, line, capsys):
 
 def test_the_integer_model_keeps_the_accuracy(task):
     """16 bits within 0.3 points of float, 12 within 1, on all held-out images (the demonstration prints both)."""
-    whole = load_task(demo.NETWORK)
+    whole = load_dataset(demo.NETWORK)
     from wingbeat.gen.explore.network import width_figures
     from wingbeat.gen.presets.select import load_preset
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from wingbeat.gen.cosim.memory import STALLS
-from wingbeat.gen.cosim.processor_selftest import small_programs
+from wingbeat.gen.cosim.selftest import small_programs
+from wingbeat.gen.cosim.timing import MEMORY_STALLS
 from wingbeat.gen.output import core_folder as generator
 from wingbeat.gen.output.core_folder import generate
 from wingbeat.gen.output.manifest import describe_memory_map
@@ -93,7 +93,7 @@ def test_an_array_has_nothing_of_it():
 
 def test_readme(folder):
     text = (folder / "README.md").read_text()
-    for word in ("beats* of 8 elements, numbered 0..4095", "`port__refused`", "make -C tb", "memory_bits = 12",
+    for word in ("beats* of 8 elements, numbered 0..4095", "`port__refused`", "make -C tb", "address_bits = 12",
                  "no unit has moved for 65536 cycles", *(f"\n| {fault.value} | " for fault in Fault if fault.value)):
         assert word in text, word
 
@@ -110,9 +110,9 @@ def test_programs_cover_kinds_and_timings(folder):
     assert names == ["butterfly8", "fft8", "mixing8", "butterfly16", "fft16", "mixing16"]
     trials = json.loads((folder / "tb" / "vectors" / "trials.json").read_text())
     assert {trial["name"].split("-")[0] for trial in trials} == set(names)
-    assert {trial["name"].split("-")[1] for trial in trials} == {"ideal", "slow", *STALLS} - {"none"}
+    assert {trial["name"].split("-")[1] for trial in trials} == {"ideal", "slow", *MEMORY_STALLS} - {"none"}
     for small in small_programs(PROCESSOR):
-        assert (small.expected() != small.memory).any(axis=1).sum() >= len(small.memory) // 4, small.name
+        assert (small.expected != small.trial.data).any(axis=1).sum() >= len(small.expected) // 4, small.name
 
 
 def test_primitives_come_with_their_models(tmp_path):

@@ -14,8 +14,10 @@ from wingbeat.gen.compiler.program.assemble import assemble, written_beats
 from wingbeat.gen.compiler.program.coefficients import CoefficientSpace
 from wingbeat.gen.compiler.program.matrix import Matrix
 from wingbeat.gen.compiler.program.operations import transform_rows
-from wingbeat.gen.cosim.core import SimulatorError, find
-from wingbeat.gen.cosim.memory import MemoryTiming, ProcessorTrial, build_processor, simulate_processor
+from wingbeat.gen.cosim.core import Build, Core
+from wingbeat.gen.cosim.job import Trial
+from wingbeat.gen.cosim.testbench.simulators import SimulatorError, find
+from wingbeat.gen.cosim.timing import MemoryTiming
 from wingbeat.gen.report.spans import Span, StallSpan, Timeline, summary
 from wingbeat.gen.report.timeline import timeline_html, to_svg
 from wingbeat.gen.report.trace import (UNITS, State, layer_cycles, lost_cycles, lost_reasons, trace_states,
@@ -289,9 +291,9 @@ def fft_runs(folder):
     tasks = transform_rows(kernel, source, target, CoefficientSpace(CONFIG), "fft")
     program = assemble(CONFIG, tasks)
     image = np.zeros((target.end, 4), np.int64)
-    trials = [ProcessorTrial(name, program.setup, program.instructions, image, timing, trace=True)
+    trials = [Trial(name, program.setup, program.instructions, image, timing, trace=True)
               for name, timing in TIMINGS.items()]
-    runs = simulate_processor(build_processor(CONFIG, vcd=True), trials, vcd=folder / "new" / "waves.vcd")
+    runs = Core(CONFIG).build(vcd=True).simulate(trials, vcd=folder / "new" / "waves.vcd")
     return tasks, program.stages, {run.trial.name: run for run in runs}
 
 
@@ -342,14 +344,14 @@ def test_waves(fft):
 
 
 def test_waves_need_their_build():
-    build = SimpleNamespace(vcd=False)
+    build = Build(folder=None, simulator="verilator", vcd=False, harness=None)
     with pytest.raises(ValueError,
                        match=r"^vcd: 'x.vcd' needs a build for waves; allowed is one made with vcd = True$"):
-        simulate_processor(build, [], vcd="x.vcd")
+        build.simulate([], vcd="x.vcd")
 
 
 def test_no_waves_on_icarus():
     if find("icarus") is None:
         pytest.skip("icarus is not installed: its refusal was not tested")
     with pytest.raises(SimulatorError, match=r"^vcd: icarus records no waves here; allowed is verilator$"):
-        build_processor(CONFIG, "icarus", vcd=True)
+        Core(CONFIG).build("icarus", vcd=True)

@@ -10,8 +10,8 @@ import pytest
 from wingbeat.gen.cli import bench as fabnet_bench
 from wingbeat.gen.cli.app import main
 from wingbeat.gen.compiler.network.reference import forward
-from wingbeat.gen.cosim.memory import MemoryTiming
 from wingbeat.gen.cosim.network import predict_network
+from wingbeat.gen.cosim.timing import MemoryTiming
 from wingbeat.gen.explore.fabnet import BlockRun, further_cycles
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import PUBLISHED, BlockShape, compile_block, fabnet_network, vector_multipliers
