@@ -11,6 +11,7 @@ from .. import layouts as shapes
 from ..config import CoreConfig
 from ..errors import WingbeatError
 from ..isa.link_frame import RECORD_BYTES, SYNC, LinkFault, Kind, identity
+from ..isa.setup import SETUP_CONTROL
 
 __all__ = ["FrameReceiver", "FrameSender", "LinkParameters"]
 
@@ -182,7 +183,7 @@ class FrameReceiver(wiring.Component):
         with m.If(self.write):
             m.d.sync += [self.position.eq(self.position + 1),
                          in_unit.eq(Mux(in_unit == last_of_unit, 0, in_unit + 1))]
-            with m.If((in_unit == 0) & (kind == Kind.SETUP) & (self.byte == shapes.SETUP_CONTROL)):
+            with m.If((in_unit == 0) & (kind == Kind.SETUP) & (self.byte == SETUP_CONTROL)):
                 m.d.sync += control.eq(1)
         return Mux(in_unit != 0, LinkFault.LENGTH, Mux(control, LinkFault.VALUE, 0))
 

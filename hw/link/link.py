@@ -9,7 +9,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .. import layouts as shapes
+from ..isa.fields import pack
 from ..isa.link_frame import ERROR, RECORD_BYTES, REPLY, STATUS_WORDS, VERSION, LinkFault, Kind
+from ..isa.setup import CONTROL_START, SETUP, SETUP_CONTROL
 from .framer import FrameReceiver, FrameSender, LinkParameters
 
 __all__ = ["Link", "PayloadUnpacker", "ResultStore"]
@@ -223,7 +225,7 @@ class Link(wiring.Component):
         """Records of the unpacker, or the start record: an idle unpacker shows zeros, so that takes a few
         gates.
         """
-        start = Const(shapes.SETUP_CONTROL | shapes.CONTROL_START << 24, 64)
+        start = Const(pack(SETUP, {"target": SETUP_CONTROL, "address": 0, "data": CONTROL_START}), RECORD_BYTES * 8)
         record = unpacker.o_setup.payload.as_value()
         m.d.comb += [
             self.o_setup.valid.eq(unpacker.o_setup.valid | starting),
