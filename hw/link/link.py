@@ -9,8 +9,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .. import layouts as shapes
+from ..isa.fields import pack
 from ..isa.link_frame import ERROR, RECORD_BYTES, REPLY, STATUS_WORDS, VERSION, LinkFault, Kind
-from ..isa.setup import CONTROL_START, SETUP_CONTROL
+from ..isa.setup import CONTROL_START, SETUP, SETUP_CONTROL
 from ..primitives.memory import read_port, write_port
 from .framer import FrameReceiver, FrameSender, LinkParameters
 
@@ -242,7 +243,7 @@ class Link(wiring.Component):
         """Records of the unpacker, or the start record: an idle unpacker shows zeros, so that takes a few
         gates.
         """
-        start = Const(SETUP_CONTROL | CONTROL_START << 24, 64)
+        start = Const(pack(SETUP, {"target": SETUP_CONTROL, "address": 0, "data": CONTROL_START}), RECORD_BYTES * 8)
         record = unpacker.o_setup.payload.as_value()
         m.d.comb += [
             self.o_setup.valid.eq(unpacker.o_setup.valid | starting),
