@@ -44,7 +44,7 @@ MAY_IMPORT = {
                      "sim.reference",
     "gen.synth": "gen.rtl hw.array hw.memory hw.vector hw.core",
     "gen.cosim": "gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim.testbench "
-                 "gen.rtl gen.workloads hw.core sim.model sim.cycles",
+                 "gen.rtl gen.workloads hw.bus.axi4 hw.core sim.model sim.cycles",
     "gen.cosim.testbench": "",
     "gen.explore": "gen.compiler.kernel gen.compiler.network gen.cosim gen.workloads sim.cycles sim.reference",
     "gen.report": "gen gen.compiler.program gen.cosim gen.explore",
