@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 import typer
 from typer.exceptions import TyperException
 
-from ...hw.config import SECTIONS, CoreConfig
+from ...hw.config import SECTIONS, CoreConfig, MemoryBus
 from ...hw.errors import WingbeatError
 from ..compiler.kernel.passes import Scaling
 from ..console import JsonOption, err, out, print_table, progress
@@ -206,7 +206,7 @@ def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, sett
                   json_file: JsonOption = None) -> int:
     """Cycles, utilisation and SQNR of kernels on the simulated Verilog: of single transforms in steady state, of
     fft2-real and ffn from start to end. Exit code 1 if a word differs from the model."""
-    chosen = select_config(preset, config, settings)
+    chosen = _on_native(select_config(preset, config, settings))
     from ..explore.measure import KERNELS, PROGRAMS, Shape, bench_kernels as measure, bench_processor, workloads
     from ..cosim.timing import MemoryTiming
     kernels = tuple(kernel or KERNELS)
@@ -237,7 +237,7 @@ def bench_fabnet(preset: PresetOption = None, config: ConfigOption = None, setti
                  json_file: JsonOption = None) -> int:
     """One complete FABNet block on the simulated Verilog, beside what others published. Exit code 1 if an element
     differs from the integer model."""
-    chosen = select_config(preset, config, settings)
+    chosen = _on_native(select_config(preset, config, settings))
     from .bench import bench_block
     return bench_block(chosen, tokens, hidden, ffn, layers, memory or "delay:40,12", seed, json_file)
 
@@ -253,7 +253,7 @@ def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, 
                                                                      help="curves as a picture")] = None,
                       json_file: JsonOption = None) -> None:
     """Utilisation of a processor against words per cycle and latency of its memory, on the simulated Verilog."""
-    chosen = select_config(preset, config, settings)
+    chosen = _on_native(select_config(preset, config, settings))
     from ..explore.measure import KERNELS
     from ..explore.sensitivity import LATENCIES, WORDS, measure_sensitivity, plot
     rates = integers("--words", words) if words else WORDS
@@ -355,6 +355,14 @@ def integers(option: str, text: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
         raise WingbeatError(f"{option}: {text!r} is not a list of whole numbers such as 1,2,3")
     return tuple(map(int, parts))
+
+
+def _on_native(config: CoreConfig) -> CoreConfig:
+    """``config``, whose cycles are to be measured beside those of the cycle model."""
+    if config.bus.memory is not MemoryBus.NATIVE:
+        raise WingbeatError(f"bus.memory: {config.bus.memory.value!r}; allowed is native, the only port that the cycle "
+                            "model knows")
+    return config
 
 
 def _print_rows(rows: list[dict[str, Any]], digits: int) -> None:

@@ -17,12 +17,12 @@ from ...hw.numeric import largest, smallest
 from .harness import Files
 from .job import Trial
 from .memory import OPEN_BITS, MemoryHarness, instance, module
-from .timing import MEMORY_STALLS, MemoryTiming
+from .timing import MEMORY_STALLS, MemoryTiming, StreamTiming
 
 __all__ = ["AxiHarness"]
 
 _FAULTS = 7          # of verilog/axi_watch.v
-_PATIENCE = 16       # deadlines are counted for the native port; AxiRam serves one burst after the other
+_PATIENCE = 4       # deadlines are counted for the native port; AxiRam serves one burst after the other
 _PAGES = 5           # the image begins on one of so many pages behind the third
 
 
@@ -107,8 +107,7 @@ class AxiHarness(MemoryHarness):
 
     # --- timings ------------------------------------------------------------------------------
 
-    def shipped_timings(self, number: int) -> dict[str, Any]:
-        """Without pauses, slow, and one profile of pauses in turn."""
-        *_, (stalls, timing) = super().shipped_timings(number).items()
-        return {"ideal": MemoryTiming(), "slow": MemoryTiming(20, Fraction(self.config.stream_words, 2)),
-                stalls: MemoryTiming(timing.latency, stalls=stalls, seed=number)}
+    def shipped_timings(self, number: int) -> dict[str, StreamTiming | MemoryTiming]:
+        """Without pauses; and twice with pauses on all five channels, once from a slow memory."""
+        return {"ideal": MemoryTiming(), "gaps": MemoryTiming(10, stalls="gaps", seed=number),
+                "bursts": MemoryTiming(20, Fraction(self.config.stream_words, 2), "bursts", number)}
