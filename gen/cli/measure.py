@@ -8,8 +8,8 @@ import typer
 
 from ..compiler.kernel.passes import Scaling
 from ..console import JsonOption, print_table, progress
-from .options import (ConfigOption, ExpandOption, HiddenOption, MemoryOption, PresetOption, SetOption, SizesOption,
-                      TokensOption, integers, print_rows, save_json, select_config, sizes_of)
+from .options import (on_native, ConfigOption, ExpandOption, HiddenOption, MemoryOption, PresetOption, SetOption,
+                      SizesOption, TokensOption, integers, print_rows, save_json, select_config, sizes_of)
 
 __all__ = ["bench"]
 
@@ -29,7 +29,7 @@ def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, sett
                   json_file: JsonOption = None) -> int:
     """Cycles, utilisation and SQNR of kernels on the simulated Verilog: of single transforms in steady state, of
     fft2-real and ffn from start to end. Exit code 1 if a word differs from the model."""
-    chosen = select_config(preset, config, settings)
+    chosen = on_native(select_config(preset, config, settings))
     from ..explore.measure import KERNELS, PROGRAMS, OperationSize, bench_kernels as measure, bench_processor, workloads
     from ..cosim.timing import MemoryTiming
     kernels = tuple(kernel or KERNELS)
@@ -60,7 +60,7 @@ def bench_fabnet(preset: PresetOption = None, config: ConfigOption = None, setti
                  json_file: JsonOption = None) -> int:
     """One complete FABNet block on the simulated Verilog, beside what others published. Exit code 1 if an element
     differs from the integer model."""
-    chosen = select_config(preset, config, settings)
+    chosen = on_native(select_config(preset, config, settings))
     from .bench import bench_block
     return bench_block(chosen, tokens, hidden, ffn, layers, memory or "delay:40,12", seed, json_file)
 
@@ -76,7 +76,7 @@ def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, 
                                                                      help="curves as a picture")] = None,
                       json_file: JsonOption = None) -> None:
     """Utilisation of a processor against words per cycle and latency of its memory, on the simulated Verilog."""
-    chosen = select_config(preset, config, settings)
+    chosen = on_native(select_config(preset, config, settings))
     from ..explore.measure import KERNELS
     from ..explore.sensitivity import LATENCIES, WORDS, measure_sensitivity, plot
     rates = integers("--words", words) if words else WORDS

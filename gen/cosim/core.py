@@ -21,10 +21,11 @@ import tempfile
 
 from amaranth.lib import wiring
 
-from ...hw.config import CoreConfig, Target
+from ...hw.config import CoreConfig, MemoryBus, Target
 from ...hw.core.top import core as component_of
 from ...hw.errors import WingbeatError
 from ..rtl.verilog import emit
+from .axi import AxiHarness
 from .harness import Harness
 from .job import Run, Trial
 from .memory import MemoryHarness
@@ -40,7 +41,8 @@ _HERE = Path(__file__).resolve().parent
 def _harness(config: CoreConfig, component: wiring.Component, depth: int | None) -> Harness:
     """The one place that says what stands around which core."""
     if config.is_processor:
-        return MemoryHarness(config, component, depth)
+        kind = AxiHarness if config.bus.memory is MemoryBus.AXI4 else MemoryHarness
+        return kind(config, component, depth)
     if depth is not None:
         raise WingbeatError(f"depth: {depth} beats, and {config.name} has no [memory]; allowed is none")
     return StreamHarness(config, component)
@@ -74,6 +76,7 @@ class Core:
     def build(self, simulator: str = "verilator", *, vcd: bool = False) -> "Build":
         """The core with its harness on ``simulator``, from the cache if it was built before; with ``vcd`` so that it
         can record its waves. Raises as :func:`build_verilog` does."""
+        simulators.need_packages(self.harness.needs)
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             source = folder / f"{self.config.name}.v"
@@ -119,7 +122,7 @@ class Build:
             folder.mkdir(parents=True, exist_ok=True)
             self.harness.write(folder, trials)
             n_tests, n_failed = simulators.run_cocotb(self.folder, self.harness.top, self.simulator, folder, folder,
-                                                      self.harness.bench, vcd)
+                                                      self.harness.benches[0], vcd)
             reports = [_report(folder, trial) for trial in trials]
             errors = [f"{trial.name} ({trial.timing.note}): {report['error']}"
                       for trial, report in zip(trials, reports) if report["error"]]

@@ -40,11 +40,13 @@ class Files:
 class Harness(ABC):
     """The surroundings of one core.
 
-    ``bench``: the test module of testbench/ that runs it. ``models``: files of verilog/ that it needs.
+    ``benches``: the test module of testbench/ that runs it, and those it imports besides trials.py. ``models``: files
+    of verilog/ that it needs. ``needs``: by module, Python packages that the bench needs besides cocotb.
     """
 
-    bench: ClassVar[str]
+    benches: ClassVar[tuple[str, ...]]
     models: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: CoreConfig, component: wiring.Component):
         self.config = config

@@ -37,7 +37,7 @@ class MemoryHarness(Harness):
     """Processor, memory of ``depth`` beats (else what ``memory_bits`` can name, at most LARGEST_DEPTH) and driver in
     one top module. Raises :class:`WingbeatError` for a depth that no memory has."""
 
-    bench = "processor_bench"
+    benches = ("processor_bench",)
     models = ("memory.v", "driver.v")
 
     def __init__(self, config: CoreConfig, component: wiring.Component, depth: int | None = None):

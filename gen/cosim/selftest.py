@@ -205,10 +205,11 @@ def write_testbench(core: Core, folder: Path) -> None:
     for path in core.primitives:
         shutil.copyfile(path, folder / path.name)
     around = harness.write_verilog(folder)
-    for name in (*_FILES, f"{harness.bench}.py"):
+    for name in (*_FILES, *(f"{bench}.py" for bench in harness.benches)):
         shutil.copyfile(here / name, folder / name)
     sources = [f"../rtl/{core.config.name}.v", *(path.name for path in core.primitives), *around]
-    facts = {"top": harness.top, "sources": sources, "bench": harness.bench}
+    facts = {"top": harness.top, "sources": sources, "bench": harness.benches[0],
+             **({"needs": harness.needs} if harness.needs else {})}
     (folder / "bench.json").write_text(json.dumps(facts, indent=1) + "\n")
     trials, expected = [], {}
     for number, case in enumerate(cases):

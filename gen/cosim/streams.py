@@ -21,7 +21,7 @@ __all__ = ["StreamHarness"]
 class StreamHarness(Harness):
     """Nothing but the array; the streams are Python."""
 
-    bench = "array_bench"
+    benches = ("array_bench",)
 
     def check(self, trial: Trial) -> None:
         if not isinstance(trial.timing, StreamTiming):

@@ -28,7 +28,7 @@ def generate(config: CoreConfig, folder: Path) -> dict:
         _write(root / "rtl" / f"{config.name}.v", core.verilog)
         write_testbench(core, root / "tb")
         result = manifest(config, core.component)
-        _write(root / "README.md", _readme(config, result))
+        _write(root / "README.md", _readme(core, result))
         result["sha256"] = file_digests(root)
         write_json(root / MANIFEST, result)
     return result
@@ -38,10 +38,12 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _readme(config: CoreConfig, facts: dict) -> str:
+def _readme(core: Core, facts: dict) -> str:
+    config = core.config
     template = (resources.files(__package__) / "templates" / "README.md.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     return environment.from_string(template).render(
         name=config.name, config=config, choices=facts["configuration"], derived=facts["derived"], ports=facts["ports"],
         conditions=facts["conditions"], ecp5=config.target is Target.ECP5, memory_map=facts["memory_map"],
-        errors=facts.get("errors", {}))
+        errors=facts.get("errors", {}), axi=facts.get("axi4"), top=core.harness.top,
+        needs=" ".join(core.harness.needs.values()))

@@ -13,7 +13,8 @@ from typing import Any
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
-from ...hw.config import NAMES, CoreConfig
+from ...hw.bus.axi4.burst import PAGE_BYTES, AxiParameters
+from ...hw.config import NAMES, CoreConfig, MemoryBus
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT
 from ...hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from ...hw.isa.fields import Fields, field_places
@@ -45,7 +46,9 @@ def manifest(config: CoreConfig, component: wiring.Component) -> dict[str, Any]:
         "memory_map": describe_memory_map(config),
         "tools": {name: metadata.version(name) for name in TOOLS},
     }
-    return facts | _memory(config) if config.is_processor else facts
+    if not config.is_processor:
+        return facts
+    return facts | _memory(config) | (_axi4(config) if config.bus.memory is MemoryBus.AXI4 else {})
 
 
 def _memory(config: CoreConfig) -> dict[str, Any]:
@@ -56,6 +59,16 @@ def _memory(config: CoreConfig) -> dict[str, Any]:
         "memory_modes": {mode.name: int(mode) for mode in MemoryMode},
         "errors": {fault.name: fault.value for fault in Fault},
     }
+
+
+def _axi4(config: CoreConfig) -> dict[str, Any]:
+    """What the AXI4 master asks of the bus, and where the beats stand in memory."""
+    axi = AxiParameters.of(config)
+    return {"axi4": {
+        "prefix": "m_axi_", "data_width": axi.data_width, "address_width": axi.address_width, "id_width": axi.id_width,
+        "longest_burst": axi.longest_burst, "outstanding": {"read_beats": axi.reads, "write_bursts": axi.writes},
+        "transfer_bytes": axi.transfer_bytes, "transfers_per_beat": axi.transfers,
+        "beat_bytes": axi.beat_bytes, "slot_bits": axi.slot_bits, "base_alignment": PAGE_BYTES}}
 
 
 def derived_values(config: CoreConfig) -> dict[str, Any]:

@@ -44,12 +44,12 @@ MAY_IMPORT = {
                      "sim.reference",
     "gen.synth": "gen.rtl hw.array hw.memory hw.vector hw.core",
     "gen.cosim": "gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim.testbench "
-                 "gen.rtl gen.workloads hw.core sim.model sim.cycles",
+                 "gen.rtl gen.workloads hw.bus.axi4 hw.core sim.model sim.cycles",
     "gen.cosim.testbench": "",
     "gen.explore": "gen.compiler.kernel gen.compiler.network gen.cosim gen.workloads sim.cycles sim.reference",
     "gen.report": "gen gen.compiler.program gen.cosim gen.explore",
     "gen.output": "gen gen.compiler gen.compiler.network gen.compiler.program gen.cosim gen.explore gen.workloads "
-                  "sim.model",
+                  "hw.bus.axi4 sim.model",
     "gen.train": "gen gen.workloads",
     "gen.cli": "gen gen.presets gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
                "gen.cosim.testbench gen.explore gen.output gen.report gen.synth gen.workloads",

