@@ -86,7 +86,7 @@ def missing_citations(source: str) -> list[str]:
         is_there = (DOCS / path).exists() or any(DOCS.glob(f"{path}-*.md")) or path in generated()
         if not is_there and not document.startswith(("docs/html", "docs/source")):
             missing.append(document)
-    missing += [document for document in re.findall(r"(?<![/\w-])(?:design|architecture|processor|vector)\.md", source)
+    missing += [document for document in re.findall(r"(?<![/\w\"-])(?:design|architecture|processor|vector)\.md", source)
                 if not source.startswith("#")]  # a page may name its neighbour
     for file in re.findall(r"(?<![\w./-])(?:hw|sim|gen|boards|tests)/[A-Za-z0-9_/]+\.(?:py|toml|v)\b", source):
         if not (ROOT / file).exists():
