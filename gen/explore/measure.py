@@ -135,7 +135,8 @@ class OperationSize:
 
 
 def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int],
-              shape: OperationSize = OperationSize(), *, blocks: int = 4, scaling: Scaling = "static", seed: int = 1) -> list[Workload]:
+              shape: OperationSize = OperationSize(), *, blocks: int = 4, scaling: Scaling = "static",
+              seed: int = 1) -> list[Workload]:
     """The workloads of ``kernels``, those of KERNELS for each of ``sizes``. Raises :class:`WingbeatError`."""
     _check(kernels, (*KERNELS, *PROGRAMS), blocks)
     if not config.is_processor:

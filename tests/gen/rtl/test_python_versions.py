@@ -5,6 +5,7 @@ nothing in ``hw/`` is left for it to name, but memories that are assigned to an 
 """
 
 import ast
+import inspect
 import os
 from pathlib import Path
 import shutil
@@ -86,7 +87,9 @@ def asked(monkeypatch, preset: str) -> set[str]:
     look, found = tracer.get_var_name, set()
 
     def watched(depth=2, *arguments, **keywords):
-        frame = sys._getframe(depth)
+        frame = inspect.currentframe()
+        for _ in range(depth):
+            frame = frame.f_back
         path = Path(frame.f_code.co_filename)
         line = frame.f_lineno
         if path.is_relative_to(ROOT / "hw") and "Memory(" not in path.read_text().splitlines()[line - 1]:
