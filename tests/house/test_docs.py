@@ -86,8 +86,8 @@ def missing_citations(source: str) -> list[str]:
         is_there = (DOCS / path).exists() or any(DOCS.glob(f"{path}-*.md")) or path in generated()
         if not is_there and not document.startswith(("docs/html", "docs/source")):
             missing.append(document)
-    missing += [document for document in re.findall(r"(?<![/\w-])(?:design|architecture|processor|vector)\.md", source)
-                if not source.startswith("#")]  # a page may name its neighbour
+    if not source.startswith("#"):  # a page may name its neighbour
+        missing += re.findall(r"(?<![/\w\"-])(?:design|architecture|processor|vector)\.md", source)
     for file in re.findall(r"(?<![\w./-])(?:hw|sim|gen|boards|tests)/[A-Za-z0-9_/]+\.(?:py|toml|v)\b", source):
         if not (ROOT / file).exists():
             missing.append(file)
