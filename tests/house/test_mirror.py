@@ -35,6 +35,7 @@ UNTESTED = {
     "gen/compiler/program/matrix.py": "gen/compiler/program/test_operations.py",
     "gen/compiler/program/stage.py": "gen/compiler/program/test_assemble.py",
     "gen/console.py": "gen/cli/test_app.py",
+    "gen/cosim/axi.py": "cosim/test_axi_core.py",
     "gen/cosim/core.py": "cosim/test_bench.py",
     "gen/cosim/harness.py": "cosim/test_processor_memory.py",
     "gen/cosim/job.py": "cosim/test_bench.py",

@@ -9,7 +9,7 @@ import pytest
 
 from wingbeat.gen.cli import demo
 from wingbeat.gen.cli.app import main
-from wingbeat.gen.cosim.job import Counters
+from wingbeat.gen.cosim.job import CounterValues
 from wingbeat.gen.cosim.network import NetworkRun, operation_cycles
 from wingbeat.gen.workloads.shipped import load_dataset
 from wingbeat.hw.errors import WingbeatError
@@ -37,7 +37,7 @@ def model_as_simulator(monkeypatch, task):
         results = compiled.run_model(inputs)
         if "class" in spoil:
             results = -results
-        runs = [[type("Run", (), {"counters": Counters(0, 0, cycles.total, 1, 1, 1, 1, 1)})]]
+        runs = [[type("Run", (), {"counters": CounterValues(0, 0, cycles.total, 1, 1, 1, 1, 1)})]]
         return NetworkRun(results, runs, "element" in spoil, False, [cycles], "cycle" not in spoil,
                           operation_cycles(segment, cycles))
 
