@@ -29,7 +29,7 @@ def evaluate_task(name: str, config: CoreConfig) -> dict[str, Any]:
         with progress("evaluate", len(WIDTHS)) as step:
             widths = width_figures(task.network, config.changed(**_ROOM), task.calibration, task.inputs,
                                    _BATCH, task.labels, report=step)
-        scores |= {f"{each.width} bits": each.label_accuracy for each in widths}
+        scores |= {f"{each.width} bits": each.accuracy for each in widths}
     record = task.record
     rows = [(name, record["parameters"], record["multiplications"], scores)]
     rows += [(other, beside["parameters"], beside["multiplications"],

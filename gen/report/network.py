@@ -18,5 +18,5 @@ def print_layers(layers: list[LayerFigures], name: str = "layer") -> None:
 def print_widths(widths: list[WidthFigures]) -> None:
     """A row for each element width."""
     print_table(["bits an element", "SQNR dB", "as float decides", "accuracy", "float"],
-                [(each.width, f"{each.sqnr_db:.1f}", percent(each.agreement), percent(each.label_accuracy),
+                [(each.width, f"{each.sqnr_db:.1f}", percent(each.agreement), percent(each.accuracy),
                   percent(each.float_accuracy)) for each in widths])

@@ -45,6 +45,7 @@ UNTESTED = {
     "gen/cosim/selftest.py": "cosim/test_testbench.py",
     "gen/cosim/streams.py": "cosim/test_bench.py",
     "gen/cosim/testbench/array_bench.py": "cosim/test_bench.py",
+    "gen/cosim/testbench/axi_bench.py": "cosim/test_axi_core.py",
     "gen/cosim/testbench/processor_bench.py": "cosim/test_processor_memory.py",
     "gen/cosim/testbench/run.py": "cosim/test_testbench.py",
     "gen/cosim/testbench/simulators.py": "cosim/test_bench.py",
