@@ -10,12 +10,10 @@ from ..config import CoreConfig, Pipeline
 from ..isa.encoding import FIELDS
 from ..isa.instruction import Opcode
 
-__all__ = ["SequenceTiming", "LATE_WORDS", "READ_LATENCY", "WAITING_WRITES", "UNSEEN_ENDS", "ENDS_ROOM",
+__all__ = ["SequenceTiming", "READ_LATENCY", "WAITING_WRITES", "UNSEEN_ENDS", "ENDS_ROOM",
            "COMPLETED_LATENCY", "PROGRESS_BITS", "PROGRESS_LIMIT", "PLACE_STAGES", "JOIN_LATENCY", "EMIT_STAGES",
            "EMIT_LATENCY"]
 
-# Words that a condition in a register has not seen: those of the two cycles before, and that of its own.
-LATE_WORDS = 3
 READ_LATENCY = 3  # from a READ that is taken to its begin: held, known, asked for
 
 # WRITEs that wait for their ``written``, which is the size of the FIFO of their ends; and ends that its level does not

@@ -5,66 +5,13 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..primitives.parameters import RAM_BITS
+from ..primitives.parameters import LATE_WORDS
+from ..primitives.queue import BeatQueue
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
-from .parameters import LATE_WORDS
 from .port import MemoryParameters
-from .reader import TokenQueue
 
-__all__ = ["BeatQueue", "ReadArbiter"]
-
-
-
-class BeatQueue(wiring.Component):
-    """A queue of at most ``places`` >= 4 words of any ``width``.
-
-    ``w_en`` and ``w_data``: a word enters. It may where ``space`` was high in the cycle before, or where the writer
-    counts places itself: ``pop`` is high for one cycle for each place that has become free. ``o``: the words, in order.
-    ``empty``: no word is inside.
-
-    Words wider than a Ram lie in several queues that keep step; each has a control of its own, so that none has many
-    enables. A skid buffer needs two registers: the output registers of the RAMs are one, ``kept`` is the other.
-
-    Format: none, words pass unchanged.
-    Latency: 1 + config.ram_latency cycles from ``w_en`` to ``o``.
-    Throughput: one word per cycle. Depth: ``places``, and up to ram_latency + 1 that have left the RAM; ``space`` may
-    be low from ``places`` - 2 on.
-    Backpressure: ``o.valid`` comes out of registers through a gate, ``o.payload`` through a multiplexer; ``o.ready``
-    ends in registers.
-    Reset: empties the queue.
-    Cost: RAMs of ``places`` words, up to the next power of two; a register of a word and a 2:1 multiplexer.
-    Source: own.
-    """
-
-    def __init__(self, config: CoreConfig, width: int, places: int):
-        self._config, self._places = config, places
-        super().__init__({
-            "w_en": In(1), "w_data": In(width), "space": Out(1, init=1), "pop": Out(1),
-            "o": Out(stream.Signature(width)), "empty": Out(1)})
-
-    def elaborate(self, platform):
-        m = Module()
-        width, parts = len(self.w_data), []
-        # Two registers of one bit, or synthesis would put the enables of all words behind one more gate.
-        is_held, stall = signals("is_held stall")
-        moving = Signal(name="moving", init=1)
-        words = Signal(width, name="words")
-        for low in range(0, width, RAM_BITS):
-            part = slice(low, min(low + RAM_BITS, width))
-            m.submodules[f"bits{low}"] = queue = TokenQueue(self._config, part.stop - low, self._places)
-            m.d.comb += [queue.w_en.eq(self.w_en), queue.w_data.eq(self.w_data[part]), queue.moving.eq(moving),
-                         words[part].eq(queue.r_data)]
-            parts.append(queue)
-        kept = Signal(width, name="kept", reset_less=True)
-        m.d.comb += [
-            self.o.valid.eq(is_held | parts[0].r_valid), self.o.payload.eq(Mux(is_held, kept, words)),
-            stall.eq(self.o.valid & ~self.o.ready), self.pop.eq(parts[0].pop),
-            self.empty.eq(parts[0].empty & ~is_held)]
-        m.d.sync += [is_held.eq(stall), moving.eq(~stall), self.space.eq(parts[0].level <= self._places - LATE_WORDS)]
-        with m.If(moving):
-            m.d.sync += kept.eq(words)
-        return m
+__all__ = ["ReadArbiter"]
 
 
 class ReadArbiter(wiring.Component):
@@ -107,8 +54,9 @@ class ReadArbiter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beat_bits = len(self.beats.payload.as_value())
-        m.submodules.owners = owners = BeatQueue(self._config, 1, self._in_flight)
-        m.submodules.waiting = waiting = BeatQueue(self._config, beat_bits, self._in_flight)
+        m.submodules.owners = owners = BeatQueue(self._config.target, self._config.pipeline, 1, self._in_flight)
+        m.submodules.waiting = waiting = BeatQueue(self._config.target, self._config.pipeline,
+                                                   beat_bits, self._in_flight)
         self._request(m, owners, waiting.pop)
 
         # ``owners`` keep a one for the reader.

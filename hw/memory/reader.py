@@ -12,15 +12,16 @@ from ..isa.parameter_set import ROW_ADDRESS_BITS, SET_BITS
 from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, table_write
 from ..primitives.memory import read_port, write_port
-from ..primitives.ram import Ram, RamParameters
+from ..primitives.parameters import LATE_WORDS
+from ..primitives.queue import TokenQueue
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .gather import memory_beat
-from .parameters import LATE_WORDS, PROGRESS_BITS
+from .parameters import PROGRESS_BITS
 from .port import MemoryParameters
 from .sequence import BeatSequence
 
-__all__ = ["Reader", "TokenQueue", "reader_beat"]
+__all__ = ["Reader", "reader_beat"]
 
 _FIELDS = dict(FIELDS[Opcode.READ])
 _MODE_BITS = 2  # the modes of a READ are the lowest
@@ -39,47 +40,6 @@ def vector_tag() -> data.StructLayout:
     """``set``: parameter set of the READ or SUMS. ``sums``: it is a SUMS. ``address``: low bits of the address of the
     beat. ``ends``: the beat is the last of its row."""
     return data.StructLayout({"set": SET_BITS, "sums": 1, "address": ROW_ADDRESS_BITS, "ends": 1})
-
-
-class TokenQueue(wiring.Component):
-    """A queue of at most ``places`` words in a :class:`Ram` whose output registers move with what follows.
-
-    ``w_en`` may be high only where ``level``, the words in the RAM, is less than ``places``. ``moving``: the words
-    behind the RAM go one register further. ``pop``: one word leaves the RAM in this cycle. ``r_valid``: a word is at
-    the end of the registers, on ``r_data``; it leaves with ``moving``. ``empty``: no word is inside.
-
-    Format: none, words pass unchanged.
-    Latency: 1 + config.ram_latency moves from ``w_en`` to ``r_valid``.
-    Throughput: one word per cycle.
-    Backpressure: ``moving`` is the enable of all stages behind the RAM.
-    Reset: empties the queue.
-    Cost: a RAM of ``places`` words, up to the next power of two; two addresses and a counter.
-    Source: own.
-    """
-
-    def __init__(self, config: CoreConfig, width: int, places: int):
-        self._config, self._places = config, places
-        super().__init__({
-            "w_en": In(1), "w_data": In(width), "moving": In(1), "pop": Out(1), "r_valid": Out(1), "r_data": Out(width),
-            "level": Out(range(places + 1)), "empty": Out(1)})
-
-    def elaborate(self, platform):
-        m = Module()
-        c, bits = self._config, (self._places - 1).bit_length()
-        m.submodules.ram = ram = Ram(RamParameters(len(self.w_data), 1 << bits, c.target, c.pipeline))
-        write, read = signals("write read", bits)
-        has_words = Signal(name="has_words")
-        word_stages = Signal(c.ram_latency, name="word_stages")
-        m.d.comb += [
-            ram.w_en.eq(self.w_en), ram.w_addr.eq(write), ram.w_data.eq(self.w_data), ram.r_en.eq(self.moving),
-            ram.r_addr.eq(read), self.r_data.eq(ram.r_data), self.r_valid.eq(word_stages[-1]),
-            self.pop.eq(has_words & self.moving), self.empty.eq(~has_words & (word_stages == 0))]
-        m.d.sync += [
-            write.eq(write + self.w_en), read.eq(read + self.pop), self.level.eq(self.level + self.w_en - self.pop),
-            has_words.eq(self.w_en | (self.level > 1) | (has_words & ~self.moving))]
-        with m.If(self.moving):
-            m.d.sync += word_stages.eq(Cat(has_words, word_stages))
-        return m
 
 
 class Reader(wiring.Component):
@@ -239,7 +199,8 @@ class Reader(wiring.Component):
         token = Signal(data.StructLayout({"valid": 1, "tail": 1, "tail_elements": range(n_elements), "mode": _MODE_BITS,
                                           "last": 1, "changes": 1} | vector), reset_less=True, name="token")
         places = self._in_flight
-        m.submodules.tokens = tokens = TokenQueue(self._config, len(token.as_value()), places)
+        m.submodules.tokens = tokens = TokenQueue(self._config.target, self._config.pipeline,
+                                                  len(token.as_value()), places)
         # It does not know the tokens of this cycle and of the one before; so the next one needs a third free place.
         free_places = Signal(range(places + 1), name="free_places", init=places)
         space = Signal(name="space", init=1)

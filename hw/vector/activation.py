@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,10 +12,11 @@ from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
+from ..primitives.saturate import clamp
 from ..primitives.shared import once
 from .parameters import CLAMP_LATENCY, LaneTiming
 
-__all__ = ["ActivationLane", "VectorLaneParameters", "clamp", "gelu_word"]
+__all__ = ["ActivationLane", "VectorLaneParameters", "gelu_word"]
 
 _INDEX_BITS = (SEGMENTS - 1).bit_length()
 _BELOW_BITS = 4   # of the table's unit below an element's
@@ -47,30 +48,6 @@ class VectorLaneParameters:
 def gelu_word() -> data.StructLayout:
     """A segment of the table of D: ``base`` in units of 2^-EW, ``slope``: its fall in 2^-16."""
     return data.StructLayout({"base": BASE_BITS, "slope": signed(SLOPE_BITS)})
-
-
-def clamp(m: Module, value: Value, width: int, name: str, above: Value | None = None,
-          below: Value | None = None) -> tuple[Signal, Signal]:
-    """The signed ``value`` clamped to ``width`` bits, and whether it was, two cycles later.
-
-    ``above``, ``below``: the value lost high bits and is too large or too small, whatever is left of it. Set and reset
-    of registers do the clamping: no logic on the data, where a register begins as what it is set to."""
-    high, low = (Const(0, 1) if flag is None else flag for flag in (above, below))
-    sign, head = value[-1], value[width - 1:]
-    kept = Signal(signed(width), name=f"{name}_kept", reset_less=True)
-    result = Signal(signed(width), name=name, reset_less=True, init=-1)
-    overflow, underflow, flag = (
-        Signal(name=f"{name}_{what}", reset_less=True) for what in ("overflow", "underflow", "clamped"))
-    is_small = Signal(name=f"{name}_is_small")
-    m.d.comb += is_small.eq(low | (~high & sign & ~head.all()))
-    m.d.sync += [kept.eq(Cat(value[:width - 1], low | (~high & sign))), underflow.eq(is_small),
-                 overflow.eq(high | (~low & ~sign & head.any()))]
-    with m.If(is_small):
-        m.d.sync += kept[:width - 1].eq(0)
-    m.d.sync += [result.eq(kept), flag.eq(overflow | underflow)]
-    with m.If(overflow):
-        m.d.sync += result[:width - 1].eq(-1)
-    return result, flag
 
 
 class ActivationLane(wiring.Component):

@@ -20,10 +20,11 @@ from ..primitives.memory import read_port, write_port
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
+from ..primitives.saturate import clamp
 from ..primitives.shared import once
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
-from .activation import ActivationLane, VectorLaneParameters, clamp
+from .activation import ActivationLane, VectorLaneParameters
 from .parameters import CLAMP_LATENCY, RescaleTiming
 
 __all__ = ["Rescale", "RescaleParameters", "ScaleLane"]

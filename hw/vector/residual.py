@@ -8,9 +8,9 @@ from amaranth.lib.wiring import In, Out
 from ..config import CoreConfig
 from ..isa.parameter_set import SET_BITS, WRITE_SET
 from ..memory.port import MemoryParameters
-from ..memory.read_arbiter import BeatQueue
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.memory import read_port, write_port
+from ..primitives.queue import BeatQueue
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .parameters import RESIDUAL_STAGES
@@ -96,7 +96,8 @@ class ResidualAdder(wiring.Component):
         m = Module()
         m.submodules.out = out = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, out.o, wiring.flipped(self.o))
-        m.submodules.waiting = waiting = BeatQueue(self._config, self._slot.size, self._depth)
+        m.submodules.waiting = waiting = BeatQueue(self._config.target, self._config.pipeline,
+                                                   self._slot.size, self._depth)
         arrived = self._accept(m, waiting)
 
         head = data.View(self._slot, waiting.o.payload)

@@ -20,8 +20,8 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
 from ...hw.isa.instruction import MemoryMode, Read, Set, Sums
-from ...hw.memory.parameters import LATE_WORDS, SequenceTiming
-from ...hw.primitives.parameters import SKID_WORDS
+from ...hw.memory.parameters import SequenceTiming
+from ...hw.primitives.parameters import LATE_WORDS, SKID_WORDS
 from ..model.memory import positions
 
 __all__ = ["MEMORY_QUEUE", "BeatKind", "BeatSequence", "MemorySpeed", "Memory", "BeatPosition", "Queue", "Reader",

@@ -18,8 +18,7 @@ from ...hw.config import CoreConfig
 from ...hw.isa.encoding import REGISTERS
 from ...hw.isa.instruction import MemoryMode, Set, Write
 from ...hw.isa.parameter_set import SET_WORDS, Activation, WriteSet, write_set
-from ...hw.memory.parameters import LATE_WORDS
-from ...hw.primitives.parameters import SKID_WORDS
+from ...hw.primitives.parameters import LATE_WORDS, SKID_WORDS
 from ...hw.vector.parameters import RESIDUAL_STAGES, ArgmaxTiming, NormaliseTiming, RescaleTiming, residual_depth
 from ..model.memory import Writes, positions, row_chunks, write_addresses
 from .memory import BeatKind, ReaderBeat, Tables

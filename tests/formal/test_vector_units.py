@@ -10,8 +10,8 @@ from amaranth.lib import stream
 import pytest
 
 from wingbeat.hw.config import CoreConfig, Pipeline
-from wingbeat.hw.memory.read_arbiter import BeatQueue, ReadArbiter
-from wingbeat.hw.memory.reader import TokenQueue
+from wingbeat.hw.memory.read_arbiter import ReadArbiter
+from wingbeat.hw.primitives.queue import BeatQueue, TokenQueue
 from wingbeat.hw.vector.argmax import Argmax
 from wingbeat.hw.vector.normalise import Normalise
 from wingbeat.hw.vector.parameters import LaneTiming, NormaliseTiming
@@ -37,7 +37,7 @@ def any_values(free):
 
 
 def queue(config):
-    return BeatQueue(config, 2, 4)
+    return BeatQueue(config.target, config.pipeline, 2, 4)
 
 
 def arbiter(config):
@@ -358,7 +358,7 @@ class Checked(TokenQueue):
 
 def all_find_a_place(holds, free, monkeypatch, frames):
     """Clients ask and take when they like; three requests at most are in the memory."""
-    monkeypatch.setattr("wingbeat.hw.memory.read_arbiter.TokenQueue", Checked)
+    monkeypatch.setattr("wingbeat.hw.primitives.queue.TokenQueue", Checked)
 
     def what(m, dut):
         inside = Signal(2)

@@ -4,8 +4,9 @@ import random
 
 import pytest
 
-from wingbeat.hw.config import CoreConfig, Pipeline
-from wingbeat.hw.memory.read_arbiter import BeatQueue, ReadArbiter
+from wingbeat.hw.config import CoreConfig, Pipeline, Target
+from wingbeat.hw.memory.read_arbiter import ReadArbiter
+from wingbeat.hw.primitives.queue import BeatQueue
 from wingbeat.sim.bench.stream import CROSS, Bench, SlowMemory, Stall
 
 BITS = 10  # of a beat number
@@ -31,7 +32,7 @@ def test_queue(source, sink, pipeline):
     seed, places = 3, 6 + 4 * pipeline.is_deep
     rng = random.Random(seed)
     words = [rng.getrandbits(300) for _ in range(120)]
-    dut = BeatQueue(config_of(pipeline=pipeline), 300, places)
+    dut = BeatQueue(Target.PORTABLE, pipeline, 300, places)
     bench = Bench(dut, seed)
     out = bench.sink(dut.o, len(words), sink)
 
