@@ -3,9 +3,9 @@
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
+from .isa.bit_fields import WORD_BITS, Fields
 from .isa.descriptor import DESCRIPTOR_WORDS
 from .isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
-from .isa.fields import WORD_BITS, Fields
 from .isa.instruction import Opcode
 from .isa.setup import BLOCK_FIELDS, COUNTED_CAUSES, COUNTED_UNITS, EXPONENT_BITS, SETUP, TAG_BITS
 
@@ -16,7 +16,7 @@ _TABLE_BITS = (DESCRIPTOR_WORDS << dict(FIELDS[Opcode.READ])["descriptor"]).bit_
 
 
 def layout_of(fields: Fields) -> data.StructLayout:
-    """Unsigned fields of a word of the contract, hw/isa/fields.py."""
+    """Unsigned fields of a word of the contract, hw/isa/bit_fields.py."""
     return data.StructLayout({name: unsigned(bits) for name, bits in fields})
 
 

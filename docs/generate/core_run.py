@@ -16,7 +16,7 @@ from wingbeat.gen.workloads.fabnet import BlockShape, compile_block
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.core.processor import Processor
 from wingbeat.hw.isa.encoding import encode
-from wingbeat.hw.isa.fields import pack
+from wingbeat.hw.isa.bit_fields import pack
 from wingbeat.hw.isa.setup import CONTROL_START, SETUP, SETUP_CONTROL, SETUP_PROGRAM
 
 from .record import Part, watching

@@ -2,7 +2,7 @@
 
 from wingbeat.hw.isa import encoding, instruction
 from wingbeat.hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
-from wingbeat.hw.isa.fields import WORD_BITS
+from wingbeat.hw.isa.bit_fields import WORD_BITS
 from wingbeat.hw.isa.instruction import Fault, MemoryMode, Mode, Opcode, Unit
 from wingbeat.hw.isa.walk import SubOrder, Walk
 

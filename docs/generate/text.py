@@ -175,7 +175,7 @@ def bits(low: int, width: int) -> str:
 
 
 def fields(layout: Sequence[tuple[str, int]], offset: int = 0) -> str:
-    """Table of the fields of a word, hw/isa/fields.py."""
+    """Table of the fields of a word, hw/isa/bit_fields.py."""
     rows, at = [], offset
     for name, width in layout:
         rows.append((f"`{name}`", bits(at, width), width))

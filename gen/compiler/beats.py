@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ...hw.isa.fields import field_places, pack, unpack
+from ...hw.isa.bit_fields import field_places, pack, unpack
 from ...hw.isa.setup import BLOCK_FIELDS, SETUP
 from ...hw.numeric import largest, smallest
 

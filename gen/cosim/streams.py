@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...hw.errors import WingbeatError
-from ...hw.isa.fields import field_places
+from ...hw.isa.bit_fields import field_places
 from ...hw.isa.setup import BLOCK_FIELDS, SETUP_CONTROL
 from ...sim.model.array import BlockResult
 from ..compiler.beats import pack_beats, pack_setup, tag_beats, unpack_beats

@@ -15,9 +15,9 @@ from amaranth.lib import data, wiring
 
 from ...hw.bus.axi4.burst import PAGE_BYTES, AxiParameters
 from ...hw.config import NAMES, CoreConfig, MemoryBus
+from ...hw.isa.bit_fields import Fields, field_places
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT
 from ...hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
-from ...hw.isa.fields import Fields, field_places
 from ...hw.isa.instruction import Fault, MemoryMode, Opcode
 from ...hw.isa.parameter_set import READ_SET, SET_WORDS, SETS, WRITE_SET, Activation
 from ...hw.isa.setup import (coefficient_fields, CONTROL_START, SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_CONTROL,

@@ -16,9 +16,9 @@ from ...hw.errors import WingbeatError
 from ...hw.isa.encoding import encode
 from ...hw.isa.setup import SETUP_PROGRAM, SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_WRITE_SETS
 from ..compiler.beats import pack_beats, pack_setup
+from ..compiler.network.build import Stored
 from ..compiler.network.compile import CompiledNetwork
 from ..compiler.network.load import LoadedNetwork
-from ..compiler.network.operation import Stored
 from ..compiler.network.reference import encode_inputs as encode_inputs
 from ..compiler.program.listing import disassemble
 from ..explore.network import LayerFigures, WidthFigures

@@ -269,7 +269,7 @@ def _grouped(runs: Sequence[tuple[int, int]], borders: np.ndarray) -> Iterator[t
 
 def trace_timeline(run: Run, stages: Sequence[Stage], title: str) -> Timeline:
     """Timeline of ``run``: a lane per unit, a bar per block from its first to its last beat, a layer per name of
-    ``stages``, the stage of every block by its tag (gen/dataflow.Program).
+    ``stages``, the stage of every block by its tag (gen/compiler/program/assemble.py, Program).
 
     Stalls of 16 cycles and more stand one by one, shorter ones are drawn together in marks of up to 512 cycles. The
     page has the tables of :func:`layer_cycles`, :func:`lost_reasons` and :func:`lost_cycles`. Raises

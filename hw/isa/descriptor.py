@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .fields import bits_of_words, pack, words_of_bits
+from .bit_fields import bits_of_words, pack, words_of_bits
 
 __all__ = ["Move", "Descriptor", "ENTRIES", "ENTRY_WORDS", "DESCRIPTOR_WORDS", "DIFFERENCE", "SHAPE_FIELDS",
            "OTHER_FIELDS", "SUB_EVENTS", "GROUP_EVENT", "STEP_EVENT", "STEP_EVENTS", "ORIGIN", "SHAPE", "OTHER",

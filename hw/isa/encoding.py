@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from .fields import Fields, bits_of_words, pack, unpack, words_of_bits
+from .bit_fields import Fields, bits_of_words, pack, unpack, words_of_bits
 from .instruction import (Halt, Instruction, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set, Store, Sums, Unit,
                           Write)
 from .walk import SubOrder, Walk

@@ -49,12 +49,12 @@ class Fault(IntEnum):
 class MemoryMode(IntEnum):
     """How memory beats and array beats map, docs/reference/processor.md; the last three only in a WRITE."""
 
-    COLUMNS = 0
-    ROWS = 1
-    PAIRS = 2
-    REAL = 3
-    FOLD = 4
-    SPLIT = 5
+    COLUMNS = 0  # complex words of a column stand in a beat
+    ROWS = 1     # complex words of a row stand in a beat
+    PAIRS = 2    # a beat holds elements of one row; two rows make the words
+    REAL = 3     # of every word only the real part is written
+    FOLD = 4     # as REAL, and the mirror image of a beat is written too
+    SPLIT = 5    # the transform of two packed real columns comes apart into both
 
 
 class Unit(IntEnum):

@@ -8,7 +8,7 @@ objects. A table of 16 sets for each side is written as setup, ``SET_WORDS`` wor
 from dataclasses import dataclass
 from enum import IntEnum
 
-from .fields import bits_of_words, pack, unpack, words_of_bits
+from .bit_fields import bits_of_words, pack, unpack, words_of_bits
 
 __all__ = ["Activation", "ReadSet", "WriteSet", "READ_SET", "WRITE_SET", "SETS", "SET_WORDS", "ROW_ADDRESS_BITS",
            "SET_BITS",

@@ -1,6 +1,6 @@
 """The setup port: what its words hold, which target writes what, and the words of the tables behind the targets."""
 
-from .fields import Fields
+from .bit_fields import Fields
 
 __all__ = ["SETUP", "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER", "SETUP_WRITER", "SETUP_READ_SETS",
            "SETUP_WRITE_SETS", "SETUP_CHANNELS", "SETUP_ACTIVATION", "CONTROL_START", "EXPONENT_BITS", "BLOCK_FIELDS",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..numeric import largest, pack_signed, round_half_up, saturate, smallest, unpack_signed
-from .fields import pack, unpack
+from .bit_fields import pack, unpack
 from .parameter_set import EPSILON_BITS
 
 __all__ = ["CHANNEL", "ACTIVATION", "SCALE_BITS", "BASE_BITS", "SLOPE_BITS", "SEGMENTS", "INDEX_ONLY_BITS",

@@ -9,7 +9,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .. import layouts as shapes
-from ..isa.fields import pack
+from ..isa.bit_fields import pack
 from ..isa.link_frame import ERROR, RECORD_BYTES, REPLY, STATUS_WORDS, VERSION, LinkFault, Kind
 from ..isa.setup import CONTROL_START, SETUP, SETUP_CONTROL
 from ..primitives.memory import read_port, write_port

@@ -4,7 +4,7 @@ Register-accurate models of the control of hw/vector/normalise.py, hw/vector/res
 hw/vector/argmax.py, what connects them (hw/vector/store_filters.py), and hw/memory/read_arbiter.py. They know nothing
 of values: of a beat they know its ``BeatKind`` and whether it ends a row, of a write whether it has work for the lanes
 (``WORK``) and waits for a beat that it has asked for (``READS``). One ``step`` is one clock cycle; the consumer of a
-unit has stepped before it, as in memorycycles.py.
+unit has stepped before it, as in sim/cycles/memory.py.
 """
 
 from collections import deque

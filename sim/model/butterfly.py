@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...hw.isa.fields import field_places, unpack
+from ...hw.isa.bit_fields import field_places, unpack
 from ...hw.isa.instruction import Mode
 from ...hw.isa.setup import coefficient_fields
 from ...hw.numeric import unpack_signed, GUARD_BITS, coefficient_fraction_bits, round_half_up, saturate, truncate

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ...hw.config import CoreConfig
+from ...hw.isa.bit_fields import unpack
 from ...hw.isa.descriptor import (DESCRIPTOR_WORDS, DIFFERENCE, OTHER_FIELDS, SHAPE_FIELDS, SUB_EVENTS,
                                   descriptor_entry, ENTRIES, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT)
-from ...hw.isa.fields import unpack
 from ...hw.isa.instruction import MemoryMode, Read, Write
 from ...hw.numeric import round_half_up, saturate
 

@@ -1,6 +1,6 @@
 """Layers of random jobs: equal blocks, the order of their instructions, and what each of them must wait for.
 
-random_processor.py draws the layers; here their READs, SUMS and residuals get the ``after`` that they need.
+sim/stimulus/processor.py draws the layers; here their READs, SUMS and residuals get the ``after`` that they need.
 """
 
 from dataclasses import dataclass

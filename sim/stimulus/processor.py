@@ -1,10 +1,10 @@
 """Random legal jobs for a processor: what a regression feeds to it and to its model.
 
-Everything follows from a :class:`random.Random`, as in random_programs.py; the compiler has no part in it. A job is a
-few layers of equal blocks. Their descriptors are any bijection between the beats of a block and a grid of rows and
+Everything follows from a :class:`random.Random`, as in sim/stimulus/array.py; the compiler has no part in it. A job is
+a few layers of equal blocks. Their descriptors are any bijection between the beats of a block and a grid of rows and
 chunks, with padding, truncation and holes; their places in memory are drawn without regard to one another, and then
-every READ is given the ``after`` that it needs. With a vector unit (random_vector.py) some READs normalise, behind the
-SUMS of all rows that they need, and WRITEs name parameter sets.
+every READ is given the ``after`` that it needs. With a vector unit (sim/stimulus/vector.py) some READs normalise,
+behind the SUMS of all rows that they need, and WRITEs name parameter sets.
 """
 
 from dataclasses import dataclass, field, replace

@@ -1,6 +1,6 @@
 """Random work for the vector unit of a processor: parameter sets, tables, rows to be summed (docs/reference/vector.md).
 
-Everything follows from a :class:`random.Random`; random_processor.py puts it into the layers of its jobs.
+Everything follows from a :class:`random.Random`; sim/stimulus/processor.py puts it into the layers of its jobs.
 """
 
 from collections.abc import Sequence

@@ -30,6 +30,7 @@ UNTESTED = {
     "gen/compiler/kernel/passes.py": "gen/compiler/kernel/test_compile.py",
     "gen/compiler/network/compile.py": "gen/cli/test_compile.py",
     "gen/compiler/network/reference.py": "gen/compiler/network/test_load.py",
+    "gen/compiler/program/blocks.py": "gen/compiler/program/test_operations.py",
     "gen/compiler/program/coefficients.py": "gen/compiler/program/test_operations.py",
     "gen/compiler/program/listing.py": "gen/output/test_program_files.py",
     "gen/compiler/program/matrix.py": "gen/compiler/program/test_operations.py",

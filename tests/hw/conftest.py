@@ -5,8 +5,8 @@ from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
+from wingbeat.hw.isa.bit_fields import bits_of_words
 from wingbeat.hw.isa.encoding import OPCODE_BITS, encode
-from wingbeat.hw.isa.fields import bits_of_words
 from wingbeat.sim.bench.stream import bits_of
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ..program.assemble import Program, SumRows, Transfer, assemble, written_beats
-from ..program.operations import Start
+from ..program.blocks import Start
+from .build import Operation, Resources, Stored, build_operation
 from .formats import Format, least_exponent, quantise
 from .load import LoadedNetwork
 from .lower import Lowered, Value, lower
-from .operation import Operation, Resources, Stored, build_operation
 from .reference import encode_inputs
 from .tensors import TensorMemory
 

@@ -10,7 +10,7 @@ from ....sim.reference.functions import erf_complement, tanh_complement
 
 __all__ = ["ChannelTables"]
 
-_COMPLEMENTS = {"none": erf_complement, "tanh": tanh_complement}  # the names of networkfile.Gelu.approximate
+_COMPLEMENTS = {"none": erf_complement, "tanh": tanh_complement}  # the names of Gelu.approximate of the network file
 
 
 class ChannelTables:

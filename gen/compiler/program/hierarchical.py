@@ -16,9 +16,10 @@ from ....hw.errors import WingbeatError
 from ..kernel.compile import compile_butterfly
 from ..kernel.kernel import Kernel
 from .assemble import Transfer
+from .blocks import Start
 from .coefficients import CoefficientSpace
 from .matrix import Matrix
-from .operations import Start, multiply_butterfly
+from .operations import multiply_butterfly
 
 __all__ = ["compile_hierarchical", "hierarchical_butterfly", "hierarchical_twiddle"]
 

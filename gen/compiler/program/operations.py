@@ -6,24 +6,23 @@ in memory. Number formats: elements of element_width bits; complex words are two
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import Move
-from ....hw.isa.instruction import MemoryMode, Mode, Pass
+from ....hw.isa.instruction import MemoryMode, Mode
 from ..kernel.kernel import Kernel
 from .assemble import Transfer
+from .blocks import resized, Start, batch_blocks, parts_of, row_blocks
 from .coefficients import CoefficientSpace
 from .matrix import Matrix
 from .stage import Block, Place, Side, Stage, build_stage, cell_bits
 
 __all__ = ["multiply_butterfly", "transform_rows", "transform_columns", "mix_real",
-           "mixed_rows", "row_blocks", "row_places"]
+           "mixed_rows", "row_places"]
 
 
-Start = Literal["cold", "warm", "steady"]
 
 
 def _log2(value: int) -> int:
@@ -57,59 +56,8 @@ def _row_moves(kernel: Kernel, row_bits: int) -> list[Place]:
     return [Place("move", move=Move(step << bit)) for bit in range(row_bits)]
 
 
-def _resized(kernel: Kernel, passes: Sequence[Pass], row_bits: int) -> tuple[Pass, ...]:
-    """The passes of a block that holds 2^row_bits words per element in each engine."""
-    config, sized = kernel.config, []
-    groups = 1 << kernel.log2_size + row_bits - config.layers
-    for number, step in enumerate(passes):
-        gap = config.pass_gap(passes[number - 1].digit, step.digit, groups) if number else 0
-        if number and step.block_float:
-            gap = max(gap, config.block_float_gap)
-        sized.append(replace(step, groups=groups, gap=gap))
-    return tuple(sized)
-
-
-def _least_row_bits(kernel: Kernel) -> int:
-    """Smallest blocks that run without a stall between passes, or those of the kernel."""
-    digits = -(-kernel.log2_size // kernel.config.layers)
-    least = digits * kernel.config.layers - kernel.log2_size  # the top digit is whole
-    for row_bits in range(least, kernel.row_bits):
-        if not any(step.gap for stack in kernel.stacks for step in _resized(kernel, stack.passes, row_bits)):
-            return row_bits
-    return kernel.row_bits
-
-
-def row_blocks(kernel: Kernel, rows: int, start: Start) -> list[tuple[int, int, int]]:
-    """Row bits, first row and number of rows of every block: as large as the kernel's, smaller ones where it pays.
-
-    A block must be loaded as a whole before it is computed. Where both halves are free (``cold``) the sizes rise
-    from the smallest one on, each loaded while the one before is computed. Where one half is still being stored
-    (``warm``) two blocks of half the size fill the time. What is left over at the end goes into ever smaller blocks.
-    """
-    unit = kernel.config.engines * kernel.rows_per_word
-    units = -(-rows // unit)
-    most, least = kernel.row_bits, _least_row_bits(kernel)
-    rising = {"cold": [*range(least, most)], "warm": [max(least, most - 1)] * 2, "steady": []}[start]
-    sizes = rising if sum(1 << bits for bits in rising) <= units else []
-    left = units - sum(1 << bits for bits in sizes)
-    sizes += [most] * (left >> most)
-    sizes += [bits for bits in range(most - 1, least - 1, -1) if left >> bits & 1]
-    if left & (1 << least) - 1:
-        sizes.append(least)
-    blocks, first = [], 0
-    for bits in sizes:
-        blocks.append((bits, first, min(unit << bits, rows - first)))
-        first += unit << bits
-    return blocks
-
-
-def _blocks(count: int, per_block: int) -> list[tuple[int, int]]:
-    """First one and number of every part of ``count`` things."""
-    return [(first, min(per_block, count - first)) for first in range(0, count, per_block)]
-
-
 def multiply_butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: CoefficientSpace, name: str,
-              start: Start = "cold") -> list[Transfer]:
+                       start: Start = "cold") -> list[Transfer]:
     """``target`` = butterfly matrix of ``kernel`` times the rows of ``source``; real elements, two rows per word.
 
     ``source`` has kernel.in_size elements a row, ``target`` kernel.out_size. Every stack reads all rows, one block of
@@ -142,7 +90,7 @@ def _stack_stages(kernel: Kernel, number: int, source: Matrix, target: Matrix, c
         rows_above = _row_moves(kernel, row_bits)
         read = Side(mode, (*parts, *rows_above), source.pitch, source.chunks(config), source.tail(config))
         write = Side(mode, (*kept, *rows_above), target.pitch, chunks)
-        stages[row_bits] = build_stage(name, config, _resized(kernel, passes, row_bits), image, read, write)
+        stages[row_bits] = build_stage(name, config, resized(kernel, passes, row_bits), image, read, write)
     return stages
 
 
@@ -155,14 +103,6 @@ def _part_place(config: CoreConfig, source: Matrix, column: int, place: Place) -
         raise WingbeatError(f"elements: {part} in each part of a row; allowed are powers of two from "
                             f"{config.memory_elements} on")
     return place._replace(move=Move(source.rows * (1 << column) // part))
-
-
-def _batch_blocks(kernel: Kernel, rows: int, start: Start, batch: int) -> list[tuple[int, int, int]]:
-    """As :func:`row_blocks`; a border lies behind the first ``batch`` rows, of which FOLD can leave out only one."""
-    first = batch if batch > 1 else 0
-    behind = row_blocks(kernel, rows - first, "steady" if first else start)
-    return [*(row_blocks(kernel, first, start) if first else []),
-            *((bits, first + row, count) for bits, row, count in behind)]
 
 
 def _cut_rows(matrix: Matrix, parts: int) -> Matrix:
@@ -217,9 +157,9 @@ def transform_rows(kernel: Kernel, source: Matrix, target: Matrix, coefficients:
                     source.pitch, source.chunks(config))
         write = Side(mode, (*row_places(config, mode, bits, range(bits), sub), *rows), target.pitch,
                      target.chunks(config), other=other, keep=keep)
-        return build_stage(name, config, _resized(kernel, passes, row_bits), image, read, write)
+        return build_stage(name, config, resized(kernel, passes, row_bits), image, read, write)
 
-    blocks = _batch_blocks(kernel, source.rows, start, batch)
+    blocks = batch_blocks(kernel, source.rows, start, batch)
     stages = {row_bits: stage(row_bits) for row_bits, _, _ in blocks}
     tasks = []
     for row_bits, row, rows in blocks:
@@ -264,7 +204,7 @@ def transform_columns(kernel: Kernel, source: Matrix, target: Matrix, coefficien
     stack = kernel.stacks[0]
     placed = coefficients.place(stack.passes, stack.image)
     width, tasks = 1 + split, []
-    blocks = _blocks(source.chunks(config), groups << high)
+    blocks = parts_of(source.chunks(config), groups << high)
     stages = [build_stage(name, config, *placed, read, write, last=last) for last in (False, True)]
     for first, chunks in blocks:
         # What follows reads rows: the last block writes them in order. Where it sticks out of the matrix its

@@ -17,8 +17,8 @@ from wingbeat.gen.output import network_files
 from wingbeat.gen.output.program_files import read_words
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
+from wingbeat.hw.isa.bit_fields import unpack
 from wingbeat.hw.isa.encoding import decode
-from wingbeat.hw.isa.fields import unpack
 from wingbeat.hw.isa.setup import SETUP, SETUP_PROGRAM
 from wingbeat.sim.model.processor import ProcessorModel
 from wingbeat.sim.reference.metrics import sqnr_db

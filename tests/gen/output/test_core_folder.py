@@ -19,8 +19,8 @@ from wingbeat.hw.config import CoreConfig, Target
 from wingbeat.hw.core.processor import Processor
 from wingbeat.hw.core.top import core
 from wingbeat.hw.errors import WingbeatError
+from wingbeat.hw.isa.bit_fields import words_of_bits
 from wingbeat.hw.isa.encoding import decode, encode
-from wingbeat.hw.isa.fields import words_of_bits
 from wingbeat.hw.isa.instruction import Fault, Halt, MemoryMode, Read
 from wingbeat.hw.isa.parameter_set import Activation, WriteSet
 from wingbeat.hw.isa.setup import (SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.isa.bit_fields import bits_of_words
 from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from wingbeat.hw.isa.encoding import OPCODE_BITS, encode
-from wingbeat.hw.isa.fields import bits_of_words
 from wingbeat.hw.isa.instruction import MemoryMode, Set, Unit, Write
 from wingbeat.hw.memory.writer import Completion, Writer
 from wingbeat.hw.numeric import largest, round_half_up, saturate, smallest

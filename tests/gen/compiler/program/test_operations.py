@@ -7,10 +7,10 @@ import pytest
 
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_fft
 from wingbeat.gen.compiler.program.assemble import assemble, read_beats, written_beats
+from wingbeat.gen.compiler.program.blocks import row_blocks
 from wingbeat.gen.compiler.program.coefficients import CoefficientSpace
 from wingbeat.gen.compiler.program.matrix import Matrix
-from wingbeat.gen.compiler.program.operations import (multiply_butterfly, mix_real, row_blocks, transform_columns,
-                                                      transform_rows)
+from wingbeat.gen.compiler.program.operations import multiply_butterfly, mix_real, transform_columns, transform_rows
 from wingbeat.gen.workloads.kernels import ffn_workload, mixing_workload, random_twiddle
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError

@@ -26,9 +26,10 @@ from ..kernel.compile import compile_butterfly, compile_copy, compile_fft, compi
 from ..kernel.kernel import Kernel
 from ..kernel.layers import pair_indices
 from ..program.assemble import SumRows, Transfer
+from ..program.blocks import Start
 from ..program.channels import ChannelTables
 from ..program.coefficients import CoefficientSpace
-from ..program.operations import Start, multiply_butterfly, mix_real, mixed_rows, transform_columns
+from ..program.operations import multiply_butterfly, mix_real, mixed_rows, transform_columns
 from .file import Gelu, LayerNorm, Mixing
 from .formats import (MOST_SHIFT, Format, element_log2, finest_operand, gelu_gain, least_exponent, own_exponent,
                       peak_of, plan_sum, power_of_two_unit, quantise)

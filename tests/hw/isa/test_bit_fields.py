@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from wingbeat.hw.isa.fields import bits_of_words, field_places, pack, unpack, words_of_bits
+from wingbeat.hw.isa.bit_fields import bits_of_words, field_places, pack, unpack, words_of_bits
 
 FIELDS = [("low", 3), ("flag", 1), ("high", 40)]
 SEED = 1
