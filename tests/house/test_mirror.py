@@ -96,6 +96,7 @@ UNTESTED = {
     "hw/primitives/adder.py": "hw/array/test_butterfly.py",
     "hw/primitives/memory.py": "hw/primitives/test_ram.py",
     "hw/primitives/pipeline.py": "hw/array/test_butterfly.py",
+    "hw/primitives/saturate.py": "hw/vector/test_rescale.py",
     "hw/primitives/shared.py": "gen/rtl/test_verilog.py",
     "hw/primitives/signals.py": "gen/rtl/test_python_versions.py",
     "hw/vector/activation.py": "hw/vector/test_rescale.py",
