@@ -5,7 +5,7 @@ BIN := .venv/bin
 BUILD := build
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint cosim synth bench docs clean help
+.PHONY: demo test lint campaign synth bench docs clean help
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wingbeat needs Python >= 3.11")'
@@ -29,7 +29,7 @@ lint: .venv/installed  ## ruff and mypy
 	touch $(BUILD)/types/wingbeat/__init__.py
 	$(BIN)/mypy
 
-cosim: .venv/installed  ## the full campaign on the generated Verilog: 200 random arrays, 200 programs on 40 processors, every preset
+campaign: .venv/installed  ## generated Verilog at length: 200 random arrays, 200 programs on 40 processors, every preset; about an hour
 	WINGBEAT_COSIM_SEEDS=200 $(BIN)/python -m pytest -n 2 tests/cosim $(ARGS)
 
 synth: .venv/installed  ## ECP5 area and clock of the 16-multiplier array, three seeds

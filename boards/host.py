@@ -15,7 +15,7 @@ import numpy as np
 
 from ..gen.compiler.beats import BLOCK_BITS, pack_beats, pack_setup, unpack_beats
 from ..gen.compiler.kernel.kernel import BlockResult, Job, Kernel
-from ..gen.cosim.job import Counters, start_writes
+from ..gen.cosim.job import CounterValues, start_writes
 from ..hw.config import CoreConfig
 from ..hw.errors import WingbeatError
 from ..hw.isa.link_frame import (ERROR, OVERHEAD, RECORD_BYTES, REPLY, VERSION, LinkFault, Kind, decode_frame,
@@ -125,13 +125,13 @@ class Host:
         """Output beats that have arrived since the last call, whole beats."""
         return self.ask(Kind.RESULT)
 
-    def counters(self) -> Counters:
+    def counters(self) -> CounterValues:
         """Flags and counters of the array; a single counter is read at one instant, all of them only when
         idle.
         """
         content = self.ask(Kind.STATUS)
         flags, *words = (int.from_bytes(word, "little") for word in self._chunks(content, 4, 4))
-        return Counters(flags & 1, flags >> 1 & 1, sum(words[:-1]) & 0xFFFFFFFF, *words)
+        return CounterValues(flags & 1, flags >> 1 & 1, sum(words[:-1]) & 0xFFFFFFFF, *words)
 
     def reset(self) -> None:
         """Reset array and link; memories keep their contents."""

@@ -56,7 +56,8 @@ def index() -> str:
              "with a stimulus in `docs/generate/small_runs.py`.", "",
              "How to read a picture: bold names are inputs. A green box is a word that moves, that is valid and ready "
              "are both 1. A grey bar is a payload that is not valid. Wide words are numbered in the order in which "
-             "they appear: equal numbers are equal words.", ""]
+             "they appear: equal numbers are equal words. A number of one or two digits is decimal, a longer one is "
+             "hexadecimal.", ""]
     folder = None
     for path in component_files():
         if path.parent != folder:
@@ -73,7 +74,8 @@ def _module_docstring(path: Path) -> str:
 
 def _first_sentence(path: Path) -> str:
     paragraph = " ".join(_module_docstring(path).split("\n\n")[0].split())
-    return inline(paragraph.split(". ")[0].rstrip(".") + ".", "blocks/index.md")
+    sentence = paragraph.split(". ")[0]
+    return inline(sentence + "." * (sentence[-1] not in ".?"), "blocks/index.md")
 
 
 def write_pages(folder: Path) -> None:
@@ -183,7 +185,12 @@ def _properties(kind: type, owner: Any, prefix: str, page: str) -> list[tuple[st
     rows = []
     for name, value in vars(kind).items():
         read = getattr(value, "fget", None) or getattr(value, "func", None)
-        if name.startswith("_") or read is None or not isinstance(getattr(owner, name), bool | int):
+        if name.startswith("_") or read is None:
+            continue
+        if is_dataclass(getattr(owner, name)):  # the timing of a unit, hw/*/parameters.py
+            rows += _properties(type(getattr(owner, name)), getattr(owner, name), f"{prefix}{name}.", page)
+            continue
+        if not isinstance(getattr(owner, name), bool | int):
             continue
         text = " ".join(inspect.cleandoc(value.__doc__ or "").split())
         rows.append((f"`{prefix}{name}`", f"**{getattr(owner, name)}**", inline(text, page)))

@@ -104,9 +104,9 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "vector/argmax.py": (Shot("Argmax", "i o busy", "i", 1),),
     "vector/normalise.py": (Shot("Normalise", "i o idle", "o", 6, 24),),
     "vector/rescale.py": (Shot("Rescale", "i o saturated", "i", 1, 36),),
-    "vector/residual.py": (Shot("Residual", "i read beats.valid beats.ready o", "read", 3, 26),),
+    "vector/residual.py": (Shot("ResidualAdder", "i read beats.valid beats.ready o", "read", 3, 26),),
     "vector/statistics.py": (Shot("RowSums", "valid elements[0] last done sum", "last", 8),
-                             Shot("RowStatistics", "start row n done o_row", "start", 1, 44)),
+                             Shot("StatisticsUnit", "start row n done o_row", "start", 1, 44)),
     "vector/store_filters.py": (Shot("VectorStore", "i read.valid read.ready beats.valid o", "read", 3, 26),),
 }
 

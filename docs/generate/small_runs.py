@@ -9,7 +9,7 @@ import numpy as np
 
 from wingbeat.gen.compiler.beats import pack_beats, pack_setup, unpack_beats
 from wingbeat.gen.compiler.kernel.compile import compile_fft
-from wingbeat.gen.cosim.core import start_writes
+from wingbeat.gen.cosim.job import start_writes
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.hw.array.array import Array
 from wingbeat.hw.bus.axi4.burst import AxiParameters
@@ -159,7 +159,8 @@ class _Array(SmallDesign):
     def stimulate(self) -> None:
         config = load_preset("tiny")
         kernel = compile_fft(64, config, scaling="block")
-        rows = np.exp(2j * np.pi * np.outer(np.arange(1, 1 + 2 * kernel.rows_per_block), np.arange(64)) / 64) / 3
+        real, imaginary = np.random.default_rng(_SEED).uniform(-0.3, 0.3, (2, 2 * kernel.rows_per_block, 64))
+        rows = real + 1j * imaginary
         (self._job,) = kernel.jobs(rows)
         writes = [*self._job.setup, *start_writes(self._job.program)]
         beats = pack_beats(self._job.words, config.element_width, config.stream_words)

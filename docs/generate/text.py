@@ -94,6 +94,8 @@ def docstring(text: str | None, page: str) -> str:
     for lines in _paragraphs(inspect.cleandoc(text or "")):
         if all(line.startswith("    ") for line in lines if line):
             found.append("```text\n" + "\n".join(line[4:] for line in lines) + "\n```")
+        elif all(line.startswith("|") for line in lines):
+            found.append("\n".join("|".join(inline(cell, page) for cell in line.split("|")) for line in lines))
         elif lines[0].startswith("* "):
             found.append("\n".join(f"* {inline(item, page)}" for item in _items(lines)))
         else:
@@ -148,12 +150,13 @@ def _items(lines: list[str]) -> list[str]:
 
 
 def comments(module: Any, page: str) -> dict[str, str]:
-    """The comment behind each NAME = value of a module or a class, by name, as Markdown."""
-    found = {}
+    """The comment behind each NAME = value of a module or a class, or else above it, by name, as Markdown."""
+    found, above = {}, []
     for line in inspect.getsource(module).splitlines():
-        match = re.match(r"\s*([A-Z][A-Z0-9_]*) = [^#]*#\s*(.*)", line)
-        if match:
-            found[match[1]] = inline(match[2], page)
+        match = re.match(r"\s*([A-Z][A-Z0-9_]*) = [^#]*(?:#\s*(.*))?", line)
+        if match and (match[2] or above):
+            found[match[1]] = inline(match[2] or " ".join(above), page)
+        above = [*above, line.strip("# ")] if line.strip().startswith("#") else []
     return found
 
 

@@ -19,43 +19,19 @@ from pydantic import BaseModel, ValidationError
 import typer
 from typer.exceptions import TyperException
 
-from ...hw.config import SECTIONS, CoreConfig, MemoryBus
+from ...hw.config import SECTIONS, CoreConfig
 from ...hw.errors import WingbeatError
-from ..compiler.kernel.passes import Scaling
 from ..console import JsonOption, err, out, print_table, progress
-from ..files import write_json
 from ..presets import select as configurations
+from .measure import bench
+from .options import (ConfigOption, ExpandOption, HiddenOption, MemoryOption, PresetOption, SetOption, SizesOption,
+                      TokensOption, integers, save_json, select_config, sizes_of)
 
-__all__ = ["app", "main", "run", "select_config", "PresetOption", "ConfigOption", "SetOption", "integers"]
+__all__ = ["app", "main", "run"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Generate, simulate and measure butterfly arrays.")
-
-PresetOption = Annotated[str | None, typer.Option("--preset", metavar="P", help="see `wingbeat presets`")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="F.toml", help="a configuration file")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="change one field")]
-
-
-MemoryOption = Annotated[str | None, typer.Option("--memory", metavar="M",
-                                                  help="of a processor: ideal or delay:LATENCY,WORDS_PER_CYCLE")]
-
-
-SizesOption = Annotated[str | None, typer.Option(metavar="64,128", help="points per row; if not given, 64 to the "
-                                                                        "largest")]
-TokensOption = Annotated[int, typer.Option(metavar="T", help="rows of fft2-real and ffn")]
-HiddenOption = Annotated[int, typer.Option(metavar="H", help="elements of these rows")]
-ExpandOption = Annotated[int, typer.Option(metavar="X", help="inner layer of ffn, in H")]
-
-
-def select_config(preset: str | None, config: Path | None, settings: list[str] | None) -> CoreConfig:
-    """The configuration that the three options name."""
-    if (preset is None) == (config is None):
-        raise WingbeatError("--preset, --config: give exactly one of them")
-    if preset is not None:
-        return configurations.load_preset(preset, settings)
-    assert config is not None
-    return configurations.load_file(config, settings)
-
+app.add_typer(bench, name="bench")
 
 @app.command()
 def presets(json_file: JsonOption = None) -> None:
@@ -67,7 +43,7 @@ def presets(json_file: JsonOption = None) -> None:
                      "layers": config.layers, "width": config.width, "largest_points": 1 << config.largest_n,
                      "stream_words": config.stream_words, "target": config.target.value,
                      "description": configurations.description(name)})
-    _save(json_file, rows)
+    save_json(json_file, rows)
     print_table(list(rows[0]), [list(row.values()) for row in rows])
 
 
@@ -79,7 +55,7 @@ def generate(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR
     chosen = select_config(preset, config, settings)
     from ..output.core_folder import generate as write_folder
     facts = write_folder(chosen, output)
-    _save(json_file, facts)
+    save_json(json_file, facts)
     _print_facts(chosen, output)
 
 
@@ -114,15 +90,15 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
     for name, value in (("--kernel", kernel), ("--memory", memory), ("--trace", trace), ("--vcd", vcd)):
         if value is not None and not chosen.is_processor:
             raise WingbeatError(f"{name}: {chosen.name} has no [memory]; allowed with a processor only")
-    from ..explore.measure import Shape, workloads
+    from ..explore.measure import OperationSize, workloads
     from ..cosim.timing import MemoryTiming
     from .simulate import check_core
-    shape = Shape(tokens, hidden, expand)
-    work = workloads(chosen, kernel, _sizes(chosen, sizes), shape, seed=seed) if kernel else []
+    shape = OperationSize(tokens, hidden, expand)
+    work = workloads(chosen, kernel, sizes_of(chosen, sizes), shape, seed=seed) if kernel else []
     timing = MemoryTiming.parse(memory or "ideal") if memory or work else None
     with progress("simulate", 3) as step:
         runs = check_core(chosen, work, timing, simulator=simulator, seed=seed, trace=trace, vcd=vcd, report=step)
-    _save(json_file, {"configuration": chosen.choices(), "simulator": simulator, "seed": seed,
+    save_json(json_file, {"configuration": chosen.choices(), "simulator": simulator, "seed": seed,
                       "runs": runs})
     print_table(list(runs[0]), [list(run.values()) for run in runs])
     wrong = sum(run["mismatches"] for run in runs)
@@ -159,9 +135,10 @@ def program(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR"
             seed: Annotated[int, typer.Option(help="draws weights and data")] = 1) -> None:
     """Compile programs for a processor: words, setup writes, memory image and listing."""
     chosen = select_config(preset, config, settings)
-    from ..explore.measure import KERNELS, Shape, workloads
+    from ..explore.measure import KERNELS, OperationSize, workloads
     from ..output.program_files import write_program
-    for work in workloads(chosen, kernel or KERNELS, _sizes(chosen, sizes), Shape(tokens, hidden, expand), seed=seed):
+    size = OperationSize(tokens, hidden, expand)
+    for work in workloads(chosen, kernel or KERNELS, sizes_of(chosen, sizes), size, seed=seed):
         for path in write_program(work, output):
             out.print(str(path), markup=False)
 
@@ -189,108 +166,6 @@ def check(words: Annotated[Path, typer.Argument(metavar="NAME.hex", help="progra
     out.print(f"{len(numbers)} words, {blocks} blocks: legal", markup=False)
 
 
-bench = typer.Typer(help="Measure cycles and accuracy.")
-app.add_typer(bench, name="bench")
-
-
-@bench.command("kernels")
-def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
-                  sizes: SizesOption = None,
-                  kernel: Annotated[list[str] | None, typer.Option(
-                      help="bpmm or fft, else both; fft2-real or ffn on a processor")] = None,
-                  blocks: Annotated[int, typer.Option(help="blocks per run, the first is not counted")] = 4,
-                  scaling: Annotated[Scaling, typer.Option(help="of the layers")] = "static",
-                  memory: MemoryOption = None,
-                  tokens: TokensOption = 1024, hidden: HiddenOption = 1024, expand: ExpandOption = 4,
-                  seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
-                  json_file: JsonOption = None) -> int:
-    """Cycles, utilisation and SQNR of kernels on the simulated Verilog: of single transforms in steady state, of
-    fft2-real and ffn from start to end. Exit code 1 if a word differs from the model."""
-    chosen = _on_native(select_config(preset, config, settings))
-    from ..explore.measure import KERNELS, PROGRAMS, Shape, bench_kernels as measure, bench_processor, workloads
-    from ..cosim.timing import MemoryTiming
-    kernels = tuple(kernel or KERNELS)
-    from_memory = chosen.is_processor or memory is not None or bool(set(kernels) & set(PROGRAMS))
-    points = _sizes(chosen, sizes)
-    if from_memory:
-        timing = MemoryTiming.parse(memory or "ideal")
-        work = workloads(chosen, kernels, points, Shape(tokens, hidden, expand), blocks=blocks, scaling=scaling,
-                         seed=seed)
-        with progress("bench", 1 + len(work)) as step:
-            rows = bench_processor(chosen, work, timing=timing, report=step)
-    else:
-        with progress("bench", 1 + len(points) * len(kernels)) as step:
-            rows = measure(chosen, points, kernels, blocks=blocks, scaling=scaling, seed=seed, report=step)
-    _save(json_file, rows)
-    _print_rows(rows, 4)
-    return 1 if any(row["mismatches"] for row in rows) else 0
-
-
-@bench.command("fabnet-block")
-def bench_fabnet(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
-                 tokens: Annotated[int, typer.Option(metavar="T", help="tokens of the input")] = 1024,
-                 hidden: Annotated[int, typer.Option(metavar="H", help="features of a token")] = 1024,
-                 ffn: Annotated[int, typer.Option(metavar="F", help="features inside the feed-forward network")] = 4096,
-                 layers: Annotated[int, typer.Option(help="blocks, those behind the first by the cycle model")] = 1,
-                 memory: MemoryOption = None,
-                 seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
-                 json_file: JsonOption = None) -> int:
-    """One complete FABNet block on the simulated Verilog, beside what others published. Exit code 1 if an element
-    differs from the integer model."""
-    chosen = _on_native(select_config(preset, config, settings))
-    from .bench import bench_block
-    return bench_block(chosen, tokens, hidden, ffn, layers, memory or "delay:40,12", seed, json_file)
-
-
-@bench.command("sensitivity")
-def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
-                      points: Annotated[int, typer.Option(metavar="N", help="points per row")] = 1024,
-                      kernel: Annotated[list[str] | None, typer.Option(help="bpmm or fft, else both")] = None,
-                      words: Annotated[str | None, typer.Option(metavar="1,2", help="per cycle, each way")] = None,
-                      latencies: Annotated[str | None, typer.Option(metavar="1,50", help="of the memory")] = None,
-                      seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
-                      plot_file: Annotated[Path | None, typer.Option("--plot", metavar="FILE.svg",
-                                                                     help="curves as a picture")] = None,
-                      json_file: JsonOption = None) -> None:
-    """Utilisation of a processor against words per cycle and latency of its memory, on the simulated Verilog."""
-    chosen = _on_native(select_config(preset, config, settings))
-    from ..explore.measure import KERNELS
-    from ..explore.sensitivity import LATENCIES, WORDS, measure_sensitivity, plot
-    rates = integers("--words", words) if words else WORDS
-    waits = integers("--latencies", latencies) if latencies else LATENCIES
-    kernels = tuple(kernel or KERNELS)
-    with progress("sensitivity", 1 + len(kernels) * len(rates) * len(waits)) as step:
-        rows = measure_sensitivity(chosen, kernels, points, words=rates, latencies=waits, seed=seed, report=step)
-    _save(json_file, rows)
-    if plot_file is not None:
-        plot(rows, plot_file, f"{chosen.name}: {chosen.n_multipliers} multipliers")
-    for name in kernels:
-        print_table([f"{name} {points}, words per cycle", *(f"latency {wait}" for wait in waits)],
-                    [[rate, *(f"{row['utilisation']:.4f}" for row in rows
-                              if row["kernel"] == name and row["words_per_cycle"] == rate)] for rate in rates])
-
-
-@bench.command("accuracy")
-def bench_accuracy(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
-                   points: Annotated[int, typer.Option(metavar="N", help="points per row")] = 1024,
-                   rows: Annotated[int, typer.Option(help="rows measured")] = 512,
-                   seed: Annotated[int, typer.Option(help="draws weights and data")] = 0,
-                   json_file: JsonOption = None) -> None:
-    """SQNR of both kernels, every scaling policy and kind of signal on the integer model."""
-    chosen = select_config(preset, config, settings)
-    from ..explore.accuracy import KERNELS, SCALINGS, accuracy_table
-    table = []
-    with progress("accuracy", len(KERNELS) * len(SCALINGS)) as step:
-        for name in KERNELS:
-            for scaling in SCALINGS:
-                table += accuracy_table(chosen, points, rows=rows, seed=seed, kernels=(name,),
-                                        scalings=(scaling,))
-                step(f"{name} {scaling}")
-    found = [asdict(row) for row in table]
-    _save(json_file, found)
-    _print_rows(found, 1)
-
-
 @app.command()
 def synth(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
           unit: Annotated[str | None, typer.Option(metavar="U", help="one block alone, such as rescale")] = None,
@@ -309,7 +184,7 @@ def synth(preset: PresetOption = None, config: ConfigOption = None, settings: Se
     with progress("synth", 1 + pnr * len(numbers)) as step:
         figures = synthesize(chosen, unit, target=target, device=device, pnr=pnr, seeds=numbers,
                              frequency=frequency, placer=placer, keep=keep, progress=step)
-    _save(json_file, figures)
+    save_json(json_file, figures)
     for name, value in figures.items():
         out.print(f"{name}: {value}", markup=False)
 
@@ -333,7 +208,7 @@ def evaluate(network: Annotated[str, typer.Argument(metavar="NAME", help="digits
     """Accuracy of a shipped network on its held-out data: in float and on the integer model at every element width."""
     chosen = select_config(preset or (None if config else "hybrid-16"), config, settings)
     from .evaluate import evaluate_task
-    _save(json_file, evaluate_task(network, chosen))
+    save_json(json_file, evaluate_task(network, chosen))
 
 
 @app.command()
@@ -342,50 +217,11 @@ def doctor(json_file: JsonOption = None) -> None:
     missing."""
     from .doctor import examine
     findings = examine()
-    _save(json_file, [asdict(finding) | {"state": finding.state} for finding in findings])
+    save_json(json_file, [asdict(finding) | {"state": finding.state} for finding in findings])
     print_table(["tool", "found", "needed", "state", "mend with"],
                 [(f.tool, f.found or "-", f.needed or "any", f.state, f.remedy) for f in findings])
     if any(not f.ok and f.required for f in findings):
         raise typer.Exit(1)
-
-
-def integers(option: str, text: str) -> tuple[int, ...]:
-    """Non-negative integers separated by commas."""
-    parts = text.split(",")
-    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
-        raise WingbeatError(f"{option}: {text!r} is not a list of whole numbers such as 1,2,3")
-    return tuple(map(int, parts))
-
-
-def _on_native(config: CoreConfig) -> CoreConfig:
-    """``config``, whose cycles are to be measured beside those of the cycle model."""
-    if config.bus.memory is not MemoryBus.NATIVE:
-        raise WingbeatError(f"bus.memory: {config.bus.memory.value!r}; allowed is native, the only port that the cycle "
-                            "model knows")
-    return config
-
-
-def _print_rows(rows: list[dict[str, Any]], digits: int) -> None:
-    """A table of equal dictionaries, floats with ``digits`` decimals."""
-    print_table(list(rows[0]), [[f"{value:.{digits}f}" if isinstance(value, float) else value
-                                 for value in row.values()] for row in rows])
-
-
-def _sizes(config: CoreConfig, text: str | None) -> tuple[int, ...]:
-    """Points per row that a list names, or all from 64 up to the largest; a processor takes larger ones in stages."""
-    largest = config.largest_n + config.is_processor
-    if text is None:
-        return tuple(1 << n for n in range(min(6, largest), largest + 1))
-    most = 16 if config.is_processor else largest
-    for points in integers("--sizes", text):
-        if points < 2 or points & (points - 1) or points > 1 << most:
-            raise WingbeatError(f"--sizes: {points}; allowed are powers of two from 2 to {1 << most}")
-    return integers("--sizes", text)
-
-
-def _save(path: Path | None, value: Any) -> None:
-    if path is not None:
-        write_json(path, value)
 
 
 def fault_lines(fault: Exception) -> list[str]:

@@ -25,7 +25,7 @@ from ..report.page import DemoPage, LayerBar, Sample, write_page
 from ..report.spans import Table
 from ..report.trace import trace_timeline
 from ..synth.flow import synthesize
-from ..workloads.shipped import Dataset, load_task
+from ..workloads.shipped import Dataset, load_dataset
 
 __all__ = ["PRESET", "NETWORK", "IMAGES", "run_demo"]
 
@@ -42,7 +42,7 @@ def run_demo(images: int = IMAGES, preset: str = PRESET, network: str = NETWORK,
     Verilog differs from the model or its counters from the cycle model. Raises WingbeatError for a bad number of
     inputs, preset or network.
     """
-    task, config = load_task(network), load_preset(preset)
+    task, config = load_dataset(network), load_preset(preset)
     if not 1 <= images <= len(task.inputs):
         raise WingbeatError(f"--images: {images}; allowed are 1..{len(task.inputs)}")
     batch = default_batch(task.network, config)

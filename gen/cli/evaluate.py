@@ -7,7 +7,7 @@ from ...hw.config import CoreConfig
 from ..compiler.network.reference import forward
 from ..console import out, percent, print_table, progress
 from ..explore.network import WIDTHS, label_accuracy, width_figures
-from ..workloads.shipped import load_task
+from ..workloads.shipped import load_dataset
 
 __all__ = ["evaluate_task"]
 
@@ -21,7 +21,7 @@ def evaluate_task(name: str, config: CoreConfig) -> dict[str, Any]:
     A network with attention, which no processor runs, is scored in float alone. The batch is larger than ``config``
     has room for: the integers of an input do not depend on the others.
     """
-    task = load_task(name)
+    task = load_dataset(name)
     attends = any(layer.kind == "attention" for layer in task.network.walk())
     exact = label_accuracy(forward(task.network, task.inputs)[-1][1], task.labels)
     scores = {"float64": exact}

@@ -33,7 +33,7 @@ from .streams import StreamHarness
 from .testbench import simulators
 from .testbench.simulators import SimulatorError
 
-__all__ = ["Build", "Core", "build_verilog", "cache_folder", "lint"]
+__all__ = ["Build", "Core", "build_verilog", "cache_folder", "lint_core"]
 
 _HERE = Path(__file__).resolve().parent
 
@@ -170,6 +170,6 @@ def build_verilog(sources: Sequence[Path], top: str, simulator: str = "verilator
     return folder
 
 
-def lint(sources: Sequence[Path], top: str) -> list[str]:
+def lint_core(sources: Sequence[Path], top: str) -> list[str]:
     """Complaints of ``verilator --lint-only -Wall`` beyond gen/cosim/testbench/waivers.vlt; empty is clean."""
     return simulators.lint(sources, top, _HERE / "testbench" / "waivers.vlt")

@@ -15,7 +15,7 @@ from ...sim.model.array import BlockResult
 from ..compiler.kernel.kernel import Job
 from .timing import STREAM_STALLS, MemoryTiming, StreamTiming
 
-__all__ = ["BlockReport", "Counters", "Run", "Trial", "job_trial", "start_writes", "with_stalls"]
+__all__ = ["BlockReport", "CounterValues", "Run", "Trial", "job_trial", "start_writes", "with_stalls"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Counters:
+class CounterValues:
     """What every core counts in its ``status``; cycles as the hardware counts them, since its last start."""
 
     busy: int
@@ -134,9 +134,9 @@ class Run:
         return self.status["tag"]
 
     @property
-    def counters(self) -> Counters:
+    def counters(self) -> CounterValues:
         """The counters that every core has."""
-        return Counters(**{f.name: self.status[f.name] for f in fields(Counters)})
+        return CounterValues(**{f.name: self.status[f.name] for f in fields(CounterValues)})
 
 
 def start_writes(program: Sequence[Instruction] | Sequence[int]) -> list[SetupWrite]:

@@ -31,7 +31,7 @@ from .core import Core
 from .job import Run, Trial, job_trial
 from .timing import MemoryTiming, StreamTiming
 
-__all__ = ["Case", "model_blocks", "program_case", "random_rows", "small_cases", "small_kernels", "small_programs",
+__all__ = ["Case", "model_blocks", "program_case", "kernel_rows", "small_cases", "small_kernels", "small_programs",
            "write_testbench"]
 
 _FILES = ("run.py", "simulators.py", "trials.py", "Makefile")
@@ -70,7 +70,7 @@ def small_cases(config: CoreConfig, seed: int = _SEED) -> Iterator[Case]:
     rng = np.random.default_rng(seed)
     for name, kernel in small_kernels(config, rng):
         rows = kernel.rows_per_block + 1  # a second block, nearly empty
-        for number, job in enumerate(kernel.jobs(random_rows(kernel, rows, rng))):
+        for number, job in enumerate(kernel.jobs(kernel_rows(kernel, rows, rng))):
             yield Case(f"{name}_{number}", name, job_trial(name, job), model_blocks(config, job))
 
 
@@ -102,7 +102,7 @@ def _kernel(kind: str, log2_size: int, scaling: Scaling, config: CoreConfig,
     return compile_butterfly(weights, config, scaling=scaling, calibration=rows, rows=1)
 
 
-def random_rows(kernel: Kernel, rows: int, rng: np.random.Generator) -> np.ndarray:
+def kernel_rows(kernel: Kernel, rows: int, rng: np.random.Generator) -> np.ndarray:
     """Rows (rows, in_size) that fill the input range of ``kernel``, a little beyond full scale now and
     then."""
     limit = 1.1 * kernel.input_step * (1 << kernel.config.element_width - 1)

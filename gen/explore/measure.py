@@ -25,7 +25,7 @@ from ..cosim.timing import MemoryTiming
 from ..workloads.kernels import (Workload, bpmm_workload, ffn_workload, fft_workload, mixing_workload, random_rows,
                                  random_twiddle)
 
-__all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "Shape", "bench_kernels", "bench_processor", "run_deadline",
+__all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "OperationSize", "bench_kernels", "bench_processor", "run_deadline",
            "run_mismatches", "run_workload", "workloads"]
 
 KERNELS = ("bpmm", "fft")        # of one size each
@@ -126,7 +126,7 @@ def _measure(build: Build, name: str, n: int, kernel: Kernel, twiddle: np.ndarra
 
 
 @dataclass(frozen=True)
-class Shape:
+class OperationSize:
     """Size of a whole operation: ``expand`` is the width of the inner layer of a feed-forward network, in hidden."""
 
     tokens: int = 1024
@@ -134,8 +134,9 @@ class Shape:
     expand: int = 4
 
 
-def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int], shape: Shape = Shape(), *,
-              blocks: int = 4, scaling: Scaling = "static", seed: int = 1) -> list[Workload]:
+def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int],
+              shape: OperationSize = OperationSize(), *, blocks: int = 4, scaling: Scaling = "static",
+              seed: int = 1) -> list[Workload]:
     """The workloads of ``kernels``, those of KERNELS for each of ``sizes``. Raises :class:`WingbeatError`."""
     _check(kernels, (*KERNELS, *PROGRAMS), blocks)
     if not config.is_processor:

@@ -51,7 +51,7 @@ class WidthFigures:
     width: int
     sqnr_db: float
     agreement: float
-    label_accuracy: float | None
+    accuracy: float | None
     float_accuracy: float | None
 
 

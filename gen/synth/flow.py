@@ -1,7 +1,7 @@
 """Area and clock frequency of a core: Yosys, and nextpnr when asked for.
 
 The figures are those of the array, or of the processor without its memory, alone. On ECP5 nextpnr places it
-out of context; on iCE40, which has no such mode, the ports hang on a :class:`Harness` of shift registers. Either
+out of context; on iCE40, which has no such mode, the ports hang on a :class:`PinHarness` of shift registers. Either
 way paths to and from pins are not counted. Nothing here depends on the clock or on chance: the same
 configuration, tools and seeds give the same figures.
 """
@@ -28,7 +28,7 @@ from ...hw.core.top import core
 from ...hw.errors import WingbeatError
 from ..rtl.verilog import emit
 from .devices import Device, Family, TARGETS
-from .harness import Harness
+from .harness import PinHarness
 from .units import unit
 
 __all__ = ["synthesize", "synthesize_component", "run_yosys", "cell_counts", "PLACERS"]
@@ -96,7 +96,7 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
                 options += ["--speed", str(speed), "--out-of-context"]
                 result |= _place(family, name, options, seeds, folder, report)
             else:
-                harness = Harness(component)
+                harness = PinHarness(component)
                 _map(harness, "harness", family, folder)
                 result |= _place(family, "harness", options, seeds, folder, report)
                 result["comb"] -= harness.n_registers

@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Harness"]
+__all__ = ["PinHarness"]
 
 
-class Harness(wiring.Component):
+class PinHarness(wiring.Component):
     """All ports of a component on two pins, through one register per bit.
 
     Inputs come from a shift register; outputs are folded into a second one by exclusive or, so that nothing

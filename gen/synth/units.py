@@ -12,14 +12,14 @@ from ...hw.memory.read_arbiter import ReadArbiter
 from ...hw.vector.argmax import Argmax
 from ...hw.vector.normalise import Normalise
 from ...hw.vector.rescale import Rescale
-from ...hw.vector.residual import Residual
+from ...hw.vector.residual import ResidualAdder
 
 __all__ = ["BLOCKS", "unit"]
 
 _VECTOR: dict[str, Callable[[CoreConfig], wiring.Component]] = {
     "normalise": lambda c: Normalise(c, c.vector_lanes, c.statistics_rows, c.statistics_units, 4),
     "rescale": lambda c: Rescale(c, c.vector_lanes, c.channel_beats),
-    "residual": Residual,
+    "residual": ResidualAdder,
     "argmax": Argmax,
     "readarbiter": lambda c: ReadArbiter(c, c.in_flight),
 }

@@ -12,7 +12,7 @@ from ...hw.errors import WingbeatError
 from ..compiler.network.load import LoadedNetwork, load_network
 from . import digits, listops
 
-__all__ = ["TASKS", "Dataset", "load_task"]
+__all__ = ["TASKS", "Dataset", "load_dataset"]
 
 _CALIBRATION = 512  # training inputs that show the range of the data, at most
 
@@ -61,7 +61,7 @@ def _expression(tokens: np.ndarray) -> str:
 TASKS: dict[str, Callable[[], _Data]] = {"digits": _digits, "listops": _listops, "listops_attention": _listops}
 
 
-def load_task(name: str) -> Dataset:
+def load_dataset(name: str) -> Dataset:
     """Raises WingbeatError for an unknown name, or weights that were trained with other data."""
     if name not in TASKS:
         raise WingbeatError(f"network: {name!r} is not one of {', '.join(TASKS)}")

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import Pipeline
 from ..isa.walk import SubOrder
 from ..primitives.pipeline import optional
+from ..primitives.signals import signals
 
 __all__ = ["BankAddress", "GroupAddress", "Walker"]
 
@@ -80,10 +81,10 @@ class GroupAddress(wiring.Component):
         m = Module()
         s, bits = self._layers, len(self.group) + self._layers
         m.submodules.bank = bank = BankAddress(bits, s, self._pipeline)
-        following = Signal.like(self.group, name="following")
-        m.d.comb += self.group.eq(Mux(self.start, 0, following))
+        next_group = Signal.like(self.group, name="next_group")
+        m.d.comb += self.group.eq(Mux(self.start, 0, next_group))
         with m.If(self.valid):
-            m.d.sync += following.eq(Mux(self.start, 1, following + 1))
+            m.d.sync += next_group.eq(Mux(self.start, 1, next_group + 1))
 
         with m.Switch(self.digit):
             for d in range(bits // s):  # a digit that sticks out of the half is not legal
@@ -140,7 +141,7 @@ class Walker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        inner_full, single = Signal(), Signal(name="single")
+        inner_full, single = signals("inner_full single")
         stage = optional(m, self._pipeline)
         stage += single.eq(~self.inner.any())
         inner, last = self._counter(m, "inner", self.inner, self.step)
@@ -159,7 +160,8 @@ class Walker(wiring.Component):
         """The bits in which ``sub`` changes the index: its number at its place, or what differs in the mirror image."""
         if not len(self.sub):
             return 0
-        ordered, places = Signal(self.sub.shape()), Signal(len(self.base) + self._spare, reset_less=True)
+        ordered = Signal(self.sub.shape(), name="ordered")
+        places = Signal(len(self.base) + self._spare, name="places", reset_less=True)
         m.d.comb += ordered.eq(Mux(self.sub_order == SubOrder.DOWN, Cat(reversed(self.sub)), self.sub))
         with m.If(self.restart):
             m.d.sync += places.eq(Mux(self.sub_order == SubOrder.NONE, 0, 1 << self._place()))
@@ -193,15 +195,15 @@ class Walker(wiring.Component):
     def _counter(self, m, name, mask, step):
         """Position, and whether the next one is the last."""
         position = Signal(mask.shape(), name=name)
-        ahead = Signal(mask.shape(), name=f"{name}_ahead")  # next position, ones outside the mask
-        following = Signal(len(mask) + 1, name=f"{name}_following")
+        lookahead = Signal(mask.shape(), name=f"{name}_lookahead")  # next position, ones outside the mask
+        increment = Signal(len(mask) + 1, name=f"{name}_increment")
         # The second position has the lowest bit of the mask: all ones but the bits of the mask above that.
         first = Signal(mask.shape(), name=f"{name}_first", reset_less=True)
         stage = optional(m, self._pipeline)
         stage += first.eq(Cat(~(bit & mask[:i].any()) for i, bit in enumerate(mask)))
-        m.d.comb += following.eq(ahead + 1)
+        m.d.comb += increment.eq(lookahead + 1)
         with m.If(step):
-            m.d.sync += [position.eq(ahead & mask), ahead.eq(following[:-1] | ~mask)]
+            m.d.sync += [position.eq(lookahead & mask), lookahead.eq(increment[:-1] | ~mask)]
         with m.If(self.restart):
-            m.d.sync += [position.eq(0), ahead.eq(first)]
-        return position, following[-1]
+            m.d.sync += [position.eq(0), lookahead.eq(first)]
+        return position, increment[-1]

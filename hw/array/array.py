@@ -11,6 +11,7 @@ from ..isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, TAG_BITS
 from ..layouts import input_beat, memory_command, output_beat, setup, status, unit_activity
 from ..primitives.pipeline import delay, optional
 from ..primitives.queue import CommandQueue
+from ..primitives.signals import signals
 from ..primitives.stream import Downsizer, Upsizer
 from .block_float import BlockFloat
 from .coefficients import CoefficientMemory
@@ -187,9 +188,10 @@ class Array(wiring.Component):
 
     def _setup(self, m, fetch, coefficients):
         """Setup writes pass a register without enable; a start closes the port until the array is idle."""
-        write, payload = Signal(setup(), name="payload"), self.i_setup.payload
-        accepted, write_valid, write_program, starting, plain, start = (Signal(name=name) for name in (
-            "accepted", "write_valid", "write_program", "starting", "plain", "start"))
+        payload = self.i_setup.payload
+        write = Signal(setup(), name="write")
+        accepted, write_valid, write_program = signals("accepted write_valid write_program")
+        starting, plain, start = signals("starting plain start")
         m.d.comb += [
             self.i_setup.ready.eq(~starting), accepted.eq(self.i_setup.valid & ~starting),
             start.eq(starting & plain & ~fetch.running), fetch.start.eq(start),
@@ -209,7 +211,8 @@ class Array(wiring.Component):
         """Hand-over of halves: vacant -> loaded -> computed -> vacant, each counted."""
         # A saturation may reach its flag after the last result has reached its bank.
         finished = delay(m, flow.done, self._config.maximum_tree_latency, "finished", reset_less=False)
-        vacant, loaded, computed = Signal(2, init=2), Signal(2), Signal(2, name="computed")
+        vacant = Signal(2, name="vacant", init=2)
+        loaded, computed = signals("loaded computed", 2)
         for tokens, given, taken in ((vacant, store.done, load.claim), (loaded, load.done, sequencer.take),
                                      (computed, finished, store.take)):
             with m.If(given & ~taken):

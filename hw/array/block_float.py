@@ -90,17 +90,18 @@ class BlockFloat(wiring.Component):
 
     def _shifts(self, m, free):
         layers = self._config.layers
-        together = [Signal(3, name=f"together{q}", reset_less=True) for q in range(layers)]
+        shift_sum = [Signal(3, name=f"shift_sum{q}", reset_less=True) for q in range(layers)]
         for q in range(layers):
             growth = self.pass_fields.growth[3 * q:3 * q + 3]
             with m.Switch(Cat(free, growth)):  # a table, which costs less than the carry chain of a comparison
                 for value in range(1 << len(free) + 3):
                     z, g = value & (1 << len(free)) - 1, value >> len(free)
                     with m.Case(value):
-                        m.d.sync += together[q].eq(max(0, g - z))
-            m.d.comb += self.shifts[q].eq(together[q] - together[q - 1] if q else together[q])
-        added, update = Signal.like(together[-1], name="added"), Signal(2, name="update")
-        m.d.sync += [added.eq(Mux(self.pass_fields.block_float, together[-1], 0)),
+                        m.d.sync += shift_sum[q].eq(max(0, g - z))
+            m.d.comb += self.shifts[q].eq(shift_sum[q] - shift_sum[q - 1] if q else shift_sum[q])
+        added = Signal.like(shift_sum[-1], name="added")
+        update = Signal(2, name="update")
+        m.d.sync += [added.eq(Mux(self.pass_fields.block_float, shift_sum[-1], 0)),
                      update.eq(Cat(self.shift_start[-1] & (self.half == half) for half in range(2)))]
         for half in range(2):
             with m.If(update[half]):

@@ -13,6 +13,7 @@ from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay, optional
 from ..primitives.shared import once
+from ..primitives.signals import signals
 from .layouts import unit_coefficient
 
 __all__ = ["ButterflyUnit", "ButterflyParameters"]
@@ -86,13 +87,13 @@ class ButterflyUnit(wiring.Component):
         fft = delay(m, fft, deep, "fft_products")
 
         sum_shape = signed(len(m0) + 1)
-        r0, r3 = Signal(sum_shape, reset_less=True), Signal(sum_shape, name="r3", reset_less=True)
+        r0, r3 = signals("r0 r3", sum_shape, reset_less=True)
         stage += [r0.eq(m0 - m1_fft), r3.eq(m3 + m2_fft)]
         m1, m2 = delay(m, m1, deep, "m1_sum"), delay(m, m2, deep, "m2_sum")
         fft = delay(m, fft, deep, "fft_sums")
 
         # -r = ~r + 1; the one enters below as the lowest guard bit of the pivot, which is otherwise zero.
-        z2, z1 = Signal(sum_shape, reset_less=True), Signal(sum_shape, name="z1", reset_less=True)
+        z2, z1 = signals("z2 z1", sum_shape, reset_less=True)
         stage += [z2.eq(Mux(fft, ~r0, m2)), z1.eq(Mux(fft, ~r3, m1))]
         r0, r3 = delay(m, r0, deep, "r0"), delay(m, r3, deep, "r3")
         negate = delay(m, fft, deep, "negate")
@@ -150,7 +151,8 @@ class ButterflyUnit(wiring.Component):
         m.d.sync += total.eq(adder.o)
 
         shifted = total[GUARD_BITS - 1:].as_signed()  # one fraction bit is all that rounding looks at
-        coarse, low = Signal(signed(len(shifted)), reset_less=True), Signal(name="low", reset_less=True)
+        coarse = Signal(signed(len(shifted)), name="coarse", reset_less=True)
+        low = Signal(name="low", reset_less=True)
         for bit in range(1, len(self.shift)):
             shifted = Mux(self.shift[bit], shifted >> (1 << bit), shifted)
         stage += [coarse.eq(shifted), low.eq(self.shift[0])]
@@ -165,14 +167,14 @@ class ButterflyUnit(wiring.Component):
         # Set and reset of registers do the clamping: no logic on the data.
         head, negative = rounded[width - 1:], rounded[-1]
         kept = Signal(signed(width), name="kept", reset_less=True)
-        over, clamp, flag = Signal(reset_less=True), Signal(reset_less=True), Signal(name="flag", reset_less=True)
-        stage += [kept.eq(Cat(rounded[:width - 1], negative)), over.eq(~negative & head.any()),
+        overflow, clamp, flag = signals("overflow clamp flag", reset_less=True)
+        stage += [kept.eq(Cat(rounded[:width - 1], negative)), overflow.eq(~negative & head.any()),
                      clamp.eq(head.any() & ~head.all())]
         with m.If(negative & ~head.all()):
             stage += kept[:width - 1].eq(0)
         result = Signal(signed(width), name="result", reset_less=True)
         m.d.sync += [result.eq(kept), flag.eq(clamp)]
-        with m.If(over):
+        with m.If(overflow):
             m.d.sync += result[:width - 1].eq(-1)
         m.d.comb += out.eq(result)
         return flag

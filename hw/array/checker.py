@@ -10,6 +10,7 @@ from ..isa.instruction import Fault, MemoryMode, Opcode
 from ..isa.setup import TAG_BITS
 from ..isa.walk import SubOrder
 from ..layouts import instruction
+from ..primitives.signals import signals
 
 __all__ = ["Checker"]
 
@@ -41,7 +42,7 @@ class Checker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # An instruction still stands in the cycle after it was taken.
-        taken, clear = Signal(), Signal(name="clear")
+        taken, clear = signals("taken clear")
         m.d.sync += [taken.eq(self.taken), clear.eq(self.clear)]
         opcode = self.instruction[:OPCODE_BITS]
         fields = {code: data.View(instruction(code), self.instruction[OPCODE_BITS:][:instruction(code).size])
@@ -88,8 +89,7 @@ class Checker(wiring.Component):
 
     def _loop(self, m, taken, is_loop, fields):
         """A jump that does not go back, a loop inside a loop, or a program that runs out of its memory."""
-        end, address, start = (
-            Signal.like(self.address, name=name) for name in ("loop_end", "address_before", "own_address"))
+        end, address, start = signals("loop_end address_before own_address", self.address.shape())
         looping = Signal(name="looping")
         m.d.sync += [address.eq(self.address), looping.eq(self.looping), start.eq(self.address - INSTRUCTION_WORDS)]
         with m.If(taken & is_loop & ~looping):
@@ -109,9 +109,8 @@ class Checker(wiring.Component):
 
     def _order(self, m, taken, clear, kinds, fields):
         """Blocks go through the five kinds of instruction one after the other, each kind in its order."""
-        read, loaded, begun, computed, stored, written = (
-            Signal(TAG_BITS, name=name) for name in ("read", "loaded", "begun", "computed", "stored", "written"))
-        inside = Signal(name="inside")  # a block whose last pass has not come
+        read, loaded, begun, computed, stored, written = signals("read loaded begun computed stored written", TAG_BITS)
+        is_block_open = Signal(name="is_block_open")  # a block whose last pass has not come
         is_pass = kinds[Opcode.PASS]
         counted = ((read, kinds[Opcode.READ]), (loaded, kinds[Opcode.LOAD]), (begun, is_pass & fields.first),
                    (computed, is_pass & fields.last), (stored, kinds[Opcode.STORE]), (written, kinds[Opcode.WRITE]))
@@ -119,9 +118,9 @@ class Checker(wiring.Component):
             counts = Signal(name=f"{count.name}_counts")
             m.d.sync += [counts.eq(taken & kind), count.eq(count + counts)]
         with m.If(taken & is_pass):
-            m.d.sync += inside.eq(~fields.last)
+            m.d.sync += is_block_open.eq(~fields.last)
         with m.If(clear):
-            m.d.sync += [*(count.eq(0) for count, _ in counted), inside.eq(0)]
+            m.d.sync += [*(count.eq(0) for count, _ in counted), is_block_open.eq(0)]
         tag = Signal(TAG_BITS, name="tag")
         m.d.sync += [tag.eq(read), self.tag.eq(tag)]
         for count, kind in ((loaded, kinds[Opcode.LOAD]), (computed, is_pass), (stored, kinds[Opcode.STORE]),
@@ -130,7 +129,7 @@ class Checker(wiring.Component):
                 m.d.sync += tag.eq(count)
         is_halt = kinds[Opcode.HALT]
         return {
-            Fault.INPUT: [(kinds[Opcode.LOAD], loaded == read), (is_pass, inside == fields.first),
-                          (is_pass, fields.first & (begun == loaded)), (is_halt, inside | (read != begun))],
+            Fault.INPUT: [(kinds[Opcode.LOAD], loaded == read), (is_pass, is_block_open == fields.first),
+                          (is_pass, fields.first & (begun == loaded)), (is_halt, is_block_open | (read != begun))],
             Fault.OUTPUT: [(kinds[Opcode.STORE], stored == computed), (kinds[Opcode.WRITE], written == stored),
                            (is_halt, computed != written)]}

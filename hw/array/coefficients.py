@@ -9,6 +9,7 @@ from ..isa.instruction import Mode, Opcode
 from ..layouts import instruction, setup
 from ..primitives.pipeline import delay, optional
 from ..primitives.ram import Ram, RamParameters
+from ..primitives.signals import signals
 from .layouts import coefficient, unit_coefficient
 from .parameters import COEFFICIENT_ADDRESS_STAGES, COEFFICIENT_GATE_STAGES
 
@@ -45,8 +46,10 @@ class CoefficientMemory(wiring.Component):
         m = Module()
         c, fields = self._config, self.pass_fields
         bits = c.coefficient_address_bits
-        shifted, masked, address = (Signal(n, reset_less=True) for n in (c.row_bits, bits, bits))
-        base, mask = Signal(bits, reset_less=True), Signal(c.row_bits, name="mask", reset_less=True)
+        shifted = Signal(c.row_bits, name="shifted", reset_less=True)
+        masked, address = signals("masked address", bits, reset_less=True)
+        base = Signal(bits, name="base", reset_less=True)
+        mask = Signal(c.row_bits, name="mask", reset_less=True)
         stage, stages, deep = optional(m, c.pipeline), COEFFICIENT_ADDRESS_STAGES[c.pipeline], int(c.pipeline.is_deep)
         group, shift, mask_bits, start_base = (delay(m, value, deep, name) for value, name in (
             (self.group, "group"), (fields.coef_shift, "shift"), (fields.coef_mask_bits, "mask_bits"),

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..layouts import status
+from ..primitives.signals import signals
 
 __all__ = ["Counters"]
 
@@ -40,10 +41,10 @@ class Counters(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # A reset clears through the register of ``clear``, so that the counters need no gate for it.
-        count, clear = Signal(status(), reset_less=True), Signal(name="clear_now", init=1)
-        running, computing, hazard, output, block_out, saturated = (
-            Signal(name=name) for name in ("running_now", "computing_now", "hazard_now", "output_now", "block_out_now",
-                                           "saturated_now"))
+        count = Signal(status(), name="count", reset_less=True)
+        clear = Signal(name="clear_now", init=1)
+        running, computing, hazard = signals("running_now computing_now hazard_now")
+        output, block_out, saturated = signals("output_now block_out_now saturated_now")
         m.d.sync += [
             clear.eq(self.clear), running.eq(self.running), computing.eq(self.computing), hazard.eq(self.hazard),
             output.eq(self.load_blocked | (self.load_idle & ~self.store_idle)), block_out.eq(self.block_out),

@@ -11,6 +11,7 @@ from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, setup
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
+from ..primitives.signals import signals
 from .checker import Checker
 from .parameters import read_cycles
 
@@ -57,19 +58,20 @@ class Fetch(wiring.Component):
         c = self._config
         m.submodules.memory = memory = Ram(RamParameters(32, c.program_words, c.target, c.pipeline))
         bits = (c.program_words - 1).bit_length()
-        address, count = Signal(bits), Signal(range(read_cycles(c) + 1), name="count")
+        address = Signal(bits, name="address")
+        count = Signal(range(read_cycles(c) + 1), name="count")
         buffer = Signal(32 * INSTRUCTION_WORDS, name="buffer")
         fields = buffer[OPCODE_BITS:]
         # Decoded one shift before the first word reaches the low end.
-        coming = buffer[32:]
-        is_loop, is_halt, looping, again, offering, taken, over = (
-            Signal(name=name) for name in ("is_loop", "is_halt", "looping", "again", "offering", "taken", "over"))
-        loop, loop_coming = Signal(instruction(Opcode.LOOP)), Signal(instruction(Opcode.LOOP), name="loop_coming")
-        left, before = Signal(loop.count.shape()), Signal(loop.count.shape(), name="before")
-        m.d.comb += [loop.eq(fields), loop_coming.eq(coming[OPCODE_BITS:])]
-        rest = Mux(looping, left, loop_coming.count)
-        more, final = Signal(), Signal(name="final")
-        m.d.sync += [more.eq(left[1:].any()), final.eq(count == read_cycles(c) - 2)]
+        next_buffer = buffer[32:]
+        is_loop, is_halt, looping, repeat = signals("is_loop is_halt looping repeat")
+        offering, taken, offer_end = signals("offering taken offer_end")
+        loop, loop_coming = signals("loop loop_coming", instruction(Opcode.LOOP))
+        loops_left, loops_before = signals("loops_left loops_before", loop.count.shape())
+        m.d.comb += [loop.eq(fields), loop_coming.eq(next_buffer[OPCODE_BITS:])]
+        rest = Mux(looping, loops_left, loop_coming.count)
+        has_more_loops, final = signals("has_more_loops final")
+        m.d.sync += [has_more_loops.eq(loops_left[1:].any()), final.eq(count == read_cycles(c) - 2)]
         reading = Signal(name="reading")  # a word is read in this cycle
         capture = delay(m, reading, c.ram_latency, "capture", reset_less=False)
         with m.If(capture):
@@ -84,28 +86,28 @@ class Fetch(wiring.Component):
 
         # A register, not the OR of the offers: it holds back the address and all that counts.
         m.d.comb += taken.eq(Cat(*(port.valid & port.ready for port, _ in units), is_loop, is_halt & quiet).any())
-        m.d.sync += offering.eq(final | (offering & ~over))
+        m.d.sync += offering.eq(final | (offering & ~offer_end))
         with m.If(~self.running):
             m.d.sync += self.running.eq(self.start)
         with m.Elif(~offering):
             # The memory answers ram_latency cycles later; the first word read ends up at the low end.
-            m.d.sync += [count.eq(Mux(final, 0, count + 1)), before.eq(rest),
-                         again.eq(Mux(looping, more, loop_coming.count[1:].any()))]
+            m.d.sync += [count.eq(Mux(final, 0, count + 1)), loops_before.eq(rest),
+                         repeat.eq(Mux(looping, has_more_loops, loop_coming.count[1:].any()))]
         if c.is_processor:  # its queues stand far away
-            m.d.sync += over.eq(taken)
+            m.d.sync += offer_end.eq(taken)
             due, decoded = self._check(m, buffer, address, looping, final, taken), buffer
         else:
-            m.d.comb += over.eq(taken)
-            due, decoded = self.running & final, coming
+            m.d.comb += offer_end.eq(taken)
+            due, decoded = self.running & final, next_buffer
         with m.If(due):
             m.d.sync += [is_loop.eq(decoded[:OPCODE_BITS] == Opcode.LOOP),
                          is_halt.eq(decoded[:OPCODE_BITS] == Opcode.HALT)]
             m.d.sync += [port.valid.eq(wanted(decoded)) for port, wanted in units]
         with m.If(is_loop):
-            m.d.sync += [is_loop.eq(0), looping.eq(again), left.eq(before - 1)]
+            m.d.sync += [is_loop.eq(0), looping.eq(repeat), loops_left.eq(loops_before - 1)]
         with m.If(is_halt & quiet):
             m.d.sync += [is_halt.eq(0), self.running.eq(0)]
-        self._address(m, address, reading, count, offering, is_loop & again, loop.target)
+        self._address(m, address, reading, count, offering, is_loop & repeat, loop.target)
         return m
 
     def _units(self, m, buffer):

@@ -11,6 +11,7 @@ from ..config import CoreConfig
 from ..isa.instruction import Opcode
 from ..layouts import input_beat, instruction, lanes
 from ..primitives.pipeline import delay, optional
+from ..primitives.signals import signals
 from .address import BankAddress, Walker
 from .engine import leading_magnitude
 from .shuffle import LaneShuffle, lane_order, permuted, shuffle_reverses, steer
@@ -51,14 +52,13 @@ class LoadUnit(wiring.Component):
         m, c = Module(), self._config
         m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits, mirror=c.is_processor)
         command = Signal.like(self.i_command.payload, name="command")
-        running, busy, claimed, may, allowed, behind = (
-            Signal(name=name) for name in ("running", "busy", "claimed", "may", "allowed", "behind"))
-        # ``allowed`` for whoever feeds this unit: a register of its own, as in SkidBuffer.
-        refused = Signal(name="refused", init=1)
+        running, busy, claimed, accept, accepted, beat, step = signals("running busy claimed accept accepted beat step")
+        last, final, sub_final, permit, allowed, has_lead = signals("last final sub_final permit allowed has_lead")
+        refused = Signal(name="refused", init=1)  # ``allowed`` for whoever feeds this unit, as in SkidBuffer
         # The store must have passed more steps than this so that the next beat may enter.
-        ahead, group, left, final = Signal(c.row_bits + 2), Signal(range(c.beat_groups)), Signal(c.row_bits), Signal()
-        beat, step, last, accept, accepted = (Signal(name=n) for n in ("beat", "step", "last", "accept", "accepted"))
-        sub, sub_last, sub_final = Signal(c.sub_bits), Signal(c.sub_bits), Signal(name="sub_final")
+        steps_needed = Signal(c.row_bits + 2, name="steps_needed")
+        group, steps_left = Signal(range(c.beat_groups), name="group"), Signal(c.row_bits, name="steps_left")
+        sub, sub_last = signals("sub sub_last", c.sub_bits)
         deep = int(c.pipeline.is_deep)  # the walker moves when the words have been aligned
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer),
@@ -70,16 +70,16 @@ class LoadUnit(wiring.Component):
             walker.sub.eq(delay(m, sub, deep, "sub")),
             walker.step.eq(delay(m, step, deep, "step", reset_less=False)),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
-            may.eq(running & ~last & (claimed | self.vacant | behind)),
+            permit.eq(running & ~last & (claimed | self.vacant | has_lead)),
             self.blocked.eq(running & ~allowed), self.claim.eq(running & ~claimed & self.vacant)]
 
         # Decided two cycles ahead, in which two beats may move. That ``store_steps`` is a cycle old errs on the safe
         # side.
         store_steps = Signal.like(self.store_steps, name="store_steps_before")
-        m.d.sync += [store_steps.eq(self.store_steps), behind.eq(ahead < store_steps), accepted.eq(accept),
-                     allowed.eq(may), refused.eq(~may)]
+        m.d.sync += [store_steps.eq(self.store_steps), has_lead.eq(steps_needed < store_steps),
+                     accepted.eq(accept), allowed.eq(permit), refused.eq(~permit)]
         with m.If(~(running & command.overlap)):
-            m.d.sync += behind.eq(0)
+            m.d.sync += has_lead.eq(0)
         m.d.sync += claimed.eq(running & (claimed | self.vacant))
         with m.If(allowed):  # until then an instruction waits, while the columns still write into its half
             m.d.sync += self.owns.eq(Cat(~self.half, self.half))
@@ -90,14 +90,14 @@ class LoadUnit(wiring.Component):
         with m.If(step):
             m.d.sync += group.eq(0)
         with m.If(~busy):
-            m.d.sync += [command.eq(self.i_command.payload), ahead.eq(self.i_command.payload.lead)]
+            m.d.sync += [command.eq(self.i_command.payload), steps_needed.eq(self.i_command.payload.lead)]
         with m.Elif(step):
-            m.d.sync += ahead.eq(ahead + 1)
+            m.d.sync += steps_needed.eq(steps_needed + 1)
         with m.If(accepted):
-            m.d.sync += [left.eq(command.last_step), final.eq(command.last_step == 0),
+            m.d.sync += [steps_left.eq(command.last_step), final.eq(command.last_step == 0),
                          sub_last.eq((1 << command.sub_bits) - 1)]
         with m.Elif(step):
-            m.d.sync += [left.eq(left - 1), final.eq(left == 1)]
+            m.d.sync += [steps_left.eq(steps_left - 1), final.eq(steps_left == 1)]
         with m.If(last):
             m.d.sync += running.eq(0)
         with m.If(accept):
@@ -113,12 +113,12 @@ class LoadUnit(wiring.Component):
         """Whether ``sub`` is at its last: from a register, because much of the control hangs on the end of a step."""
         if not self._config.sub_bits:
             return sub == sub_last
-        at_last = Signal(name="at_last")
+        is_last_sub = Signal(name="is_last_sub")
         with m.If(accepted):
-            m.d.sync += at_last.eq(command.sub_bits == 0)
+            m.d.sync += is_last_sub.eq(command.sub_bits == 0)
         with m.Elif(beat):
-            m.d.sync += at_last.eq(Mux(at_last, sub_last == 0, sub + 1 == sub_last))
-        return at_last
+            m.d.sync += is_last_sub.eq(Mux(is_last_sub, sub_last == 0, sub + 1 == sub_last))
+        return is_last_sub
 
     def _datapath(self, m, command, walker, beat, group):
         c, stage = self._config, optional(m, self._config.pipeline)
@@ -148,10 +148,10 @@ class LoadUnit(wiring.Component):
         c = self._config
         values = [words[j][lane][part] for j in range(c.engines_per_beat) for lane in range(c.lanes)
                   for part in ("re", "im")]
-        present = Signal(c.magnitude_bits, name="present", reset_less=True)
-        m.d.sync += present.eq(reduce(or_, (leading_magnitude(v, c.magnitude_bits, c.width) for v in values)))
+        beat_magnitude = Signal(c.magnitude_bits, name="beat_magnitude", reset_less=True)
+        m.d.sync += beat_magnitude.eq(reduce(or_, (leading_magnitude(v, c.magnitude_bits, c.width) for v in values)))
         valid = delay(m, valid, 1, "magnitude_valid", reset_less=False)
         with m.If(self.done):
             m.d.sync += self.magnitude.eq(0)
         with m.Elif(valid):
-            m.d.sync += self.magnitude.eq(self.magnitude | present)
+            m.d.sync += self.magnitude.eq(self.magnitude | beat_magnitude)

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import CoreConfig
 from ..layouts import lanes, word
 from ..primitives.ram import Ram, RamParameters
+from ..primitives.signals import signals
 from .layouts import half_control
 
 __all__ = ["RowBuffer", "HalfPorts"]
@@ -96,7 +97,7 @@ class RowBuffer(wiring.Component):
                     ram.r_en.eq(control.r_en), ram.r_addr.eq(control.r_rows[bank]),
                     ram.w_en.eq(enable), ram.w_addr.eq(control.w_rows[bank]), ram.w_data.eq(words[bank]),
                     read[half][bank].eq(data.View(word(c.width), ram.r_data))]
-        compute, store = (Signal(self.load.shape(), name=n, reset_less=True) for n in ("compute_word", "store_word"))
+        compute, store = signals("compute_word store_word", self.load.shape(), reset_less=True)
         m.d.sync += compute.eq(Mux(self.compute_half, read[1], read[0]))
         with m.If(self.store_en):
             m.d.sync += store.eq(Mux(self.store_half, read[1], read[0]))

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import CoreConfig
 from ..isa.instruction import Opcode
 from ..layouts import instruction
+from ..primitives.signals import signals
 from .parameters import GAP_LIMIT
 
 __all__ = ["Sequencer"]
@@ -43,34 +44,36 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self._config
-        following = Signal.like(self.i.payload, name="following")
-        occupied, armed, ready, issue = (Signal(name=n) for n in ("occupied", "armed", "ready", "issue"))
+        next_pass = Signal.like(self.i.payload, name="next_pass")
+        occupied, armed, ready, issue = signals("occupied armed ready issue")
         # Every condition is a register, computed while the instruction settles: issuing is one gate deep.
-        loaded, gap_over, ended, spaced = Signal(), Signal(), Signal(init=1), Signal(init=1)
+        loaded, gap_over = signals("loaded gap_over")
+        ended, spaced = signals("ended spaced", init=1)
         m.d.comb += [
-            self.i.ready.eq(~occupied), issue.eq(ready & ended), loaded.eq(~following.first | self.loaded),
-            self.take.eq(issue & following.first), self.finish.eq(self.valid & ended & self.pass_fields.last),
+            self.i.ready.eq(~occupied), issue.eq(ready & ended), loaded.eq(~next_pass.first | self.loaded),
+            self.take.eq(issue & next_pass.first), self.finish.eq(self.valid & ended & self.pass_fields.last),
             self.computing.eq(self.valid), self.hazard.eq(~self.valid & armed & loaded),
             self.idle.eq(~self.valid & ~occupied)]
         with m.If(~occupied):
-            m.d.sync += [following.eq(self.i.payload), occupied.eq(self.i.valid)]
+            m.d.sync += [next_pass.eq(self.i.payload), occupied.eq(self.i.valid)]
         with m.Elif(issue):
             m.d.sync += occupied.eq(0)
         m.d.sync += [armed.eq(occupied & ~issue), ready.eq(armed & ~issue & loaded & spaced & gap_over)]
-        self._distances(m, following, ended, spaced, gap_over)
+        self._distances(m, next_pass, ended, spaced, gap_over)
 
-        left, single = Signal(c.row_bits), Signal(name="single")
-        m.d.sync += [single.eq(following.last_group == 0), self.start.eq(issue)]
+        groups_left = Signal(c.row_bits, name="groups_left")
+        is_single = Signal(name="is_single")
+        m.d.sync += [is_single.eq(next_pass.last_group == 0), self.start.eq(issue)]
         with m.If(issue):
-            m.d.sync += [self.pass_fields.eq(following), self.valid.eq(1), self.half.eq(self.half ^ following.first),
-                         left.eq(following.last_group), ended.eq(single)]
+            m.d.sync += [self.pass_fields.eq(next_pass), self.valid.eq(1), self.half.eq(self.half ^ next_pass.first),
+                         groups_left.eq(next_pass.last_group), ended.eq(is_single)]
         with m.Elif(ended):
             m.d.sync += self.valid.eq(0)
         with m.Else():
-            m.d.sync += [left.eq(left - 1), ended.eq(left == 1)]
+            m.d.sync += [groups_left.eq(groups_left - 1), ended.eq(groups_left == 1)]
         return m
 
-    def _distances(self, m, following, ended, spaced, gap_over):
+    def _distances(self, m, next_pass, ended, spaced, gap_over):
         """Registers that say whether an issue two cycles from now keeps the spacing and the gap."""
         spacing = Signal(range(self._config.pass_spacing), name="spacing")
         with m.If(self.start):
@@ -84,7 +87,7 @@ class Sequencer(wiring.Component):
             m.d.sync += idle_cycles.eq(Mux(ended, 3, 2))
         with m.Elif(ended & ~idle_cycles[-1]):
             m.d.sync += idle_cycles.eq(idle_cycles + 1)
-        no_gap, enough = Signal(), Signal(name="enough")
-        m.d.sync += [no_gap.eq(following.gap == 0),
-                     enough.eq((~self.valid | ended) & (idle_cycles >= following.gap))]
-        m.d.comb += gap_over.eq(no_gap | enough)
+        no_gap, has_gap = signals("no_gap has_gap")
+        m.d.sync += [no_gap.eq(next_pass.gap == 0),
+                     has_gap.eq((~self.valid | ended) & (idle_cycles >= next_pass.gap))]
+        m.d.comb += gap_over.eq(no_gap | has_gap)

@@ -11,6 +11,7 @@ from ..isa.instruction import Opcode
 from ..isa.setup import EXPONENT_BITS
 from ..layouts import instruction, lanes, output_beat
 from ..primitives.pipeline import optional
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .address import BankAddress, Walker
 from .shuffle import LaneShuffle, lane_order, permuted, shuffle_reverses, steer
@@ -59,32 +60,34 @@ class StoreUnit(wiring.Component):
         m.submodules.walker = walker = Walker(c.index_bits, c.pipeline, c.sub_bits, mirror=c.is_processor)
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
         command = Signal.like(self.i_command.payload, name="command")
-        waiting, starting, running, busy = (
-            Signal(name=name) for name in ("waiting", "starting", "running", "busy"))
-        self._go = go = Signal()  # like ``en``, for the few gates of the control
+        waiting, starting, running, busy = signals("waiting starting running busy")
+        self._go = control_enable = Signal(name="control_enable")  # like ``en``, for the few gates of the control
         # Between blocks the walker walks on: ``running`` says which beats count, and stays out of its enables.
-        group, step_end, accept = Signal(range(c.beat_groups)), Signal(), Signal(name="accept")
-        sub, sub_last, sub_final = Signal(c.sub_bits), Signal(c.sub_bits), Signal(name="sub_final")
-        left, final = Signal(c.row_bits), Signal(name="final")
+        group = Signal(range(c.beat_groups), name="group")
+        step_end, accept = signals("step_end accept")
+        sub, sub_last = signals("sub sub_last", c.sub_bits)
+        sub_final = Signal(name="sub_final")
+        steps_left = Signal(c.row_bits, name="steps_left")
+        final = Signal(name="final")
         m.d.comb += [
             walker.inner.eq(command.inner), walker.outer.eq(command.outer), walker.restart.eq(starting),
             sub_final.eq(sub == sub_last),
-            step_end.eq(sub_final & (group == c.beat_groups - 1)), walker.step.eq(go & step_end),
+            step_end.eq(sub_final & (group == c.beat_groups - 1)), walker.step.eq(control_enable & step_end),
             walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at), walker.sub.eq(sub),
             *walker.measure(command),
             bank.en.eq(self.en), bank.base.eq(walker.base), bank.window.eq(command.window), self.rows.eq(bank.rows),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
             self.take.eq(waiting & self.computed)]
-        with m.If(go):
+        with m.If(control_enable):
             m.d.sync += sub.eq(Mux(sub_final, 0, sub + 1))
-        with m.If(go & sub_final):
+        with m.If(control_enable & sub_final):
             m.d.sync += group.eq(Mux(step_end, 0, group + 1))
         with m.If(walker.step):
-            m.d.sync += [left.eq(left - 1), final.eq(left == 1)]
+            m.d.sync += [steps_left.eq(steps_left - 1), final.eq(steps_left == 1)]
         with m.If(walker.step & final):
             m.d.sync += running.eq(0)
         with m.If(starting):
-            m.d.sync += [running.eq(1), sub.eq(0), group.eq(0), left.eq(command.last_step),
+            m.d.sync += [running.eq(1), sub.eq(0), group.eq(0), steps_left.eq(command.last_step),
                          final.eq(command.last_step == 0), sub_last.eq((1 << command.sub_bits) - 1)]
         with m.If(~busy):
             m.d.sync += command.eq(self.i_command.payload)
@@ -98,10 +101,10 @@ class StoreUnit(wiring.Component):
 
         beat = data.View(_BEAT, Cat(running, running & step_end, running & step_end & final))
         taken = self._delayed(m, beat, c.taken_latency, "taken")
-        m.d.comb += self.done.eq(taken.last & go)
+        m.d.comb += self.done.eq(taken.last & control_enable)
         with m.If(self.done):
             m.d.sync += [self.steps.eq(0), self.owns.eq(0)]
-        with m.Elif(taken.step & go):
+        with m.Elif(taken.step & control_enable):
             m.d.sync += self.steps.eq(self.steps + 1)
 
         self._output(m, *self._datapath(m, command, bank, taken, group))
@@ -151,7 +154,8 @@ class StoreUnit(wiring.Component):
     def _round(self, m, word):
         """Round half up to element_width bits; only the largest value can overflow."""
         c = self._config
-        element, flags = Signal(self.o.payload.words.shape().elem_shape, name="flags"), []
+        flags = []
+        element = Signal(self.o.payload.words.shape().elem_shape, name="element")
         cut = c.width - c.element_width
         for part in ("re", "im"):
             rounded = Signal(signed(c.element_width + 1), name=f"rounded_{part}", reset_less=True)
@@ -168,7 +172,7 @@ class StoreUnit(wiring.Component):
         return element, Cat(flags).any()
 
     def _output(self, m, words, beat, clamped):
-        clamped_before, clamped_now = Signal(), Signal(name="clamped_now")
+        clamped_before, clamped_now = signals("clamped_before clamped_now")
         if self._config.pipeline.is_deep:
             m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
             out, moving, ready = skid.i, skid.moving, skid.i.ready

@@ -14,6 +14,7 @@ from ..memory.port import MemoryParameters, MemoryPort
 from ..memory.read_arbiter import ReadArbiter
 from ..memory.reader import Reader
 from ..memory.writer import Writer
+from ..primitives.signals import signals
 from ..vector.normalise import Normalise
 from ..vector.store_filters import VectorStore
 from .unit_counters import UnitCounters
@@ -97,9 +98,9 @@ class Processor(wiring.Component):
             m.d.sync += wanted.eq(port.valid & port.ready & (port.payload.target == target))
             m.d.comb += [unit.write.address.eq(write.address), unit.write.data.eq(write.data),
                          unit.write_en.eq(wanted)]
-        there = Signal(name="there")
-        m.d.sync += there.eq(port.valid & port.ready)
-        return write, there
+        setup_strobe = Signal(name="setup_strobe")
+        m.d.sync += setup_strobe.eq(port.valid & port.ready)
+        return write, setup_strobe
 
     def _vector(self, m, reader, gather, writer, stopped, setup_write):
         """The vector unit, or wires, between reader, writer and memory port. Returns ``rows_busy``: beats or sums of
@@ -112,7 +113,7 @@ class Processor(wiring.Component):
             self._gated(m, reader.read, port.read, stopped)
             self._gated(m, writer.memory, port.write, stopped)
             return facts
-        write, there = setup_write
+        write, setup_strobe = setup_write
         m.submodules.store = store = VectorStore(c)
         m.submodules.arbiter = arbiter = ReadArbiter(c, c.in_flight)
         m.submodules.normalise = normalise = Normalise(
@@ -138,28 +139,33 @@ class Processor(wiring.Component):
         m.d.comb += [gather.i.payload[name].eq(normalise.o.payload.sideband[name])
                      for name in ("mode", "last", "changes")]
         m.d.comb += [
-            store.setup.eq(write), store.setup_en.eq(there), normalise.write.address.eq(write.address),
-            normalise.write.data.eq(write.data), normalise.write_en.eq(there & (write.target == SETUP_READ_SETS)),
+            store.setup.eq(write), store.setup_en.eq(setup_strobe), normalise.write.address.eq(write.address),
+            normalise.write.data.eq(write.data),
+            normalise.write_en.eq(setup_strobe & (write.target == SETUP_READ_SETS)),
             facts.rows_busy.eq(normalise.busy), facts.writes_busy.eq(store.busy),
             facts.saturated.eq(normalise.saturated | store.saturated)]
         return facts
 
     def _faults(self, m, array, reader, writer):
         """Keeps the first fault; whether there is one."""
-        code, tag, stopped = Signal(Fault), Signal(TAG_BITS), Signal(name="stopped")
-        completed = Signal(TAG_BITS, name="$signal", reset_less=True)
+        code = Signal(Fault, name="code")
+        tag = Signal(TAG_BITS, name="tag")
+        stopped = Signal(name="stopped")
+        completed = Signal(TAG_BITS, name="completed", reset_less=True)
         idle_cycles = Signal(range(self._config.watchdog + 1), name="idle_cycles")
-        clear, moved, late = Signal(init=1), Signal(), Signal(name="late")  # clear: as in hw/array/counters.py
+        # clear: as in hw/array/counters.py
+        clear = Signal(name="clear", init=1)
+        moved, is_timeout = signals("moved is_timeout")
         moves = [self.activity[unit].moving for unit in UNITS]
         # Many SETs in a row move nothing else.
         moves += [commands.valid & commands.ready for commands in (array.o_reader, array.o_writer)]
         if self._config.vector_lanes:  # beats of a SUMS go no further, and may all have been asked for long ago
             moves.append(reader.o.valid & reader.o.ready)
         m.d.sync += [moved.eq(Cat(*moves, self.port.written).any()),
-                     late.eq(idle_cycles == self._config.watchdog), clear.eq(array.start)]
+                     is_timeout.eq(idle_cycles == self._config.watchdog), clear.eq(array.start)]
         with m.If(moved | ~array.running):
             m.d.sync += idle_cycles.eq(0)
-        with m.Elif(~late):
+        with m.Elif(~is_timeout):
             m.d.sync += idle_cycles.eq(idle_cycles + 1)
         with m.If(clear):
             m.d.sync += completed.eq(0)
@@ -167,7 +173,7 @@ class Processor(wiring.Component):
             m.d.sync += completed.eq(completed + 1)
         # A fault of the program is known with its own tag, others with that of the oldest block.
         with m.If(~stopped):
-            m.d.sync += [stopped.eq((array.fault != Fault.NONE) | reader.bad_after | self.port.refused | late),
+            m.d.sync += [stopped.eq((array.fault != Fault.NONE) | reader.bad_after | self.port.refused | is_timeout),
                          tag.eq(completed)]
             with m.If(array.fault != Fault.NONE):
                 m.d.sync += [code.eq(array.fault), tag.eq(array.fault_tag)]
@@ -175,14 +181,14 @@ class Processor(wiring.Component):
                 m.d.sync += [code.eq(Fault.AFTER), tag.eq(reader.tag)]
             with m.Elif(self.port.refused):
                 m.d.sync += code.eq(Fault.REFUSED)
-            with m.Elif(late):
+            with m.Elif(is_timeout):
                 m.d.sync += code.eq(Fault.WATCHDOG)
         m.d.comb += [array.stop.eq(stopped), self.status.error.eq(code), self.status.tag.eq(tag)]
         return stopped
 
     def _gated(self, m, source, sink, stopped):
         """No new request after a fault; one that is on offer stays until it is taken."""
-        offered, passing = Signal(), Signal(name="passing")
+        offered, passing = signals("offered passing")
         m.d.sync += offered.eq(sink.valid & ~sink.ready)
         m.d.comb += [passing.eq(offered | ~stopped), sink.payload.eq(source.payload),
                      sink.valid.eq(source.valid & passing), source.ready.eq(sink.ready & passing)]

@@ -106,8 +106,8 @@ class FrameReceiver(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        header, left, held = Signal(24), Signal(self.parameters.length_bits), Signal()
-        kind, length, expired = header[:8], header[8:], self._silence(m)
+        header, bytes_left = Signal(24, name="header"), Signal(self.parameters.length_bits, name="bytes_left")
+        kind, length, expired, held = header[:8], header[8:], self._silence(m), Signal(name="held")
         taken = self.i.valid & self.i.ready
         takes_payload = (kind == Kind.SETUP) | (kind == Kind.DATA)
         header_fault = self._header_fault(kind, length, takes_payload)
@@ -124,8 +124,8 @@ class FrameReceiver(wiring.Component):
             with m.State(state):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
-                    m.d.sync += left.eq(Mux(left == 0, 1, left - 1))  # 1: the CRC comes next
-                    with m.If(left == 0):
+                    m.d.sync += bytes_left.eq(Mux(bytes_left == 0, 1, bytes_left - 1))  # 1: the CRC comes next
+                    with m.If(bytes_left == 0):
                         m.next = following
                 with m.Elif(expired):
                     report(LinkFault.TIMEOUT, "Report")
@@ -133,7 +133,7 @@ class FrameReceiver(wiring.Component):
         with m.FSM(name="receiver") as fsm:
             with m.State("Sync"):
                 m.d.comb += [self.i.ready.eq(1), self.crc_start.eq(1), self.crc_valid.eq(0)]
-                m.d.sync += left.eq(2)
+                m.d.sync += bytes_left.eq(2)
                 with m.If(self.i.valid):
                     m.next = "Header"
                     with m.If(self.i.payload != SYNC):
@@ -144,7 +144,7 @@ class FrameReceiver(wiring.Component):
                 m.d.sync += held.eq(self.occupied & takes_payload)
                 m.next = "Crc"
                 with m.If(takes_payload):
-                    m.d.sync += left.eq(length - 1)
+                    m.d.sync += bytes_left.eq(length - 1)
                     m.next = "Payload"
                 with m.If(header_fault != 0):
                     report(header_fault)
@@ -173,23 +173,24 @@ class FrameReceiver(wiring.Component):
     def _silence(self, m):
         """Whether no byte has come for ``timeout`` cycles."""
         timeout = self.parameters.timeout
-        left = Signal(range(timeout), name="left", init=timeout - 1)
-        m.d.sync += left.eq(Mux(self.i.valid & self.i.ready, timeout - 1, left - (left != 0)))
-        return left == 0
+        cycles_left = Signal(range(timeout), name="cycles_left", init=timeout - 1)
+        m.d.sync += cycles_left.eq(Mux(self.i.valid & self.i.ready, timeout - 1, cycles_left - (cycles_left != 0)))
+        return cycles_left == 0
 
     def _content_fault(self, m, kind):
         """Fault of the payload received: bytes left over, or a record that would start the array."""
         unit_bytes = max(RECORD_BYTES, self.parameters.input_bytes)
-        in_unit, control = Signal(range(unit_bytes)), Signal(name="control")
+        unit_position = Signal(range(unit_bytes), name="unit_position")
+        control = Signal(name="control")
         last_of_unit = Mux(kind == Kind.DATA, self.parameters.input_bytes - 1, RECORD_BYTES - 1)
         with m.If(self.o.valid):
-            m.d.sync += [self.position.eq(0), in_unit.eq(0), control.eq(0)]
+            m.d.sync += [self.position.eq(0), unit_position.eq(0), control.eq(0)]
         with m.If(self.write):
             m.d.sync += [self.position.eq(self.position + 1),
-                         in_unit.eq(Mux(in_unit == last_of_unit, 0, in_unit + 1))]
-            with m.If((in_unit == 0) & (kind == Kind.SETUP) & (self.byte == SETUP_CONTROL)):
+                         unit_position.eq(Mux(unit_position == last_of_unit, 0, unit_position + 1))]
+            with m.If((unit_position == 0) & (kind == Kind.SETUP) & (self.byte == SETUP_CONTROL)):
                 m.d.sync += control.eq(1)
-        return Mux(in_unit != 0, LinkFault.LENGTH, Mux(control, LinkFault.VALUE, 0))
+        return Mux(unit_position != 0, LinkFault.LENGTH, Mux(control, LinkFault.VALUE, 0))
 
 
 class FrameSender(wiring.Component):
@@ -218,7 +219,8 @@ class FrameSender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        left, byte = Signal.like(self.i.payload.length), Signal(8, name="byte")
+        bytes_left = Signal.like(self.i.payload.length, name="bytes_left")
+        byte = Signal(8, name="byte")
         m.d.comb += self.crc_valid.eq(self.o.valid & self.o.ready)
 
         @contextmanager
@@ -231,7 +233,7 @@ class FrameSender(wiring.Component):
 
         with m.FSM(name="sender"):
             with m.State("Idle"):
-                m.d.sync += [self.position.eq(0), left.eq(self.i.payload.length)]
+                m.d.sync += [self.position.eq(0), bytes_left.eq(self.i.payload.length)]
                 with m.If(self.i.valid):
                     m.next = "Sync"
             with send("Sync", SYNC, "Kind"):
@@ -241,7 +243,7 @@ class FrameSender(wiring.Component):
             with send("Low", self.i.payload.length[:8], "High"):
                 pass
             with send("High", self.i.payload.length[8:], "Fetch"):
-                with m.If(left == 0):
+                with m.If(bytes_left == 0):
                     m.next = "CrcHigh"
             with m.State("Fetch"):
                 m.d.comb += self.fetch.eq(1)
@@ -250,8 +252,8 @@ class FrameSender(wiring.Component):
                 m.d.sync += byte.eq(self.byte)
                 m.next = "Payload"
             with send("Payload", byte, "Fetch"):
-                m.d.sync += [self.position.eq(self.position + 1), left.eq(left - 1)]
-                with m.If(left == 1):
+                m.d.sync += [self.position.eq(self.position + 1), bytes_left.eq(bytes_left - 1)]
+                with m.If(bytes_left == 1):
                     m.next = "CrcHigh"
             with send("CrcHigh", self.crc[8:], "CrcLow"):
                 m.d.comb += self.crc_valid.eq(0)  # so that the low half is still there

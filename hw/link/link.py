@@ -9,8 +9,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .. import layouts as shapes
+from ..isa.fields import pack
 from ..isa.link_frame import ERROR, RECORD_BYTES, REPLY, STATUS_WORDS, VERSION, LinkFault, Kind
-from ..isa.setup import CONTROL_START, SETUP_CONTROL
+from ..isa.setup import CONTROL_START, SETUP, SETUP_CONTROL
 from ..primitives.memory import read_port, write_port
 from .framer import FrameReceiver, FrameSender, LinkParameters
 
@@ -46,7 +47,9 @@ class PayloadUnpacker(wiring.Component):
         unit_bytes = max(RECORD_BYTES, self.parameters.input_bytes)
         # Idle clears it, which is free only without another reset.
         shift = Signal(8 * unit_bytes, name="shift", reset_less=True)
-        left, in_unit, is_data = Signal.like(self.length), Signal(range(unit_bytes)), Signal(name="is_data")
+        bytes_left = Signal.like(self.length, name="bytes_left")
+        unit_position = Signal(range(unit_bytes), name="unit_position")
+        is_data = Signal(name="is_data")
         last_of_unit = Mux(is_data, self.parameters.input_bytes - 1, RECORD_BYTES - 1)
 
         # Bytes enter at the top, so a unit, short or long, ends there.
@@ -56,24 +59,24 @@ class PayloadUnpacker(wiring.Component):
         with m.FSM(name="unpacker") as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("Idle"))
             with m.State("Idle"):
-                m.d.sync += [left.eq(self.length), is_data.eq(self.is_data), self.position.eq(0),
-                             in_unit.eq(0), shift.eq(0)]
+                m.d.sync += [bytes_left.eq(self.length), is_data.eq(self.is_data), self.position.eq(0),
+                             unit_position.eq(0), shift.eq(0)]
                 with m.If(self.start):
                     m.next = "Read"
             with m.State("Read"):
-                m.d.sync += [self.position.eq(self.position + 1), left.eq(left - 1)]
+                m.d.sync += [self.position.eq(self.position + 1), bytes_left.eq(bytes_left - 1)]
                 m.next = "Shift"
             with m.State("Shift"):
-                m.d.sync += [shift.eq(Cat(shift[8:], self.byte)), in_unit.eq(in_unit + 1)]
+                m.d.sync += [shift.eq(Cat(shift[8:], self.byte)), unit_position.eq(unit_position + 1)]
                 m.next = "Read"
-                with m.If(in_unit == last_of_unit):
-                    m.d.sync += in_unit.eq(0)
+                with m.If(unit_position == last_of_unit):
+                    m.d.sync += unit_position.eq(0)
                     m.next = "Offer"
             with m.State("Offer"):
                 m.d.comb += [self.o_data.valid.eq(is_data), self.o_setup.valid.eq(~is_data)]
                 with m.If(Mux(is_data, self.o_data.ready, self.o_setup.ready)):
                     m.next = "Read"
-                    with m.If(left == 0):
+                    with m.If(bytes_left == 0):
                         m.next = "Idle"
         return m
 
@@ -107,19 +110,20 @@ class ResultStore(wiring.Component):
         room = self.parameters.limit // n_bytes * n_bytes
         m.submodules.memory = memory = Memory(shape=8, depth=self.parameters.limit, init=[])
         write, read = write_port(memory), read_port(memory, "sync")
-        at = Signal(range(n_bytes), name="at")
+        beat_position = Signal(range(n_bytes), name="beat_position")
 
         # The beat holds still until it is taken: its bytes are picked where it stands.
         beat = Cat(self.i.payload.as_value(), Const(0, 8))
         m.d.comb += [
-            self.paused.eq(self.pause & (at == 0)),
+            self.paused.eq(self.pause & (beat_position == 0)),
             write.en.eq(self.i.valid & ~self.paused & (self.count != room)),
-            write.addr.eq(self.count), write.data.eq(beat.word_select(at, 8)),
-            self.i.ready.eq(write.en & (at == n_bytes - 1)),
+            write.addr.eq(self.count), write.data.eq(beat.word_select(beat_position, 8)),
+            self.i.ready.eq(write.en & (beat_position == n_bytes - 1)),
             read.addr.eq(self.position), self.byte.eq(read.data),
         ]
         with m.If(write.en):
-            m.d.sync += [self.count.eq(self.count + 1), at.eq(Mux(at == n_bytes - 1, 0, at + 1))]
+            m.d.sync += [self.count.eq(self.count + 1),
+                         beat_position.eq(Mux(beat_position == n_bytes - 1, 0, beat_position + 1))]
         with m.If(self.clear):
             m.d.sync += self.count.eq(0)
         return m
@@ -239,7 +243,7 @@ class Link(wiring.Component):
         """Records of the unpacker, or the start record: an idle unpacker shows zeros, so that takes a few
         gates.
         """
-        start = Const(SETUP_CONTROL | CONTROL_START << 24, 64)
+        start = Const(pack(SETUP, {"target": SETUP_CONTROL, "address": 0, "data": CONTROL_START}), RECORD_BYTES * 8)
         record = unpacker.o_setup.payload.as_value()
         m.d.comb += [
             self.o_setup.valid.eq(unpacker.o_setup.valid | starting),

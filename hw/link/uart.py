@@ -59,7 +59,9 @@ class UartReceiver(wiring.Component):
         rx = Signal(name="rx", init=1)
         m.submodules.synchronizer = FFSynchronizer(self.rx, rx, init=1)
         divisor = self.parameters.divisor
-        timer, samples_left, shift = Signal(range(divisor)), Signal(range(11)), Signal(8, name="shift")
+        timer = Signal(range(divisor), name="timer")
+        samples_left = Signal(range(11), name="samples_left")
+        shift = Signal(8, name="shift")
 
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
@@ -98,7 +100,9 @@ class UartTransmitter(wiring.Component):
         m = Module()
         divisor = self.parameters.divisor
         # Bits still to send, low bit first, with the stop bits shifted in behind them; tx is the lowest.
-        timer, bits_left, shift = Signal(range(divisor)), Signal(range(11)), Signal(9, name="shift", init=0x1FF)
+        timer = Signal(range(divisor), name="timer")
+        bits_left = Signal(range(11), name="bits_left")
+        shift = Signal(9, name="shift", init=0x1FF)
         m.d.comb += [self.tx.eq(shift[0]), self.i.ready.eq(bits_left == 0)]
 
         with m.If(self.i.ready):

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import CoreConfig
 from ..isa.parameter_set import SET_BITS
 from ..primitives.adder import SelectAdder, SelectAdderParameters
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .parameters import EMIT_STAGES
 from .port import MemoryParameters
@@ -109,38 +110,42 @@ class Emit(wiring.Component):
     def _expand(self, m, to):
         """Turns one place after the other into its slots: a slot is a write, or a beat to drop. Returns whether a place
         is inside."""
-        here, there = Signal(place(self._config), name="here", reset_less=True), Signal(name="there")
+        target = Signal(place(self._config), name="target", reset_less=True)
+        has_place = Signal(name="has_place")
         # Which write of the place is next, and whether it is the final one or there is none.
-        second, third, final = Signal(), Signal(), Signal(name="final", init=1)
+        is_second, is_third = signals("is_second is_third")
+        is_final = Signal(name="is_final", init=1)
         offered, slot = self.places.payload, to.payload
         m.d.comb += [
-            self.places.ready.eq(to.ready & final), to.valid.eq(there),
-            slot.address.eq(Mux(third, here.third, Mux(second, here.second, here.address))),
-            slot.strobe.eq(Cat(~(here.fold & second), ~third)), slot.mirrored.eq(here.fold & (second | third)),
-            slot.split.eq(here.split), slot.high.eq(here.high), slot.writes.eq(here.valid),
-            slot.last.eq(final & here.last), slot.pops.eq(final & (~here.split | here.high)),
+            self.places.ready.eq(to.ready & is_final), to.valid.eq(has_place),
+            slot.address.eq(Mux(is_third, target.third, Mux(is_second, target.second, target.address))),
+            slot.strobe.eq(Cat(~(target.fold & is_second), ~is_third)),
+            slot.mirrored.eq(target.fold & (is_second | is_third)),
+            slot.split.eq(target.split), slot.high.eq(target.high), slot.writes.eq(target.valid),
+            slot.last.eq(is_final & target.last), slot.pops.eq(is_final & (~target.split | target.high)),
             # Z[0] and Z[N/2] stand for their own mirror images: both operands are the same word.
-            slot.later.eq(Cat(second, second | ~here.twice))]
+            slot.later.eq(Cat(is_second, is_second | ~target.twice))]
         if self._config.vector_lanes:  # only the first write of a place stands in its row
-            fresh = Signal(name="fresh", init=1)
-            m.d.comb += [slot.set.eq(here.set), slot.row0.eq(here.row0 & ~(second | third)), slot.first.eq(fresh)]
-            with m.If(there & to.ready):
-                m.d.sync += fresh.eq(slot.last | (fresh & ~here.valid))
+            is_first_write = Signal(name="is_first_write", init=1)
+            m.d.comb += [slot.set.eq(target.set), slot.row0.eq(target.row0 & ~(is_second | is_third)),
+                         slot.first.eq(is_first_write)]
+            with m.If(has_place & to.ready):
+                m.d.sync += is_first_write.eq(slot.last | (is_first_write & ~target.valid))
         with m.If(self.places.ready):
-            m.d.sync += [here.eq(offered), there.eq(self.places.valid), second.eq(0), third.eq(0),
-                         final.eq(~self.places.valid | ~(offered.fold | offered.twice))]
+            m.d.sync += [target.eq(offered), has_place.eq(self.places.valid), is_second.eq(0), is_third.eq(0),
+                         is_final.eq(~self.places.valid | ~(offered.fold | offered.twice))]
         with m.Elif(to.ready):
-            m.d.sync += [second.eq(~second), third.eq(second), final.eq(second | ~here.fold)]
-        return there
+            m.d.sync += [is_second.eq(~is_second), is_third.eq(is_second), is_final.eq(is_second | ~target.fold)]
+        return has_place
 
     def _join(self, m, slots, ready):
         """One slot at a time waits for its data, in a register that controls the wide multiplexers.
 
         Returns its tag, its two choices, whether there is one, whether it writes, and ``joined``: it joins its data."""
         slot = slots.payload
-        tag, choices = Signal(self._tag, reset_less=True), Signal(data.ArrayLayout(_CHOICE, 2), reset_less=True)
-        present, writes, pops, last, joined, free, held = (
-            Signal(name=name) for name in ("present", "writes", "pops", "last", "joined", "free", "held"))
+        tag = Signal(self._tag, name="tag", reset_less=True)
+        choices = Signal(data.ArrayLayout(_CHOICE, 2), name="choices", reset_less=True)
+        present, writes, pops, last, joined, free, held = signals("present writes pops last joined free held")
         m.d.comb += [
             held.eq(slot.last & ~self.room), joined.eq(ready & present & self.i.valid), free.eq(~present | joined),
             slots.ready.eq(free & ~held), self.i.ready.eq(ready & pops),
@@ -209,10 +214,10 @@ class Emit(wiring.Component):
         for number in range(count):
             result = rounded[number][:width]
             if number & 1:  # of the differences only the largest, 2^(width-1), does not fit
-                over = Signal(name=f"over{number}")
-                m.d.comb += over.eq(rounded[number][width] ^ rounded[number][width - 1])
-                result ^= over.replicate(width)
-                clamped.append(over)
+                overflow = Signal(name=f"overflow{number}")
+                m.d.comb += overflow.eq(rounded[number][width] ^ rounded[number][width - 1])
+                result ^= overflow.replicate(width)
+                clamped.append(overflow)
             mirrored = rounded[-number % count][:width]
             m.d.comb += write.beat.elements[number].eq(Mux(tag.mirrored, mirrored, result))
         m.d.comb += [write.address.eq(tag.address),

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import CoreConfig
 from ..isa.instruction import MemoryMode
 from ..layouts import input_beat
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from ..primitives.transposer import Transposer
 from .port import MemoryParameters
@@ -100,58 +101,62 @@ class Regrouper(wiring.Component):
         m.submodules.tiles = tiles = Transposer(2 * self._cell * self._width, self._cells)
         m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, skid.o, wiring.flipped(self.o))
-        mode, source, switched = Signal(3), Signal(_Source), Signal(name="switched")
-        wires, pairs, second, both, split = Signal(), Signal(), Signal(), Signal(), Signal()
-        m.d.comb += [wires.eq(source == _Source.INPUT), second.eq(source == _Source.SECOND),
-                     pairs.eq(second | (source == _Source.FIRST)), both.eq(mode == MemoryMode.PAIRS)]
+        mode = Signal(3, name="mode")
+        source = Signal(_Source, name="source")
+        switched = Signal(name="switched")
+        is_input, pairs, is_second, is_pairs, is_split = signals("is_input pairs is_second is_pairs is_split")
+        m.d.comb += [is_input.eq(source == _Source.INPUT), is_second.eq(source == _Source.SECOND),
+                     pairs.eq(is_second | (source == _Source.FIRST)), is_pairs.eq(mode == MemoryMode.PAIRS)]
 
         # The first beat of a pair waits in ``upper``; the transposer takes both together, and so gives two beats at
         # once, of which the second waits in ``lower``. A SPLIT has them leave together.
-        odd, arriving, same, accept, second_valid = (Signal() for _ in range(5))
+        is_odd, arriving, has_match, accept, second_valid = signals("is_odd arriving has_match accept second_valid")
         m.d.comb += [
-            same.eq(~self.i.payload.changes | switched), arriving.eq(self.i.valid & same),
-            self.i.ready.eq(same & Mux(wires, skid.i.ready, (pairs & ~odd) | tiles.i.ready)),
+            has_match.eq(~self.i.payload.changes | switched), arriving.eq(self.i.valid & has_match),
+            self.i.ready.eq(has_match & Mux(is_input, skid.i.ready, (pairs & ~is_odd) | tiles.i.ready)),
             accept.eq(self.i.valid & self.i.ready),
-            tiles.i.valid.eq(arriving & ~wires & (odd | ~pairs)), tiles.i.payload.last.eq(self.i.payload.last),
-            tiles.o.ready.eq(skid.i.ready & ~second),
-            skid.i.valid.eq(Mux(wires, arriving & (odd | ~split), Mux(second, second_valid, tiles.o.valid))),
+            tiles.i.valid.eq(arriving & ~is_input & (is_odd | ~pairs)), tiles.i.payload.last.eq(self.i.payload.last),
+            tiles.o.ready.eq(skid.i.ready & ~is_second),
+            skid.i.valid.eq(Mux(is_input, arriving & (is_odd | ~is_split),
+                                Mux(is_second, second_valid, tiles.o.valid))),
             skid.i.payload.mode.eq(mode)]
         if self._splits:
-            m.d.comb += split.eq(mode == MemoryMode.SPLIT)
-        m.d.sync += odd.eq(odd ^ (accept & (pairs | split)))
+            m.d.comb += is_split.eq(mode == MemoryMode.SPLIT)
+        m.d.sync += is_odd.eq(is_odd ^ (accept & (pairs | is_split)))
         with m.If(accept):
             m.d.sync += switched.eq(0)
 
         # The cycle after each step of the transposer belongs to the second beat, also where there is none: the
         # transposer must not see the end of its input before the next pair has had the time to arrive.
         given = tiles.o.valid & tiles.o.ready
-        with m.If(second):
+        with m.If(is_second):
             with m.If(skid.i.ready | ~second_valid):
                 m.d.sync += source.eq(_Source.FIRST)
         with m.Else():
-            m.d.sync += second_valid.eq(both & given)
+            m.d.sync += second_valid.eq(is_pairs & given)
             with m.If(pairs & (given | (tiles.i.valid & tiles.i.ready))):
                 m.d.sync += source.eq(_Source.SECOND)
-        last = self._elements(m, tiles, skid.i.payload, source, odd, second)
+        last = self._elements(m, tiles, skid.i.payload, source, is_odd, is_second)
         m.d.comb += skid.i.payload.last.eq(
-            Mux(wires, self.i.payload.last, Mux(second, last, tiles.o.payload.last & ~both)))
+            Mux(is_input, self.i.payload.last, Mux(is_second, last, tiles.o.payload.last & ~is_pairs)))
         # Final beats inside, at most six: two in the transposer (``blocks`` below), three behind it, one that has just
         # left. What comes in and what goes out is registered before it is counted.
         ends = Signal(3, name="ends")
-        arrived, ending, offered, taken, final = (Signal() for _ in range(5))
+        arrived, ending, offered, taken, final = signals("arrived ending offered taken final")
         m.d.sync += [arrived.eq(accept), ending.eq(self.i.payload.last), offered.eq(self.o.valid),
                      taken.eq(self.o.ready), final.eq(self.o.payload.last),
                      ends.eq(ends + (arrived & ending) - (offered & taken & final))]
         m.d.comb += self.empty.eq((ends == 0) & ~(arrived & ending))
         left = skid.i.valid & skid.i.ready & skid.i.payload.last
-        self._switch(m, mode, source, switched, self.i.valid & ~same, ~wires, accept, left)
+        self._switch(m, mode, source, switched, self.i.valid & ~has_match, ~is_input, accept, left)
         return m
 
     def _elements(self, m, tiles, out, source, odd, second):
         """Moves elements into the transposer and out of it. Returns ``last`` of the pair whose second beat waits."""
         size, cells = self._cell * self._width, range(self._cells)
         now = self.i.payload.elements.as_value()
-        upper, lower, last = Signal(len(now), reset_less=True), Signal(len(now), reset_less=True), Signal()
+        upper, lower = signals("upper lower", len(now), reset_less=True)
+        last = Signal(name="last")
         # A row enters alone, as the lower one of a pair: no multiplexer.
         m.d.comb += [tiles.i.payload.cells[n].eq(Cat(upper.word_select(n, size), now.word_select(n, size)))
                      for n in cells]
@@ -174,7 +179,8 @@ class Regrouper(wiring.Component):
     def _switch(self, m, mode, source, switched, waiting, tiled, accept, left):
         """Takes the mode of the block that waits, once the transposer is empty. ``blocks`` counts the final beats in
         the transposer, at most two: one on its way in, one on its way out."""
-        blocks, wanted = Signal(2, name="wanted"), self.i.payload.mode
+        wanted = self.i.payload.mode
+        blocks = Signal(2, name="blocks")
         m.d.sync += blocks.eq(blocks + (tiled & accept & self.i.payload.last) - (tiled & left))
         with m.If(waiting & (blocks == 0)):
             m.d.sync += [mode.eq(wanted), switched.eq(1)]

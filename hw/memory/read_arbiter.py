@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..primitives.parameters import RAM_BITS
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .parameters import LATE_WORDS
 from .port import MemoryParameters
@@ -46,7 +47,8 @@ class BeatQueue(wiring.Component):
         m = Module()
         width, parts = len(self.w_data), []
         # Two registers of one bit, or synthesis would put the enables of all words behind one more gate.
-        held, moving, stops = Signal(), Signal(init=1), Signal(name="stops")
+        is_held, stall = signals("is_held stall")
+        moving = Signal(name="moving", init=1)
         words = Signal(width, name="words")
         for low in range(0, width, RAM_BITS):
             part = slice(low, min(low + RAM_BITS, width))
@@ -56,10 +58,10 @@ class BeatQueue(wiring.Component):
             parts.append(queue)
         kept = Signal(width, name="kept", reset_less=True)
         m.d.comb += [
-            self.o.valid.eq(held | parts[0].r_valid), self.o.payload.eq(Mux(held, kept, words)),
-            stops.eq(self.o.valid & ~self.o.ready), self.pop.eq(parts[0].pop),
-            self.empty.eq(parts[0].empty & ~held)]
-        m.d.sync += [held.eq(stops), moving.eq(~stops), self.space.eq(parts[0].level <= self._places - LATE_WORDS)]
+            self.o.valid.eq(is_held | parts[0].r_valid), self.o.payload.eq(Mux(is_held, kept, words)),
+            stall.eq(self.o.valid & ~self.o.ready), self.pop.eq(parts[0].pop),
+            self.empty.eq(parts[0].empty & ~is_held)]
+        m.d.sync += [is_held.eq(stall), moving.eq(~stall), self.space.eq(parts[0].level <= self._places - LATE_WORDS)]
         with m.If(moving):
             m.d.sync += kept.eq(words)
         return m
@@ -110,17 +112,17 @@ class ReadArbiter(wiring.Component):
         self._request(m, owners, waiting.pop)
 
         # ``owners`` keep a one for the reader.
-        mine, passing, arrived = Signal(), Signal(), Signal(name="arrived")
+        is_reader_beat, passing, arrived = signals("is_reader_beat passing arrived")
         arriving = Signal(beat_bits, name="arriving", reset_less=True)
         m.d.comb += [
-            mine.eq(owners.o.payload), passing.eq(mine | self.residual_beats.ready),
+            is_reader_beat.eq(owners.o.payload), passing.eq(is_reader_beat | self.residual_beats.ready),
             self.beats.ready.eq(owners.o.valid & passing), owners.o.ready.eq(self.beats.valid & passing),
-            self.residual_beats.valid.eq(self.beats.valid & owners.o.valid & ~mine),
+            self.residual_beats.valid.eq(self.beats.valid & owners.o.valid & ~is_reader_beat),
             self.residual_beats.payload.eq(self.beats.payload),
             waiting.w_en.eq(arrived), waiting.w_data.eq(arriving),
             self.reader_beats.valid.eq(waiting.o.valid), self.reader_beats.payload.eq(waiting.o.payload),
             waiting.o.ready.eq(self.reader_beats.ready)]
-        m.d.sync += [arriving.eq(self.beats.payload), arrived.eq(self.beats.valid & owners.o.valid & mine)]
+        m.d.sync += [arriving.eq(self.beats.payload), arrived.eq(self.beats.valid & owners.o.valid & is_reader_beat)]
         return m
 
     def _request(self, m, owners, pop):
@@ -128,16 +130,18 @@ class ReadArbiter(wiring.Component):
         m.submodules.out = out = SkidBuffer(self._config.memory_bits)
         wiring.connect(m, out.o, wiring.flipped(self.read))
         places = self._in_flight
-        # ``free`` does not know the requests that were granted in this cycle and in the one before.
-        free, space = Signal(range(places + 1), init=places), Signal(name="space", init=1)
-        granted, to_reader, reader_granted = Signal(), Signal(), Signal(name="reader_granted")
-        reader, residual, ready = self.reader_read, self.residual_read, Signal(name="ready")
+        # ``free_places`` does not know the requests that were granted in this cycle and in the one before.
+        free_places = Signal(range(places + 1), name="free_places", init=places)
+        space = Signal(name="space", init=1)
+        granted, is_reader, reader_granted = signals("granted is_reader reader_granted")
+        reader, residual = self.reader_read, self.residual_read
+        ready = Signal(name="ready")
         m.d.comb += [
             ready.eq(out.i.ready & owners.space), residual.ready.eq(ready),
             reader.ready.eq(ready & space & ~residual.valid),
             out.i.valid.eq((residual.valid | (reader.valid & space)) & owners.space),
             out.i.payload.eq(Mux(residual.valid, residual.payload, reader.payload)),
-            owners.w_en.eq(granted), owners.w_data.eq(to_reader), reader_granted.eq(granted & to_reader)]
+            owners.w_en.eq(granted), owners.w_data.eq(is_reader), reader_granted.eq(granted & is_reader)]
         m.d.sync += [
-            granted.eq(out.i.valid & out.i.ready), to_reader.eq(~residual.valid),
-            free.eq(free + pop - reader_granted), space.eq(free >= LATE_WORDS)]
+            granted.eq(out.i.valid & out.i.ready), is_reader.eq(~residual.valid),
+            free_places.eq(free_places + pop - reader_granted), space.eq(free_places >= LATE_WORDS)]

@@ -13,6 +13,7 @@ from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, table_write
 from ..primitives.memory import read_port, write_port
 from ..primitives.ram import Ram, RamParameters
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .gather import memory_beat
 from .parameters import LATE_WORDS, PROGRESS_BITS
@@ -66,16 +67,18 @@ class TokenQueue(wiring.Component):
         m = Module()
         c, bits = self._config, (self._places - 1).bit_length()
         m.submodules.ram = ram = Ram(RamParameters(len(self.w_data), 1 << bits, c.target, c.pipeline))
-        write, read, some, there = Signal(bits), Signal(bits), Signal(), Signal(c.ram_latency)
+        write, read = signals("write read", bits)
+        has_words = Signal(name="has_words")
+        word_stages = Signal(c.ram_latency, name="word_stages")
         m.d.comb += [
             ram.w_en.eq(self.w_en), ram.w_addr.eq(write), ram.w_data.eq(self.w_data), ram.r_en.eq(self.moving),
-            ram.r_addr.eq(read), self.r_data.eq(ram.r_data), self.r_valid.eq(there[-1]),
-            self.pop.eq(some & self.moving), self.empty.eq(~some & (there == 0))]
+            ram.r_addr.eq(read), self.r_data.eq(ram.r_data), self.r_valid.eq(word_stages[-1]),
+            self.pop.eq(has_words & self.moving), self.empty.eq(~has_words & (word_stages == 0))]
         m.d.sync += [
             write.eq(write + self.w_en), read.eq(read + self.pop), self.level.eq(self.level + self.w_en - self.pop),
-            some.eq(self.w_en | (self.level > 1) | (some & ~self.moving))]
+            has_words.eq(self.w_en | (self.level > 1) | (has_words & ~self.moving))]
         with m.If(self.moving):
-            m.d.sync += there.eq(Cat(some, there))
+            m.d.sync += word_stages.eq(Cat(has_words, word_stages))
         return m
 
 
@@ -144,7 +147,7 @@ class Reader(wiring.Component):
         m.submodules.sequence = sequence = BeatSequence(self._config)
         command = Signal(instruction(Opcode.READ), name="command", reset_less=True)
         # ``held``: a READ is in ``command``. ``known``: the registers behind ``command`` have followed it.
-        held, known, begin, begun, sums = (Signal() for _ in range(5))
+        held, known, begin, begun, sums = signals("held known begin begun sums")
         m.d.comb += [
             sequence.write.eq(self.write), sequence.write_en.eq(self.write_en), self.i_command.ready.eq(~held),
             sequence.start.payload.descriptor.eq(command.descriptor), sequence.start.payload.rows.eq(command.rows),
@@ -157,26 +160,29 @@ class Reader(wiring.Component):
         with m.If(begun):
             m.d.sync += held.eq(0)
 
-        may, bad = self._dependency(m, command, begin & ~sums, begun & ~sums)
-        waits, never, refused = Signal(), Signal(), Signal(name="refused")
+        permit, is_bad = self._dependency(m, command, begin & ~sums, begun & ~sums)
+        has_wait, is_refusal, refused = signals("has_wait is_refusal refused")
         asks = known & ~begin & ~begun
-        m.d.sync += [sequence.start.valid.eq(asks & may & ~bad), waits.eq(asks & ~may & ~bad), never.eq(asks & bad)]
+        m.d.sync += [sequence.start.valid.eq(asks & permit & ~is_bad), has_wait.eq(asks & ~permit & ~is_bad),
+                     is_refusal.eq(asks & is_bad)]
         with m.If(self.bad_after):
             m.d.sync += refused.eq(1)
         m.d.comb += [
-            self.bad_after.eq(never & ~refused), self.running.eq(held | ~sequence.start.ready),
-            self.waiting.eq(waits & sequence.start.ready)]
+            self.bad_after.eq(is_refusal & ~refused), self.running.eq(held | ~sequence.start.ready),
+            self.waiting.eq(has_wait & sequence.start.ready)]
 
-        mode, changes, another = Signal(_MODE_BITS), Signal(), Signal(name="another")
-        m.d.sync += another.eq(command.mode != mode)
+        mode = Signal(_MODE_BITS, name="mode")
+        changes, is_other_mode = signals("changes is_other_mode")
+        m.d.sync += is_other_mode.eq(command.mode != mode)
         with m.If(sequence.o.valid & sequence.o.ready):
             m.d.sync += changes.eq(0)
         with m.If(begin & ~sums):
-            m.d.sync += [mode.eq(command.mode), changes.eq(another)]
+            m.d.sync += [mode.eq(command.mode), changes.eq(is_other_mode)]
         marks = Signal(data.StructLayout({"set": SET_BITS, "sums": 1}), name="marks", reset_less=True)
         with m.If(begin):
             m.d.sync += [marks.set.eq(command.vector), marks.sums.eq(sums)]
-        in_flight, empty = self._beats(m, sequence, mode, changes, marks), Signal(name="empty", init=1)
+        in_flight = self._beats(m, sequence, mode, changes, marks)
+        empty = Signal(name="empty", init=1)
         m.d.sync += empty.eq(~self.running & ~in_flight)
         m.d.comb += self.idle.eq(empty & ~held)
         return m
@@ -188,12 +194,12 @@ class Reader(wiring.Component):
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
         m.submodules.registers = registers = Memory(shape=bits, depth=REGISTERS, init=[])
         write, read = write_port(registers), read_port(registers)
-        base, following = Signal(bits, reset_less=True), Signal(bits, name="following", reset_less=True)
+        base, next_base = signals("base next_base", bits, reset_less=True)
         m.d.comb += read.addr.eq(command.register)
         m.d.sync += [
-            base.eq(read.data), following.eq(base + command.increment),
+            base.eq(read.data), next_base.eq(base + command.increment),
             write.addr.eq(Mux(held, command.register, setting.register)),
-            write.data.eq(Mux(held, following, setting.value)),
+            write.data.eq(Mux(held, next_base, setting.value)),
             write.en.eq(begun | (self.i_command.valid & ~held & self.i_command.payload.set))]
         return base
 
@@ -201,21 +207,29 @@ class Reader(wiring.Component):
         """Whether the READ in ``command`` may begin, and whether it never may. Both hold from its second cycle on, and
         are registers but for one gate. What may begin stays so, because WRITEs only go on."""
         # READs begun whose WRITE is not complete. ``after`` is small, the count of tags is not.
-        open_blocks, many, tag = Signal(TAG_BITS, reset_less=True), Signal(name="tag", reset_less=True), self.count
-        clear, after_bits = Signal(init=1), _FIELDS["after"]  # clear: as in hw/array/counters.py
-        bad, following = Signal(), Signal.like(self.tag, name="following")  # READs begin many cycles apart
-        free, fewer, same, enough, some = (Signal(name=name) for name in ("free", "fewer", "same", "enough", "some"))
+        tag = self.count
+        open_blocks = Signal(TAG_BITS, name="open_blocks", reset_less=True)
+        has_many_tags = Signal(name="has_many_tags", reset_less=True)
+        # clear: as in hw/array/counters.py
+        after_bits = _FIELDS["after"]
+        clear = Signal(name="clear", init=1)
+        # READs begin many cycles apart
+        is_bad = Signal(name="is_bad")
+        next_tag = Signal.like(self.tag, name="next_tag")
+        is_free, has_fewer_open, has_equal_open = signals("is_free has_fewer_open has_equal_open")
+        has_progress, has_after_beats = signals("has_progress has_after_beats")
         m.d.sync += [
-            free.eq(command.after == 0), fewer.eq(open_blocks < command.after), same.eq(open_blocks == command.after),
-            enough.eq(self.progress >= command.after_beats), some.eq(command.after_beats != 0),
-            open_blocks.eq(open_blocks + begun - self.completed), following.eq(tag + 1), clear.eq(self.clear),
-            many.eq(many | tag[after_bits]), bad.eq(~many & (command.after > tag))]
+            is_free.eq(command.after == 0), has_fewer_open.eq(open_blocks < command.after),
+            has_equal_open.eq(open_blocks == command.after),
+            has_progress.eq(self.progress >= command.after_beats), has_after_beats.eq(command.after_beats != 0),
+            open_blocks.eq(open_blocks + begun - self.completed), next_tag.eq(tag + 1), clear.eq(self.clear),
+            has_many_tags.eq(has_many_tags | tag[after_bits]), is_bad.eq(~has_many_tags & (command.after > tag))]
         with m.If(begin):
-            m.d.sync += tag.eq(following)
+            m.d.sync += tag.eq(next_tag)
         with m.If(clear):
-            m.d.sync += [open_blocks.eq(0), tag.eq(0), many.eq(0)]
+            m.d.sync += [open_blocks.eq(0), tag.eq(0), has_many_tags.eq(0)]
         m.d.comb += self.tag.eq(tag)
-        return free | fewer | (same & enough & some), bad
+        return is_free | has_fewer_open | (has_equal_open & has_progress & has_after_beats), is_bad
 
     def _beats(self, m, sequence, mode, changes, marks):
         """Requests, the tokens that go along with them, and what the tokens make of the beats. Returns whether a token
@@ -226,13 +240,15 @@ class Reader(wiring.Component):
                                           "last": 1, "changes": 1} | vector), reset_less=True, name="token")
         places = self._in_flight
         m.submodules.tokens = tokens = TokenQueue(self._config, len(token.as_value()), places)
-        # ``free`` does not know the tokens of this cycle and of the one before; so the next one needs a third place.
-        free, space = Signal(range(places + 1), init=places), Signal(name="space", init=1)
-        move, moved = Signal(), Signal(name="moved")
+        # It does not know the tokens of this cycle and of the one before; so the next one needs a third free place.
+        free_places = Signal(range(places + 1), name="free_places", init=places)
+        space = Signal(name="space", init=1)
+        move, moved = signals("move moved")
         m.d.sync += [
             # A request on offer keeps its place, also when the moves before it are counted only now.
-            free.eq(free + tokens.pop - moved),
-            space.eq((free > LATE_WORDS - 1) | (self.read.valid & ~self.read.ready)), moved.eq(move),
+            free_places.eq(free_places + tokens.pop - moved),
+            space.eq((free_places > LATE_WORDS - 1) | (self.read.valid & ~self.read.ready)),
+            moved.eq(move),
             token.valid.eq(place.valid), token.tail_elements.eq(place.tail_elements), token.mode.eq(mode),
             token.tail.eq(place.tail & (place.tail_elements < n_elements)), token.last.eq(place.last),
             token.changes.eq(changes)]
@@ -263,10 +279,11 @@ class Reader(wiring.Component):
         """Every token leaves; the token of a request leaves together with its beat."""
         m.submodules.out = out = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, out.o, wiring.flipped(self.o))
-        go, to, present = tokens.payload, out.i, Signal(name="present")
+        go, to = tokens.payload, out.i
+        is_present = Signal(name="is_present")
         m.d.comb += [
-            present.eq(~go.valid | self.beats.valid), to.valid.eq(tokens.valid & present),
-            tokens.ready.eq(to.ready & present), self.beats.ready.eq(tokens.valid & go.valid & to.ready),
+            is_present.eq(~go.valid | self.beats.valid), to.valid.eq(tokens.valid & is_present),
+            tokens.ready.eq(to.ready & is_present), self.beats.ready.eq(tokens.valid & go.valid & to.ready),
             to.payload.mode.eq(go.mode), to.payload.last.eq(go.last), to.payload.changes.eq(go.changes)]
         if self._config.vector_lanes:
             m.d.comb += [to.payload.vector.eq(go.vector), to.payload.keep.eq(go.keep)]

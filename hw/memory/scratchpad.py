@@ -63,17 +63,18 @@ class Scratchpad(wiring.Component):
         read_inside, write_inside = port.read.payload < p.depth, port.write.payload.address < p.depth
 
         # Whether there is a beat, and whether it is one, travel beside the RAM.
-        valid, inside = port.read.valid, read_inside
+        valid, hit = port.read.valid, read_inside
         for stage in range(p.pipeline.ram_latency):
-            valid_here, inside_here = Signal(name=f"valid{stage}"), Signal(name=f"inside{stage}", reset_less=True)
+            valid_here, hit_here = Signal(name=f"valid{stage}"), Signal(name=f"hit{stage}", reset_less=True)
             with m.If(moving):
-                m.d.sync += [valid_here.eq(valid), inside_here.eq(inside)]
-            valid, inside = valid_here, inside_here
+                m.d.sync += [valid_here.eq(valid), hit_here.eq(hit)]
+            valid, hit = valid_here, hit_here
 
         write = Signal.like(port.write.payload, name="write_now", reset_less=True)
-        writes, strobes = Signal(), Signal(p.memory.elements, name="strobes")
+        has_write = Signal(name="has_write")
+        strobes = Signal(p.memory.elements, name="strobes")
         writing = port.write.valid & write_inside
-        m.d.sync += [write.eq(port.write.payload), writes.eq(port.write.valid), port.written.eq(writes),
+        m.d.sync += [write.eq(port.write.payload), has_write.eq(port.write.valid), port.written.eq(has_write),
                      strobes.eq(port.write.payload.strobe & writing.replicate(p.memory.elements)),
                      port.refused.eq((port.read.valid & port.read.ready & ~read_inside)
                                      | (port.write.valid & ~write_inside))]
@@ -84,5 +85,5 @@ class Scratchpad(wiring.Component):
             m.d.comb += [
                 ram.r_en.eq(moving), ram.r_addr.eq(port.read.payload), ram.w_en.eq(strobes[number]),
                 ram.w_addr.eq(write.address), ram.w_data.eq(write.beat.elements[number]),
-                skid.i.payload.elements[number].eq(ram.r_data & inside.replicate(p.memory.element_width))]
+                skid.i.payload.elements[number].eq(ram.r_data & hit.replicate(p.memory.element_width))]
         return m

@@ -11,6 +11,7 @@ from ..isa.instruction import Opcode
 from ..layouts import layout_of, table_write
 from ..primitives.pipeline import delay, optional
 from ..primitives.ram import Ram, RamParameters
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .parameters import SequenceTiming
 
@@ -77,12 +78,13 @@ class BeatSequence(wiring.Component):
         layout = self.o.payload.shape().members
         m.submodules.skid = skid = SkidBuffer(
             data.StructLayout({name: layout[name] for name in layout if name != "tail_elements"}))
-        accept, moving, running, final, over = (
-            Signal(name=n) for n in ("accept", "moving", "running", "final", "over"))
-        ready, descriptor = Signal(init=1), Signal(_FIELDS["descriptor"], name="descriptor", reset_less=True)
+        accept, moving, running, final, block_end = signals("accept moving running final block_end")
+        ready = Signal(name="ready", init=1)
+        descriptor = Signal(_FIELDS["descriptor"], name="descriptor", reset_less=True)
         m.d.comb += [accept.eq(self.start.valid & ready), self.start.ready.eq(ready), moving.eq(skid.moving)]
         # The next block may start when the last beat of the present one is out: its shape is still needed till then.
-        m.d.sync += [over.eq(skid.o.valid & skid.o.ready & skid.o.payload.last), ready.eq((ready | over) & ~accept)]
+        m.d.sync += [block_end.eq(skid.o.valid & skid.o.ready & skid.o.payload.last),
+                     ready.eq((ready | block_end) & ~accept)]
 
         # The path is empty while a block begins, so nothing stalls its first entries: SHAPE is read in the cycle of
         # ``accept``, OTHER in the next.
@@ -132,13 +134,15 @@ class BeatSequence(wiring.Component):
         depth = c.descriptors * ENTRIES
         bits = (depth - 1).bit_length()
         found = Signal(data.StructLayout({"address": 32, "position": 32}), name="differences")
-        write, inside = Signal.like(self.write, name="write_now", reset_less=True), Signal(2, name="inside")
+        write = Signal.like(self.write, name="write_now", reset_less=True)
+        table_enables = Signal(2, name="table_enables")
         of_entry = self.write.address[1:]
-        m.d.sync += [write.eq(self.write), inside.eq((self.write_en & (of_entry < depth)) << self.write.address[0])]
+        m.d.sync += [write.eq(self.write),
+                     table_enables.eq((self.write_en & (of_entry < depth)) << self.write.address[0])]
         for number, field in enumerate(("address", "position")):
             m.submodules[f"table_{field}"] = ram = Ram(RamParameters(32, depth, c.target, c.pipeline))
             m.d.comb += [
-                ram.w_en.eq(inside[number]), ram.w_addr.eq(write.address[1:1 + bits]), ram.w_data.eq(write.data),
+                ram.w_en.eq(table_enables[number]), ram.w_addr.eq(write.address[1:1 + bits]), ram.w_data.eq(write.data),
                 ram.r_en.eq(moving), ram.r_addr.eq(entry), found[field].eq(ram.r_data)]
         return found
 
@@ -149,17 +153,19 @@ class BeatSequence(wiring.Component):
         ``accept``. ``final`` belongs to the last count.
         """
         groups = self._config.beat_groups
-        group, left = Signal(range(groups)), Signal(_STEP_BITS, name="left")
-        sub, sub_bits, sub_end = Signal(_SUB_BITS), Signal(range(SUB_EVENTS), reset_less=True), Signal(name="sub_end")
-        # One bit per four bits of ``left``: not one of these registers waits for all of them.
+        group = Signal(range(groups), name="group")
+        steps_left = Signal(_STEP_BITS, name="steps_left")
+        sub = Signal(_SUB_BITS, name="sub")
+        sub_bits = Signal(range(SUB_EVENTS), name="sub_bits", reset_less=True)
+        sub_end = Signal(name="sub_end")
+        # One bit per four bits of ``steps_left``: not one of these registers waits for all of them.
         step_ends = Signal(_STEP_BITS // 4, name="step_ends")
-        group_end, advance, ends, step_final = (
-            Signal(name=name) for name in ("group_end", "advance", "ends", "step_final"))
+        group_end, advance, ends, step_final = signals("group_end advance ends step_final")
         m.d.comb += [group_end.eq(group == groups - 1), advance.eq(running & moving),
                      step_final.eq(step_ends.all()), ends.eq(sub_end & group_end), final.eq(ends & step_final)]
         begin = delay(m, shape_there, 1, "begin", reset_less=False)
         with m.If(shape_there):
-            m.d.sync += [left.eq(shape.last_step), sub_bits.eq(shape.sub_bits)]
+            m.d.sync += [steps_left.eq(shape.last_step), sub_bits.eq(shape.sub_bits)]
 
         # Bits of ``sub`` that do not count stand at one, so that its end is the same for all numbers of bits.
         sub_full = Const((1 << _SUB_BITS) - 1, _SUB_BITS)
@@ -170,29 +176,32 @@ class BeatSequence(wiring.Component):
         with m.If(advance & sub_end):
             m.d.sync += group.eq(Mux(group_end, 0, group + 1))
         with m.If(advance & ends):
-            m.d.sync += [left.eq(left - 1), step_ends.eq(_equal_parts(left, 1))]
+            m.d.sync += [steps_left.eq(steps_left - 1), step_ends.eq(_equal_parts(steps_left, 1))]
         with m.If(advance & final):
             m.d.sync += running.eq(0)
         with m.If(begin):
-            m.d.sync += [step_ends.eq(_equal_parts(left, 0)), running.eq(1)]
+            m.d.sync += [step_ends.eq(_equal_parts(steps_left, 0)), running.eq(1)]
 
-        in_sub, in_group, sub_code = Signal(), Signal(), Signal(3, name="sub_code")
+        is_sub_event, is_group_event = signals("is_sub_event is_group_event")
+        sub_code = Signal(3, name="sub_code")
         with m.If(advance):
-            m.d.sync += [in_sub.eq(~sub_end), in_group.eq(~group_end), sub_code.eq(_lowest_zero(sub)[0])]
+            m.d.sync += [is_sub_event.eq(~sub_end), is_group_event.eq(~group_end), sub_code.eq(_lowest_zero(sub)[0])]
         step_entry = self._step_entry(m, accept, begin, advance, ends, step_final)
-        return Mux(in_sub, sub_code, Mux(in_group, GROUP_EVENT, step_entry))
+        return Mux(is_sub_event, sub_code, Mux(is_group_event, GROUP_EVENT, step_entry))
 
     @staticmethod
     def _step_entry(m, accept, begin, advance, ends, step_final):
         """The entry that leads to the present count where that begins a step, and the entries between two blocks."""
         # The step after the next, and which of its bits goes to one: known a step before it is needed.
-        ahead, bit, accepted = Signal(_STEP_BITS), Signal(range(_STEP_BITS)), Signal(name="accepted")
+        second_next_step = Signal(_STEP_BITS, name="second_next_step")
+        bit = Signal(range(_STEP_BITS), name="bit")
+        accepted = Signal(name="accepted")
         entry = Signal(5, name="entry", init=SHAPE)
         m.d.sync += accepted.eq(accept)
         with m.If(begin):
-            m.d.sync += [ahead.eq(1), bit.eq(0)]
+            m.d.sync += [second_next_step.eq(1), bit.eq(0)]
         with m.Elif(advance & ends):
-            m.d.sync += [ahead.eq(ahead + 1), bit.eq(_lowest_zero(ahead)[0])]
+            m.d.sync += [second_next_step.eq(second_next_step + 1), bit.eq(_lowest_zero(second_next_step)[0])]
         with m.If(advance):
             m.d.sync += entry.eq(Mux(step_final, SHAPE, Array(range(STEP_EVENT, STEP_EVENT + _STEP_BITS))[bit]))
         with m.If(accept):
@@ -211,18 +220,19 @@ class BeatSequence(wiring.Component):
         assert stages == timing.sum_stages + deep, "judged"
         position = Signal(data.StructLayout({"valid": 1, "last": 1, "address": memory_bits, "row": 16, "chunk": 16}),
                           name="position", reset_less=True)
-        there, last = Signal(stages), Signal(stages, name="last", reset_less=True)
-        m.d.comb += [position.valid.eq(there[-1]), position.last.eq(last[-1])]
+        count_stages = Signal(stages, name="count_stages")
+        last_stages = Signal(stages, name="last_stages", reset_less=True)
+        m.d.comb += [position.valid.eq(count_stages[-1]), position.last.eq(last_stages[-1])]
         with m.If(moving):
-            m.d.sync += [there.eq(Cat(running, there)), last.eq(Cat(final, last))]
+            m.d.sync += [count_stages.eq(Cat(running, count_stages)), last_stages.eq(Cat(final, last_stages))]
         if deep:  # block RAMs stand far from the adders
-            near = Signal.like(differences, name="near", reset_less=True)
+            near_differences = Signal.like(differences, name="near_differences", reset_less=True)
             with m.If(moving):
-                m.d.sync += near.eq(differences)
-            differences = near
+                m.d.sync += near_differences.eq(differences)
+            differences = near_differences
         with m.If(ready):
             m.d.sync += [position.address.eq(self.start.payload.base), position.row.eq(0), position.chunk.eq(0)]
-        with m.Elif(moving & there[timing.sum_stages - 2]):
+        with m.Elif(moving & count_stages[timing.sum_stages - 2]):
             m.d.sync += [position.address.eq(position.address + differences.address),
                          position.row.eq(position.row + differences.position[:16]),
                          position.chunk.eq(position.chunk + differences.position[16:])]

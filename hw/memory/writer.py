@@ -13,6 +13,7 @@ from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, output_beat, table_write
 from ..primitives.memory import read_port, write_port
 from ..primitives.pipeline import delay
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .emit import Emit, emitted, place
 from .parameters import COMPLETED_LATENCY, ENDS_ROOM, PLACE_STAGES, PROGRESS_BITS, UNSEEN_ENDS, WAITING_WRITES
@@ -50,23 +51,24 @@ class Completion(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        made, done, begin, difference, end, left = (
-            Signal(self._bits, name=name) for name in ("made", "done", "begin", "difference", "end", "left"))
-        making, ending, reached, shown = Signal(), Signal(), Signal(), len(self.progress)
-        m.d.sync += [making.eq(self.issued), ending.eq(delay(m, self.ended, 1, "ended", reset_less=False))]
-        known = Signal(2, name="known")  # ``end`` is the head of the FIFO, ``left`` belongs to it
+        n_issued, n_written, difference = signals("n_issued n_written difference", self._bits)
+        n_begin, n_end, writes_left = signals("n_begin n_end writes_left", self._bits)
+        shown = len(self.progress)
+        issue, block_end, reached = signals("issue block_end reached")
+        m.d.sync += [issue.eq(self.issued), block_end.eq(delay(m, self.ended, 1, "ended", reset_less=False))]
+        known = Signal(2, name="known")  # ``n_end`` is the head of the FIFO, ``writes_left`` belongs to it
         m.submodules.ends = ends = SyncFIFO(width=self._bits, depth=WAITING_WRITES)
-        m.d.comb += [ends.w_data.eq(made), ends.w_en.eq(ending), ends.r_en.eq(reached)]
+        m.d.comb += [ends.w_data.eq(n_issued), ends.w_en.eq(block_end), ends.r_en.eq(reached)]
         m.d.sync += [
-            end.eq(ends.r_data), left.eq(end - done), known.eq(Mux(reached, 0, Cat(ends.r_rdy, known))),
-            made.eq(made + making), done.eq(done + self.written),
+            n_end.eq(ends.r_data), writes_left.eq(n_end - n_written), known.eq(Mux(reached, 0, Cat(ends.r_rdy, known))),
+            n_issued.eq(n_issued + issue), n_written.eq(n_written + self.written),
             self.room.eq(ends.level <= ENDS_ROOM),
             # The end that is being taken out would show once more.
-            reached.eq(known[1] & ~reached & ((left == 0) | left[-1])),
-            difference.eq(done - begin),
+            reached.eq(known[1] & ~reached & ((writes_left == 0) | writes_left[-1])),
+            difference.eq(n_written - n_begin),
             self.progress.eq(difference[:shown] | difference[shown:].any().replicate(shown))]
         with m.If(reached):
-            m.d.sync += begin.eq(end)
+            m.d.sync += n_begin.eq(n_end)
         m.d.comb += self.completed.eq(delay(m, reached, COMPLETED_LATENCY, "reached", reset_less=False))
         return m
 
@@ -127,7 +129,7 @@ class Writer(wiring.Component):
         current = Signal(data.StructLayout({"fold": 1, "split": 1, "fold_from": 1, "fold_rows": _FIELDS["fold_rows"]}
                                           | self._vector),
                          name="current", reset_less=True)
-        begun, going = Signal(), Signal(name="going")
+        begun, is_active = signals("begun is_active")
         m.d.comb += [
             sequence.write.eq(self.write), sequence.write_en.eq(self.write_en),
             sequence.start.valid.eq(start.o.valid), start.o.ready.eq(sequence.start.ready),
@@ -135,16 +137,18 @@ class Writer(wiring.Component):
         m.d.comb += [sequence.start.payload[name].eq(start.o.payload[name]) for name in ("descriptor", "base", "rows")]
         with m.If(sequence.start.ready):
             m.d.sync += [current[name].eq(start.o.payload[name]) for name in current.shape().members]
-        m.d.comb += going.eq(self._places(m, sequence, current, emit.places) | ~sequence.start.ready)
+        m.d.comb += is_active.eq(self._places(m, sequence, current, emit.places) | ~sequence.start.ready)
 
-        inside, entered = Signal(range(2 * WAITING_WRITES + UNSEEN_ENDS)), Signal(name="entered")
+        n_inside = Signal(range(2 * WAITING_WRITES + UNSEEN_ENDS), name="n_inside")
+        entered = Signal(name="entered")
         # ``clear``: as in hw/array/counters.py.
-        tag, clear = Signal(TAG_BITS, reset_less=True), Signal(name="clear", init=1)
-        following = Signal.like(tag, name="following")  # long before it is needed
-        m.d.sync += [entered.eq(begin), inside.eq(inside + entered - self.completed), following.eq(tag + 1),
+        tag = Signal(TAG_BITS, name="tag", reset_less=True)
+        clear = Signal(name="clear", init=1)
+        next_tag = Signal.like(tag, name="next_tag")  # long before it is needed
+        m.d.sync += [entered.eq(begin), n_inside.eq(n_inside + entered - self.completed), next_tag.eq(tag + 1),
                      clear.eq(self.clear)]
         with m.If(begun):
-            m.d.sync += tag.eq(following)
+            m.d.sync += tag.eq(next_tag)
         with m.If(clear):
             m.d.sync += tag.eq(0)
         m.d.comb += self.tag.eq(tag)
@@ -152,7 +156,7 @@ class Writer(wiring.Component):
             completion.issued.eq(emit.issued), completion.ended.eq(emit.ended), completion.written.eq(self.written),
             emit.room.eq(completion.room), self.completed.eq(completion.completed),
             self.progress.eq(completion.progress), self.saturated.eq(emit.saturated),
-            self.running.eq(going | emit.busy), self.idle.eq(~held & ~entered & (inside == 0) & scatter.empty)]
+            self.running.eq(is_active | emit.busy), self.idle.eq(~held & ~entered & (n_inside == 0) & scatter.empty)]
         return m
 
     def _commands(self, m):
@@ -160,28 +164,30 @@ class Writer(wiring.Component):
         sequence and ``mode`` for the input, which is ahead of the sequence. Returns whether a WRITE is in front of the
         queues, whether it enters them, and the queues."""
         c = self._config
-        command, held, decided, begin = Signal(instruction(Opcode.WRITE), reset_less=True), Signal(), Signal(), Signal()
+        command = Signal(instruction(Opcode.WRITE), name="command", reset_less=True)
+        held, decided, begin = signals("held decided begin")
         setting = data.View(instruction(Opcode.SET), self.i_command.payload.fields[:instruction(Opcode.SET).size])
         m.submodules.start = start = SkidBuffer(data.StructLayout({
             "descriptor": _FIELDS["descriptor"], "base": c.memory_bits, "rows": _FIELDS["rows"], "fold": 1, "split": 1,
             "fold_from": 1, "fold_rows": _FIELDS["fold_rows"]} | self._vector))
         m.submodules.mode = mode = SkidBuffer(data.StructLayout({"mode": _FIELDS["mode"], "changes": 1}))
-        before, changes = Signal(_FIELDS["mode"], init=MemoryMode.COLUMNS), Signal(name="changes")
+        mode_before = Signal(_FIELDS["mode"], name="mode_before", init=MemoryMode.COLUMNS)
+        changes = Signal(name="changes")
         with m.If(~held):
             m.d.sync += [command.eq(self.i_command.payload.fields),
                          held.eq(self.i_command.valid & ~self.i_command.payload.set)]
         with m.If(begin):
-            m.d.sync += [held.eq(0), before.eq(command.mode)]
-        m.d.sync += [decided.eq(held & ~begin), changes.eq(command.mode != before)]
+            m.d.sync += [held.eq(0), mode_before.eq(command.mode)]
+        m.d.sync += [decided.eq(held & ~begin), changes.eq(command.mode != mode_before)]
 
         m.submodules.registers = registers = Memory(shape=c.memory_bits, depth=REGISTERS, init=[])
         write, read = write_port(registers), read_port(registers)
-        base = Signal(c.memory_bits, name="$signal", reset_less=True)
-        following = Signal(c.memory_bits, name="following", reset_less=True)
+        base = Signal(c.memory_bits, name="base", reset_less=True)
+        next_base = Signal(c.memory_bits, name="next_base", reset_less=True)
         to = start.i.payload
-        m.d.sync += [base.eq(read.data), following.eq(read.data + command.increment)]
+        m.d.sync += [base.eq(read.data), next_base.eq(read.data + command.increment)]
         m.d.sync += [write.addr.eq(Mux(held, command.register, setting.register)),
-                     write.data.eq(Mux(held, following, setting.value)),
+                     write.data.eq(Mux(held, next_base, setting.value)),
                      write.en.eq(begin | (self.i_command.valid & ~held & self.i_command.payload.set))]
         m.d.comb += [
             self.i_command.ready.eq(~held), begin.eq(decided & start.i.ready & mode.i.ready),
@@ -194,47 +200,53 @@ class Writer(wiring.Component):
 
     def _input(self, m, mode, to):
         """Gives every beat of the array the mode of its WRITE. The mode waits in a register behind its queue."""
-        current, there, first, over = Signal.like(mode.o.payload), Signal(), Signal(init=1), Signal()
+        current = Signal.like(mode.o.payload, name="current")
+        has_mode, block_end = signals("has_mode block_end")
+        is_first = Signal(name="is_first", init=1)
         m.d.comb += [
             to.payload.words.eq(self.i.payload.words), to.payload.last.eq(self.i.payload.last),
-            to.payload.mode.eq(current.mode), to.payload.changes.eq(current.changes & first),
-            to.valid.eq(self.i.valid & there), self.i.ready.eq(to.ready & there),
-            over.eq(self.i.valid & self.i.ready & self.i.payload.last), mode.o.ready.eq(~there | over)]
+            to.payload.mode.eq(current.mode), to.payload.changes.eq(current.changes & is_first),
+            to.valid.eq(self.i.valid & has_mode), self.i.ready.eq(to.ready & has_mode),
+            block_end.eq(self.i.valid & self.i.ready & self.i.payload.last), mode.o.ready.eq(~has_mode | block_end)]
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += first.eq(self.i.payload.last)
-        with m.If(~there | over):
-            m.d.sync += [current.eq(mode.o.payload), there.eq(mode.o.valid)]
+            m.d.sync += is_first.eq(self.i.payload.last)
+        with m.If(~has_mode | block_end):
+            m.d.sync += [current.eq(mode.o.payload), has_mode.eq(mode.o.valid)]
 
     def _places(self, m, sequence, current, to):
         """Places of the beats: three stages and a buffer behind the sequence. Returns whether a stage has a place."""
         bits = self._config.memory_bits
         m.submodules.places = skid = SkidBuffer(place(self._config))
         wiring.connect(m, skid.o, to)
-        here, moving, valid, high = sequence.o.payload, skid.moving, sequence.o.payload.valid, Signal()
-        near, first, final = (
-            Signal(place(self._config), name=name, reset_less=True) for name in ("near", "first", "final"))
-        at_zero, in_rows, not_first = Signal(), Signal(), Signal(name="not_first")
+        here, moving, valid = sequence.o.payload, skid.moving, sequence.o.payload.valid
+        is_high = Signal(name="is_high")
+        place0, place1, place2 = signals("place0 place1 place2", place(self._config), reset_less=True)
+        is_row_zero, is_fold_row, is_from_one = signals("is_row_zero is_fold_row is_from_one")
         # back: from the second write to the third, less one
-        valids, back, back_again = Signal(PLACE_STAGES), Signal(17), Signal(17, name="back_again")
-        other, keep = Signal(bits, reset_less=True), Signal(bits, name="keep", reset_less=True)
+        valids = Signal(PLACE_STAGES, name="valids")
+        distance, distance_late = signals("distance distance_late", 17)
+        other_base, keep_mask = signals("other_base keep_mask", bits, reset_less=True)
         kept = sequence.keep[:bits] & (~current.split).replicate(bits)
-        mirrored = ~(near.split.replicate(bits) | keep)
-        m.d.comb += [sequence.o.ready.eq(skid.i.ready), skid.i.valid.eq(valids[-1]), skid.i.payload.eq(final)]
+        mirrored = ~(place0.split.replicate(bits) | keep_mask)
+        m.d.comb += [sequence.o.ready.eq(skid.i.ready), skid.i.valid.eq(valids[-1]), skid.i.payload.eq(place2)]
         with m.If(moving):
-            m.d.sync += [valids.eq(Cat(sequence.o.valid, valids)), first.eq(near), final.eq(first)]
+            m.d.sync += [valids.eq(Cat(sequence.o.valid, valids)), place1.eq(place0), place2.eq(place1)]
             m.d.sync += [
-                near.address.eq(here.address), other.eq(sequence.other | kept), keep.eq(kept), near.valid.eq(valid),
-                near.split.eq(current.split), near.last.eq(here.last), near.high.eq(high),
-                near.twice.eq(current.split & valid), near.fold.eq(current.fold & valid),
-                at_zero.eq(here.row == 0), in_rows.eq(here.row < current.fold_rows), not_first.eq(current.fold_from),
-                first.twice.eq(near.twice & at_zero), first.fold.eq(near.fold & in_rows & ~(not_first & at_zero)),
-                back.eq(1 - (here.first_chunk.replicate(16) & sequence.chunks)), back_again.eq(back),
-                # One carry chain makes other + address or other - address. Bits that are kept have ones in ``other``:
-                # with the carry that enters them the ones become zeros, the address stays, and the carry goes on.
-                first.second.eq((Cat(1, other) + Cat(~near.split, near.address ^ mirrored))[1:]),
-                final.third.eq(first.second + back_again.as_signed())]
+                place0.address.eq(here.address), other_base.eq(sequence.other | kept), keep_mask.eq(kept),
+                place0.valid.eq(valid),
+                place0.split.eq(current.split), place0.last.eq(here.last), place0.high.eq(is_high),
+                place0.twice.eq(current.split & valid), place0.fold.eq(current.fold & valid),
+                is_row_zero.eq(here.row == 0), is_fold_row.eq(here.row < current.fold_rows),
+                is_from_one.eq(current.fold_from),
+                place1.twice.eq(place0.twice & is_row_zero),
+                place1.fold.eq(place0.fold & is_fold_row & ~(is_from_one & is_row_zero)),
+                distance.eq(1 - (here.first_chunk.replicate(16) & sequence.chunks)), distance_late.eq(distance),
+                # One carry chain makes other + address or other - address. ``other_base`` has ones in the bits that are
+                # kept: with the carry that enters them the ones become zeros, the address stays, the carry goes on.
+                place1.second.eq((Cat(1, other_base) + Cat(~place0.split, place0.address ^ mirrored))[1:]),
+                place2.third.eq(place1.second + distance_late.as_signed())]
             if self._vector:
-                m.d.sync += [near.set.eq(current.vector), first.row0.eq(at_zero)]
+                m.d.sync += [place0.set.eq(current.vector), place1.row0.eq(is_row_zero)]
         with m.If(sequence.o.valid & skid.i.ready):
-            m.d.sync += high.eq(~high & ~here.last)
+            m.d.sync += is_high.eq(~is_high & ~here.last)
         return valids.any()

@@ -10,7 +10,7 @@ from amaranth.utils import ceil_log2
 __all__ = ["read_port", "write_port"]
 
 
-def write_port(memory: Memory, name: str = "$signature") -> WritePort:
+def write_port(memory: Memory, name: str = "write") -> WritePort:
     """A write port of whole words in the domain ``sync``; its signals are called ``name__...``."""
     signature = WritePort.Signature(shape=memory.shape, addr_width=ceil_log2(memory.depth))
     return WritePort(signature, memory=memory, domain="sync", path=(name,))

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from .memory import read_port, write_port
 from .pipeline import delay
+from .signals import signals
 
 __all__ = ["CommandQueue"]
 
@@ -36,20 +37,23 @@ class CommandQueue(wiring.Component):
         m.submodules.memory = memory = Memory(shape=len(Value.cast(word)), depth=self._depth, init=[])
         store, fetch = write_port(memory), read_port(memory, name="fetch")
         # One bit more than an address: the difference is the number of words.
-        write, read, level = Signal(bits), Signal(bits), Signal(bits, name="level")
-        ready, some, accept, leave = Signal(init=1), Signal(), Signal(), Signal()
+        write, read, level = signals("write read level", bits)
+        ready = Signal(name="ready", init=1)
+        has_words, accept, departing = signals("has_words accept departing")
         # An accepted word waits here for a cycle: the memory may stand near its reader, far from here.
-        entering, arrived = Signal.like(store.data, reset_less=True), Signal(name="arrived")
-        left = delay(m, leave, 1, "leave", reset_less=False)  # ``some`` still counts the word that left
-        following = Signal.like(fetch.data, name="following", reset_less=True)
+        entering = Signal.like(store.data, name="entering", reset_less=True)
+        arrived = Signal(name="arrived")
+        # ``has_words`` still counts the word that left a cycle ago.
+        departure = delay(m, departing, 1, "departing", reset_less=False)
+        head_word = Signal.like(fetch.data, name="head_word", reset_less=True)
         m.d.comb += [
-            accept.eq(self.i.valid & ready), leave.eq(self.o.valid & self.o.ready), level.eq(write - read),
-            self.i.ready.eq(ready), self.empty.eq(~some), self.o.payload.eq(following), store.addr.eq(write[:-1]),
+            accept.eq(self.i.valid & ready), departing.eq(self.o.valid & self.o.ready), level.eq(write - read),
+            self.i.ready.eq(ready), self.empty.eq(~has_words), self.o.payload.eq(head_word), store.addr.eq(write[:-1]),
             store.data.eq(entering), store.en.eq(arrived), fetch.addr.eq(read[:-1])]
         m.d.sync += [
-            arrived.eq(accept), entering.eq(word), write.eq(write + arrived), read.eq(read + leave),
-            some.eq(level != 0), ready.eq(~level[-1]),
-            self.o.valid.eq(Mux(self.o.valid, ~self.o.ready, some & ~left))]
+            arrived.eq(accept), entering.eq(word), write.eq(write + arrived), read.eq(read + departing),
+            has_words.eq(level != 0), ready.eq(~level[-1]),
+            self.o.valid.eq(Mux(self.o.valid, ~self.o.ready, has_words & ~departure))]
         with m.If(~self.o.valid):
-            m.d.sync += following.eq(fetch.data)
+            m.d.sync += head_word.eq(fetch.data)
         return m

@@ -12,6 +12,7 @@ from ..config import Pipeline, Target
 from .memory import read_port, write_port
 from .parameters import RAM_BITS
 from .shared import once
+from .signals import signals
 
 __all__ = ["Ram", "RamParameters"]
 
@@ -162,7 +163,7 @@ class Ram(wiring.Component):
                        self._tiled(m, high_part, w_en, w_addr, w_data[tiling.cut_width:], r_addr))
         # The address bit that tells the parts apart travels with the address through both register stages.
         bit = tiling.cut_depth.bit_length() - 1
-        select, selected = Signal(name="select", reset_less=True), Signal(name="selected", reset_less=True)
+        select, selected = signals("select selected", reset_less=True)
         with m.If(self.r_en):
             m.d.sync += [select.eq(r_addr[bit]), selected.eq(select)]
         low = self._tiled(m, low_part, w_en & ~w_addr[bit], w_addr[:bit], w_data, r_addr[:bit])

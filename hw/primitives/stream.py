@@ -11,6 +11,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .parameters import SKID_WORDS
+from .signals import signals
 
 __all__ = ["SkidBuffer", "WidthParameters", "Upsizer", "Downsizer"]
 
@@ -44,8 +45,8 @@ class SkidBuffer(wiring.Component):
         follows = [Signal(name=f"follows{n}", init=n == 0) for n in range(SKID_WORDS)]
         # Not the inverse of ``moving``, which synthesis would share: the enable of a pipeline and the gates of its
         # control want registers of their own.
-        stopped, writing, reading = Signal(), Signal(), Signal(name="reading")
-        ready, accept, leave, full, writing_next = (Signal() for _ in range(5))
+        stopped, writing, reading = signals("stopped writing reading")
+        ready, accept, leave, full, writing_next = signals("ready accept leave full writing_next")
         m.d.comb += [
             ready.eq(~stopped), self.i.ready.eq(ready), accept.eq(self.i.valid & ready),
             leave.eq(self.o.valid & self.o.ready),

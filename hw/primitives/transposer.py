@@ -4,6 +4,8 @@ from amaranth.hdl import Module, Mux, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .signals import signals
+
 __all__ = ["Transposer", "transposer_beat"]
 
 
@@ -50,8 +52,9 @@ class Transposer(wiring.Component):
         side = self._side
         # The present phase lasts ``side`` steps; it takes a tile, or gives the one that ``full`` says is inside, or
         # does both.
-        position, upwards, full, final = Signal(range(side)), Signal(), Signal(), Signal()
-        taking, taking_before, first, end, step = Signal(), Signal(), Signal(), Signal(), Signal()
+        position = Signal(range(side), name="position")
+        upwards, full, final = signals("upwards full final")
+        taking, taking_before, first, end, step = signals("taking taking_before first end step")
         m.d.comb += [
             first.eq(position == 0), end.eq(position == side - 1),
             taking.eq(Mux(first, ~(full & final) | self.i.valid, taking_before)),

@@ -59,15 +59,16 @@ def clamp(m: Module, value: Value, width: int, name: str, above: Value | None = 
     sign, head = value[-1], value[width - 1:]
     kept = Signal(signed(width), name=f"{name}_kept", reset_less=True)
     result = Signal(signed(width), name=name, reset_less=True, init=-1)
-    over, under, flag = (Signal(name=f"{name}_{what}", reset_less=True) for what in ("over", "under", "clamped"))
-    too_small = Signal(name=f"{name}_too_small")
-    m.d.comb += too_small.eq(low | (~high & sign & ~head.all()))
-    m.d.sync += [kept.eq(Cat(value[:width - 1], low | (~high & sign))), under.eq(too_small),
-                 over.eq(high | (~low & ~sign & head.any()))]
-    with m.If(too_small):
+    overflow, underflow, flag = (
+        Signal(name=f"{name}_{what}", reset_less=True) for what in ("overflow", "underflow", "clamped"))
+    is_small = Signal(name=f"{name}_is_small")
+    m.d.comb += is_small.eq(low | (~high & sign & ~head.all()))
+    m.d.sync += [kept.eq(Cat(value[:width - 1], low | (~high & sign))), underflow.eq(is_small),
+                 overflow.eq(high | (~low & ~sign & head.any()))]
+    with m.If(is_small):
         m.d.sync += kept[:width - 1].eq(0)
-    m.d.sync += [result.eq(kept), flag.eq(over | under)]
-    with m.If(over):
+    m.d.sync += [result.eq(kept), flag.eq(overflow | underflow)]
+    with m.If(overflow):
         m.d.sync += result[:width - 1].eq(-1)
     return result, flag
 
@@ -146,13 +147,14 @@ class ActivationLane(wiring.Component):
     def _magnitude(self, m):
         """min(|y|, largest), two cycles later. The smallest element is inverted only: one more would not fit."""
         low = self.y[:-1]
-        before, carry = Signal.like(self.y, name="before", reset_less=True), Signal(name="carry", reset_less=True)
-        m.d.sync += [before.eq(self.y), carry.eq(self.y[-1] & low.any())]
-        bits = before[:-1]
+        y_before = Signal.like(self.y, name="y_before", reset_less=True)
+        carry = Signal(name="carry", reset_less=True)
+        m.d.sync += [y_before.eq(self.y), carry.eq(self.y[-1] & low.any())]
+        bits = y_before[:-1]
         m.submodules.absolute = adder = SelectAdder(SelectAdderParameters(len(low) + 1, self.parameters.target))
         magnitude = Signal(len(low), name="magnitude", reset_less=True)
         m.d.comb += [adder.addend.eq(carry), adder.a.eq(Cat(Const(1, 1), bits)), adder.b.eq(Cat(Const(1, 1), ~bits)),
-                     adder.select.eq(before[-1])]
+                     adder.select.eq(y_before[-1])]
         m.d.sync += magnitude.eq(adder.o[1:])
         return magnitude
 
@@ -173,7 +175,7 @@ class ActivationLane(wiring.Component):
         p = self.parameters
         if not len(below):  # a segment for each element
             return Const(0, _SLOPE_CUT + 1)
-        below = delay(m, below, p.pipeline.ram_latency - 1, "below")
+        below = delay(m, below, p.pipeline.ram_latency - 1, "place_bits")
         place = Signal(len(below) + 1, name="place", reset_less=True)
         m.d.sync += place.eq(Mux(gelu, below, 0))
         m.submodules.multiplier = multiplier = Multiplier(
@@ -183,7 +185,8 @@ class ActivationLane(wiring.Component):
 
     def _round(self, m, total, fall):
         """half_up(total, fall), two cycles later; a fraction bit of its own lets ``fall`` be 0."""
-        coarse, low = Signal(signed(len(total) + 1), reset_less=True), Signal(name="low_fall", reset_less=True)
+        coarse = Signal(signed(len(total) + 1), name="coarse", reset_less=True)
+        low = Signal(name="low_fall", reset_less=True)
         fine = Cat(Const(0, 1), total).as_signed()
         m.d.sync += [coarse.eq(Mux(fall[2], fine >> 4, Mux(fall[1], fine >> 2, fine))), low.eq(fall[0])]
         m.submodules.rounder = rounder = SelectAdder(SelectAdderParameters(len(coarse), self.parameters.target))

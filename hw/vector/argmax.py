@@ -75,9 +75,10 @@ class Argmax(wiring.Component):
         same cycle whether it is wanted."""
         width, count = self._config.element_width, self._config.memory_elements
         here = [Signal(signed(width), name=f"element{n}", reset_less=True) for n in range(count)]
-        classes, wanted = Signal(_CLASS_BITS, reset_less=True), Signal(name="wanted", reset_less=True)
+        classes = Signal(_CLASS_BITS, name="classes", reset_less=True)
+        is_wanted = Signal(name="is_wanted", reset_less=True)
         with m.If(moving):
-            m.d.sync += [classes.eq(self.i.payload.classes), wanted.eq(self.i.payload.argmax)]
+            m.d.sync += [classes.eq(self.i.payload.classes), is_wanted.eq(self.i.payload.argmax)]
             m.d.sync += [mine.eq(element) for mine, element in zip(here, self.i.payload.write.beat.elements)]
         numbers = [()] * count  # bits, the lowest first
         for level in range(self._timing.levels):
@@ -95,21 +96,22 @@ class Argmax(wiring.Component):
                 winners.append(winner)
                 found.append(tuple(number))
             here, numbers = winners, found
-            last_classes, last_wanted = classes, wanted
+            last_classes, last_wanted = classes, is_wanted
             classes = Signal(_CLASS_BITS, name=f"classes{level}", reset_less=True)
-            wanted = Signal(name=f"wanted{level}", reset_less=True)
+            is_wanted = Signal(name=f"is_wanted{level}", reset_less=True)
             with m.If(moving):
-                m.d.sync += [classes.eq(last_classes), wanted.eq(last_wanted)]
+                m.d.sync += [classes.eq(last_classes), is_wanted.eq(last_wanted)]
         assert len(here) == 1, "the last level has one winner"
-        return Cat(numbers[0]), wanted
+        return Cat(numbers[0]), is_wanted
 
     def _delayed(self, m, moving):
         """The writes, in the cycle in which their numbers are known. Every place is read, then written again."""
         shape, places = self._memory.write, self._timing.levels
         m.submodules.writes = memory = Memory(shape=shape, depth=places, init=[])
-        here, port, read = Signal(range(places)), write_port(memory), read_port(memory)
+        port, read = write_port(memory), read_port(memory)
+        slot = Signal(range(places), name="slot")
         write = Signal(shape, name="delayed", reset_less=True)
-        m.d.comb += [port.en.eq(moving), port.addr.eq(here), port.data.eq(self.i.payload.write), read.addr.eq(here)]
+        m.d.comb += [port.en.eq(moving), port.addr.eq(slot), port.data.eq(self.i.payload.write), read.addr.eq(slot)]
         with m.If(moving):
-            m.d.sync += [here.eq(Mux(here == places - 1, 0, here + 1)), write.eq(read.data)]
+            m.d.sync += [slot.eq(Mux(slot == places - 1, 0, slot + 1)), write.eq(read.data)]
         return write

@@ -20,9 +20,10 @@ from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.shared import once
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .parameters import FRACTION, SHIFT_BITS, NormaliseTiming
-from .statistics import NormaliseParameters, RowStatistics, RowSums, row_entry
+from .statistics import NormaliseParameters, StatisticsUnit, RowSums, row_entry
 
 __all__ = ["Normalise", "NormaliseLane", "normalise_beat"]
 
@@ -76,7 +77,7 @@ class NormaliseLane(wiring.Component):
         m = Module()
         p = self.parameters
         width, latency = p.element_width, p.pipeline.multiplier_latency
-        over, negative = self._deviate(m)
+        overflow, negative = self._deviate(m)
         m.submodules.multiplier = multiplier = Multiplier(
             MultiplierParameters(p.operand_width, 18, p.target, p.pipeline))
         m.d.comb += [multiplier.a.eq(self.operand), multiplier.b.eq(Mux(self.square, self.operand, self.mantissa)),
@@ -85,10 +86,11 @@ class NormaliseLane(wiring.Component):
         cut = 16 + p.operand_width - width
         rounded = Signal(signed(width + 1), name="rounded", reset_less=True)
         m.d.sync += rounded.eq(((self.product >> (cut - 1)) + 1) >> 1)
-        over, negative = (delay(m, bit, latency + 1, name)
-                          for name, bit in (("over", over), ("negative", negative)))
-        limit, sign = rounded[-1] ^ rounded[-2], Signal(name="sign")
-        m.d.comb += [self.clamped.eq(over | limit), sign.eq(Mux(over, negative, rounded[-1])),
+        overflow, negative = (delay(m, bit, latency + 1, name)
+                              for name, bit in (("overflow", overflow), ("negative", negative)))
+        limit = rounded[-1] ^ rounded[-2]
+        sign = Signal(name="sign")
+        m.d.comb += [self.clamped.eq(overflow | limit), sign.eq(Mux(overflow, negative, rounded[-1])),
                      self.result.eq(Mux(self.clamped, Cat((~sign).replicate(width - 1), sign), rounded))]
         return m
 
@@ -105,7 +107,8 @@ class NormaliseLane(wiring.Component):
         m.d.comb += shifted.eq(Cat(Const(0, margin), deviation).as_signed())
         choices = [(shifted << (number << _FINE))[p.right_shift:len(shifted)] for number in range(coarse_steps)]
         coarse = Signal(p.operand_width + margin, name="coarse", reset_less=True)
-        strays, sign = deviation[:-1] ^ deviation[-1].replicate(len(deviation) - 1), Signal(reset_less=True)
+        strays = deviation[:-1] ^ deviation[-1].replicate(len(deviation) - 1)
+        sign = Signal(name="sign", reset_less=True)
         groups = [(strays[at:at + 4] & self.mask[at:at + 4]).any() for at in range(0, len(strays), 4)]
         stray = Signal(len(groups), name="stray", reset_less=True)
         with m.Switch(self.up[_FINE:]):
@@ -114,12 +117,12 @@ class NormaliseLane(wiring.Component):
                     m.d.sync += coarse.eq(choice)
         m.d.sync += [stray.eq(Cat(groups)), sign.eq(deviation[-1])]
 
-        over, negative = Signal(reset_less=True), Signal(name="negative", reset_less=True)
+        overflow, negative = signals("overflow negative", reset_less=True)
         assert p.timing.lane_latency == 3, "difference, coarse, fine"
-        m.d.sync += [over.eq(stray.any() & keep), negative.eq(sign), self.operand.eq((coarse << fine)[margin:])]
+        m.d.sync += [overflow.eq(stray.any() & keep), negative.eq(sign), self.operand.eq((coarse << fine)[margin:])]
         with m.If(~keep):
             m.d.sync += self.operand.eq(0)
-        return over, negative
+        return overflow, negative
 
 
 def _either(chosen: Value, values: list[Value]) -> Value:
@@ -153,7 +156,7 @@ class Normalise(wiring.Component):
     have left.
     Backpressure: ``i`` and ``o`` are cut in both directions; results in flight have places in a queue.
     Reset: forgets beats and sums inside; keeps the parameter sets and the table of rows.
-    Cost: ``lanes`` multipliers of 18 x 18, RowSums, ``units`` RowStatistics (about 700 COMB each), a RAM of ``rows``
+    Cost: ``lanes`` multipliers of 18 x 18, RowSums, ``units`` StatisticsUnit (about 700 COMB each), a RAM of ``rows``
     entries of EW + 26 bits, a queue of 16 groups of ``lanes`` elements (32 where a beat has more than two), six
     registers of a beat (five where it is one group).
     Source: docs/reference/vector.md; docs/decisions/0017-what-is-no-matrix-is-a-filter.md.
@@ -197,9 +200,10 @@ class Normalise(wiring.Component):
         m.submodules.out = out = SkidBuffer(self._output)
         wiring.connect(m, out.o, wiring.flipped(self.o))
         self._enter(m, front.i)
-        here, take, may = front.o.payload, Signal(), Signal(name="may")
-        begins, ends = Signal(), Signal(name="ends")
-        m.d.comb += [take.eq(front.o.valid & ~here.passes & may), begins.eq(take & ~here.sums),
+        here = front.o.payload
+        take, permit = signals("take permit")
+        begins, ends = signals("begins ends")
+        m.d.comb += [take.eq(front.o.valid & ~here.passes & permit), begins.eq(take & ~here.sums),
                      ends.eq(take & here.sums & here.last_chunk)]
         free, active = self._pace(m, take)
         spaced = self._settling(m, ends)
@@ -213,8 +217,8 @@ class Normalise(wiring.Component):
         room, quiet = self._results(m, lanes, results, begins, Value.cast(here.sideband), out.i)
         # ``quiet``: no beat is between here and the output but those that pass.
         m.d.comb += [
-            may.eq(free & Mux(here.sums, spaced | ~here.last_chunk, self.idle & room)),
-            front.o.ready.eq(Mux(here.passes, quiet & out.i.ready, may)),
+            permit.eq(free & Mux(here.sums, spaced | ~here.last_chunk, self.idle & room)),
+            front.o.ready.eq(Mux(here.passes, quiet & out.i.ready, permit)),
             self.busy.eq(front.o.valid | active | ~quiet | self.o.valid | ~self.idle)]
         with m.If(quiet):
             m.d.comb += [out.i.valid.eq(front.o.valid & here.passes), out.i.payload.beat.eq(here.beat),
@@ -250,18 +254,21 @@ class Normalise(wiring.Component):
     def _pace(self, m: Module, take: Signal) -> tuple[Value, Signal]:
         """``free``: the lanes can take a beat, from the final piece of the beat before on. ``active``: they have a
         piece."""
-        pieces, active = self.parameters.pieces, Signal(name="active")
+        pieces = self.parameters.pieces
+        active = Signal(name="active")
         if pieces == 1:
             m.d.sync += active.eq(take)
             return Const(1, 1), active
-        left, free = Signal(range(pieces)), Signal(name="free", init=1)
-        following = Mux(take, pieces - 1, left - (left != 0))
-        m.d.sync += [left.eq(following), free.eq(~take & (left <= 1)), active.eq(take | (left != 0))]
+        rest = Signal(range(pieces), name="rest")
+        free = Signal(name="free", init=1)
+        following = Mux(take, pieces - 1, rest - (rest != 0))
+        m.d.sync += [rest.eq(following), free.eq(~take & (rest <= 1)), active.eq(take | (rest != 0))]
         return free, active
 
     def _settling(self, m: Module, ends: Signal) -> Signal:
         """Drives ``idle``; returns whether the next row may end."""
-        wait, spaced = Signal(range(self.settle)), Signal(name="spaced", init=1)
+        wait = Signal(range(self.settle), name="wait")
+        spaced = Signal(name="spaced", init=1)
         idle = Signal(name="idle", init=1)
         with m.If(ends):
             m.d.sync += wait.eq(self.settle - 3)
@@ -274,8 +281,9 @@ class Normalise(wiring.Component):
     def _place(self, m: Module, here: data.View, free: Value) -> tuple[Value, Signal, Signal]:
         """Of the beat in the lanes: its place in the table (a cycle later), whether it goes into sums, and whether this
         piece ends the sums."""
-        sums, last = Signal(), Signal(name="last")
-        coarse, fine = Signal(len(here.address), reset_less=True), Signal(2, name="fine_shift", reset_less=True)
+        sums, last = signals("sums last")
+        coarse = Signal(len(here.address), name="coarse", reset_less=True)
+        fine = Signal(2, name="fine_shift", reset_less=True)
         address = Signal(self.parameters.row_bits, name="entry", reset_less=True)
         with m.If(free):
             m.d.sync += [coarse.eq(here.address >> Cat(Const(0, 2), here.chunk_shift[2:])),
@@ -294,12 +302,13 @@ class Normalise(wiring.Component):
         elements = self._pieces(m, here.beat.as_value(), p.element_width, free, "elements")
         keep = self._pieces(m, here.keep, 1, free, "keep")
         # Sums take the elements as they are.
-        offset, shift = Signal.like(entry.offset, reset_less=True), Signal(SHIFT_BITS, name="shift", reset_less=True)
+        offset = Signal.like(entry.offset, name="offset", reset_less=True)
+        shift = Signal(SHIFT_BITS, name="shift", reset_less=True)
         squares = delay(m, sums, timing.entry_latency - 1, "squares")
         m.d.sync += [offset.eq(Mux(squares, 0, entry.offset)),
                      shift.eq(Mux(squares, p.right_shift - FRACTION, entry.up))]
         # Bits of a deviation from 2^(limit - p) on are signs if it fits.
-        up, limit = delay(m, shift, 1, "up"), FRACTION + p.element_width + 3
+        up, limit = delay(m, shift, 1, "shift_up"), FRACTION + p.element_width + 3
         mask = Signal(p.element_width + FRACTION + 1, name="mask", reset_less=True)
         m.d.sync += mask.eq(Const((1 << limit + len(mask)) - (1 << limit)) >> shift)
         mantissa = delay(m, Cat(entry.mantissa, Const(1, 2)), timing.lane_latency + 1, "mantissa")
@@ -340,7 +349,7 @@ class Normalise(wiring.Component):
         with m.If(ended):
             m.d.sync += rows[row_turn].eq(address)
         parameters = self._sets(m, chosen[start_turn], ("n", "epsilon"))
-        units = [RowStatistics(p) for _ in range(p.units)]
+        units = [StatisticsUnit(p) for _ in range(p.units)]
         for at, unit in enumerate(units):
             m.submodules[f"statistics{at}"] = unit
             m.d.comb += [
@@ -365,16 +374,18 @@ class Normalise(wiring.Component):
         """Queue of results; a beat goes out when it is whole. Returns ``room``: another beat has places, and ``quiet``:
         no beat is on its way."""
         pieces, depth = self.timing.pieces, self.timing.depth
-        head, side, some, pop, final = self._queue(m, lanes, valid, begins, sideband)
+        head, side, has_piece, pop, final = self._queue(m, lanes, valid, begins, sideband)
         held = Signal(len(head) * (pieces - 1), name="held", reset_less=True)
-        with m.If(some & ~final):
+        with m.If(has_piece & ~final):
             m.d.sync += held.eq(Cat(held, head)[len(head):])
         m.d.comb += [
-            to.valid.eq(some & final), to.payload.beat.eq(Cat(held, head)), Value.cast(to.payload.sideband).eq(side),
-            pop.eq(some & (~final | to.ready))]
+            to.valid.eq(has_piece & final), to.payload.beat.eq(Cat(held, head)),
+            Value.cast(to.payload.sideband).eq(side),
+            pop.eq(has_piece & (~final | to.ready))]
 
         begun = delay(m, begins, 1, "begun", reset_less=False)
-        places, room, quiet = Signal(range(depth + 1), init=depth), Signal(init=1), Signal(name="quiet", init=1)
+        places = Signal(range(depth + 1), name="places", init=depth)
+        room, quiet = signals("room quiet", init=1)
         # A beat is counted two cycles after it began; ``uncounted`` more may have begun by then.
         uncounted = 2 // pieces
         m.d.sync += [places.eq(places + pop - Mux(begun, pieces, 0)), room.eq(places >= pieces * (1 + uncounted)),
@@ -389,7 +400,9 @@ class Normalise(wiring.Component):
         results = Cat(lane.result for lane in lanes)
         m.submodules.results = queue = Memory(shape=len(results), depth=depth, init=[])
         m.submodules.sidebands = sides = Memory(shape=len(sideband), depth=depth // pieces, init=[])
-        level, some, pop, piece = Signal(range(depth + 1)), Signal(), Signal(), Signal(range(pieces))
+        level = Signal(range(depth + 1), name="level")
+        has_piece, pop = signals("has_piece pop")
+        piece = Signal(range(pieces), name="piece")
         final = piece == pieces - 1
         heads = []
         for memory, push, word, leave in ((queue, valid, results, pop), (sides, begins, sideband, pop & final)):
@@ -401,7 +414,7 @@ class Normalise(wiring.Component):
                 m.d.sync += place.eq(place + moves)
             heads.append(read.data)
         m.d.sync += [
-            level.eq(level + valid - pop), some.eq(valid | (level > 1) | (some & ~pop)),
+            level.eq(level + valid - pop), has_piece.eq(valid | (level > 1) | (has_piece & ~pop)),
             piece.eq(Mux(pop, Mux(final, 0, piece + 1), piece)),
             self.saturated.eq(valid & Cat(lane.clamped for lane in lanes).any())]
-        return *heads, some, pop, final
+        return *heads, has_piece, pop, final

@@ -21,6 +21,7 @@ from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.shared import once
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .activation import ActivationLane, VectorLaneParameters, clamp
 from .parameters import CLAMP_LATENCY, RescaleTiming
@@ -125,7 +126,7 @@ class ScaleLane(wiring.Component):
         m.d.comb += [multiplier.a.eq(self.x), multiplier.b.eq(self.scale)]
         shift = delay(m, self.shift, product_latency, "shift")
         product = Cat(Const(0, guard), multiplier.o).as_signed()
-        shifted, above, below, low = self._shift(m, product, shift, SCALE_BITS + 2 + guard)
+        shifted, is_above, is_below, low = self._shift(m, product, shift, SCALE_BITS + 2 + guard)
 
         # The half that rounding adds, while the product is made.
         half = Signal(signed(SCALE_BITS + 1 + guard), name="half", reset_less=True)
@@ -136,8 +137,8 @@ class ScaleLane(wiring.Component):
         m.d.comb += [adder.addend.eq(bias), adder.a.eq(shifted), adder.b.eq(shifted >> 1), adder.select.eq(low)]
         m.d.sync += total.eq(adder.o)
 
-        y, clamped = clamp(m, total[fraction + guard:].as_signed(), width, "y_register", delay(m, above, 1, "above"),
-                           delay(m, below, 1, "below"))
+        y, clamped = clamp(m, total[fraction + guard:].as_signed(), width, "y_register",
+                           delay(m, is_above, 1, "is_above"), delay(m, is_below, 1, "is_below"))
         m.d.comb += [self.y.eq(y), self.clamped.eq(clamped)]
         return m
 
@@ -145,19 +146,23 @@ class ScaleLane(wiring.Component):
         """Shifts the product right by all but the lowest bit of ``shift``, in two cycles. Returns ``width`` + 1 bits of
         it, whether it is above or below what ``width`` bits hold, and the lowest bit of ``shift``."""
         kept = width + 7  # bits that matter when 7 places may be left to go
-        coarse, negative = Signal(signed(kept), reset_less=True), Signal(reset_less=True)
-        lost, rest = Signal(reset_less=True), Signal(3, name="rest", reset_less=True)
+        coarse = Signal(signed(kept), name="coarse", reset_less=True)
+        negative = Signal(name="negative", reset_less=True)
+        is_lost = Signal(name="is_lost", reset_less=True)
+        rest = Signal(3, name="rest", reset_less=True)
         moved = [product >> 8 * eights for eights in range(3)]
         m.d.sync += [negative.eq(product[-1]), rest.eq(shift), coarse.eq(_choose(moved, shift[3:])),
-                     lost.eq(_choose([_loses(value, kept) for value in moved], shift[3:]))]
+                     is_lost.eq(_choose([_loses(value, kept) for value in moved], shift[3:]))]
 
-        fine, low = Signal(signed(width + 1), reset_less=True), Signal(name="low_shift", reset_less=True)
-        above, below, too_large = Signal(reset_less=True), Signal(reset_less=True), Signal(name="too_large")
+        fine = Signal(signed(width + 1), name="fine", reset_less=True)
+        low = Signal(name="low_shift", reset_less=True)
+        is_above, is_below = signals("is_above is_below", reset_less=True)
+        is_too_large = Signal(name="is_too_large")
         moved = [coarse >> 2 * twos for twos in range(4)]
-        m.d.comb += too_large.eq(lost | _choose([_loses(value, len(fine)) for value in moved], rest[1:]))
-        m.d.sync += [fine.eq(_choose(moved, rest[1:])), low.eq(rest[0]), above.eq(too_large & ~negative),
-                     below.eq(too_large & negative)]
-        return fine, above, below, low
+        m.d.comb += is_too_large.eq(is_lost | _choose([_loses(value, len(fine)) for value in moved], rest[1:]))
+        m.d.sync += [fine.eq(_choose(moved, rest[1:])), low.eq(rest[0]), is_above.eq(is_too_large & ~negative),
+                     is_below.eq(is_too_large & negative)]
+        return fine, is_above, is_below, low
 
 
 def _choose(values, number):
@@ -236,7 +241,9 @@ class Rescale(wiring.Component):
             m.submodules[f"scale{number}"] = self._scale[number]
             m.submodules[f"activation{number}"] = self._activation[number]
         word, enables = self._table_word(m)
-        used, free, space = Signal(range(self.places + 1)), Signal(init=1), Signal(name="space")
+        used = Signal(range(self.places + 1), name="used")
+        free = Signal(name="free", init=1)
+        space = Signal(name="space")
         here, take, waiting = self._enter(m, free)
         chosen = self._chosen(m, word, enables[0], here.set)
         work, stepping = self._pace(m, take, chosen, space, free)
@@ -248,8 +255,8 @@ class Rescale(wiring.Component):
 
         scaled = delay(m, stepping, timing.scaled + 1, "scaled", reset_less=False)
         finished = delay(m, scaled, timing.lane.activation_latency - 1, "finished", reset_less=False)
-        after = delay(m, finished, 1, "after", reset_less=False)
-        m.d.sync += self.saturated.eq((scaled & hits[0].any()) | (after & hits[1].any()))
+        finished_late = delay(m, finished, 1, "finished_late", reset_less=False)
+        m.d.sync += self.saturated.eq((scaled & hits[0].any()) | (finished_late & hits[1].any()))
 
         used_next = self._leave(m, here, take, work, finished, results, used, out.i)
         m.d.sync += used.eq(used_next)
@@ -293,7 +300,7 @@ class Rescale(wiring.Component):
         for at, fields in enumerate(stored):
             shape = data.StructLayout({name: p.instructions.members[name] for name in fields})
             m.submodules[f"sets{at}"] = memory = Memory(shape=shape, depth=SETS, init=[])
-            write, read = write_port(memory), read_port(memory, name="$signature")
+            write, read = write_port(memory), read_port(memory)
             m.d.comb += [write.en.eq(enable & (word.address[:2] == at)), write.addr.eq(word.address[2:]),
                          read.addr.eq(number)]
             m.d.comb += [write.data[name].eq(value) for name, value in fields.items()]
@@ -303,26 +310,29 @@ class Rescale(wiring.Component):
     def _pace(self, m, take, chosen, space, free):
         """Drives ``free``: the next write may be taken. Returns whether the write here has work, and whether the lanes
         begin a group."""
-        steps, stepping = self.parameters.steps, Signal(name="stepping")
+        steps = self.parameters.steps
+        stepping = Signal(name="stepping")
         if steps == 1:
             m.d.sync += [free.eq(space), stepping.eq(take)]
             return Const(1, 1), stepping
-        work, left = Signal(), Signal(range(steps), name="left")
-        begin = take & work
-        m.d.comb += work.eq(chosen.rescale | chosen.rectify)
-        m.d.sync += [stepping.eq(begin | (left != 0)), free.eq(space & ~begin & (left <= 1))]
+        has_work = Signal(name="has_work")
+        groups_left = Signal(range(steps), name="groups_left")
+        begin = take & has_work
+        m.d.comb += has_work.eq(chosen.rescale | chosen.rectify)
+        m.d.sync += [stepping.eq(begin | (groups_left != 0)), free.eq(space & ~begin & (groups_left <= 1))]
         with m.If(begin):
-            m.d.sync += left.eq(steps - 1)
-        with m.Elif(left != 0):
-            m.d.sync += left.eq(left - 1)
-        return work, stepping
+            m.d.sync += groups_left.eq(steps - 1)
+        with m.Elif(groups_left != 0):
+            m.d.sync += groups_left.eq(groups_left - 1)
+        return has_work, stepping
 
     def _steps(self, m, here, chosen, free):
         """Registers of a write. The group of elements whose turn it is stands at the low end; also its number."""
         p = self.parameters
         elements = Signal(p.memory.elements * p.memory.element_width, name="elements", reset_less=True)
         strobe = Signal(p.memory.elements, name="strobe", reset_less=True)
-        beat, row0 = Signal(p.channel_bits, name="beat", reset_less=True), Signal(name="row0", reset_less=True)
+        beat = Signal(p.channel_bits, name="beat", reset_less=True)
+        row0 = Signal(name="row0", reset_less=True)
         held = Signal(p.instructions, name="held_set", reset_less=True)
         step = Signal(range(p.steps), name="step", reset_less=True)
         load = [elements.eq(here.write.beat.as_value()), strobe.eq(here.write.strobe), beat.eq(here.write.address),
@@ -340,11 +350,12 @@ class Rescale(wiring.Component):
     def _coefficients(self, m, word, enable, chosen, beat, row0, step):
         """Scale and bias to every lane. The gates are resets of registers."""
         p = self.parameters
-        address, fetched = Signal(p.channel_bits, name="channel", reset_less=True), p.lane.pipeline.ram_latency + 1
+        fetched = p.lane.pipeline.ram_latency + 1
+        address = Signal(p.channel_bits, name="address", reset_less=True)
         assert p.timing.coefficient_latency == 1 + fetched, "address, RAM, gates"
         one = 1 << SCALE_BITS - p.memory.element_width
         m.d.sync += address.eq(chosen.base + (beat & chosen.mask))
-        same = delay(m, ~chosen.rescale, fetched, "same")
+        unscaled = delay(m, ~chosen.rescale, fetched, "unscaled")
         no_bias = delay(m, ~chosen.rescale | (chosen.bias_row & ~row0), fetched, "no_bias")
         step = delay(m, step, 1, "step")
         # Near the RAM, as what it gives is near the multiplier.
@@ -361,7 +372,7 @@ class Rescale(wiring.Component):
             scale = Signal(signed(SCALE_BITS), name=f"scale{number}", reset_less=True, init=one)
             bias = Signal(signed(SCALE_BITS), name=f"bias{number}", reset_less=True)
             m.d.sync += [scale.eq(ram.r_data[:SCALE_BITS]), bias.eq(ram.r_data[SCALE_BITS:])]
-            with m.If(same):
+            with m.If(unscaled):
                 m.d.sync += scale.eq(one)
             with m.If(no_bias):
                 m.d.sync += bias.eq(0)
@@ -397,35 +408,40 @@ class Rescale(wiring.Component):
         side = {"address": p.memory.address_bits, "strobe": p.memory.elements, "first": 1, "set": SET_BITS}
         if passes:  # past the lanes
             side |= {"beat": p.memory.beat, "work": 1}
-        pop, head = Signal(), Signal(data.StructLayout(side), name="head")
+        pop = Signal(name="pop")
+        head = Signal(data.StructLayout(side), name="head")
         entry = {"address": here.write.address, "strobe": here.write.strobe, "first": here.first, "set": here.set,
                  "beat": here.write.beat, "work": work}
-        there, beat = self._results(m, finished, results, pop & (head.work if passes else 1))
-        following, some = Signal.like(used), Signal(name="some")
+        has_result, beat = self._results(m, finished, results, pop & (head.work if passes else 1))
+        next_used = Signal.like(used, name="next_used")
+        has_write = Signal(name="has_write")
         self._queue(m, "side", Cat(entry[name] for name in side), take, pop, head)
         m.d.comb += [
-            following.eq(used + take - pop), pop.eq(out.valid & out.ready),
-            out.valid.eq(some & (~head.work | there) if passes else there),
+            next_used.eq(used + take - pop), pop.eq(out.valid & out.ready),
+            out.valid.eq(has_write & (~head.work | has_result) if passes else has_result),
             out.payload.write.address.eq(head.address), out.payload.write.strobe.eq(head.strobe),
             out.payload.first.eq(head.first), out.payload.set.eq(head.set),
             out.payload.write.beat.eq(Mux(head.work, beat, head.beat.as_value()) if passes else beat)]
-        m.d.sync += some.eq(following != 0)
-        return following
+        m.d.sync += has_write.eq(next_used != 0)
+        return next_used
 
     def _results(self, m, finished, results, pop):
         """Groups become beats again, in the order of the writes with work; whether there is one, and the first."""
         p = self.parameters
-        group, final = Signal(range(p.steps)), Signal(name="final")
-        level, there = Signal(range(self.places + 1)), Signal(name="there")
-        following, beat = Signal.like(level), Signal(p.memory.elements * p.memory.element_width, name="result")
-        m.d.comb += [final.eq(finished & (group == p.steps - 1)), following.eq(level + final - pop)]
-        m.d.sync += [level.eq(following), there.eq(following != 0)]
+        group = Signal(range(p.steps), name="group")
+        final = Signal(name="final")
+        level = Signal(range(self.places + 1), name="level")
+        has_result = Signal(name="has_result")
+        next_level = Signal.like(level, name="next_level")
+        beat = Signal(p.memory.elements * p.memory.element_width, name="result")
+        m.d.comb += [final.eq(finished & (group == p.steps - 1)), next_level.eq(level + final - pop)]
+        m.d.sync += [level.eq(next_level), has_result.eq(next_level != 0)]
         with m.If(finished):
             m.d.sync += group.eq(group + 1)
         for number in range(p.steps):
             self._queue(m, f"results{number}", results, finished & (group == number), pop,
                         beat.word_select(number, len(results)))
-        return there, beat
+        return has_result, beat
 
     def _queue(self, m, name, entry, push, pop, head):
         """A LUT memory of ``places`` entries; ``head`` shows the first."""

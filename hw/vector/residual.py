@@ -11,10 +11,11 @@ from ..memory.port import MemoryParameters
 from ..memory.read_arbiter import BeatQueue
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.memory import read_port, write_port
+from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
 from .parameters import RESIDUAL_STAGES
 
-__all__ = ["Residual", "residual_write", "summed_write"]
+__all__ = ["ResidualAdder", "residual_write", "summed_write"]
 
 _SHIFT_BITS = dict(WRITE_SET)["a"]  # as of b and c
 _GROWTH = (1 << _SHIFT_BITS) - 1  # bits that a shift to the left adds
@@ -36,7 +37,7 @@ def summed_write(config: CoreConfig) -> data.StructLayout:
     return data.StructLayout({"write": memory.write, "set": SET_BITS})
 
 
-class Residual(wiring.Component):
+class ResidualAdder(wiring.Component):
     """Adds a tensor that stands in memory to the writes that pass by.
 
     ``i``: writes as Emit makes them, strobed in all elements, all but element 0, or element 0 alone. A write with
@@ -98,7 +99,8 @@ class Residual(wiring.Component):
         m.submodules.waiting = waiting = BeatQueue(self._config, self._slot.size, self._depth)
         arrived = self._accept(m, waiting)
 
-        head, joined = data.View(self._slot, waiting.o.payload), Signal(name="joined")
+        head = data.View(self._slot, waiting.o.payload)
+        joined = Signal(name="joined")
         present = ~head.tag.reads | self.beats.valid
         m.d.comb += [
             joined.eq(waiting.o.valid & present), waiting.o.ready.eq(out.i.ready & present),
@@ -125,7 +127,8 @@ class Residual(wiring.Component):
             result, clamps = self._scale(m, out.moving, number, total, tags[2].c, reach)
             m.d.comb += write.beat.elements[number].eq(result)
             clamped.append(clamps)
-        flags, leaves = Signal(len(clamped)), valid & out.i.ready
+        leaves = valid & out.i.ready
+        flags = Signal(len(clamped), name="flags")
         m.d.comb += [
             out.i.valid.eq(valid), out.i.payload.set.eq(tag.set), write.address.eq(tag.address),
             write.strobe.eq(tag.strobe),
@@ -138,13 +141,16 @@ class Residual(wiring.Component):
         is on its way into the queue."""
         m.submodules.requests = requests = SkidBuffer(self._config.memory_bits)
         wiring.connect(m, requests.o, wiring.flipped(self.read))
-        offered, slot = self.i.payload, Signal(self._slot, name="slot", reset_less=True)
-        accept, arrived, entry = Signal(), Signal(), Signal(self._slot, name="entry")
-        wants, place = Signal(), Signal(self._config.memory_bits, name="place", reset_less=True)
+        offered = self.i.payload
+        slot = Signal(self._slot, name="slot", reset_less=True)
+        accept, arrived = signals("accept arrived")
+        entry = Signal(self._slot, name="entry")
+        has_request = Signal(name="has_request")
+        place = Signal(self._config.memory_bits, name="place", reset_less=True)
         kept, kept_at = self._mirrored(m, accept, offered, requests.moving)
         m.d.comb += [
             self.i.ready.eq(waiting.space & requests.i.ready), accept.eq(self.i.valid & self.i.ready),
-            requests.i.valid.eq(wants & ~kept), requests.i.payload.eq(place), entry.eq(slot),
+            requests.i.valid.eq(has_request & ~kept), requests.i.payload.eq(place), entry.eq(slot),
             entry.tag.reads.eq(slot.tag.residual & ~kept), entry.tag.place.eq(kept_at),
             waiting.w_en.eq(arrived), waiting.w_data.eq(entry)]
         m.d.sync += [
@@ -154,41 +160,42 @@ class Residual(wiring.Component):
         # Without a residual the element passes through the same arithmetic.
         m.d.sync += [slot.tag[name].eq(offered[name] & offered.residual.replicate(_SHIFT_BITS)) for name in _SCALES]
         with m.If(requests.moving):
-            m.d.sync += [wants.eq(accept & offered.residual), place.eq(offered.write.address + offered.offset)]
+            m.d.sync += [has_request.eq(accept & offered.residual), place.eq(offered.write.address + offered.offset)]
         return arrived
 
     def _mirrored(self, m, accept, offered, moving):
         """The addresses of the last E + 1 writes that leave out element 0. Returns whether a write has no need to read,
         and the place of its element 0; both hold from the cycle behind its ``accept`` until ``moving``."""
         engines, bits = self._config.engines, self._config.memory_bits
-        following, latest, oldest = (
+        next_place, latest, oldest = (
             Signal(self._place_bits, name=name, init=init % (1 << self._place_bits))
-            for name, init in (("following", 0), ("latest", -1), ("oldest", -1 - engines)))
-        some, full, missing = Signal(), Signal(), Signal(range(engines + 2), name="missing", init=engines + 1)
-        leaves_out, alone = Signal(), Signal(name="alone")
+            for name, init in (("next_place", 0), ("latest", -1), ("oldest", -1 - engines)))
+        has_latest, has_oldest = signals("has_latest has_oldest")
+        missing = Signal(range(engines + 2), name="missing", init=engines + 1)
+        is_rest_write, is_zero_write = signals("is_rest_write is_zero_write")
         address, strobe = offered.write.address, offered.write.strobe
-        m.d.comb += [leaves_out.eq(offered.residual & ~strobe[0]), alone.eq(offered.residual & ~strobe[1])]
+        m.d.comb += [is_rest_write.eq(offered.residual & ~strobe[0]), is_zero_write.eq(offered.residual & ~strobe[1])]
         m.submodules.addresses = memory = Memory(shape=bits, depth=1 << self._place_bits, init=[])
-        write = write_port(memory, "write")
+        write = write_port(memory)
         # Every address is written, so that no enable is needed: the next one takes the place of one not to keep.
-        m.d.comb += [write.en.eq(1), write.addr.eq(following), write.data.eq(address)]
-        with m.If(accept & leaves_out):
-            m.d.sync += [following.eq(following + 1), latest.eq(following), oldest.eq(oldest + 1)]
+        m.d.comb += [write.en.eq(1), write.addr.eq(next_place), write.data.eq(address)]
+        with m.If(accept & is_rest_write):
+            m.d.sync += [next_place.eq(next_place + 1), latest.eq(next_place), oldest.eq(oldest + 1)]
         with m.If(accept & offered.first):
-            m.d.sync += [some.eq(leaves_out), full.eq(0), missing.eq(engines + ~leaves_out)]
-        with m.Elif(accept & leaves_out & ~full):
-            m.d.sync += [some.eq(1), full.eq(missing == 1), missing.eq(missing - 1)]
+            m.d.sync += [has_latest.eq(is_rest_write), has_oldest.eq(0), missing.eq(engines + ~is_rest_write)]
+        with m.Elif(accept & is_rest_write & ~has_oldest):
+            m.d.sync += [has_latest.eq(1), has_oldest.eq(missing == 1), missing.eq(missing - 1)]
 
         kept = []
-        for name, place, known in (("latest", latest, some), ("oldest", oldest, full)):
+        for name, place, known in (("latest", latest, has_latest), ("oldest", oldest, has_oldest)):
             read = read_port(memory)
             m.d.comb += read.addr.eq(place)
-            asked, same = Signal(name=f"{name}_asked"), Signal(-(-bits // _COMPARED), name=f"{name}_same")
+            query, match = Signal(name=f"{name}_query"), Signal(-(-bits // _COMPARED), name=f"{name}_match")
             with m.If(moving):
-                m.d.sync += asked.eq(alone & ~offered.first & known)
-                m.d.sync += same.eq(Cat((address[at:at + _COMPARED] == read.data[at:at + _COMPARED])
-                                        for at in range(0, bits, _COMPARED)))
-            kept.append(asked & same.all())
+                m.d.sync += query.eq(is_zero_write & ~offered.first & known)
+                m.d.sync += match.eq(Cat((address[at:at + _COMPARED] == read.data[at:at + _COMPARED])
+                                         for at in range(0, bits, _COMPARED)))
+            kept.append(query & match.all())
         # A write that leaves out element 0 has the latest place itself.
         return kept[0] | kept[1], Mux(kept[1], oldest, latest)
 
@@ -227,16 +234,16 @@ class Residual(wiring.Component):
         width, sign = self._config.element_width, total[-1]
         scaled = Signal(signed(width + 2), name=f"scaled{number}", reset_less=True)  # the bit to round is the lowest
         rounded = Signal(signed(width + 1), name=f"rounded{number}", reset_less=True)
-        far, negative, far_too, negative_too, clamps = (
+        excess, is_negative, late_excess, late_negative, is_clamped = (
             Signal(name=f"{name}{number}", reset_less=True)
-            for name in ("far", "negative", "far_too", "negative_too", "clamps"))
+            for name in ("excess", "is_negative", "late_excess", "late_negative", "is_clamped"))
         wide = Cat(Const(0, 1), total)
         near = Mux(c[2], wide[4:], wide[:-4])
         with m.If(moving):
             m.d.sync += [
                 scaled.eq(near >> c[:2]),
-                far.eq(((total[width:-1] ^ sign.replicate(_GROWTH)) & reach).any()), negative.eq(sign),
-                rounded.eq((scaled + 1) >> 1), far_too.eq(far), negative_too.eq(negative)]
-        m.d.comb += clamps.eq(far_too | (rounded[width] ^ rounded[width - 1]))
-        extreme = Cat((~negative_too).replicate(width - 1), negative_too)
-        return Mux(clamps, extreme, rounded[:width]), clamps
+                excess.eq(((total[width:-1] ^ sign.replicate(_GROWTH)) & reach).any()), is_negative.eq(sign),
+                rounded.eq((scaled + 1) >> 1), late_excess.eq(excess), late_negative.eq(is_negative)]
+        m.d.comb += is_clamped.eq(late_excess | (rounded[width] ^ rounded[width - 1]))
+        extreme = Cat((~late_negative).replicate(width - 1), late_negative)
+        return Mux(is_clamped, extreme, rounded[:width]), is_clamped

@@ -28,9 +28,10 @@ from ..isa.parameter_set import EPSILON_BITS, READ_SET
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.pipeline import delay
 from ..primitives.shared import once
+from ..primitives.signals import signals
 from .parameters import FRACTION, MANTISSA_BITS, OPERAND_BITS, SHIFT_BITS, NormaliseTiming
 
-__all__ = ["NormaliseParameters", "RowSums", "RowStatistics", "row_entry"]
+__all__ = ["NormaliseParameters", "RowSums", "StatisticsUnit", "row_entry"]
 
 _WINDOW = 20         # bits of W and of A
 _LENGTH_BITS = dict(READ_SET)["n"]
@@ -39,7 +40,7 @@ _LENGTH_BITS = dict(READ_SET)["n"]
 @dataclass(frozen=True)
 class NormaliseParameters:
     """A beat of ``elements`` of ``element_width`` bits, of which ``lanes`` are worked on per cycle, and a table of
-    ``rows`` entries, which ``units`` RowStatistics make; technology and pipeline. Raises ValueError naming the field.
+    ``rows`` entries, which ``units`` StatisticsUnit make; technology and pipeline. Raises ValueError naming the field.
     """
 
     elements: int
@@ -189,15 +190,15 @@ class _SerialProduct(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         before, low, high = self.bits
-        one, two, negative = Signal(), Signal(), Signal(name="negative")
-        m.d.sync += [one.eq(before ^ low), two.eq(~(before ^ low) & (low ^ high)), negative.eq(high)]
+        is_one, is_two, is_negative = signals("is_one is_two is_negative")
+        m.d.sync += [is_one.eq(before ^ low), is_two.eq(~(before ^ low) & (low ^ high)), is_negative.eq(high)]
         accumulator = Signal(signed(self._width + 3), name="accumulator", reset_less=True)
         x, n = self.multiplicand, len(accumulator)
-        single, double = Signal(signed(n)), Signal(signed(n), name="double")
+        single, double = signals("single double", signed(n))
         m.d.comb += [single.eq(x), double.eq(x << 1)]
-        operand = ((single & one.replicate(n)) | (double & two.replicate(n))) ^ negative.replicate(n)
+        operand = ((single & is_one.replicate(n)) | (double & is_two.replicate(n))) ^ is_negative.replicate(n)
         # The lowest bits make the carry that completes the two's complement.
-        total = Cat(Const(1, 1), accumulator >> 2).as_signed() + Cat(negative, operand).as_signed()
+        total = Cat(Const(1, 1), accumulator >> 2).as_signed() + Cat(is_negative, operand).as_signed()
         m.d.sync += accumulator.eq(total[1:])
         with m.If(self.clear):
             m.d.sync += accumulator.eq(0)
@@ -205,7 +206,7 @@ class _SerialProduct(wiring.Component):
         return m
 
 
-class RowStatistics(wiring.Component):
+class StatisticsUnit(wiring.Component):
     """Entry of the table of rows from the sums of a row: the formulas above.
 
     ``start``: one cycle in which ``sum``, ``squares_sum``, ``n``, ``epsilon`` and ``row`` are those of a row; at least
@@ -241,7 +242,8 @@ class RowStatistics(wiring.Component):
         digits, begin = self._digits(m, length)
         count = p.timing.digits
         assert p.timing.variance_latency == count + 5, "clear, two for the products, begin, a digit a cycle, root"
-        running, place = Signal(), Signal(range(count))
+        running = Signal(name="running")
+        place = Signal(range(count), name="place")
         root = delay(m, running & (place == count - 1), 1, "root", reset_less=False)
         m.d.sync += place.eq(Mux(begin, 0, place + 1))
         with m.If(begin):
@@ -251,28 +253,31 @@ class RowStatistics(wiring.Component):
         (variance, k), (square, n) = (self._window(m, digit, place, begin, name)
                                       for name, digit in zip(("variance", "square"), digits))
         mean = self._mean(m, length)
-        mantissa, late, ended = self._root(m, root, variance, square)
+        mantissa, has_late_bit, ended = self._root(m, root, variance, square)
 
-        base, shift = Signal(signed(7), reset_less=True), Signal(signed(8), name="shift", reset_less=True)
-        up, rounding = Signal(SHIFT_BITS, reset_less=True), Signal(p.right_shift + 1, reset_less=True)
+        base = Signal(signed(7), name="base", reset_less=True)
+        shift = Signal(signed(8), name="shift", reset_less=True)
+        shift_up = Signal(SHIFT_BITS, name="shift_up", reset_less=True)
+        rounding = Signal(p.right_shift + 1, name="rounding", reset_less=True)
         quotient = Signal(mean.shape(), name="quotient_root", reset_less=True)
         with m.If(root):
             m.d.sync += [base.eq(n - k), quotient.eq(mean), self.o_row.eq(row)]
-        # ``late`` is known long before m.
-        m.d.sync += shift.eq(base + Mux(late, p.element_width - 1, p.element_width))
-        m.d.sync += up.eq(Mux(shift < 0, 0, Mux(shift >= 1 << SHIFT_BITS, (1 << SHIFT_BITS) - 1, shift[:SHIFT_BITS])))
+        # ``has_late_bit`` is known long before m.
+        m.d.sync += shift.eq(base + Mux(has_late_bit, p.element_width - 1, p.element_width))
+        m.d.sync += shift_up.eq(Mux(shift < 0, 0,
+                                    Mux(shift >= 1 << SHIFT_BITS, (1 << SHIFT_BITS) - 1, shift[:SHIFT_BITS])))
         # ``quotient`` has one bit more than M: half up makes -M = (-quotient) >> 1. The half for u stands at the bit
         # below the ones that p leaves.
         m.d.sync += [
-            rounding.eq(Cat(Const(1, 1), (up == p.right_shift - bit for bit in range(1, p.right_shift + 1)))),
+            rounding.eq(Cat(Const(1, 1), (shift_up == p.right_shift - bit for bit in range(1, p.right_shift + 1)))),
             self.entry.offset.eq((~quotient + rounding) >> 1)]
-        m.d.comb += [self.done.eq(ended), self.entry.mantissa.eq(mantissa), self.entry.up.eq(up)]
+        m.d.comb += [self.done.eq(ended), self.entry.mantissa.eq(mantissa), self.entry.up.eq(shift_up)]
         return m
 
     def _digits(self, m: Module, length: Signal) -> tuple[tuple[Signal, Signal], Signal]:
         """Digits of D and of N^2 and the strobe in the cycle before the first of them."""
         p = self._parameters
-        sums = Signal(signed(p.sum_width + 1), name="$signal", reset_less=True)
+        sums = Signal(signed(p.sum_width + 1), name="sums", reset_less=True)
         squares = Signal(p.square_width + 1, name="squares", reset_less=True)
         lengths = Signal(_LENGTH_BITS + 1, name="lengths", reset_less=True)  # a bit below the lowest is zero
         epsilon = Signal(EPSILON_BITS, name="epsilon_left", reset_less=True)
@@ -296,7 +301,9 @@ class RowStatistics(wiring.Component):
             m.d.sync += epsilon.eq(epsilon >> 2)
         with m.If(self.start):
             m.d.sync += epsilon.eq(self.epsilon)
-        digit, carry, difference = Signal(2), Signal(signed(2)), Signal(signed(4), name="difference")
+        digit = Signal(2, name="digit")
+        carry = Signal(signed(2), name="carry")
+        difference = Signal(signed(4), name="difference")
         total = difference + carry
         m.d.sync += [difference.eq(products[0] - products[1] + epsilon[:2]), digit.eq(total), carry.eq(total >> 2)]
         with m.If(first):
@@ -320,17 +327,18 @@ class RowStatistics(wiring.Component):
     def _mean(self, m: Module, length: Signal) -> Signal:
         """floor(S1 * 2^(F+1) / N), a bit per cycle."""
         width = self._parameters.element_width
-        rest, low = Signal(signed(_LENGTH_BITS + 1), reset_less=True), Signal(width - 1, name="low", reset_less=True)
+        rest = Signal(signed(_LENGTH_BITS + 1), name="rest", reset_less=True)
+        low_bits = Signal(width - 1, name="low_bits", reset_less=True)
         quotient = Signal(signed(width + FRACTION + 1), name="quotient", reset_less=True)
         steps = Signal(range(len(quotient) + 1), name="steps")
         # The lowest bits make the carry that completes the two's complement of N.
         m.submodules.rest = adder = SelectAdder(SelectAdderParameters(len(rest) + 1, self._parameters.target))
-        m.d.comb += [adder.addend.eq(Cat(Const(1, 1), low[-1], rest)), adder.select.eq(rest[-1]),
+        m.d.comb += [adder.addend.eq(Cat(Const(1, 1), low_bits[-1], rest)), adder.select.eq(rest[-1]),
                      adder.a.eq(~Cat(Const(0, 1), length, Const(0, 1))), adder.b.eq(Cat(Const(0, 1), length))]
         with m.If(self.start):
-            m.d.sync += [rest.eq(self.sum >> (width - 1)), low.eq(self.sum), steps.eq(len(quotient))]
+            m.d.sync += [rest.eq(self.sum >> (width - 1)), low_bits.eq(self.sum), steps.eq(len(quotient))]
         with m.Elif(steps != 0):
-            m.d.sync += [rest.eq(adder.o[1:]), low.eq(low << 1), quotient.eq(Cat(~rest[-1], quotient)),
+            m.d.sync += [rest.eq(adder.o[1:]), low_bits.eq(low_bits << 1), quotient.eq(Cat(~rest[-1], quotient)),
                          steps.eq(steps - 1)]
         # The digits are 1 and -1; so the highest bit is that of the sum of them, which counts from -2^(n-1) on.
         mean = Signal.like(quotient, name="mean")
@@ -344,31 +352,32 @@ class RowStatistics(wiring.Component):
         where trial <= rest.
         """
         p = self._parameters
-        w = Signal(_WINDOW, name="w", reset_less=True)
-        rest, trial = Signal(2 * _WINDOW, reset_less=True), Signal(2 * _WINDOW, name="trial", reset_less=True)
-        left = Signal(signed(2 * _WINDOW + 1), name="left", reset_less=True)
+        window = Signal(_WINDOW, name="window", reset_less=True)
+        rest, trial = signals("rest trial", 2 * _WINDOW, reset_less=True)
+        difference = Signal(signed(2 * _WINDOW + 1), name="difference", reset_less=True)
         mantissa = Signal(MANTISSA_BITS, name="mantissa", reset_less=True)
-        running, second, first, late, ended = (
-            Signal(name=name) for name in ("root_running", "second", "first", "late", "ended"))
-        bit = ~left[-1]
+        running, has_late_bit = signals("root_running has_late_bit")
+        is_second, is_first, ended = signals("is_second is_first ended")
+        bit = ~difference[-1]
         m.submodules.trial = adder = SelectAdder(SelectAdderParameters(len(trial), p.target))
         # First 2*trial - W, where the lowest bit of 2*trial makes the carry, then + 4W where the bit was 1.
-        four = Cat(Const(0, 2), w, Const(0, len(trial) - _WINDOW - 2))
-        minus = Cat(~w, Const(-1, signed(len(trial) - _WINDOW)))
-        m.d.comb += [adder.addend.eq(Mux(second, four & bit.replicate(len(trial)), minus)), adder.select.eq(second),
+        four = Cat(Const(0, 2), window, Const(0, len(trial) - _WINDOW - 2))
+        minus = Cat(~window, Const(-1, signed(len(trial) - _WINDOW)))
+        m.d.comb += [adder.addend.eq(Mux(is_second, four & bit.replicate(len(trial)), minus)),
+                     adder.select.eq(is_second),
                      adder.a.eq(Cat(Const(1, 1), trial)), adder.b.eq(trial)]
-        m.d.sync += [second.eq(running & ~second & ~start), ended.eq(running & second & mantissa[-2])]
+        m.d.sync += [is_second.eq(running & ~is_second & ~start), ended.eq(running & is_second & mantissa[-2])]
         with m.If(running):
             m.d.sync += trial.eq(adder.o)
-            with m.If(second):
-                m.d.sync += [rest.eq(Mux(bit, left, rest) << 2), mantissa.eq(Cat(bit, mantissa)), first.eq(0)]
-                with m.If(first):
-                    m.d.sync += late.eq(~bit)
+            with m.If(is_second):
+                m.d.sync += [rest.eq(Mux(bit, difference, rest) << 2), mantissa.eq(Cat(bit, mantissa)), is_first.eq(0)]
+                with m.If(is_first):
+                    m.d.sync += has_late_bit.eq(~bit)
                 with m.If(mantissa[-2]):
                     m.d.sync += running.eq(0)
             with m.Else():
-                m.d.sync += left.eq(rest - trial)
+                m.d.sync += difference.eq(rest - trial)
         with m.If(start):
-            m.d.sync += [w.eq(variance), trial.eq(variance), rest.eq(square), mantissa.eq(0), running.eq(1),
-                         first.eq(1)]
-        return mantissa, late, ended
+            m.d.sync += [window.eq(variance), trial.eq(variance), rest.eq(square), mantissa.eq(0), running.eq(1),
+                         is_first.eq(1)]
+        return mantissa, has_late_bit, ended

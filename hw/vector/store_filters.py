@@ -16,7 +16,7 @@ from ..primitives.stream import SkidBuffer
 from .argmax import Argmax
 from .parameters import residual_depth
 from .rescale import Rescale
-from .residual import Residual, residual_write
+from .residual import ResidualAdder, residual_write
 
 __all__ = ["VectorStore"]
 
@@ -32,8 +32,8 @@ class VectorStore(wiring.Component):
     a memory, for the tensor that is added. ``setup``, ``setup_en``: words for the tables, those of other targets are
     ignored. ``saturated``: one cycle or more for a write with a clamped element; ``busy``: a write is inside.
 
-    Format: elements of element_width bits, two's complement; arithmetic of :class:`Rescale` and :class:`Residual`.
-    Latency: that of :class:`Rescale`, one cycle, those of :class:`Residual` and :class:`Argmax`.
+    Format: elements of element_width bits, two's complement; arithmetic of :class:`Rescale` and :class:`ResidualAdder`.
+    Latency: that of :class:`Rescale`, one cycle, those of :class:`ResidualAdder` and :class:`Argmax`.
     Throughput: one write per cycle that passes or is only added to, one per elements/lanes cycles that is rescaled.
     Backpressure: ``o`` and ``read`` are cut in both directions, ``i.ready`` comes out of registers.
     Reset: forgets the writes inside, keeps the tables.
@@ -52,7 +52,7 @@ class VectorStore(wiring.Component):
     def elaborate(self, platform):
         m, c = Module(), self._config
         m.submodules.rescale = rescale = Rescale(c, c.vector_lanes, c.channel_beats)
-        m.submodules.residual = residual = Residual(c, residual_depth(c))
+        m.submodules.residual = residual = ResidualAdder(c, residual_depth(c))
         m.submodules.between = between = SkidBuffer(residual_write(c))
         wiring.connect(m, between.o, residual.i)
         m.submodules.argmax = argmax = Argmax(c)
@@ -88,15 +88,15 @@ class VectorStore(wiring.Component):
     def _set(self, m, unit, kept, number):
         """The parameter set ``number`` for ``unit``. The unit keeps the words ``kept`` of it; the others are zero."""
         words = [Const(0, 32)] * SET_WORDS
-        wanted = Signal(name=f"{unit}_wanted")
+        enable = Signal(name=f"{unit}_enable")
         address = Signal(range(SETS * SET_WORDS), name=f"{unit}_address")
         written = Signal(32, name=f"{unit}_written")
-        m.d.sync += [wanted.eq(self.setup_en & (self.setup.target == SETUP_WRITE_SETS)),
+        m.d.sync += [enable.eq(self.setup_en & (self.setup.target == SETUP_WRITE_SETS)),
                      address.eq(self.setup.address), written.eq(self.setup.data)]
         for at in kept:
             m.submodules[f"{unit}{at}"] = memory = Memory(shape=32, depth=SETS, init=[])
             write, read = write_port(memory), read_port(memory)
             m.d.comb += [write.addr.eq(address // SET_WORDS), write.data.eq(written), read.addr.eq(number),
-                         write.en.eq(wanted & (address % SET_WORDS == at))]
+                         write.en.eq(enable & (address % SET_WORDS == at))]
             words[at] = read.data
         return data.View(data.StructLayout(dict(WRITE_SET)), Cat(*words)[:sum(bits for _, bits in WRITE_SET)])

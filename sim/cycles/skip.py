@@ -1,8 +1,8 @@
 """Skipping cycles in which a processor repeats itself: a part of sim/cycles/estimate.py.
 
-Two snapshots of the cycle model a period apart, whose registers are all equal but for counters, mean that the next
-period does the same again, and so on until a counter reaches the value at which something else happens. ``Skipper``
-goes there in one step. What it may pass over is stated next to each counter; where in doubt it does not skip.
+Two snapshots of the cycle model are taken a period apart. If all registers but the counters are equal, the next period
+does the same again. This ends when a counter reaches a value at which something else happens. ``Skipper`` goes there in
+one step. What it may pass over is stated next to each counter; where in doubt it does not skip.
 """
 
 from collections import deque

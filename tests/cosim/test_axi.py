@@ -9,7 +9,7 @@ from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 import pytest
 
-from wingbeat.gen.cosim.core import lint
+from wingbeat.gen.cosim.core import lint_core
 from wingbeat.gen.cosim.testbench import simulators
 from wingbeat.gen.rtl.verilog import emit
 from wingbeat.hw.bus.axi4.burst import AxiParameters
@@ -48,4 +48,4 @@ def test_lint(name, tmp_path, need):
     need("verilator")
     source = tmp_path / "axi.v"
     source.write_text(emit(AxiMaster(CONFIGS[name]), "axi"))
-    assert lint([source], "axi") == []
+    assert lint_core([source], "axi") == []

@@ -17,7 +17,7 @@ import pytest
 
 from wingbeat.gen.cli.app import main
 from wingbeat.gen.cosim.axi import AxiHarness
-from wingbeat.gen.cosim.core import Core, lint
+from wingbeat.gen.cosim.core import Core, lint_core
 from wingbeat.gen.cosim.selftest import small_programs, write_testbench
 from wingbeat.gen.cosim.testbench.simulators import SimulatorError, need_packages
 from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming
@@ -246,7 +246,7 @@ def test_lint(tmp_path, need, bus):
     need("verilator")
     path, core = tmp_path / "runner.v", Core(axi_config(bus))
     path.write_text(core.verilog)
-    assert lint([path], "runner") == []
+    assert lint_core([path], "runner") == []
 
 
 # --- refusals -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from wingbeat.gen.cosim.network import simulate_network
 from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import BlockShape, compile_block, fabnet_network
-from wingbeat.gen.workloads.shipped import load_task
+from wingbeat.gen.workloads.shipped import load_dataset
 from wingbeat.hw.config import CoreConfig
 from wingbeat.sim.reference.metrics import sqnr_db
 
@@ -62,7 +62,7 @@ def test_several_programs_and_batches(build):
 @pytest.mark.slow
 def test_the_shipped_digits(need):
     need("verilator")
-    task, config = load_task("digits"), load_preset("hybrid-16")
+    task, config = load_dataset("digits"), load_preset("hybrid-16")
     compiled = compile_network(task.network, config, task.calibration, 32)
     run = simulate_network(compiled, Core(config).build(), task.inputs[:20])
     assert run.mismatches == 0 and run.predicted

@@ -8,7 +8,7 @@ import pytest
 
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.job import job_trial
-from wingbeat.gen.cosim.selftest import random_rows, small_kernels, small_programs
+from wingbeat.gen.cosim.selftest import kernel_rows, small_kernels, small_programs
 from wingbeat.gen.cosim.timing import STREAM_STALLS, MemoryTiming, StreamTiming
 from wingbeat.gen.presets.select import load_preset, names
 
@@ -29,7 +29,7 @@ def test_array(preset, need, compare):
     config = load_preset(preset)
     numbers = np.random.default_rng(SEED)
     jobs = {f"{name}_{k}": job for name, kernel in small_kernels(config, numbers)
-            for k, job in enumerate(kernel.jobs(random_rows(kernel, 2 * kernel.rows_per_block + 1, numbers)))}
+            for k, job in enumerate(kernel.jobs(kernel_rows(kernel, 2 * kernel.rows_per_block + 1, numbers)))}
     profiles = random.Random(SEED).choices(list(STREAM_STALLS), k=len(jobs))
     trials = [job_trial(f"{name}-0", job, StreamTiming(profile, SEED + k))
               for k, ((name, job), profile) in enumerate(zip(jobs.items(), profiles))]

@@ -1,7 +1,7 @@
 """Random configurations x programs x stall profiles: the generated Verilog against the model, bit for bit.
 
 One test is one configuration with several programs, each under every stall profile. WINGBEAT_COSIM_SEEDS is a
-number of configurations or a range FIRST:LAST; `make cosim` sets the whole campaign. The name of a test ends
+number of configurations or a range FIRST:LAST; `make campaign` sets the whole campaign. The name of a test ends
 in its seed.
 """
 
@@ -14,7 +14,7 @@ import pytest
 
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.job import job_trial, with_stalls
-from wingbeat.gen.cosim.selftest import random_rows, small_kernels
+from wingbeat.gen.cosim.selftest import kernel_rows, small_kernels
 from wingbeat.gen.cosim.timing import StreamTiming
 from wingbeat.sim.stimulus.array import random_config, random_job
 
@@ -40,7 +40,7 @@ def test_random_configuration(seed, need, compare):
     kernels = list(small_kernels(config, numbers))
     for name, kernel in rng.sample(kernels, min(N_KERNELS, len(kernels))):
         rows = rng.choice((1, kernel.rows_per_block, 2 * kernel.rows_per_block + 1))
-        for k, job in enumerate(kernel.jobs(random_rows(kernel, rows, numbers))):
+        for k, job in enumerate(kernel.jobs(kernel_rows(kernel, rows, numbers))):
             jobs[f"{name}_{k}"] = job
     trials = [t for k, (name, job) in enumerate(jobs.items())
               for t in with_stalls(job_trial(name, job, StreamTiming(seed=1000 * seed + k)))]

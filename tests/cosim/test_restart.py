@@ -8,7 +8,7 @@ import pytest
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_fft
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.job import job_trial, start_writes
-from wingbeat.gen.cosim.selftest import model_blocks, random_rows
+from wingbeat.gen.cosim.selftest import model_blocks, kernel_rows
 from wingbeat.gen.cosim.timing import STREAM_STALLS, StreamTiming
 from wingbeat.gen.presets.select import load_preset
 
@@ -20,7 +20,7 @@ def jobs():
     numbers = np.random.default_rng(SEED)
     weights = numbers.standard_normal((1, 1, 3, 4, 2, 2)) / np.sqrt(2)
     kernels = [compile_fft(16, CONFIG), compile_butterfly(weights, CONFIG, scaling="block", rows=4)]
-    return [kernel.jobs(random_rows(kernel, 2 * kernel.rows_per_block, numbers))[0] for kernel in kernels]
+    return [kernel.jobs(kernel_rows(kernel, 2 * kernel.rows_per_block, numbers))[0] for kernel in kernels]
 
 
 @pytest.mark.parametrize("profile", STREAM_STALLS)

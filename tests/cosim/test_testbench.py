@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from wingbeat.gen.cosim.core import Core, lint
+from wingbeat.gen.cosim.core import Core, lint_core
 from wingbeat.gen.cosim.selftest import write_testbench
 from wingbeat.gen.presets.select import load_preset, names
 from wingbeat.hw.config import CoreConfig, Target
@@ -112,7 +112,7 @@ def test_verilog_is_lint_clean(tmp_path, need, config):
     need("verilator")
     path, core = tmp_path / f"{config.name}.v", Core(config)
     path.write_text(core.verilog)
-    assert lint([path, *core.primitives], config.name) == []
+    assert lint_core([path, *core.primitives], config.name) == []
 
 
 def test_lint_sees_a_fault(tmp_path, need):
@@ -120,4 +120,4 @@ def test_lint_sees_a_fault(tmp_path, need):
     path = tmp_path / "loop.v"
     path.write_text("module loop(a, y);\n  input a;\n  output y;\n  wire b;\n  assign y = b & a;\n"
                     "endmodule\n")
-    assert any("UNDRIVEN" in line for line in lint([path], "loop"))
+    assert any("UNDRIVEN" in line for line in lint_core([path], "loop"))

@@ -16,7 +16,7 @@ from wingbeat.hw.vector.argmax import Argmax
 from wingbeat.hw.vector.normalise import Normalise
 from wingbeat.hw.vector.parameters import LaneTiming, NormaliseTiming
 from wingbeat.hw.vector.rescale import Rescale
-from wingbeat.hw.vector.residual import Residual
+from wingbeat.hw.vector.residual import ResidualAdder
 
 ONE = CoreConfig.of(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4,
                     coefficient_words=4, program_words=32, stream_words=2, memory_bits=3, descriptors=1, in_flight=4,
@@ -26,7 +26,7 @@ FRAMES = 24
 ARITHMETIC = ("wingbeat.hw.vector.rescale.ScaleLane", "wingbeat.hw.vector.rescale.ActivationLane",
               "wingbeat.hw.vector.rescale.Ram",
               "wingbeat.hw.vector.normalise.NormaliseLane", "wingbeat.hw.vector.normalise.RowSums",
-              "wingbeat.hw.vector.normalise.RowStatistics", "wingbeat.hw.vector.normalise.Ram",
+              "wingbeat.hw.vector.normalise.StatisticsUnit", "wingbeat.hw.vector.normalise.Ram",
               "wingbeat.hw.vector.residual.SelectAdder")
 
 
@@ -45,7 +45,7 @@ def arbiter(config):
 
 
 def residual(config):
-    return Residual(config, 8)
+    return ResidualAdder(config, 8)
 
 
 def rescale(lanes):
@@ -282,7 +282,7 @@ def sums_are_right(holds, free, kind, frames):
     return holds(kind(ONE, 8), what, frames)
 
 
-class NotKept(Residual):
+class NotKept(ResidualAdder):
     """Element 0 always comes from the beat on offer."""
 
     def _element_zero(self, m, valid, tag):
@@ -290,7 +290,7 @@ class NotKept(Residual):
         return self.beats.payload.elements[0]
 
 
-class Unsure(Residual):
+class Unsure(ResidualAdder):
     """It takes every element 0 for one that it has kept."""
 
     def _mirrored(self, m, accept, offered, moving):
@@ -302,7 +302,7 @@ class Unsure(Residual):
 
 
 def test_what_is_added_is_what_stands_there(holds, free):
-    assert sums_are_right(holds, free, Residual, 14)
+    assert sums_are_right(holds, free, ResidualAdder, 14)
 
 
 @pytest.mark.parametrize("kind", [NotKept, Unsure])
@@ -312,7 +312,7 @@ def test_a_wrong_element_is_refuted(holds, free, kind):
 
 def test_a_lost_sum_is_refuted(holds, free, break_buffer):
     break_buffer("vector.residual")
-    assert not sums_are_right(holds, free, Residual, 14)
+    assert not sums_are_right(holds, free, ResidualAdder, 14)
 
 
 def each_its_own(holds, free, kind):

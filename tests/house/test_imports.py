@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "hw.bus": "",
     "hw.bus.axi4": "hw.primitives hw.memory",
     "hw.link": "hw.primitives",
-    "hw.core": "hw.array hw.memory hw.vector hw.bus.axi4",
+    "hw.core": "hw.primitives hw.array hw.memory hw.vector hw.bus.axi4",
     "sim": "",
     "sim.reference": "",
     "sim.model": "",

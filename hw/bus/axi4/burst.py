@@ -12,6 +12,7 @@ from ...errors import WingbeatError
 from ...memory.port import MemoryParameters
 from ...primitives.parameters import RAM_BITS
 from ...primitives.ram import Ram, RamParameters
+from ...primitives.signals import signals
 
 __all__ = ["PAGE_BYTES", "AxiParameters", "Gatherer", "BurstQueue", "BeatBuffer"]
 
@@ -160,8 +161,9 @@ class Gatherer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        checked, valid, follows = Signal(self.parameters.gathered), Signal(), Signal(name="follows")
-        accept, take, extend, full, is_open = (Signal() for _ in range(5))
+        checked = Signal(self.parameters.gathered, name="checked")
+        valid, follows = signals("valid follows")
+        accept, take, extend, full, is_open = signals("accept take extend full is_open")
         longest = self.parameters.burst_beats
         self._check(m, accept, checked, follows)
 
@@ -190,7 +192,8 @@ class Gatherer(wiring.Component):
         expected = Signal(p.memory.address_bits, name="expected")
         page_bits = p.page_beats.bit_length() - 1
         in_page, frame_bits = number[:page_bits], p.address_width - 12
-        offset, frame = Signal(12), Signal(max(p.memory.address_bits, frame_bits) + 1, name="frame")
+        offset = Signal(12, name="offset")
+        frame = Signal(max(p.memory.address_bits, frame_bits) + 1, name="frame")
         m.d.comb += [offset.eq(in_page << (12 - page_bits)), frame.eq(self.base[12:] + number[page_bits:])]
         with m.If(accept):
             m.d.sync += [
@@ -228,7 +231,8 @@ class BurstQueue(wiring.Component):
         m = Module()
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(self.i.payload.as_value()), depth=self._depth + 2)
         burst = data.View(self.i.payload.shape(), fifo.r_data)
-        index, ready = Signal.like(self.i.payload.more), Signal(name="ready", init=1)
+        index = Signal.like(self.i.payload.more, name="index")
+        ready = Signal(name="ready", init=1)
         m.d.sync += ready.eq(fifo.level < self._depth)
         m.d.comb += [
             fifo.w_en.eq(self.i.valid & ready), fifo.w_data.eq(self.i.payload), self.i.ready.eq(ready),
@@ -260,9 +264,10 @@ class BeatBuffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        write, read = Signal(range(self._depth)), Signal(range(self._depth), name="read")
-        level, reading = Signal(range(self._depth + 1)), Signal(name="reading")
-        accept, step, start = Signal(), Signal(), Signal(name="start")
+        write, read = signals("write read", range(self._depth))
+        level = Signal(range(self._depth + 1), name="level")
+        reading = Signal(name="reading")
+        accept, step, start = signals("accept step start")
         m.d.comb += [
             self.i.ready.eq(level != self._depth), accept.eq(self.i.valid & self.i.ready),
             step.eq(~self.o.valid | self.o.ready), start.eq(step & (level != 0))]

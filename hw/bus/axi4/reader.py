@@ -49,10 +49,12 @@ class AxiReader(wiring.Component):
         m.submodules.order = order = BurstQueue(p, p.reads)
         m.submodules.skid = skid = SkidBuffer(p.command)
         m.submodules.buffer = buffer = BeatBuffer(len(self.beats.payload.as_value()), p.reads + 1, p.target)
-        burst, issue, deliver = gatherer.burst, gatherer.issue, Signal(name="deliver")
+        burst, issue = gatherer.burst, gatherer.issue
+        delivery = Signal(name="delivery")
         # Places of the buffer that no beat has been promised. One more than ``reads``: ``space`` looks at the cycle
         # before, so it must leave one.
-        room, space = Signal(range(p.reads + 2), init=p.reads + 1), Signal(name="space", init=1)
+        room = Signal(range(p.reads + 2), name="room", init=p.reads + 1)
+        space = Signal(name="space", init=1)
         lanes_ready = self._transfers(m, buffer, issue & ~burst.refused, burst)
 
         wiring.connect(m, wiring.flipped(self.read), gatherer.i)
@@ -70,9 +72,9 @@ class AxiReader(wiring.Component):
             self.beats.valid.eq(order.o.valid & (refused | buffer.o.valid)),
             self.beats.payload.eq(Mux(refused, 0, buffer.o.payload)),
             order.o.ready.eq(self.beats.ready & (refused | buffer.o.valid)),
-            deliver.eq(order.o.valid & ~refused & buffer.o.valid & self.beats.ready),
+            delivery.eq(order.o.valid & ~refused & buffer.o.valid & self.beats.ready),
             buffer.o.ready.eq(order.o.valid & ~refused & self.beats.ready)]
-        m.d.sync += [room.eq(room + deliver - gatherer.taken), space.eq(room > 1)]
+        m.d.sync += [room.eq(room + delivery - gatherer.taken), space.eq(room > 1)]
         return m
 
     def _transfers(self, m, buffer, starts, burst):

@@ -107,12 +107,13 @@ class AxiWriter(wiring.Component):
 
     def _answers(self, m, beat):
         """B into one pulse per beat."""
-        count, done = Signal(range(self.parameters.writes + 3)), Signal(name="done")
+        count = Signal(range(self.parameters.writes + 3), name="count")
+        burst_end = Signal(name="burst_end")
         m.d.comb += [
             self.b.ready.eq(1), self.error.eq(self.b.valid & self.b.payload.resp[1]),
             beat.ready.eq(beat.payload.refused | (count != 0)), self.written.eq(beat.valid & beat.ready),
-            done.eq(self.written & beat.payload.final & ~beat.payload.refused)]
-        m.d.sync += count.eq(count + self.b.valid - done)
+            burst_end.eq(self.written & beat.payload.final & ~beat.payload.refused)]
+        m.d.sync += count.eq(count + self.b.valid - burst_end)
 
 
 def _extended(element, bits):

@@ -9,9 +9,9 @@ import pytest
 
 from wingbeat.gen.cli import demo
 from wingbeat.gen.cli.app import main
-from wingbeat.gen.cosim.job import Counters
+from wingbeat.gen.cosim.job import CounterValues
 from wingbeat.gen.cosim.network import NetworkRun, operation_cycles
-from wingbeat.gen.workloads.shipped import load_task
+from wingbeat.gen.workloads.shipped import load_dataset
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.sim.cycles.estimate import Cycles
 
@@ -21,7 +21,7 @@ FIGURES = {"target": "ecp5", "device": "85k", "lut": 1, "ff": 2, "bram": 3, "dsp
 
 @pytest.fixture(scope="module")
 def task():
-    whole = load_task(demo.NETWORK)
+    whole = load_dataset(demo.NETWORK)
     return replace(whole, inputs=whole.inputs[:40], labels=whole.labels[:40], calibration=whole.calibration[:64])
 
 
@@ -37,7 +37,7 @@ def model_as_simulator(monkeypatch, task):
         results = compiled.run_model(inputs)
         if "class" in spoil:
             results = -results
-        runs = [[type("Run", (), {"counters": Counters(0, 0, cycles.total, 1, 1, 1, 1, 1)})]]
+        runs = [[type("Run", (), {"counters": CounterValues(0, 0, cycles.total, 1, 1, 1, 1, 1)})]]
         return NetworkRun(results, runs, "element" in spoil, False, [cycles], "cycle" not in spoil,
                           operation_cycles(segment, cycles))
 
@@ -91,7 +91,7 @@ def test_what_cannot_run_is_refused_in_one_line(arguments, line, capsys):
 
 def test_the_integer_model_keeps_the_accuracy(task):
     """16 bits within 0.3 points of float, 12 within 1, on all held-out images (the demonstration prints both)."""
-    whole = load_task(demo.NETWORK)
+    whole = load_dataset(demo.NETWORK)
     from wingbeat.gen.explore.network import width_figures
     from wingbeat.gen.presets.select import load_preset
 

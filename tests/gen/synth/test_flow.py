@@ -7,7 +7,7 @@ import pytest
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.synth.devices import TARGETS
 from wingbeat.gen.synth.flow import run_yosys, synthesize, synthesize_component
-from wingbeat.gen.synth.harness import Harness
+from wingbeat.gen.synth.harness import PinHarness
 from wingbeat.gen.synth.units import BLOCKS, unit
 from wingbeat.hw.config import CoreConfig, Target
 from wingbeat.hw.core.top import core
@@ -91,7 +91,7 @@ def test_processor_is_synthesised_with_its_memory_units():
 
 def test_harness_takes_the_ports_of_a_processor():
     """Requests go out, beats come in: the memory port has both directions."""
-    harness = Harness(core(PROCESSOR))
+    harness = PinHarness(core(PROCESSOR))
     beat, address, setup = 8 * 16, 12, 64
     inputs = setup + 1 + beat + 1 + 2 + 2  # the beats, ready of both requests, written and refused
     assert len(harness.inputs) == inputs
@@ -99,7 +99,7 @@ def test_harness_takes_the_ports_of_a_processor():
 
 
 def test_harness_keeps_every_port():
-    harness = Harness(multiplier())
+    harness = PinHarness(multiplier())
     assert harness.n_registers == 16 + 16 + 32
     bare, wrapped = (synthesize_component(dut, "dut", target="generic") for dut in (multiplier(), harness))
     assert wrapped["ff"] - bare["ff"] == harness.n_registers

@@ -12,7 +12,7 @@ import pytest
 from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.explore.network import label_accuracy
 from wingbeat.gen.workloads import shipped
-from wingbeat.gen.workloads.shipped import TASKS, load_task
+from wingbeat.gen.workloads.shipped import TASKS, load_dataset
 from wingbeat.hw.errors import WingbeatError
 
 NETWORKS = Path(shipped.__file__).parent / "networks"
@@ -21,7 +21,7 @@ SOME = 500  # held-out inputs
 
 @pytest.fixture(scope="module", params=sorted(TASKS))
 def task(request):
-    return load_task(request.param)
+    return load_dataset(request.param)
 
 
 def test_float_accuracy_is_that_of_the_record(task):
@@ -63,7 +63,7 @@ def test_pictures(task):
 
 def test_unknown_network_is_refused():
     with pytest.raises(WingbeatError, match="^network: 'letters' is not one of digits, listops, listops_attention$"):
-        load_task("letters")
+        load_dataset("letters")
 
 
 def test_weights_of_other_data_are_refused(tmp_path, monkeypatch):
@@ -74,4 +74,4 @@ def test_weights_of_other_data_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "resources", SimpleNamespace(files=lambda package: tmp_path,
                                                               as_file=resources.as_file))
     with pytest.raises(WingbeatError, match="^digits.json: held_out_sha256 = '0+'; the data have '[0-9a-f]{64}'$"):
-        load_task("digits")
+        load_dataset("digits")

@@ -13,7 +13,7 @@ from wingbeat.hw.isa.parameter_set import EPSILON_BITS, SET_WORDS, ReadSet
 from wingbeat.hw.numeric import largest, pack_signed, smallest, unpack_signed
 from wingbeat.hw.vector.normalise import Normalise
 from wingbeat.hw.vector.parameters import FRACTION
-from wingbeat.hw.vector.statistics import NormaliseParameters, RowStatistics
+from wingbeat.hw.vector.statistics import NormaliseParameters, StatisticsUnit
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall
 from wingbeat.sim.model import vector as model
 
@@ -336,7 +336,7 @@ def test_statistics_of_all_lengths(width, drive):
                   dict(start=0)] + [{}] * (parameters.timing.statistics_period - 2)
         wanted.append((entry_of(s1, s2, n, epsilon, parameters), number & 63))
     steps += [{}] * parameters.timing.statistics_latency
-    seen = drive(RowStatistics(parameters), steps, ("done", "entry", "o_row"))
+    seen = drive(StatisticsUnit(parameters), steps, ("done", "entry", "o_row"))
     done = [cycle for cycle, flag in enumerate(seen["done"]) if flag]
     assert len(done) == len(wanted)
     for number, (at, found) in enumerate(zip(done, wanted)):

@@ -12,7 +12,7 @@ import pytest
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.memory.read_arbiter import ReadArbiter
 from wingbeat.hw.numeric import largest, smallest
-from wingbeat.hw.vector.residual import Residual
+from wingbeat.hw.vector.residual import ResidualAdder
 from wingbeat.sim.bench.stream import CROSS, Bench, SlowMemory, Stall
 from wingbeat.sim.model.vector import add_residual
 
@@ -146,7 +146,7 @@ class Filter:
 def filtered(writes, seed, *, depth=16, source=Stall.NEVER, sink=Stall.NEVER, latency=lambda: 1, ready=Stall.NEVER,
              reset_at=None):
     """Run ``writes`` through a Residual alone; returns the filter and the memory."""
-    dut = Residual(writes.c, depth)
+    dut = ResidualAdder(writes.c, depth)
     bench = Bench(dut, seed)
     run = Filter(dut, bench, writes, source, sink)
     memory = SlowMemory(bench, dut.read, dut.beats, writes.content, random.Random(seed), latency, ready)
@@ -159,7 +159,7 @@ def filtered(writes, seed, *, depth=16, source=Stall.NEVER, sink=Stall.NEVER, la
 @pytest.mark.parametrize("depth", [4, 48, 2048])
 def test_refused_depth(depth):
     with pytest.raises(ValueError, match=rf"^depth: {depth} is not a power of two in 8\.\.1024$"):
-        Residual(config_of(), depth)
+        ResidualAdder(config_of(), depth)
 
 
 @STALLS
@@ -298,7 +298,7 @@ def test_random_engines(engines, seed):
 def test_beats_are_taken_while_no_request_moves():
     """``read`` stops for ever after five requests: their writes leave all the same, and those before the sixth."""
     writes = Writes(config_of(), 5, 12, plan=[Plan(number) for number in range(12)])
-    dut = Residual(writes.c, 16)
+    dut = ResidualAdder(writes.c, 16)
     bench = Bench(dut, 5)
 
     class Five:
@@ -322,7 +322,7 @@ class Both(wiring.Component):
     """A Residual that shares the port with a reader."""
 
     def __init__(self, c, depth, in_flight):
-        self.residual, self.arbiter = Residual(c, depth), ReadArbiter(c, in_flight)
+        self.residual, self.arbiter = ResidualAdder(c, depth), ReadArbiter(c, in_flight)
         beat = self.residual.beats.payload.shape()
         super().__init__({
             "i": In(stream.Signature(self.residual.i.payload.shape())),

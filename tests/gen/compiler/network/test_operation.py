@@ -15,7 +15,7 @@ from wingbeat.gen.compiler.network.file import Gelu
 from wingbeat.gen.compiler.network.lower import lower
 from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.presets.select import load_preset
-from wingbeat.gen.workloads.shipped import load_task
+from wingbeat.gen.workloads.shipped import load_dataset
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.sim.reference.metrics import sqnr_db
 
@@ -130,7 +130,7 @@ def test_other_arrays(networks, text, tokens, features, array):
 
 def test_trained_digits():
     """The shipped network on images it has not seen."""
-    task = load_task("digits")
+    task = load_dataset("digits")
     found = compile_network(task.network, load_preset("hybrid-16"), task.calibration, 16)
     results, exact = found.run_model(task.inputs[:160]), forward(task.network, task.inputs[:160])[-1][1]
     assert sqnr_db(exact, results) > 45

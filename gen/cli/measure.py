@@ -1,0 +1,114 @@
+"""The commands ``wingbeat bench ...``: cycles and accuracy."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..compiler.kernel.passes import Scaling
+from ..console import JsonOption, print_table, progress
+from .options import (on_native, ConfigOption, ExpandOption, HiddenOption, MemoryOption, PresetOption, SetOption,
+                      SizesOption, TokensOption, integers, print_rows, save_json, select_config, sizes_of)
+
+__all__ = ["bench"]
+
+bench = typer.Typer(help="Measure cycles and accuracy.")
+
+
+@bench.command("kernels")
+def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+                  sizes: SizesOption = None,
+                  kernel: Annotated[list[str] | None, typer.Option(
+                      help="bpmm or fft, else both; fft2-real or ffn on a processor")] = None,
+                  blocks: Annotated[int, typer.Option(help="blocks per run, the first is not counted")] = 4,
+                  scaling: Annotated[Scaling, typer.Option(help="of the layers")] = "static",
+                  memory: MemoryOption = None,
+                  tokens: TokensOption = 1024, hidden: HiddenOption = 1024, expand: ExpandOption = 4,
+                  seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
+                  json_file: JsonOption = None) -> int:
+    """Cycles, utilisation and SQNR of kernels on the simulated Verilog: of single transforms in steady state, of
+    fft2-real and ffn from start to end. Exit code 1 if a word differs from the model."""
+    chosen = on_native(select_config(preset, config, settings))
+    from ..explore.measure import KERNELS, PROGRAMS, OperationSize, bench_kernels as measure, bench_processor, workloads
+    from ..cosim.timing import MemoryTiming
+    kernels = tuple(kernel or KERNELS)
+    from_memory = chosen.is_processor or memory is not None or bool(set(kernels) & set(PROGRAMS))
+    points = sizes_of(chosen, sizes)
+    if from_memory:
+        timing = MemoryTiming.parse(memory or "ideal")
+        work = workloads(chosen, kernels, points, OperationSize(tokens, hidden, expand), blocks=blocks, scaling=scaling,
+                         seed=seed)
+        with progress("bench", 1 + len(work)) as step:
+            rows = bench_processor(chosen, work, timing=timing, report=step)
+    else:
+        with progress("bench", 1 + len(points) * len(kernels)) as step:
+            rows = measure(chosen, points, kernels, blocks=blocks, scaling=scaling, seed=seed, report=step)
+    save_json(json_file, rows)
+    print_rows(rows, 4)
+    return 1 if any(row["mismatches"] for row in rows) else 0
+
+
+@bench.command("fabnet-block")
+def bench_fabnet(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+                 tokens: Annotated[int, typer.Option(metavar="T", help="tokens of the input")] = 1024,
+                 hidden: Annotated[int, typer.Option(metavar="H", help="features of a token")] = 1024,
+                 ffn: Annotated[int, typer.Option(metavar="F", help="features inside the feed-forward network")] = 4096,
+                 layers: Annotated[int, typer.Option(help="blocks, those behind the first by the cycle model")] = 1,
+                 memory: MemoryOption = None,
+                 seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
+                 json_file: JsonOption = None) -> int:
+    """One complete FABNet block on the simulated Verilog, beside what others published. Exit code 1 if an element
+    differs from the integer model."""
+    chosen = on_native(select_config(preset, config, settings))
+    from .bench import bench_block
+    return bench_block(chosen, tokens, hidden, ffn, layers, memory or "delay:40,12", seed, json_file)
+
+
+@bench.command("sensitivity")
+def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+                      points: Annotated[int, typer.Option(metavar="N", help="points per row")] = 1024,
+                      kernel: Annotated[list[str] | None, typer.Option(help="bpmm or fft, else both")] = None,
+                      words: Annotated[str | None, typer.Option(metavar="1,2", help="per cycle, each way")] = None,
+                      latencies: Annotated[str | None, typer.Option(metavar="1,50", help="of the memory")] = None,
+                      seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
+                      plot_file: Annotated[Path | None, typer.Option("--plot", metavar="FILE.svg",
+                                                                     help="curves as a picture")] = None,
+                      json_file: JsonOption = None) -> None:
+    """Utilisation of a processor against words per cycle and latency of its memory, on the simulated Verilog."""
+    chosen = on_native(select_config(preset, config, settings))
+    from ..explore.measure import KERNELS
+    from ..explore.sensitivity import LATENCIES, WORDS, measure_sensitivity, plot
+    rates = integers("--words", words) if words else WORDS
+    waits = integers("--latencies", latencies) if latencies else LATENCIES
+    kernels = tuple(kernel or KERNELS)
+    with progress("sensitivity", 1 + len(kernels) * len(rates) * len(waits)) as step:
+        rows = measure_sensitivity(chosen, kernels, points, words=rates, latencies=waits, seed=seed, report=step)
+    save_json(json_file, rows)
+    if plot_file is not None:
+        plot(rows, plot_file, f"{chosen.name}: {chosen.n_multipliers} multipliers")
+    for name in kernels:
+        print_table([f"{name} {points}, words per cycle", *(f"latency {wait}" for wait in waits)],
+                    [[rate, *(f"{row['utilisation']:.4f}" for row in rows
+                              if row["kernel"] == name and row["words_per_cycle"] == rate)] for rate in rates])
+
+
+@bench.command("accuracy")
+def bench_accuracy(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+                   points: Annotated[int, typer.Option(metavar="N", help="points per row")] = 1024,
+                   rows: Annotated[int, typer.Option(help="rows measured")] = 512,
+                   seed: Annotated[int, typer.Option(help="draws weights and data")] = 0,
+                   json_file: JsonOption = None) -> None:
+    """SQNR of both kernels, every scaling policy and kind of signal on the integer model."""
+    chosen = select_config(preset, config, settings)
+    from ..explore.accuracy import KERNELS, SCALINGS, accuracy_table
+    table = []
+    with progress("accuracy", len(KERNELS) * len(SCALINGS)) as step:
+        for name in KERNELS:
+            for scaling in SCALINGS:
+                table += accuracy_table(chosen, points, rows=rows, seed=seed, kernels=(name,),
+                                        scalings=(scaling,))
+                step(f"{name} {scaling}")
+    found = [asdict(row) for row in table]
+    save_json(json_file, found)
+    print_rows(found, 1)

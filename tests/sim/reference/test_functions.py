@@ -1,0 +1,49 @@
+"""Float functions against formulas of their own."""
+
+import math
+
+import numpy as np
+import pytest
+
+from wingbeat.sim.reference.functions import (attention, erf_complement, gelu, silu_complement, standardise,
+                                              tanh_complement, tanh_gelu)
+
+SEED = 3
+X = np.linspace(-9, 9, 1001)
+
+
+def test_gelu_is_x_times_the_normal_distribution():
+    assert np.allclose(gelu(X), X * (1 - erf_complement(X)), atol=1e-15)
+    assert gelu(np.array([10.0]))[0] == pytest.approx(10) and abs(gelu(np.array([-10.0]))[0]) < 1e-20
+
+
+def test_tanh_gelu_uses_its_complement():
+    assert np.allclose(tanh_gelu(X), X * (1 - tanh_complement(X)), atol=1e-14)
+    assert np.abs(tanh_gelu(X) - gelu(X)).max() < 1e-3
+
+
+@pytest.mark.parametrize("complement", [erf_complement, tanh_complement, silu_complement])
+def test_complements_are_symmetric(complement):
+    assert np.allclose(complement(X) + complement(-X), 1) and complement(np.array([0.0]))[0] == 0.5
+
+
+def test_standardise():
+    rows = np.random.default_rng(SEED).normal(3, 5, (4, 64))
+    y = standardise(rows, 0.0)
+    assert np.allclose(y.mean(-1), 0) and np.allclose(y.var(-1), 1), f"seed {SEED}"
+    one_hot = np.zeros((1, 256))
+    one_hot[0, 7] = 1
+    assert standardise(one_hot, 0.0).max() == pytest.approx(math.sqrt(255))
+
+
+def test_attention_row_by_row():
+    rng = np.random.default_rng(SEED)
+    q, k, v = rng.normal(size=(3, 2, 5, 6))
+    got = attention(q, k, v, heads=2)
+    for batch in range(2):
+        for row in range(5):
+            for head in (slice(0, 3), slice(3, 6)):
+                logits = [float(q[batch, row, head] @ k[batch, key, head]) / math.sqrt(3) for key in range(5)]
+                weights = [math.exp(logit) for logit in logits]
+                want = sum(w * v[batch, key, head] for key, w in enumerate(weights)) / sum(weights)
+                assert np.allclose(got[batch, row, head], want), f"seed {SEED}"
