@@ -64,7 +64,8 @@ def test_programs(need, simulator, bus):
         assert not run.error and case.mismatches(run) == 0, note
         assert run.reads and run.writes, note
     cycles = {run.trial.name: run.cycles for run in runs}
-    assert all(cycles[name] > 1.2 * cycles[f"{name.split('-')[0]}-ideal"] for name in cycles if "ideal" not in name)
+    for name in cycles:  # the memory is as slow as it was asked to be
+        assert "ideal" in name or cycles[name] > cycles[f"{name.split('-')[0]}-ideal"], (bus, cycles)
 
 
 def small(name="mixing8", **changes):
@@ -125,7 +126,7 @@ def test_sees_a_fault_of_the_core(need, name):
     try:
         [run] = core.simulate([trial], "icarus")
     except SimulatorError as error:
-        assert "1 of 1 trials failed on icarus: mixing8" in str(error), name
+        assert "1 of 1 trials failed on icarus: mixing8 (latency 4, " in str(error), name
     else:
         assert case.mismatches(run), name
 

@@ -56,7 +56,7 @@ class ProcessorTrial:
         for _ in range(RESET_CYCLES):
             await edge
         dut.rst.value = 0
-        await RisingEdge(dut.done)
+        await self.finish()
         self.counts = {name: int(getattr(dut, name).value) for name in COUNTS}
         status = str(dut.status.value)
         dut.dump.value = 1
@@ -70,6 +70,10 @@ class ProcessorTrial:
 
     def prepare(self):
         """During the reset: what does not stand in the models."""
+
+    async def finish(self):
+        """Until the driver says that nothing more comes."""
+        await RisingEdge(self.dut.done)
 
     def collect(self):
         """Afterwards: give what was written the name of the trial."""

@@ -38,6 +38,9 @@ def tests_of(trial_class, clock_by="py"):
         except Exception as failure:
             error = (str(failure) or repr(failure)).splitlines()[0]
             raise
+        except BaseException:  # a task beside the trial, such as the model of a bus, has failed and ends it
+            error = "stopped by a fault of the model around the core; see simulation.log"
+            raise
         finally:
             result = {"name": run.name, "error": error, **run.leave()}
             (RESULTS / f"{run.name}.result.json").write_text(json.dumps(result))
