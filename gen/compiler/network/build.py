@@ -103,8 +103,8 @@ class _Builder:
 
     def need_vector_unit(self) -> None:
         if not self.config.vector_lanes:
-            raise WingbeatError(f"vector: {self.config.name} has no [vector]; LayerNorm, scales, bias, activations "
-                                "and sums of tensors need one")
+            raise WingbeatError(f"vector: {self.config.name} has no [vector]; allowed is a processor with one, for "
+                                "LayerNorm, scales, bias, activations and sums of tensors")
 
     # --- the way in -------------------------------------------------------------------------
 

@@ -245,9 +245,9 @@ def test_bad_calibration_data(model, tmp_path, capsys, case):
 
 OPTIONS = {
     "preset": ({"preset": "nothing"}, (), "nothing"),
-    "preset without memory": ({"preset": "ulx3s-16"}, (), "memory_bits: 0 of ulx3s_16"),
-    "no vector unit": ({}, ("--set", "vector_lanes=0"), "b0: vector_lanes: 0 of hybrid_16"),
-    "small memory": ({}, ("--set", "memory_bits=7"), "memory_bits: 7 are too few"),
+    "preset without memory": ({"preset": "ulx3s-16"}, (), "memory: ulx3s_16 has no [memory]"),
+    "no vector unit": ({}, ("--set", "vector_lanes=0"), "b0: vector: hybrid_16 has no [vector]"),
+    "small memory": ({}, ("--set", "memory_bits=7"), "memory.address_bits: 7 are too few"),
     "small table": ({}, ("--set", "channel_beats=1"), "b0: channel_beats: 1 are too few"),
     "few rows": ({}, ("--set", "statistics_rows=2"), "statistics_rows: 2 are too few for 4 rows"),
     "short programs": ({}, ("--set", "program_words=64"), "program_words: 64 is too small"),
@@ -293,7 +293,7 @@ def test_the_old_output_stays_when_a_later_compile_fails(networks, tmp_path, cap
     assert compile_(model, output) == 0
     before = contents(output)
     capsys.readouterr()
-    refused(capsys, compile_(model, output, "--set", "memory_bits=2"), "memory_bits: 2 are too few")
+    refused(capsys, compile_(model, output, "--set", "memory_bits=2"), "memory.address_bits: 2 are too few")
 
     def full(path, value):
         raise WingbeatError("--output: no space left")

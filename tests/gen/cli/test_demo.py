@@ -44,7 +44,7 @@ def model_as_simulator(monkeypatch, task):
     monkeypatch.setattr(demo, "simulate_network", simulate_network)
     monkeypatch.setattr(demo, "Core", lambda config: SimpleNamespace(build=lambda: None))
     monkeypatch.setattr(demo, "synthesize", lambda config, target: FIGURES)
-    monkeypatch.setattr(demo, "load_task", lambda name: task)
+    monkeypatch.setattr(demo, "load_dataset", lambda name: task)
     monkeypatch.setattr(demo, "trace_timeline", lambda run, stages, title: None)
     return spoil
 
@@ -79,9 +79,9 @@ def test_a_bad_number_of_images_is_refused(model_as_simulator, images):
 
 @pytest.mark.parametrize("arguments, line", [
     (["--network", "letters"], "network: 'letters' is not one of digits, listops, listops_attention"),
-    (["--preset", "tiny"], "memory_bits: 0 of tiny is an array without memory units; allowed are 1..32"),
-    (["--preset", "processor-16"], "embed: vector_lanes: 0 of processor_16; allowed are 1 and more for LayerNorm, "
-                                   "scales, bias, activations and sums of tensors"),
+    (["--preset", "tiny"], "memory: tiny has no [memory]; allowed is a processor"),
+    (["--preset", "processor-16"], "embed: vector: processor_16 has no [vector]; allowed is a processor with one, "
+                                   "for LayerNorm, scales, bias, activations and sums of tensors"),
     (["--network", "listops_attention"], "attention): no processor runs it; allowed are butterfly")])
 def test_what_cannot_run_is_refused_in_one_line(arguments, line, capsys):
     assert main(["demo", *arguments]) == 2

@@ -139,7 +139,8 @@ def test_the_same_bytes_again(folder, tmp_path):
 def test_too_small_for_any_program(tmp_path, field, value):
     """One line that names a field, and nothing is left behind."""
     config = PROCESSOR.changed(**{field: value})
-    with pytest.raises(WingbeatError, match=f"^{field}: .*allowed are") as caught:
+    name = "memory.address_bits" if field == "memory_bits" else field
+    with pytest.raises(WingbeatError, match=f"^{name}: .*allowed are") as caught:
         generate(config, tmp_path / "core")
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 

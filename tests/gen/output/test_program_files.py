@@ -26,7 +26,10 @@ def work():
 @pytest.fixture
 def folder(work, tmp_path):
     write_program(work, tmp_path)
-    (tmp_path / "p.toml").write_text("".join(f"{name} = {value}\n" for name, value in FIELDS.items()))
+    sections = CONFIG.choices()
+    (tmp_path / "p.toml").write_text("".join(
+        f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in sections[section].items())
+        for section in ("array", "memory")))
     return tmp_path
 
 

@@ -113,8 +113,9 @@ def test_it_fails_when_something_differs(fake_run, change):
 @pytest.mark.parametrize("arguments, line", [
     (["--preset", "array128-s2", "--layers", "0"], "--layers: 0; allowed are 1 and more"),
     (["--preset", "array128-s2", "--memory", "slow"], "memory: 'slow'; allowed are"),
-    (["--preset", "processor-16", "--tokens", "16", "--hidden", "64", "--ffn", "128"], "vector_lanes: 0"),
-    (["--preset", "tiny"], "memory_bits: 0")])
+    (["--preset", "processor-16", "--tokens", "16", "--hidden", "64", "--ffn", "128"],
+     "vector: processor_16 has no [vector]"),
+    (["--preset", "tiny"], "memory: tiny has no [memory]")])
 def test_what_cannot_run_is_refused_in_one_line(arguments, line, capsys):
     assert main(["bench", "fabnet-block", *arguments]) == 2
     error = capsys.readouterr().err.splitlines()

@@ -67,8 +67,8 @@ def test_a_full_memory_names_the_field():
     for options in ({}, {"unused": True}):
         with pytest.raises(WingbeatError) as caught:
             memory.take(16, 20, **options)
-        assert str(caught.value) == ("memory_bits: 10 are too few for 1536 beats; allowed are 11 and more, or a "
-                                     "smaller batch than 8")
+        assert str(caught.value) == ("memory.address_bits: 10 are too few for 1536 beats; allowed are 11 and more, or "
+                                     "a smaller batch than 8")
     assert memory.end == 512
 
 
