@@ -7,7 +7,6 @@ from amaranth.lib import wiring
 from ...hw.array.butterfly import ButterflyParameters, ButterflyUnit
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
-from ...hw.isa.setup import UNITS
 from ...hw.memory.read_arbiter import ReadArbiter
 from ...hw.vector.argmax import Argmax
 from ...hw.vector.normalise import Normalise
@@ -31,7 +30,7 @@ def unit(name: str, config: CoreConfig) -> wiring.Component:
     if name == "butterfly":
         return ButterflyUnit(ButterflyParameters.of(config))
     if name not in _VECTOR:
-        raise WingbeatError(f"--unit: {name!r} is not one of {', '.join(UNITS)}")
+        raise WingbeatError(f"--unit: {name!r} is not one of {', '.join(BLOCKS)}")
     if not config.vector_lanes:
         raise WingbeatError(f"--unit: {name!r}, and {config.name} has no [vector]; allowed is butterfly")
     return _VECTOR[name](config)

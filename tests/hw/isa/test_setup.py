@@ -26,5 +26,5 @@ def test_sizes():
 
 
 def test_documents_name_the_targets_of_an_array():
-    text = (DOCS / "architecture.md").read_text()
+    text = (DOCS / "reference" / "architecture.md").read_text()
     assert f"{SETUP_PROGRAM:#x} writes program word" in text and f"{SETUP_CONTROL:#x} is control: data 1 starts" in text
