@@ -6,7 +6,7 @@ hardware, so a width or a latency has one home.
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -134,6 +134,11 @@ class _Chosen(property):
         self.section, self.field, self.absent = section, field, absent
 
 
+def _chosen(section: str, field: str, absent: int | None = None) -> Any:
+    """As :class:`_Chosen`; type checkers see what the property gives."""
+    return _Chosen(section, field, absent)
+
+
 SECTIONS: dict[str, type[_Section]] = {"array": ArraySection, "memory": MemorySection, "vector": VectorSection,
                                        "bus": BusSection}
 
@@ -156,23 +161,23 @@ class CoreConfig(BaseModel):
     vector: VectorSection | None = Field(None, description="vector unit; absent: none")
     bus: BusSection = Field(default_factory=BusSection, description="standard buses")
 
-    engines = _Chosen("array", "engines")
-    layers = _Chosen("array", "layers")
-    width = _Chosen("array", "width")
-    element_width = _Chosen("array", "element_width")
-    coefficient_width = _Chosen("array", "coefficient_width")
-    half_words = _Chosen("array", "half_words")
-    coefficient_words = _Chosen("array", "coefficient_words")
-    program_words = _Chosen("array", "program_words")
-    stream_words = _Chosen("array", "stream_words")
-    memory_bits = _Chosen("memory", "address_bits", absent=0)
-    descriptors = _Chosen("memory", "descriptors")
-    in_flight = _Chosen("memory", "in_flight")
-    watchdog = _Chosen("memory", "watchdog")
-    vector_lanes = _Chosen("vector", "lanes", absent=0)
-    channel_beats = _Chosen("vector", "channel_beats")
-    statistics_rows = _Chosen("vector", "statistics_rows")
-    statistics_units = _Chosen("vector", "statistics_units")
+    engines: ClassVar[int] = _chosen("array", "engines")
+    layers: ClassVar[int] = _chosen("array", "layers")
+    width: ClassVar[int] = _chosen("array", "width")
+    element_width: ClassVar[int] = _chosen("array", "element_width")
+    coefficient_width: ClassVar[int] = _chosen("array", "coefficient_width")
+    half_words: ClassVar[int] = _chosen("array", "half_words")
+    coefficient_words: ClassVar[int] = _chosen("array", "coefficient_words")
+    program_words: ClassVar[int] = _chosen("array", "program_words")
+    stream_words: ClassVar[int] = _chosen("array", "stream_words")
+    memory_bits: ClassVar[int] = _chosen("memory", "address_bits", absent=0)
+    descriptors: ClassVar[int] = _chosen("memory", "descriptors")
+    in_flight: ClassVar[int] = _chosen("memory", "in_flight")
+    watchdog: ClassVar[int] = _chosen("memory", "watchdog")
+    vector_lanes: ClassVar[int] = _chosen("vector", "lanes", absent=0)
+    channel_beats: ClassVar[int] = _chosen("vector", "channel_beats")
+    statistics_rows: ClassVar[int] = _chosen("vector", "statistics_rows")
+    statistics_units: ClassVar[int] = _chosen("vector", "statistics_units")
 
     @classmethod
     def of(cls, **values: Any) -> "CoreConfig":

@@ -254,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
     for entry in sorted(metadata.entry_points(group="wingbeat.commands"), key=lambda entry: entry.name):
         if entry.name not in {command.name for command in app.registered_commands}:
             app.command(entry.name)(entry.load())
-    warnings.showwarning = _print_warning
+    warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
         code = app(args=arguments, prog_name="wingbeat", standalone_mode=False)
         return code if isinstance(code, int) else 0

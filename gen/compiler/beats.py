@@ -46,7 +46,9 @@ def tag_beats(beats: Sequence[str], exponents: np.ndarray, saturated: np.ndarray
     n_bits = 2 * stream_words * element_width
     digits = 2 * -(-(n_bits + BLOCK_BITS) // 8)
     parts = {"exponent": exponents, "saturated": saturated, "last": last}
-    tags = sum(parts[name].astype(int) << at for name, (at, _) in field_places(BLOCK_FIELDS).items())
+    tags = np.zeros(len(beats), dtype=np.int64)
+    for name, (at, _) in field_places(BLOCK_FIELDS).items():
+        tags |= parts[name].astype(np.int64) << at
     return [f"{int(beat, 16) | int(tag) << n_bits:0{digits}x}" for beat, tag in zip(beats, tags, strict=True)]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from amaranth.lib import wiring
 import numpy as np
@@ -37,7 +37,7 @@ class MemoryHarness(Harness):
     """Processor, memory of ``depth`` beats (else what ``memory_bits`` can name, at most LARGEST_DEPTH) and driver in
     one top module. Raises :class:`WingbeatError` for a depth that no memory has."""
 
-    benches = ("processor_bench",)
+    benches: ClassVar[tuple[str, ...]] = ("processor_bench",)
     models = ("memory.v", "driver.v")
 
     def __init__(self, config: CoreConfig, component: wiring.Component, depth: int | None = None):

@@ -117,6 +117,10 @@ def test_changed_checks_again():
 
 def test_frozen():
     with pytest.raises(ValidationError, match="frozen"):
+        CoreConfig().name = "other"
+    with pytest.raises(ValidationError, match="frozen"):
+        CoreConfig().array.engines = 2
+    with pytest.raises(AttributeError):
         CoreConfig().engines = 2
 
 

@@ -300,9 +300,9 @@ class _Rows(_Builder):
         normalises = self.step.norm is not None and not self.step.flat
         kernel, bias = self._kernel(min(source.rows, 1 << most.bit_length() - 1) if normalises else source.rows)
         finish, result = self.finish(kernel.output_scale if self.step.weights else self._copied_scale(), bias)
-        tasks = multiply_butterfly(kernel, source, result.tensor.rows, self.resources.coefficients, self.step.name,
-                                   self.start)
-        tasks = _with_sets(tasks, self.normalise(), finish)
+        transfers = multiply_butterfly(kernel, source, result.tensor.rows, self.resources.coefficients, self.step.name,
+                                       self.start)
+        tasks = _with_sets(transfers, self.normalise(), finish)
         sums = self.all_sums() if self.step.flat else []
         if normalises:
             tasks = self._with_sums(tasks)
