@@ -196,11 +196,11 @@ def _shared(spans: list[tuple[int, int]], stalls: Iterable[StallSpan]) -> int:
     """Stalled cycles that lie in a span; ``spans`` are sorted and disjoint."""
     total, ends = 0, [end for _, end in spans]
     for stall in stalls:
-        covered = 0
-        for start, end in spans[bisect_right(ends, stall.start):]:
-            if start >= stall.end:
-                break
+        covered, place = 0, bisect_right(ends, stall.start)
+        while place < len(spans) and spans[place][0] < stall.end:
+            start, end = spans[place]
             covered += min(end, stall.end) - max(start, stall.start)
+            place += 1
         total += min(covered, stall.cycles)
     return total
 

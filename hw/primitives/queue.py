@@ -139,8 +139,8 @@ class BeatQueue(wiring.Component):
         words = Signal(width, name="words")
         for low in range(0, width, RAM_BITS):
             part = slice(low, min(low + RAM_BITS, width))
-            m.submodules[f"bits{low}"] = queue = TokenQueue(self._target, self._pipeline, part.stop - low,
-                                                                    self._places)
+            m.submodules[f"bits{low}"] = queue = TokenQueue(
+                self._target, self._pipeline, part.stop - low, self._places)
             m.d.comb += [queue.w_en.eq(self.w_en), queue.w_data.eq(self.w_data[part]), queue.moving.eq(moving),
                          words[part].eq(queue.r_data)]
             parts.append(queue)

@@ -50,7 +50,7 @@ class SomeBlocks(BeatSequence):
 def some_blocks(free, monkeypatch):
     monkeypatch.setattr(SomeBlocks, "free", free)
     for unit in ("reader", "writer"):
-        monkeypatch.setattr(f"wingbeat.hw.{unit}.BeatSequence", SomeBlocks)
+        monkeypatch.setattr(f"wingbeat.hw.memory.{unit}.BeatSequence", SomeBlocks)
 
 
 # --- streams hold ---------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def test_streams_without_a_buffer_are_refuted(holds, any_values, steady, break_b
     if file:
         break_buffer(file)
     else:
-        monkeypatch.setitem(STREAMS, part, (lambda config: Leaky(config, 2, 4), going, coming, file))
+        monkeypatch.setitem(STREAMS, part, (lambda config: Leaky(config.target, config.pipeline, 2, 4), going, coming, file))
     assert not streams_hold(holds, any_values, steady, part, ONE, 40)
 
 
@@ -138,7 +138,7 @@ def queue_in_turn(holds, free, kind, config, frames=None):
         m.d.sync += may.eq(dut.space)
         m.d.comb += dut.w_en.eq(free.signal() & may)
         in_turn(m, free, dut.w_en, dut.w_data, moves(dut.o), dut.o.payload, 4 + config.ram_latency + 1, dut.empty)
-    return holds(kind(config, 1, 4), what, frames)
+    return holds(kind(config.target, config.pipeline, 1, 4), what, frames)
 
 
 @pytest.mark.parametrize("config,frames", [(ONE, None), (DEEP, 13)], ids=["short", "deep"])
