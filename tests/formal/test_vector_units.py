@@ -102,7 +102,9 @@ def test_streams_without_a_buffer_are_refuted(holds, any_values, steady, break_b
     if file:
         break_buffer(file)
     else:
-        monkeypatch.setitem(STREAMS, part, (lambda config: Leaky(config.target, config.pipeline, 2, 4), going, coming, file))
+        def leaky(config):
+            return Leaky(config.target, config.pipeline, 2, 4)
+        monkeypatch.setitem(STREAMS, part, (leaky, going, coming, file))
     assert not streams_hold(holds, any_values, steady, part, ONE, 40)
 
 
