@@ -11,6 +11,7 @@ from ...sim.cycles.estimate import Cycles, estimate
 from ...sim.cycles.memory import MemorySpeed
 from ..compiler.network.compile import CompiledNetwork, ProgramSegment
 from ..compiler.program.assemble import Transfer
+from ..compiler.saturation import Clamped, total_clamped, warn_clamped
 from .core import Build
 from .job import Run, Trial
 from .timing import MemoryTiming
@@ -34,7 +35,8 @@ class OperationCycles:
 class NetworkRun:
     """``results`` (inputs, tokens, features) in float. ``runs``: of every program, one for each batch; ``mismatches``:
     elements of the memory behind each program that differ from the model. ``model_cycles``: what the cycle model says
-    of a batch, for each program; ``predicted``: whether it is right about the counters of every run."""
+    of a batch, for each program; ``predicted``: whether it is right about the counters of every run. ``clamped``: what
+    was clamped where; ``saturated``: whether anything was, or a core says so."""
 
     results: np.ndarray = field(repr=False)
     runs: list[list[Run]] = field(repr=False)
@@ -42,6 +44,7 @@ class NetworkRun:
     saturated: bool
     model_cycles: list[Cycles] = field(repr=False)
     predicted: bool
+    clamped: list[Clamped]
     operations: list[OperationCycles]
 
     @property
@@ -79,12 +82,13 @@ def simulate_network(compiled: CompiledNetwork, build: Build, inputs: Any,
                      report: Callable[[str], None] | None = None) -> NetworkRun:
     """All ``inputs``, batch after batch, from memory to memory. Only the last batch may be smaller.
 
-    ``trace``: record the activity of the units in the first batch. ``report`` is called after every program. Raises
-    WingbeatError when the processor stops with an error, SimulatorError when the simulator fails.
+    ``trace``: record the activity of the units in the first batch. ``report`` is called after every program. Warns with
+    SaturationWarning of any clamp. Raises WingbeatError when the processor stops with an error, SimulatorError when the simulator fails.
     """
     step = report or (lambda name: None)
     parts = list(compiled.batches(inputs))
-    memories = [compiled.memory(part)[0] for part in parts]
+    filled = [compiled.memory(part) for part in parts]
+    memories, clamped = [memory for memory, _ in filled], [[Clamped("inputs", outside)] for _, outside in filled]
     predictions, runs, mismatches = predict_network(compiled, timing), [], 0
     operations: list[OperationCycles] = []
     for number, (segment, predicted) in enumerate(zip(compiled.segments, predictions)):
@@ -93,16 +97,19 @@ def simulate_network(compiled: CompiledNetwork, build: Build, inputs: Any,
             if run.error:
                 raise WingbeatError(f"{run.trial.name}: the processor stopped with error {run.error} at block "
                                     f"{run.tag}")
-            segment.program.run_model(compiled.config, memory)
+            clamped.append(segment.run_model(compiled.config, memory))
             mismatches += int(np.count_nonzero(run.data != memory))
         runs.append(list(found))
         operations += operation_cycles(segment, predicted)
         step(f"program {number + 1}")
     results = np.concatenate([compiled.results(run.data, len(part)) for run, part in zip(runs[-1], parts)])
     everything = [run for found in runs for run in found]
-    return NetworkRun(results, runs, mismatches, any(run.status["saturated"] for run in everything), predictions,
+    total = total_clamped(clamped)
+    warn_clamped(total)
+    return NetworkRun(results, runs, mismatches, bool(total) or any(run.status["saturated"] for run in everything),
+                      predictions,
                       all(_agrees(run, predicted) for found, predicted in zip(runs, predictions) for run in found),
-                      operations)
+                      total, operations)
 
 
 def _trials(compiled: CompiledNetwork, number: int, memories: Sequence[np.ndarray], timing: MemoryTiming,

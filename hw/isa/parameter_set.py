@@ -10,14 +10,15 @@ from enum import IntEnum
 
 from .bit_fields import bits_of_words, pack, unpack, words_of_bits
 
-__all__ = ["Activation", "ReadSet", "WriteSet", "READ_SET", "WRITE_SET", "SETS", "SET_WORDS", "ROW_ADDRESS_BITS",
-           "SET_BITS",
-           "EPSILON_BITS", "read_set", "write_set"]
+__all__ = ["Activation", "ReadSet", "WriteSet", "READ_SET", "WRITE_SET", "SETS", "SET_WORDS", "SET_BITS",
+           "ROW_ADDRESS_BITS", "EPSILON_BITS", "GUARD_BITS", "BELOW_BITS", "read_set", "write_set"]
 
 SETS = 16
 SET_BITS = (SETS - 1).bit_length()  # of the number of a set
 SET_WORDS = 4
 EPSILON_BITS = 62
+GUARD_BITS = 3  # of an element that is scaled but not yet through its activation, above those of an element
+BELOW_BITS = 4  # of the activation table's unit, below those of an element
 ROW_ADDRESS_BITS = 16  # of the address of a beat: what the rows of a LayerNorm are told apart by
 
 
@@ -30,9 +31,10 @@ class Activation(IntEnum):
 
 
 # (name, bits) of every field, least significant first.
-READ_SET = [("chunk_shift", 4), ("n", 17), ("epsilon", EPSILON_BITS)]
-WRITE_SET = [("rescale", 1), ("base", 16), ("chunk_mask", 16), ("shift", 6), ("bias_row", 1), ("activation", 2),
-             ("gain", 3), ("residual", 1), ("offset", 32), ("a", 3), ("b", 3), ("c", 3), ("argmax", 1), ("classes", 9)]
+READ_SET = [("chunk_shift", 4), ("n", 17), ("epsilon", EPSILON_BITS), ("range_bits", 3)]
+WRITE_SET = [("rescale", 1), ("base", 16), ("chunk_mask", 16), ("shift", 6), ("bias_row", 1), ("wide_bias", 1),
+             ("activation", 2), ("fall", 3), ("residual", 1), ("offset", 32), ("a", 3), ("b", 3), ("c", 3),
+             ("argmax", 1), ("classes", 9)]
 
 
 class _Packed:
@@ -51,13 +53,15 @@ class _Packed:
 @dataclass(frozen=True)
 class ReadSet(_Packed):
     """Rows of a LayerNorm: a beat belongs to entry (address mod 2^ROW_ADDRESS_BITS) >> chunk_shift of the table of
-    rows, modulo its size. ``n`` elements a row and ``epsilon`` (E of docs/reference/vector.md)."""
+    rows, modulo its size. ``n`` elements a row, ``epsilon`` (E of docs/reference/vector.md), and ``range_bits``: results
+    of -8*2^range_bits..8*2^range_bits fill the range of an element."""
 
     LAYOUT = READ_SET
 
     chunk_shift: int = 15
     n: int = 1
     epsilon: int = 1
+    range_bits: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class WriteSet(_Packed):
     """What becomes of an element that is written.
 
     ``rescale``: scale and bias of beat base + (address & chunk_mask) of the channel table, shifted right by ``shift``;
-    with ``bias_row`` the bias counts in row 0 only. Then ``activation`` with ``gain``. ``residual``: the element
+    with ``bias_row`` the bias counts in row 0 only, with ``wide_bias`` 2^GUARD_BITS times as much. Then ``activation``;
+    a result has lost ``fall`` of the bits below an element that the table has. ``residual``: the element
     ``offset`` beats behind (mod 2^32) is added, with the shifts a, b, c. ``argmax``: the last element of a beat becomes
     the number of the largest of the first ``classes``.
     """
@@ -77,8 +82,9 @@ class WriteSet(_Packed):
     chunk_mask: int = 0xFFFF
     shift: int = 0
     bias_row: bool = False
+    wide_bias: bool = False
     activation: Activation = Activation.NONE
-    gain: int = 0
+    fall: int = BELOW_BITS
     residual: bool = False
     offset: int = 0
     a: int = 0

@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig, Pipeline, Target
+from ..isa.parameter_set import BELOW_BITS, GUARD_BITS
 from ..isa.vector_tables import BASE_BITS, INDEX_ONLY_BITS, SEGMENTS, SLOPE_BITS
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.multiplier import Multiplier, MultiplierParameters
@@ -19,8 +20,8 @@ from .parameters import CLAMP_LATENCY, LaneTiming
 __all__ = ["ActivationLane", "VectorLaneParameters", "gelu_word"]
 
 _INDEX_BITS = (SEGMENTS - 1).bit_length()
-_BELOW_BITS = 4   # of the table's unit below an element's
-_SLOPE_CUT = 6       # a slope counts in 2^-16, a place in a segment 2^(EW-10) to 1, the table in 2^-EW
+_MAGNITUDE_LATENCY = 2
+_SLOPE_CUT = 6  # a slope counts in 2^-16, a place in a segment 2^(EW-10) to 1, the table in 2^-EW
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,19 @@ def gelu_word() -> data.StructLayout:
 class ActivationLane(wiring.Component):
     """Nothing, ReLU or GELU of one element per cycle.
 
-    ``y``: the element. ``rectify``: negative ones become zero; ``gelu`` (with ``rectify``): D(|y|) is subtracted;
-    ``gain``, 0..4: how far up the result is shifted. ``z``: the result, ``clamped``: it did not fit. There is no valid
+    ``y``: the element. ``rectify``: negative ones become zero; ``gelu`` (with ``rectify``): D(|y|) is subtracted, which
+    is 0 outside the table. ``fall``, 0..7: bits below an element that the result has lost, 4 without ``gelu``. ``z``: the result, ``clamped``: it did not fit. There is no valid
     bit. ``write`` of ``write_en``: a word (:func:`gelu_word`) for segment ``write_index`` of the table, in use for a
     ``y`` of the same cycle or later.
 
-    Format: ``y`` and ``z`` integers of element_width bits; a product of a slope is rounded half up, and so is the
+    Format: ``y`` an integer of element_width + GUARD_BITS bits, ``z`` of element_width; a product of a slope is rounded half up, and so is the
     result, once.
     Latency: ``latency`` cycles (12, in a short pipeline 9).
     Throughput: one element per cycle.
     Backpressure: none.
     Reset: none, the table is kept.
     Cost: a multiplier of 10 x (element_width - 9) bits (none up to 10 bits), a RAM of 512 x 28 bits, four carry chains
-    of about element_width + 5 bits.
+    of about element_width + 8 bits.
     Source: docs/reference/vector.md, Numbers.
     """
 
@@ -73,7 +74,7 @@ class ActivationLane(wiring.Component):
         self.parameters = parameters
         width = parameters.element_width
         super().__init__({
-            "y": In(signed(width)), "rectify": In(1), "gelu": In(1), "gain": In(3),
+            "y": In(signed(width + GUARD_BITS)), "rectify": In(1), "gelu": In(1), "fall": In(3),
             "write": In(gelu_word()), "write_index": In(_INDEX_BITS), "write_en": In(1),
             "z": Out(signed(width)), "clamped": Out(1)})
 
@@ -90,7 +91,8 @@ class ActivationLane(wiring.Component):
         assert self.latency == found + product_latency + 1 + 2 + CLAMP_LATENCY, "segment, product, sum, rounding, clamp"
         magnitude = self._magnitude(m)
         m.submodules.table = table = Ram(RamParameters(BASE_BITS + SLOPE_BITS, SEGMENTS, p.target, p.pipeline))
-        index = Cat(Const(0, max(0, INDEX_ONLY_BITS - p.element_width)), magnitude[-_INDEX_BITS:])
+        inside, outside = magnitude[:p.element_width - 1], magnitude[p.element_width - 1:].any()
+        index = Cat(Const(0, max(0, INDEX_ONLY_BITS - p.element_width)), inside[-_INDEX_BITS:])
         inverted = Cat(~self.write.base, self.write.slope)  # the base is subtracted
         # A register behind the inverter: the tables of many lanes lie far from each other.
         m.d.comb += [table.r_en.eq(1), table.r_addr.eq(index),
@@ -106,23 +108,25 @@ class ActivationLane(wiring.Component):
         m.d.sync += positive.eq(y)
         with m.If(rectify & y[-1]):
             m.d.sync += positive.eq(0)
-        gelu = delay(m, self.gelu, found - 1, "gelu")
+        assert found - 1 >= _MAGNITUDE_LATENCY
+        gelu = delay(m, delay(m, self.gelu, _MAGNITUDE_LATENCY, "gelu") & ~outside, found - 1 - _MAGNITUDE_LATENCY,
+                     "gelu_inside")
         less_base = self._less_base(m, positive, delay(m, segment.base, near, "base"),
                                     delay(m, gelu, 1 + near, "gelu_found"))
         total = Signal(less_base.shape(), name="total", reset_less=True)
         rest = delay(m, less_base, product_latency - 1 - near, "less_base")
-        product = self._product(m, magnitude[:-_INDEX_BITS], segment.slope, gelu)
+        product = self._product(m, inside[:-_INDEX_BITS], segment.slope, gelu)
         # Round half up: the highest bit cut off is the carry.
         m.d.sync += total.eq((Cat(product[_SLOPE_CUT - 1], rest).as_signed() +
                               Cat(Const(1, 1), product[_SLOPE_CUT:]).as_signed()) >> 1)
 
-        fall = delay(m, (_BELOW_BITS - self.gain)[:3], found + 1 + product_latency, "fall")
+        fall = delay(m, self.fall, found + 1 + product_latency, "fall")
         z, clamped = clamp(m, self._round(m, total, fall), p.element_width, "z_register")
         m.d.comb += [self.z.eq(z), self.clamped.eq(clamped)]
         return m
 
     def _magnitude(self, m):
-        """min(|y|, largest), two cycles later. The smallest element is inverted only: one more would not fit."""
+        """min(|y|, largest), _MAGNITUDE_LATENCY cycles later. The smallest element is inverted only: one more would not fit."""
         low = self.y[:-1]
         y_before = Signal.like(self.y, name="y_before", reset_less=True)
         carry = Signal(name="carry", reset_less=True)
@@ -137,10 +141,10 @@ class ActivationLane(wiring.Component):
 
     def _less_base(self, m, positive, inverted, gelu):
         """positive * 16, with ``gelu`` less the base whose inverse is ``inverted``, in a register."""
-        width = max(len(positive) + _BELOW_BITS, BASE_BITS + 1) + 1
+        width = max(len(positive) + BELOW_BITS, BASE_BITS + 1) + 1
         m.submodules.less_base = adder = SelectAdder(SelectAdderParameters(width + 1, self.parameters.target))
         # The lowest bits make the carry of the two's complement.
-        m.d.comb += [adder.addend.eq(Cat(Const(1, 1 + _BELOW_BITS), positive).as_signed()), adder.a.eq(0),
+        m.d.comb += [adder.addend.eq(Cat(Const(1, 1 + BELOW_BITS), positive).as_signed()), adder.a.eq(0),
                      adder.b.eq(Cat(Const(1, 1), inverted, Const(1, 1)).as_signed()), adder.select.eq(gelu)]
         result = Signal(signed(width), name="less_base", reset_less=True)
         m.d.sync += result.eq(adder.o[1:])
@@ -165,7 +169,7 @@ class ActivationLane(wiring.Component):
         coarse = Signal(signed(len(total) + 1), name="coarse", reset_less=True)
         low = Signal(name="low_fall", reset_less=True)
         fine = Cat(Const(0, 1), total).as_signed()
-        m.d.sync += [coarse.eq(Mux(fall[2], fine >> 4, Mux(fall[1], fine >> 2, fine))), low.eq(fall[0])]
+        m.d.sync += [coarse.eq(Mux(fall[2], Mux(fall[1], fine >> 6, fine >> 4), Mux(fall[1], fine >> 2, fine))), low.eq(fall[0])]
         m.submodules.rounder = rounder = SelectAdder(SelectAdderParameters(len(coarse), self.parameters.target))
         rounded = Signal(signed(len(total)), name="rounded", reset_less=True)
         m.d.comb += [rounder.addend.eq(1), rounder.a.eq(coarse), rounder.b.eq(coarse >> 1), rounder.select.eq(low)]

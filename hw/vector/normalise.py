@@ -144,7 +144,8 @@ class Normalise(wiring.Component):
     | 1 | any | does not come out; its elements add to the sums of the row |
 
     The beat with ``last_chunk`` ends a row of sums: N and E of its set make an entry of them. ``saturated``: one cycle
-    for each group of ``lanes`` elements with a clamped one, before its beat is on ``o``. ``idle``: every row that was
+    for each group of ``lanes`` elements with a clamped one, before its beat is on ``o``, and for each row whose variance
+    is too large for the range of its set, before ``idle``. ``idle``: every row that was
     ended is in the table. ``busy``: a beat has not left, or not ``idle``.
 
     Format: hw/vector/statistics.py.
@@ -212,7 +213,8 @@ class Normalise(wiring.Component):
         m.submodules.table = table = Ram(RamParameters(entry.size, p.rows, p.target, p.pipeline))
         m.d.comb += [table.r_en.eq(1), table.r_addr.eq(address)]
         lanes, into_sums, results = self._lanes(m, here, free, active, sums, data.View(entry, table.r_data))
-        self._statistics(m, lanes, into_sums, last, ends, here.set, address, table)
+        too_wide = self._statistics(m, lanes, into_sums, last, ends, here.set, address, table)
+        m.d.sync += self.saturated.eq(too_wide | (results & Cat(lane.clamped for lane in lanes).any()))
 
         room, quiet = self._results(m, lanes, results, begins, Value.cast(here.sideband), out.i)
         # ``quiet``: no beat is between here and the output but those that pass.
@@ -332,8 +334,8 @@ class Normalise(wiring.Component):
         return delay(m, register[:size], self.timing.entry_latency, f"{name}_late")
 
     def _statistics(self, m: Module, lanes: list[NormaliseLane], valid: Value, last: Value, ends: Signal,
-                    number: Value, address: Value, table: Ram) -> None:
-        """Sums of the lanes, and their way into the table of rows."""
+                    number: Value, address: Value, table: Ram) -> Value:
+        """Sums of the lanes, and their way into the table of rows. Returns whether the shift of a row was clamped."""
         p, operands = self.parameters, self.timing.entry_latency + self.timing.lane_latency
         m.submodules.sums = sums = RowSums(p)
         for lane, element, square in zip(lanes, sums.elements, sums.squares):
@@ -348,19 +350,20 @@ class Normalise(wiring.Component):
             m.d.sync += chosen[turn].eq(number)
         with m.If(ended):
             m.d.sync += rows[row_turn].eq(address)
-        parameters = self._sets(m, chosen[start_turn], ("n", "epsilon"))
+        parameters = self._sets(m, chosen[start_turn], ("n", "epsilon", "range_bits"))
         units = [StatisticsUnit(p) for _ in range(p.units)]
         for at, unit in enumerate(units):
             m.submodules[f"statistics{at}"] = unit
             m.d.comb += [
                 unit.start.eq(sums.done & (start_turn == at)), unit.sum.eq(sums.sum),
                 unit.squares_sum.eq(sums.squares_sum), unit.n.eq(parameters.n), unit.epsilon.eq(parameters.epsilon),
-                unit.row.eq(rows[at])]
+                unit.range_bits.eq(parameters.range_bits), unit.row.eq(rows[at])]
         # Rows end further apart than the latencies of two units can differ, so one at a time is done.
         done = Cat(unit.done for unit in units)
         m.d.comb += [table.w_en.eq(done.any()),
                      table.w_addr.eq(_either(done, [unit.o_row for unit in units])),
                      table.w_data.eq(_either(done, [unit.entry.as_value() for unit in units]))]
+        return (done & Cat(unit.clamped for unit in units)).any()
 
     def _turns(self, m: Module, moves: Value) -> Value:
         """Number of the unit that the next of ``moves`` concerns."""
@@ -415,6 +418,5 @@ class Normalise(wiring.Component):
             heads.append(read.data)
         m.d.sync += [
             level.eq(level + valid - pop), has_piece.eq(valid | (level > 1) | (has_piece & ~pop)),
-            piece.eq(Mux(pop, Mux(final, 0, piece + 1), piece)),
-            self.saturated.eq(valid & Cat(lane.clamped for lane in lanes).any())]
+            piece.eq(Mux(pop, Mux(final, 0, piece + 1), piece))]
         return *heads, has_piece, pop, final

@@ -11,7 +11,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.parameter_set import SET_BITS, SET_WORDS, SETS, WRITE_SET, Activation
+from ..isa.parameter_set import BELOW_BITS, GUARD_BITS, SET_BITS, SET_WORDS, SETS, WRITE_SET, Activation
 from ..isa.setup import SETUP
 from ..isa.vector_tables import SCALE_BITS, SEGMENTS
 from ..memory.port import MemoryParameters
@@ -80,24 +80,24 @@ class RescaleParameters:
 
     @property
     def instructions(self) -> data.StructLayout:
-        """A parameter set as the unit keeps it: of ``shift`` what lies above F, ``gain`` of GELU only. Zeros stand for
-        nothing to do."""
+        """A parameter set as the unit keeps it: of ``shift`` what lies above F, of ``fall`` what differs from BELOW_BITS.
+        Zeros stand for nothing to do."""
         return data.StructLayout({"rescale": 1, "base": self.channel_bits, "mask": self.channel_bits, "shift": 5,
-                                  "bias_row": 1, "rectify": 1, "gelu": 1, "gain": 3})
+                                  "bias_row": 1, "wide_bias": 1, "rectify": 1, "gelu": 1, "fall": 3})
 
 
 class ScaleLane(wiring.Component):
-    """``y = sat(half_up(x*scale + bias*2^(R-F), R))``, one element per cycle.
+    """``y = sat(half_up(x*scale + bias*2^(R-F), R))``, one element per cycle; sat to GUARD_BITS more than an element.
 
-    ``shift`` is R - F, 0..18; ``clamped``: y was saturated. All inputs belong to the same cycle; there is no valid bit.
+    ``shift`` is R - F, 0..18; with ``wide`` the bias counts 2^GUARD_BITS times as much; ``clamped``: y was saturated. All inputs belong to the same cycle; there is no valid bit.
 
-    Format: ``x`` and ``y`` integers of element_width bits, ``scale`` and ``bias`` of 18 bits. One rounding half up: the
+    Format: ``x`` an integer of element_width bits, ``y`` of GUARD_BITS more, ``scale`` and ``bias`` of 18 bits. One rounding half up: the
     bits that the product loses below the last place of a bias do not decide it.
     Latency: ``latency`` cycles (8, in a short pipeline 5).
     Throughput: one element per cycle.
     Backpressure: none.
     Reset: none.
-    Cost: one multiplier of element_width x 18 bits, 20 to 22 bits of two carry chains, two 4:1 multiplexers of 21 to 28
+    Cost: one multiplier of element_width x 18 bits, 23 to 25 bits of two carry chains, two 4:1 multiplexers of 24 to 31
     bits.
     Source: docs/reference/vector.md, Numbers.
     """
@@ -107,7 +107,7 @@ class ScaleLane(wiring.Component):
         width = parameters.element_width
         super().__init__({
             "x": In(signed(width)), "scale": In(signed(SCALE_BITS)), "bias": In(signed(SCALE_BITS)), "shift": In(5),
-            "y": Out(signed(width)), "clamped": Out(1)})
+            "wide": In(1), "y": Out(signed(width + GUARD_BITS)), "clamped": Out(1)})
 
     @property
     def latency(self) -> int:
@@ -127,18 +127,22 @@ class ScaleLane(wiring.Component):
         m.d.comb += [multiplier.a.eq(self.x), multiplier.b.eq(self.scale)]
         shift = delay(m, self.shift, product_latency, "shift")
         product = Cat(Const(0, guard), multiplier.o).as_signed()
-        shifted, is_above, is_below, low = self._shift(m, product, shift, SCALE_BITS + 2 + guard)
+        shifted, is_above, is_below, low = self._shift(m, product, shift, SCALE_BITS + GUARD_BITS + 2 + guard)
 
         # The half that rounding adds, while the product is made.
-        half = Signal(signed(SCALE_BITS + 1 + guard), name="half", reset_less=True)
-        m.d.sync += half.eq(Cat(Const(0, guard), self.bias).as_signed() + (1 << fraction + guard - 1))
+        half = Signal(signed(SCALE_BITS + GUARD_BITS + 1 + guard), name="half", reset_less=True)
+        given = Cat(Const(0, guard), self.bias).as_signed()
+        m.submodules.half = adder = SelectAdder(SelectAdderParameters(len(half), p.target))
+        m.d.comb += [adder.addend.eq(1 << fraction + guard - 1), adder.a.eq(given), adder.b.eq(given << GUARD_BITS),
+                     adder.select.eq(self.wide)]
+        m.d.sync += half.eq(adder.o)
         bias = delay(m, half, product_latency + 1, "bias")
         total = Signal(signed(len(shifted) + 1), name="total", reset_less=True)
         m.submodules.sum = adder = SelectAdder(SelectAdderParameters(len(total), p.target))
         m.d.comb += [adder.addend.eq(bias), adder.a.eq(shifted), adder.b.eq(shifted >> 1), adder.select.eq(low)]
         m.d.sync += total.eq(adder.o)
 
-        y, clamped = clamp(m, total[fraction + guard:].as_signed(), width, "y_register",
+        y, clamped = clamp(m, total[fraction + guard:].as_signed(), width + GUARD_BITS, "y_register",
                            delay(m, is_above, 1, "is_above"), delay(m, is_below, 1, "is_below"))
         m.d.comb += [self.y.eq(y), self.clamped.eq(clamped)]
         return m
@@ -295,8 +299,9 @@ class Rescale(wiring.Component):
                          for at in range(2))
         gelu = second.activation == Activation.GELU
         stored = ({"rescale": first.rescale, "base": first.base, "mask": first.chunk_mask},
-                  {"shift": second.shift - fraction, "bias_row": second.bias_row,
-                   "rectify": second.activation != Activation.NONE, "gelu": gelu, "gain": Mux(gelu, second.gain, 0)})
+                  {"shift": second.shift - fraction, "bias_row": second.bias_row, "wide_bias": second.wide_bias,
+                   "rectify": second.activation != Activation.NONE, "gelu": gelu,
+                   "fall": Mux(gelu, second.fall ^ BELOW_BITS, 0)})
         chosen = Signal(p.instructions, name="chosen_set")
         for at, fields in enumerate(stored):
             shape = data.StructLayout({name: p.instructions.members[name] for name in fields})
@@ -386,14 +391,16 @@ class Rescale(wiring.Component):
         width, timing = p.memory.element_width, p.timing
         elements = delay(m, elements[:p.lanes * width], timing.coefficient_latency, "elements")
         shift = delay(m, shift, timing.coefficient_latency, "shift")
-        rectify, gelu, gain = (delay(m, chosen[name], timing.scaled, name) for name in ("rectify", "gelu", "gain"))
+        wide = delay(m, chosen.wide_bias, timing.coefficient_latency, "wide_bias")
+        rectify, gelu, fall = (delay(m, chosen[name], timing.scaled, name) for name in ("rectify", "gelu", "fall"))
         scaled = delay(m, strobe[:p.lanes], timing.scaled, "strobe_scaled")
         finished = delay(m, scaled, timing.lane.activation_latency, "strobe_finished")
         hits = [Signal(p.lanes, name=f"hits{n}", reset_less=True) for n in range(2)]
         for number, (scale, activation) in enumerate(zip(self._scale, self._activation)):
             m.d.comb += [
-                scale.x.eq(elements.word_select(number, width)), scale.shift.eq(shift), activation.y.eq(scale.y),
-                activation.rectify.eq(rectify), activation.gelu.eq(gelu), activation.gain.eq(gain)]
+                scale.x.eq(elements.word_select(number, width)), scale.shift.eq(shift), scale.wide.eq(wide),
+                activation.y.eq(scale.y), activation.rectify.eq(rectify), activation.gelu.eq(gelu),
+                activation.fall.eq(fall ^ BELOW_BITS)]
             m.d.sync += [hits[0][number].eq(scale.clamped & scaled[number]),
                          hits[1][number].eq(activation.clamped & finished[number])]
         return Cat(lane.z for lane in self._activation), hits

@@ -7,13 +7,13 @@ N: elements of a row, EW: bits of an element, half_up and sat: as there. All val
     n = bit_length(N) - 1,           A = floor(N^2 * 2^18 / 4^n)            2^18 <= A < 2^20
     k = (bit_length(D) - 1) div 2,   W = floor(D * 2^18 / 4^k)              2^18 <= W < 2^20
     j = 1 if A < W else 0,           m = isqrt((A << (32 + 2*j)) div W)     2^16 <= m < 2^17
-    p = clamp(EW + n - k - j, 0, 31)
+    p = clamp(EW + n - k - j - r, 0, 31)                                    saturated: below 0
     M = floor((S1*2^(F+1) + N) / (2*N))                                     the mean, F fraction bits
 
     u = half_up((x*2^F - M) << p, F + 4 + EW - U)
     y = sat(half_up(u*m, 16 + U - EW))                   saturated: u does not fit U bits, or y was clamped
 
-so that y stands for (x - S1/N) * N / sqrt(D) * 2^(EW-4). The shift stands in front of the product: there it needs U
+so that y stands for (x - S1/N) * N / sqrt(D) * 2^(EW-4-r). The shift stands in front of the product: there it needs U
 bits, and the result is as exact for rows of small variance as for others. m comes digit by digit and needs no table.
 """
 
@@ -35,6 +35,7 @@ __all__ = ["NormaliseParameters", "RowSums", "StatisticsUnit", "row_entry"]
 
 _WINDOW = 20         # bits of W and of A
 _LENGTH_BITS = dict(READ_SET)["n"]
+_RANGE_BITS = dict(READ_SET)["range_bits"]
 
 
 @dataclass(frozen=True)
@@ -209,8 +210,9 @@ class _SerialProduct(wiring.Component):
 class StatisticsUnit(wiring.Component):
     """Entry of the table of rows from the sums of a row: the formulas above.
 
-    ``start``: one cycle in which ``sum``, ``squares_sum``, ``n``, ``epsilon`` and ``row`` are those of a row; at least
-    ``statistics_period`` cycles after the one before. ``done``: one cycle with ``entry`` and ``o_row``.
+    ``start``: one cycle in which ``sum``, ``squares_sum``, ``n``, ``epsilon``, ``range_bits`` (r) and ``row`` are those of
+    a row; at least ``statistics_period`` cycles after the one before. ``done``: one cycle with ``entry``, ``o_row`` and
+    ``clamped``: p would be below 0, the elements of the row come out too large.
 
     The digits of D and of N^2 come from three serial products, lowest first. A window holds the last ten digits up to
     the highest that is not zero; it is W and A, and the number of that digit is k and n. A division that does not
@@ -229,16 +231,17 @@ class StatisticsUnit(wiring.Component):
         self._parameters = p = parameters
         super().__init__({
             "start": In(1), "sum": In(signed(p.sum_width)), "squares_sum": In(p.square_width), "n": In(_LENGTH_BITS),
-            "epsilon": In(EPSILON_BITS), "row": In(p.row_bits),
-            "done": Out(1), "entry": Out(row_entry(p)), "o_row": Out(p.row_bits)})
+            "epsilon": In(EPSILON_BITS), "range_bits": In(_RANGE_BITS), "row": In(p.row_bits),
+            "done": Out(1), "clamped": Out(1), "entry": Out(row_entry(p)), "o_row": Out(p.row_bits)})
 
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self._parameters
         length = Signal(_LENGTH_BITS, name="length", reset_less=True)
         row = Signal(p.row_bits, name="row_first", reset_less=True)
+        range_bits = Signal(_RANGE_BITS, name="range_first", reset_less=True)
         with m.If(self.start):
-            m.d.sync += [length.eq(self.n), row.eq(self.row)]
+            m.d.sync += [length.eq(self.n), row.eq(self.row), range_bits.eq(self.range_bits)]
         digits, begin = self._digits(m, length)
         count = p.timing.digits
         assert p.timing.variance_latency == count + 5, "clear, two for the products, begin, a digit a cycle, root"
@@ -261,9 +264,10 @@ class StatisticsUnit(wiring.Component):
         rounding = Signal(p.right_shift + 1, name="rounding", reset_less=True)
         quotient = Signal(mean.shape(), name="quotient_root", reset_less=True)
         with m.If(root):
-            m.d.sync += [base.eq(n - k), quotient.eq(mean), self.o_row.eq(row)]
+            m.d.sync += [base.eq(n - k - range_bits), quotient.eq(mean), self.o_row.eq(row)]
         # ``has_late_bit`` is known long before m.
         m.d.sync += shift.eq(base + Mux(has_late_bit, p.element_width - 1, p.element_width))
+        m.d.sync += self.clamped.eq(shift < 0)
         m.d.sync += shift_up.eq(Mux(shift < 0, 0,
                                     Mux(shift >= 1 << SHIFT_BITS, (1 << SHIFT_BITS) - 1, shift[:SHIFT_BITS])))
         # ``quotient`` has one bit more than M: half up makes -M = (-quotient) >> 1. The half for u stands at the bit

@@ -39,10 +39,12 @@ class ProgramFault(ValueError):
 
 
 class BlockOutcome(NamedTuple):
-    """What the array reports of one block: its exponent (modulo 64) and whether it clamped anything."""
+    """What the array reports of one block: its exponent (modulo 64) and whether it clamped anything; ``clamped``: how
+    often an element was clamped on its way to the array or from it."""
 
     exponent: int
     saturated: bool
+    clamped: int = 0
 
 
 @dataclass
@@ -124,8 +126,9 @@ class ProcessorModel:
     """One processor: an array, the tables of reader and writer, a memory int64 (beats, 2K) that it changes in place.
 
     ``reader`` and ``writer`` fill the first descriptors of each table; :meth:`write_setup` writes all the rest.
-    Of the last run: ``clamped``, how often an element was clamped between memory and array; ``saturated``, the sticky
-    flag, is set by that and by every block that clamped something.
+    Of the last run: ``clamped``, how often an element was clamped between memory and array, ``sums_clamped`` for each
+    SUMS that elements of its rows will be; ``saturated``, the sticky flag, is set by that and by every block that
+    clamped something.
     Raises ValueError when the configuration has no memory or the arguments do not fit it.
     """
 
@@ -139,6 +142,7 @@ class ProcessorModel:
         if np.any(saturate(memory, config.element_width)[1]):
             raise ValueError(f"memory: a value does not fit element_width = {config.element_width} bits")
         self.config, self.memory, self.saturated, self.clamped = config, memory, False, 0
+        self.sums_clamped: list[int] = []
         self.array, self.vector = ArrayModel(config), VectorUnit(config)
         self.tables = {target: [0] * (config.descriptors * DESCRIPTOR_WORDS) for target in (SETUP_READER, SETUP_WRITER)}
         self.registers = {unit: [0] * REGISTERS for unit in Unit}
@@ -172,7 +176,7 @@ class ProcessorModel:
         between a READ and the WRITE that it waits for.
         """
         blocks = self._checked(self.array.program if program is None else encode(program))
-        self.saturated, self.clamped, outcomes = False, 0, []
+        self.saturated, self.clamped, self.sums_clamped, outcomes = False, 0, [], []
         for number in range(len(blocks.reads)):
             outcomes.append(self._block(blocks, number))
         return outcomes
@@ -340,6 +344,7 @@ class ProcessorModel:
         for sums, base, number in blocks.sums:
             if number == tag:
                 self._sum_rows(sums, base)
+        before = self.clamped
         words = self._words(read, read_base)
         self._check_count("READ", "LOAD", tag, len(words), load)
         block, _ = self.array.load(load, words)
@@ -352,7 +357,7 @@ class ProcessorModel:
         clamped = write_block(self.config, table, write, write_base, result.words, self.memory, finish)
         self.clamped += clamped
         self.saturated |= bool(clamped) or result.saturated
-        return BlockOutcome(result.exponent, result.saturated)
+        return BlockOutcome(result.exponent, result.saturated, self.clamped - before)
 
     def _words(self, read: Read, base: int) -> np.ndarray:
         """Words of a block, normalised where the READ says so."""
@@ -367,7 +372,10 @@ class ProcessorModel:
     def _sum_rows(self, sums: Sums, base: int) -> None:
         table = self._table(SETUP_READER, sums.descriptor)
         beats, elements, _ = read_elements(self.config, table, sums, base, self.memory)
-        self.vector.sum_rows(sums.vector, beats, elements, row_chunks(table))
+        clamped = self.vector.sum_rows(sums.vector, beats, elements, row_chunks(table))
+        self.sums_clamped.append(clamped)
+        self.clamped += clamped
+        self.saturated |= bool(clamped)
 
     def _check_write(self, write: Write, base: int, tag: int, store: Store) -> None:
         table = self._table(SETUP_WRITER, write.descriptor)

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...hw.isa.parameter_set import EPSILON_BITS
+from ...hw.isa.parameter_set import BELOW_BITS, EPSILON_BITS, GUARD_BITS
 from ...hw.isa.vector_tables import (GeluTable, INDEX_ONLY_BITS, MOST_RESCALE_SHIFT, SCALE_BITS, check_element_width,
                                      check_row_length)
 from ...hw.numeric import largest, round_half_up, saturate
 from ...hw.vector.parameters import FRACTION, MANTISSA_BITS, OPERAND_BITS, SHIFT_BITS
 
-__all__ = ["rescale", "relu", "GELU_ERRORS", "gelu", "add_residual", "argmax", "MANTISSA_ERROR", "RowStatistics",
+__all__ = ["rescale", "relu", "clamped_element", "GELU_ERRORS", "gelu", "add_residual", "argmax", "MANTISSA_ERROR", "RowStatistics",
            "row_statistics", "normalise"]
 
 _ROOT = MANTISSA_BITS - 1  # fraction bits of the mantissa of a deviation's inverse
@@ -24,8 +24,10 @@ _ROOT = MANTISSA_BITS - 1  # fraction bits of the mantissa of a deviation's inve
 
 # ---- Rescale
 
-def rescale(x: Any, scale: Any, bias: Any, shift: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """y = sat(half_up(x*M + B*2^(R-F), R)): scale M / 2^R, bias B in units of 2^-F of an element of y.
+def rescale(x: Any, scale: Any, bias: Any, shift: int, width: int, *,
+            wide: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """y = sat(half_up(x*M + B*2^(R-F), R)): scale M / 2^R, bias B in units of 2^-F of an element of y, of 2^(3-F) where
+    ``wide``; sat to EW + 3 bits.
 
     ``x`` elements, ``scale`` M and ``bias`` B of 18 bits, broadcast against each other; ``shift`` R, F <= R <= F + 18.
     Returns y and what was clamped.
@@ -34,9 +36,10 @@ def rescale(x: Any, scale: Any, bias: Any, shift: int, width: int) -> tuple[np.n
     fraction = SCALE_BITS - width
     if not fraction <= shift <= fraction + MOST_RESCALE_SHIFT:
         raise ValueError(f"shift: {shift}, allowed at {width} bits are {fraction}..{fraction + MOST_RESCALE_SHIFT}")
-    # |x*M| <= 2^(EW-1+17) <= 2^34, |B*2^(R-F)| <= 2^(17+18), the half <= 2^27: 37 bits.
-    total = np.multiply(x, scale, dtype=np.int64) + np.left_shift(np.asarray(bias, dtype=np.int64), shift - fraction)
-    return saturate(round_half_up(total, shift), width)
+    # |x*M| <= 2^(EW-1+17) <= 2^34, |B*2^(R-F+3)| <= 2^(17+18+3), the half <= 2^27: 40 bits.
+    up = shift - fraction + GUARD_BITS * wide
+    total = np.multiply(x, scale, dtype=np.int64) + np.left_shift(np.asarray(bias, dtype=np.int64), up)
+    return saturate(round_half_up(total, shift), width + GUARD_BITS)
 
 
 # ---- Activation
@@ -46,7 +49,13 @@ def relu(y: Any) -> np.ndarray:
     return np.maximum(np.asarray(y, dtype=np.int64), 0)
 
 
-# Largest error of z against the real function, for gain 0..4, in units of the last place of z, its own rounding of 0.5
+def clamped_element(y: Any, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """What goes on of ``y``, EW + 3 bits, where no GELU follows: sat(y), and what was clamped."""
+    check_element_width(width)
+    return saturate(np.asarray(y, dtype=np.int64), width)
+
+
+# Largest error of z against the real function, for fall 4 down to 0, in units of the last place of z, its own rounding of 0.5
 # included: over all y that are not clamped, and over erf GELU, tanh GELU and SiLU. A test measures them.
 GELU_ERRORS = {
     8: (0.54, 0.56, 0.63, 0.75, 0.50),
@@ -63,27 +72,28 @@ GELU_ERRORS = {
 }
 
 
-def gelu(y: Any, table: GeluTable, gain: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """z = y*C(y) where y stands for y / 2^(EW-4) and z for z / 2^(EW-4+gain), 0 <= gain <= 4.
+def gelu(y: Any, table: GeluTable, fall: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """z = y*C(y) where y, EW + 3 bits, stands for y / 2^(EW-4) and z for z / 2^(EW-fall), 0 <= fall <= 7.
 
-    With u = min(|y|, 2^(EW-1)-1), i = u >> (EW-10), f = u & (2^(EW-10)-1):
+    With u = |y|, i = u >> (EW-10), f = u & (2^(EW-10)-1):
 
-        d = base[i] - half_up(slope[i]*f, 6)
-        z = sat(half_up(max(y, 0)*2^4 - d, 4 - gain))
+        d = base[i] - half_up(slope[i]*f, 6),   0 where u >= 2^(EW-1), outside the table
+        z = sat(half_up(max(y, 0)*2^4 - d, fall))
 
-    Below 10 bits i = u << (10-EW) and f = 0, at 10 f is empty. ``table`` must have been made for the same width.
+    So C is 0 or 1 outside of -8..8. Below 10 bits i = u << (10-EW) and f = 0, at 10 f is empty. ``table`` must have been made for the same width.
     Returns z and what was clamped. The largest error is in GELU_ERRORS.
     """
     check_element_width(width)
-    if not 0 <= gain <= 4:
-        raise ValueError(f"gain: {gain}, allowed are 0..4")
+    if not 0 <= fall <= 7:
+        raise ValueError(f"fall: {fall}, allowed are 0..7")
     y = np.asarray(y, dtype=np.int64)
-    u = np.minimum(np.abs(y), largest(width))
+    outside = np.abs(y) > largest(width)
+    u = np.where(outside, 0, np.abs(y))
     cut = max(0, width - INDEX_ONLY_BITS)
     i, f = u >> cut << max(0, INDEX_ONLY_BITS - width), u & ((1 << cut) - 1)
-    # |slope*f| < 2^(9+8), d < 2^19, y*2^4 < 2^21: 22 bits.
-    d = table.base[i] - round_half_up(table.slope[i] * f, 6)
-    return saturate(round_half_up(relu(y) * 16 - d, 4 - gain), width)
+    # |slope*f| < 2^(9+8), d < 2^19, y*2^4 < 2^24: 25 bits.
+    d = np.where(outside, 0, table.base[i] - round_half_up(table.slope[i] * f, 6))
+    return saturate(round_half_up((relu(y) << BELOW_BITS) - d, fall), width)
 
 
 # ---- Residual
@@ -142,16 +152,16 @@ def _inverse_deviation(d: int, n: int, width: int) -> tuple[int, int]:
     return math.isqrt((a << 2 * (_ROOT + j)) // w), width + log2_n - k - j
 
 
-def row_statistics(rows: Any, epsilon: int, width: int) -> RowStatistics:
+def row_statistics(rows: Any, epsilon: int, width: int, range_bits: int = 0) -> tuple[RowStatistics, np.ndarray]:
     """Statistics of ``rows``, (n_rows, N) elements, 1 <= N <= 2^16, with E = ``epsilon``, at most N^2 * 4^(EW-1) and
-    62 bits.
+    62 bits, and r = ``range_bits``. Returns them, and whether p was below 0 (n_rows,): such a row comes out too large.
 
     With S1 = sum x, S2 = sum x^2 and D = N*S2 - S1^2 + E, that is N^2 times the variance plus epsilon:
 
         n = bit_length(N) - 1,           A = floor(N^2 * 2^18 / 4^n)            2^18 <= A < 2^20
         k = (bit_length(D) - 1) div 2,   W = floor(D * 2^18 / 4^k)              2^18 <= W < 2^20
         j = 1 if A < W else 0,           m = isqrt((A << (32 + 2*j)) div W)     2^16 <= m < 2^17
-        p = clamp(EW + n - k - j, 0, 31)
+        p = clamp(EW + n - k - j - r, 0, 31)
         M = floor((S1*2^5 + N) / (2*N))
     """
     check_element_width(width)
@@ -165,11 +175,13 @@ def row_statistics(rows: Any, epsilon: int, width: int) -> RowStatistics:
     inverses = [_inverse_deviation(n * s2 - s1 * s1 + epsilon, n, width)
                 for s1, s2 in zip(sums.tolist(), squares.tolist())]
     mantissas, shifts = np.array(inverses, dtype=np.int64).reshape(-1, 2).T
-    return RowStatistics(((sums << FRACTION + 1) + n) // (2 * n), mantissas, np.clip(shifts, 0, (1 << SHIFT_BITS) - 1))
+    shifts = shifts - range_bits
+    return RowStatistics(((sums << FRACTION + 1) + n) // (2 * n), mantissas,
+                         np.clip(shifts, 0, (1 << SHIFT_BITS) - 1)), shifts < 0
 
 
 def normalise(x: Any, statistics: RowStatistics, n: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """y = (x - mean)/sigma, which stands for y / 2^(EW-4). With U = min(18, EW + 2):
+    """y = (x - mean)/sigma, which stands for y / 2^(EW-4-r), r the ``range_bits`` of its statistics. With U = min(18, EW + 2):
 
         u = half_up((x*2^4 - M) << p, 8 + EW - U)
         y = sat(half_up(u*m, 16 + U - EW))

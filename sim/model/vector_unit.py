@@ -9,7 +9,7 @@ from ...hw.isa.parameter_set import (ROW_ADDRESS_BITS, SET_WORDS, SETS, Activati
 from ...hw.isa.setup import SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_WRITE_SETS
 from ...hw.isa.vector_tables import SEGMENTS, channel_values, GeluTable
 from .memory import Positions
-from .vector import RowStatistics, add_residual, argmax, gelu, normalise, relu, rescale, row_statistics
+from .vector import RowStatistics, add_residual, argmax, clamped_element, gelu, normalise, relu, rescale, row_statistics
 
 __all__ = ["VectorUnit"]
 
@@ -44,8 +44,9 @@ class VectorUnit:
 
     # --- from memory --------------------------------------------------------------------------
 
-    def sum_rows(self, number: int, beats: Positions, elements: np.ndarray, chunks: int) -> None:
-        """SUMS: rows of ``chunks`` beats, one behind the other, into the table of rows; ``elements`` (n, 2K)."""
+    def sum_rows(self, number: int, beats: Positions, elements: np.ndarray, chunks: int) -> int:
+        """SUMS: rows of ``chunks`` beats, one behind the other, into the table of rows; ``elements`` (n, 2K). Returns
+        how many elements stand in rows that will come out too large."""
         chosen = self.read_set(number)
         ends = np.flatnonzero(beats.chunk[beats.valid] == chunks - 1)
         entries = self._entries(chosen, beats.address[beats.valid][ends])
@@ -54,8 +55,10 @@ class VectorUnit:
         for row, part in zip(rows, np.split(elements[beats.valid], ends + 1)):
             flat = part.ravel()[:chosen.n]
             row[:flat.size] = flat
-        for table, values in zip(self._rows, row_statistics(rows, chosen.epsilon, self._config.element_width)):
+        statistics, too_wide = row_statistics(rows, chosen.epsilon, self._config.element_width, chosen.range_bits)
+        for table, values in zip(self._rows, statistics):
             table[entries] = values  # of equal entries the last one stays
+        return chosen.n * int(too_wide.sum())
 
     def normalise(self, number: int, beats: Positions, elements: np.ndarray,
                   inside: np.ndarray) -> tuple[np.ndarray, int]:
@@ -79,18 +82,19 @@ class VectorUnit:
         ``chosen`` (n, v, 2K) ones was clamped. The first of v writes is the direct one. ``memory`` (beats, 2K) is as it
         was before the block."""
         s, count, c = self.write_set(number), 0, self._config
+        lost = np.zeros(chosen.shape, dtype=bool)
         if s.rescale:
             first_row = np.zeros(address.shape, dtype=bool)
             first_row[:, 0] = beats.row == 0
             scale, bias = self._channels(s, address)
             bias = np.where(first_row[:, :, None] | (not s.bias_row), bias, 0)
-            contents, clamped = rescale(contents, scale, bias, s.shift, c.element_width)
-            count += int(clamped[chosen].sum())
-        if s.activation is Activation.RELU:
-            contents = relu(contents)
-        elif s.activation is Activation.GELU:
-            contents, clamped = gelu(contents, self._activation(), s.gain, c.element_width)
-            count += int(clamped[chosen].sum())
+            contents, lost = rescale(contents, scale, bias, s.shift, c.element_width, wide=s.wide_bias)
+        if s.activation is Activation.GELU:
+            contents, clamped = gelu(contents, self._activation(), s.fall, c.element_width)
+        else:
+            contents = relu(contents) if s.activation is Activation.RELU else contents
+            contents, clamped = clamped_element(contents, c.element_width)
+        count += int((lost | clamped)[chosen].sum())
         if s.residual:
             source = address + s.offset & (1 << c.memory_bits) - 1
             there = np.where(chosen.any(axis=2), source, 0)

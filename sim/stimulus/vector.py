@@ -55,7 +55,8 @@ class RandomSets:
         n = elements + rng.choice((0, 0, 0, rng.randint(1, 5)))
         most = min(n * n << 2 * (self._config.element_width - 1), (1 << EPSILON_BITS) - 1)
         epsilon = min(most, int(2 ** rng.uniform(0, most.bit_length() * rng.choice((0.5, 1)))))
-        self.read[number] = ReadSet(chunk_shift=chunk_shift, n=n, epsilon=epsilon)
+        self.read[number] = ReadSet(chunk_shift=chunk_shift, n=n, epsilon=epsilon,
+                                         range_bits=rng.choice((0, 0, 1, 2, 5, 7)))
         return number
 
     def add_write(self, offset: int | None, argmax: bool) -> int:
@@ -71,7 +72,7 @@ class RandomSets:
             rescale=rng.random() < 0.6, base=rng.randint(0, last - mask), chunk_mask=mask | above & 0xFFFF,
             shift=min(max(fraction, self._shift + rng.choice((0, 0, 1, -1))), fraction + MOST_RESCALE_SHIFT),
             bias_row=rng.random() < 0.4, activation=rng.choice((Activation.NONE, Activation.RELU, Activation.GELU)),
-            gain=rng.randint(0, 4), residual=offset is not None,
+            wide_bias=rng.random() < 0.2, fall=rng.randint(0, 7), residual=offset is not None,
             offset=(offset or 0) & (1 << c.memory_bits) - 1 | above,
             a=scales[0], b=scales[1], c=scales[2], argmax=argmax and rng.random() < 0.25,
             classes=rng.randint(1, min(c.memory_elements - 1, 1 << c.element_width - 1)))

@@ -48,7 +48,7 @@ def setup_of(kernel, rng):
     for number, chosen in {
             1: WriteSet(rescale=True, shift=17, chunk_mask=0, base=7),
             2: WriteSet(rescale=True, shift=16, chunk_mask=3, base=4, activation=Activation.RELU),
-            3: WriteSet(rescale=True, shift=18, chunk_mask=1, activation=Activation.GELU, gain=2, bias_row=True),
+            3: WriteSet(rescale=True, shift=18, chunk_mask=1, activation=Activation.GELU, fall=2, bias_row=True),
             4: WriteSet(residual=True, offset=offset, a=0, b=2, c=1),
             9: WriteSet(rescale=True, shift=17, chunk_mask=0, base=7, activation=Activation.GELU, residual=True,
                         offset=offset)}.items():

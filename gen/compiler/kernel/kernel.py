@@ -6,7 +6,6 @@ parts, one program each; a part runs every block of rows through one or more sta
 
 from dataclasses import dataclass
 from functools import cached_property
-import warnings
 
 import numpy as np
 
@@ -18,12 +17,9 @@ from ....hw.isa.schedule import schedule
 from ....hw.isa.walk import walk_indices
 from ....hw.numeric import largest
 from ....sim.model.array import ArrayModel, BlockResult
+from ..saturation import Clamped, warn_clamped
 
-__all__ = ["Kernel", "Stack", "Part", "Job", "KernelRun", "SaturationWarning"]
-
-
-class SaturationWarning(UserWarning):
-    """A value was clamped, on the way in or in the array: the result is not to be trusted."""
+__all__ = ["Kernel", "Stack", "Part", "Job", "KernelRun"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +69,11 @@ class KernelRun:
     exponents: list[int]
     saturated_blocks: int
     clamped_inputs: int
+
+    @property
+    def clamped(self) -> list[Clamped]:
+        """The same by place."""
+        return [Clamped("inputs", self.clamped_inputs), Clamped("array", 0, self.saturated_blocks, len(self.exponents))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +237,5 @@ class Kernel:
     def run_model(self, x: np.ndarray) -> np.ndarray:
         """Rows (rows, out_size) of ``x`` on the bit-exact model; SaturationWarning on any clamp."""
         run = self.execute_model(x)
-        if run.saturated_blocks or run.clamped_inputs:
-            warnings.warn(f"{run.clamped_inputs} input components and {run.saturated_blocks} of "
-                          f"{len(run.exponents)} blocks were clamped", SaturationWarning, stacklevel=2)
+        warn_clamped(run.clamped)
         return run.y

@@ -8,6 +8,7 @@ table or in the next matrix.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 import math
 from typing import Any
 
@@ -17,7 +18,7 @@ from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import Descriptor, Move
 from ....hw.isa.instruction import MemoryMode
-from ....hw.isa.parameter_set import ROW_ADDRESS_BITS, Activation, ReadSet, WriteSet
+from ....hw.isa.parameter_set import GUARD_BITS, ROW_ADDRESS_BITS, Activation, ReadSet, WriteSet
 from ....hw.isa.vector_tables import epsilon_parameter, scale_parameters
 from ....hw.numeric import largest
 from ....sim.reference.linear import butterfly_multiply
@@ -31,8 +32,8 @@ from ..program.channels import ChannelTables
 from ..program.coefficients import CoefficientSpace
 from ..program.operations import multiply_butterfly, mix_real, mixed_rows, transform_columns
 from .file import Gelu, LayerNorm, Mixing
-from .formats import (MOST_SHIFT, Format, element_log2, finest_operand, gelu_gain, least_exponent, own_exponent,
-                      peak_of, plan_sum, power_of_two_unit, quantise)
+from .formats import (MOST_SHIFT, Format, element_log2, finest_operand, gelu_exponent, least_exponent,
+                      most_gelu_exponent, norm_range, own_exponent, peak_of, plan_sum, power_of_two_unit, quantise)
 from .lower import Step, Value
 from .tensors import Tensor, TensorMemory
 
@@ -111,7 +112,11 @@ class _Builder:
     @property
     def read_unit(self) -> float | np.ndarray:
         """Value of one unit of what the matrix reads, weight and bias of a norm left out."""
-        return math.ldexp(1.0, element_log2(self.width)) if self.step.norm else self.source.unit
+        return math.ldexp(1.0, element_log2(self.width) + self.range_bits) if self.step.norm else self.source.unit
+
+    @cached_property
+    def range_bits(self) -> int:
+        return norm_range(self.step, self.width) if self.step.norm else 0
 
     def read_integers(self) -> np.ndarray:
         """What the matrix reads for the calibration inputs, integers (inputs, tokens, features)."""
@@ -133,7 +138,8 @@ class _Builder:
         assert isinstance(norm.spec, LayerNorm)
         try:
             epsilon = epsilon_parameter(norm.spec.epsilon, tensor.features, -math.log2(float(self.source.unit)))
-            return ReadSet(chunk_shift=tensor.pitch.bit_length() - 1, n=tensor.features, epsilon=epsilon)
+            return ReadSet(chunk_shift=tensor.pitch.bit_length() - 1, n=tensor.features, epsilon=epsilon,
+                           range_bits=self.range_bits)
         except ValueError as fault:
             raise WingbeatError(f"{norm.weights}: {fault}") from fault
 
@@ -199,8 +205,9 @@ class _Builder:
             fields |= {"residual": True, "offset": self._added_base(added) - tensor.base & 0xFFFF_FFFF,
                        "a": plan.a, "b": plan.b, "c": plan.c}
         if scaled:
-            before = Format(width, element_log2(width)) if isinstance(step.activation, Gelu) else own
-            fields |= self._rescale(tensor, scale / before.unit, 0.0 if bias is None else bias / before.unit)
+            has_guard = isinstance(step.activation, Gelu)
+            before = Format(width, element_log2(width)) if has_guard else own
+            fields |= self._rescale(tensor, scale / before.unit, 0.0 if bias is None else bias / before.unit, has_guard)
         decides = self._decides(tensor)
         if decides:
             fields |= {"argmax": True, "classes": tensor.features}
@@ -238,8 +245,8 @@ class _Builder:
         """Of the result before something is added, with room for ``bias``; not finer than ``finest`` where that can
         be."""
         if isinstance(self.step.activation, Gelu):
-            widest = element_log2(self.width)
-            return Format(self.width, min(widest, max(widest - gelu_gain(peak_of(self.step.activated)), finest)))
+            needed = gelu_exponent(peak_of(self.step.activated), self.width)
+            return Format(self.width, min(most_gelu_exponent(self.width), max(needed, finest)))
         room = finest if bias is None or not bias.any() else self._exponent(bias)
         return Format(self.width, max(own_exponent(self.step, self.width), finest, room))
 
@@ -251,7 +258,7 @@ class _Builder:
         activation = self.step.activation
         if isinstance(activation, Gelu):
             self.resources.channels.use_gelu(activation.approximate)
-            return {"activation": Activation.GELU, "gain": element_log2(self.width) - own.exponent}
+            return {"activation": Activation.GELU, "fall": own.exponent + self.width}
         return {"activation": Activation.RELU} if activation else {}
 
     def _added_format(self, least: int) -> Format | None:
@@ -273,9 +280,14 @@ class _Builder:
         self.constants.append((place, added.integers(self.step.added)))
         return place.base
 
-    def _rescale(self, tensor: Tensor, factor: np.ndarray | float, bias: np.ndarray | float) -> dict[str, Any]:
-        """Fields for y = x * ``factor`` + ``bias``, each for all features or (features,)."""
+    def _rescale(self, tensor: Tensor, factor: np.ndarray | float, bias: np.ndarray | float,
+                 has_guard: bool) -> dict[str, Any]:
+        """Fields for y = x * ``factor`` + ``bias``, each for all features or (features,). ``has_guard``: y may have
+        GUARD_BITS more than an element."""
         self.need_vector_unit()
+        wide = has_guard and peak_of(np.asarray(bias)) > largest(self.width)
+        if wide:
+            bias = bias / (1 << GUARD_BITS)
         try:
             scale, offset, shift = scale_parameters(factor, bias, self.width)
         except ValueError as fault:
@@ -285,7 +297,8 @@ class _Builder:
         table = np.zeros((2, beats * self.config.memory_elements), dtype=np.int64)
         for row, values in zip(table, (scale, offset)):
             row[:len(row) if whole else values.size] = values
-        return {"rescale": True, "base": self.resources.channels.place(*table), "chunk_mask": beats - 1, "shift": shift}
+        return {"rescale": True, "base": self.resources.channels.place(*table), "chunk_mask": beats - 1, "shift": shift,
+                "wide_bias": wide}
 
     def operation(self) -> Operation:
         raise NotImplementedError

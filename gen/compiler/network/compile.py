@@ -13,6 +13,7 @@ from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ..program.assemble import Program, SumRows, Transfer, assemble, written_beats
 from ..program.blocks import Start
+from ..saturation import Clamped, total_clamped, warn_clamped
 from .build import Operation, Resources, Stored, build_operation
 from .formats import Format, least_exponent, quantise
 from .load import LoadedNetwork
@@ -20,7 +21,7 @@ from .lower import Lowered, Value, lower
 from .reference import encode_inputs
 from .tensors import TensorMemory
 
-__all__ = ["CompiledNetwork", "ProgramSegment", "OperationRun", "compile_network", "default_batch", "place_sums"]
+__all__ = ["CompiledNetwork", "ProgramSegment", "OperationRun", "NetworkResult", "compile_network", "default_batch", "place_sums"]
 
 _MOST_BATCH = 32
 _BEHIND = 2  # blocks between what writes rows and the sums of these rows: by then they stand in memory
@@ -28,11 +29,31 @@ _BEHIND = 2  # blocks between what writes rows and the sums of these rows: by th
 
 @dataclass(frozen=True, eq=False)
 class ProgramSegment:
-    """Operations that share one program, and the writes (target, address, data) beside those of the program's own."""
+    """Operations that share one program, its ``tasks`` in order, and the writes (target, address, data) beside those of
+    the program's own."""
 
     operations: tuple[Operation, ...]
+    tasks: tuple[Transfer | SumRows, ...] = field(repr=False)
     program: Program
     setup: list[tuple[int, int, int]] = field(repr=False)
+
+    def run_model(self, config: CoreConfig, memory: np.ndarray) -> list[Clamped]:
+        """Run on the bit-exact model; ``memory`` (beats, 2K) is changed in place. What each operation has clamped."""
+        model = self.program.model(config, memory)
+        outcomes = model.run(self.program.instructions)
+        found, first = [], 0
+        owners = {id(piece): number for number, operation in enumerate(self.operations)
+                  for piece in (*operation.sums, *operation.tasks) if isinstance(piece, SumRows)}
+        in_sums = [0] * len(self.operations)
+        pieces = (task for task in self.tasks if isinstance(task, SumRows))
+        for piece, clamped in zip(pieces, model.sums_clamped, strict=True):
+            in_sums[owners[id(piece)]] += clamped
+        for operation, clamped in zip(self.operations, in_sums):
+            count = sum(isinstance(task, Transfer) for task in operation.tasks)
+            blocks, first = outcomes[first:first + count], first + count
+            found.append(Clamped(operation.step.name, clamped + sum(block.clamped for block in blocks),
+                                 sum(bool(block.saturated) for block in blocks), count))
+        return found
 
 
 class OperationRun(NamedTuple):
@@ -42,6 +63,13 @@ class OperationRun(NamedTuple):
     integers: np.ndarray
     clamped: int
     saturated_blocks: int
+
+
+class NetworkResult(NamedTuple):
+    """``results`` (inputs, tokens, features) in float, and what was ``clamped`` where on the way to them."""
+
+    results: np.ndarray
+    clamped: list[Clamped]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,15 +118,23 @@ class CompiledNetwork:
         for first in range(0, len(inputs), self.batch):
             yield inputs[first:first + self.batch]
 
-    def run_model(self, inputs: Any) -> np.ndarray:
-        """Results of the bit-exact model, the programs as they are. Shape as :meth:`results`."""
-        found = []
+    def execute_model(self, inputs: Any) -> NetworkResult:
+        """The bit-exact model, the programs as they are. Raises WingbeatError without an input."""
+        if not len(inputs):
+            raise WingbeatError("inputs: none; allowed are one or more")
+        found, clamped = [], []
         for part in self.batches(inputs):
-            memory, _ = self.memory(part)
-            for segment in self.segments:
-                segment.program.run_model(self.config, memory)
+            memory, outside = self.memory(part)
+            clamped.append([Clamped("inputs", outside)])
+            clamped += [segment.run_model(self.config, memory) for segment in self.segments]
             found.append(self.results(memory, len(part)))
-        return np.concatenate(found)
+        return NetworkResult(np.concatenate(found), total_clamped(clamped))
+
+    def run_model(self, inputs: Any) -> np.ndarray:
+        """Results of :meth:`execute_model`; SaturationWarning on any clamp."""
+        run = self.execute_model(inputs)
+        warn_clamped(run.clamped)
+        return run.results
 
     def run_operations(self, inputs: Any) -> list[OperationRun]:
         """One batch on the bit-exact model, one operation after the other; what each left."""
@@ -186,10 +222,11 @@ class _Compiler:
         operation = build_operation(step, self.config, self.stored, self.memory, self.resources, start)
         operations, setup = [*self.operations, operation], self.resources.channels.setup()
         try:
-            program = assemble(self.config, place_sums(self.config, operations), setup)
+            tasks = place_sums(self.config, operations)
+            program = assemble(self.config, tasks, setup)
         except WingbeatError as fault:
             raise WingbeatError(f"{step.name}: {fault}") from fault
-        self.operations, self.open = operations, ProgramSegment(tuple(operations), program, setup)
+        self.operations, self.open = operations, ProgramSegment(tuple(operations), tuple(tasks), program, setup)
         return operation
 
     def _close(self) -> None:

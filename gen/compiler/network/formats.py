@@ -11,17 +11,19 @@ import math
 import numpy as np
 
 from ....hw.errors import WingbeatError
-from ....hw.isa.parameter_set import EPSILON_BITS, WRITE_SET
+from ....hw.isa.parameter_set import BELOW_BITS, EPSILON_BITS, READ_SET, WRITE_SET
 from ....hw.numeric import largest
 from .file import Gelu, LayerNorm, Relu
 from .lower import Step, Value
 
 __all__ = ["HEADROOM", "MOST_SHIFT", "Format", "Sum", "power_of_two_unit", "peak_of", "least_exponent", "own_exponent",
-           "plan_sum", "finest_operand", "gelu_gain", "element_log2", "quantise"]
+           "plan_sum", "finest_operand", "gelu_exponent", "norm_range", "most_gelu_exponent", "element_log2", "quantise"]
 
 HEADROOM = 1.25
 MOST_SHIFT = (1 << dict(WRITE_SET)["a"]) - 1  # a, b, c of docs/reference/vector.md
-_MOST_GAIN = 4
+_MOST_FALL = (1 << dict(WRITE_SET)["fall"]) - 1
+_MOST_RANGE = 5  # the largest standardised value of 2^16 features is 2^8 = 8 * 2^5
+assert _MOST_RANGE < 1 << dict(READ_SET)["range_bits"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ def quantise(values: np.ndarray, width: int) -> tuple[np.ndarray, int]:
 
 
 def element_log2(width: int) -> int:
-    """Exponent of what a LayerNorm gives and GELU takes: -8..8 over the whole range."""
-    return 4 - width
+    """Exponent of what the table of GELU covers, and of what a LayerNorm gives without a wider range: -8..8."""
+    return BELOW_BITS - width
 
 
 def power_of_two_unit(peak: float, width: int, headroom: float = HEADROOM) -> Format:
@@ -66,12 +68,32 @@ def peak_of(values: np.ndarray) -> float:
     return float(np.max(np.abs(values), initial=0.0))
 
 
-def gelu_gain(peak: float) -> int:
-    """How far the result of a GELU may be shifted up, given its largest magnitude."""
-    gain = 0
-    while gain < _MOST_GAIN and peak * HEADROOM * 2 ** (gain + 1) < 8:
-        gain += 1
-    return gain
+def _fits(peak: float, exponent: int, width: int) -> bool:
+    return peak <= math.ldexp(largest(width), exponent)
+
+
+def most_gelu_exponent(width: int) -> int:
+    """Exponent of the coarsest result of a GELU."""
+    return _MOST_FALL - width
+
+
+def gelu_exponent(peak: float, width: int) -> int:
+    """Exponent of the finest result of a GELU with room for its largest magnitude: with headroom, but -8..8 as long as
+    ``peak`` fits; most_gelu_exponent where nothing has room."""
+    for exponent in range(-width, most_gelu_exponent(width)):
+        if _fits(peak * (1.0 if exponent == element_log2(width) else HEADROOM), exponent, width):
+            return exponent
+    return most_gelu_exponent(width)
+
+
+def norm_range(step: Step, width: int) -> int:
+    """r of the step's LayerNorm, whose results -8*2^r..8*2^r fill an element: 0 as long as what was seen fits, else
+    with headroom. No result of n features is larger than sqrt(n - 1)."""
+    peak, most = peak_of(step.standardised()), math.sqrt(max(step.source.shape.features - 1, 1))
+    if _fits(peak, element_log2(width), width):
+        return 0
+    wanted = min(peak * HEADROOM, most)
+    return next((r for r in range(1, _MOST_RANGE) if _fits(wanted, element_log2(width) + r, width)), _MOST_RANGE)
 
 
 def own_exponent(step: Step, width: int) -> int:
@@ -82,7 +104,7 @@ def own_exponent(step: Step, width: int) -> int:
     relu = isinstance(step.activation, Relu)
     exponent = power_of_two_unit(peak_of(step.linear if relu else step.activated), width).exponent
     if isinstance(step.activation, Gelu):
-        exponent = max(exponent, element_log2(width) - gelu_gain(peak_of(step.activated)))
+        exponent = max(exponent, gelu_exponent(peak_of(step.activated), width))
     return exponent
 
 
@@ -98,14 +120,18 @@ def least_exponent(value: Value, width: int) -> int:
 
 
 def _needed(value: Value, exponent: int, width: int) -> int:
-    """``exponent``, or that with which E of every LayerNorm that reads ``value`` is small enough
-    (sim/model/vector.py)."""
+    """``exponent``, or that with which E of every LayerNorm that reads ``value`` is small enough, and the deviation of
+    its rows for the range of its results (sim/model/vector.py): at most 2^(EW-r) elements."""
     log2_size = 2 * math.log2(value.shape.features)
     for step in value.readers:
         if step.norm is not None:
             assert isinstance(step.norm.spec, LayerNorm)
             bits = min(log2_size + 2 * (width - 1), EPSILON_BITS - 0.01)
             exponent = max(exponent, math.ceil((math.log2(step.norm.spec.epsilon) + log2_size - bits) / 2))
+            deviation = float(np.max(np.std(value.floats, axis=-1), initial=0.0))
+            if deviation > 0:
+                most = width - norm_range(step, width)
+                exponent = max(exponent, math.ceil(math.log2(deviation * HEADROOM)) - most)
     return exponent
 
 

@@ -170,7 +170,7 @@ def test_a_vector_unit_brings_its_tables_and_a_network():
     assert [places[name]["target"] for name in ("read_sets", "write_sets", "channels", "activation")] == [
         SETUP_READ_SETS, SETUP_WRITE_SETS, SETUP_CHANNELS, SETUP_ACTIVATION]
     # A set put together by the manifest alone is the one that the hardware takes.
-    chosen = WriteSet(rescale=True, base=77, shift=19, activation=Activation.GELU, gain=3, residual=True, offset=5, c=6)
+    chosen = WriteSet(rescale=True, base=77, shift=19, activation=Activation.GELU, fall=3, residual=True, offset=5, c=6)
     fields = places["write_sets"]["fields"]
     bits = sum(int(getattr(chosen, field["name"])) << field["offset"] for field in fields)
     assert words_of_bits(bits, places["write_sets"]["words_per_set"]) == chosen.words()

@@ -31,23 +31,23 @@ def half_up(value, bits):
     return value + (1 << bits >> 1) >> bits
 
 
-def statistics(row, n, epsilon, width):
-    """M, m and p of a row of ``n`` elements."""
-    return statistics_of(sum(row), sum(x * x for x in row), n, epsilon, width)
+def statistics(row, n, epsilon, width, range_bits=0):
+    """M, m, p of a row of ``n`` elements, and whether p was below 0."""
+    return statistics_of(sum(row), sum(x * x for x in row), n, epsilon, width, range_bits)
 
 
-def statistics_of(s1, s2, n, epsilon, width):
+def statistics_of(s1, s2, n, epsilon, width, range_bits=0):
     d = n * s2 - s1 * s1 + epsilon
     k, log2_n = (d.bit_length() - 1) // 2, n.bit_length() - 1
     a, w = (n * n << 18) >> 2 * log2_n, (d << 18) >> 2 * k
     j = a < w
-    return ((s1 * 32 + n) // (2 * n), math.isqrt((a << 32 + 2 * j) // w),
-            min(31, max(0, width + log2_n - k - j)))
+    p = width + log2_n - k - j - range_bits
+    return (s1 * 32 + n) // (2 * n), math.isqrt((a << 32 + 2 * j) // w), min(31, max(0, p)), p < 0
 
 
 def normalised(x, entry, width):
     """One element, and whether it was clamped."""
-    mean, mantissa, up = entry
+    mean, mantissa, up, _ = entry
     operand_width = min(18, width + 2)
     u = half_up((x * 16 - mean) << up, 8 + width - operand_width)
     y = half_up(u * mantissa, 16 + operand_width - width)
@@ -90,7 +90,9 @@ class Case:
             last = at + size >= len(values)
             self._beat(values[at:at + size], address + at // size, number, 1, last)
         place = self.entry(chosen, address + (len(values) - 1) // size)
-        self.table[place] = statistics(values, chosen.n, chosen.epsilon, self.config.element_width)
+        self.table[place] = found = statistics(values, chosen.n, chosen.epsilon, self.config.element_width,
+                                               chosen.range_bits)
+        self.clamps += found[-1]
 
     def normalise(self, number, address, elements, keep=None):
         kept = self._beat(elements, address, number, keep=keep)
@@ -179,12 +181,13 @@ def random_rows(rng, width, n, count):
     return rows[:count]
 
 
-def rows_case(width=16, stream_words=4, chunks=3, count=6, seed=0, epsilon=None, **fields):
+def rows_case(width=16, stream_words=4, chunks=3, count=6, seed=0, epsilon=None, range_bits=0, **fields):
     """Sums of ``count`` rows, then the rows; then the next rows."""
     rng = random.Random(seed)
     c = config_of(width, stream_words, **fields)
     n, shift = chunks * c.memory_elements, (chunks - 1).bit_length()
-    case = Case(c, {5: ReadSet(chunk_shift=shift, n=n, epsilon=epsilon or rng.choice([1, 77, n * n * 5]))})
+    case = Case(c, {5: ReadSet(chunk_shift=shift, n=n, epsilon=epsilon or rng.choice([1, 77, n * n * 5]),
+                               range_bits=range_bits)})
     for _ in range(2):
         rows = random_rows(rng, width, n, count)
         for number, values in enumerate(rows):
@@ -195,10 +198,10 @@ def rows_case(width=16, stream_words=4, chunks=3, count=6, seed=0, epsilon=None,
 
 
 @pytest.mark.parametrize("width", [8, 12, 16, 17, 18])
-@pytest.mark.parametrize("lanes", [8, 2])
-def test_widths(width, lanes):
-    """Every kind of row at every width; N = 24."""
-    Harness(rows_case(width, count=16, seed=width), lanes, width).check(8000)
+@pytest.mark.parametrize("lanes, range_bits", [(8, 0), (2, 0), (8, 1), (2, 5)])
+def test_widths(width, lanes, range_bits):
+    """Every kind of row at every width and range; N = 24."""
+    Harness(rows_case(width, count=16, seed=width, range_bits=range_bits), lanes, width).check(8000)
 
 
 @STALLS
@@ -332,26 +335,28 @@ def test_statistics_of_all_lengths(width, drive):
         s1, s2 = (kinds[0]**power * (n - some) + kinds[1]**power * some for power in (1, 2))
         most = min((1 << EPSILON_BITS) - 1, n * n << 2 * (width - 1))
         epsilon = rng.choice([1, 2, most, rng.randint(1, most), (1 << EPSILON_BITS) - 1])
-        steps += [dict(start=1, sum=s1 & (1 << width + 16) - 1, squares_sum=s2, n=n, epsilon=epsilon, row=number & 63),
+        range_bits = rng.choice([0, 0, 1, 2, 5, 7])
+        steps += [dict(start=1, sum=s1 & (1 << width + 16) - 1, squares_sum=s2, n=n, epsilon=epsilon, row=number & 63,
+                       range_bits=range_bits),
                   dict(start=0)] + [{}] * (parameters.timing.statistics_period - 2)
-        wanted.append((entry_of(s1, s2, n, epsilon, parameters), number & 63))
+        wanted.append((*entry_of(s1, s2, n, epsilon, parameters, range_bits), number & 63))
     steps += [{}] * parameters.timing.statistics_latency
-    seen = drive(StatisticsUnit(parameters), steps, ("done", "entry", "o_row"))
+    seen = drive(StatisticsUnit(parameters), steps, ("done", "entry", "clamped", "o_row"))
     done = [cycle for cycle, flag in enumerate(seen["done"]) if flag]
     assert len(done) == len(wanted)
     for number, (at, found) in enumerate(zip(done, wanted)):
-        assert (seen["entry"][at], seen["o_row"][at]) == found, f"row {number} (seed {width})"
+        assert (seen["entry"][at], seen["clamped"][at], seen["o_row"][at]) == found, f"row {number} (seed {width})"
     late = [at - number * parameters.timing.statistics_period for number, at in enumerate(done)]
     assert max(late) == parameters.timing.statistics_latency - 1
 
 
-def entry_of(s1, s2, n, epsilon, p):
-    """Bits of the entry of the table of rows."""
-    mean, mantissa, up = statistics_of(s1, s2, n, epsilon, p.element_width)
+def entry_of(s1, s2, n, epsilon, p, range_bits):
+    """Bits of the entry of the table of rows, and whether its shift was clamped."""
+    mean, mantissa, up, clamped = statistics_of(s1, s2, n, epsilon, p.element_width, range_bits)
     shift = p.right_shift - up
     offset = -mean + (1 << shift >> 1 if shift > 0 else 0)
     bits = p.element_width + FRACTION + 1
-    return pack_signed(offset, bits) | mantissa - (1 << 16) << bits | up << bits + 16
+    return pack_signed(offset, bits) | mantissa - (1 << 16) << bits | up << bits + 16, clamped
 
 
 # ---- The model, and accuracy
@@ -361,7 +366,7 @@ def test_formulas_are_those_of_the_model(width):
     rng = random.Random(width)
     for n in (2, 24, 1000):
         rows, epsilon = random_rows(rng, width, n, 30), rng.choice([1, 99, n * n * 7])
-        found = model.row_statistics(rows, epsilon, width)
+        found, _ = model.row_statistics(rows, epsilon, width)
         got = [part.tolist() for part in model.normalise(rows, found, n, width)]
         for number, row in enumerate(rows):
             wanted = [normalised(x, statistics(row, n, epsilon, width), width) for x in row]

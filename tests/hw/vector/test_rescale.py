@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.config import CoreConfig, Pipeline, Target
-from wingbeat.hw.isa.parameter_set import SET_WORDS, Activation, WriteSet
+from wingbeat.hw.isa.parameter_set import BELOW_BITS, GUARD_BITS, SET_WORDS, Activation, WriteSet
 from wingbeat.hw.isa.vector_tables import SCALE_BITS, GeluTable, channel_word
 from wingbeat.hw.numeric import largest, smallest, unpack_signed
 from wingbeat.hw.vector.activation import ActivationLane, VectorLaneParameters
 from wingbeat.hw.vector.rescale import Rescale, RescaleParameters, ScaleLane
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall
-from wingbeat.sim.model.vector import gelu, relu, rescale
+from wingbeat.sim.model.vector import clamped_element, gelu, relu, rescale
 from wingbeat.sim.reference.functions import erf_complement
 
 BITS = 12
@@ -54,40 +54,48 @@ def test_scale_lane(drive, width, pipeline):
     """Every shift; products that saturate, that just do not, and biases that pull them back."""
     rng, n, fraction = np.random.default_rng(width), 4000, SCALE_BITS - width
     x, scale = extremes(rng, width, n), extremes(rng, SCALE_BITS, n)
-    bias, shift = extremes(rng, SCALE_BITS, n), rng.integers(0, 19, n)
+    bias, shift, wide = extremes(rng, SCALE_BITS, n), rng.integers(0, 19, n), rng.integers(0, 2, n)
     # Sums near the ends of the range: a bias close to an end less the product.
     product = x * scale >> shift
-    wanted = rng.choice([smallest(SCALE_BITS), largest(SCALE_BITS)], n) + rng.integers(-2 << fraction, 2 << fraction, n)
+    ends = [smallest(SCALE_BITS + GUARD_BITS), largest(SCALE_BITS + GUARD_BITS)]
+    wanted = rng.choice(ends, n) + rng.integers(-2 << fraction, 2 << fraction, n)
     near = rng.random(n) < 0.4
-    bias = np.where(near, np.clip(wanted - product, smallest(SCALE_BITS), largest(SCALE_BITS)), bias)
+    pulled = (wanted - product) >> GUARD_BITS * wide
+    bias = np.where(near, np.clip(pulled, smallest(SCALE_BITS), largest(SCALE_BITS)), bias)
     lane = ScaleLane(VectorLaneParameters(width, pipeline=pipeline))
-    steps = [dict(zip(("x", "scale", "bias", "shift"), step)) for step in zip(
-        signed_bits(x, width), signed_bits(scale, SCALE_BITS), signed_bits(bias, SCALE_BITS), map(int, shift))]
+    steps = [dict(zip(("x", "scale", "bias", "shift", "wide"), step)) for step in zip(
+        signed_bits(x, width), signed_bits(scale, SCALE_BITS), signed_bits(bias, SCALE_BITS), map(int, shift),
+        map(int, wide))]
     seen = drive(lane, steps + [{}] * lane.latency, ("y", "clamped"))
-    expected = [rescale(*values, width) for values in zip(x, scale, bias, (shift + fraction).tolist())]
+    expected = [rescale(*values, width, wide=bool(w))
+                for *values, w in zip(x, scale, bias, (shift + fraction).tolist(), wide)]
     assert 0.1 < np.mean([clamped for _, clamped in expected]) < 0.9, f"width {width} exercises the clamp"
-    np.testing.assert_array_equal(as_signed(seen["y"][lane.latency:], width), [int(y) for y, _ in expected])
+    np.testing.assert_array_equal(as_signed(seen["y"][lane.latency:], width + GUARD_BITS),
+                                  [int(y) for y, _ in expected])
     np.testing.assert_array_equal(seen["clamped"][lane.latency:], [bool(clamped) for _, clamped in expected])
 
 
 @WIDTHS
 @PIPELINES
 def test_activation_lane(drive, width, pipeline):
-    """Every element of 10 and 11 bits in every mode and with every gain, corners and random ones of the others."""
+    """Every element of 10 and 11 bits in every mode and with every fall, corners and random ones of the others."""
     rng = np.random.default_rng(width)
     every = np.arange(smallest(width), largest(width) + 1)
-    y = every if width < 12 else np.unique(np.concatenate([extremes(rng, width, 400), np.arange(-300, 300)]))
+    some = np.concatenate([extremes(rng, width, 400), np.arange(-300, 300), extremes(rng, width + GUARD_BITS, 200)])
+    y = np.unique(np.concatenate([every, some]) if width < 12 else some)
     table = GeluTable.of(width, erf_complement)
     steps = [{"write": word, "write_index": index, "write_en": 1} for index, word in enumerate(table.words())]
     lane, before, expected = ActivationLane(VectorLaneParameters(width, pipeline=pipeline)), len(steps) + 1, []
     steps += [{"write_en": 0}]
-    modes = [(Activation.NONE, 0), (Activation.RELU, 0)] + [(Activation.GELU, gain) for gain in range(5)]
-    for activation, gain in modes:
-        z, clamped = {Activation.NONE: lambda v: (v, v < v), Activation.RELU: lambda v: (relu(v), v < v),
-                      Activation.GELU: lambda v, g=gain: gelu(v, table, g, width)}[activation](y)
+    modes = [(Activation.NONE, BELOW_BITS), (Activation.RELU, BELOW_BITS)]
+    modes += [(Activation.GELU, fall) for fall in range(8)]
+    for activation, fall in modes:
+        z, clamped = {Activation.NONE: lambda v: clamped_element(v, width),
+                      Activation.RELU: lambda v: clamped_element(relu(v), width),
+                      Activation.GELU: lambda v, f=fall: gelu(v, table, f, width)}[activation](y)
         expected += zip(z.tolist(), clamped.tolist())
         steps += [{"y": bits, "rectify": activation != Activation.NONE, "gelu": activation == Activation.GELU,
-                   "gain": gain} for bits in signed_bits(y, width)]
+                   "fall": fall} for bits in signed_bits(y, width + GUARD_BITS)]
     seen = drive(lane, steps + [{}] * lane.latency, ("z", "clamped"))
     got = zip(as_signed(seen["z"], width).tolist(), map(bool, seen["clamped"]))
     assert list(got)[before + lane.latency:] == expected
@@ -99,11 +107,11 @@ def test_any_table_is_taken(drive):
     rng, width = np.random.default_rng(3), 16
     slope = extremes(rng, 10, 512, 0.5)
     base = np.where(rng.random(512) < 0.5, rng.choice([0, (1 << 18) - 1], 512), rng.integers(0, 1 << 18, 512))
-    table, y = GeluTable(base, slope), extremes(rng, width, 3000, 0.2)
+    table, y = GeluTable(base, slope), extremes(rng, width + GUARD_BITS, 9000, 0.2)
     steps = [{"write": word, "write_index": index, "write_en": 1} for index, word in enumerate(table.words())]
-    steps += [{"write_en": 0, "rectify": 1, "gelu": 1, "gain": 2}]
+    steps += [{"write_en": 0, "rectify": 1, "gelu": 1, "fall": 2}]
     lane, before = ActivationLane(VectorLaneParameters(width)), len(steps)
-    seen = drive(lane, steps + [{"y": v} for v in signed_bits(y, width)] + [{}] * lane.latency, ("z", "clamped"))
+    seen = drive(lane, steps + [{"y": v} for v in signed_bits(y, width + GUARD_BITS)] + [{}] * lane.latency, ("z", "clamped"))
     z, clamped = gelu(y, table, 2, width)
     np.testing.assert_array_equal(as_signed(seen["z"], width)[before + lane.latency:], z)
     np.testing.assert_array_equal(seen["clamped"][before + lane.latency:], clamped)
@@ -140,11 +148,12 @@ def random_sets(rng, width):
         sets[number] = WriteSet(
             rescale=rng.random() < 0.7, base=rng.randrange(CHANNELS - (mask & 3)), chunk_mask=mask,
             shift=rng.randint(fraction, fraction + 18), bias_row=rng.random() < 0.5,
-            activation=rng.choice(list(Activation)), gain=rng.randint(0, 4), residual=rng.random() < 0.5,
+            wide_bias=rng.random() < 0.2,
+            activation=rng.choice(list(Activation)), fall=rng.randint(0, 7), residual=rng.random() < 0.5,
             offset=rng.getrandbits(32), a=rng.randrange(8))
     sets[1] = WriteSet(residual=True, offset=123)  # nothing to do here
     sets[2] = WriteSet(rescale=True, base=3, chunk_mask=3, shift=fraction + 16)
-    sets[3] = WriteSet(activation=Activation.GELU, gain=3)
+    sets[3] = WriteSet(activation=Activation.GELU, fall=1)
     return sets
 
 
@@ -202,11 +211,12 @@ class Harness:
         if chosen.rescale:
             beat = chosen.base + (address & chosen.chunk_mask)
             bias = self.bias[beat] if row0 or not chosen.bias_row else 0
-            x, flags[0] = rescale(x, self.scale[beat], bias, chosen.shift, self.width)
-        if chosen.activation is Activation.RELU:
-            x = relu(x)
-        elif chosen.activation is Activation.GELU:
-            x, flags[1] = gelu(x, self.table, chosen.gain, self.width)
+            x, flags[0] = rescale(x, self.scale[beat], bias, chosen.shift, self.width,
+                                  wide=chosen.wide_bias)
+        if chosen.activation is Activation.GELU:
+            x, flags[1] = gelu(x, self.table, chosen.fall, self.width)
+        else:
+            x, flags[1] = clamped_element(relu(x) if chosen.activation is Activation.RELU else x, self.width)
         return x, flags
 
     async def _tables(self, ctx):

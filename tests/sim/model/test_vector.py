@@ -5,10 +5,11 @@ import re
 import numpy as np
 import pytest
 
+from wingbeat.hw.isa.parameter_set import GUARD_BITS
 from wingbeat.hw.isa.vector_tables import GeluTable, epsilon_parameter, scale_parameters
 from wingbeat.hw.numeric import largest, smallest
-from wingbeat.sim.model.vector import (GELU_ERRORS, MANTISSA_ERROR, RowStatistics, add_residual, gelu, normalise, relu,
-                                       rescale, row_statistics)
+from wingbeat.sim.model.vector import (GELU_ERRORS, MANTISSA_ERROR, RowStatistics, add_residual, clamped_element, gelu,
+                                       normalise, relu, rescale, row_statistics)
 from wingbeat.sim.reference.functions import erf_complement, silu_complement, tanh_complement
 from wingbeat.sim.reference.metrics import sqnr_db
 
@@ -44,17 +45,18 @@ def assert_equal(result, oracle, note):
 
 # ---- Rescale
 
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_rescale_is_exact(width):
+def test_rescale_is_exact(width, wide):
     seed, fraction = 100 + width, 18 - width
     rng = np.random.default_rng(seed)
     for shift in range(fraction, fraction + 19):
         x, scale, bias = elements(rng, width, 300), elements(rng, 18, 300), elements(rng, 18, 300)
         scale[100:] >>= rng.integers(0, 18)  # or nearly all would clamp at small shifts
         bias[100:] >>= rng.integers(0, 18)
-        oracle = [clamp(half_up(a * b + c * 2**(shift - fraction), shift), width)
+        oracle = [clamp(half_up(a * b + c * 2**(shift - fraction + 3 * wide), shift), width + 3)
                   for a, b, c in zip(x.tolist(), scale.tolist(), bias.tolist())]
-        assert_equal(rescale(x, scale, bias, shift, width), oracle, f"seed {seed} shift {shift}")
+        assert_equal(rescale(x, scale, bias, shift, width, wide=wide), oracle, f"seed {seed} shift {shift}")
 
 
 def test_rescale_broadcasts_channels():
@@ -70,8 +72,13 @@ def test_rescale_rounds_half_up():
 
 
 def test_rescale_flags_exactly_what_it_clamps():
-    y, clamped = rescale([127, 127, -128, -128], 1 << 10, [0, 1 << 10, 0, -(1 << 10)], 10, 8)
+    biases = [0, 1 << 10, 0, -(1 << 10)]
+    y, clamped = rescale([127, 127, -128, -128], 1 << 10, biases, 10, 8)
+    assert y.tolist() == [127, 128, -128, -129] and not clamped.any(), "GUARD_BITS more than an element"
+    y, clamped = clamped_element(y, 8)
     assert y.tolist() == [127, 127, -128, -128] and clamped.tolist() == [False, True, False, True]
+    y, clamped = rescale([127, 127, -128, -128], 8 << 10, biases, 10, 8)
+    assert y.tolist() == [1016, 1017, -1024, -1024] and clamped.tolist() == [False, False, False, True]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -86,7 +93,8 @@ def test_scale_parameters_give_the_real_product(width, magnitude):
     assert np.abs(scale).max() >= 1 << 16 or shift == 36 - width, f"seed {seed}: mantissas waste bits"
     x = elements(rng, width, (200, 64))
     y, clamped = rescale(x, scale, bias, shift, width)
-    error = np.abs(y - (x * factors + biases))[~clamped]
+    y, outside = clamped_element(y, width)
+    error = np.abs(y - (x * factors + biases))[~(clamped | outside)]
     # One rounding, half a unit of B and half a unit of M times the element.
     allowed = 0.5 + 2.0**(width - 19) + 2.0**(width - 1) * 2.0**(-shift - 1)
     assert error.max() <= allowed, f"seed {seed}: {error.max()}"
@@ -117,48 +125,76 @@ def test_relu():
     assert relu([-3, 0, 3]).tolist() == [0, 0, 3]
 
 
-@pytest.mark.parametrize("gain", range(5))
+@pytest.mark.parametrize("fall", range(8))
 @pytest.mark.parametrize("width", WIDTHS)
-def test_gelu_is_exact(width, gain):
+def test_gelu_is_exact(width, fall):
     """With a table of a GELU and with a random one, decoded from its words."""
-    seed = 10 * width + gain
+    seed = 10 * width + fall
     rng = np.random.default_rng(seed)
     noise = GeluTable(rng.integers(0, 1 << 18, 512), rng.integers(-512, 512, 512))
     for table in (GeluTable.of(width, erf_complement), noise):
-        y = elements(rng, width, 3000)
-        assert_equal(gelu(y, table, gain, width), gelu_oracle(y.tolist(), table.words(), gain, width), f"seed {seed}")
+        y = np.concatenate([elements(rng, width, 3000), elements(rng, width + GUARD_BITS, 1000)])
+        assert_equal(gelu(y, table, fall, width), gelu_oracle(y.tolist(), table.words(), fall, width), f"seed {seed}")
 
 
-def gelu_oracle(y, words, gain, width):
+def gelu_oracle(y, words, fall, width):
     step, result = 2**max(width - 10, 0), []
     for value in y:
-        i, f = divmod(min(abs(value), 2**(width - 1) - 1), step)
+        if abs(value) >= 2**(width - 1):
+            result.append(clamp(half_up(max(value, 0) * 16, fall), width))
+            continue
+        i, f = divmod(abs(value), step)
         i *= {8: 4, 9: 2}.get(width, 1)
         base, slope = words[i] % 2**18, words[i] >> 18
         assert words[i] < 2**28
         slope -= 1024 * (slope >= 512)
         d = base - half_up(slope * f, 6)
-        result.append(clamp(half_up(max(value, 0) * 16 - d, 4 - gain), width))
+        result.append(clamp(half_up(max(value, 0) * 16 - d, fall), width))
     return result
 
 
 @pytest.mark.parametrize("width", GELU_ERRORS)
 def test_gelu_error_over_all_elements(width):
-    """All 2^EW elements of three functions, 1.5e6 at 18 bits; the constant is what is measured, not just a bound."""
-    y = np.arange(smallest(width), largest(width) + 1)
+    """All elements inside the table, of three functions, 1.5e6 at 18 bits; the constant is what is measured, not just a
+    bound."""
+    y = np.arange(-largest(width), largest(width) + 1)
     x = y / 2.0**(width - 4)
     worst = np.zeros(5)
     for complement in COMPLEMENTS:
         table = GeluTable.of(width, complement)
         wanted = np.where(x < 0, x * complement(np.abs(x)), x - x * complement(np.abs(x)))
         for gain in range(5):
-            z, clamped = gelu(y, table, gain, width)
+            z, clamped = gelu(y, table, 4 - gain, width)
             exact = wanted * 2.0**(width - 4 + gain)
             worst[gain] = max(worst[gain], np.abs(z - exact)[~clamped].max())
             assert np.array_equal(clamped & (y > 0), clamped), "only large positive elements can clamp"
             assert (np.rint(exact[clamped]) >= largest(width)).all(), "clamped although it fits"
             assert z[y == 0] == 0, "0 stays 0"
     assert (worst <= GELU_ERRORS[width]).all() and (worst > np.array(GELU_ERRORS[width]) - 0.011).all(), worst
+
+
+@pytest.mark.parametrize("width", [8, 12, 16, 18])
+def test_gelu_outside_its_table_is_exact(width):
+    """10 stays 10, -10 becomes 0; the nearest beyond the ends too; what has no room is clamped."""
+    one = 1 << width - 4
+    table = GeluTable.of(width, erf_complement)
+    y = np.array([10 * one, -10 * one, 8 * one, -8 * one, 64 * one - 1, -64 * one])
+    z, clamped = gelu(y, table, 7, width)
+    assert z.tolist() == [10 * one // 8, 0, one, 0, 8 * one - 1, 0] and clamped.tolist() == [False] * 4 + [True, False]
+    z, clamped = gelu(y, table, 5, width)
+    assert z.tolist() == [5 * one, 0, 4 * one, 0, 8 * one - 1, 0] and clamped.tolist() == [False] * 4 + [True, False]
+
+
+@pytest.mark.parametrize("width", [8, 12, 16, 18])
+def test_gelu_error_of_wide_results(width):
+    """Half of a last place of the result, and what the table is off, which counts less the coarser the result is."""
+    y = np.arange(smallest(width + GUARD_BITS), largest(width + GUARD_BITS) + 1, 7 if width > 12 else 1)
+    x = y / 2.0**(width - 4)
+    wanted = np.where(x < 0, x * erf_complement(np.abs(x)), x - x * erf_complement(np.abs(x)))
+    for fall in (5, 6, 7):
+        z, clamped = gelu(y, GeluTable.of(width, erf_complement), fall, width)
+        error = np.abs(z - wanted * 2.0**(width - fall))[~clamped].max()
+        assert error <= 0.5 + (GELU_ERRORS[width][0] - 0.5) / 2 ** (fall - 4) + 0.01, (fall, error)
 
 
 def test_complements_are_the_functions():
@@ -171,8 +207,8 @@ def test_complements_are_the_functions():
 
 @pytest.mark.parametrize("build, message", [
     (lambda: GeluTable.of(7, erf_complement), "width: 7 bits, allowed are 8..18"),
-    (lambda: gelu([0], GeluTable.of(10, erf_complement), 0, 19), "width: 19 bits, allowed are 8..18"),
-    (lambda: gelu([0], GeluTable.of(10, erf_complement), 5, 10), "gain: 5, allowed are 0..4"),
+    (lambda: gelu([0], GeluTable.of(10, erf_complement), 4, 19), "width: 19 bits, allowed are 8..18"),
+    (lambda: gelu([0], GeluTable.of(10, erf_complement), 8, 10), "fall: 8, allowed are 0..7"),
     (lambda: GeluTable(np.zeros(511, int), np.zeros(512, int)), "base: shape (511,), needed is (512,)"),
     (lambda: GeluTable(np.full(512, -1), np.zeros(512, int)), "base: -1, allowed are 0..262143"),
     (lambda: GeluTable(np.zeros(512, int), np.full(512, 512)), "slope: 512, allowed are -512..511"),
@@ -217,7 +253,7 @@ def test_residual_rounds_half_up_and_flags():
 
 # ---- LayerNorm
 
-def statistics_oracle(row, epsilon, width):
+def statistics_oracle(row, epsilon, width, range_bits=0):
     """M, m and p from integers alone; m by bisection of its square."""
     n, s1 = len(row), sum(row)
     d = n * sum(x * x for x in row) - s1**2 + epsilon
@@ -229,7 +265,8 @@ def statistics_oracle(row, epsilon, width):
         m += (m + 2**bit)**2 <= quotient and 2**bit
     assert 2**16 <= m < 2**17
     mean = (32 * s1 + n) // (2 * n)
-    return mean, m, min(max(width + log2_n - k - j, 0), 31)
+    p = width + log2_n - k - j - range_bits
+    return mean, m, min(max(p, 0), 31), p < 0
 
 
 def normalise_oracle(x, mean, m, p, width):
@@ -246,13 +283,15 @@ def corner_rows(width, n):
             [high] * (n // 2) + [low] * (n - n // 2), [high] * (n - 1) + [high - 1], [low] * (n - 1) + [high]]
 
 
-def check_rows(rows, epsilon, width, note):
+def check_rows(rows, epsilon, width, note, range_bits=0):
     rows = np.array(rows, dtype=np.int64)
     n = rows.shape[1]
-    got = row_statistics(rows, epsilon, width)
+    got, too_wide = row_statistics(rows, epsilon, width, range_bits)
     assert all(field.dtype == np.int64 and field.shape == (len(rows),) for field in got)
-    wanted = [statistics_oracle(row, epsilon, width) for row in rows.tolist()]
+    oracles = [statistics_oracle(row, epsilon, width, range_bits) for row in rows.tolist()]
+    wanted = [tuple(statistics) for *statistics, _ in oracles]
     assert list(zip(*(field.tolist() for field in got))) == wanted, note
+    assert too_wide.tolist() == [flag for *_, flag in oracles], note
     oracle = [normalise_oracle(x, *statistics, width) for row, statistics in zip(rows.tolist(), wanted) for x in row]
     assert_equal(normalise(rows, got, n, width), oracle, note)
 
@@ -265,7 +304,9 @@ def test_layernorm_is_exact(width, n):
     rows = elements(rng, width, (20, n)) >> rng.integers(0, width - 1, (20, 1))
     most = min(n * n * 4**(width - 1), 2**62 - 1)
     for epsilon in (1, n * n, most // 3, most):
-        check_rows(np.vstack([rows, corner_rows(width, n)]), epsilon, width, f"seed {seed} epsilon {epsilon}")
+        for range_bits in (0, 1, 5):
+            check_rows(np.vstack([rows, corner_rows(width, n)]), epsilon, width,
+                       f"seed {seed} epsilon {epsilon} range {range_bits}", range_bits)
 
 
 @pytest.mark.parametrize("n", [65535, 65536])
@@ -276,7 +317,7 @@ def test_longest_rows_leave_no_64_bits(n):
 
 def test_statistics_broadcast_over_leading_axes():
     rows = np.random.default_rng(3).integers(-999, 999, (6, 32))
-    statistics = row_statistics(rows, 1, 16)
+    statistics, _ = row_statistics(rows, 1, 16)
     cube = RowStatistics(*(field.reshape(2, 3) for field in statistics))
     assert np.array_equal(normalise(rows.reshape(2, 3, 32), cube, 32, 16)[0].reshape(6, 32),
                           normalise(rows, statistics, 32, 16)[0])
@@ -289,7 +330,7 @@ def test_error_of_the_mantissa():
     ns, distances = rng.integers(1025, 2048, 30_000), rng.uniform(2e-5, 4e-5, 30_000)
     distances[:9_000] = rng.uniform(0, 1, 9_000)
     epsilons = np.rint(4.0 ** rng.integers(0, 18, 30_000) * ns**2 * (1 - distances)).astype(np.int64)
-    inverses = [row_statistics(np.zeros((1, n), dtype=np.int64), e, 18)[1:] for n, e in zip(ns, epsilons.tolist())]
+    inverses = [row_statistics(np.zeros((1, n), dtype=np.int64), e, 18)[0][1:] for n, e in zip(ns, epsilons.tolist())]
     m, p = np.array(inverses)[..., 0].T
     error = np.abs(m * np.exp2(p - 34) * np.sqrt(epsilons) / ns - 1)
     assert 0.9 * MANTISSA_ERROR < error.max() <= MANTISSA_ERROR, f"seed {seed}: {error.max()}"
@@ -330,7 +371,7 @@ def test_layernorm_error_bound(width, kind, n):
     rows = real_rows(kind, rng, width, n, count)
     for epsilon in (1, epsilon_parameter(1e-5, n, width - 4)):
         wanted, sigma = layernorm(rows, n, epsilon, width)
-        y, clamped = normalise(rows, row_statistics(rows, epsilon, width), n, width)
+        y, clamped = normalise(rows, row_statistics(rows, epsilon, width)[0], n, width)
         error = np.abs(y - wanted)
         bound = 0.5 + 2.0**(width - min(18, width + 2)) + 2.0**(width - 9) / sigma + MANTISSA_ERROR * np.abs(wanted)
         assert (error <= bound).all(), f"seed {seed} epsilon {epsilon}: {(error / bound).max()} of the bound"
@@ -342,7 +383,7 @@ def test_layernorm_error_bound(width, kind, n):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_constant_rows_give_zeros(width):
     rows = np.arange(smallest(width), largest(width) + 1, max(1, 1 << width - 8))[:, None].repeat(48, axis=1)
-    y, clamped = normalise(rows, row_statistics(rows, 1, width), 48, width)
+    y, clamped = normalise(rows, row_statistics(rows, 1, width)[0], 48, width)
     assert not y.any() and not clamped.any()
 
 
@@ -350,10 +391,31 @@ def test_normalise_flags_exactly_what_it_clamps():
     """One element of 1024 that stands out is 32 deviations away; -8..8 fits."""
     rows = np.zeros((1, 1024), dtype=np.int64)
     rows[0, 5] = 20000
-    y, clamped = normalise(rows, row_statistics(rows, 1, 16), 1024, 16)
+    y, clamped = normalise(rows, row_statistics(rows, 1, 16)[0], 1024, 16)
     assert y[0, 5] == 32767 and clamped.sum() == 1 and clamped[0, 5]
-    y, clamped = normalise(-rows, row_statistics(-rows, 1, 16), 1024, 16)
+    y, clamped = normalise(-rows, row_statistics(-rows, 1, 16)[0], 1024, 16)
     assert y[0, 5] == -32768 and clamped.sum() == 1 and clamped[0, 5]
+
+
+@pytest.mark.parametrize("features, range_bits", [(256, 1), (1024, 2), (65000, 5)])
+def test_a_one_hot_row_has_room_in_a_wider_range(features, range_bits):
+    """Its largest result is sqrt(features - 1), as epsilon is nothing here; one range less clamps it."""
+    rows = np.zeros((1, features), dtype=np.int64)
+    rows[0, 7] = 20000
+    for r in (range_bits, range_bits - 1):
+        statistics, too_wide = row_statistics(rows, 1, 16, r)
+        y, clamped = normalise(rows, statistics, features, 16)
+        assert not too_wide.any() and clamped.any() == (r < range_bits)
+    y, _ = normalise(rows, row_statistics(rows, 1, 16, range_bits)[0], features, 16)
+    assert abs(y[0, 7] * 2.0**(range_bits - 12) / np.sqrt(features - 1) - 1) < 1e-3
+
+
+def test_rows_too_wide_for_their_range_are_told():
+    """A deviation of 2^(EW-r) elements is the largest."""
+    signs = np.array([[1, -1] * 8], dtype=np.int64)
+    for r in range(2, 6):
+        for deviation, wide in (((1 << 16 - r) - 1, False), ((1 << 16 - r) + 1, True)):
+            assert row_statistics(signs * deviation, 1, 16, r)[1].tolist() == [wide]
 
 
 def test_epsilon_parameter():

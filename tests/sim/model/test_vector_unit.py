@@ -79,7 +79,7 @@ def test_a_layer_from_norm_to_residual(kernel, memory):
     factors = kernel.output_scale / kernel.input_step
     scale, offset, shift = scale_parameters(factors, bias * ONE, 16)
     sets = [(SETUP_READ_SETS, 5, ReadSet(chunk_shift=0, n=SIZE, epsilon=epsilon_parameter(epsilon, SIZE, 12))),
-            (SETUP_WRITE_SETS, 9, WriteSet(rescale=True, shift=shift, chunk_mask=0, base=7, gain=0,
+            (SETUP_WRITE_SETS, 9, WriteSet(rescale=True, shift=shift, chunk_mask=0, base=7, fall=4,
                                            activation=Activation.GELU, residual=True, offset=ADDED - TARGET))]
     model = model_of(kernel, memory, sets)
     for element, (m, b) in enumerate(zip(scale.tolist(), offset.tolist())):
@@ -160,8 +160,8 @@ def test_a_processor_without_the_unit_refuses(kernel, memory):
 
 
 def test_sets_to_words_and_back():
-    reads = ReadSet(chunk_shift=15, n=65536, epsilon=(1 << 62) - 1)
-    writes = WriteSet(True, 513, 0x7FFF, 36, True, Activation.RELU, 4, True, 0xFFFFFFFF, 7, 6, 5, True, 511)
+    reads = ReadSet(chunk_shift=15, n=65536, epsilon=(1 << 62) - 1, range_bits=5)
+    writes = WriteSet(True, 513, 0x7FFF, 36, True, True, Activation.RELU, 4, True, 0xFFFFFFFF, 7, 6, 5, True, 511)
     assert read_set(reads.words()) == reads and write_set(writes.words()) == writes
-    with pytest.raises(ValueError, match=r"^gain: 8 does not fit 3 bits$"):
-        replace(writes, gain=8)
+    with pytest.raises(ValueError, match=r"^fall: 8 does not fit 3 bits$"):
+        replace(writes, fall=8)

@@ -8,11 +8,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_copy, compile_fft, compile_fft2, compile_sum
-from wingbeat.gen.compiler.kernel.kernel import SaturationWarning
 from wingbeat.gen.compiler.kernel.layers import fft_layers
 from wingbeat.gen.compiler.kernel.passes import assign_columns, build_passes
 from wingbeat.gen.compiler.kernel.scaling import best_limit, noise_gains, safe_shifts, static_shifts
 from wingbeat.gen.compiler.kernel.unit_pivot import block_layers, unit_pivot
+from wingbeat.gen.compiler.saturation import SaturationWarning
 from wingbeat.gen.explore.accuracy import accuracy_table
 from wingbeat.hw.config import ArraySection, CoreConfig
 from wingbeat.hw.errors import WingbeatError
@@ -272,9 +272,9 @@ def test_static_saturation_is_not_silent():
     """Shifts calibrated on noise, fed with a constant: the flag and the warning rise."""
     rng = np.random.default_rng(25)
     kernel = compile_fft(64, array(), scaling="static", calibration=complex_uniform(rng, 64, 64))
-    with pytest.warns(SaturationWarning, match="1 of 1 blocks"):
+    with pytest.warns(SaturationWarning, match="^clamped in array: 1 of 1 blocks$"):
         kernel.run_model(np.full((1, 64), 0.9 + 0.9j))
-    with pytest.warns(SaturationWarning, match="128 input components"):
+    with pytest.warns(SaturationWarning, match="^clamped in inputs: 128 elements"):
         compile_fft(64, array(), input_limit=0.5).run_model(np.full((1, 64), 0.9 + 0.9j))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.compiler.network.formats import (HEADROOM, MOST_SHIFT, Format, element_log2, finest_operand,
-                                                   gelu_gain, least_exponent, own_exponent, peak_of, plan_sum,
+                                                   gelu_exponent, least_exponent, own_exponent, peak_of, plan_sum,
                                                    power_of_two_unit, quantise)
 from wingbeat.gen.compiler.network.lower import lower
 from wingbeat.hw.errors import WingbeatError
@@ -44,10 +44,11 @@ def test_peaks():
     assert peak_of(np.array([[1.0, -3.0], [2.0, 0.0]])) == 3 and peak_of(np.zeros((0, 4))) == 0
 
 
-@pytest.mark.parametrize("peak, gain", [(8.0, 0), (3.3, 0), (3.19, 1), (1.0, 2), (0.79, 3), (0.3, 4), (0.0, 4)])
-def test_gain_leaves_headroom(peak, gain):
-    assert gelu_gain(peak) == gain
-    assert gain == 0 or peak * HEADROOM * 2 ** gain < 8
+@pytest.mark.parametrize("peak, fall", [(1000.0, 7), (30.0, 7), (25.0, 6), (12.7, 5), (8.0, 5), (7.9997, 4), (3.3, 4),
+                                        (3.19, 3), (1.0, 2), (0.79, 1), (0.3, 0), (0.0, 0)])
+def test_a_gelu_has_headroom(peak, fall):
+    assert gelu_exponent(peak, 16) == fall - 16
+    assert fall in (4, 7) or peak * HEADROOM < 2 ** (fall - 1)
 
 
 @pytest.mark.parametrize("fixed", [False, True])
