@@ -30,7 +30,7 @@ lint: .venv/installed  ## ruff and mypy
 	$(BIN)/mypy
 
 campaign: .venv/installed  ## generated Verilog at length: 200 random arrays, 200 programs on 40 processors, every preset; about an hour
-	WINGBEAT_COSIM_SEEDS=200 $(BIN)/python -m pytest -n 2 tests/cosim $(ARGS)
+	WINGBEAT_COSIM_SEEDS=200 $(BIN)/python -m pytest -n 2 tests/cosim tests/gen/explore $(ARGS)
 
 synth: .venv/installed  ## ECP5 area and clock of the 16-multiplier array, three seeds
 	$(BIN)/wingbeat synth --preset ulx3s-16 --target ecp5 --pnr --json $(BUILD)/synth.json

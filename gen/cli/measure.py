@@ -93,6 +93,20 @@ def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, 
                               if row["kernel"] == name and row["words_per_cycle"] == rate)] for rate in rates])
 
 
+@bench.command("inputs")
+def bench_inputs(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+                 seed: Annotated[int, typer.Option(help="draws weights and data")] = 0,
+                 json_file: JsonOption = None) -> None:
+    """SQNR of layers and shipped networks for every class of inputs, and what was warned of."""
+    chosen = select_config(preset, config, settings)
+    from ..explore.input_classes import LAYERS, NETWORKS, class_table
+    with progress("inputs", len(LAYERS + NETWORKS)) as step:
+        table = class_table(chosen, seed=seed, report=step)
+    found = [asdict(row) for row in table]
+    save_json(json_file, found)
+    print_rows(found, 1)
+
+
 @bench.command("accuracy")
 def bench_accuracy(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
                    points: Annotated[int, typer.Option(metavar="N", help="points per row")] = 1024,

@@ -9,9 +9,9 @@ import numpy as np
 from ...hw.errors import WingbeatError
 from ...sim.cycles.estimate import Cycles, estimate
 from ...sim.cycles.memory import MemorySpeed
-from ..compiler.network.compile import CompiledNetwork, ProgramSegment
+from ..compiler.network.compile import CompiledNetwork, NetworkResult, ProgramSegment
 from ..compiler.program.assemble import Transfer
-from ..compiler.saturation import Clamped, total_clamped, warn_clamped
+from ..compiler.quality import Clamped, total_clamped
 from .core import Build
 from .job import Run, Trial
 from .timing import MemoryTiming
@@ -82,8 +82,8 @@ def simulate_network(compiled: CompiledNetwork, build: Build, inputs: Any,
                      report: Callable[[str], None] | None = None) -> NetworkRun:
     """All ``inputs``, batch after batch, from memory to memory. Only the last batch may be smaller.
 
-    ``trace``: record the activity of the units in the first batch. ``report`` is called after every program. Warns with
-    SaturationWarning of any clamp. Raises WingbeatError when the processor stops with an error, SimulatorError when the simulator fails.
+    ``trace``: record the activity of the units in the first batch. ``report`` is called after every program. Warns
+    as :meth:`CompiledNetwork.run_model`. Raises WingbeatError when the processor stops with an error, SimulatorError when the simulator fails.
     """
     step = report or (lambda name: None)
     parts = list(compiled.batches(inputs))
@@ -105,7 +105,7 @@ def simulate_network(compiled: CompiledNetwork, build: Build, inputs: Any,
     results = np.concatenate([compiled.results(run.data, len(part)) for run, part in zip(runs[-1], parts)])
     everything = [run for found in runs for run in found]
     total = total_clamped(clamped)
-    warn_clamped(total)
+    compiled.warn(inputs, NetworkResult(results, total))
     return NetworkRun(results, runs, mismatches, bool(total) or any(run.status["saturated"] for run in everything),
                       predictions,
                       all(_agrees(run, predicted) for found, predicted in zip(runs, predictions) for run in found),

@@ -11,13 +11,13 @@ from enum import IntEnum
 from .bit_fields import bits_of_words, pack, unpack, words_of_bits
 
 __all__ = ["Activation", "ReadSet", "WriteSet", "READ_SET", "WRITE_SET", "SETS", "SET_WORDS", "SET_BITS",
-           "ROW_ADDRESS_BITS", "EPSILON_BITS", "GUARD_BITS", "BELOW_BITS", "read_set", "write_set"]
+           "ROW_ADDRESS_BITS", "EPSILON_BITS", "WIDE_BITS", "BELOW_BITS", "read_set", "write_set"]
 
 SETS = 16
 SET_BITS = (SETS - 1).bit_length()  # of the number of a set
 SET_WORDS = 4
 EPSILON_BITS = 62
-GUARD_BITS = 3  # of an element that is scaled but not yet through its activation, above those of an element
+WIDE_BITS = 3  # of an element that is scaled but not yet through its activation, above those of an element
 BELOW_BITS = 4  # of the activation table's unit, below those of an element
 ROW_ADDRESS_BITS = 16  # of the address of a beat: what the rows of a LayerNorm are told apart by
 
@@ -69,7 +69,7 @@ class WriteSet(_Packed):
     """What becomes of an element that is written.
 
     ``rescale``: scale and bias of beat base + (address & chunk_mask) of the channel table, shifted right by ``shift``;
-    with ``bias_row`` the bias counts in row 0 only, with ``wide_bias`` 2^GUARD_BITS times as much. Then ``activation``;
+    with ``bias_row`` the bias counts in row 0 only, with ``wide_bias`` 2^WIDE_BITS times as much. Then ``activation``;
     a result has lost ``fall`` of the bits below an element that the table has. ``residual``: the element
     ``offset`` beats behind (mod 2^32) is added, with the shifts a, b, c. ``argmax``: the last element of a beat becomes
     the number of the largest of the first ``classes``.

@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig, Pipeline, Target
-from ..isa.parameter_set import BELOW_BITS, GUARD_BITS
+from ..isa.parameter_set import BELOW_BITS, WIDE_BITS
 from ..isa.vector_tables import BASE_BITS, INDEX_ONLY_BITS, SEGMENTS, SLOPE_BITS
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.multiplier import Multiplier, MultiplierParameters
@@ -59,7 +59,7 @@ class ActivationLane(wiring.Component):
     bit. ``write`` of ``write_en``: a word (:func:`gelu_word`) for segment ``write_index`` of the table, in use for a
     ``y`` of the same cycle or later.
 
-    Format: ``y`` an integer of element_width + GUARD_BITS bits, ``z`` of element_width; a product of a slope is rounded half up, and so is the
+    Format: ``y`` an integer of element_width + WIDE_BITS bits, ``z`` of element_width; a product of a slope is rounded half up, and so is the
     result, once.
     Latency: ``latency`` cycles (12, in a short pipeline 9).
     Throughput: one element per cycle.
@@ -74,7 +74,7 @@ class ActivationLane(wiring.Component):
         self.parameters = parameters
         width = parameters.element_width
         super().__init__({
-            "y": In(signed(width + GUARD_BITS)), "rectify": In(1), "gelu": In(1), "fall": In(3),
+            "y": In(signed(width + WIDE_BITS)), "rectify": In(1), "gelu": In(1), "fall": In(3),
             "write": In(gelu_word()), "write_index": In(_INDEX_BITS), "write_en": In(1),
             "z": Out(signed(width)), "clamped": Out(1)})
 

@@ -11,7 +11,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.parameter_set import BELOW_BITS, GUARD_BITS, SET_BITS, SET_WORDS, SETS, WRITE_SET, Activation
+from ..isa.parameter_set import BELOW_BITS, WIDE_BITS, SET_BITS, SET_WORDS, SETS, WRITE_SET, Activation
 from ..isa.setup import SETUP
 from ..isa.vector_tables import SCALE_BITS, SEGMENTS
 from ..memory.port import MemoryParameters
@@ -87,11 +87,11 @@ class RescaleParameters:
 
 
 class ScaleLane(wiring.Component):
-    """``y = sat(half_up(x*scale + bias*2^(R-F), R))``, one element per cycle; sat to GUARD_BITS more than an element.
+    """``y = sat(half_up(x*scale + bias*2^(R-F), R))``, one element per cycle; sat to WIDE_BITS more than an element.
 
-    ``shift`` is R - F, 0..18; with ``wide`` the bias counts 2^GUARD_BITS times as much; ``clamped``: y was saturated. All inputs belong to the same cycle; there is no valid bit.
+    ``shift`` is R - F, 0..18; with ``wide`` the bias counts 2^WIDE_BITS times as much; ``clamped``: y was saturated. All inputs belong to the same cycle; there is no valid bit.
 
-    Format: ``x`` an integer of element_width bits, ``y`` of GUARD_BITS more, ``scale`` and ``bias`` of 18 bits. One rounding half up: the
+    Format: ``x`` an integer of element_width bits, ``y`` of WIDE_BITS more, ``scale`` and ``bias`` of 18 bits. One rounding half up: the
     bits that the product loses below the last place of a bias do not decide it.
     Latency: ``latency`` cycles (8, in a short pipeline 5).
     Throughput: one element per cycle.
@@ -107,7 +107,7 @@ class ScaleLane(wiring.Component):
         width = parameters.element_width
         super().__init__({
             "x": In(signed(width)), "scale": In(signed(SCALE_BITS)), "bias": In(signed(SCALE_BITS)), "shift": In(5),
-            "wide": In(1), "y": Out(signed(width + GUARD_BITS)), "clamped": Out(1)})
+            "wide": In(1), "y": Out(signed(width + WIDE_BITS)), "clamped": Out(1)})
 
     @property
     def latency(self) -> int:
@@ -127,13 +127,13 @@ class ScaleLane(wiring.Component):
         m.d.comb += [multiplier.a.eq(self.x), multiplier.b.eq(self.scale)]
         shift = delay(m, self.shift, product_latency, "shift")
         product = Cat(Const(0, guard), multiplier.o).as_signed()
-        shifted, is_above, is_below, low = self._shift(m, product, shift, SCALE_BITS + GUARD_BITS + 2 + guard)
+        shifted, is_above, is_below, low = self._shift(m, product, shift, SCALE_BITS + WIDE_BITS + 2 + guard)
 
         # The half that rounding adds, while the product is made.
-        half = Signal(signed(SCALE_BITS + GUARD_BITS + 1 + guard), name="half", reset_less=True)
+        half = Signal(signed(SCALE_BITS + WIDE_BITS + 1 + guard), name="half", reset_less=True)
         given = Cat(Const(0, guard), self.bias).as_signed()
         m.submodules.half = adder = SelectAdder(SelectAdderParameters(len(half), p.target))
-        m.d.comb += [adder.addend.eq(1 << fraction + guard - 1), adder.a.eq(given), adder.b.eq(given << GUARD_BITS),
+        m.d.comb += [adder.addend.eq(1 << fraction + guard - 1), adder.a.eq(given), adder.b.eq(given << WIDE_BITS),
                      adder.select.eq(self.wide)]
         m.d.sync += half.eq(adder.o)
         bias = delay(m, half, product_latency + 1, "bias")
@@ -142,7 +142,7 @@ class ScaleLane(wiring.Component):
         m.d.comb += [adder.addend.eq(bias), adder.a.eq(shifted), adder.b.eq(shifted >> 1), adder.select.eq(low)]
         m.d.sync += total.eq(adder.o)
 
-        y, clamped = clamp(m, total[fraction + guard:].as_signed(), width + GUARD_BITS, "y_register",
+        y, clamped = clamp(m, total[fraction + guard:].as_signed(), width + WIDE_BITS, "y_register",
                            delay(m, is_above, 1, "is_above"), delay(m, is_below, 1, "is_below"))
         m.d.comb += [self.y.eq(y), self.clamped.eq(clamped)]
         return m

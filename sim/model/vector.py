@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...hw.isa.parameter_set import BELOW_BITS, EPSILON_BITS, GUARD_BITS
+from ...hw.isa.parameter_set import BELOW_BITS, EPSILON_BITS, WIDE_BITS
 from ...hw.isa.vector_tables import (GeluTable, INDEX_ONLY_BITS, MOST_RESCALE_SHIFT, SCALE_BITS, check_element_width,
                                      check_row_length)
 from ...hw.numeric import largest, round_half_up, saturate
@@ -37,9 +37,9 @@ def rescale(x: Any, scale: Any, bias: Any, shift: int, width: int, *,
     if not fraction <= shift <= fraction + MOST_RESCALE_SHIFT:
         raise ValueError(f"shift: {shift}, allowed at {width} bits are {fraction}..{fraction + MOST_RESCALE_SHIFT}")
     # |x*M| <= 2^(EW-1+17) <= 2^34, |B*2^(R-F+3)| <= 2^(17+18+3), the half <= 2^27: 40 bits.
-    up = shift - fraction + GUARD_BITS * wide
+    up = shift - fraction + WIDE_BITS * wide
     total = np.multiply(x, scale, dtype=np.int64) + np.left_shift(np.asarray(bias, dtype=np.int64), up)
-    return saturate(round_half_up(total, shift), width + GUARD_BITS)
+    return saturate(round_half_up(total, shift), width + WIDE_BITS)
 
 
 # ---- Activation

@@ -18,7 +18,7 @@ from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import Descriptor, Move
 from ....hw.isa.instruction import MemoryMode
-from ....hw.isa.parameter_set import GUARD_BITS, ROW_ADDRESS_BITS, Activation, ReadSet, WriteSet
+from ....hw.isa.parameter_set import WIDE_BITS, ROW_ADDRESS_BITS, Activation, ReadSet, WriteSet
 from ....hw.isa.vector_tables import epsilon_parameter, scale_parameters
 from ....hw.numeric import largest
 from ....sim.reference.linear import butterfly_multiply
@@ -283,11 +283,11 @@ class _Builder:
     def _rescale(self, tensor: Tensor, factor: np.ndarray | float, bias: np.ndarray | float,
                  has_guard: bool) -> dict[str, Any]:
         """Fields for y = x * ``factor`` + ``bias``, each for all features or (features,). ``has_guard``: y may have
-        GUARD_BITS more than an element."""
+        WIDE_BITS more than an element."""
         self.need_vector_unit()
         wide = has_guard and peak_of(np.asarray(bias)) > largest(self.width)
         if wide:
-            bias = bias / (1 << GUARD_BITS)
+            bias = bias / (1 << WIDE_BITS)
         try:
             scale, offset, shift = scale_parameters(factor, bias, self.width)
         except ValueError as fault:

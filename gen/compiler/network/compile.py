@@ -5,15 +5,17 @@ One program, or several one after the other where tables, coefficients or the pr
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
+from ....sim.reference.metrics import sqnr_db
 from ..program.assemble import Program, SumRows, Transfer, assemble, written_beats
 from ..program.blocks import Start
-from ..saturation import Clamped, total_clamped, warn_clamped
+from ..quality import Clamped, least_sqnr_db, total_clamped, warn_clamped, warn_inaccurate
 from .build import Operation, Resources, Stored, build_operation
 from .formats import Format, least_exponent, quantise
 from .load import LoadedNetwork
@@ -24,6 +26,7 @@ from .tensors import TensorMemory
 __all__ = ["CompiledNetwork", "ProgramSegment", "OperationRun", "NetworkResult", "compile_network", "default_batch", "place_sums"]
 
 _MOST_BATCH = 32
+_TOLERANCE_DB = 3.0  # what inputs may be worse than those of the calibration
 _BEHIND = 2  # blocks between what writes rows and the sums of these rows: by then they stand in memory
 
 
@@ -58,11 +61,12 @@ class ProgramSegment:
 
 class OperationRun(NamedTuple):
     """What one operation left for a batch: integers (batch, tokens, features); how often an element was clamped between
-    memory and array, and how many blocks clamped something inside."""
+    memory and array, and how many of its blocks clamped something inside."""
 
     integers: np.ndarray
     clamped: int
     saturated_blocks: int
+    blocks: int
 
 
 class NetworkResult(NamedTuple):
@@ -74,7 +78,8 @@ class NetworkResult(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CompiledNetwork:
-    """``network`` for ``batch`` inputs at once on a processor of ``config``."""
+    """``network`` for ``batch`` inputs at once on a processor of ``config``. ``error``: root of the mean square error of
+    the results and ``sqnr_db`` of them, on the calibration inputs; None where it was not checked."""
 
     network: LoadedNetwork
     config: CoreConfig
@@ -83,6 +88,8 @@ class CompiledNetwork:
     input: Stored
     output: Stored
     beats: int  # of the memory
+    error: float | None = None
+    sqnr_db: float | None = None
 
     @property
     def operations(self) -> list[Operation]:
@@ -131,10 +138,25 @@ class CompiledNetwork:
         return NetworkResult(np.concatenate(found), total_clamped(clamped))
 
     def run_model(self, inputs: Any) -> np.ndarray:
-        """Results of :meth:`execute_model`; SaturationWarning on any clamp."""
+        """Results of :meth:`execute_model`; warns as :meth:`warn`."""
         run = self.execute_model(inputs)
-        warn_clamped(run.clamped)
+        self.warn(inputs, run)
         return run.results
+
+    def warn(self, inputs: Any, run: NetworkResult, stacklevel: int = 2) -> None:
+        """SaturationWarning on any clamp; else AccuracyWarning where ``inputs`` or results are so small that errors
+        as large as on the calibration inputs leave less than was promised then."""
+        warn_clamped(run.clamped, stacklevel + 1)
+        if run.clamped:
+            return
+        least, width = least_sqnr_db(self.config.element_width), self.config.element_width
+        x = encode_inputs(self.network, inputs)
+        places = [("inputs", sqnr_db(x, quantise(x / self.input.unit, width)[0] * self.input.unit))]
+        if self.error is not None and self.sqnr_db is not None:
+            least = least if self.sqnr_db >= least else self.sqnr_db - _TOLERANCE_DB
+            level = float(np.sqrt(np.mean(run.results ** 2)))
+            places.append(("results", 20 * math.log10(level / self.error) if level and self.error else math.inf))
+        warn_inaccurate(places, least, stacklevel + 1)
 
     def run_operations(self, inputs: Any) -> list[OperationRun]:
         """One batch on the bit-exact model, one operation after the other; what each left."""
@@ -146,7 +168,7 @@ class CompiledNetwork:
                 model = program.model(self.config, memory)
                 blocks = model.run(program.instructions)
                 integers = operation.result.tensor.unpack(memory)[:len(inputs)].copy()  # its place may be used again
-                found.append(OperationRun(integers, model.clamped, sum(block.saturated for block in blocks)))
+                found.append(OperationRun(integers, model.clamped, sum(bool(block.saturated) for block in blocks), len(blocks)))
         return found
 
 
@@ -159,8 +181,11 @@ def default_batch(network: LoadedNetwork, config: CoreConfig) -> int:
 
 
 def compile_network(network: LoadedNetwork, config: CoreConfig, inputs: Any, batch: int,
-                    report: Callable[[str], None] | None = None) -> CompiledNetwork:
+                    report: Callable[[str], None] | None = None, *, check: bool = True) -> CompiledNetwork:
     """``inputs``: calibration inputs as for :func:`~.network.encode`. ``batch``: a power of two.
+
+    ``check``: the first batch of the inputs runs on the bit-exact model. SaturationWarning names the layers that clamp
+    some of it, AccuracyWarning those too far from float (gen/compiler/quality.py).
 
     Raises WingbeatError naming the layer, and the field with which it would fit.
     """
@@ -169,7 +194,20 @@ def compile_network(network: LoadedNetwork, config: CoreConfig, inputs: Any, bat
     if batch < 1 or batch & (batch - 1):
         raise WingbeatError(f"--batch: {batch}; allowed are powers of two")
     lowered = lower(network, inputs)
-    return _Compiler(config, batch, lowered, report or (lambda name: None)).run(network)
+    compiled = _Compiler(config, batch, lowered, report or (lambda name: None)).run(network)
+    return _checked(compiled, lowered, inputs[:batch]) if check else compiled
+
+
+def _checked(compiled: CompiledNetwork, lowered: Lowered, inputs: Any) -> CompiledNetwork:
+    """Warns where ``inputs``, the first of those that were lowered, are clamped or inaccurate. With their error."""
+    runs, names = compiled.run_operations(inputs), [step.name for step in lowered.steps]
+    warn_clamped((Clamped(name, run.clamped, run.saturated_blocks, run.blocks) for name, run in zip(names, runs)), 3)
+    exact = [step.result.floats[:len(inputs)] for step in lowered.steps]
+    found = [run.integers * operation.result.unit for run, operation in zip(runs, compiled.operations)]
+    accuracies = [sqnr_db(*pair) for pair in zip(exact, found)]
+    warn_inaccurate(zip(names, accuracies), least_sqnr_db(compiled.config.element_width), 3)
+    error = float(np.sqrt(np.mean((exact[-1] - found[-1]) ** 2)))
+    return replace(compiled, error=error, sqnr_db=accuracies[-1])
 
 
 class _Compiler:

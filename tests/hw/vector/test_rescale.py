@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.config import CoreConfig, Pipeline, Target
-from wingbeat.hw.isa.parameter_set import BELOW_BITS, GUARD_BITS, SET_WORDS, Activation, WriteSet
+from wingbeat.hw.isa.parameter_set import BELOW_BITS, WIDE_BITS, SET_WORDS, Activation, WriteSet
 from wingbeat.hw.isa.vector_tables import SCALE_BITS, GeluTable, channel_word
 from wingbeat.hw.numeric import largest, smallest, unpack_signed
 from wingbeat.hw.vector.activation import ActivationLane, VectorLaneParameters
@@ -57,10 +57,10 @@ def test_scale_lane(drive, width, pipeline):
     bias, shift, wide = extremes(rng, SCALE_BITS, n), rng.integers(0, 19, n), rng.integers(0, 2, n)
     # Sums near the ends of the range: a bias close to an end less the product.
     product = x * scale >> shift
-    ends = [smallest(SCALE_BITS + GUARD_BITS), largest(SCALE_BITS + GUARD_BITS)]
+    ends = [smallest(SCALE_BITS + WIDE_BITS), largest(SCALE_BITS + WIDE_BITS)]
     wanted = rng.choice(ends, n) + rng.integers(-2 << fraction, 2 << fraction, n)
     near = rng.random(n) < 0.4
-    pulled = (wanted - product) >> GUARD_BITS * wide
+    pulled = (wanted - product) >> WIDE_BITS * wide
     bias = np.where(near, np.clip(pulled, smallest(SCALE_BITS), largest(SCALE_BITS)), bias)
     lane = ScaleLane(VectorLaneParameters(width, pipeline=pipeline))
     steps = [dict(zip(("x", "scale", "bias", "shift", "wide"), step)) for step in zip(
@@ -70,7 +70,7 @@ def test_scale_lane(drive, width, pipeline):
     expected = [rescale(*values, width, wide=bool(w))
                 for *values, w in zip(x, scale, bias, (shift + fraction).tolist(), wide)]
     assert 0.1 < np.mean([clamped for _, clamped in expected]) < 0.9, f"width {width} exercises the clamp"
-    np.testing.assert_array_equal(as_signed(seen["y"][lane.latency:], width + GUARD_BITS),
+    np.testing.assert_array_equal(as_signed(seen["y"][lane.latency:], width + WIDE_BITS),
                                   [int(y) for y, _ in expected])
     np.testing.assert_array_equal(seen["clamped"][lane.latency:], [bool(clamped) for _, clamped in expected])
 
@@ -81,7 +81,7 @@ def test_activation_lane(drive, width, pipeline):
     """Every element of 10 and 11 bits in every mode and with every fall, corners and random ones of the others."""
     rng = np.random.default_rng(width)
     every = np.arange(smallest(width), largest(width) + 1)
-    some = np.concatenate([extremes(rng, width, 400), np.arange(-300, 300), extremes(rng, width + GUARD_BITS, 200)])
+    some = np.concatenate([extremes(rng, width, 400), np.arange(-300, 300), extremes(rng, width + WIDE_BITS, 200)])
     y = np.unique(np.concatenate([every, some]) if width < 12 else some)
     table = GeluTable.of(width, erf_complement)
     steps = [{"write": word, "write_index": index, "write_en": 1} for index, word in enumerate(table.words())]
@@ -95,7 +95,7 @@ def test_activation_lane(drive, width, pipeline):
                       Activation.GELU: lambda v, f=fall: gelu(v, table, f, width)}[activation](y)
         expected += zip(z.tolist(), clamped.tolist())
         steps += [{"y": bits, "rectify": activation != Activation.NONE, "gelu": activation == Activation.GELU,
-                   "fall": fall} for bits in signed_bits(y, width + GUARD_BITS)]
+                   "fall": fall} for bits in signed_bits(y, width + WIDE_BITS)]
     seen = drive(lane, steps + [{}] * lane.latency, ("z", "clamped"))
     got = zip(as_signed(seen["z"], width).tolist(), map(bool, seen["clamped"]))
     assert list(got)[before + lane.latency:] == expected
@@ -107,11 +107,11 @@ def test_any_table_is_taken(drive):
     rng, width = np.random.default_rng(3), 16
     slope = extremes(rng, 10, 512, 0.5)
     base = np.where(rng.random(512) < 0.5, rng.choice([0, (1 << 18) - 1], 512), rng.integers(0, 1 << 18, 512))
-    table, y = GeluTable(base, slope), extremes(rng, width + GUARD_BITS, 9000, 0.2)
+    table, y = GeluTable(base, slope), extremes(rng, width + WIDE_BITS, 9000, 0.2)
     steps = [{"write": word, "write_index": index, "write_en": 1} for index, word in enumerate(table.words())]
     steps += [{"write_en": 0, "rectify": 1, "gelu": 1, "fall": 2}]
     lane, before = ActivationLane(VectorLaneParameters(width)), len(steps)
-    seen = drive(lane, steps + [{"y": v} for v in signed_bits(y, width + GUARD_BITS)] + [{}] * lane.latency, ("z", "clamped"))
+    seen = drive(lane, steps + [{"y": v} for v in signed_bits(y, width + WIDE_BITS)] + [{}] * lane.latency, ("z", "clamped"))
     z, clamped = gelu(y, table, 2, width)
     np.testing.assert_array_equal(as_signed(seen["z"], width)[before + lane.latency:], z)
     np.testing.assert_array_equal(seen["clamped"][before + lane.latency:], clamped)

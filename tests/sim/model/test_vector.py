@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from wingbeat.hw.isa.parameter_set import GUARD_BITS
+from wingbeat.hw.isa.parameter_set import WIDE_BITS
 from wingbeat.hw.isa.vector_tables import GeluTable, epsilon_parameter, scale_parameters
 from wingbeat.hw.numeric import largest, smallest
 from wingbeat.sim.model.vector import (GELU_ERRORS, MANTISSA_ERROR, RowStatistics, add_residual, clamped_element, gelu,
@@ -74,7 +74,7 @@ def test_rescale_rounds_half_up():
 def test_rescale_flags_exactly_what_it_clamps():
     biases = [0, 1 << 10, 0, -(1 << 10)]
     y, clamped = rescale([127, 127, -128, -128], 1 << 10, biases, 10, 8)
-    assert y.tolist() == [127, 128, -128, -129] and not clamped.any(), "GUARD_BITS more than an element"
+    assert y.tolist() == [127, 128, -128, -129] and not clamped.any(), "WIDE_BITS more than an element"
     y, clamped = clamped_element(y, 8)
     assert y.tolist() == [127, 127, -128, -128] and clamped.tolist() == [False, True, False, True]
     y, clamped = rescale([127, 127, -128, -128], 8 << 10, biases, 10, 8)
@@ -133,7 +133,7 @@ def test_gelu_is_exact(width, fall):
     rng = np.random.default_rng(seed)
     noise = GeluTable(rng.integers(0, 1 << 18, 512), rng.integers(-512, 512, 512))
     for table in (GeluTable.of(width, erf_complement), noise):
-        y = np.concatenate([elements(rng, width, 3000), elements(rng, width + GUARD_BITS, 1000)])
+        y = np.concatenate([elements(rng, width, 3000), elements(rng, width + WIDE_BITS, 1000)])
         assert_equal(gelu(y, table, fall, width), gelu_oracle(y.tolist(), table.words(), fall, width), f"seed {seed}")
 
 
@@ -188,7 +188,7 @@ def test_gelu_outside_its_table_is_exact(width):
 @pytest.mark.parametrize("width", [8, 12, 16, 18])
 def test_gelu_error_of_wide_results(width):
     """Half of a last place of the result, and what the table is off, which counts less the coarser the result is."""
-    y = np.arange(smallest(width + GUARD_BITS), largest(width + GUARD_BITS) + 1, 7 if width > 12 else 1)
+    y = np.arange(smallest(width + WIDE_BITS), largest(width + WIDE_BITS) + 1, 7 if width > 12 else 1)
     x = y / 2.0**(width - 4)
     wanted = np.where(x < 0, x * erf_complement(np.abs(x)), x - x * erf_complement(np.abs(x)))
     for fall in (5, 6, 7):

@@ -12,7 +12,7 @@ from wingbeat.gen.compiler.kernel.layers import fft_layers
 from wingbeat.gen.compiler.kernel.passes import assign_columns, build_passes
 from wingbeat.gen.compiler.kernel.scaling import best_limit, noise_gains, safe_shifts, static_shifts
 from wingbeat.gen.compiler.kernel.unit_pivot import block_layers, unit_pivot
-from wingbeat.gen.compiler.saturation import SaturationWarning
+from wingbeat.gen.compiler.quality import SaturationWarning
 from wingbeat.gen.explore.accuracy import accuracy_table
 from wingbeat.hw.config import ArraySection, CoreConfig
 from wingbeat.hw.errors import WingbeatError

@@ -15,7 +15,7 @@ from wingbeat.gen.compiler.network.compile import compile_network
 from wingbeat.gen.compiler.network.file import Gelu
 from wingbeat.gen.compiler.network.lower import lower
 from wingbeat.gen.compiler.network.reference import forward
-from wingbeat.gen.compiler.saturation import SaturationWarning
+from wingbeat.gen.compiler.quality import SaturationWarning
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.shipped import load_dataset
 from wingbeat.hw.errors import WingbeatError

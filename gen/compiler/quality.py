@@ -1,14 +1,23 @@
-"""What was clamped on the way through a model or a core: counted by place, and warned of."""
+"""What makes results doubtful: values that were clamped, counted by place, and layers far from float. Both are warned
+of."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 import warnings
 
-__all__ = ["Clamped", "SaturationWarning", "total_clamped", "warn_clamped"]
+__all__ = ["AccuracyWarning", "Clamped", "SaturationWarning", "least_sqnr_db", "total_clamped", "warn_clamped",
+           "warn_inaccurate"]
+
+# A decibel more than what is wanted: a few inputs stand for all.
+_LEAST_SQNR_DB, _FULL_WIDTH = 61.0, 16
 
 
 class SaturationWarning(UserWarning):
     """A value was clamped, on the way in or in the array: the result is not to be trusted."""
+
+
+class AccuracyWarning(UserWarning):
+    """A layer is further from float than elements of its width should be."""
 
 
 class Clamped(NamedTuple):
@@ -46,3 +55,17 @@ def warn_clamped(clamped: Iterable[Clamped], stacklevel: int = 2) -> None:
     places = [str(each) for each in clamped if each]
     if places:
         warnings.warn(f"clamped in {'; '.join(places)}", SaturationWarning, stacklevel=stacklevel + 1)
+
+
+def least_sqnr_db(width: int) -> float:
+    """What elements of ``width`` bits are trusted to reach: 61 dB from 16 bits on, 6 dB less for every bit less."""
+    return _LEAST_SQNR_DB - 6 * max(_FULL_WIDTH - width, 0)
+
+
+def warn_inaccurate(places: Iterable[tuple[str, float]], least: float, stacklevel: int = 2) -> None:
+    """An AccuracyWarning that names each of ``places`` (name, SQNR in dB) below ``least`` dB; ``stacklevel`` as for
+    warnings.warn, of the caller."""
+    low = [f"{name}: {sqnr:.1f}" for name, sqnr in places if not sqnr >= least]
+    if low:
+        warnings.warn(f"below {least:.0f} dB against float in {'; '.join(low)}", AccuracyWarning,
+                      stacklevel=stacklevel + 1)
