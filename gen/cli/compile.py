@@ -60,3 +60,5 @@ def _print_summary(compiled: CompiledNetwork, data: Calibration) -> None:
     out.print(f"{compiled.network.name} for {config.name}: {compiled.batch} inputs at once, {config.element_width} "
               f"bits an element, calibrated with {data.source}; {programs} of {words} words, {compiled.beats} beats of "
               "memory, layers on the host: 0", markup=False)
+    for assumption in compiled.network.assumed:
+        out.print(f"assumed, as neither network file nor checkpoint says it: {assumption}", markup=False)

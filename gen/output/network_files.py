@@ -93,7 +93,8 @@ def write_network(folder: Path, compiled: CompiledNetwork, calibration: Calibrat
     """Files of the whole network into ``folder``, which exists.
 
     Of program k: k.hex (words), k.setup.hex (all setup writes, coefficients first), k.coefficients.hex (those alone),
-    k.txt (listing). golden.input.hex and golden.output.hex: beats of the memory before the first program and behind the
+    k.txt (listing). memory.hex: all beats of the memory as they must be before the first program, inputs left zero.
+    golden.input.hex and golden.output.hex: beats of the memory before the first program and behind the
     last one, for the first calibration inputs; golden.npz: these inputs, their integers and results. MANIFEST: places
     and units of the tensors, figures of the layers.
     """
@@ -105,6 +106,7 @@ def write_network(folder: Path, compiled: CompiledNetwork, calibration: Calibrat
                     "txt": disassemble(config, words)}
         for suffix, lines in contents.items():
             write_text(folder / f"{number}.{suffix}", _lines(lines))
+    write_text(folder / "memory.hex", _lines(pack_beats(compiled.image(), config.element_width, config.stream_words)))
     golden = calibration.inputs[:compiled.batch]
     memory, _ = compiled.memory(golden)
     for name in ("golden.input.hex", "golden.output.hex"):
@@ -130,9 +132,18 @@ def _manifest(folder: Path, compiled: CompiledNetwork, calibration: Calibration,
                  "layers": [operation.step.name for operation in segment.operations]}
                 for segment in compiled.segments]
     return {
-        "network": compiled.network.name, "configuration": compiled.config.choices(),
+        "network": compiled.network.name, "assumed": list(compiled.network.assumed), "configuration": compiled.config.choices(),
         "batch": compiled.batch, "calibration": calibration.source, "memory_beats": compiled.beats,
-        "input": _place(compiled.input), "output": _place(compiled.output), "programs": programs,
+        "memory": {
+            "image": "memory.hex", "line": "one beat, hexadecimal; element k at bit k * element_width",
+            "element": f"two's complement, {compiled.config.element_width} bits; value = integer * unit",
+            "element_width": compiled.config.element_width, "beat_elements": compiled.config.memory_elements,
+            "order": "row r begins at beat base + r * row_beats; feature f is element f mod beat_elements of beat f div "
+                     "beat_elements of its row",
+            "padding": "zero: elements behind the features of a row, and rows of inputs that are not there",
+            "regions": [{"name": each.name, "role": str(each.role), **_place(each.stored)}
+                        for each in compiled.regions()]},
+        "programs": programs,
         "layers": [_finite(asdict(layer)) for layer in layers], "widths": [_finite(asdict(width)) for width in widths],
         "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}}
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,7 @@ from .formats import (MOST_SHIFT, Format, element_log2, finest_operand, gelu_exp
 from .lower import Step, Value
 from .tensors import Tensor, TensorMemory
 
-__all__ = ["Stored", "Operation", "Resources", "build_operation"]
+__all__ = ["Stored", "Constant", "Operation", "Resources", "build_operation"]
 
 _ROWS = 4096   # rows that calibrate a kernel, at most
 _SMALL = 64    # elements up to which stacks are put together
@@ -59,16 +59,23 @@ class Stored:
         return Format(0, round(math.log2(float(self.unit))))
 
 
+class Constant(NamedTuple):
+    """A tensor that is the same for every input: its place and unit, and its integers (tokens, features)."""
+
+    stored: Stored
+    integers: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class Operation:
     """One step as tasks. ``sums``: of all rows, needed before the first task. ``constants``: tensors that must stand in
-    memory before, with their integers (tokens, features). ``useful``: multiplications of its graph."""
+    memory before. ``useful``: multiplications of its graph."""
 
     step: Step
     result: Stored
     tasks: list[Transfer | SumRows]
     sums: list[SumRows]
-    constants: list[tuple[Tensor, np.ndarray]]
+    constants: list[Constant]
     useful: int
     kernels: tuple[Kernel, ...] = field(repr=False)
 
@@ -98,7 +105,7 @@ class _Builder:
         self.step, self.config, self.memory, self.resources, self.start = step, config, memory, resources, start
         self.stored, self.source = stored, stored[id(step.source)]
         self.width = config.element_width
-        self.constants: list[tuple[Tensor, np.ndarray]] = []
+        self.constants: list[Constant] = []
         if step.norm is not None or step.activation is not None or step.added is not None:
             self.need_vector_unit()
 
@@ -277,7 +284,7 @@ class _Builder:
             return self.stored[id(self.step.added)].tensor.base
         assert self.step.added is not None
         place = self.memory.take(*self.step.result.shape, unused=True)
-        self.constants.append((place, added.integers(self.step.added)))
+        self.constants.append(Constant(Stored(place, added.unit), added.integers(self.step.added)))
         return place.base
 
     def _rescale(self, tensor: Tensor, factor: np.ndarray | float, bias: np.ndarray | float,

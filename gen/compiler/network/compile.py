@@ -5,6 +5,7 @@ One program, or several one after the other where tables, coefficients or the pr
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 import math
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from .lower import Lowered, Value, lower
 from .reference import encode_inputs
 from .tensors import TensorMemory
 
-__all__ = ["CompiledNetwork", "ProgramSegment", "OperationRun", "NetworkResult", "compile_network", "default_batch", "place_sums"]
+__all__ = ["CompiledNetwork", "ProgramSegment", "OperationRun", "NetworkResult", "Region", "Role", "compile_network", "default_batch", "place_sums"]
 
 _MOST_BATCH = 32
 _TOLERANCE_DB = 3.0  # what inputs may be worse than those of the calibration
@@ -69,6 +70,23 @@ class OperationRun(NamedTuple):
     blocks: int
 
 
+class Role(StrEnum):
+    """Who fills a part of the memory."""
+
+    INPUT = "input"        # the host, before every batch
+    CONSTANT = "constant"  # the image, once
+    OUTPUT = "output"      # the last program; the host reads it
+    SCRATCH = "scratch"    # the programs
+
+
+class Region(NamedTuple):
+    """A tensor in the memory: ``name`` of the layer that makes or needs it."""
+
+    name: str
+    role: Role
+    stored: Stored
+
+
 class NetworkResult(NamedTuple):
     """``results`` (inputs, tokens, features) in float, and what was ``clamped`` where on the way to them."""
 
@@ -100,15 +118,28 @@ class CompiledNetwork:
         x = encode_inputs(self.network, inputs)
         if not 1 <= len(x) <= self.batch:
             raise WingbeatError(f"inputs: {len(x)}; allowed are 1..{self.batch}")
-        memory = np.zeros((self.beats, self.config.memory_elements), dtype=np.int64)
+        memory, tensor = self.image(), self.input.tensor
         integers, clamped = quantise(x / self.input.unit, self.config.element_width)
-        contents = [(self.input.tensor, integers)]
-        for operation in self.operations:
-            contents += [(tensor, np.broadcast_to(values, (self.batch, *values.shape)))
-                         for tensor, values in operation.constants]
-        for tensor, values in contents:
-            memory[tensor.base:tensor.base + tensor.beats] = tensor.pack(values)
+        memory[tensor.base:tensor.base + tensor.beats] = tensor.pack(integers)
         return memory, clamped
+
+    def image(self) -> np.ndarray:
+        """The memory (beats, 2K) as it must be before the first program, but for the inputs: constants and zeros."""
+        memory = np.zeros((self.beats, self.config.memory_elements), dtype=np.int64)
+        for operation in self.operations:
+            for stored, integers in operation.constants:
+                tensor, whole = stored.tensor, np.broadcast_to(integers, (self.batch, *integers.shape))
+                memory[tensor.base:tensor.base + tensor.beats] = tensor.pack(whole)
+        return memory
+
+    def regions(self) -> list[Region]:
+        """What stands where in the memory. Results between may share places that are free again."""
+        found = [Region("inputs", Role.INPUT, self.input)]
+        for operation in self.operations:
+            found += [Region(operation.step.name, Role.CONSTANT, constant.stored) for constant in operation.constants]
+            is_last = operation is self.operations[-1]
+            found.append(Region(operation.step.name, Role.OUTPUT if is_last else Role.SCRATCH, operation.result))
+        return found
 
     def results(self, memory: np.ndarray, count: int) -> np.ndarray:
         """Results (count, tokens, features) in float out of the memory after the last program."""

@@ -9,7 +9,8 @@
   last layer, or in front of another butterfly) the field ``out_features`` is asked for: to take all n*stacks outputs
   where there were fewer would feed features that training never saw into the next layer.
 * The direction of the strides *cannot* be told: every twiddle is valid in both. It is torch-butterfly's default,
-  increasing, unless ``increasing_stride = false`` stands in the layer's table. Further blocks flip it.
+  increasing, unless ``increasing_stride = false`` stands in the layer's table. Further blocks flip it. What is taken
+  for granted so stands in ``LoadedNetwork.assumed``; report and manifest name it.
 
 Text metadata (or 0-d arrays) NAME.in_size, NAME.out_size, NAME.increasing_stride are used where the file has them,
 and must agree with the tables. A tensor that nobody uses is an error, since a forgotten bias or layer gives wrong
@@ -70,12 +71,14 @@ class LoadedLayer:
 
 @dataclass(frozen=True, eq=False)
 class LoadedNetwork:
-    """A checked network: every tensor is there, is real and finite, and has the shape that its place asks for."""
+    """A checked network: every tensor is there, is real and finite, and has the shape that its place asks for.
+    ``assumed``: what neither file says, as NAME.increasing_stride = true."""
 
     name: str
     input: Shape
     vocabulary: int | None
     layers: tuple[LoadedLayer, ...]
+    assumed: tuple[str, ...] = ()
 
     @property
     def output(self) -> Shape:
@@ -102,7 +105,7 @@ def load_network(toml_path: str | Path, checkpoint_path: str | Path) -> LoadedNe
     shape = Shape(given.tokens, given.features or given.vocabulary or 0)
     layers = loader.layers(file.layers, shape, "", None)
     loader.check_all_used()
-    return LoadedNetwork(file.name, shape, given.vocabulary, layers)
+    return LoadedNetwork(file.name, shape, given.vocabulary, layers, tuple(loader.assumed))
 
 
 class _Loader:
@@ -112,6 +115,7 @@ class _Loader:
         self.checkpoint = checkpoint
         self.prefix, self.ignore = file.prefix, file.ignore
         self.user: dict[str, str] = {}
+        self.assumed: list[str] = []
         for name in file.ignore:
             if name not in checkpoint.names:
                 raise WingbeatError(f"ignore: {printable(name)!r} is no tensor of {checkpoint.path.name!r}; allowed "
@@ -199,6 +203,8 @@ class _Loader:
         told = has_bias or given["out_size"] is not None or "out_size" in said
         out_size = given["out_size"] if told else wanted()
         weights = self.checkpoint.butterfly(name, given | {"out_size": out_size})
+        if given["increasing_stride"] is None and "increasing_stride" not in said and weights.log2_size > 1:
+            self.assumed.append(f"{stem}increasing_stride = true")
         if not told and out_size is None:
             high = weights.n_stacks * weights.size
             raise WingbeatError(f"out_features: missing, and nothing else tells it ({stem}bias, metadata, a layer "

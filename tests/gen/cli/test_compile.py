@@ -71,7 +71,8 @@ def test_the_files(folder):
     programs = len(manifest["programs"])
     assert programs > 1
     names = {f"{number}.{suffix}" for number in range(programs) for suffix in ("hex", "setup.hex", "txt")}
-    assert set(contents(folder)) >= names | {"golden.input.hex", "golden.output.hex", "golden.npz", "manifest.json"}
+    assert set(contents(folder)) >= names | {"golden.input.hex", "golden.output.hex", "golden.npz", "manifest.json",
+                                            "memory.hex"}
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents(folder).items()}
     del sums["manifest.json"]
     assert manifest["sha256"] == sums and list(sums := manifest["sha256"]) == sorted(sums)
@@ -106,20 +107,43 @@ def placed(memory, place):
     return flat.reshape(place["tokens"], place["batch"], -1).swapaxes(0, 1)
 
 
+def region(manifest, role):
+    [found] = [each for each in manifest["memory"]["regions"] if each["role"] == role]
+    return found
+
+
+def test_image_and_inputs_are_all_that_a_host_writes(folder, data):
+    """The image holds what the network adds; the map says where inputs go; nothing else stands in the golden memory."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    config, place = CoreConfig(**manifest["configuration"]), region(manifest, "input")
+    image, first = (read_beats(folder / name, config.element_width, config.memory_elements)
+                    for name in (manifest["memory"]["image"], "golden.input.hex"))
+    assert image.shape == first.shape and not placed(image, place).any()
+    constants = [each for each in manifest["memory"]["regions"] if each["role"] == "constant"]
+    assert constants and all(placed(image, each).any() for each in constants)
+    rows = np.zeros((place["tokens"], place["batch"], place["row_beats"] * config.memory_elements), dtype=np.int64)
+    integers = np.rint(np.load(data)["inputs"][:4] / place["unit"]).astype(np.int64)
+    rows[:, :, :place["features"]] = integers.swapaxes(0, 1)
+    beats = rows.reshape(-1, config.memory_elements)
+    image[place["base"]:place["base"] + len(beats)] = beats
+    assert np.array_equal(image, first)
+
+
 def test_the_manifest_tells_where_inputs_and_results_stand(folder, model, data):
     manifest = json.loads((folder / "manifest.json").read_text())
     config, inputs = CoreConfig(**manifest["configuration"]), np.load(data)["inputs"]
     assert manifest["batch"] == 4 and manifest["calibration"] == "data.npz"
     first, last = (read_beats(folder / f"golden.{name}.hex", config.element_width, config.memory_elements)
                    for name in ("input", "output"))
-    given = placed(first, manifest["input"]) * np.array(manifest["input"]["unit"])
-    assert np.abs(given - inputs[:4]).max() <= np.max(manifest["input"]["unit"]) / 2
-    found = placed(last, manifest["output"]) * np.array(manifest["output"]["unit"])
+    given_place, found_place = region(manifest, "input"), region(manifest, "output")
+    given = placed(first, given_place) * np.array(given_place["unit"])
+    assert np.abs(given - inputs[:4]).max() <= np.max(given_place["unit"]) / 2
+    found = placed(last, found_place) * np.array(found_place["unit"])
     assert sqnr_db(forward(load_network(*model), inputs[:4])[-1][1], found) > 55
     with np.load(folder / "golden.npz") as golden:
         assert np.array_equal(golden["inputs"], inputs[:4]) and np.array_equal(golden["results"], found)
-        assert np.array_equal(golden["input_integers"], placed(first, manifest["input"]))
-        assert np.array_equal(golden["output_integers"], placed(last, manifest["output"]))
+        assert np.array_equal(golden["input_integers"], placed(first, given_place))
+        assert np.array_equal(golden["output_integers"], placed(last, found_place))
 
 
 def test_the_report(folder, model, data, tmp_path, capsys):

@@ -217,7 +217,7 @@ def test_a_position_of_zeros_costs_nothing(networks):
 def test_positions_keep_their_place(networks):
     """They are in memory from the start, where no tensor may have been before."""
     found, inputs = compiled(networks, "b64 relu b8 relu b8 position relu b8 position b8")
-    places = [tensor for operation in found.operations for tensor, _ in operation.constants]
+    places = [constant.stored.tensor for operation in found.operations for constant in operation.constants]
     others = [found.input.tensor, *(operation.result.tensor for operation in found.operations)]
     assert len(places) == 2
     for place in places:

@@ -71,6 +71,7 @@ CASES = [  # in_size, out_size, nblocks, increasing stride
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_butterfly_is_its_dense_matrix(tmp_path, case, how):
     in_size, out_size, n_blocks, increasing = case
+    n_twiddle = 1 << (in_size - 1).bit_length()
     rng = np.random.default_rng(CASES.index(case))
     twiddle, bias = torch_twiddle(rng, in_size, out_size, n_blocks), rng.standard_normal(out_size).astype(np.float32)
     # torch-butterfly's default needs no field, the other direction one or the text metadata
@@ -80,6 +81,7 @@ def test_butterfly_is_its_dense_matrix(tmp_path, case, how):
     files = write(tmp_path, text(layer("butterfly", weights="q", **fields), tokens=3, features=in_size),
                   {"q.twiddle": twiddle, "q.bias": bias}, metadata)
     network = load_network(*files)
+    assert network.assumed == (("q.increasing_stride = true",) if not fields and not metadata and n_twiddle > 2 else ())
     assert (network.input, network.output) == ((3, in_size), (3, out_size))
     x = rng.standard_normal((2, 3, in_size))
     [(path, y)] = forward(network, x)
@@ -97,6 +99,7 @@ def test_the_direction_matters(tmp_path):
     for fields in ({}, {"increasing_stride": True}, {"increasing_stride": False}):
         network = load_network(*write(tmp_path, text(layer("butterfly", weights="q", **fields)), tensors))
         found.append(forward(network, x)[-1][1])
+        assert network.assumed == (() if fields else ("q.increasing_stride = true",))
     assert np.array_equal(found[0], found[1]) and not np.allclose(found[0], found[2])
 
 
