@@ -83,7 +83,8 @@ def simulate_network(compiled: CompiledNetwork, build: Build, inputs: Any,
     """All ``inputs``, batch after batch, from memory to memory. Only the last batch may be smaller.
 
     ``trace``: record the activity of the units in the first batch. ``report`` is called after every program. Warns
-    as :meth:`CompiledNetwork.run_model`. Raises WingbeatError when the processor stops with an error, SimulatorError when the simulator fails.
+    as :meth:`CompiledNetwork.run_model`. Raises WingbeatError when the processor stops with an error, SimulatorError
+    when the simulator fails.
     """
     step = report or (lambda name: None)
     parts = list(compiled.batches(inputs))

@@ -132,11 +132,12 @@ def _manifest(folder: Path, compiled: CompiledNetwork, calibration: Calibration,
                  "layers": [operation.step.name for operation in segment.operations]}
                 for segment in compiled.segments]
     return {
-        "network": compiled.network.name, "assumed": list(compiled.network.assumed), "configuration": compiled.config.choices(),
+        "network": compiled.network.name, "assumed": list(compiled.network.assumed),
+        "configuration": compiled.config.choices(),
         "batch": compiled.batch, "calibration": calibration.source, "memory_beats": compiled.beats,
         "memory": {
             "image": "memory.hex", "line": "one beat, hexadecimal; element k at bit k * element_width",
-            "element": f"two's complement, {compiled.config.element_width} bits; value = integer * unit",
+            "element": "an integer of element_width bits, two's complement; its value is the integer times unit",
             "element_width": compiled.config.element_width, "beat_elements": compiled.config.memory_elements,
             "order": "row r begins at beat base + r * row_beats; feature f is element f mod beat_elements of beat f div "
                      "beat_elements of its row",

@@ -53,8 +53,8 @@ class _Packed:
 @dataclass(frozen=True)
 class ReadSet(_Packed):
     """Rows of a LayerNorm: a beat belongs to entry (address mod 2^ROW_ADDRESS_BITS) >> chunk_shift of the table of
-    rows, modulo its size. ``n`` elements a row, ``epsilon`` (E of docs/reference/vector.md), and ``range_bits``: results
-    of -8*2^range_bits..8*2^range_bits fill the range of an element."""
+    rows, modulo its size. ``n`` elements a row, ``epsilon`` (E of docs/reference/vector.md), and ``range_bits``:
+    results of -8*2^range_bits..8*2^range_bits fill the range of an element."""
 
     LAYOUT = READ_SET
 

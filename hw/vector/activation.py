@@ -55,12 +55,12 @@ class ActivationLane(wiring.Component):
     """Nothing, ReLU or GELU of one element per cycle.
 
     ``y``: the element. ``rectify``: negative ones become zero; ``gelu`` (with ``rectify``): D(|y|) is subtracted, which
-    is 0 outside the table. ``fall``, 0..7: bits below an element that the result has lost, 4 without ``gelu``. ``z``: the result, ``clamped``: it did not fit. There is no valid
-    bit. ``write`` of ``write_en``: a word (:func:`gelu_word`) for segment ``write_index`` of the table, in use for a
-    ``y`` of the same cycle or later.
+    is 0 outside the table. ``fall``, 0..7: bits below an element that the result has lost, 4 without ``gelu``. ``z``:
+    the result, ``clamped``: it did not fit. There is no valid bit. ``write`` of ``write_en``: a word
+    (:func:`gelu_word`) for segment ``write_index`` of the table, in use for a ``y`` of the same cycle or later.
 
-    Format: ``y`` an integer of element_width + WIDE_BITS bits, ``z`` of element_width; a product of a slope is rounded half up, and so is the
-    result, once.
+    Format: ``y`` an integer of element_width + WIDE_BITS bits, ``z`` of element_width; a product of a slope is rounded
+    half up, and so is the result, once.
     Latency: ``latency`` cycles (12, in a short pipeline 9).
     Throughput: one element per cycle.
     Backpressure: none.
@@ -126,7 +126,8 @@ class ActivationLane(wiring.Component):
         return m
 
     def _magnitude(self, m):
-        """min(|y|, largest), _MAGNITUDE_LATENCY cycles later. The smallest element is inverted only: one more would not fit."""
+        """min(|y|, largest), _MAGNITUDE_LATENCY cycles later. The smallest element is inverted only: one more would not
+        fit."""
         low = self.y[:-1]
         y_before = Signal.like(self.y, name="y_before", reset_less=True)
         carry = Signal(name="carry", reset_less=True)
@@ -169,7 +170,8 @@ class ActivationLane(wiring.Component):
         coarse = Signal(signed(len(total) + 1), name="coarse", reset_less=True)
         low = Signal(name="low_fall", reset_less=True)
         fine = Cat(Const(0, 1), total).as_signed()
-        m.d.sync += [coarse.eq(Mux(fall[2], Mux(fall[1], fine >> 6, fine >> 4), Mux(fall[1], fine >> 2, fine))), low.eq(fall[0])]
+        chosen = Mux(fall[2], Mux(fall[1], fine >> 6, fine >> 4), Mux(fall[1], fine >> 2, fine))
+        m.d.sync += [coarse.eq(chosen), low.eq(fall[0])]
         m.submodules.rounder = rounder = SelectAdder(SelectAdderParameters(len(coarse), self.parameters.target))
         rounded = Signal(signed(len(total)), name="rounded", reset_less=True)
         m.d.comb += [rounder.addend.eq(1), rounder.a.eq(coarse), rounder.b.eq(coarse >> 1), rounder.select.eq(low)]

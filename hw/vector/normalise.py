@@ -144,8 +144,8 @@ class Normalise(wiring.Component):
     | 1 | any | does not come out; its elements add to the sums of the row |
 
     The beat with ``last_chunk`` ends a row of sums: N and E of its set make an entry of them. ``saturated``: one cycle
-    for each group of ``lanes`` elements with a clamped one, before its beat is on ``o``, and for each row whose variance
-    is too large for the range of its set, before ``idle``. ``idle``: every row that was
+    for each group of ``lanes`` elements with a clamped one, before its beat is on ``o``, and for each row whose
+    variance is too large for the range of its set, before ``idle``. ``idle``: every row that was
     ended is in the table. ``busy``: a beat has not left, or not ``idle``.
 
     Format: hw/vector/statistics.py.

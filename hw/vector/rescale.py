@@ -80,8 +80,8 @@ class RescaleParameters:
 
     @property
     def instructions(self) -> data.StructLayout:
-        """A parameter set as the unit keeps it: of ``shift`` what lies above F, of ``fall`` what differs from BELOW_BITS.
-        Zeros stand for nothing to do."""
+        """A parameter set as the unit keeps it: of ``shift`` what lies above F, of ``fall`` what differs from
+        BELOW_BITS. Zeros stand for nothing to do."""
         return data.StructLayout({"rescale": 1, "base": self.channel_bits, "mask": self.channel_bits, "shift": 5,
                                   "bias_row": 1, "wide_bias": 1, "rectify": 1, "gelu": 1, "fall": 3})
 
@@ -89,10 +89,11 @@ class RescaleParameters:
 class ScaleLane(wiring.Component):
     """``y = sat(half_up(x*scale + bias*2^(R-F), R))``, one element per cycle; sat to WIDE_BITS more than an element.
 
-    ``shift`` is R - F, 0..18; with ``wide`` the bias counts 2^WIDE_BITS times as much; ``clamped``: y was saturated. All inputs belong to the same cycle; there is no valid bit.
+    ``shift`` is R - F, 0..18; with ``wide`` the bias counts 2^WIDE_BITS times as much; ``clamped``: y was saturated.
+    All inputs belong to the same cycle; there is no valid bit.
 
-    Format: ``x`` an integer of element_width bits, ``y`` of WIDE_BITS more, ``scale`` and ``bias`` of 18 bits. One rounding half up: the
-    bits that the product loses below the last place of a bias do not decide it.
+    Format: ``x`` an integer of element_width bits, ``y`` of WIDE_BITS more, ``scale`` and ``bias`` of 18 bits. One
+    rounding half up: the bits that the product loses below the last place of a bias do not decide it.
     Latency: ``latency`` cycles (8, in a short pipeline 5).
     Throughput: one element per cycle.
     Backpressure: none.

@@ -210,9 +210,9 @@ class _SerialProduct(wiring.Component):
 class StatisticsUnit(wiring.Component):
     """Entry of the table of rows from the sums of a row: the formulas above.
 
-    ``start``: one cycle in which ``sum``, ``squares_sum``, ``n``, ``epsilon``, ``range_bits`` (r) and ``row`` are those of
-    a row; at least ``statistics_period`` cycles after the one before. ``done``: one cycle with ``entry``, ``o_row`` and
-    ``clamped``: p would be below 0, the elements of the row come out too large.
+    ``start``: one cycle in which ``sum``, ``squares_sum``, ``n``, ``epsilon``, ``range_bits`` (r) and ``row`` are those
+    of a row; at least ``statistics_period`` cycles after the one before. ``done``: one cycle with ``entry``, ``o_row``
+    and ``clamped``: p would be below 0, the elements of the row come out too large.
 
     The digits of D and of N^2 come from three serial products, lowest first. A window holds the last ten digits up to
     the highest that is not zero; it is W and A, and the number of that digit is k and n. A division that does not

@@ -16,7 +16,8 @@ from ...hw.isa.vector_tables import (GeluTable, INDEX_ONLY_BITS, MOST_RESCALE_SH
 from ...hw.numeric import largest, round_half_up, saturate
 from ...hw.vector.parameters import FRACTION, MANTISSA_BITS, OPERAND_BITS, SHIFT_BITS
 
-__all__ = ["rescale", "relu", "clamped_element", "GELU_ERRORS", "gelu", "add_residual", "argmax", "MANTISSA_ERROR", "RowStatistics",
+__all__ = ["rescale", "relu", "clamped_element", "GELU_ERRORS", "gelu", "add_residual", "argmax", "MANTISSA_ERROR",
+           "RowStatistics",
            "row_statistics", "normalise"]
 
 _ROOT = MANTISSA_BITS - 1  # fraction bits of the mantissa of a deviation's inverse
@@ -55,8 +56,8 @@ def clamped_element(y: Any, width: int) -> tuple[np.ndarray, np.ndarray]:
     return saturate(np.asarray(y, dtype=np.int64), width)
 
 
-# Largest error of z against the real function, for fall 4 down to 0, in units of the last place of z, its own rounding of 0.5
-# included: over all y that are not clamped, and over erf GELU, tanh GELU and SiLU. A test measures them.
+# Largest error of z against the real function, for fall 4 down to 0, in units of the last place of z, its own rounding
+# of 0.5 included: over all y that are not clamped, and over erf GELU, tanh GELU and SiLU. A test measures them.
 GELU_ERRORS = {
     8: (0.54, 0.56, 0.63, 0.75, 0.50),
     9: (0.53, 0.57, 0.63, 0.75, 0.50),
@@ -80,8 +81,8 @@ def gelu(y: Any, table: GeluTable, fall: int, width: int) -> tuple[np.ndarray, n
         d = base[i] - half_up(slope[i]*f, 6),   0 where u >= 2^(EW-1), outside the table
         z = sat(half_up(max(y, 0)*2^4 - d, fall))
 
-    So C is 0 or 1 outside of -8..8. Below 10 bits i = u << (10-EW) and f = 0, at 10 f is empty. ``table`` must have been made for the same width.
-    Returns z and what was clamped. The largest error is in GELU_ERRORS.
+    So C is 0 or 1 outside of -8..8. Below 10 bits i = u << (10-EW) and f = 0, at 10 f is empty. ``table`` must have
+    been made for the same width. Returns z and what was clamped. The largest error is in GELU_ERRORS.
     """
     check_element_width(width)
     if not 0 <= fall <= 7:
@@ -181,7 +182,8 @@ def row_statistics(rows: Any, epsilon: int, width: int, range_bits: int = 0) -> 
 
 
 def normalise(x: Any, statistics: RowStatistics, n: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """y = (x - mean)/sigma, which stands for y / 2^(EW-4-r), r the ``range_bits`` of its statistics. With U = min(18, EW + 2):
+    """y = (x - mean)/sigma, which stands for y / 2^(EW-4-r), r the ``range_bits`` of its statistics. With
+    U = min(18, EW + 2):
 
         u = half_up((x*2^4 - M) << p, 8 + EW - U)
         y = sat(half_up(u*m, 16 + U - EW))

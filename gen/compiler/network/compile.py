@@ -24,7 +24,8 @@ from .lower import Lowered, Value, lower
 from .reference import encode_inputs
 from .tensors import TensorMemory
 
-__all__ = ["CompiledNetwork", "ProgramSegment", "OperationRun", "NetworkResult", "Region", "Role", "compile_network", "default_batch", "place_sums"]
+__all__ = ["CompiledNetwork", "ProgramSegment", "OperationRun", "NetworkResult", "Region", "Role",
+           "compile_network", "default_batch", "place_sums"]
 
 _MOST_BATCH = 32
 _TOLERANCE_DB = 3.0  # what inputs may be worse than those of the calibration
@@ -96,8 +97,8 @@ class NetworkResult(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CompiledNetwork:
-    """``network`` for ``batch`` inputs at once on a processor of ``config``. ``error``: root of the mean square error of
-    the results and ``sqnr_db`` of them, on the calibration inputs; None where it was not checked."""
+    """``network`` for ``batch`` inputs at once on a processor of ``config``. ``error``: root of the mean square error
+    of the results and ``sqnr_db`` of them, on the calibration inputs; None where it was not checked."""
 
     network: LoadedNetwork
     config: CoreConfig
@@ -199,7 +200,8 @@ class CompiledNetwork:
                 model = program.model(self.config, memory)
                 blocks = model.run(program.instructions)
                 integers = operation.result.tensor.unpack(memory)[:len(inputs)].copy()  # its place may be used again
-                found.append(OperationRun(integers, model.clamped, sum(bool(block.saturated) for block in blocks), len(blocks)))
+                saturated = sum(bool(block.saturated) for block in blocks)
+                found.append(OperationRun(integers, model.clamped, saturated, len(blocks)))
         return found
 
 

@@ -17,7 +17,8 @@ from .file import Gelu, LayerNorm, Relu
 from .lower import Step, Value
 
 __all__ = ["HEADROOM", "MOST_SHIFT", "Format", "Sum", "power_of_two_unit", "peak_of", "least_exponent", "own_exponent",
-           "plan_sum", "finest_operand", "gelu_exponent", "norm_range", "most_gelu_exponent", "element_log2", "quantise"]
+           "plan_sum", "finest_operand", "gelu_exponent", "most_gelu_exponent", "norm_range", "element_log2",
+           "quantise"]
 
 HEADROOM = 1.25
 MOST_SHIFT = (1 << dict(WRITE_SET)["a"]) - 1  # a, b, c of docs/reference/vector.md

@@ -111,7 +111,8 @@ def test_any_table_is_taken(drive):
     steps = [{"write": word, "write_index": index, "write_en": 1} for index, word in enumerate(table.words())]
     steps += [{"write_en": 0, "rectify": 1, "gelu": 1, "fall": 2}]
     lane, before = ActivationLane(VectorLaneParameters(width)), len(steps)
-    seen = drive(lane, steps + [{"y": v} for v in signed_bits(y, width + WIDE_BITS)] + [{}] * lane.latency, ("z", "clamped"))
+    steps += [{"y": v} for v in signed_bits(y, width + WIDE_BITS)] + [{}] * lane.latency
+    seen = drive(lane, steps, ("z", "clamped"))
     z, clamped = gelu(y, table, 2, width)
     np.testing.assert_array_equal(as_signed(seen["z"], width)[before + lane.latency:], z)
     np.testing.assert_array_equal(seen["clamped"][before + lane.latency:], clamped)

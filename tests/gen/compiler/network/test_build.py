@@ -241,7 +241,7 @@ def test_every_clamp_has_a_place_and_a_warning(networks):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found.run_model(inputs)
-    with pytest.warns(SaturationWarning, match=r"^clamped in inputs: \d+ elements; .*gelu|^clamped in inputs: ") as seen:
+    with pytest.warns(SaturationWarning, match=r"^clamped in inputs: \d+ elements") as seen:
         results = found.run_model(100 * inputs)
     run = found.execute_model(100 * inputs)
     assert np.array_equal(run.results, results) and len(seen) == 1
