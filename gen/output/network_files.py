@@ -139,8 +139,8 @@ def _manifest(folder: Path, compiled: CompiledNetwork, calibration: Calibration,
             "image": "memory.hex", "line": "one beat, hexadecimal; element k at bit k * element_width",
             "element": "an integer of element_width bits, two's complement; its value is the integer times unit",
             "element_width": compiled.config.element_width, "beat_elements": compiled.config.memory_elements,
-            "order": "row r begins at beat base + r * row_beats; feature f is element f mod beat_elements of beat f div "
-                     "beat_elements of its row",
+            "order": "row r begins at beat base + r * row_beats; feature f is element f mod beat_elements of "
+                     "beat f div beat_elements of its row",
             "padding": "zero: elements behind the features of a row, and rows of inputs that are not there",
             "regions": [{"name": each.name, "role": str(each.role), **_place(each.stored)}
                         for each in compiled.regions()]},
