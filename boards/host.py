@@ -15,7 +15,8 @@ import numpy as np
 
 from ..gen.compiler.beats import BLOCK_BITS, pack_beats, pack_setup, unpack_beats
 from ..gen.compiler.kernel.kernel import BlockResult, Job, Kernel
-from ..gen.cosim.job import CounterValues, start_writes
+from ..gen.compiler.beats import start_writes
+from ..gen.cosim.job import CounterValues
 from ..hw.config import CoreConfig
 from ..hw.errors import WingbeatError
 from ..hw.isa.link_frame import (ERROR, OVERHEAD, RECORD_BYTES, REPLY, VERSION, LinkFault, Kind, decode_frame,

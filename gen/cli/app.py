@@ -21,6 +21,7 @@ from typer.exceptions import TyperException
 
 from ...hw.config import SECTIONS, CoreConfig
 from ...hw.errors import WingbeatError
+from ..compiler.kernel.passes import Scaling
 from ..console import JsonOption, err, out, print_table, progress
 from ..presets import select as configurations
 from .measure import bench
@@ -132,15 +133,23 @@ def program(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR"
             kernel: Annotated[list[str] | None, typer.Option(help="bpmm, fft, fft2-real or ffn")] = None,
             sizes: SizesOption = None, tokens: TokensOption = 1024, hidden: HiddenOption = 1024,
             expand: ExpandOption = 4,
+            scaling: Annotated[Scaling, typer.Option(help="of the layers of bpmm and fft")] = "static",
+            blocks: Annotated[int, typer.Option(help="blocks of rows")] = 4,
             seed: Annotated[int, typer.Option(help="draws weights and data")] = 1) -> None:
-    """Compile programs for a processor: words, setup writes, memory image and listing."""
+    """Compile programs: words, setup writes, listing, what goes in, what must come out, and what it means."""
     chosen = select_config(preset, config, settings)
-    from ..explore.measure import KERNELS, OperationSize, workloads
-    from ..output.program_files import write_program
-    size = OperationSize(tokens, hidden, expand)
-    for work in workloads(chosen, kernel or KERNELS, sizes_of(chosen, sizes), size, seed=seed):
-        for path in write_program(work, output):
-            out.print(str(path), markup=False)
+    from ..explore.measure import KERNELS, OperationSize, array_workloads, workloads
+    from ..output.program_files import write_array_program, write_program
+    points = sizes_of(chosen, sizes)
+    if chosen.is_processor:
+        size = OperationSize(tokens, hidden, expand)
+        work = workloads(chosen, kernel or KERNELS, points, size, blocks=blocks, scaling=scaling, seed=seed)
+        written = [path for each in work for path in write_program(each, output)]
+    else:
+        jobs = array_workloads(chosen, kernel or KERNELS, points, blocks=blocks, scaling=scaling, seed=seed)
+        written = [path for job in jobs for path in write_array_program(job, output)]
+    for path in written:
+        out.print(str(path), markup=False)
 
 
 @app.command()

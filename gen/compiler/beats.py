@@ -8,10 +8,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ...hw.isa.bit_fields import field_places, pack, unpack
-from ...hw.isa.setup import BLOCK_FIELDS, SETUP
+from ...hw.isa.encoding import encode
+from ...hw.isa.instruction import Instruction
+from ...hw.isa.setup import BLOCK_FIELDS, CONTROL_START, SETUP, SETUP_CONTROL, SETUP_PROGRAM, SetupWrite
 from ...hw.numeric import largest, smallest
 
-__all__ = ["BLOCK_BITS", "pack_beats", "pack_setup", "tag_beats", "unpack_beats"]
+__all__ = ["BLOCK_BITS", "pack_beats", "pack_setup", "start_writes", "tag_beats", "unpack_beats"]
 
 BLOCK_BITS = sum(bits for _, bits in BLOCK_FIELDS)
 _CHUNK = 8192   # beats at a time; bounds the memory of the bit arrays
@@ -74,3 +76,11 @@ def pack_setup(writes: Iterable[tuple[int, int, int]]) -> list[str]:
     """Setup writes (target, address, data) as words of the setup port."""
     return [f"{pack(SETUP, {'target': target, 'address': address, 'data': data}):016x}"
             for target, address, data in writes]
+
+
+def start_writes(program: Sequence[Instruction] | Sequence[int]) -> list[SetupWrite]:
+    """Setup writes that load ``program``, instructions or words, and start it."""
+    words = [each for each in program if isinstance(each, int)]
+    words = words or encode([each for each in program if not isinstance(each, int)])
+    return [*((SETUP_PROGRAM, address, word) for address, word in enumerate(words)),
+            (SETUP_CONTROL, 0, CONTROL_START)]

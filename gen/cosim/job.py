@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from ...hw.isa.encoding import encode
 from ...hw.isa.instruction import Instruction, Load, Loop, Pass, Store
-from ...hw.isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, SetupWrite
+from ...hw.isa.setup import SetupWrite
 from ...sim.model.array import BlockResult
+from ..compiler.beats import start_writes
 from ..compiler.kernel.kernel import Job
 from .timing import STREAM_STALLS, MemoryTiming, StreamTiming
 
-__all__ = ["BlockReport", "CounterValues", "Run", "Trial", "job_trial", "start_writes", "with_stalls"]
+__all__ = ["BlockReport", "CounterValues", "Run", "Trial", "job_trial", "with_stalls"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,13 +138,6 @@ class Run:
         """The counters that every core has."""
         return CounterValues(**{f.name: self.status[f.name] for f in fields(CounterValues)})
 
-
-def start_writes(program: Sequence[Instruction] | Sequence[int]) -> list[SetupWrite]:
-    """Setup writes that load ``program``, instructions or words, and start it."""
-    words = [each for each in program if isinstance(each, int)]
-    words = words or encode([each for each in program if not isinstance(each, int)])
-    return [*((SETUP_PROGRAM, address, word) for address, word in enumerate(words)),
-            (SETUP_CONTROL, 0, CONTROL_START)]
 
 
 def job_trial(name: str, job: Job, timing: StreamTiming = StreamTiming()) -> Trial:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...hw.isa.bit_fields import field_places
 from ...hw.isa.setup import BLOCK_FIELDS, SETUP_CONTROL
@@ -15,7 +16,18 @@ from .harness import Files, Harness
 from .job import BlockReport, Run, Trial
 from .timing import STREAM_STALLS, StreamTiming
 
-__all__ = ["StreamHarness"]
+__all__ = ["StreamHarness", "block_lines"]
+
+
+def block_lines(config: CoreConfig, blocks: Sequence[BlockResult]) -> list[str]:
+    """Output beats of ``blocks``; ``saturated`` is given on the last beat of each, where it is final."""
+    lines = []
+    for block in blocks:
+        words = pack_beats(block.words, config.element_width, config.stream_words)
+        last = np.arange(len(words)) == len(words) - 1
+        lines += tag_beats(words, np.full(len(words), block.exponent), last & bool(block.saturated), last,
+                           config.element_width, config.stream_words)
+    return lines
 
 
 class StreamHarness(Harness):
@@ -41,14 +53,7 @@ class StreamHarness(Harness):
         return {"start_target": SETUP_CONTROL, "block_fields": field_places(BLOCK_FIELDS)}
 
     def lines(self, expected: Sequence[BlockResult]) -> list[str]:
-        """Output beats of blocks; ``saturated`` is given on the last beat of each, where it is final."""
-        c, lines = self.config, []
-        for block in expected:
-            words = pack_beats(block.words, c.element_width, c.stream_words)
-            last = np.arange(len(words)) == len(words) - 1
-            lines += tag_beats(words, np.full(len(words), block.exponent), last & bool(block.saturated), last,
-                               c.element_width, c.stream_words)
-        return lines
+        return block_lines(self.config, expected)
 
     def run(self, folder: Path, trial: Trial, report: Mapping[str, Any]) -> Run:
         c, lines = self.config, (folder / f"{trial.name}.output.hex").read_text().split()

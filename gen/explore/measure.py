@@ -13,20 +13,18 @@ from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...sim.cycles.estimate import estimate
 from ...sim.cycles.memory import MemorySpeed
-from ...sim.reference.linear import butterfly_multiply, fft
 from ...sim.reference.metrics import sqnr_db
-from ..compiler.kernel.compile import Scaling, compile_butterfly, compile_fft
-from ..compiler.kernel.kernel import Kernel
+from ..compiler.kernel.passes import Scaling
 from ..cosim.compare import count_mismatches
 from ..cosim.core import Build, Core
 from ..cosim.job import Run, Trial, job_trial
 from ..cosim.selftest import model_blocks
 from ..cosim.timing import MemoryTiming
-from ..workloads.kernels import (Workload, bpmm_workload, ffn_workload, fft_workload, mixing_workload, random_rows,
-                                 random_twiddle)
+from ..workloads.kernels import (ArrayWorkload, Workload, array_workload, bpmm_workload, ffn_workload, fft_workload,
+                                 mixing_workload)
 
-__all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "OperationSize", "bench_kernels", "bench_processor", "run_deadline",
-           "run_mismatches", "run_workload", "workloads"]
+__all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "OperationSize", "array_workloads", "bench_kernels",
+           "bench_processor", "run_deadline", "run_mismatches", "run_workload", "workloads"]
 
 KERNELS = ("bpmm", "fft")        # of one size each
 PROGRAMS = ("fft2-real", "ffn")  # whole operations of a processor
@@ -70,15 +68,14 @@ def bench_kernels(config: CoreConfig, sizes: Sequence[int], kernels: Sequence[st
     other rows of the same kind; SQNR is against float64 of the quantised input. ``report`` is called after
     every run. Raises :class:`WingbeatError` for a size the array does not take or an unknown kernel.
     """
-    _check(kernels, KERNELS, blocks)
     step = report or (lambda name: None)
-    work = [(kernel, n, *_compile(config, kernel, n, scaling, seed)) for kernel in kernels for n in sizes]
+    work = array_workloads(config, kernels, sizes, blocks=blocks, scaling=scaling, seed=seed)
     build = Core(config).build(simulator)
     step("build")
     rows = []
-    for name, n, kernel, twiddle in work:
-        rows.append(asdict(_measure(build, name, n, kernel, twiddle, blocks, seed)))
-        step(f"{name} {n}")
+    for each in work:
+        rows.append(asdict(_measure(build, each, blocks)))
+        step(f"{each.name} {each.points}")
     return rows
 
 
@@ -90,34 +87,19 @@ def _check(kernels: Sequence[str], known: Sequence[str], blocks: int) -> None:
         raise WingbeatError(f"--kernel: {unknown[0]!r} is not one of {', '.join(known)}")
 
 
-def _compile(config: CoreConfig, name: str, n: int, scaling: Scaling,
-             seed: int) -> tuple[Kernel, np.ndarray | None]:
-    rng = np.random.default_rng([seed, n])
-    # Small rows need more of them to show their tails.
-    calibration = random_rows(n, max(256, 65536 // n), name == "fft", rng)
-    if name == "fft":
-        return compile_fft(n, config, scaling=scaling, calibration=calibration), None
-    twiddle = random_twiddle(1, n.bit_length() - 1, rng)
-    return compile_butterfly(twiddle, config, scaling=scaling, calibration=calibration), twiddle
-
-
-def _measure(build: Build, name: str, n: int, kernel: Kernel, twiddle: np.ndarray | None, blocks: int,
-             seed: int) -> KernelFigures:
-    config = kernel.config
-    x = random_rows(n, blocks * kernel.rows_per_block, name == "fft", np.random.default_rng([seed, n, 1]))
-    (job,) = kernel.jobs(x)
+def _measure(build: Build, work: ArrayWorkload, blocks: int) -> KernelFigures:
+    kernel, config = work.kernel, work.kernel.config
+    (job,) = kernel.jobs(work.x)
     expected = model_blocks(config, job)
-    (run,) = build.simulate([job_trial(f"{name}_{n}", job)])
-    y = kernel.unpack(run.results, len(x))
-    quantised = kernel.quantised_input(x)
-    reference = fft(quantised) if twiddle is None else butterfly_multiply(twiddle, quantised)
+    (run,) = build.simulate([job_trial(f"{work.name}_{work.points}", job)])
+    y = kernel.unpack(run.results, len(work.x))
     cycles = run.blocks[-1].cycle - run.blocks[0].cycle
     rows = (blocks - 1) * kernel.rows_per_block
     useful = rows * kernel.multiplications_per_row
     counters = run.counters
     return KernelFigures(
-        name, n, rows, config.n_multipliers, cycles, useful, useful / (config.n_multipliers * cycles),
-        sqnr_db(reference, y), count_mismatches(run.results, expected), counters.total,
+        work.name, work.points, rows, config.n_multipliers, cycles, useful, useful / (config.n_multipliers * cycles),
+        sqnr_db(work.reference, y), count_mismatches(run.results, expected), counters.total,
         estimate(config, job.program).total, counters.computing, counters.waiting_input,
         counters.waiting_output, counters.waiting_hazard)
 
@@ -132,6 +114,13 @@ class OperationSize:
     tokens: int = 1024
     hidden: int = 1024
     expand: int = 4
+
+
+def array_workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int], *, blocks: int = 4,
+                    scaling: Scaling = "static", seed: int = 1) -> list[ArrayWorkload]:
+    """The workloads of ``kernels``, each of all ``sizes``, on an array alone. Raises :class:`WingbeatError`."""
+    _check(kernels, KERNELS, blocks)
+    return [array_workload(config, kernel, n, blocks, scaling, seed) for kernel in kernels for n in sizes]
 
 
 def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int],

@@ -14,8 +14,9 @@ import numpy as np
 
 from ...hw.errors import WingbeatError
 from ...hw.isa.encoding import encode
-from ...hw.isa.setup import SETUP_PROGRAM, SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_WRITE_SETS
-from ..compiler.beats import pack_beats, pack_setup
+from ...hw.isa.setup import (SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_CONTROL, SETUP_PROGRAM, SETUP_READ_SETS,
+                             SETUP_WRITE_SETS)
+from ..compiler.beats import pack_beats, pack_setup, start_writes
 from ..compiler.network.build import Stored
 from ..compiler.network.compile import CompiledNetwork
 from ..compiler.network.load import LoadedNetwork
@@ -26,8 +27,8 @@ from ..files import MANIFEST, write_json, write_text
 
 __all__ = ["Calibration", "read_calibration", "random_calibration", "write_network"]
 
-_TABLES = {SETUP_READ_SETS: "read sets", SETUP_WRITE_SETS: "write sets", SETUP_CHANNELS: "channels",
-           SETUP_ACTIVATION: "activation"}
+_TABLES = {SETUP_PROGRAM: "program", SETUP_CONTROL: "start", SETUP_READ_SETS: "read sets",
+           SETUP_WRITE_SETS: "write sets", SETUP_CHANNELS: "channels", SETUP_ACTIVATION: "activation"}
 _RANDOM = 32
 # What numpy raises for files that are cut, changed or something else; MemoryError where a size is absurd.
 _DAMAGES = (ValueError, EOFError, KeyError, SyntaxError, MemoryError, NotImplementedError, zipfile.BadZipFile,
@@ -92,17 +93,16 @@ def write_network(folder: Path, compiled: CompiledNetwork, calibration: Calibrat
                   widths: list[WidthFigures]) -> None:
     """Files of the whole network into ``folder``, which exists.
 
-    Of program k: k.hex (words), k.setup.hex (all setup writes, coefficients first), k.coefficients.hex (those alone),
-    k.txt (listing). memory.hex: all beats of the memory as they must be before the first program, inputs left zero.
-    golden.input.hex and golden.output.hex: beats of the memory before the first program and behind the
-    last one, for the first calibration inputs; golden.npz: these inputs, their integers and results. MANIFEST: places
-    and units of the tensors, figures of the layers.
+    Of program k: k.hex (words), k.setup.hex (all setup writes, the program and its start last), k.txt (listing).
+    memory.hex: all beats of the memory as they must be before the first program, inputs left zero. golden.input.hex and
+    golden.output.hex: beats of the memory before the first program and behind the last one, for the first calibration
+    inputs; golden.npz: these inputs, their integers and results. MANIFEST: places and units of the tensors, figures of
+    the layers.
     """
     config = compiled.config
     for number, segment in enumerate(compiled.segments):
         words, setup = encode(segment.program.instructions), segment.program.setup
-        contents = {"hex": [f"{word:08x}" for word in words], "setup.hex": pack_setup(setup),
-                    "coefficients.hex": pack_setup(write for write in setup if write[0] < SETUP_PROGRAM),
+        contents = {"hex": [f"{word:08x}" for word in words], "setup.hex": pack_setup([*setup, *start_writes(words)]),
                     "txt": disassemble(config, words)}
         for suffix, lines in contents.items():
             write_text(folder / f"{number}.{suffix}", _lines(lines))
@@ -128,7 +128,7 @@ def _lines(lines: list[str]) -> str:
 def _manifest(folder: Path, compiled: CompiledNetwork, calibration: Calibration, layers: list[LayerFigures],
               widths: list[WidthFigures]) -> dict[str, Any]:
     programs = [{"words": 3 * len(segment.program.instructions), "blocks": len(segment.program.stages),
-                 "setup_writes": _setup_counts(segment.program.setup),
+                 "setup_writes": _setup_counts([*segment.program.setup, *start_writes(segment.program.instructions)]),
                  "layers": [operation.step.name for operation in segment.operations]}
                 for segment in compiled.segments]
     return {

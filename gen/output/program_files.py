@@ -1,34 +1,114 @@
-"""Compiled programs as files: words, setup writes, memory image and listing; and the check of such words."""
+"""Compiled programs as files that are enough to run them: words, setup writes, what goes in, what must come out, and a
+description of all of it; and the check of such words.
 
-from collections.abc import Sequence
+NAME.setup.hex means the same everywhere: all that is written to the setup port, in order. Coefficients and tables come
+first, then the program, whose words also stand in NAME.hex, then the start.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
+from ...hw.isa.bit_fields import field_places, unpack
 from ...hw.isa.encoding import encode
+from ...hw.isa.instruction import Instruction, Mode
+from ...hw.isa.setup import BLOCK_FIELDS, SETUP, SETUP_PROGRAM
 from ...sim.model.processor import ProcessorModel
-from ..compiler.beats import pack_beats, pack_setup
+from ...sim.reference.metrics import sqnr_db
+from ..compiler.beats import pack_beats, pack_setup, start_writes
 from ..compiler.program.listing import disassemble
-from ..files import write_text
-from ..workloads.kernels import Workload
+from ..compiler.program.matrix import Matrix
+from ..cosim.selftest import model_blocks
+from ..cosim.streams import block_lines
+from ..files import write_json, write_text
+from ..workloads.kernels import ArrayWorkload, Workload
 
-__all__ = ["write_program", "check_program", "read_words"]
+__all__ = ["write_array_program", "write_program", "check_program", "read_words"]
 
 
 def write_program(workload: Workload, folder: Path) -> list[Path]:
-    """Write NAME.hex (program words), NAME.setup.hex (setup writes), NAME.memory.hex (beats) and NAME.txt (listing)."""
+    """A program of a processor: NAME.hex (words), NAME.txt (listing), NAME.setup.hex, NAME.memory.hex (beats before)
+    and NAME.expected.hex (after), and NAME.json, which says where input and result stand and what they mean."""
     config, program = workload.config, workload.program
+    memory, outcomes = workload.run_model()
+    contents = _program_lines(config, program.instructions, program.setup) | {
+        suffix: pack_beats(beats, config.element_width, config.stream_words)
+        for suffix, beats in (("memory.hex", workload.memory), ("expected.hex", memory))}
+    facts = {
+        "memory": {**_line(config), "beats": len(memory),
+                   "order": "row r begins at beat base + r * row_beats; element e is element e mod beat_elements of "
+                            "beat e div beat_elements of its row; of a complex number re comes first",
+                   "input": _matrix(workload.source, workload.input_scale, workload.is_complex),
+                   "result": _matrix(workload.target, workload.scale, workload.is_complex)},
+        "blocks": len(outcomes), "saturated_blocks": sum(bool(each.saturated) for each in outcomes),
+        "clamped_elements": sum(each.clamped for each in outcomes)}
+    return _write(folder, f"{workload.name}_{workload.points}", config, contents, facts)
+
+
+def write_array_program(workload: ArrayWorkload, folder: Path) -> list[Path]:
+    """A program of an array alone: NAME.hex, NAME.txt and NAME.setup.hex as of a processor, NAME.input.hex (beats of
+    the stream in) and NAME.expected.hex (beats out), NAME.npz and NAME.json, which say what each element of them is."""
+    kernel, config = workload.kernel, workload.kernel.config
+    (job,) = kernel.jobs(workload.x)
+    results = model_blocks(config, job)
+    run = kernel.gathered(results, len(workload.x), kernel.quantise(workload.x)[1])
     name = f"{workload.name}_{workload.points}"
-    words = encode(program.instructions)
-    contents = {"hex": [f"{word:08x}" for word in words], "setup.hex": pack_setup(program.setup),
-                "memory.hex": pack_beats(workload.memory, config.element_width, config.stream_words),
-                "txt": disassemble(config, words)}
+    contents = _program_lines(config, job.program, job.setup) | {
+        "input.hex": pack_beats(job.words, config.element_width, config.stream_words),
+        "expected.hex": block_lines(config, results)}
+    read, written = kernel.places(len(workload.x))
+    facts = {
+        "stream": {**_line(config), "tag": "bits above the elements of a line of expected.hex, from bit tag_bit on",
+                   "tag_bit": config.memory_elements * config.element_width,
+                   "tag_fields": {field: {"bit": at, "width": bits} for field, (at, bits) in
+                                  field_places(BLOCK_FIELDS).items()},
+                   "order": f"element k of the stream, counted through all beats, is component c of element e of row "
+                            f"r, where {name}.npz has (r, e, c) in row k of input_places and result_places; -1: none"},
+        "rows": len(workload.x), "points": workload.points, "complex": kernel.mode is Mode.FFT,
+        "scaling": kernel.scaling, "input_unit": kernel.input_step,
+        "result": "integer * 2^exponent of its block * result_units[e]", "result_units": kernel.output_scale.tolist(),
+        "blocks": len(results), "exponents": run.exponents, "saturated_blocks": run.saturated_blocks,
+        "clamped_inputs": run.clamped_inputs, "sqnr_db": sqnr_db(workload.reference, run.y)}
+    return _write(folder, name, config, contents, facts,
+                  {"rows": workload.x, "results": run.y, "input_places": read, "result_places": written})
+
+
+def _program_lines(config: CoreConfig, program: Sequence[Instruction],
+                   setup: Sequence[tuple[int, int, int]]) -> dict[str, list[str]]:
+    words = encode(program)
+    return {"hex": [f"{word:08x}" for word in words], "txt": disassemble(config, words),
+            "setup.hex": pack_setup([*setup, *start_writes(words)])}
+
+
+def _line(config: CoreConfig) -> dict[str, Any]:
+    return {"line": "one beat, hexadecimal; element k at bit k * element_width", "element_width": config.element_width,
+            "element": "an integer, two's complement", "beat_elements": config.memory_elements}
+
+
+def _matrix(matrix: Matrix, unit: np.ndarray | float, is_complex: bool) -> dict[str, Any]:
+    units = np.asarray(unit)
+    return {"base": matrix.base, "rows": matrix.rows, "elements": matrix.elements, "row_beats": matrix.pitch,
+            "complex": is_complex, "unit": float(units) if units.ndim == 0 else units.tolist()}
+
+
+def _write(folder: Path, name: str, config: CoreConfig, contents: Mapping[str, Sequence[str]], facts: dict[str, Any],
+           arrays: Mapping[str, np.ndarray] | None = None) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for suffix in contents]
     for path, lines in zip(paths, contents.values()):
         write_text(path, "".join(f"{line}\n" for line in lines))
+    if arrays is not None:
+        paths.append(folder / f"{name}.npz")
+        np.savez(paths[-1], **arrays)
+    paths.append(folder / f"{name}.json")
+    write_json(paths[-1], {"core": config.name, "configuration": config.choices(),
+                           "files": {path.name.removeprefix(f"{name}."): path.name for path in paths[:-1]},
+                           "setup": "one write a line, in order; its fields stand in the manifest of the core",
+                           **facts})
     return paths
 
 
@@ -54,7 +134,8 @@ def read_words(path: Path, bits: int) -> list[int]:
 def check_program(config: CoreConfig, words: Sequence[int], setup: Sequence[int], beats: int) -> int:
     """Number of blocks of a program that a processor with a memory of ``beats`` beats runs to its end.
 
-    ``words`` of 32 bits, ``setup`` writes of 64 bits {target 8, address 16, data 40}. Raises WingbeatError with the
+    ``words`` of 32 bits, ``setup`` writes of 64 bits {target 8, address 16, data 40}, of which those of a program do
+    not count. Raises WingbeatError with the
     error code of docs/reference/processor.md and the instruction, or for a READ that does not wait for what it reads.
     """
     if len(words) > config.program_words:
@@ -62,7 +143,9 @@ def check_program(config: CoreConfig, words: Sequence[int], setup: Sequence[int]
     model = ProcessorModel(config, [], [], np.zeros((beats, config.memory_elements), dtype=np.int64))
     try:
         for write in setup:
-            model.write_setup(write & 0xFF, write >> 8 & 0xFFFF, write >> 24)
+            fields = unpack(SETUP, write)
+            if fields["target"] != SETUP_PROGRAM:
+                model.write_setup(fields["target"], fields["address"], fields["data"])
         return model.check([*words, *[0] * (config.program_words - len(words))])
     except ValueError as fault:
         code = getattr(fault, "code", None)

@@ -5,6 +5,7 @@ What the benchmark measures, the trace shows and the sensitivity study repeats.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -22,15 +23,16 @@ from ..compiler.program.matrix import Matrix
 from ..compiler.program.operations import multiply_butterfly, mix_real, mixed_rows, transform_rows
 from ..compiler.program.split import SplitKernel, split_butterfly, split_fft, split_rows
 
-__all__ = ["Workload", "bpmm_workload", "fft_workload", "mixing_workload", "ffn_workload", "placed",
-           "random_rows", "random_twiddle"]
+__all__ = ["Workload", "ArrayWorkload", "array_workload", "bpmm_workload", "fft_workload", "mixing_workload",
+           "ffn_workload", "placed", "random_rows", "random_twiddle"]
 
 
 @dataclass(frozen=True, eq=False)
 class Workload:
     """One run of a processor.
 
-    ``memory``: beats (n, 2K) before. ``target``: where the result stands, integers whose value is ``scale`` (per
+    ``memory``: beats (n, 2K) before. ``source``: where the input stands in it, integers whose value is ``input_scale``.
+    ``target``: where the result stands, integers whose value is ``scale`` (per
     element or one for all); pairs of elements are complex numbers where ``is_complex``. ``reference``: the result
     in float64. ``useful``: multiplications of the transforms' graphs; those of the first block are ``first_useful``.
     """
@@ -41,6 +43,8 @@ class Workload:
     config: CoreConfig
     program: Program = field(repr=False)
     memory: np.ndarray = field(repr=False)
+    source: Matrix
+    input_scale: float
     target: Matrix
     scale: np.ndarray | float = field(repr=False)
     is_complex: bool
@@ -59,6 +63,37 @@ class Workload:
         """Memory and reports of the blocks after the run on the integer model."""
         memory = self.memory.copy()
         return memory, self.program.run_model(self.config, memory)
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayWorkload:
+    """Rows through one kernel on an array alone: ``x`` (rows, points), ``twiddle`` of a butterfly matrix."""
+
+    name: str
+    points: int
+    kernel: Kernel
+    x: np.ndarray = field(repr=False)
+    twiddle: np.ndarray | None = field(repr=False)
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """The result in float64 of the rows as the array sees them."""
+        seen = self.kernel.quantised_input(self.x)
+        return fft(seen) if self.twiddle is None else butterfly_multiply(self.twiddle, seen)
+
+
+def array_workload(config: CoreConfig, name: str, points: int, blocks: int, scaling: Scaling,
+                   seed: int) -> ArrayWorkload:
+    """``blocks`` blocks of random rows of ``points`` elements through 'bpmm' or 'fft'. Raises WingbeatError for sizes
+    that do not fit."""
+    weights = np.random.default_rng([seed, points])
+    # Small rows need more of them to show their tails.
+    calibration = random_rows(points, max(256, 65536 // points), name == "fft", weights)
+    twiddle = None if name == "fft" else random_twiddle(1, checked_log2("--sizes", points), weights)
+    kernel = (compile_fft(points, config, scaling=scaling, calibration=calibration) if twiddle is None else
+              compile_butterfly(twiddle, config, scaling=scaling, calibration=calibration))
+    x = random_rows(points, blocks * kernel.rows_per_block, name == "fft", np.random.default_rng([seed, points, 1]))
+    return ArrayWorkload(name, points, kernel, x, twiddle)
 
 
 def random_twiddle(stacks: int, log2_size: int, rng: np.random.Generator) -> np.ndarray:
@@ -115,7 +150,8 @@ def _steady(config: CoreConfig, name: str, points: int, kernel: Kernel | SplitKe
         operation = transform_rows if is_complex else multiply_butterfly
         tasks = operation(kernel, source, target, coefficients, name, start="steady")
     memory = _memory(config, target.end, [(source, _elements(whole))])
-    return Workload(name, points, len(rows), config, assemble(config, tasks), memory, target, kernel.output_scale,
+    return Workload(name, points, len(rows), config, assemble(config, tasks), memory, source,
+                    kernel.input_step, target, kernel.output_scale,
                     is_complex, reference(whole * kernel.input_step),
                     sum(_multiplications(config, task) for task in tasks), _multiplications(config, tasks[0]))
 
@@ -167,8 +203,8 @@ def mixing_workload(config: CoreConfig, tokens: int, hidden: int, seed: int) -> 
     memory = _memory(config, target.end, [(source, x.astype(np.int64))])
     useful = 4 * (tokens // 2) * (hidden // 2) * (token_bits + hidden_bits)
     scale = 2.0 ** (columns.stacks[0].shift + rows.stacks[0].shift)
-    return Workload("fft2-real", hidden, tokens, config, assemble(config, tasks), memory, target, scale, False,
-                    np.fft.fft2(x).real, useful, 0)
+    return Workload("fft2-real", hidden, tokens, config, assemble(config, tasks), memory, source, 1.0, target, scale,
+                    False, np.fft.fft2(x).real, useful, 0)
 
 
 def _fold_scale(twiddle: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -202,5 +238,5 @@ def ffn_workload(config: CoreConfig, tokens: int, hidden: int, expand: int, seed
     memory = _memory(config, target.end, [(source, first.quantise(x)[0].astype(np.int64))])
     reference = butterfly_multiply(down, butterfly_multiply(up, first.quantised_input(x)))[:, :hidden]
     useful = tokens * (first.multiplications_per_row + second.multiplications_per_row)
-    return Workload("ffn", hidden, tokens, config, assemble(config, tasks), memory, target, second.output_scale, False,
-                    reference, useful, 0)
+    return Workload("ffn", hidden, tokens, config, assemble(config, tasks), memory, source, first.input_step, target,
+                    second.output_scale, False, reference, useful, 0)

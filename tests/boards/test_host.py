@@ -10,7 +10,7 @@ from wingbeat.boards.host import Host, LinkError
 from wingbeat.boards.top import LinkedArray
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_fft
 from wingbeat.gen.compiler.kernel.kernel import Job
-from wingbeat.gen.cosim.job import start_writes
+from wingbeat.gen.compiler.beats import start_writes
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.instruction import Halt

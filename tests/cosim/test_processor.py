@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.cosim.core import Core
-from wingbeat.gen.cosim.job import Trial, start_writes
+from wingbeat.gen.compiler.beats import start_writes
+from wingbeat.gen.cosim.job import Trial
 from wingbeat.gen.cosim.testbench.simulators import SimulatorError
 from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming
 from wingbeat.hw.config import CoreConfig

@@ -7,7 +7,8 @@ import pytest
 
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_fft
 from wingbeat.gen.cosim.core import Core
-from wingbeat.gen.cosim.job import job_trial, start_writes
+from wingbeat.gen.compiler.beats import start_writes
+from wingbeat.gen.cosim.job import job_trial
 from wingbeat.gen.cosim.selftest import model_blocks, kernel_rows
 from wingbeat.gen.cosim.timing import STREAM_STALLS, StreamTiming
 from wingbeat.gen.presets.select import load_preset

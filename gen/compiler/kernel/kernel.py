@@ -211,6 +211,22 @@ class Kernel:
             return (rows[:, :, 0] + 1j * rows[:, :, 1]).reshape(-1, self.size)
         return rows.reshape(-1, self.size)
 
+    def places(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """What every element of the streams of one stack is: (row, element, component), int64 (elements, 3) of the
+        stream in and of the stream out; -1 for padding."""
+        components = 2 // self.rows_per_word
+        numbers = np.arange(1, rows * self.in_size * components + 1, dtype=np.float64).reshape(rows, self.in_size, -1)
+        given = numbers[..., 0] + 1j * numbers[..., 1] if components == 2 else numbers[..., 0]
+        read = _unfold(self._stream(given).ravel(), self.in_size, components)
+        blocks, words = self.n_blocks(rows), len(walk_indices(self.store.walk)) * self.config.beat_groups
+        words *= self.config.engines_per_beat * self.config.lanes
+        slots = np.arange(2 * blocks * words, dtype=np.int64).reshape(blocks, words, 2)
+        found = np.concatenate([self._block_rows(BlockResult(block, 0, False)) for block in slots])
+        parts = np.stack([found.real, found.imag][:components], axis=-1)[:rows, :self.out_size].astype(np.int64)
+        written = np.full((slots.size, 3), -1, dtype=np.int64)
+        written[parts.ravel()] = np.stack(np.indices(parts.shape), axis=-1).reshape(-1, 3)
+        return read, written
+
     # --- running ------------------------------------------------------------------------------
 
     def program(self, part: Part, blocks: int) -> list[Instruction]:
@@ -262,3 +278,12 @@ class Kernel:
         run = self.execute_model(x)
         self.warn(run)
         return run.y
+
+
+def _unfold(numbers: np.ndarray, size: int, components: int) -> np.ndarray:
+    """Row, element and component of numbers that count them from 1 on; -1 for 0."""
+    rest, component = np.divmod(numbers - 1, components)
+    row, element = np.divmod(rest, size)
+    places = np.stack([row, element, component], axis=-1)
+    places[numbers == 0] = -1
+    return places
