@@ -19,7 +19,7 @@ from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.bit_fields import unpack
 from wingbeat.hw.isa.encoding import decode
-from wingbeat.hw.isa.setup import SETUP, SETUP_PROGRAM
+from wingbeat.hw.isa.setup import CONTROL_START, SETUP, SETUP_CONTROL, SETUP_PROGRAM
 from wingbeat.sim.model.processor import ProcessorModel
 from wingbeat.sim.reference.metrics import sqnr_db
 
@@ -77,12 +77,13 @@ def test_the_files(folder):
     del sums["manifest.json"]
     assert manifest["sha256"] == sums and list(sums := manifest["sha256"]) == sorted(sums)
     for number, program in enumerate(manifest["programs"]):
-        coefficients, setup = (read_words(folder / f"{number}.{kind}.hex", 64) for kind in ("coefficients", "setup"))
-        assert setup[:len(coefficients)] == coefficients
-        assert not [write for write in setup[len(coefficients):] if unpack(SETUP, write)["target"] < SETUP_PROGRAM]
-        assert program["setup_writes"]["coefficients"] == len(coefficients)
-        assert program["words"] == len(read_words(folder / f"{number}.hex", 32))
-        assert sum(program["setup_writes"].values()) == len(read_words(folder / f"{number}.setup.hex", 64))
+        writes = [unpack(SETUP, write) for write in read_words(folder / f"{number}.setup.hex", 64)]
+        words = read_words(folder / f"{number}.hex", 32)
+        assert [write["data"] for write in writes if write["target"] == SETUP_PROGRAM] == words
+        assert writes[-1] == {"target": SETUP_CONTROL, "address": 0, "data": CONTROL_START}
+        counts = program["setup_writes"]
+        assert counts["coefficients"] == sum(write["target"] < SETUP_PROGRAM for write in writes)
+        assert program["words"] == counts["program"] == len(words) and sum(counts.values()) == len(writes)
 
 
 def test_golden_vectors_from_the_files_alone(folder):

@@ -1,16 +1,24 @@
 """Listing and check of programs, also over the command line."""
 
+import json
 import random
 
+import numpy as np
 import pytest
 
 from wingbeat.gen.cli.app import main
 from wingbeat.gen.compiler.program.listing import disassemble
+from wingbeat.gen.cosim.streams import block_lines
 from wingbeat.gen.output.program_files import check_program, read_words, write_program
 from wingbeat.gen.workloads.kernels import mixing_workload
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
+from wingbeat.hw.isa.bit_fields import unpack
 from wingbeat.hw.isa.encoding import encode
+from wingbeat.hw.isa.setup import SETUP
+from wingbeat.sim.model.array import ArrayModel
+from wingbeat.sim.model.processor import ProcessorModel
+from wingbeat.sim.reference.metrics import sqnr_db
 from wingbeat.sim.stimulus.illegal import illegal_programs
 
 FIELDS = {"engines": 4, "layers": 1, "width": 16, "element_width": 16, "coefficient_width": 16, "half_words": 256,
@@ -85,3 +93,74 @@ def test_a_small_memory_and_missing_files(folder, capsys):
     assert "fft2-real_32.setup.hex" in capsys.readouterr().err
     with pytest.raises(WingbeatError, match="line 1"):
         read_words(folder / "p.toml", 32)
+
+
+# --- Folders that are enough ---------------------------------------------------------------------------------------
+
+def elements(lines, facts):
+    """Integers of beats, in order, and what stands above them."""
+    width, count = facts["element_width"], facts["beat_elements"]
+    numbers = [int(line, 16) for line in lines]
+    raw = np.array([number >> width * k & (1 << width) - 1 for number in numbers for k in range(count)])
+    return raw - (raw >> width - 1 << width), [number >> width * count for number in numbers]
+
+
+@pytest.mark.parametrize("scaling", ["static", "safe", "block"])
+@pytest.mark.parametrize("kernel", ["bpmm", "fft"])
+def test_a_program_of_an_array_explains_itself(tmp_path, kernel, scaling):
+    """From the files alone: what goes in are the rows, what must come out are the results."""
+    assert main(["program", "--preset", "tiny", "--kernel", kernel, "--sizes", "32", "--scaling", scaling,
+                 "--blocks", "3", "-o", str(tmp_path)]) == 0
+    facts = json.loads((tmp_path / f"{kernel}_32.json").read_text())
+    files, stream = facts["files"], facts["stream"]
+    shape = (facts["rows"], facts["points"], 1 + facts["complex"])
+    with np.load(tmp_path / files["npz"]) as arrays:
+        rows, results, read, written = (arrays[name] for name in ("rows", "results", "input_places", "result_places"))
+
+    def gathered(values, places):
+        found = np.zeros(shape)
+        found[tuple(places[places[:, 0] >= 0].T)] = values[places[:, 0] >= 0]
+        return found[..., 0] + 1j * found[..., 1] if facts["complex"] else found[..., 0]
+
+    given, above = elements((tmp_path / files["input.hex"]).read_text().split(), stream)
+    assert not any(above)
+    assert np.abs(gathered(given, read) * facts["input_unit"] - rows).max() <= facts["input_unit"]
+    found, tags = elements((tmp_path / files["expected.hex"]).read_text().split(), stream)
+    place = stream["tag_fields"]["exponent"]
+    exponents = [tag >> place["bit"] & (1 << place["width"]) - 1 for tag in tags]
+    values = found * 2.0 ** np.repeat(exponents, stream["beat_elements"])
+    assert np.array_equal(gathered(values, written) * facts["result_units"], results)
+    assert len(facts["exponents"]) == facts["blocks"] == 3 and set(exponents) == set(facts["exponents"])
+    assert facts["sqnr_db"] > 55 and not facts["saturated_blocks"]
+
+
+def test_a_program_of_an_array_runs_from_its_files(tmp_path):
+    """On the model: nothing but setup.hex and input.hex goes in."""
+    assert main(["program", "--preset", "tiny", "--kernel", "fft", "--sizes", "64", "-o", str(tmp_path)]) == 0
+    facts = json.loads((tmp_path / "fft_64.json").read_text())
+    config = CoreConfig(**facts["configuration"])
+    model = ArrayModel(config)
+    for write in read_words(tmp_path / "fft_64.setup.hex", 64):
+        model.write_setup(**unpack(SETUP, write))
+    given, _ = elements((tmp_path / "fft_64.input.hex").read_text().split(), facts["stream"])
+    found = block_lines(config, model.run(None, given.reshape(-1, 2)))
+    assert found == (tmp_path / "fft_64.expected.hex").read_text().split()
+
+
+def test_a_program_of_a_processor_runs_from_its_files(folder):
+    """As above; input and result stand where the description says."""
+    facts = json.loads((folder / "fft2-real_32.json").read_text())
+    memory, _ = elements((folder / "fft2-real_32.memory.hex").read_text().split(), facts["memory"])
+    memory = memory.reshape(facts["memory"]["beats"], -1)
+    place, result = facts["memory"]["input"], facts["memory"]["result"]
+    size = place["rows"] * place["row_beats"]
+    x = memory[place["base"]:place["base"] + size].reshape(place["rows"], -1)[:, :place["elements"]].copy()
+    processor = ProcessorModel(CoreConfig(**facts["configuration"]), [], [], memory)
+    for write in read_words(folder / "fft2-real_32.setup.hex", 64):
+        processor.write_setup(**unpack(SETUP, write))
+    processor.run()
+    expected, _ = elements((folder / "fft2-real_32.expected.hex").read_text().split(), facts["memory"])
+    assert np.array_equal(memory.ravel(), expected)
+    size = result["rows"] * result["row_beats"]
+    y = memory[result["base"]:result["base"] + size].reshape(result["rows"], -1)[:, :result["elements"]]
+    assert sqnr_db(np.fft.fft2(x).real, y * result["unit"]) > 60
