@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
+from ..gen.files import keep_log, output_folder, write_manifest
 from ..hw.errors import WingbeatError
 from .icebreaker import IcebreakerTop
 from .top import BoardTop
@@ -52,28 +53,29 @@ def build(board: type[BoardTop], folder: Path, *, seed: int = 1,
 
     Returns ``board``, ``bitstream`` (path), ``clock_mhz`` asked for, ``fmax_mhz`` reached, ``timing_met``,
     and ``utilisation`` (used and available of every kind of cell in use). ``report`` is called after each
-    step. Raises RuntimeError, naming the log, when a tool fails.
+    step. Raises RuntimeError, naming the log, when a tool fails, and WingbeatError when ``folder`` cannot be used.
     """
     report = report or (lambda step: None)
-    folder = folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    name, figures = board.name, folder / "figures.json"
-    with _tools():
-        # The clock is judged below: nextpnr would end without its report.
-        options = {"nextpnr_opts": f"--report {figures.name} --seed {seed} --timing-allow-fail"}
-        plan = board.platform().build(board(), name, do_build=False, **options, **board.build_options)
-        plan.extract(folder)
-        report("netlist")
-        log = folder / "build.log"
-        with open(log, "w", encoding="utf-8") as output:
-            run = subprocess.run(["sh", f"{plan.script}.sh"], cwd=folder, stdout=output, stderr=output,
-                                 check=False)
-    if run.returncode:
-        raise RuntimeError(f"build: a tool failed on {name}; see {log}")
-    report("bitstream")
-    found = json.loads(figures.read_text(encoding="utf-8"))
-    reached = min(clock["achieved"] for clock in found["fmax"].values())
-    return {"board": name, "bitstream": str(folder / f"{name}.{board.bitstream}"),
-            "clock_mhz": board.clock_hz / 1e6, "fmax_mhz": round(reached, 2),
-            "timing_met": reached >= board.clock_hz / 1e6,
-            "utilisation": {kind: cells for kind, cells in found["utilization"].items() if cells["used"]}}
+    name, folder = board.name, Path(os.path.abspath(folder))
+    with output_folder(folder) as root:
+        figures, log = root / "figures.json", root / "build.log"
+        with _tools():
+            # The clock is judged below: nextpnr would end without its report.
+            options = {"nextpnr_opts": f"--report {figures.name} --seed {seed} --timing-allow-fail"}
+            plan = board.platform().build(board(), name, do_build=False, **options, **board.build_options)
+            plan.extract(root)
+            report("netlist")
+            with open(log, "w", encoding="utf-8") as output:
+                run = subprocess.run(["sh", f"{plan.script}.sh"], cwd=root, stdout=output, stderr=output,
+                                     check=False)
+        if run.returncode:
+            raise RuntimeError(f"build: a tool failed on {name}; see {keep_log(log)}")
+        report("bitstream")
+        found = json.loads(figures.read_text(encoding="utf-8"))
+        reached = min(clock["achieved"] for clock in found["fmax"].values())
+        facts = {"board": name, "bitstream": str(folder / f"{name}.{board.bitstream}"),
+                 "clock_mhz": board.clock_hz / 1e6, "fmax_mhz": round(reached, 2),
+                 "timing_met": reached >= board.clock_hz / 1e6,
+                 "utilisation": {kind: cells for kind, cells in found["utilization"].items() if cells["used"]}}
+        write_manifest(root, facts)
+    return facts

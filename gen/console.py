@@ -13,7 +13,7 @@ import typer
 
 from ..hw.errors import WingbeatError
 
-__all__ = ["out", "err", "percent", "print_table", "progress", "JsonOption"]
+__all__ = ["out", "err", "percent", "print_table", "progress", "file_option", "JsonOption"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -59,15 +59,19 @@ def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
         yield lambda step: bar.update(task, advance=1, description=f"{title}: {step}")
 
 
-def _writable_json(path: Path | None) -> Path | None:
+def _writable(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
     """Refuse a place that cannot take the file before hours of work instead of after."""
     if path is None:
         return None
-    folder = next(parent for parent in Path(os.path.abspath(path)).parents if parent.exists())
+    folder = next((parent for parent in Path(os.path.abspath(path)).parents if parent.exists()), path)
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise WingbeatError(f"--json: {str(path)!r} cannot be written; give a file in a writable folder")
+        raise WingbeatError(f"{parameter.opts[0]}: {str(path)!r} cannot be written; give a file in a writable folder")
     return path
 
 
-JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="write the numbers there too",
-                                                 callback=_writable_json)]
+def file_option(option: str, metavar: str, text: str) -> Any:
+    """Option that names a file to write, refused before any work where it cannot be."""
+    return typer.Option(option, metavar=metavar, help=text, callback=_writable)
+
+
+JsonOption = Annotated[Path | None, file_option("--json", "FILE", "write the numbers there too")]

@@ -11,6 +11,7 @@ Packages above this one add their commands through the entry-point group ``wingb
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+import signal
 import sys
 from typing import Annotated, Any
 import warnings
@@ -22,7 +23,8 @@ from typer.exceptions import TyperException
 from ...hw.config import SECTIONS, CoreConfig
 from ...hw.errors import WingbeatError
 from ..compiler.kernel.passes import Scaling
-from ..console import JsonOption, err, out, print_table, progress
+from ..console import JsonOption, err, file_option, out, print_table, progress
+from ..files import output_folder, write_manifest
 from ..presets import select as configurations
 from .measure import bench
 from .options import (ConfigOption, ExpandOption, HiddenOption, MemoryOption, PresetOption, SetOption, SizesOption,
@@ -82,7 +84,7 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
              expand: ExpandOption = 4, memory: MemoryOption = None,
              trace: Annotated[Path | None, typer.Option(metavar="DIR", help="of a processor: timelines of its units, "
                                                                             "SVG and HTML")] = None,
-             vcd: Annotated[Path | None, typer.Option(metavar="FILE", help="of a processor: waves")] = None,
+             vcd: Annotated[Path | None, file_option("--vcd", "FILE", "of a processor: waves")] = None,
              seed: Annotated[int, typer.Option(help="draws weights, data and stalls")] = 1,
              json_file: JsonOption = None) -> int:
     """Run small kernels on the simulated Verilog against the model, under all stalls. Exit code 1 if they
@@ -140,16 +142,18 @@ def program(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR"
     chosen = select_config(preset, config, settings)
     from ..explore.measure import KERNELS, OperationSize, array_workloads, workloads
     from ..output.program_files import write_array_program, write_program
-    points = sizes_of(chosen, sizes)
-    if chosen.is_processor:
-        size = OperationSize(tokens, hidden, expand)
-        work = workloads(chosen, kernel or KERNELS, points, size, blocks=blocks, scaling=scaling, seed=seed)
-        written = [path for each in work for path in write_program(each, output)]
-    else:
-        jobs = array_workloads(chosen, kernel or KERNELS, points, blocks=blocks, scaling=scaling, seed=seed)
-        written = [path for job in jobs for path in write_array_program(job, output)]
+    with output_folder(output) as folder:
+        points = sizes_of(chosen, sizes)
+        if chosen.is_processor:
+            size = OperationSize(tokens, hidden, expand)
+            work = workloads(chosen, kernel or KERNELS, points, size, blocks=blocks, scaling=scaling, seed=seed)
+            written = [path for each in work for path in write_program(each, folder)]
+        else:
+            jobs = array_workloads(chosen, kernel or KERNELS, points, blocks=blocks, scaling=scaling, seed=seed)
+            written = [path for job in jobs for path in write_array_program(job, folder)]
+        write_manifest(folder, {"programs": [path.stem for path in written if path.suffix == ".json"]})
     for path in written:
-        out.print(str(path), markup=False)
+        out.print(str(output / path.name), markup=False)
 
 
 @app.command()
@@ -202,7 +206,7 @@ def synth(preset: PresetOption = None, config: ConfigOption = None, settings: Se
 def demo(images: Annotated[int | None, typer.Option(metavar="N", help="held-out inputs on the Verilog")] = None,
          preset: PresetOption = None,
          network: Annotated[str | None, typer.Option(metavar="NAME", help="digits or listops")] = None,
-         page: Annotated[Path | None, typer.Option(metavar="FILE.html", help="everything as one page")] = None,
+         page: Annotated[Path | None, file_option("--page", "FILE.html", "everything as one page")] = None,
          json_file: JsonOption = None) -> int:
     """Run a trained network on the integer model and on the simulated Verilog: accuracy, cycles, synthesis figures."""
     from .demo import run_demo
@@ -287,5 +291,16 @@ def _print_warning(message: Warning | str, category: type[Warning], *where: Any)
 
 
 def run() -> None:
-    """Entry point of the installed script."""
+    """Entry point of the installed script. A signal ends the command as a fault does: what it has half written, and
+    the tools that it has started, go with it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, _end)
     sys.exit(main())
+
+
+def _end(number: int, frame: Any) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)  # a second one must not end the clearing
+    warnings.simplefilter("ignore")  # Amaranth complains of a circuit that was left half made
+    raise SystemExit(128 + number)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..compiler.kernel.passes import Scaling
-from ..console import JsonOption, print_table, progress
+from ..console import JsonOption, file_option, print_table, progress
 from .options import (on_native, ConfigOption, ExpandOption, HiddenOption, MemoryOption, PresetOption, SetOption,
                       SizesOption, TokensOption, integers, print_rows, save_json, select_config, sizes_of)
 
@@ -72,8 +72,7 @@ def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, 
                       words: Annotated[str | None, typer.Option(metavar="1,2", help="per cycle, each way")] = None,
                       latencies: Annotated[str | None, typer.Option(metavar="1,50", help="of the memory")] = None,
                       seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
-                      plot_file: Annotated[Path | None, typer.Option("--plot", metavar="FILE.svg",
-                                                                     help="curves as a picture")] = None,
+                      plot_file: Annotated[Path | None, file_option("--plot", "FILE.svg", "curves, a picture")] = None,
                       json_file: JsonOption = None) -> None:
     """Utilisation of a processor against words per cycle and latency of its memory, on the simulated Verilog."""
     chosen = on_native(select_config(preset, config, settings))

@@ -11,6 +11,7 @@ import matplotlib
 from ...hw.config import CoreConfig
 from ..cosim.core import Core
 from ..cosim.timing import MemoryTiming
+from ..files import output_file
 from .measure import run_workload, workloads
 
 __all__ = ["WORDS", "LATENCIES", "Point", "measure_sensitivity", "plot"]
@@ -73,5 +74,6 @@ def plot(rows: Sequence[dict], path: Path, title: str) -> None:
     axes[0][0].set_ylabel("utilisation")
     axes[0][-1].legend(loc="lower right", title="cycles")
     figure.suptitle(title)
-    figure.savefig(path, metadata={"Date": None})
+    with output_file(path) as fresh:
+        figure.savefig(fresh, format="svg", metadata={"Date": None})
     pyplot.close(figure)

@@ -8,10 +8,12 @@ import jinja2
 from ...hw.config import CoreConfig, Target
 from ..cosim.core import Core
 from ..cosim.selftest import write_testbench
-from ..files import MANIFEST, output_folder, write_json
-from .manifest import file_digests, manifest
+from ..files import output_folder, write_manifest
+from .manifest import manifest
 
 __all__ = ["generate"]
+
+_BUILD_FOLDERS = ("tb/build", "tb/__pycache__")  # of `make -C tb`
 
 
 def generate(config: CoreConfig, folder: Path) -> dict:
@@ -29,9 +31,7 @@ def generate(config: CoreConfig, folder: Path) -> dict:
         write_testbench(core, root / "tb")
         result = manifest(config, core.component)
         _write(root / "README.md", _readme(core, result))
-        result["sha256"] = file_digests(root)
-        write_json(root / MANIFEST, result)
-    return result
+        return write_manifest(root, result, _BUILD_FOLDERS)
 
 
 def _write(path: Path, text: str) -> None:

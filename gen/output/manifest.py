@@ -5,9 +5,7 @@ signature of the component, the instruction fields. A constant stands here only 
 contract (docs/reference/architecture.md, docs/reference/processor.md).
 """
 
-import hashlib
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from amaranth.hdl import Shape
@@ -25,7 +23,7 @@ from ...hw.isa.setup import (coefficient_fields, CONTROL_START, SETUP_ACTIVATION
 from ...hw.isa.vector_tables import ACTIVATION, CHANNEL, SEGMENTS
 from ...hw.numeric import coefficient_fraction_bits
 
-__all__ = ["manifest", "describe_ports", "describe_memory_map", "file_digests", "derived_values"]
+__all__ = ["manifest", "describe_ports", "describe_memory_map", "derived_values"]
 
 FORMAT = 2           # of the manifest itself; grows when a field changes its meaning
 _OF_MEMORY = (Opcode.READ, Opcode.WRITE, Opcode.SET, Opcode.SUMS)  # which an array alone does not take
@@ -162,10 +160,3 @@ def _describe_vector_unit(config: CoreConfig) -> dict[str, Any]:
 def _packed(fields: Fields, offset: int = 0) -> list[dict[str, Any]]:
     """Fields that follow each other from bit ``offset`` up."""
     return [{"name": name, "offset": at, "width": width} for name, (at, width) in field_places(fields, offset).items()]
-
-
-def file_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below ``folder``, by its path with forward slashes."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in files}

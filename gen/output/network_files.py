@@ -2,7 +2,6 @@
 the inputs it is calibrated with."""
 
 from dataclasses import asdict
-import hashlib
 import math
 from pathlib import Path
 import tokenize
@@ -23,7 +22,7 @@ from ..compiler.network.load import LoadedNetwork
 from ..compiler.network.reference import encode_inputs as encode_inputs
 from ..compiler.program.listing import disassemble
 from ..explore.network import LayerFigures, WidthFigures
-from ..files import MANIFEST, write_json, write_text
+from ..files import write_manifest, write_text
 
 __all__ = ["Calibration", "read_calibration", "random_calibration", "write_network"]
 
@@ -96,8 +95,8 @@ def write_network(folder: Path, compiled: CompiledNetwork, calibration: Calibrat
     Of program k: k.hex (words), k.setup.hex (all setup writes, the program and its start last), k.txt (listing).
     memory.hex: all beats of the memory as they must be before the first program, inputs left zero. golden.input.hex and
     golden.output.hex: beats of the memory before the first program and behind the last one, for the first calibration
-    inputs; golden.npz: these inputs, their integers and results. MANIFEST: places and units of the tensors, figures of
-    the layers.
+    inputs; golden.npz: these inputs, their integers and results. The manifest has places and units of the tensors
+    and figures of the layers.
     """
     config = compiled.config
     for number, segment in enumerate(compiled.segments):
@@ -118,14 +117,14 @@ def write_network(folder: Path, compiled: CompiledNetwork, calibration: Calibrat
     found = compiled.output.tensor.unpack(memory)[:len(golden)]
     np.savez(folder / "golden.npz", inputs=golden, input_integers=given, output_integers=found,
              results=compiled.results(memory, len(golden)))
-    write_json(folder / MANIFEST, _manifest(folder, compiled, calibration, layers, widths))
+    write_manifest(folder, _manifest(compiled, calibration, layers, widths))
 
 
 def _lines(lines: list[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _manifest(folder: Path, compiled: CompiledNetwork, calibration: Calibration, layers: list[LayerFigures],
+def _manifest(compiled: CompiledNetwork, calibration: Calibration, layers: list[LayerFigures],
               widths: list[WidthFigures]) -> dict[str, Any]:
     programs = [{"words": 3 * len(segment.program.instructions), "blocks": len(segment.program.stages),
                  "setup_writes": _setup_counts([*segment.program.setup, *start_writes(segment.program.instructions)]),
@@ -145,8 +144,7 @@ def _manifest(folder: Path, compiled: CompiledNetwork, calibration: Calibration,
             "regions": [{"name": each.name, "role": str(each.role), **_place(each.stored)}
                         for each in compiled.regions()]},
         "programs": programs,
-        "layers": [_finite(asdict(layer)) for layer in layers], "widths": [_finite(asdict(width)) for width in widths],
-        "sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}}
+        "layers": [_finite(asdict(layer)) for layer in layers], "widths": [_finite(asdict(width)) for width in widths]}
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

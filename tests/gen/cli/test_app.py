@@ -4,8 +4,10 @@ complete."""
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -113,6 +115,10 @@ REFUSED = {
     "output with foreign files": (["generate", "--preset", "tiny", "-o", "."], None, ["--output"]),
     "json is a folder": ([*TINY, "--json", "."], None, ["--json"]),
     "json below a file": ([*TINY, "--json", "keep.txt/a.json"], None, ["--json"]),
+    "json is the root": (["presets", "--json", "/"], None, ["--json: '/' cannot be written"]),
+    "page": (["demo", "--page", "."], None, ["--page: '.' cannot be written"]),
+    "plot": (["bench", "sensitivity", "--preset", "processor-16", "--plot", "keep.txt/x.svg"], None, ["--plot"]),
+    "vcd": (["simulate", "--preset", "processor-16", "--vcd", "."], None, ["--vcd: '.' cannot be written"]),
     "presets json": (["presets", "--json", "."], None, ["--json"]),
     "simulator": (["simulate", "--preset", "tiny", "--simulator", "spice"], None, ["--simulator: 'spice'"]),
     "simulate seed": (["simulate", "--preset", "tiny", "--seed", "-1"], None, ["--seed"]),
@@ -201,8 +207,9 @@ def test_generate_is_reproducible(tmp_path):
 
 def test_a_fault_keeps_the_core_of_before(tmp_path, monkeypatch, capsys):
     target = tmp_path / "core"
-    target.mkdir()
-    (target / "manifest.json").write_text("before")
+    assert main(["generate", "--preset", "tiny", "-o", str(target)]) == 0
+    before = {path: path.is_dir() or path.read_bytes() for path in tmp_path.rglob("*")}
+    capsys.readouterr()
 
     def out_of_disk(*_):
         raise OSError(28, "No space left on device")
@@ -210,8 +217,39 @@ def test_a_fault_keeps_the_core_of_before(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(generator, "write_testbench", out_of_disk)
     assert main(["generate", "--preset", "tiny", "-o", str(target)]) == 2
     assert capsys.readouterr().err == "wingbeat: system: No space left on device\n"
-    assert [p.name for p in tmp_path.rglob("*")] == ["core", "manifest.json"]
-    assert (target / "manifest.json").read_text() == "before"
+    assert {path: path.is_dir() or path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing(tmp_path, number):
+    """In a folder that exists and in a new one, while the Verilog is being written."""
+    (tmp_path / "here").mkdir()
+    for target in ("here", "new/core"):
+        run = subprocess.Popen([sys.executable, "-c", "from wingbeat.gen.cli.app import run; run()", "generate",
+                                "--preset", "processor-16", "-o", target], cwd=tmp_path, stderr=subprocess.PIPE)
+        while run.poll() is None and not list(tmp_path.rglob("new/rtl")):
+            time.sleep(0.01)
+        run.send_signal(number)
+        _, errors = run.communicate(timeout=60)
+        assert run.returncode == 128 + number and errors == b""
+        assert [path.name for path in tmp_path.rglob("*")] == ["here"]
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    """As under nohup."""
+    program = ("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); import wingbeat.gen.cli.app as app; "
+               "app.main = lambda: signal.getsignal(signal.SIGHUP) == signal.SIG_IGN; app.run()")
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 1
+
+
+def test_a_folder_with_foreign_files_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "manifest.json").write_text('{"name": "web app"}')
+    monkeypatch.setattr(generator, "Core", None)
+    for command in (["generate", "--preset", "tiny"], ["program", "--preset", "processor-16"],
+                    ["board", "ulx3s", "--build"]):
+        assert main([*command, "-o", str(tmp_path)]) == 2
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"wingbeat: --output: '{tmp_path}' holds 'manifest")
+    assert [path.name for path in tmp_path.rglob("*")] == ["manifest.json"]
 
 
 def test_presets(tmp_path, capsys):

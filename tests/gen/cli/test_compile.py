@@ -308,7 +308,7 @@ def test_attention_names_its_layer(networks, tmp_path, capsys):
 
 def test_a_folder_with_other_files_is_left_alone(model, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
-    refused(capsys, compile_(model, tmp_path), "holds files that are not ours")
+    refused(capsys, compile_(model, tmp_path), "holds 'notes.txt', which is not ours")
     refused(capsys, compile_(model, tmp_path / "notes.txt"), "is not a folder")
     assert contents(tmp_path) == {"notes.txt": b"mine"}
 
@@ -320,10 +320,10 @@ def test_the_old_output_stays_when_a_later_compile_fails(networks, tmp_path, cap
     capsys.readouterr()
     refused(capsys, compile_(model, output, "--set", "memory_bits=2"), "memory.address_bits: 2 are too few")
 
-    def full(path, value):
+    def full(folder, facts):
         raise WingbeatError("--output: no space left")
 
-    monkeypatch.setattr(network_files, "write_json", full)  # in the middle of writing
+    monkeypatch.setattr(network_files, "write_manifest", full)  # in the middle of writing
     assert compile_(model, output, "--seed", "2") == 2
     assert capsys.readouterr().err.endswith("wingbeat: --output: no space left\n")
     assert contents(output) == before and [path.name for path in tmp_path.iterdir()] == ["net"]
