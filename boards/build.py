@@ -66,10 +66,10 @@ def build(board: type[BoardTop], folder: Path, *, seed: int = 1,
             plan.extract(root)
             report("netlist")
             with open(log, "w", encoding="utf-8") as output:
-                run = subprocess.run(["sh", f"{plan.script}.sh"], cwd=root, stdout=output, stderr=output,
-                                     check=False)
+                run = subprocess.run(["sh", f"{plan.script}.sh"], cwd=root, env={**os.environ, "TMPDIR": "."},
+                                     stdout=output, stderr=output, check=False)
         if run.returncode:
-            raise RuntimeError(f"build: a tool failed on {name}; see {keep_log(log)}")
+            raise RuntimeError(f"build: a tool failed on {name}; see {keep_log(log.read_text(errors='replace'))}")
         report("bitstream")
         found = json.loads(figures.read_text(encoding="utf-8"))
         reached = min(clock["achieved"] for clock in found["fmax"].values())

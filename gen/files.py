@@ -190,9 +190,8 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def keep_log(log: Path) -> Path:
-    """A copy of ``log`` in the folder of temporary files, for a message: its own folder is about to vanish."""
-    handle, name = tempfile.mkstemp(prefix="wingbeat-", suffix=".log")
-    os.close(handle)
-    shutil.copyfile(log, name)
-    return Path(name)
+def keep_log(text: str) -> Path:
+    """A file with ``text`` in the folder of temporary files, for a message: where it stood will vanish."""
+    with tempfile.NamedTemporaryFile("w", prefix="wingbeat-", suffix=".log", encoding="utf-8", delete=False) as file:
+        file.write(text)
+    return Path(file.name)

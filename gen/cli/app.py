@@ -296,11 +296,19 @@ def run() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
             signal.signal(number, _end)
-    sys.exit(main())
+    try:
+        code = main()
+    except _Ended as end:
+        code = 128 + end.args[0]
+    sys.exit(code)
+
+
+class _Ended(BaseException):
+    """A signal has come: its number."""
 
 
 def _end(number: int, frame: Any) -> None:
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)  # a second one must not end the clearing
     warnings.simplefilter("ignore")  # Amaranth complains of a circuit that was left half made
-    raise SystemExit(128 + number)
+    raise _Ended(number)

@@ -9,12 +9,12 @@ The simulator runs under cocotb in a process of its own (gen/cosim/testbench/); 
 costs about a second.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 import hashlib
 import json
-import os
 from pathlib import Path
 import shutil
 import tempfile
@@ -24,8 +24,10 @@ from amaranth.lib import wiring
 from ...hw.config import CoreConfig, MemoryBus, Target
 from ...hw.core.top import core as component_of
 from ...hw.errors import WingbeatError
+from ..files import keep_log, output_file
 from ..rtl.verilog import emit
 from .axi import AxiHarness
+from .cache import LOCK, Cache, Entry
 from .harness import Harness
 from .job import Run, Trial
 from .memory import MemoryHarness
@@ -33,7 +35,7 @@ from .streams import StreamHarness
 from .testbench import simulators
 from .testbench.simulators import SimulatorError
 
-__all__ = ["Build", "Core", "build_verilog", "cache_folder", "lint_core"]
+__all__ = ["Build", "Core", "build_verilog", "lint_core"]
 
 _HERE = Path(__file__).resolve().parent
 
@@ -96,7 +98,7 @@ class Core:
 class Build:
     """A simulator ready to run."""
 
-    folder: Path
+    entry: Entry
     simulator: str
     vcd: bool
     harness: Harness = field(repr=False, compare=False)
@@ -115,59 +117,89 @@ class Build:
             raise ValueError(f"trials: the names {sorted(names)} are not all different")
         if vcd and not self.vcd:
             raise ValueError(f"vcd: {str(vcd)!r} needs a build for waves; allowed is one made with vcd = True")
-        if vcd:
-            vcd.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as temporary:
             folder = (keep or Path(temporary)).resolve()
             folder.mkdir(parents=True, exist_ok=True)
             self.harness.write(folder, trials)
-            n_tests, n_failed = simulators.run_cocotb(self.folder, self.harness.top, self.simulator, folder, folder,
-                                                      self.harness.benches[0], vcd)
+            n_tests, n_failed = self._run(folder, vcd)
             reports = [_report(folder, trial) for trial in trials]
             errors = [f"{trial.name} ({trial.timing.note}): {report['error']}"
-                      for trial, report in zip(trials, reports) if report["error"]]
+                      for trial, report in zip(trials, reports) if report and report["error"]]
+            if silent := reports.count(None):
+                errors.append(f"{silent} left no result")
             if errors or n_failed or n_tests != len(trials):
-                raise SimulatorError(f"{n_failed} of {n_tests} trials failed on {self.simulator}: "
-                                     + "; ".join(errors))
-            return [self.harness.run(folder, trial, report) for trial, report in zip(trials, reports)]
+                raise SimulatorError(f"{n_failed} of {n_tests} trials failed on {self.simulator}: " + "; ".join(errors),
+                                     _keep(folder / "simulation.log") if silent else None)
+            return [self.harness.run(folder, trial, report or {}) for trial, report in zip(trials, reports)]
+
+    def _run(self, folder: Path, vcd: Path | None) -> tuple[int, int]:
+        """Tests run, and failed, with the trials in ``folder``."""
+        with ExitStack() as stack:
+            waves = stack.enter_context(output_file(vcd)) if vcd else None
+            stack.enter_context(_kept_log())
+            return simulators.run_cocotb(self.entry.folder, self.harness.top, self.simulator, folder, folder,
+                                         self.harness.benches[0], waves)
 
 
-def _report(folder: Path, trial: Trial) -> dict:
+def _report(folder: Path, trial: Trial) -> dict | None:
     path = folder / f"{trial.name}.result.json"
-    return json.loads(path.read_text()) if path.exists() else {"error": "it left no result"}
+    return json.loads(path.read_text()) if path.exists() else None
 
 
-def cache_folder() -> Path:
-    """Where builds are kept: $WINGBEAT_CACHE, else wingbeat/ in the user's cache folder."""
-    own = os.environ.get("WINGBEAT_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wingbeat"
-
-
-def build_verilog(sources: Sequence[Path], top: str, simulator: str = "verilator", vcd: bool = False) -> Path:
-    """Folder of a build of ``sources`` with top module ``top``, from the cache if it was built before. With ``vcd`` it
-    is another build, larger and slower, that can record its waves.
-
-    Raises :class:`SimulatorError` when the simulator is missing or refuses the design.
-    """
-    versions = simulators.tool_versions(simulator)
-    digest = hashlib.sha256(Path(simulators.__file__).read_bytes())
-    for text in (top, *versions, *(["vcd"] if vcd else [])):
-        digest.update(text.encode() + b"\0")
-    for source in sources:
-        digest.update(source.read_bytes() + b"\0")
-    folder = cache_folder() / "builds" / digest.hexdigest()[:32]
-    if folder.exists():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
-    tools = hashlib.sha256("\0".join([*versions, *(["vcd"] if vcd else [])]).encode()).hexdigest()[:16]
-    simulators.compile_verilog(sources, top, partial, simulator,
-                               runtime=cache_folder() / "runtime" / tools, vcd=vcd)
+@contextmanager
+def _kept_log() -> Iterator[None]:
+    """The log that a fault in the block names outlives the folder it stands in."""
     try:
-        partial.rename(folder)  # whoever comes first wins; a half-made build never has the final name
-    except OSError:
-        shutil.rmtree(partial)
-    return folder
+        yield
+    except SimulatorError as fault:
+        if fault.log and fault.log.exists():
+            fault.log = _keep(fault.log)
+        raise
+
+
+def _keep(log: Path) -> Path:
+    return keep_log(log.read_text(encoding="utf-8", errors="replace"))
+
+
+def build_verilog(sources: Sequence[Path], top: str, simulator: str = "verilator", vcd: bool = False) -> Entry:
+    """A build of ``sources`` with top module ``top``, from the cache if it was built before. With ``vcd`` it is another
+    build, larger and slower, that can record its waves.
+
+    Raises :class:`SimulatorError` when the simulator is missing or refuses the design, and :class:`WingbeatError` when
+    the cache cannot be written.
+    """
+    tools = hashlib.sha256("\0".join([*simulators.tool_versions(simulator), str(vcd)]).encode())
+    design = tools.copy()
+    for part in (top.encode(), *(source.read_bytes() for source in sources)):
+        design.update(part + b"\0")
+
+    def make(folder: Path) -> None:
+        runtime = _runtime(tools.hexdigest()[:32], vcd) if simulator == "verilator" else None
+        with _kept_log():
+            simulators.compile_verilog(sources, top, folder, simulator, runtime and runtime.folder, vcd)
+        _keep_only(folder, ["build.log", *simulators.products(top, simulator)])
+
+    return Cache("builds").entry(design.hexdigest()[:32], make)
+
+
+def _runtime(name: str, vcd: bool) -> Entry:
+    """The compiled runtime of Verilator, from the build of a design that holds nothing."""
+    def make(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as temporary, _kept_log():
+            source = Path(temporary) / "nothing.v"
+            source.write_text("module nothing(clk);\n  input clk;\nendmodule\n")
+            simulators.compile_verilog([source], "nothing", folder, "verilator", vcd=vcd)
+        _keep_only(folder, simulators.RUNTIME)
+
+    return Cache("runtime").entry(name, make)
+
+
+def _keep_only(folder: Path, names: Sequence[str]) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in (*names, LOCK):
+            path.unlink()
 
 
 def lint_core(sources: Sequence[Path], top: str) -> list[str]:

