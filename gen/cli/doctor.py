@@ -6,13 +6,18 @@ Versions of Python packages have one home, pyproject.toml; they are read back fr
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 import platform
 import re
 import shutil
 import subprocess
+import tempfile
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+from ..cosim.cache import cache_folder
+from ..cosim.testbench import simulators
 
 __all__ = ["Finding", "examine"]
 
@@ -20,9 +25,8 @@ INSTALL = "make .venv/installed"  # brings every Python package at its pinned ve
 
 # System programs: (name, versions that work, needed or only useful, the command that mends it).
 PROGRAMS = [
-    ("g++", ">=10", True, "apt-get install g++"),
-    ("make", ">=4", True, "apt-get install make"),
-    ("perl", ">=5", True, "apt-get install perl"),
+    ("g++", ">=10", True, simulators.PROGRAMS["g++"]),
+    ("make", ">=4", True, simulators.PROGRAMS["make"]),
     ("iverilog", ">=11", False, "apt-get install iverilog"),
     ("openFPGALoader", ">=0.9", False, "apt-get install openfpgaloader"),
 ]
@@ -48,8 +52,8 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at Python, the system programs and the Python packages, in this order."""
-    return [_python(), *(_program(*program) for program in PROGRAMS), *_packages()]
+    """Look at Python, the system programs, the folders that are written and the Python packages, in this order."""
+    return [_python(), *(_program(*program) for program in PROGRAMS), *_folders(), *_packages()]
 
 
 def _judge(tool: str, found: str, needed: str, required: bool, remedy: str) -> Finding:
@@ -78,6 +82,18 @@ def _program_version(name: str) -> str:
         return ""
     version = re.search(r"\d+(\.\d+)+", run.stdout + run.stderr)
     return version[0] if version else ""
+
+
+def _folders() -> Iterator[Finding]:
+    """The folders in which every build and every synthesis writes."""
+    for name, folder, variable in (("cache", cache_folder(), "WINGBEAT_CACHE"),
+                                   ("temporary files", Path(tempfile.gettempdir()), "TMPDIR")):
+        found = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+        try:
+            tempfile.TemporaryFile(dir=found).close()
+            yield Finding(name, str(folder), "writable", True, "")
+        except OSError:
+            yield Finding(name, str(folder), "writable", True, f"export {variable}=FOLDER")
 
 
 def _extra_of(requirement: Requirement) -> str | None:

@@ -18,14 +18,14 @@ PROCESSOR = CoreConfig.of(name="runner", engines=2, layers=1, width=16, element_
 
 @pytest.fixture
 def make_core(tmp_path):
-    """Call with a configuration: a folder with its rtl/ and tb/."""
+    """Call with a configuration: a folder with its rtl/ and tb/, on a path that a shell and make would take apart."""
     def make(config):
-        core = Core(config)
+        core, folder = Core(config), tmp_path / "a b$c'd#e"
         for name in ("rtl", "tb"):
-            (tmp_path / name).mkdir()
-        (tmp_path / "rtl" / f"{config.name}.v").write_text(core.verilog)
-        write_testbench(core, tmp_path / "tb")
-        return tmp_path
+            (folder / name).mkdir(parents=True)
+        (folder / "rtl" / f"{config.name}.v").write_text(core.verilog)
+        write_testbench(core, folder / "tb")
+        return folder
     return make
 
 

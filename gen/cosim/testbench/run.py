@@ -32,6 +32,8 @@ def main() -> int:
     except SimulatorError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     print(f"{bench['top']} on {simulator}: {n_tests - n_failed} of {n_tests} trials passed, "
           f"log in {build / 'results' / 'simulation.log'}")
     for path in sorted((build / "results").glob("*.result.json")):

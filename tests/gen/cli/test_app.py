@@ -277,6 +277,17 @@ def test_doctor_notices_a_wrong_version(monkeypatch, capsys):
     assert rows["python3"] == ["missing", "wait"] and rows["no-such-tool"] == ["optional", "x"]
 
 
+def test_doctor_notices_folders_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("WINGBEAT_CACHE", str(tmp_path / "file" / "cache"))
+    assert main(["doctor"]) == 1
+    rows = {line.split("\t")[0]: line.split("\t")[1:] for line in capsys.readouterr().out.splitlines()}
+    assert rows["cache"] == [str(tmp_path / "file" / "cache"), "writable", "missing", "export WINGBEAT_CACHE=FOLDER"]
+    assert rows["temporary files"][1:] == ["writable", "ok", ""]
+    assert main(["simulate", "--preset", "tiny"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("wingbeat: cache: ")
+
+
 def test_help_and_interrupt(monkeypatch, capsys):
     assert main(["--help"]) == 0
     assert "generate" in capsys.readouterr().out

@@ -2,6 +2,8 @@
 
 import json
 
+from pathlib import Path
+
 import pytest
 
 from wingbeat.gen.presets.select import load_preset
@@ -107,8 +109,21 @@ def test_harness_keeps_every_port():
 
 
 def test_tool_that_fails_says_why(tmp_path):
-    with pytest.raises(RuntimeError, match=r"^yosys: .*ERROR.*no_such_command"):
+    with pytest.raises(RuntimeError, match=r"^yosys: .*ERROR.*no_such_command.*; see .*\.log$") as caught:
         run_yosys("no_such_command", tmp_path)
+    assert "no_such_command" in Path(str(caught.value).rpartition("see ")[2]).read_text()
+
+
+def test_blanks_in_paths_and_files_beside_do_nothing(tmp_path, monkeypatch):
+    """Yosys hands the names of its temporary files to scripts; Python looks in the working directory first."""
+    odd = tmp_path / "t m p"
+    odd.mkdir()
+    (odd / "random.py").write_text("1 / 0\n")
+    monkeypatch.setenv("TMPDIR", str(odd))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.chdir(odd)
+    result = synthesize_component(multiplier(), "dut", target="ecp5", keep=odd)
+    assert result["dsp"] == 1
 
 
 @pytest.mark.parametrize("name", BLOCKS)
