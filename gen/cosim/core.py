@@ -35,7 +35,7 @@ from .streams import StreamHarness
 from .testbench import simulators
 from .testbench.simulators import SimulatorError
 
-__all__ = ["Build", "Core", "build_verilog", "lint_core"]
+__all__ = ["Build", "Core", "build_verilog", "lint_core", "waivers"]
 
 _HERE = Path(__file__).resolve().parent
 
@@ -203,5 +203,13 @@ def _keep_only(folder: Path, names: Sequence[str]) -> None:
 
 
 def lint_core(sources: Sequence[Path], top: str) -> list[str]:
-    """Complaints of ``verilator --lint-only -Wall`` beyond gen/cosim/testbench/waivers.vlt; empty is clean."""
-    return simulators.lint(sources, top, _HERE / "testbench" / "waivers.vlt")
+    """Complaints of ``verilator --lint-only -Wall`` beyond :func:`waivers`; empty is clean."""
+    with tempfile.TemporaryDirectory() as temporary:
+        accepted = Path(temporary) / "waivers.vlt"
+        accepted.write_text(waivers(top))
+        return simulators.lint(sources, top, accepted)
+
+
+def waivers(name: str) -> str:
+    """Warnings of Verilator that are accepted in NAME.v and nowhere else, each with its reason, as it reads them."""
+    return (_HERE / "testbench" / "waivers.vlt").read_text(encoding="utf-8").replace("CORE.v", f"{name}.v")

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from amaranth.lib import data, wiring
 
 from ...hw.config import CoreConfig
+from ..rtl.verilog import LICENCE
 from .job import Run, Trial
 from .timing import MemoryTiming, StreamTiming
 
@@ -66,7 +67,7 @@ class Harness(ABC):
         """Write the Verilog of what stands around the core into ``folder``; names of the files, the top first."""
         if not self.top_module:
             return []
-        (folder / f"{self.top}.v").write_text(self.top_module)
+        (folder / f"{self.top}.v").write_text(f"// {LICENCE}\n{self.top_module}")
         for model in self.models:
             shutil.copyfile(Path(__file__).resolve().parent / "verilog" / model, folder / model)
         return [f"{self.top}.v", *self.models]

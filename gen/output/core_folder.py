@@ -6,9 +6,10 @@ from pathlib import Path
 import jinja2
 
 from ...hw.config import CoreConfig, Target
-from ..cosim.core import Core
+from ..cosim.core import Core, waivers
 from ..cosim.selftest import write_testbench
 from ..files import output_folder, write_manifest
+from ..rtl.verilog import LICENCE
 from .manifest import manifest
 
 __all__ = ["generate"]
@@ -28,6 +29,7 @@ def generate(config: CoreConfig, folder: Path) -> dict:
         for name in ("rtl", "tb"):
             (root / name).mkdir()
         _write(root / "rtl" / f"{config.name}.v", core.verilog)
+        _write(root / "rtl" / f"{config.name}.vlt", waivers(config.name))
         write_testbench(core, root / "tb")
         result = manifest(config, core.component)
         _write(root / "README.md", _readme(core, result))
@@ -46,4 +48,4 @@ def _readme(core: Core, facts: dict) -> str:
         name=config.name, config=config, choices=facts["configuration"], derived=facts["derived"], ports=facts["ports"],
         conditions=facts["conditions"], ecp5=config.target is Target.ECP5, memory_map=facts["memory_map"],
         errors=facts.get("errors", {}), axi=facts.get("axi4"), top=core.harness.top,
-        needs=" ".join(core.harness.needs.values()))
+        needs=" ".join(core.harness.needs.values()), licence=LICENCE)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """cocotb test of one array in Verilog: runs the trials of a folder and writes what the array delivered.
 
 Stands alone: needs cocotb, the standard library and trials.py beside it, nothing of wingbeat. Besides what trials.py

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """cocotb test of one processor with an AXI4 master in Verilog: runs the trials of a folder.
 
 Needs cocotb, cocotbext-axi, the standard library, and trials.py and processor_bench.py beside it; nothing of wingbeat.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """cocotb test of one processor in Verilog with its memory: runs the trials of a folder.
 
 Stands alone: needs cocotb, the standard library and trials.py beside it, nothing of wingbeat. The design is the

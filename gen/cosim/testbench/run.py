@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Tests the core of this folder against its vectors.
 
     python run.py [--simulator verilator|icarus]

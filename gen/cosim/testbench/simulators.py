@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """Runs Verilog on Verilator or Icarus Verilog under cocotb: finds the tools, builds, runs, lints.
 
 Stands alone: needs cocotb and the standard library, nothing of wingbeat. Verilator is taken from its Python

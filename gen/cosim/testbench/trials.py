@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 """What every bench of this folder shares: where its files are, and one cocotb test for each trial of a folder.
 
 Stands alone: needs cocotb and the standard library, nothing of wingbeat. The folder of the trials is named by the

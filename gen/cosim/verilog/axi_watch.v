@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 // Watches an AXI4 master in simulation. Whatever the memory behind the bus does, the master keeps these rules; a bit of
 // `fault` stays for each that was broken:
 //   0 1 2  AR, AW, W: what was offered changed or vanished before it was accepted

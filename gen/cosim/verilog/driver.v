@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 // Runs one trial on a processor in simulation: sends the setup writes and notes what happens.
 //
 // Files stand in the folder in which the simulator runs. Read from `load` on: setup.hex, one setup write a line.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 // Simulation models of two ECP5 primitives, in the settings that the generated Verilog uses and no others.
 //
 // Written from Lattice FPGA-TN-02205 (sysDSP usage guide) and FPGA-TN-02204 (memory usage guide). A setting

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-2-Clause
 // Memory behind the port of hw/memory/port.py, for simulation, with the speed and the stalls that its inputs ask for.
 //
 // Contents: on a clock edge with `load` the first `beats` beats come from memory.hex, on one with `dump` they go to

@@ -3,17 +3,20 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from wingbeat.gen.cosim.selftest import small_programs
+from wingbeat.gen.cosim.testbench import simulators
 from wingbeat.gen.cosim.timing import MEMORY_STALLS
 from wingbeat.gen.output import core_folder as generator
 from wingbeat.gen.output.core_folder import generate
 from wingbeat.gen.output.manifest import describe_memory_map
 from wingbeat.gen.presets.select import load_preset
+from wingbeat.gen.synth.flow import run_yosys
 from wingbeat.hw.array.array import Array
 from wingbeat.hw.config import CoreConfig, Target
 from wingbeat.hw.core.processor import Processor
@@ -51,7 +54,8 @@ def test_files(folder):
     bench = json.loads(files["tb/bench.json"])
     assert (bench["top"], bench["bench"]) == ("runner_with_memory", "processor_bench")
     assert {f"tb/{source}" for source in bench["sources"]} - {"tb/../rtl/runner.v"} < files.keys()
-    assert {"rtl/runner.v", "tb/run.py", "tb/processor_bench.py", "tb/simulators.py", "tb/Makefile"} < files.keys()
+    assert {"rtl/runner.v", "rtl/runner.vlt", "tb/run.py", "tb/processor_bench.py", "tb/simulators.py",
+            "tb/Makefile"} < files.keys()
     assert "tb/array_bench.py" not in files
     for trial in json.loads(files["tb/vectors/trials.json"]):
         assert {f"tb/vectors/{trial[kind]}" for kind in ("setup", "memory", "expected")} < files.keys()
@@ -143,6 +147,31 @@ def test_too_small_for_any_program(tmp_path, field, value):
     with pytest.raises(WingbeatError, match=f"^{name}: .*allowed are") as caught:
         generate(config, tmp_path / "core")
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+CORES = {"array": load_preset("tiny", ["engines=1"]), "processor": PROCESSOR,
+         "axi": load_preset("processor-16", ["bus.memory=axi4"]), "ecp5": PROCESSOR.changed(target=Target.ECP5)}
+
+
+@pytest.mark.parametrize("kind", CORES)
+def test_a_core_fits_into_somebody_elses_design(tmp_path, kind):
+    """Its lint is clean with the waivers beside it, which hold for no other file; the top of the design stays the top;
+    every file that can says what its licence is."""
+    config, folder = CORES[kind], tmp_path / "a b"
+    generate(config, folder)
+    for path in folder.rglob("*"):
+        if path.suffix in (".v", ".vlt", ".py", ".md") or path.name == "Makefile":
+            assert "SPDX-License-Identifier: BSD-2-Clause" in path.read_text(), path
+    sources = [folder / "rtl" / f"{config.name}.v", *folder.glob("tb/ecp5.v")]
+    assert simulators.lint(sources, config.name, folder / "rtl" / f"{config.name}.vlt") == []
+    design = tmp_path / "theirs.v"
+    design.write_text(f"module theirs(a, y);\n  input [7:0] a;\n  output y;\n  assign y = a[0];\n"
+                      f"  {config.name} core();\nendmodule\n")
+    found = simulators.lint([design, *sources], "theirs", folder / "rtl" / f"{config.name}.vlt")
+    assert any("UNUSEDSIGNAL" in line and "theirs.v" in line for line in found)
+    shutil.copyfile(sources[0], tmp_path / "core.v")
+    log = run_yosys("read_verilog core.v theirs.v; hierarchy -auto-top", tmp_path)
+    assert "Top module:  \\theirs" in log
 
 
 def test_programs_that_do_not_fit_are_left_out():
