@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from ..gen.console import JsonOption, out, progress
+from ..gen.console import JsonOption, out, progress, refuse_unused
 from ..gen.files import write_json
 
 __all__ = ["board"]
 
 
-def board(name: Annotated[str, typer.Argument(metavar="NAME", help="ulx3s or icebreaker")],
+def board(context: typer.Context,
+          name: Annotated[str, typer.Argument(metavar="NAME", help="ulx3s or icebreaker")],
           make: Annotated[bool, typer.Option("--build", help="make the bitstream")] = False,
           output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR",
                                                       help="instead of build/NAME")] = None,
@@ -21,6 +22,8 @@ def board(name: Annotated[str, typer.Argument(metavar="NAME", help="ulx3s or ice
     from .build import build, find_board
 
     top = find_board(name)
+    if not make:
+        refuse_unused(context, "with --build", "output", "seed")
     facts: dict[str, object] = {"board": top.name, "preset": top.preset, "clock_mhz": top.clock_hz / 1e6,
                                 "baud": top.baud}
     if make:

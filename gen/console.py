@@ -13,7 +13,7 @@ import typer
 
 from ..hw.errors import WingbeatError
 
-__all__ = ["out", "err", "percent", "print_table", "progress", "file_option", "JsonOption"]
+__all__ = ["out", "err", "percent", "print_table", "progress", "file_option", "refuse_unused", "JsonOption"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -67,6 +67,14 @@ def _writable(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise WingbeatError(f"{parameter.opts[0]}: {str(path)!r} cannot be written; give a file in a writable folder")
     return path
+
+
+def refuse_unused(context: typer.Context, where: str, *names: str) -> None:
+    """Raise WingbeatError for the first of the options ``names`` that was given and would do nothing."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise WingbeatError(f"--{name}: {context.params[name]}; allowed only {where}")
 
 
 def file_option(option: str, metavar: str, text: str) -> Any:

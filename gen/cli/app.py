@@ -10,6 +10,7 @@ Packages above this one add their commands through the entry-point group ``wingb
 
 from dataclasses import asdict
 from importlib import metadata
+import io
 from pathlib import Path
 import signal
 import sys
@@ -23,12 +24,13 @@ from typer.exceptions import TyperException
 from ...hw.config import SECTIONS, CoreConfig
 from ...hw.errors import WingbeatError
 from ..compiler.kernel.passes import Scaling
-from ..console import JsonOption, err, file_option, out, print_table, progress
+from ..console import JsonOption, err, file_option, out, print_table, progress, refuse_unused
 from ..files import output_folder, write_manifest
 from ..presets import select as configurations
 from .measure import bench
 from .options import (ConfigOption, ExpandOption, HiddenOption, MemoryOption, PresetOption, SetOption, SizesOption,
-                      TokensOption, integers, save_json, select_config, sizes_of)
+                      TokensOption, integers, refuse_unused_sizes, save_json, seed_option, select_config,
+                      sizes_of)
 
 __all__ = ["app", "main", "run"]
 
@@ -76,7 +78,8 @@ def _print_facts(config: CoreConfig, folder: Path) -> None:
 
 
 @app.command()
-def simulate(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+def simulate(context: typer.Context, preset: PresetOption = None, config: ConfigOption = None,
+             settings: SetOption = None,
              simulator: Annotated[str, typer.Option(help="verilator or icarus")] = "verilator",
              kernel: Annotated[list[str] | None, typer.Option(
                  help="of a processor: bpmm, fft, fft2-real or ffn instead of small programs")] = None,
@@ -85,7 +88,7 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
              trace: Annotated[Path | None, typer.Option(metavar="DIR", help="of a processor: timelines of its units, "
                                                                             "SVG and HTML")] = None,
              vcd: Annotated[Path | None, file_option("--vcd", "FILE", "of a processor: waves")] = None,
-             seed: Annotated[int, typer.Option(help="draws weights, data and stalls")] = 1,
+             seed: Annotated[int, seed_option("draws weights, data and stalls")] = 1,
              json_file: JsonOption = None) -> int:
     """Run small kernels on the simulated Verilog against the model, under all stalls. Exit code 1 if they
     differ."""
@@ -93,6 +96,10 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
     for name, value in (("--kernel", kernel), ("--memory", memory), ("--trace", trace), ("--vcd", vcd)):
         if value is not None and not chosen.is_processor:
             raise WingbeatError(f"{name}: {chosen.name} has no [memory]; allowed with a processor only")
+    if kernel:
+        refuse_unused_sizes(context, kernel)
+    else:
+        refuse_unused(context, "with --kernel", "sizes", "tokens", "hidden", "expand")
     from ..explore.measure import OperationSize, workloads
     from ..cosim.timing import MemoryTiming
     from .simulate import check_core
@@ -112,36 +119,41 @@ def simulate(preset: PresetOption = None, config: ConfigOption = None, settings:
 
 
 @app.command("compile")
-def compile_(model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="the checkpoint")],
+def compile_(context: typer.Context,
+             model: Annotated[Path, typer.Argument(metavar="MODEL.safetensors", help="the checkpoint")],
              network: Annotated[Path, typer.Option(metavar="NET.toml", help="what its layers are")],
              output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="folder to write")],
              preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
              calibration: Annotated[Path | None, typer.Option(
                  metavar="DATA.npz", help="arrays `inputs` and, if known, `labels`; else random inputs")] = None,
              batch: Annotated[int | None, typer.Option(help="inputs at once, a power of two")] = None,
-             seed: Annotated[int, typer.Option(help="of random inputs")] = 1,
+             seed: Annotated[int, seed_option("of random inputs")] = 1,
              simulate: Annotated[bool, typer.Option("--simulate",
                                                     help="run the golden vectors on the Verilog too")] = False) -> int:
     """Compile a trained network for a processor: program, coefficients, golden vectors, report."""
     chosen = select_config(preset, config, settings)
+    if calibration:
+        refuse_unused(context, "without --calibration", "seed")
     from .compile import run_compile
     return run_compile(model, network, chosen, output, calibration=calibration, batch=batch, seed=seed,
                        simulate=simulate)
 
 
 @app.command()
-def program(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="folder for the files")],
+def program(context: typer.Context,
+            output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="folder for the files")],
             preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
             kernel: Annotated[list[str] | None, typer.Option(help="bpmm, fft, fft2-real or ffn")] = None,
             sizes: SizesOption = None, tokens: TokensOption = 1024, hidden: HiddenOption = 1024,
             expand: ExpandOption = 4,
             scaling: Annotated[Scaling, typer.Option(help="of the layers of bpmm and fft")] = "static",
             blocks: Annotated[int, typer.Option(help="blocks of rows")] = 4,
-            seed: Annotated[int, typer.Option(help="draws weights and data")] = 1) -> None:
+            seed: Annotated[int, seed_option("draws weights and data")] = 1) -> None:
     """Compile programs: words, setup writes, listing, what goes in, what must come out, and what it means."""
     chosen = select_config(preset, config, settings)
     from ..explore.measure import KERNELS, OperationSize, array_workloads, workloads
     from ..output.program_files import write_array_program, write_program
+    refuse_unused_sizes(context, kernel or KERNELS)
     with output_folder(output) as folder:
         points = sizes_of(chosen, sizes)
         if chosen.is_processor:
@@ -180,7 +192,8 @@ def check(words: Annotated[Path, typer.Argument(metavar="NAME.hex", help="progra
 
 
 @app.command()
-def synth(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+def synth(context: typer.Context, preset: PresetOption = None, config: ConfigOption = None,
+          settings: SetOption = None,
           unit: Annotated[str | None, typer.Option(metavar="U", help="one block alone, such as rescale")] = None,
           target: Annotated[str, typer.Option(metavar="T", help="ecp5, ice40 or generic")] = "ecp5",
           device: Annotated[str | None, typer.Option(metavar="D", help="part of the family")] = None,
@@ -193,6 +206,8 @@ def synth(preset: PresetOption = None, config: ConfigOption = None, settings: Se
     """Area and, with --pnr, clock of one core, or of one of its blocks, with open tools."""
     chosen = select_config(preset, config, settings)
     numbers = integers("--seeds", seeds)
+    if not pnr:
+        refuse_unused(context, "with --pnr", "seeds", "frequency", "placer")
     from ..synth.flow import synthesize
     with progress("synth", 1 + pnr * len(numbers)) as step:
         figures = synthesize(chosen, unit, target=target, device=device, pnr=pnr, seeds=numbers,
@@ -296,6 +311,9 @@ def run() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
             signal.signal(number, _end)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that a plain terminal cannot show is no fault
     try:
         code = main()
     except _Ended as end:

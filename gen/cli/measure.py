@@ -9,7 +9,8 @@ import typer
 from ..compiler.kernel.passes import Scaling
 from ..console import JsonOption, file_option, print_table, progress
 from .options import (on_native, ConfigOption, ExpandOption, HiddenOption, MemoryOption, PresetOption, SetOption,
-                      SizesOption, TokensOption, integers, print_rows, save_json, select_config, sizes_of)
+                      SizesOption, TokensOption, integers, print_rows, refuse_unused_sizes, save_json, seed_option,
+                      select_config, sizes_of)
 
 __all__ = ["bench"]
 
@@ -17,7 +18,8 @@ bench = typer.Typer(help="Measure cycles and accuracy.")
 
 
 @bench.command("kernels")
-def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+def bench_kernels(context: typer.Context, preset: PresetOption = None, config: ConfigOption = None,
+                  settings: SetOption = None,
                   sizes: SizesOption = None,
                   kernel: Annotated[list[str] | None, typer.Option(
                       help="bpmm or fft, else both; fft2-real or ffn on a processor")] = None,
@@ -25,7 +27,7 @@ def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, sett
                   scaling: Annotated[Scaling, typer.Option(help="of the layers")] = "static",
                   memory: MemoryOption = None,
                   tokens: TokensOption = 1024, hidden: HiddenOption = 1024, expand: ExpandOption = 4,
-                  seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
+                  seed: Annotated[int, seed_option("draws weights and data")] = 1,
                   json_file: JsonOption = None) -> int:
     """Cycles, utilisation and SQNR of kernels on the simulated Verilog: of single transforms in steady state, of
     fft2-real and ffn from start to end. Exit code 1 if a word differs from the model."""
@@ -33,6 +35,7 @@ def bench_kernels(preset: PresetOption = None, config: ConfigOption = None, sett
     from ..explore.measure import KERNELS, PROGRAMS, OperationSize, bench_kernels as measure, bench_processor, workloads
     from ..cosim.timing import MemoryTiming
     kernels = tuple(kernel or KERNELS)
+    refuse_unused_sizes(context, kernels)
     from_memory = chosen.is_processor or memory is not None or bool(set(kernels) & set(PROGRAMS))
     points = sizes_of(chosen, sizes)
     if from_memory:
@@ -56,7 +59,7 @@ def bench_fabnet(preset: PresetOption = None, config: ConfigOption = None, setti
                  ffn: Annotated[int, typer.Option(metavar="F", help="features inside the feed-forward network")] = 4096,
                  layers: Annotated[int, typer.Option(help="blocks, those behind the first by the cycle model")] = 1,
                  memory: MemoryOption = None,
-                 seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
+                 seed: Annotated[int, seed_option("draws weights and data")] = 1,
                  json_file: JsonOption = None) -> int:
     """One complete FABNet block on the simulated Verilog, beside what others published. Exit code 1 if an element
     differs from the integer model."""
@@ -71,7 +74,7 @@ def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, 
                       kernel: Annotated[list[str] | None, typer.Option(help="bpmm or fft, else both")] = None,
                       words: Annotated[str | None, typer.Option(metavar="1,2", help="per cycle, each way")] = None,
                       latencies: Annotated[str | None, typer.Option(metavar="1,50", help="of the memory")] = None,
-                      seed: Annotated[int, typer.Option(help="draws weights and data")] = 1,
+                      seed: Annotated[int, seed_option("draws weights and data")] = 1,
                       plot_file: Annotated[Path | None, file_option("--plot", "FILE.svg", "curves, a picture")] = None,
                       json_file: JsonOption = None) -> None:
     """Utilisation of a processor against words per cycle and latency of its memory, on the simulated Verilog."""
@@ -110,7 +113,7 @@ def bench_inputs(preset: PresetOption = None, config: ConfigOption = None, setti
 def bench_accuracy(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
                    points: Annotated[int, typer.Option(metavar="N", help="points per row")] = 1024,
                    rows: Annotated[int, typer.Option(help="rows measured")] = 512,
-                   seed: Annotated[int, typer.Option(help="draws weights and data")] = 0,
+                   seed: Annotated[int, seed_option("draws weights and data")] = 0,
                    json_file: JsonOption = None) -> None:
     """SQNR of both kernels, every scaling policy and kind of signal on the integer model."""
     chosen = select_config(preset, config, settings)

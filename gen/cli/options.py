@@ -1,5 +1,6 @@
 """Options that several commands share, and what they name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,12 +8,13 @@ import typer
 
 from ...hw.config import CoreConfig, MemoryBus
 from ...hw.errors import WingbeatError
-from ..console import print_table
+from ..console import print_table, refuse_unused
 from ..files import write_json
 from ..presets import select as configurations
 
 __all__ = ["PresetOption", "ConfigOption", "SetOption", "MemoryOption", "SizesOption", "TokensOption", "HiddenOption",
-           "ExpandOption", "select_config", "on_native", "integers", "print_rows", "sizes_of", "save_json"]
+           "ExpandOption", "refuse_unused_sizes", "seed_option", "select_config", "on_native", "integers", "print_rows",
+           "sizes_of", "save_json"]
 
 PresetOption = Annotated[str | None, typer.Option("--preset", metavar="P", help="see `wingbeat presets`")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="F.toml", help="a configuration file")]
@@ -24,6 +26,27 @@ SizesOption = Annotated[str | None, typer.Option(metavar="64,128", help="points 
 TokensOption = Annotated[int, typer.Option(metavar="T", help="rows of fft2-real and ffn")]
 HiddenOption = Annotated[int, typer.Option(metavar="H", help="elements of these rows")]
 ExpandOption = Annotated[int, typer.Option(metavar="X", help="inner layer of ffn, in H")]
+
+
+def _checked_seed(seed: int) -> int:
+    if not 0 <= seed < 1 << 32:
+        raise WingbeatError(f"--seed: {seed}; allowed are 0..{(1 << 32) - 1}")
+    return seed
+
+
+def seed_option(text: str) -> Any:
+    """Option --seed, with ``text`` as its help."""
+    return typer.Option("--seed", help=text, callback=_checked_seed)
+
+
+def refuse_unused_sizes(context: typer.Context, kernels: Sequence[str]) -> None:
+    """Refuse the sizes, blocks and scaling of the kernels that are not among ``kernels``."""
+    if not {"bpmm", "fft"} & set(kernels):
+        refuse_unused(context, "with --kernel bpmm or fft", "sizes", "blocks", "scaling")
+    if not {"fft2-real", "ffn"} & set(kernels):
+        refuse_unused(context, "with --kernel fft2-real or ffn", "tokens", "hidden")
+    if "ffn" not in kernels:
+        refuse_unused(context, "with --kernel ffn", "expand")
 
 
 def select_config(preset: str | None, config: Path | None, settings: list[str] | None) -> CoreConfig:

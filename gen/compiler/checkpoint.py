@@ -20,11 +20,12 @@ from safetensors import SafetensorError, safe_open
 
 from ...hw.errors import WingbeatError
 
-__all__ = ["ButterflyWeights", "Checkpoint", "butterfly_weights", "printable", "read_checkpoint", "read_layer",
-           "real_array"]
+__all__ = ["LARGEST", "ButterflyWeights", "Checkpoint", "butterfly_weights", "printable", "read_checkpoint",
+           "read_layer", "real_array"]
 
 _LAYOUT = "(nstacks, nblocks, log_n, n/2, 2, 2)"
 _LARGEST_LOG_N = 16
+LARGEST = 1e9  # of weights and inputs; products of as many as a butterfly has layers stay far inside float64
 _OPTIONS = ("in_size", "out_size", "increasing_stride")
 
 
@@ -61,7 +62,7 @@ def printable(name: str) -> str:
 
 
 def real_array(field: str, value: Any) -> np.ndarray:
-    """``value`` as finite float64. Raises WingbeatError naming ``field``."""
+    """``value`` as float64, no larger than LARGEST either way. Raises WingbeatError naming ``field``."""
     array = np.asarray(value)
     if np.iscomplexobj(array):
         raise WingbeatError(f"{field}: dtype {array.dtype} is complex; allowed are real butterflies "
@@ -69,10 +70,10 @@ def real_array(field: str, value: Any) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         raise WingbeatError(f"{field}: dtype {array.dtype}; allowed are float and integer types")
     array = array.astype(np.float64)
-    bad = np.argwhere(~np.isfinite(array))
+    bad = np.argwhere(~(np.abs(array) <= LARGEST))  # NaN is not
     if len(bad):
         where = ", ".join(str(i) for i in bad[0])
-        raise WingbeatError(f"{field}: {array[tuple(bad[0])]} at [{where}]; allowed are finite numbers")
+        raise WingbeatError(f"{field}: {array[tuple(bad[0])]} at [{where}]; allowed are -{LARGEST:g}..{LARGEST:g}")
     return array
 
 

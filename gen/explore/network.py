@@ -15,8 +15,8 @@ from ..compiler.network.lower import lower
 from ..compiler.network.reference import forward
 from ..cosim.network import OperationCycles, operation_cycles, predict_network
 
-__all__ = ["LayerFigures", "WidthFigures", "WIDTHS", "label_accuracy", "classes", "layer_figures", "total_figures",
-           "width_figures"]
+__all__ = ["LayerFigures", "WidthFigures", "WIDTHS", "check_labels", "label_accuracy", "classes", "layer_figures",
+           "total_figures", "width_figures"]
 
 WIDTHS = (16, 12, 8)
 
@@ -107,6 +107,14 @@ def label_accuracy(results: np.ndarray, labels: np.ndarray | None) -> float | No
     """Share of the inputs whose largest result is that of the label; None without labels."""
     if labels is None:
         return None
-    if labels.shape != (len(results),):
-        raise WingbeatError(f"labels: shape {labels.shape}; allowed is ({len(results)},)")
+    check_labels(labels, len(results), results[0].size)
     return float(np.mean(classes(results) == labels))
+
+
+def check_labels(labels: np.ndarray, count: int, n_classes: int) -> None:
+    """Raise WingbeatError unless ``labels`` are ``count`` integers from 0 to below ``n_classes``."""
+    if labels.dtype.kind not in "iu" or labels.shape != (count,):
+        raise WingbeatError(f"labels: {labels.dtype} {labels.shape}; allowed are integers ({count},)")
+    wrong = labels[(labels < 0) | (labels >= n_classes)]
+    if len(wrong):
+        raise WingbeatError(f"labels: {wrong[0]}; allowed are 0..{n_classes - 1}")

@@ -9,10 +9,11 @@ from pathlib import Path
 import matplotlib
 
 from ...hw.config import CoreConfig
+from ...hw.errors import WingbeatError
 from ..cosim.core import Core
 from ..cosim.timing import MemoryTiming
 from ..files import output_file
-from .measure import run_workload, workloads
+from .measure import KERNELS, run_workload, workloads
 
 __all__ = ["WORDS", "LATENCIES", "Point", "measure_sensitivity", "plot"]
 
@@ -42,6 +43,9 @@ def measure_sensitivity(config: CoreConfig, kernels: Sequence[str], points: int,
     Raises WingbeatError.
     """
     step = report or (lambda name: None)
+    for kernel in kernels:
+        if kernel not in KERNELS:
+            raise WingbeatError(f"--kernel: {kernel!r} is not one of {', '.join(KERNELS)}")
     work = workloads(config, kernels, [points], blocks=blocks, seed=seed)
     build = Core(config).build(simulator)
     step("build")

@@ -21,7 +21,7 @@ from ..compiler.network.compile import CompiledNetwork
 from ..compiler.network.load import LoadedNetwork
 from ..compiler.network.reference import encode_inputs as encode_inputs
 from ..compiler.program.listing import disassemble
-from ..explore.network import LayerFigures, WidthFigures
+from ..explore.network import LayerFigures, WidthFigures, check_labels
 from ..files import write_manifest, write_text
 
 __all__ = ["Calibration", "read_calibration", "random_calibration", "write_network"]
@@ -53,8 +53,8 @@ def read_calibration(path: Path, network: LoadedNetwork) -> Calibration:
     inputs, labels = arrays["inputs"], arrays.get("labels")
     if not len(encode_inputs(network, inputs)):
         raise WingbeatError("inputs: none; allowed are one or more")
-    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (len(inputs),)):
-        raise WingbeatError(f"labels: {labels.dtype} {labels.shape}; allowed are integers ({len(inputs)},)")
+    if labels is not None:
+        check_labels(labels, len(inputs), math.prod(network.output))
     return Calibration(inputs, labels, path.name)
 
 

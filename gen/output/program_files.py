@@ -146,7 +146,7 @@ def check_program(config: CoreConfig, words: Sequence[int], setup: Sequence[int]
             fields = unpack(SETUP, write)
             if fields["target"] != SETUP_PROGRAM:
                 model.write_setup(fields["target"], fields["address"], fields["data"])
-        return model.check([*words, *[0] * (config.program_words - len(words))])
+        return model.check(words)  # nothing behind them: what the program memory holds there is left from before
     except ValueError as fault:
         code = getattr(fault, "code", None)
         raise WingbeatError(f"program: {f'error {int(code)}, ' if code else ''}{fault}") from None

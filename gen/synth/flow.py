@@ -77,6 +77,8 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
     part = _part(target, family, device, speed, seeds)
     if placer not in PLACERS:
         raise WingbeatError(f"placer: {placer!r} is not one of {', '.join(PLACERS)}")
+    if pnr and part is None:
+        raise WingbeatError(f"--pnr: {target} has no parts; allowed with --target ecp5 or ice40")
     report = progress or (lambda step: None)
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wingbeat-synth-")))

@@ -154,6 +154,8 @@ class CompiledNetwork:
 
     def batches(self, inputs: Any) -> Iterator[Any]:
         """``inputs`` in parts of at most ``batch``."""
+        if not len(inputs):
+            raise WingbeatError("inputs: none; allowed are one or more")
         for first in range(0, len(inputs), self.batch):
             yield inputs[first:first + self.batch]
 

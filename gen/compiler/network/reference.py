@@ -53,7 +53,17 @@ def _run(layers: Sequence[LoadedLayer], x: np.ndarray, results: list[tuple[str, 
 
 
 def apply_layer(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
-    """One layer without layers of its own on ``x`` (count, tokens, features), in float64."""
+    """One layer without layers of its own on ``x`` (count, tokens, features), in float64. Raises WingbeatError for
+    results that float64 does not hold."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = _applied(layer, x)
+    if not np.isfinite(y).all():
+        raise WingbeatError(f"{layer.weights or layer.path}: results of this {layer.kind} are beyond float64; allowed "
+                            "are weights and inputs of which all results are finite")
+    return y
+
+
+def _applied(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
     match layer.spec:
         case Butterfly():
             return _product(layer.butterflies[0], x)

@@ -146,6 +146,37 @@ REFUSED = {
     "bench scaling": (["bench", "kernels", "--preset", "tiny", "--scaling", "luck"], None, ["luck"]),
     "bench points": (["bench", "accuracy", "--preset", "tiny", "--points", "3"], None, ["3"]),
     "bench preset": (["bench", "kernels", "--preset", "nothing", "--sizes", "64"], None, ["preset"]),
+    "processor seed": (["simulate", "--preset", "processor-16", "--seed", "-1"], None, ["--seed: -1; allowed are 0"]),
+    "large seed": (["simulate", "--preset", "tiny", "--seed", "4294967296"], None, ["--seed: 4294967296; allowed"]),
+    "compile seed": (["compile", "m", "--network", "n", "--preset", "tiny", "-o", "o", "--seed", "-1"], None,
+                     ["--seed: -1; allowed are 0"]),
+    "program seed": (["program", "--preset", "processor-16", "-o", "out", "--seed", "-1"], None, ["--seed: -1"]),
+    "kernels seed": (["bench", "kernels", "--preset", "tiny", "--seed", "-1"], None, ["--seed: -1"]),
+    "block seed": (["bench", "fabnet-block", "--preset", "hybrid-16", "--seed", "-1"], None, ["--seed: -1"]),
+    "sensitivity seed": (["bench", "sensitivity", "--preset", "processor-16", "--seed", "-1"], None, ["--seed: -1"]),
+    "accuracy seed": (["bench", "accuracy", "--preset", "tiny", "--seed", "-1"], None, ["--seed: -1"]),
+    # options that would do nothing
+    "sizes alone": (["simulate", "--preset", "tiny", "--sizes", "63"], None, ["--sizes: 63; allowed only with --ker"]),
+    "hidden alone": (["simulate", "--preset", "processor-16", "--hidden", "8"], None,
+                     ["--hidden: 8; allowed only with --kernel"]),
+    "sizes of ffn": (["simulate", "--preset", "processor-16", "--kernel", "ffn", "--sizes", "64"], None,
+                     ["--sizes: 64; allowed only with --kernel bpmm or fft"]),
+    "tokens of fft": (["program", "--preset", "processor-16", "--kernel", "fft", "--tokens", "64", "-o", "out"], None,
+                      ["--tokens: 64; allowed only with --kernel fft2-real or ffn"]),
+    "expand of mixing": (["program", "--preset", "processor-16", "--kernel", "fft2-real", "--expand", "2", "-o", "out"],
+                         None, ["--expand: 2; allowed only with --kernel ffn"]),
+    "tokens of kernels": (["bench", "kernels", "--preset", "tiny", "--tokens", "64"], None, ["--tokens: 64; allowed only"]),
+    "blocks of ffn": (["bench", "kernels", "--preset", "processor-16", "--kernel", "ffn", "--blocks", "8"], None,
+                      ["--blocks: 8; allowed only with --kernel bpmm or fft"]),
+    "sensitivity kernel": (["bench", "sensitivity", "--preset", "processor-16", "--kernel", "ffn"], None,
+                           ["--kernel: 'ffn' is not one of bpmm, fft"]),
+    "seeds alone": (["synth", "--preset", "tiny", "--seeds", "4"], None, ["--seeds: 4; allowed only with --pnr"]),
+    "placer alone": (["synth", "--preset", "tiny", "--placer", "sa"], None, ["--placer: sa; allowed only with --pnr"]),
+    "frequency alone": (["synth", "--preset", "tiny", "--frequency", "50"], None, ["--frequency: 50.0; allowed only"]),
+    "generic pnr": (["synth", "--preset", "tiny", "--target", "generic", "--pnr"], None, ["--pnr: generic has no parts"]),
+    "board output alone": (["board", "ulx3s", "-o", "out"], None, ["--output: out; allowed only with --build"]),
+    "seed and calibration": (["compile", "m", "--network", "n", "--preset", "tiny", "-o", "o", "--calibration", "c.npz",
+                              "--seed", "2"], None, ["--seed: 2; allowed only without --calibration"]),
     "demo images": (["demo", "--images", "0"], None, ["--images"]),
     "demo preset": (["demo", "--preset", "nothing"], None, ["preset"]),
 }
@@ -240,6 +271,18 @@ def test_a_signal_that_is_ignored_stays_so():
     program = ("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); import wingbeat.gen.cli.app as app; "
                "app.main = lambda: signal.getsignal(signal.SIGHUP) == signal.SIG_IGN; app.run()")
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 1
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "ascii"}, {
+    "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}], ids=["ascii", "locale"])
+def test_a_plain_terminal_is_no_fault(tmp_path, environment):
+    environment = {**os.environ, **environment}
+    for arguments, code in ((["generate", "--preset", "tiny", "-o", "größe"], 0), (["check", "größe.hex"], 2),
+                            (["generate", "--config", "größe.toml", "-o", "größe"], 2)):
+        run = subprocess.run([sys.executable, "-c", "from wingbeat.gen.cli.app import run; run()", *arguments],
+                             cwd=tmp_path, env=environment, capture_output=True, timeout=60)
+        assert run.returncode == code and b"Traceback" not in run.stderr and run.stderr.isascii()
+    assert [path.name for path in tmp_path.iterdir()] == ["größe"]
 
 
 def test_a_folder_with_foreign_files_is_refused_before_any_work(tmp_path, monkeypatch, capsys):

@@ -62,6 +62,15 @@ def test_what_is_written_is_legal(folder, work, capsys):
     assert capsys.readouterr().out.startswith((folder / "fft2-real_32.txt").read_text()[:200])
 
 
+@pytest.mark.parametrize("words", [3, 4])
+def test_a_program_without_its_end_is_refused(folder, capsys, words):
+    """What stands behind it in the program memory is not known: an end that is missing, or cut."""
+    path = folder / "fft2-real_32.hex"
+    path.write_text("\n".join(path.read_text().split()[:-words]) + "\n")
+    assert check(folder) == 2
+    assert "has no HALT before its end" in capsys.readouterr().err
+
+
 def test_every_illegal_program_is_refused_with_its_code():
     rng = random.Random(5)
     for case in illegal_programs(CONFIG, rng):

@@ -106,6 +106,9 @@ def test_results_do_not_depend_on_the_batch(networks, text, batch):
     assert np.array_equal(results, alone.run_model(inputs))
     for count in {1, 3, batch - 1, batch} & set(range(1, batch + 1)):  # a batch that is not full
         assert np.array_equal(found.run_model(inputs[:count]), results[:count]), f"{count} inputs"
+    for run in (found.run_model, found.memory):
+        with pytest.raises(WingbeatError, match="^inputs: "):
+            run(inputs[:0])
 
 
 @pytest.mark.parametrize("width, floor", [(8, 20), (10, 30), (12, 42), (16, 66), (18, 72)])
