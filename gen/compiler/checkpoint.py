@@ -25,7 +25,7 @@ __all__ = ["LARGEST", "ButterflyWeights", "Checkpoint", "butterfly_weights", "pr
 
 _LAYOUT = "(nstacks, nblocks, log_n, n/2, 2, 2)"
 _LARGEST_LOG_N = 16
-LARGEST = 1e9  # of weights and inputs; products of as many as a butterfly has layers stay far inside float64
+LARGEST = 1e15  # of weights and inputs; products of as many as a butterfly has layers stay inside float64
 _OPTIONS = ("in_size", "out_size", "increasing_stride")
 
 

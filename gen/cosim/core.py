@@ -176,7 +176,7 @@ def build_verilog(sources: Sequence[Path], top: str, simulator: str = "verilator
     def make(folder: Path) -> None:
         runtime = _runtime(tools.hexdigest()[:32], vcd) if simulator == "verilator" else None
         with _kept_log():
-            simulators.compile_verilog(sources, top, folder, simulator, runtime and runtime.folder, vcd)
+            simulators.compile_verilog(sources, top, folder, simulator, runtime.folder if runtime else None, vcd)
         _keep_only(folder, ["build.log", *simulators.products(top, simulator)])
 
     return Cache("builds").entry(design.hexdigest()[:32], make)

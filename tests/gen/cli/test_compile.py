@@ -258,7 +258,7 @@ BAD_DATA = {
     "few labels": (archive(inputs=npy(ROWS), labels=npy(np.zeros(4, int))), "labels: int64 (4,); allowed are integers"),
     "label of no class": (archive(inputs=npy(ROWS), labels=npy(np.arange(5) + 8)), "labels: 10; allowed are 0..9"),
     "negative label": (archive(inputs=npy(ROWS), labels=npy(np.arange(5) - 1)), "labels: -1; allowed are 0..9"),
-    "huge numbers": (archive(inputs=npy(ROWS * 1e300)), "allowed are -1e+09..1e+09"),
+    "huge numbers": (archive(inputs=npy(ROWS * 1e300)), "allowed are -1e+15..1e+15"),
     "float labels": (archive(inputs=npy(ROWS), labels=npy(np.zeros(5))), "labels: float64 (5,); allowed are integers"),
 }
 
