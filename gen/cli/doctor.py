@@ -25,8 +25,8 @@ INSTALL = "make .venv/installed"  # brings every Python package at its pinned ve
 
 # System programs: (name, versions that work, needed or only useful, the command that mends it).
 PROGRAMS = [
-    ("g++", ">=10", True, simulators.PROGRAMS["g++"]),
-    ("make", ">=4", True, simulators.PROGRAMS["make"]),
+    ("g++", ">=10", True, simulators.SYSTEM_TOOLS["g++"]),
+    ("make", ">=4", True, simulators.SYSTEM_TOOLS["make"]),
     ("iverilog", ">=11", False, "apt-get install iverilog"),
     ("openFPGALoader", ">=0.9", False, "apt-get install openfpgaloader"),
 ]

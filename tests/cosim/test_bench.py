@@ -16,7 +16,7 @@ import pytest
 from wingbeat.gen.cosim.cache import cache_folder
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.job import Trial, with_stalls
-from wingbeat.gen.cosim.testbench.simulators import PROGRAMS, SimulatorError, products
+from wingbeat.gen.cosim.testbench.simulators import SYSTEM_TOOLS, SimulatorError, products
 from wingbeat.gen.cosim.timing import StreamTiming
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.hw.config import CoreConfig
@@ -219,7 +219,7 @@ def test_a_run_that_ends_early_keeps_its_log(simulator, own_cache, monkeypatch):
     assert caught.value.log.exists()
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", SYSTEM_TOOLS)
 def test_a_missing_program_is_named(need, monkeypatch, program):
     need("verilator")
     which = shutil.which

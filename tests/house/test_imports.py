@@ -48,8 +48,8 @@ MAY_IMPORT = {
     "gen.cosim.testbench": "",
     "gen.explore": "gen gen.compiler.kernel gen.compiler.network gen.cosim gen.workloads sim.cycles sim.reference",
     "gen.report": "gen gen.compiler.program gen.cosim gen.explore",
-    "gen.output": "gen gen.compiler gen.compiler.network gen.compiler.program gen.cosim gen.explore gen.workloads "
-                  "hw.bus.axi4 sim.model",
+    "gen.output": "gen gen.compiler gen.compiler.network gen.compiler.program gen.cosim gen.explore gen.rtl "
+                  "gen.workloads hw.bus.axi4 sim.model",
     "gen.train": "gen gen.workloads",
     "gen.cli": "gen gen.presets gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
                "gen.cosim.testbench gen.explore gen.output gen.report gen.synth gen.workloads",

