@@ -344,7 +344,7 @@ def test_waves(fft):
 
 
 def test_waves_need_their_build():
-    build = Build(folder=None, simulator="verilator", vcd=False, harness=None)
+    build = Build(entry=None, simulator="verilator", vcd=False, harness=None)
     with pytest.raises(ValueError,
                        match=r"^vcd: 'x.vcd' needs a build for waves; allowed is one made with vcd = True$"):
         build.simulate([], vcd="x.vcd")
