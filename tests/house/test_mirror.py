@@ -34,7 +34,6 @@ UNTESTED = {
     "gen/compiler/program/coefficients.py": "gen/compiler/program/test_operations.py",
     "gen/compiler/program/listing.py": "gen/output/test_program_files.py",
     "gen/compiler/program/matrix.py": "gen/compiler/program/test_operations.py",
-    "gen/compiler/program/stage.py": "gen/compiler/program/test_assemble.py",
     "gen/console.py": "gen/cli/test_app.py",
     "gen/cosim/axi.py": "cosim/test_axi_core.py",
     "gen/cosim/core.py": "cosim/test_bench.py",
