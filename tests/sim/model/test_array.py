@@ -456,6 +456,8 @@ def test_what_is_overtaken_is_named():
         == "takes index 48 in step 3, which the STORE reads in step 12; lag = 8"
     assert overtaken(Load(Walk((0, 1), 0b1100, 0), True, 11), IN_ORDER) \
         == "has 4 steps and lag = 11; it may end before the STORE, which has 16"
+    assert overtaken(Load(Walk((0, 1), 0b1000, 0, (2,)), True, 1), Walk((0, 1), 0b1100, 0)) \
+        == "takes index 12 in step 1, which the STORE reads in step 3; lag = 1"
 
 
 def test_the_store_two_blocks_before_counts():
