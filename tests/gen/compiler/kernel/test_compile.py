@@ -321,6 +321,61 @@ def test_small_stacks_in_fewer_larger_ones(layers, engines, stream, in_size, out
     check(kernel, x, lambda x: butterfly_multiply(twiddle, x, True, out_size), 60, f"seed {seed}")
 
 
+def lopsided(n_stacks, log_n, loud=1.0):
+    """Stacks that copy their lower half, and in the upper half add everything up in every layer."""
+    twiddle = np.zeros((n_stacks, 1, log_n, 1 << log_n >> 1, 2, 2))
+    twiddle[...] = np.eye(2)
+    twiddle[:, :, :-1, 1 << log_n - 2:] = loud
+    twiddle[:, :, -1, :, 1] = loud
+    return twiddle
+
+
+@pytest.mark.parametrize("n_stacks", [1, 3])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("scaling", ["static", "safe"])
+def test_outputs_that_nobody_reads_widen_no_shift(n_stacks, layers, scaling):
+    """Those behind ``out_size`` are in the last stack; nor does what leads only to them count, in any layer."""
+    rng, out_size = np.random.default_rng(28), 32 * n_stacks - 16
+    x = rng.uniform(-1, 1, (40, 32))
+
+    def compiled(loud, out_size):
+        return compile_butterfly(lopsided(n_stacks, 5, loud), array(layers), calibration=x, scaling=scaling,
+                                 input_limit=1.0, headroom=1, out_size=out_size)
+
+    loud, quiet, whole = compiled(1.0, out_size), compiled(0.0, out_size), compiled(1.0, 32 * n_stacks)
+    *others, last = (stack.shift for stack in loud.stacks)
+    assert last == quiet.stacks[-1].shift < whole.stacks[-1].shift, "seed 28"
+    assert others == [stack.shift for stack in whole.stacks[:-1]]
+    assert [step.shifts for step in loud.stacks[-1].passes] == [step.shifts for step in quiet.stacks[-1].passes]
+    assert scaling == "safe" or last == 0, "copies need no shift"
+    run = loud.execute_model(x)
+    assert not run.saturated_blocks and np.allclose(run.y[:, -16:], x[:, :16], atol=2.0 ** last * loud.input_step)
+
+
+def test_copies_that_nobody_reads_widen_no_shift():
+    """Where a sum of ones is read with a small coefficient, its element keeps a copy in the next layer."""
+    twiddle = np.array([[[1, 1], [1, 1]], [[1, 0.2], [0.2, 1]], [[0.1, 1], [9, 9]], [[0.1, 1], [9, 9]]])
+    kernel = compile_butterfly(twiddle.reshape(1, 1, 2, 2, 2, 2), array(1), scaling="safe", out_size=2)
+    assert [step.shifts for step in kernel.stacks[0].passes] == [(1,), (0,)]
+
+
+def test_outputs_that_nobody_reads_have_no_noise():
+    """Nor do they count in the choice of the input range."""
+    rng, limits = np.random.default_rng(29), []
+    x = rng.uniform(-1, 1, (40, 32))
+    for loud in (1.0, 0.0):
+        kernel = compile_butterfly(lopsided(1, 5, loud), array(), calibration=x, headroom=1.06, out_size=16)
+        limits.append(kernel.input_step)
+    assert limits[0] == limits[1], "seed 29"
+
+
+def test_partial_sums_that_nobody_reads_widen_no_shift():
+    """Values whose sum is small, while every other half of them is not."""
+    x = np.tile([1000.0, -1000.0], (1, 32))
+    kernel = compile_sum(64, array(), calibration=x, input_limit=1000.0, headroom=1)
+    assert kernel.stacks[0].shift == 0 and not kernel.execute_model(x).saturated_blocks
+
+
 @pytest.mark.parametrize("layers, engines, stream", ARRAYS)
 @pytest.mark.parametrize("elements, least_size, size", [(1, 2, 2), (8, 8, 8), (5, 8, 8), (24, 8, 32), (3, 16, 16)])
 def test_copies_are_exact(layers, engines, stream, elements, least_size, size):

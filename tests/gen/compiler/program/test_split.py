@@ -60,6 +60,17 @@ def test_rectangular_butterfly():
     assert sqnr_db(want, values * kernel.output_scale) > 65
 
 
+def test_outputs_that_nobody_reads_widen_no_shift():
+    """The upper half of each stack adds everything up; that of the last one is behind ``out_size``."""
+    rng = np.random.default_rng(2)
+    twiddle = np.zeros((2, 1, 8, 128, 2, 2)) + np.eye(2)
+    twiddle[:, :, :-1, 64:] = twiddle[:, :, -1, :, 1] = 1.0
+    kernel = split_butterfly(twiddle, processor(2, 1, 4, 64), calibration=rng.uniform(-1, 1, (64, 256)), headroom=1,
+                             input_limit=1.0, out_size=384)
+    first, last = (sum(stack.shifts) for stack in kernel.stacks)
+    assert first > 3 and last == 0, "seed 2"
+
+
 @pytest.mark.parametrize("array", SMALL)
 @pytest.mark.parametrize("n", [8, 9])
 def test_transform(array, n):
