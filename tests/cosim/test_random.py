@@ -30,7 +30,7 @@ def simulator_of(seed, config):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_random_configuration(seed, need, compare):
+def test_random_configuration(seed, need, compare, compare_counts):
     rng = random.Random(f"cosim {seed}")
     config = random_config(rng)
     simulator = simulator_of(seed, config)
@@ -48,3 +48,6 @@ def test_random_configuration(seed, need, compare):
     trials[1:] = [replace(t, reset=rng.random() < 0.2) for t in trials[1:]]
     runs = Core(config).simulate(trials, simulator)
     compare(config, jobs, runs, f"seed {seed} on {simulator}, {config!r}")
+    for run in runs:
+        if run.trial.timing.stalls == "none":
+            compare_counts(config, run, f"seed {seed} on {simulator}, {run.trial.name}, {config!r}")
