@@ -217,7 +217,8 @@ def test_a_rotation_that_does_not_exist_is_the_straight_order(layers):
         assert rotation < layers or found == store
 
 
-@pytest.mark.parametrize("layers, window", [(1, 0), (1, 0b11), (2, 0b101), (2, 0b1), (2, 0b111), (3, 0b1011), (4, 0b111)])
+@pytest.mark.parametrize("layers, window", [(1, 0), (1, 0b11), (2, 0b101), (2, 0b1), (2, 0b111), (3, 0b1011),
+                                            (4, 0b111)])
 def test_windows_that_have_no_place_in_the_banks(layers, window):
     with pytest.raises(ValueError) as caught:
         decode(patched(Store(Walk(tuple(range(layers)), 0, 0)), window=window), layers)
