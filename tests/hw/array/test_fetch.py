@@ -77,13 +77,13 @@ class Run:
         self.rng, self.stall = random.Random(seed), stall
         self.running, self.idle_at = [], None  # running[cycle]; units are idle from cycle idle_at on
         self.bench = Bench(self.dut, seed)
+        self.bench.noise(self.dut.write, self.dut.write_en)
 
     async def write(self, ctx, words):
         for address, word in words:
             ctx.set(self.dut.write, {"target": SETUP_PROGRAM, "address": address, "data": word})
             ctx.set(self.dut.write_en, 1)
             await ctx.tick()
-        ctx.set(self.dut.write, {"target": 0, "address": 0, "data": 0})
         ctx.set(self.dut.write_en, 0)
 
     async def start(self, ctx):

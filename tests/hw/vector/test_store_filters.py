@@ -57,6 +57,7 @@ class Harness:
     def __init__(self, c, seed, count, source, sink, numbers=(0, *SETS), latency=(1, 3, 20), parts=True):
         self.c, self.dut, self._parts = c, Gated(c), parts
         self.bench, rng = Bench(self.dut, seed), random.Random(seed)
+        self.bench.noise(self.dut.setup, self.dut.setup_en)
         self._numbers = np.random.default_rng(seed)
         self._memory = self._values((1 << BITS, c.memory_elements))
         self._scale, self._bias = self._values((2, CHANNELS, c.memory_elements)) >> 1
