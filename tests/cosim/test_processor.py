@@ -7,12 +7,13 @@ programs, or all of a range FIRST:LAST. Without it a sample runs. The name of a 
 
 from dataclasses import replace
 from fractions import Fraction
-import os
 import random
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+
+from support.campaign import IS_CAMPAIGN, seeds
 
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.job import Trial, start_writes
@@ -33,10 +34,7 @@ WATCHDOG = 1024
 DEADLINE = 300_000  # cycles, many times what the slowest of these programs takes
 SAMPLE = (8, 13, 4)  # small configurations: two with a vector unit and one without
 ON_ICARUS = (13, 4, 10)
-_WANTED = os.environ.get("WINGBEAT_COSIM_SEEDS", "").split(":")
-IS_CAMPAIGN = bool(_WANTED[0])
-SEEDS = range(int(_WANTED[0]), int(_WANTED[1])) if len(_WANTED) > 1 else range(int(_WANTED[0]) // 5) if IS_CAMPAIGN \
-    else SAMPLE
+SEEDS = seeds(SAMPLE, N_PROGRAMS)
 
 
 def processor_config(seed) -> tuple[CoreConfig, random.Random]:

@@ -6,11 +6,12 @@ in its seed.
 """
 
 from dataclasses import replace
-import os
 import random
 
 import numpy as np
 import pytest
+
+from support.campaign import seeds
 
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.job import job_trial, with_stalls
@@ -20,8 +21,7 @@ from wingbeat.sim.stimulus.array import random_config, random_job
 
 N_PROGRAMS = 2
 N_KERNELS = 3
-_WANTED = os.environ.get("WINGBEAT_COSIM_SEEDS", "10").split(":")
-SEEDS = range(int(_WANTED[0]) if len(_WANTED) > 1 else 0, int(_WANTED[-1]))
+SEEDS = seeds(range(10))
 
 
 def simulator_of(seed, config):

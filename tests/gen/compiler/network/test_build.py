@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings, strategies
 import numpy as np
 import pytest
 
+from support.campaign import IS_CAMPAIGN
+
 from wingbeat.gen.compiler.network.compile import compile_network
 from wingbeat.gen.compiler.network.file import Gelu
 from wingbeat.gen.compiler.network.lower import lower
@@ -291,7 +293,9 @@ def _residual(draw, shape):
     return ["(" + " ".join(words) + ")"]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+# In a campaign they are drawn anew, with the seed that it prints.
+@settings(max_examples=400 if IS_CAMPAIGN else 40, deadline=None, derandomize=not IS_CAMPAIGN, database=None,
+          suppress_health_check=[HealthCheck.too_slow])
 @given(stack=stacks(), seed=strategies.integers(0, 999), batch=strategies.sampled_from([1, 4, 8]))
 def test_random_stacks(networks, stack, seed, batch):
     text, tokens, features = stack
