@@ -73,7 +73,6 @@ UNTESTED = {
     "gen/train/task.py": "gen/train/test_train.py",
     "gen/train/training.py": "gen/train/test_train.py",
     "gen/workloads/kernels.py": "cosim/test_presets.py",
-    "hw/array/checker.py": "formal/test_processor.py",
     "hw/array/layouts.py": "hw/array/test_array.py",
     "hw/bus/axi4/burst.py": "hw/bus/axi4/test_master.py",
     "hw/bus/axi4/reader.py": "hw/bus/axi4/test_master.py",
