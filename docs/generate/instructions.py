@@ -40,5 +40,6 @@ _VALUES = """
 * ``increment``: two's complement.
 * ``shifts``, ``growth``: three bits for each column, column 0 lowest.
 * ``window``, ``inner``, ``outer``: masks of index bits.
-* ``rotation``, ``reverse``: where the window bits go, see :func:`Walk`.
+* ``rotation``, ``reverse``: where the window bits go, see :func:`Walk`. A rotation of S or more is rotation 0, not
+  reversed.
 """

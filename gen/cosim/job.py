@@ -30,8 +30,9 @@ class Trial:
     It must end within ``deadline`` cycles.
 
     An array: ``output_words`` and ``n_blocks`` must come out. Without ``reset`` the trial continues in the state that
-    the trial before has left. A processor: addresses from ``limit`` on (else the number of beats) are refused. With
-    ``trace`` the changes of ``activity`` are recorded.
+    the trial before has left. A processor: ``n_blocks``, where it is not 0, must have been stored when a run ends
+    without an error; addresses from ``limit`` on (else the number of beats) are refused. With ``trace`` the changes of
+    ``activity`` are recorded.
     """
 
     name: str

@@ -82,7 +82,7 @@ class MemoryHarness(Harness):
         settings = {"beats": len(trial.data), "limit": self._limit(trial), "deadline": trial.deadline,
                     "tracing": int(trial.trace), **self.settings(self._timing(trial))}
         return {"name": trial.name, "setup": setup, "memory": memory, "settings": settings,
-                "error_bits": self.status["error"]}
+                "error_bits": self.status["error"], "blocks_bits": self.status["blocks"], "blocks": trial.n_blocks}
 
     def settings(self, timing: MemoryTiming) -> dict[str, int]:
         """What makes the memory as fast as ``timing`` says."""

@@ -117,7 +117,8 @@ def _trials(compiled: CompiledNetwork, number: int, memories: Sequence[np.ndarra
             predicted: Cycles, trace: bool) -> list[Trial]:
     program = compiled.segments[number].program
     return [Trial(f"{compiled.network.name}_{number}_{batch}", program.setup, program.instructions, memory.copy(),
-                  timing, deadline=2 * predicted.total + 10_000, trace=trace and not batch)
+                  timing, deadline=2 * predicted.total + 10_000, n_blocks=len(program.stages),
+                  trace=trace and not batch)
             for batch, memory in enumerate(memories)]
 
 

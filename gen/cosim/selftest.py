@@ -150,7 +150,8 @@ def program_case(config: CoreConfig, name: str, program: Program, memory: np.nda
         deadline = 10_000 + 4 * len(program.setup) + 40 * (beats + groups) + 1000 * len(program.stages)
     after = memory.copy()
     program.run_model(config, after)
-    trial = Trial(name, program.setup, program.instructions, memory, MemoryTiming(), deadline)
+    trial = Trial(name, program.setup, program.instructions, memory, MemoryTiming(), deadline,
+                  n_blocks=len(program.stages))
     return Case(name, name, trial, after, program.stages)
 
 

@@ -174,7 +174,8 @@ def run_workload(build: Build, workload: Workload, timing: MemoryTiming, *, trac
     """One run of ``workload``. Raises SimulatorError when it does not end, or ends with an error of the processor."""
     deadline = run_deadline(workload, timing)
     (run,) = build.simulate([Trial(workload.name, workload.program.setup, workload.program.instructions,
-                                   workload.memory, timing, deadline=deadline, trace=trace)])
+                                   workload.memory, timing, deadline=deadline,
+                                   n_blocks=len(workload.program.stages), trace=trace)])
     if run.error:
         raise WingbeatError(f"{workload.name}: the processor stopped with error {run.error} at block {run.tag}")
     return run

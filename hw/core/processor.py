@@ -183,6 +183,8 @@ class Processor(wiring.Component):
                 m.d.sync += code.eq(Fault.REFUSED)
             with m.Elif(is_timeout):
                 m.d.sync += code.eq(Fault.WATCHDOG)
+        with m.Elif(code == Fault.NONE):  # a register was upset: who has stopped must not look as if it were done
+            m.d.sync += code.eq(Fault.WATCHDOG)
         m.d.comb += [array.stop.eq(stopped), self.status.error.eq(code), self.status.tag.eq(tag)]
         return stopped
 

@@ -89,7 +89,8 @@ def patched(instruction: Instruction, **values: int) -> list[int]:
 
 
 def decode(words: Sequence[int], layers: int) -> list[Instruction]:
-    """Inverse of :func:`encode` for an array of ``layers`` layers. Raises ValueError when an opcode is unknown."""
+    """Inverse of :func:`encode` for an array of ``layers`` layers. Raises ValueError when an opcode is unknown, or a
+    window has no place in the banks."""
     return [_instruction(*instruction_fields(words[at:at + INSTRUCTION_WORDS]), layers)
             for at in range(0, len(words), INSTRUCTION_WORDS)]
 
@@ -147,9 +148,13 @@ def _walk(values: dict[str, Any], layers: int) -> Walk:
     """Takes the fields of a walk out of ``values``."""
     raw = {name: values.pop(name) for name, _ in _WALK}
     # The window bit with residue r mod S belongs to the lane bit the rotation puts there.
-    sign = -1 if raw["reverse"] else 1
+    # A rotation that does not exist is the straight order.
+    rotation, sign = (raw["rotation"], -1 if raw["reverse"] else 1) if raw["rotation"] < layers else (0, 1)
     by_residue = {b % layers: b for b in range(INDEX_BITS) if raw["window"] >> b & 1}
-    window = tuple(by_residue[(raw["rotation"] + sign * j) % layers] for j in range(layers))
+    if len(by_residue) < layers or raw["window"].bit_count() > layers:
+        raise ValueError(f"window: {raw['window']:#b}; allowed are {layers} index bits, no two with one remainder "
+                         f"modulo {layers}")
+    window = tuple(by_residue[(rotation + sign * j) % layers] for j in range(layers))
     order, at = raw["sub_order"], raw["sub_at"]
     if order == SubOrder.MIRROR:
         return Walk(window, raw["inner"], raw["outer"], (), at + 1)

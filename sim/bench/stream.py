@@ -118,6 +118,19 @@ class Bench:
         self.simulator.add_testbench(self._collector(port, sink, stall), background=True)
         return sink
 
+    def noise(self, payload: Any, *enables: Any) -> None:
+        """Whenever none of ``enables`` is set, flip some bits of the input port ``payload`` in every cycle: whoever
+        takes it nevertheless is seen. What else drives the port sets it again with each enable.
+        """
+        bits, rng = Value.cast(payload), random.Random(f"noise, {self.seed_note}")
+
+        async def testbench(ctx):
+            async for _ in ctx.tick():
+                if not any(ctx.get(enable) for enable in enables):
+                    flipped = rng.getrandbits(len(bits)) & rng.getrandbits(len(bits)) & rng.getrandbits(len(bits))
+                    ctx.set(bits, ctx.get(bits) ^ flipped)
+        self.simulator.add_testbench(testbench, background=True)
+
     def process(self, testbench: Callable[[Any], Any], background: bool = False) -> None:
         """Add a testbench of one's own, ``async def testbench(ctx)``; ``run`` waits for it unless
         ``background``.

@@ -1,7 +1,7 @@
 """Bit-exact model of the array: setup port, coefficient banks, passes, block floating point, streams.
 
 The model runs instructions in program order, one block at a time; the overlap of units in the hardware
-changes cycles, not results. Vectorised over engines and groups.
+changes cycles, not results: a LOAD that would overtake a STORE is refused. Vectorised over engines and groups.
 
 Block floating point. Let free(x) = W-1 - bit_length(x ^ (x >> W-1)) be the redundant sign bits of a value,
 and z the smallest over all words of the block in all engines, counted up to S+1, after the load or after
@@ -16,8 +16,9 @@ cross, and 2^(W-1) itself is the one value that does not fit.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -31,8 +32,7 @@ from ...hw.numeric import round_half_up, saturate
 from .butterfly import Coefficients, butterfly, unpack_coefficients
 from .shuffle import pass_indices, reverse_lanes
 
-__all__ = ["ArrayModel", "HeldBlock", "BlockResult", "block_bits"]
-
+__all__ = ["ArrayModel", "HeldBlock", "BlockResult", "block_bits", "check_overlaps", "overtaken"]
 
 
 class BlockResult(NamedTuple):
@@ -64,6 +64,38 @@ def block_bits(walk: Walk) -> int:
     if mask & (mask + 1):
         raise ValueError(f"walk: index bits {mask:#b} have a gap; a block uses the low bits of the index")
     return mask.bit_length()
+
+
+@lru_cache(maxsize=4096)
+def overtaken(load: Load, store: Walk) -> str:
+    """What a LOAD with ``overlap`` would overwrite before the STORE that walks as ``store`` has read it; empty for
+    nothing.
+
+    Step t of the load waits for step t + lag of the store. A load that could be over before the store is would let the
+    next one in behind the wrong store.
+    """
+    loaded, stored = walk_indices(load.walk), walk_indices(store)
+    size = 1 + int(max(loaded.max(), stored.max()))
+    read_in = np.full(size, -1, dtype=np.int64)
+    read_in[stored] = np.arange(len(stored))[:, None] // store.step_beats
+    step = np.arange(len(loaded))[:, None] // load.walk.step_beats
+    early = np.argwhere(read_in[loaded] > step + load.lag)
+    if len(early):
+        beat, lane = early[0]
+        index = loaded[beat, lane]
+        return (f"takes index {index} in step {step[beat, 0]}, which the STORE reads in step {read_in[index]}; "
+                f"lag = {load.lag}")
+    if load.walk.steps + load.lag < store.steps:
+        return f"has {load.walk.steps} steps and lag = {load.lag}; it may end before the STORE, which has {store.steps}"
+    return ""
+
+
+def check_overlaps(loads: Sequence[Load], stores: Sequence[Store]) -> None:
+    """Raise ValueError where the load of a block would overtake the store of the block before it in its half."""
+    for number, (load, store) in enumerate(zip(loads[2:], stores), 2):
+        fault = overtaken(load, store.walk) if load.overlap else ""
+        if fault:
+            raise ValueError(f"overlap: LOAD {number} {fault}")
 
 
 class ArrayModel:
@@ -204,7 +236,8 @@ class ArrayModel:
         """Run ``program`` (None: the one in program memory) on ``stream``, the element values (n, 2) of all
         blocks in stream order. Returns one result per stored block.
 
-        Raises ValueError when the program would wait forever, leaves words over, or breaks the contract.
+        Raises ValueError when the program would wait forever, leaves words over, or breaks the contract. Not checked:
+        the condition of ``gap``.
         """
         program = self._stored_program() if program is None else program
         elements = np.asarray(stream, dtype=np.int64)
@@ -212,12 +245,15 @@ class ArrayModel:
             raise ValueError(f"stream: shape {elements.shape} is not (words, 2)")
         if np.any(saturate(elements, self.config.element_width)[1]):
             raise ValueError(f"stream: a value does not fit element_width = {self.config.element_width} bits")
+        steps = list(_trace(program))
+        check_overlaps([step for step in steps if isinstance(step, Load)],
+                       [step for step in steps if isinstance(step, Store)])
         loaded: deque[HeldBlock] = deque()
         computed: deque[HeldBlock] = deque()
         current: HeldBlock | None = None
         results: list[BlockResult] = []
         at = 0
-        for instruction in _trace(program):
+        for instruction in steps:
             if isinstance(instruction, Load):
                 block, at = self.load(instruction, elements, at)
                 loaded.append(block)

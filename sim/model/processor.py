@@ -20,7 +20,7 @@ from ...hw.isa.instruction import (Fault, Instruction, Load, MemoryMode, Opcode,
 from ...hw.isa.setup import SETUP_READER, SETUP_WRITER
 from ...hw.isa.walk import SubOrder
 from ...hw.numeric import saturate
-from .array import ArrayModel
+from .array import ArrayModel, check_overlaps
 from .memory import arranged, positions, read_addresses, read_elements, row_chunks, write_addresses, write_block
 from .vector_unit import VectorUnit
 
@@ -172,8 +172,8 @@ class ProcessorModel:
         when the result would depend on timing: a READ takes a beat that the WRITE of an earlier block writes, and no
         ``after`` up to this READ covers that beat. Nothing else can race: units run in tag order, the memory keeps the
         order of reads and that of writes, and all beats that READs up to tag k ask for are in the array before WRITE k
-        begins. Not checked: the conditions of ``overlap`` and ``gap``, and whether the queues hold all that stands
-        between a READ and the WRITE that it waits for.
+        begins. Raises ValueError too where a LOAD would overtake a STORE. Not checked: the condition of ``gap``, and
+        whether the queues hold all that stands between a READ and the WRITE that it waits for.
         """
         blocks = self._checked(self.array.program if program is None else encode(program))
         self.saturated, self.clamped, self.sums_clamped, outcomes = False, 0, [], []
@@ -195,6 +195,7 @@ class ProcessorModel:
         blocks = self._fetch(words)
         self._check_after(blocks)
         self._check_races(blocks)
+        check_overlaps(blocks.loads, blocks.stores)
         return blocks
 
     # --- fetch: what is handed out, and what is refused ---------------------------------------

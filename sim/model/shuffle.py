@@ -35,7 +35,9 @@ def pass_indices(digit: int, groups: int, layers: int) -> np.ndarray:
 
 def lane_order(rotation: int, reverse: bool, layers: int) -> np.ndarray:
     """Bank that each lane of a beat reaches, but for the XOR with the beat's constant, shape (P,): lane bit j
-    goes to bank bit (rotation + j) mod S, or (rotation - j) mod S when ``reverse``."""
+    goes to bank bit (rotation + j) mod S, or (rotation - j) mod S when ``reverse``. From S on a rotation means
+    neither: lane bit j goes to bank bit j."""
+    rotation, reverse = (rotation, reverse) if rotation < layers else (0, False)
     lane = np.arange(1 << layers, dtype=np.int64)
     bank = np.zeros_like(lane)
     for j in range(layers):

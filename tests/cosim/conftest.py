@@ -51,3 +51,12 @@ def compare_cycles():
             == {**{count: getattr(want, count) for count in COUNTS}, **want.units}, context
         assert [block.cycle - run.start_cycle - REPORT for block in run.blocks] == want.block_out, context
     return check
+
+
+@pytest.fixture
+def compare_counts():
+    """Call with configuration, run of an array without stalls, and a context: every counter against the cycle model."""
+    def check(config, run, context):
+        want = estimate(config, run.trial.program)
+        assert [run.status[count] for count in COUNTS] == [getattr(want, count) for count in COUNTS], context
+    return check

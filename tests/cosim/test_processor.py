@@ -7,12 +7,14 @@ programs, or all of a range FIRST:LAST. Without it a sample runs. The name of a 
 
 from dataclasses import replace
 from fractions import Fraction
-import os
 import random
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+
+from support.campaign import IS_CAMPAIGN, seeds
+from support.faults import fault_of
 
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.compiler.beats import start_writes
@@ -21,9 +23,8 @@ from wingbeat.gen.cosim.testbench.simulators import SimulatorError
 from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Fault, Pass, Read, Sums, Write
-from wingbeat.hw.isa.setup import SETUP_PROGRAM
 from wingbeat.hw.numeric import largest, smallest
-from wingbeat.sim.model.processor import BlockOutcome, ProcessorModel, ProgramFault
+from wingbeat.sim.model.processor import BlockOutcome, ProcessorModel
 from wingbeat.sim.stimulus.illegal import illegal_programs
 from wingbeat.sim.stimulus.processor import random_processor_config, random_processor_job
 
@@ -34,10 +35,7 @@ WATCHDOG = 1024
 DEADLINE = 300_000  # cycles, many times what the slowest of these programs takes
 SAMPLE = (8, 13, 4)  # small configurations: two with a vector unit and one without
 ON_ICARUS = (13, 4, 10)
-_WANTED = os.environ.get("WINGBEAT_COSIM_SEEDS", "").split(":")
-IS_CAMPAIGN = bool(_WANTED[0])
-SEEDS = range(int(_WANTED[0]), int(_WANTED[1])) if len(_WANTED) > 1 else range(int(_WANTED[0]) // 5) if IS_CAMPAIGN \
-    else SAMPLE
+SEEDS = seeds(SAMPLE, N_PROGRAMS)
 
 
 def processor_config(seed) -> tuple[CoreConfig, random.Random]:
@@ -71,18 +69,6 @@ def expected(config, job, starts=1):
     model.load_program(job.program)
     blocks = [block for _ in range(starts) for block in model.run()]
     return Expected(model.memory, blocks, model.saturated, job.blocks)
-
-
-def fault_of(config, case):
-    """The ProgramFault that the model raises for an illegal program."""
-    model = ProcessorModel(config, [], [], case.memory.copy())
-    for write in case.setup:
-        model.write_setup(*write)
-    for address, word in enumerate(case.words):
-        model.write_setup(SETUP_PROGRAM, address, word)
-    with pytest.raises(ProgramFault) as found:
-        model.run()
-    return found.value
 
 
 def check_legal(config, run, want, note):

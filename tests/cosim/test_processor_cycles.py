@@ -5,10 +5,11 @@ runs, all of them with WINGBEAT_COSIM_SEEDS. What a job is follows from the name
 """
 
 from fractions import Fraction
-import os
 import random
 
 import pytest
+
+from support.campaign import FIRST_SEED, IS_CAMPAIGN
 
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.job import Trial
@@ -32,13 +33,13 @@ def timings(config):
 
 def trials_of(name, config):
     for number in range(N_JOBS):
-        job = random_processor_job(config, random.Random(f"cycles of {name} {number}"))
+        job = random_processor_job(config, random.Random(f"cycles of {name} {FIRST_SEED + number}"))
         for at, timing in enumerate(timings(config)):
             if at == 0 or number % 4 == 0:
                 yield Trial(f"job{number}_memory{at}", job.setup, job.program, job.memory, timing)
 
 
-@pytest.mark.parametrize("name", CONFIGS if os.environ.get("WINGBEAT_COSIM_SEEDS") else [ALWAYS])
+@pytest.mark.parametrize("name", CONFIGS if IS_CAMPAIGN else [ALWAYS])
 def test_estimate_is_what_the_hardware_counts(name, need, compare_cycles):
     need("verilator")
     config = CoreConfig.of(**CONFIGS[name], coefficient_words=64, memory_bits=12)

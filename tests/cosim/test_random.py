@@ -6,11 +6,12 @@ in its seed.
 """
 
 from dataclasses import replace
-import os
 import random
 
 import numpy as np
 import pytest
+
+from support.campaign import seeds
 
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.job import job_trial, with_stalls
@@ -20,8 +21,7 @@ from wingbeat.sim.stimulus.array import random_config, random_job
 
 N_PROGRAMS = 2
 N_KERNELS = 3
-_WANTED = os.environ.get("WINGBEAT_COSIM_SEEDS", "10").split(":")
-SEEDS = range(int(_WANTED[0]) if len(_WANTED) > 1 else 0, int(_WANTED[-1]))
+SEEDS = seeds(range(10))
 
 
 def simulator_of(seed, config):
@@ -30,7 +30,7 @@ def simulator_of(seed, config):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_random_configuration(seed, need, compare):
+def test_random_configuration(seed, need, compare, compare_counts):
     rng = random.Random(f"cosim {seed}")
     config = random_config(rng)
     simulator = simulator_of(seed, config)
@@ -48,3 +48,6 @@ def test_random_configuration(seed, need, compare):
     trials[1:] = [replace(t, reset=rng.random() < 0.2) for t in trials[1:]]
     runs = Core(config).simulate(trials, simulator)
     compare(config, jobs, runs, f"seed {seed} on {simulator}, {config!r}")
+    for run in runs:
+        if run.trial.timing.stalls == "none":
+            compare_counts(config, run, f"seed {seed} on {simulator}, {run.trial.name}, {config!r}")

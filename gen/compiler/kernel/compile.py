@@ -18,7 +18,7 @@ from ....hw.isa.walk import Walk
 from ....hw.numeric import largest
 from ..checkpoint import ButterflyWeights, butterfly_weights, read_layer
 from .kernel import Kernel, Part, Stack
-from .layers import Layer, bit_reversal, fft_layers
+from .layers import Layer, bit_reversal, fft_layers, pair_indices
 from .passes import (Scaling, assign_columns, build_passes, coefficient_image, coefficient_words, overlapped_walks,
                      reversed_window)
 from .scaling import input_limit as calibrated_limit, best_limit, layer_peaks, noise_gains, safe_shifts, static_shifts
@@ -233,9 +233,12 @@ def compile_sum(count: int, config: CoreConfig, *, calibration: Any, input_limit
     """
     bits = max(1, (count - 1).bit_length())
     size = 1 << bits
-    index, ones, none = np.arange(size), np.ones(size // 2), np.zeros(size // 2)
-    layers = [Layer(bit, Mode.BPMM, ones, none, none != 0, none == 0, index % (2 << bit) == 0, 0)
-              for bit in range(bits)]
+    index, none, layers = np.arange(size), np.zeros(size // 2), []
+    for bit in range(bits):
+        live = index % (2 << bit) == 0
+        # What is not live stays a copy: sums that nobody reads could saturate.
+        added = live[pair_indices(size, bit)[0]].astype(float)
+        layers.append(Layer(bit, Mode.BPMM, added, none, none != 0, none == 0, live, (1 << bit) - 1))
     builder = _Builder(config, bits, count, scaling="static", calibration=calibration, input_limit=input_limit,
                        headroom=headroom, rows=rows, order="overlap", real=True)
     return builder.kernel(Mode.BPMM, [(layers, np.ones(size))], index, tuple(range(config.layers)), 1)

@@ -22,6 +22,8 @@ from cocotb.triggers import RisingEdge
 
 from trials import FOLDER, RESET_CYCLES, RESULTS, tests_of
 
+NOISE_CYCLES = 16    # in which the setup port shows other noise once nothing is left to write
+DATA_AT = 24         # lowest bit of the data of a setup write
 SETTLE_CYCLES = 40   # a left-over beat would show within this time
 CONTRACT = json.loads((FOLDER / "contract.json").read_text())
 START_TARGET = CONTRACT["start_target"]  # setup target whose write starts the program
@@ -53,7 +55,9 @@ class Stalls:
 
 
 class Source:
-    """Sends the lines of a hex file into the input stream ``prefix``; between words the payload is noise."""
+    """Sends the lines of a hex file into the input stream ``prefix``; between words and behind the last one the payload
+    is noise. On the setup port that is target and address of a write that has been sent, with other data: whoever takes
+    it nevertheless spoils what the program needs."""
 
     def __init__(self, dut, prefix, path, stalls):
         self._ready = getattr(dut, f"{prefix}__ready")
@@ -62,6 +66,7 @@ class Source:
         self._lines = iter(path.read_text().split()) if path else iter(())
         self._stalls, self._noise = stalls, random.Random(0)
         self._bits = len(self._payload)
+        self._sent = []
         self._next = next(self._lines, None)
         self._offered = False
         self.moved = 0
@@ -69,6 +74,7 @@ class Source:
         self.starts = []  # cycles in which a start of the program was accepted
         self._watch = prefix == "i_setup"
         self._valid.value = 0
+        self._payload.value = self._noise.getrandbits(self._bits)
 
     @property
     def done(self):
@@ -83,6 +89,7 @@ class Source:
             self.last_cycle = cycle
             if self._watch and int(self._next, 16) & 0xFF == START_TARGET:
                 self.starts.append(cycle)
+            self._sent.append(self._next)
             self._next = next(self._lines, None)
         if self._next is not None and self._stalls.willing():
             self._payload.value = int(self._next, 16)
@@ -91,8 +98,15 @@ class Source:
                 self._offered = True
         elif self._offered:
             self._valid.value = 0
-            self._payload.value = self._noise.getrandbits(self._bits)
             self._offered = False
+            self.rest()
+
+    def rest(self):
+        """Other noise."""
+        noise = self._noise.getrandbits(self._bits)
+        if self._watch:
+            noise = noise >> DATA_AT << DATA_AT ^ int(self._noise.choice(self._sent), 16)
+        self._payload.value = noise
 
 
 class Receiver:
@@ -162,6 +176,8 @@ class _Trial:
                 source.step(self.cycle)
             if not setup.done:
                 setup.step(self.cycle)
+            elif self.cycle % NOISE_CYCLES == 0:
+                setup.rest()
         while self._status() & 1:
             await edge
             self._tick()

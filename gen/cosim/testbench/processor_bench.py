@@ -22,9 +22,10 @@ class ProcessorTrial:
     """One entry of trials.json run on the design.
 
     name; setup, memory (files); settings (what the inputs of the top module are set to); error_bits (width and place of
-    the error code in ``status``); expected (optional file: the memory afterwards, of a run without an error). A trial
-    passes when the processor ends it before the deadline, keeps the rules of the memory port, and, unless it stopped
-    with an error, leaves nothing under way.
+    the error code in ``status``); blocks_bits (those of the number of blocks), blocks (how many there must be, 0 where
+    that is not known); expected (optional file: the memory afterwards, of a run without an error). A trial passes when
+    the processor ends it before the deadline, keeps the rules of the memory port, and, unless it stopped with an error,
+    leaves nothing under way and has stored all blocks.
 
     ``faults``: what each bit of ``fault`` says. ``logs``: files that the models have written.
     """
@@ -37,7 +38,7 @@ class ProcessorTrial:
     def __init__(self, dut, trial):
         self.dut, self.name, self.settings = dut, trial["name"], trial["settings"]
         self.files = {"setup.hex": trial["setup"], "memory.hex": trial["memory"]}
-        self.error_at, self.error_width = trial["error_bits"]
+        self.error_bits, self.blocks_bits, self.blocks = trial["error_bits"], trial["blocks_bits"], trial["blocks"]
         self.expected = trial.get("expected")
         self.counts = {}
 
@@ -88,8 +89,10 @@ class ProcessorTrial:
         assert not counts["timeout"], (
             f"deadline of {self.settings['deadline']} cycles passed: {counts['setup_writes']} setup writes sent, "
             f"{counts['reads']} beats asked for, {counts['writes']} written")
-        error = status >> self.error_at & (1 << self.error_width) - 1
+        error, blocks = (status >> at & (1 << bits) - 1 for at, bits in (self.error_bits, self.blocks_bits))
         if not error:
+            assert self.blocks in (0, blocks), (
+                f"busy fell in cycle {counts['end_cycle']} without an error, with {blocks} of {self.blocks} blocks")
             for name in ("reads_left", "writes_left", "late_requests"):
                 assert not counts[name], f"busy fell in cycle {counts['end_cycle']} with {name} = {counts[name]}"
         if self.expected:

@@ -5,6 +5,9 @@
 // Written until `dump`: blocks.txt, a line "cycle bits" with the `block` vector for every block, and with `tracing`
 // activity.txt, such a line for the first cycle and for every change of `activity`.
 //
+// While `setup_valid` is low the payload is noise: target and address of one of the writes so far, other data. Whoever
+// takes it nevertheless spoils what the program needs.
+//
 // Cycle k is the k-th rising edge after the reset. The trial ends in the first cycle in which all writes have been
 // sent and the processor is not busy, or `error` is not 0, or the memory has seen a fault, or `deadline` has come.
 // `done` rises SETTLE cycles later, or when all writes have reached the memory. `start_cycle` is the cycle in which
@@ -34,6 +37,9 @@ module wingbeat_driver #(
   reg [63:0] line;
   reg at_end;      // of setup.hex
   reg seen_busy;   // since the last start
+  reg [63:0] sent [0:1023];  // writes so far, for the noise; a sample of them where there are more
+  reg [31:0] kept;
+  reg [63:0] random;
   reg [ACTIVITY-1:0] activity_before;
 
   wire stops = failed || fault || cycle >= deadline || at_end && seen_busy && !busy;
@@ -43,6 +49,7 @@ module wingbeat_driver #(
       setup_file = $fopen("setup.hex", "r");
       block_file = $fopen("blocks.txt", "w");
       if (tracing) activity_file = $fopen("activity.txt", "w");
+      sent[0] = 0;
     end
     if (dump) begin
       $fclose(setup_file);
@@ -50,20 +57,26 @@ module wingbeat_driver #(
       if (tracing) $fclose(activity_file);
     end
     if (rst) begin
-      setup_valid <= 0; at_end <= 0; setup_writes <= 0;
+      setup_valid <= 0; at_end <= 0; setup_writes <= 0; setup_payload <= 64'h5A5A_5A5A_5A5A_5A5A;
+      random = 64'h9E37_79B9_7F4A_7C15; kept = 0;
       done <= 0; ended <= 0; timeout <= 0; seen_busy <= 0; cycle <= 1;
       start_cycle <= 0; end_cycle <= 0; written_cycle <= 0; reads <= 0; writes <= 0; late_requests <= 0;
       reads_left <= 0; writes_left <= 0;
     end else if (!done) begin
       cycle <= cycle + 1;
+      random = random ^ (random << 13);  // xorshift64
+      random = random ^ (random >> 7);
+      random = random ^ (random << 17);
       if (!setup_valid || setup_ready) begin
-        setup_valid <= 0;
-        if (!at_end) begin
-          items = $fscanf(setup_file, "%h", line);
-          setup_valid <= items == 1;
+        items = 0;
+        if (!at_end) items = $fscanf(setup_file, "%h", line);
+        setup_valid <= items == 1;
+        at_end <= items != 1;
+        if (items == 1) begin
+          sent[kept < 1024 ? kept[9:0] : random[9:0]] = line;
+          if (kept < 1024) kept = kept + 1;
           setup_payload <= line;
-          at_end <= items != 1;
-        end
+        end else setup_payload <= sent[kept == 0 ? 0 : {22'd0, random[9:0]} % kept] ^ {random[63:24], 24'd0};
       end
       if (busy) seen_busy <= 1;
       if (setup_valid && setup_ready) begin

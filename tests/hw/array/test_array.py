@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.array.array import Array
-from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.encoding import encode
 from wingbeat.hw.isa.instruction import Halt, Load, Loop, Mode, Pass, Store
 from wingbeat.hw.isa.schedule import schedule
@@ -30,6 +30,8 @@ CONFIGS = {
     "three layers, gearbox": dict(layers=3, engines=1, half_words=16, stream_words=4, width=9),
 }
 TWO_LAYERS = CONFIGS["two layers"]
+CLEARED = 3  # cycles from the first running one to that in which the counters have forgotten the program before
+COUNTED = 3  # cycles from the last beat of a block at the output buffer to the count
 COUNTS = ("computing", "waiting_input", "waiting_output", "waiting_hazard")
 
 
@@ -237,9 +239,9 @@ def two_jobs(c, seed, blocks=None):
     return [first, second]
 
 
-def run_jobs(name, source, sink, setup_stall, seed, blocks=None, reset_at=None):
+def run_jobs(name, source, sink, setup_stall, seed, blocks=None, reset_at=None, **changes):
     """Two random programs one after the other; values, flags, exponents and counters are checked."""
-    c = config_of(CONFIGS[name])
+    c = config_of(CONFIGS[name] | changes)
     run = Run(c, two_jobs(c, seed, blocks), seed, source, sink, setup_stall).run(reset_at=reset_at)
     run.check(f"{name}, {source.value}, {sink.value}, {setup_stall.value}, seed {seed}")
     return run
@@ -277,13 +279,20 @@ def test_the_programs_reach_every_case():
     assert kinds == {Load, Pass, Store, Loop, Halt, "overlap", "descending"}
 
 
-@pytest.mark.parametrize("name", list(CONFIGS)[:4])
-def test_cycles_are_those_of_the_cycle_model(name):
-    """Counters of both programs without stalls; what is offered early waits in front of the array."""
-    run = run_jobs(name, Stall.NEVER, Stall.NEVER, Stall.NEVER, seed=50 + list(CONFIGS).index(name), blocks=4)
-    want = estimate(run.c, run.jobs[-1].program)
-    got = run.fields(-1)
-    assert {n: got[n] for n in (*COUNTS, "total")} == {n: getattr(want, n) for n in (*COUNTS, "total")}
+@pytest.mark.parametrize("name, pipeline", [
+    *((name, Pipeline.DEEP) for name in list(CONFIGS)[:4]),
+    *((name, Pipeline.SHORT) for name in ("one layer, gearbox", "two layers", "one layer, four engines a beat"))])
+def test_cycles_are_those_of_the_cycle_model(name, pipeline):
+    """Counters of both programs without stalls, and when each block leaves; what is offered early waits in front of
+    the array.
+    """
+    seed = 50 + list(CONFIGS).index(name)
+    run = run_jobs(name, Stall.NEVER, Stall.NEVER, Stall.NEVER, seed=seed, blocks=4, pipeline=pipeline)
+    want, got, context = estimate(run.c, run.jobs[-1].program), run.fields(-1), f"{name}, {pipeline.value}, seed {seed}"
+    assert {n: got[n] for n in (*COUNTS, "total")} == {n: getattr(want, n) for n in (*COUNTS, "total")}, context
+    running = run.setup.cycles[-1] + 1
+    counts = [run.fields(cycle)["blocks"] for cycle in range(running + CLEARED, len(run.status))]
+    assert [CLEARED + counts.index(number + 1) - COUNTED for number in range(4)] == want.block_out, context
 
 
 def test_no_bubble_between_blocks():

@@ -4,13 +4,19 @@ import random
 
 import pytest
 
+from support.faults import fault_of
+
 from wingbeat.hw.array.fetch import Fetch
 from wingbeat.hw.config import CoreConfig
-from wingbeat.hw.isa.encoding import encode
-from wingbeat.hw.isa.instruction import Halt, Load, Loop, Mode, Pass, Store
+from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, encode
+from wingbeat.hw.isa.instruction import (Fault, Halt, Load, Loop, MemoryMode, Mode, Pass, Read, Set, Store, Sums, Unit,
+                                         Write)
 from wingbeat.hw.isa.setup import SETUP_PROGRAM
 from wingbeat.hw.isa.walk import Walk
+from wingbeat.hw.layouts import memory_command
 from wingbeat.sim.bench.stream import Bench, Stall
+from wingbeat.sim.stimulus.illegal import illegal_programs
+from wingbeat.sim.stimulus.processor import random_processor_job
 
 CONFIG = CoreConfig.of(layers=2, half_words=64, program_words=128, stream_words=4)
 PORTS = {Load: "o_load", Pass: "o_pass", Store: "o_store"}
@@ -77,13 +83,13 @@ class Run:
         self.rng, self.stall = random.Random(seed), stall
         self.running, self.idle_at = [], None  # running[cycle]; units are idle from cycle idle_at on
         self.bench = Bench(self.dut, seed)
+        self.bench.noise(self.dut.write, self.dut.write_en)
 
     async def write(self, ctx, words):
         for address, word in words:
             ctx.set(self.dut.write, {"target": SETUP_PROGRAM, "address": address, "data": word})
             ctx.set(self.dut.write_en, 1)
             await ctx.tick()
-        ctx.set(self.dut.write, {"target": 0, "address": 0, "data": 0})
         ctx.set(self.dut.write_en, 0)
 
     async def start(self, ctx):
@@ -197,3 +203,101 @@ def test_reset_in_a_loop(field_bits, reset_at):
     run.bench.process(testbench)
     run.bench.simulator.run()
     assert [taken[1:] for taken in run.taken] == patterns(unrolled(program), field_bits), f"seed {reset_at}"
+
+
+# --- In a processor -----------------------------------------------------------------------------------------------
+
+PROCESSOR = CoreConfig.of(engines=1, layers=1, half_words=8, coefficient_words=8, program_words=256, stream_words=2,
+                          memory_bits=12, descriptors=4)
+UNITS = {"o_load": (Load,), "o_pass": (Pass,), "o_store": (Store,), "o_reader": (Read, Sums, Set),
+         "o_writer": (Write, Set)}
+LATE = (Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG)  # what the fetch unit does not see
+
+
+def run_processor(programs, seed, cycles=6000, stop_at=None):
+    """By program (words): what was handed out, in order, as (port, pattern), and the faults with their tags."""
+    dut, found = Fetch(PROCESSOR), []
+    bench = Bench(dut, seed)
+    bench.noise(dut.write, dut.write_en)
+    ports = [getattr(dut, name) for name in UNITS]
+
+    async def testbench(ctx):
+        ctx.set(dut.units_idle, 1)
+        for port in ports:
+            ctx.set(port.ready, 1)
+        for words in programs:
+            ctx.set(dut.write_en, 1)
+            for address, word in enumerate([*words, *[0xF] * (PROCESSOR.program_words - len(words))]):
+                ctx.set(dut.write, {"target": SETUP_PROGRAM, "address": address, "data": word})
+                await ctx.tick()
+            ctx.set(dut.write_en, 0)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            taken, faults = [], []
+            for cycle in range(cycles):
+                ctx.set(dut.stop, cycle == stop_at)
+                samples = [signal for port in ports for signal in (port.valid, port.payload.as_value())]
+                _, _, running, fault, tag, *values = await ctx.tick().sample(dut.running, dut.fault, dut.fault_tag,
+                                                                            *samples)
+                offers = [(name, values[2 * n + 1]) for n, name in enumerate(UNITS) if values[2 * n]]
+                assert len(offers) <= 1, f"two units are offered an instruction in cycle {cycle}, seed {seed}"
+                taken += offers
+                faults += [(fault, tag)] if fault != Fault.NONE else []
+                if not running and cycle > 2:
+                    break
+            else:
+                raise AssertionError(f"it has not ended after {cycles} cycles, seed {seed}")
+            found.append((taken, faults))
+            ctx.set(bench.rst, 1)  # after an error it goes on after a reset
+            await ctx.tick()
+            ctx.set(bench.rst, 0)
+    bench.process(testbench)
+    bench.simulator.run()
+    return found
+
+
+def test_illegal_programs_end_with_their_fault():
+    """Nothing is handed out from the fault on: as many instructions as the model has gone through."""
+    seed = 4
+    rng = random.Random(seed)
+    cases = [case for case in illegal_programs(PROCESSOR, rng) if case.code not in LATE]
+    cases = rng.sample(cases, 60)
+    assert {case.code for case in cases} == set(Fault) - {Fault.NONE, *LATE}
+    for case, (taken, faults) in zip(cases, run_processor([case.words for case in cases], seed)):
+        want = fault_of(PROCESSOR, case)
+        assert faults == [(want.code, want.tag)], f"{case.name}, seed {seed}: {want}"
+        blocks = sum(name == "o_store" for name, _ in taken)
+        assert blocks <= want.tag + 1, f"{case.name}, seed {seed}"
+
+
+def test_legal_programs_are_handed_out_in_order(field_bits):
+    seed, programs = 5, []
+    rng = random.Random(seed)
+    while len(programs) < 6:
+        job = random_processor_job(PROCESSOR, rng)
+        if INSTRUCTION_WORDS * len(job.program) <= PROCESSOR.program_words:
+            programs.append(job.program)
+    for program, (taken, faults) in zip(programs, run_processor(list(map(encode, programs)), seed, 60_000)):
+        steps = unrolled(program)
+        assert not faults and len(taken) == len(steps), f"seed {seed}"
+        for step, (name, payload) in zip(steps, taken):
+            assert isinstance(step, UNITS[name]), f"{step} for {name}, seed {seed}"
+            if isinstance(step, Set):
+                assert name == ("o_reader" if step.unit is Unit.READER else "o_writer"), f"{step}, seed {seed}"
+            if name in ("o_reader", "o_writer"):
+                command = memory_command().from_bits(payload)
+                assert (command.set, command.sums) == (isinstance(step, Set), isinstance(step, Sums)), f"seed {seed}"
+                payload = command.fields
+            assert payload == field_bits(step), f"{step}, seed {seed}"
+
+
+@pytest.mark.parametrize("stop_at", [3, 25, 60])
+def test_stop_ends_a_program(stop_at):
+    walk = Walk((0,), 0b110, 0)
+    block = [Read(0, 0, 1, MemoryMode.COLUMNS), Load(walk), Pass(Mode.PASS, 0, 4, 0, (0,), first=True, last=True),
+             Store(walk), Write(0, 0, 1, MemoryMode.COLUMNS)]
+    (whole, _), = run_processor([encode([*block * 4, Halt()])], 6)
+    (taken, faults), = run_processor([encode([*block * 4, Halt()])], 6, stop_at=stop_at)
+    assert len(whole) == 20 and not faults
+    assert taken == whole[:len(taken)] and len(taken) <= stop_at // 6 + 1

@@ -109,7 +109,7 @@ class Permutation(wiring.Component):
 
 @LAYERS
 def test_permuted_and_its_inverse(drive, lane_bits, layers):
-    orders = [(rotation, reverse) for rotation in range(layers) for reverse in range(2)]
+    orders = [(rotation, reverse) for rotation in range(4) for reverse in range(2)]  # from S on the straight order
     beats = random_beats(layers, len(orders), SEED)
     steps = [{"command": {"rotation": rotation, "reverse": reverse}, "i": lane_bits(beat, WIDTH)}
              for (rotation, reverse), beat in zip(orders, beats) for _ in range(2)]

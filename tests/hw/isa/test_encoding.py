@@ -6,11 +6,12 @@ from itertools import product
 import numpy as np
 import pytest
 
-from wingbeat.hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, decode, encode
+from wingbeat.hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, decode, encode, patched
 from wingbeat.hw.isa.instruction import (Halt, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set, Store, Sums, Unit,
                                          Write)
 from wingbeat.hw.isa.schedule import schedule
 from wingbeat.hw.isa.walk import Walk, walk_indices
+from wingbeat.sim.model.shuffle import lane_order
 
 
 def random_walk(rng, layers, bits=16):
@@ -203,6 +204,26 @@ def test_walk_order():
     assert walk_indices(walk).tolist() == [[0, 8, 1, 9], [4, 12, 5, 13], [2, 10, 3, 11], [6, 14, 7, 15]]
     assert walk_indices(Walk((2, 1, 0), 0, 0)).tolist() == [[0, 4, 2, 6, 1, 5, 3, 7]]
     assert Walk((2, 1, 0), 0, 0).reverse and Walk((2, 1, 0), 0, 0).rotation == 2
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_a_rotation_that_does_not_exist_is_the_straight_order(layers):
+    """As in the hardware; it is what a program for more layers may hold."""
+    store = Store(Walk(tuple(range(layers)), 0, 0))
+    for rotation, reverse in product(range(4), range(2)):
+        [found] = decode(patched(store, rotation=rotation, reverse=reverse), layers)
+        banks = [sum((lane >> j & 1) << found.walk.window[j] for j in range(layers)) for lane in range(1 << layers)]
+        assert banks == lane_order(rotation, bool(reverse), layers).tolist(), (rotation, reverse)
+        assert rotation < layers or found == store
+
+
+@pytest.mark.parametrize("layers, window", [(1, 0), (1, 0b11), (2, 0b101), (2, 0b1), (2, 0b111), (3, 0b1011),
+                                            (4, 0b111)])
+def test_windows_that_have_no_place_in_the_banks(layers, window):
+    with pytest.raises(ValueError) as caught:
+        decode(patched(Store(Walk(tuple(range(layers)), 0, 0)), window=window), layers)
+    assert str(caught.value) == (f"window: {window:#b}; allowed are {layers} index bits, no two with one remainder "
+                                 f"modulo {layers}")
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3, 4])

@@ -114,6 +114,7 @@ class Setup:
                  latency=lambda: 1, ready=Stall.NEVER, sink=Stall.NEVER, writing=0):
         self.dut = Reader(config(groups, pipeline), in_flight)
         self.bench, self._rng = Bench(self.dut, seed), random.Random(seed)
+        self.bench.noise(self.dut.write, self.dut.write_en)
         self.blocks = expected(commands, descriptors, groups)
         self.words = [word for words, _ in self.blocks for word in words]
         self._table = [(number * DESCRIPTOR_WORDS + at, word) for number, descriptor in enumerate(descriptors)

@@ -77,6 +77,7 @@ class Setup:
     def __init__(self, seed, groups, descriptors, blocks, pipeline=Pipeline.DEEP, source=Stall.NEVER, sink=Stall.NEVER):
         self.dut = BeatSequence(config(groups, pipeline))
         self.bench, self.starts, self._groups = Bench(self.dut, seed), [], groups
+        self.bench.noise(self.dut.write, self.dut.write_en)
         self._descriptors, self._blocks = descriptors, blocks
         self.writes = table_writes(descriptors, groups)
         self.blocks = [beats_of(descriptors[number], groups, base, rows) for number, base, rows in blocks]

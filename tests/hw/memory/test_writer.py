@@ -171,6 +171,7 @@ class Harness:
         self.c, self.blocks, self.slow, self.reset_after = c, blocks, slow, reset_after
         self.dut, self.rng = Writer(c), random.Random(seed)
         self.bench = Bench(self.dut, seed)
+        self.bench.noise(self.dut.write, self.dut.write_en)
         words = [(beat, n == len(b.beats) - 1) for b in blocks for n, beat in enumerate(b.beats)]
         self.beats_in = self.bench.feed(self.dut.i, [beat_bits(*word, c.element_width) for word in words], source)
         self.out = self.bench.sink(self.dut.memory, sum(len(b.writes) for b in blocks), sink)

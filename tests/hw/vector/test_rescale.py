@@ -181,6 +181,7 @@ class Harness:
             self._write(rng, number, strobes, share)
         self.dut = Gated(unit)
         self.bench = Bench(self.dut, seed)
+        self.bench.noise(self.dut.write, self.dut.write_set_en, self.dut.write_channel_en, self.dut.write_gelu_en)
         self.bench.process(self._tables)
         self.bench.process(self._watch, background=True)
         self.fed = self.bench.feed(self.dut.i, self.inputs, source)

@@ -11,7 +11,7 @@ from wingbeat.hw.isa.instruction import Halt, Load, Loop, Mode, Pass, Store
 from wingbeat.hw.isa.schedule import schedule
 from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM
 from wingbeat.hw.isa.walk import Walk
-from wingbeat.sim.model.array import ArrayModel
+from wingbeat.sim.model.array import ArrayModel, check_overlaps, overtaken
 from wingbeat.sim.model.butterfly import Coefficients, pack_coefficients
 
 # --- the oracle: plain integers, one word at a time -------------------------------------------------
@@ -434,3 +434,37 @@ def test_program_memory_without_halt(small):
         small.write_setup(SETUP_PROGRAM, address, 1)
     with pytest.raises(ValueError, match="^program: the program memory holds no halt$"):
         small.run(None, ELEMENTS)
+
+
+# --- Overlap ------------------------------------------------------------------------------------------------------
+
+IN_ORDER, ACROSS = Walk((0, 1), 0b001100, 0b110000), Walk((0, 1), 0b110000, 0b001100)
+
+
+@pytest.mark.parametrize("load, store, lag", [
+    (IN_ORDER, IN_ORDER, 0), (ACROSS, ACROSS, 0), (ACROSS, IN_ORDER, 9), (IN_ORDER, ACROSS, 9),
+    (IN_ORDER, Walk((0, 1), 0b1100, 0), 0), (Walk((0, 1), 0b1100, 0), IN_ORDER, 12),
+    (Walk((0, 1), 0b1000, 0, (2,)), Walk((0, 1), 0b1100, 0), 2),
+    (Walk((3, 4), 0b0010, 0b0001, mirror=3), Walk((3, 4), 0b0010, 0b0001, mirror=3), 0)])
+def test_the_smallest_lag_with_which_nothing_is_overtaken(load, store, lag):
+    assert not overtaken(Load(load, True, lag), store)
+    assert not lag or overtaken(Load(load, True, lag - 1), store)
+
+
+def test_what_is_overtaken_is_named():
+    assert overtaken(Load(ACROSS, True, 8), IN_ORDER) \
+        == "takes index 48 in step 3, which the STORE reads in step 12; lag = 8"
+    assert overtaken(Load(Walk((0, 1), 0b1100, 0), True, 11), IN_ORDER) \
+        == "has 4 steps and lag = 11; it may end before the STORE, which has 16"
+    assert overtaken(Load(Walk((0, 1), 0b1000, 0, (2,)), True, 1), Walk((0, 1), 0b1100, 0)) \
+        == "takes index 12 in step 1, which the STORE reads in step 3; lag = 1"
+
+
+def test_the_store_two_blocks_before_counts():
+    """Blocks take turns in the two halves, and the first of each half follows nothing."""
+    bad, good = Load(ACROSS, True, 0), Load(ACROSS)
+    stores = [Store(IN_ORDER), Store(ACROSS), Store(IN_ORDER), Store(IN_ORDER)]
+    check_overlaps([bad, bad, good, bad], stores)
+    for loads, number in (([good, good, bad], 2), ([good, good, good, bad, bad], 4)):
+        with pytest.raises(ValueError, match=f"^overlap: LOAD {number} takes index"):
+            check_overlaps(loads, stores)

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings, strategies
 import numpy as np
 import pytest
 
+from support.campaign import IS_CAMPAIGN
+
 from wingbeat.gen.compiler.network.compile import compile_network
 from wingbeat.gen.compiler.network.file import Gelu
 from wingbeat.gen.compiler.network.lower import lower
@@ -195,6 +197,22 @@ def test_the_table_of_rows_may_be_smaller_than_the_tensor(networks, rows):
     assert quality(found, inputs) > SQNR
 
 
+LONG = {"memory_bits": 18, "half_words": 1024}  # rows of 4096 elements are 512 beats
+
+
+@pytest.mark.parametrize("features, rows, changes, message", [
+    (4096, 128, LONG, "129 rows of 512 beats; allowed are 128 at once, or a smaller batch than 1"),
+    (16, 32, {"statistics_rows": 32},
+     "statistics_rows: 32 are too few for 33 rows; allowed are 33 and more, or a smaller batch than 1")])
+def test_as_many_rows_at_once_as_can_be_told_apart(networks, features, rows, changes, message):
+    """By the low bits of their addresses, and by the entries of the table; not one more."""
+    found, inputs = compiled(networks, "norm mean", rows // 8, features, **changes)
+    assert quality(found, inputs[:8]) > SQNR
+    with pytest.raises(WingbeatError) as caught:
+        compiled(networks, "norm mean", rows + 1, features, batch=1, **changes)
+    assert str(caught.value) == f"layers[1].mean: {message}"
+
+
 # --- Values of every size -----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("factor", [0, 1e-9, 1e-5, 1e-3, 1e3, 1e9])
@@ -302,7 +320,9 @@ def _residual(draw, shape):
     return ["(" + " ".join(words) + ")"]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+# In a campaign they are drawn anew, with the seed that it prints.
+@settings(max_examples=400 if IS_CAMPAIGN else 40, deadline=None, derandomize=not IS_CAMPAIGN, database=None,
+          suppress_health_check=[HealthCheck.too_slow])
 @given(stack=stacks(), seed=strategies.integers(0, 999), batch=strategies.sampled_from([1, 4, 8]))
 def test_random_stacks(networks, stack, seed, batch):
     text, tokens, features = stack

@@ -1,0 +1,165 @@
+"""The figures of README.md and docs/results.md as they stand there, against the cycle model and the records.
+
+That the cycle model is right is what the other tests of this folder hold. What takes long is part of the campaign.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+import re
+
+import pytest
+
+from support.campaign import IS_CAMPAIGN
+
+from wingbeat.gen.compiler.network.compile import compile_network, default_batch
+from wingbeat.gen.compiler.network.reference import forward
+from wingbeat.gen.cosim.network import predict_network
+from wingbeat.gen.cosim.timing import MemoryTiming
+from wingbeat.gen.explore.fabnet import further_cycles
+from wingbeat.gen.explore.network import label_accuracy
+from wingbeat.gen.presets.select import load_preset
+from wingbeat.gen.workloads.fabnet import BlockShape, compile_block, vector_multipliers
+from wingbeat.gen.workloads.kernels import bpmm_workload, ffn_workload, fft_workload, mixing_workload
+from wingbeat.gen.workloads.shipped import load_dataset
+from wingbeat.sim.cycles.estimate import estimate
+from wingbeat.sim.cycles.memory import MemorySpeed
+
+ROOT = Path(__file__).parents[2]
+README, RESULTS = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md"))
+LONG = pytest.mark.skipif(not IS_CAMPAIGN, reason="long: part of `make campaign`")
+SLOW_MEMORY = MemoryTiming(40, Fraction(12))
+KERNELS = {"bpmm": bpmm_workload, "fft": fft_workload}
+
+
+def figures(text, pattern):
+    """The numbers that ``pattern`` finds, each the one match of a group."""
+    [found] = re.findall(pattern, text)
+    groups = (found,) if isinstance(found, str) else found
+    return [float(number.replace(",", "")) for number in groups]
+
+
+def row(text, name):
+    """Cells of the one row of a table that begins with ``name``."""
+    [line] = [line for line in text.split("\n") if line.startswith(f"| {name} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")[1:]]
+
+
+def block_cycles(preset, timing):
+    compiled, _ = compile_block(load_preset(preset), BlockShape(), 1, 1)
+    return sum(each.total for each in predict_network(compiled, timing))
+
+
+# --- Whole blocks -------------------------------------------------------------------------------------------------
+
+def test_numbers_of_the_block_agree_with_each_other():
+    [first] = figures(RESULTS, r"\*\*([\d,]+) cycles\*\*")
+    [model] = figures(RESULTS, r"the cycle model says ([\d,]+) too")
+    [further] = figures(RESULTS, r"takes ([\d,]+) cycles \(cycle model\)")
+    twelve, more = figures(RESULTS, r"12 blocks take ([\d,]+) cycles and 24 blocks ([\d,]+)")
+    assert first == model and twelve == first + 11 * further and more == first + 23 * further
+    config = load_preset("array128-s2")
+    multipliers = config.n_multipliers + vector_multipliers(config)
+    for text in (README, RESULTS):
+        cells = row(text, "**wingbeat `array128-s2`**")
+        assert f"{first:,.0f}" in cells and f"{multipliers * first / 1e6:.0f}" in cells
+
+
+@LONG
+def test_cycles_of_a_block():
+    [first] = figures(RESULTS, r"\*\*([\d,]+) cycles\*\*")
+    [further] = figures(RESULTS, r"takes ([\d,]+) cycles \(cycle model\)")
+    assert block_cycles("array128-s2", SLOW_MEMORY) == first
+    assert further_cycles(load_preset("array128-s2"), BlockShape(), SLOW_MEMORY, 1, int(first)) == further
+
+
+@LONG
+def test_cycles_of_a_block_on_640_multipliers():
+    [found] = figures(RESULTS, r"words per multiplier: ([\d,]+) cycles")
+    assert block_cycles("fabnet-640", MemoryTiming(40, Fraction(32))) == found
+
+
+# --- Operations and kernels ---------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name, make", [
+    ("`fft2-real`, 1024 x 1024", lambda config: mixing_workload(config, 1024, 1024, 1)),
+    pytest.param("`ffn`, 1024 -> 4096 -> 1024, no activation", lambda config: ffn_workload(config, 1024, 1024, 4, 1),
+                 marks=LONG)], ids=["fft2-real", "ffn"])
+def test_cycles_of_an_operation(name, make):
+    config = load_preset("array128-s2")
+    work = make(config)
+    found = estimate(config, work.program.instructions, work.program.setup, MemorySpeed(40, Fraction(12)))
+    ideal, *counts, utilisation, _ = row(RESULTS, name)
+    assert [int(cell.replace(",", "")) for cell in counts] == [found.total, found.computing, found.waiting_input,
+                                                                 found.waiting_output]
+    assert int(ideal.replace(",", "")) * config.n_multipliers == work.useful
+    assert f"{work.useful / config.n_multipliers / found.total:.3f}" == utilisation
+
+
+def utilisation(preset, kernel, points):
+    """A block may end with its last write a cycle or two earlier than another."""
+    config = load_preset(preset)
+    work = KERNELS[kernel](config, points, 4, "static", 1)
+    out = estimate(config, work.program.instructions, work.program.setup).block_out
+    useful, span = work.useful - work.first_useful, out[-1] - out[0]
+    return [useful / (config.n_multipliers * (span + more)) for more in range(3)]
+
+
+SIZES = [int(size) for size in row(RESULTS, "N")[:8]]
+CELLS = [(preset, kernel, points) for preset in ("array128-s1", "array128-s2") for kernel in KERNELS
+         for points in SIZES]
+QUICK = [("array128-s2", kernel, points) for kernel in KERNELS for points in (64, 128, 512, 8192)]
+
+
+@pytest.mark.parametrize("preset, kernel, points", [
+    cell if cell in QUICK else pytest.param(*cell, marks=LONG) for cell in CELLS])
+def test_utilisation_of_a_kernel(preset, kernel, points):
+    shown = row(RESULTS, f"`{preset}`, {kernel}")[SIZES.index(points)]
+    assert shown in {f"{min(1.0, found):.4f}" for found in utilisation(preset, kernel, points)}
+
+
+def test_both_documents_show_the_same_utilisation():
+    [line] = [line for line in README.split("\n") if line.startswith("| N | 64")]
+    sizes = [int(cell) for cell in line.strip("| ").split("|")[1:]]
+    for kernel, name in (("bpmm", "butterfly matrix"), ("fft", "FFT")):
+        assert row(README, name)[:len(sizes)] == [row(RESULTS, f"`array128-s1`, {kernel}")[SIZES.index(size)]
+                                                    for size in sizes]
+
+
+# --- Networks -----------------------------------------------------------------------------------------------------
+
+@LONG
+def test_the_demonstration():
+    """Cycles of a batch, and the accuracies of both documents."""
+    task, config = load_dataset("digits"), load_preset("hybrid-16")
+    batch = default_batch(task.network, config)
+    compiled = compile_network(task.network, config, task.calibration, batch)
+    assert [sum(each.total for each in predict_network(compiled))] \
+        == figures(RESULTS, r"([\d,]+) cycles a batch, as the cycle model says")
+    found = label_accuracy(compiled.run_model(task.inputs[:320]), task.labels[:320])
+    for text in (README, RESULTS):
+        assert figures(text, r"\| ([\d.]+) % each, the same class for every image") == [round(100 * found, 2)]
+
+
+def test_the_demonstration_in_float():
+    task = load_dataset("digits")
+    found = label_accuracy(forward(task.network, task.inputs[:320])[-1][1], task.labels[:320])
+    for text in (README, RESULTS):
+        assert row(text, "float64")[-1] == f"{100 * found:.2f} %"
+
+
+def test_trained_networks_are_those_of_their_records():
+    names = {"digits": "**digits**: two FABNet blocks, mixing", "digits, dense": "digits, dense baseline",
+             "listops": "**listops**: three FABNet blocks, mixing",
+             "listops_attention": "listops_attention: two mixing, one softmax attention",
+             "listops, dense": "listops, dense baseline"}
+    seen = set()
+    for task in map(load_dataset, ("digits", "listops", "listops_attention")):
+        for name, record in {task.name: task.record, **task.record["beside"]}.items():
+            cells = row(RESULTS, names[name])
+            assert cells[:2] == [f"{record['parameters']:,}", f"{record['multiplications']:,}"], name
+            assert cells[2] == f"{100 * record['accuracy']['float']:.2f} %", name
+            seen.add(name)
+    assert seen == set(names)
+    for share, text in ((100 * task.record["guesses"]["majority class"], "guessing the majority"),
+                        (100 * task.record["guesses"]["best guess from the root operator"], "root operator")):
+        assert figures(RESULTS, rf"{text} ([\d.]+) %") == [round(share, 2)]
