@@ -96,7 +96,7 @@ def _matrix(matrix: Matrix, unit: np.ndarray | float, is_complex: bool) -> dict[
 
 
 def _write(folder: Path, name: str, config: CoreConfig, contents: Mapping[str, Sequence[str]], facts: dict[str, Any],
-           arrays: Mapping[str, np.ndarray] | None = None) -> list[Path]:
+           arrays: Mapping[str, Any] | None = None) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for suffix in contents]
     for path, lines in zip(paths, contents.values()):

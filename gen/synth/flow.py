@@ -9,6 +9,7 @@ configuration, tools and seeds give the same figures.
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+import hashlib
 from importlib import metadata, util
 import json
 import os
@@ -42,18 +43,21 @@ def synthesize(config: CoreConfig, unit_name: str | None = None, **options: Any)
     """Figures of the array or processor ``config``, or of its block ``unit_name`` alone (gen/synth/units.py);
     ``options`` and result as :func:`synthesize_component`.
 
-    ``target`` decides about ``config.target``: ECP5 primitives for ecp5, portable Verilog for the others. Without
-    ``placer`` it is the one that suits the core (docs/decisions/0010).
+    What is measured is the text that ``wingbeat generate`` writes; ``technology`` and ``verilog_sha256`` of the result
+    say which. Without ``placer`` it is the one that suits the core (docs/decisions/0010). Raises WingbeatError where
+    ``config`` instantiates primitives that the target does not have.
     """
     family = _family(options.get("target", "ecp5"))
     whole = unit_name is None
     options["placer"] = options.get("placer") or (
         "static" if whole and config.is_processor and family.hardware is Target.ECP5 else "heap")
-    config = config.changed(target=family.hardware)
+    if config.target not in (Target.PORTABLE, family.hardware):
+        raise WingbeatError(f"array.target: {config.target.value!r} of {config.name} has primitives that --target "
+                            f"{options.get('target', 'ecp5')} does not have; allowed is {Target.PORTABLE.value!r}")
+    facts: dict[str, Any] = {"name": unit_name or config.name, "technology": config.target.value}
     if unit_name is not None:
-        return {"name": unit_name, **synthesize_component(unit(unit_name, config), unit_name, **options)}
-    return {"name": config.name, "multipliers": config.n_multipliers,
-            **synthesize_component(core(config), config.name, **options)}
+        return facts | synthesize_component(unit(unit_name, config), unit_name, **options)
+    return facts | {"multipliers": config.n_multipliers} | synthesize_component(core(config), config.name, **options)
 
 
 def synthesize_component(component: wiring.Component, name: str, *, target: str = "ecp5", pnr: bool = False,
@@ -70,7 +74,7 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
     Returns ``lut``, ``ff``, ``carry``, ``bram``, ``dsp`` (cells after synthesis), ``comb`` (logic cells:
     packed by nextpnr with ``pnr``, else estimated), ``fits``, ``utilisation`` (these as fractions of the
     device), ``fmax_mhz`` (median of the seeds) and ``fmax_per_seed`` (None without ``pnr``),
-    ``tools`` (versions), ``seconds``. A design that does not fit is not placed.
+    ``tools`` (versions), ``verilog_sha256``, ``seconds``. A design that does not fit is not placed.
     Raises :class:`WingbeatError` for options that name nothing, RuntimeError when a tool fails.
     """
     family, seeds = _family(target), tuple(seeds)
@@ -89,7 +93,8 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
         report("synthesis")
         result: dict[str, Any] = {"target": target, "device": None, **counts, "fits": None,
                                   "utilisation": None, "fmax_mhz": None, "fmax_per_seed": None,
-                                  "tools": {"yosys": _yosys_version()}}
+                                  "tools": {"yosys": _yosys_version()},
+                                  "verilog_sha256": _digest(folder / f"{name}.v")}
         if part is not None:
             result |= {"device": device or next(iter(family.devices)), **_judge(counts, part)}
         if pnr and part is not None and result["fits"]:
@@ -128,6 +133,10 @@ def cell_counts(netlist: Path, top: str) -> Counter[str]:
     """Cells by type of module ``top`` in a flat JSON netlist of Yosys."""
     cells = json.loads(netlist.read_text(encoding="utf-8"))["modules"][top]["cells"]
     return Counter(cell["type"] for cell in cells.values())
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _family(target: str) -> Family:

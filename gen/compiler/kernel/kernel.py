@@ -224,7 +224,7 @@ class Kernel:
         found = np.concatenate([self._block_rows(BlockResult(block, 0, False)) for block in slots])
         parts = np.stack([found.real, found.imag][:components], axis=-1)[:rows, :self.out_size].astype(np.int64)
         written = np.full((slots.size, 3), -1, dtype=np.int64)
-        written[parts.ravel()] = np.stack(np.indices(parts.shape), axis=-1).reshape(-1, 3)
+        written[parts.ravel()] = np.indices(parts.shape).reshape(3, -1).T
         return read, written
 
     # --- running ------------------------------------------------------------------------------

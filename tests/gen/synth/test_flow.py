@@ -1,11 +1,12 @@
 """Synthesis figures: counts that are known beforehand, determinism, what is refused."""
 
+import hashlib
 import json
-
 from pathlib import Path
 
 import pytest
 
+from wingbeat.gen.output.core_folder import generate
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.synth.devices import TARGETS
 from wingbeat.gen.synth.flow import run_yosys, synthesize, synthesize_component
@@ -77,10 +78,21 @@ def test_place_and_route_gives_the_median_of_the_seeds_and_keeps_its_papers(targ
     assert without_time(again) == without_time(result)
 
 
-def test_array_takes_the_primitives_of_the_target_and_not_of_the_configuration():
-    result = synthesize(TINY, target="ecp5")
+@pytest.mark.parametrize("technology", list(Target))
+def test_what_is_measured_is_what_is_generated(tmp_path, technology):
+    config = TINY.changed(target=technology)
+    result = synthesize(config, target="ecp5")
     assert (result["name"], result["dsp"], result["multipliers"]) == ("wingbeat", 4, TINY.n_multipliers)
     assert 0 < result["comb"] < 5000 and result["fits"] and result["bram"] > 0
+    generate(config, tmp_path / "core")
+    text = (tmp_path / "core" / "rtl" / "wingbeat.v").read_bytes()
+    assert result["technology"] == technology.value
+    assert result["verilog_sha256"] == hashlib.sha256(text).hexdigest()
+
+
+def test_primitives_of_another_family_are_refused():
+    with pytest.raises(WingbeatError, match="^array.target: 'ecp5' of wingbeat has primitives that --target ice40"):
+        synthesize(TINY.changed(target=Target.ECP5), target="ice40")
 
 
 @pytest.mark.slow
