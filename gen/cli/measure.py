@@ -97,7 +97,7 @@ def bench_sensitivity(preset: PresetOption = None, config: ConfigOption = None, 
 
 @bench.command("inputs")
 def bench_inputs(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
-                 seed: Annotated[int, typer.Option(help="draws weights and data")] = 0,
+                 seed: Annotated[int, seed_option("draws weights and data")] = 0,
                  json_file: JsonOption = None) -> None:
     """SQNR of layers and shipped networks for every class of inputs, and what was warned of."""
     chosen = select_config(preset, config, settings)

@@ -154,6 +154,7 @@ REFUSED = {
     "kernels seed": (["bench", "kernels", "--preset", "tiny", "--seed", "-1"], None, ["--seed: -1"]),
     "block seed": (["bench", "fabnet-block", "--preset", "hybrid-16", "--seed", "-1"], None, ["--seed: -1"]),
     "sensitivity seed": (["bench", "sensitivity", "--preset", "processor-16", "--seed", "-1"], None, ["--seed: -1"]),
+    "inputs seed": (["bench", "inputs", "--preset", "hybrid-16", "--seed", "-1"], None, ["--seed: -1"]),
     "accuracy seed": (["bench", "accuracy", "--preset", "tiny", "--seed", "-1"], None, ["--seed: -1"]),
     # options that would do nothing
     "sizes alone": (["simulate", "--preset", "tiny", "--sizes", "63"], None, ["--sizes: 63; allowed only with --ker"]),
