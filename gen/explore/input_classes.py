@@ -20,7 +20,7 @@ from ..compiler.quality import AccuracyWarning, SaturationWarning
 from ..workloads.fabnet import random_matrix
 from ..workloads.shipped import load_dataset
 
-__all__ = ["ClassRow", "CLASSES", "LAYERS", "NETWORKS", "class_rows", "class_table"]
+__all__ = ["ClassRow", "INPUT_CLASSES", "LAYERS", "NETWORKS", "class_rows", "class_table"]
 
 _TOKENS, _FEATURES, _INPUTS = 4, 256, 32
 _OUTLIERS = (10, 30, 100)  # in standard deviations of the other features
@@ -55,7 +55,7 @@ def _outlier(deviations: int) -> Callable[[np.random.Generator, tuple[int, ...]]
     return draw
 
 
-CLASSES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+INPUT_CLASSES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
     "noise": _noise, "tone": _tone, "constant": _constant, "one-hot": _one_hot, "heavy tails": _heavy,
     **{f"outlier {deviations} sigma": _outlier(deviations) for deviations in _OUTLIERS},
     "100 x noise": lambda rng, shape: 100 * rng.standard_normal(shape)}
@@ -102,7 +102,7 @@ def class_rows(subject: str, config: CoreConfig, seed: int = 0) -> list[ClassRow
     rng = np.random.default_rng([seed, (*LAYERS, *NETWORKS).index(subject)])
     if subject in LAYERS:
         network, usual = _single_layer(subject, rng), "noise"
-        data = {name: draw(rng, (_INPUTS, *network.input)) for name, draw in CLASSES.items()}
+        data = {name: draw(rng, (_INPUTS, *network.input)) for name, draw in INPUT_CLASSES.items()}
     else:
         task = load_dataset(subject)
         network, usual = task.network, "training data"
@@ -112,7 +112,7 @@ def class_rows(subject: str, config: CoreConfig, seed: int = 0) -> list[ClassRow
             data |= _token_classes(network.vocabulary, shape, rng)
         else:
             deviation = task.calibration.std()
-            data |= {name: draw(rng, shape) * deviation for name, draw in CLASSES.items()}
+            data |= {name: draw(rng, shape) * deviation for name, draw in INPUT_CLASSES.items()}
     return [_row(subject, network, config, name, x, calibration, data[calibration])
             for name, x in data.items() for calibration in dict.fromkeys((name, usual))]
 

@@ -99,7 +99,7 @@ def _measure(build: Build, work: ArrayWorkload, blocks: int) -> KernelFigures:
     counters = run.counters
     return KernelFigures(
         work.name, work.points, rows, config.n_multipliers, cycles, useful, useful / (config.n_multipliers * cycles),
-        sqnr_db(work.reference, y), count_mismatches(run.results, expected), counters.total,
+        work.sqnr_db(y), count_mismatches(run.results, expected), counters.total,
         estimate(config, job.program).total, counters.computing, counters.waiting_input,
         counters.waiting_output, counters.waiting_hazard)
 

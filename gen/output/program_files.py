@@ -18,7 +18,6 @@ from ...hw.isa.encoding import encode
 from ...hw.isa.instruction import Instruction, Mode
 from ...hw.isa.setup import BLOCK_FIELDS, SETUP, SETUP_PROGRAM
 from ...sim.model.processor import ProcessorModel
-from ...sim.reference.metrics import sqnr_db
 from ..compiler.beats import pack_beats, pack_setup, start_writes
 from ..compiler.program.listing import disassemble
 from ..compiler.program.matrix import Matrix
@@ -72,7 +71,7 @@ def write_array_program(workload: ArrayWorkload, folder: Path) -> list[Path]:
         "scaling": kernel.scaling, "input_unit": kernel.input_step,
         "result": "integer * 2^exponent of its block * result_units[e]", "result_units": kernel.output_scale.tolist(),
         "blocks": len(results), "exponents": run.exponents, "saturated_blocks": run.saturated_blocks,
-        "clamped_inputs": run.clamped_inputs, "sqnr_db": sqnr_db(workload.reference, run.y)}
+        "clamped_inputs": run.clamped_inputs, "sqnr_db": workload.sqnr_db(run.y)}
     return _write(folder, name, config, contents, facts,
                   {"rows": workload.x, "results": run.y, "input_places": read, "result_places": written})
 

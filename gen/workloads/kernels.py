@@ -14,6 +14,7 @@ from ...hw.errors import WingbeatError
 from ...hw.numeric import largest
 from ...sim.model.processor import BlockOutcome
 from ...sim.reference.linear import butterfly_multiply, fft
+from ...sim.reference.metrics import sqnr_db
 from ..compiler.kernel.compile import checked_log2, compile_butterfly, compile_fft
 from ..compiler.kernel.kernel import Kernel
 from ..compiler.kernel.passes import Scaling
@@ -80,6 +81,10 @@ class ArrayWorkload:
         """The result in float64 of the rows as the array sees them."""
         seen = self.kernel.quantised_input(self.x)
         return fft(seen) if self.twiddle is None else butterfly_multiply(self.twiddle, seen)
+
+    def sqnr_db(self, y: np.ndarray) -> float:
+        """Of the result ``y`` (rows, points) against the reference."""
+        return sqnr_db(self.reference, y)
 
 
 def array_workload(config: CoreConfig, name: str, points: int, blocks: int, scaling: Scaling,

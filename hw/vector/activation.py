@@ -20,7 +20,6 @@ from .parameters import CLAMP_LATENCY, LaneTiming
 __all__ = ["ActivationLane", "VectorLaneParameters", "gelu_word"]
 
 _INDEX_BITS = (SEGMENTS - 1).bit_length()
-_MAGNITUDE_LATENCY = 2
 _SLOPE_CUT = 6  # a slope counts in 2^-16, a place in a segment 2^(EW-10) to 1, the table in 2^-EW
 
 
@@ -108,9 +107,8 @@ class ActivationLane(wiring.Component):
         m.d.sync += positive.eq(y)
         with m.If(rectify & y[-1]):
             m.d.sync += positive.eq(0)
-        assert found - 1 >= _MAGNITUDE_LATENCY
-        gelu = delay(m, delay(m, self.gelu, _MAGNITUDE_LATENCY, "gelu") & ~outside, found - 1 - _MAGNITUDE_LATENCY,
-                     "gelu_inside")
+        before = p.timing.magnitude_latency
+        gelu = delay(m, delay(m, self.gelu, before, "gelu") & ~outside, found - 1 - before, "gelu_inside")
         less_base = self._less_base(m, positive, delay(m, segment.base, near, "base"),
                                     delay(m, gelu, 1 + near, "gelu_found"))
         total = Signal(less_base.shape(), name="total", reset_less=True)
@@ -126,7 +124,7 @@ class ActivationLane(wiring.Component):
         return m
 
     def _magnitude(self, m):
-        """min(|y|, largest), _MAGNITUDE_LATENCY cycles later. The smallest element is inverted only: one more would not
+        """min(|y|, largest), magnitude_latency cycles later. The smallest element is inverted only: one more would not
         fit."""
         low = self.y[:-1]
         y_before = Signal.like(self.y, name="y_before", reset_less=True)

@@ -35,9 +35,14 @@ class LaneTiming:
         return self.pipeline.multiplier_latency + 2 + 1 + CLAMP_LATENCY
 
     @property
+    def magnitude_latency(self) -> int:
+        """Scaled element to its magnitude: carry, sum."""
+        return 2
+
+    @property
     def segment_latency(self) -> int:
-        """Scaled element to its segment of the activation table: magnitude in two stages, table."""
-        return 2 + self.pipeline.ram_latency
+        """Scaled element to its segment of the activation table: magnitude, table."""
+        return self.magnitude_latency + self.pipeline.ram_latency
 
     @property
     def product_latency(self) -> int:

@@ -24,7 +24,7 @@ from .lower import Lowered, Value, lower
 from .reference import encode_inputs
 from .tensors import TensorMemory
 
-__all__ = ["CompiledNetwork", "ProgramSegment", "OperationRun", "NetworkResult", "Region", "Role",
+__all__ = ["CompiledNetwork", "ProgramSegment", "OperationRun", "NetworkResult", "MemoryRegion", "MemoryRole",
            "compile_network", "default_batch", "place_sums"]
 
 _MOST_BATCH = 32
@@ -71,7 +71,7 @@ class OperationRun(NamedTuple):
     blocks: int
 
 
-class Role(StrEnum):
+class MemoryRole(StrEnum):
     """Who fills a part of the memory."""
 
     INPUT = "input"        # the host, before every batch
@@ -80,11 +80,11 @@ class Role(StrEnum):
     SCRATCH = "scratch"    # the programs
 
 
-class Region(NamedTuple):
+class MemoryRegion(NamedTuple):
     """A tensor in the memory: ``name`` of the layer that makes or needs it."""
 
     name: str
-    role: Role
+    role: MemoryRole
     stored: Stored
 
 
@@ -133,13 +133,15 @@ class CompiledNetwork:
                 memory[tensor.base:tensor.base + tensor.beats] = tensor.pack(whole)
         return memory
 
-    def regions(self) -> list[Region]:
+    def regions(self) -> list[MemoryRegion]:
         """What stands where in the memory. Results between may share places that are free again."""
-        found = [Region("inputs", Role.INPUT, self.input)]
+        found = [MemoryRegion("inputs", MemoryRole.INPUT, self.input)]
         for operation in self.operations:
-            found += [Region(operation.step.name, Role.CONSTANT, constant.stored) for constant in operation.constants]
+            found += [MemoryRegion(operation.step.name, MemoryRole.CONSTANT, constant.stored)
+                      for constant in operation.constants]
             is_last = operation is self.operations[-1]
-            found.append(Region(operation.step.name, Role.OUTPUT if is_last else Role.SCRATCH, operation.result))
+            role = MemoryRole.OUTPUT if is_last else MemoryRole.SCRATCH
+            found.append(MemoryRegion(operation.step.name, role, operation.result))
         return found
 
     def results(self, memory: np.ndarray, count: int) -> np.ndarray:

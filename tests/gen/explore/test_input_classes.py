@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from wingbeat.gen.explore.input_classes import CLASSES, LAYERS, NETWORKS, class_rows
+from wingbeat.gen.explore.input_classes import INPUT_CLASSES, LAYERS, NETWORKS, class_rows
 from wingbeat.gen.presets.select import load_preset
 
 SEED = 4
@@ -19,7 +19,7 @@ def doubtful(rows):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_no_layer_is_wrong_without_a_word(layer):
     rows = class_rows(layer, load_preset("hybrid-16"), SEED)
-    assert len(rows) == 2 * len(CLASSES) - 1
+    assert len(rows) == 2 * len(INPUT_CLASSES) - 1
     assert not doubtful(rows), f"seed {SEED}"
     own = {row.inputs: row for row in rows if row.inputs == row.calibration}
     least = {"noise": 65, "tone": 65, "constant": 70, "one-hot": 65, "outlier 10 sigma": 60}
