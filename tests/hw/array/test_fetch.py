@@ -234,7 +234,7 @@ def run_processor(programs, seed, cycles=6000, stop_at=None):
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
-            taken, faults = [], []
+            taken, faults, ended = [], [], 0
             for cycle in range(cycles):
                 ctx.set(dut.stop, cycle == stop_at)
                 samples = [signal for port in ports for signal in (port.valid, port.payload.as_value())]
@@ -242,9 +242,11 @@ def run_processor(programs, seed, cycles=6000, stop_at=None):
                                                                             *samples)
                 offers = [(name, values[2 * n + 1]) for n, name in enumerate(UNITS) if values[2 * n]]
                 assert len(offers) <= 1, f"two units are offered an instruction in cycle {cycle}, seed {seed}"
+                assert not offers or not faults, f"{offers} after a fault in cycle {cycle}, seed {seed}"
                 taken += offers
                 faults += [(fault, tag)] if fault != Fault.NONE else []
-                if not running and cycle > 2:
+                ended = ended + 1 if not running and cycle > 2 else 0
+                if ended == 8:
                     break
             else:
                 raise AssertionError(f"it has not ended after {cycles} cycles, seed {seed}")
