@@ -9,7 +9,6 @@ import re
 
 import pytest
 
-from support.campaign import IS_CAMPAIGN
 
 from wingbeat.gen.compiler.network.compile import compile_network, default_batch
 from wingbeat.gen.compiler.network.reference import forward
@@ -26,7 +25,7 @@ from wingbeat.sim.cycles.memory import MemorySpeed
 
 ROOT = Path(__file__).parents[2]
 README, RESULTS = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md"))
-LONG = pytest.mark.skipif(not IS_CAMPAIGN, reason="long: part of `make campaign`")
+LONG = pytest.mark.campaign
 SLOW_MEMORY = MemoryTiming(40, Fraction(12))
 KERNELS = {"bpmm": bpmm_workload, "fft": fft_workload}
 

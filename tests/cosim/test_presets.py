@@ -13,13 +13,13 @@ from wingbeat.gen.cosim.timing import STREAM_STALLS, MemoryTiming, StreamTiming
 from wingbeat.gen.presets.select import load_preset, names
 
 SEED = 6
-LARGE = 64  # multipliers; beyond it a build takes more than ten seconds
+LARGE = 64  # multipliers; beyond it a build takes minutes
 
 
 def presets(is_processor):
-    """Presets of one kind; ``slow`` where the build is."""
+    """Presets of one kind; in the campaign where the build is long."""
     configs = {name: load_preset(name) for name in names()}
-    return [pytest.param(name, marks=[pytest.mark.slow] if config.n_multipliers > LARGE else [])
+    return [pytest.param(name, marks=[pytest.mark.campaign] if config.n_multipliers > LARGE else [])
             for name, config in configs.items() if config.is_processor == is_processor]
 
 

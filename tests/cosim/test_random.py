@@ -21,7 +21,7 @@ from wingbeat.sim.stimulus.array import random_config, random_job
 
 N_PROGRAMS = 2
 N_KERNELS = 3
-SEEDS = seeds(range(10))
+SEEDS = seeds(range(4))
 
 
 def simulator_of(seed, config):

@@ -1,7 +1,5 @@
 """Every class of inputs is accurate or warned of: single layers here, shipped networks in the campaign."""
 
-import os
-
 import pytest
 
 from wingbeat.gen.explore.input_classes import INPUT_CLASSES, LAYERS, NETWORKS, class_rows
@@ -26,7 +24,7 @@ def test_no_layer_is_wrong_without_a_word(layer):
     assert all(own[name].sqnr_db > floor and not own[name].warned for name, floor in least.items()), f"seed {SEED}"
 
 
-@pytest.mark.skipif("WINGBEAT_COSIM_SEEDS" not in os.environ, reason="minutes long: make campaign")
+@pytest.mark.campaign
 @pytest.mark.parametrize("network", NETWORKS)
 def test_no_network_is_wrong_without_a_word(network):
     assert not doubtful(class_rows(network, load_preset("hybrid-16"), SEED)), f"seed {SEED}"
