@@ -15,6 +15,8 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
+from ...hw.isa.bit_fields import field_places
+from ...hw.isa.setup import SETUP
 from ...sim.model.array import ArrayModel, BlockResult
 from ..compiler.kernel.compile import compile_butterfly, compile_fft
 from ..compiler.kernel.kernel import Job, Kernel
@@ -36,6 +38,7 @@ __all__ = ["Case", "model_blocks", "program_case", "kernel_rows", "small_cases",
 
 _FILES = ("run.py", "simulators.py", "trials.py", "Makefile")
 _SEED = 2024
+_FAULTY_BIT = 6      # of the data of a coefficient: what `make fault` turns over
 _MOST_WORDS = 16384  # words of one block in all engines: vectors stay small on large arrays
 
 
@@ -209,7 +212,10 @@ def write_testbench(core: Core, folder: Path) -> None:
     for name in (*_FILES, *(f"{bench}.py" for bench in harness.benches)):
         shutil.copyfile(here / name, folder / name)
     sources = [f"../rtl/{core.config.name}.v", *(path.name for path in core.primitives), *around]
-    facts = {"top": harness.top, "sources": sources, "bench": harness.benches[0],
+    places = field_places(SETUP)
+    fault = {"target_mask": (1 << places["target"][1]) - 1, "targets": core.config.n_units,
+             "bit": places["data"][0] + _FAULTY_BIT}
+    facts = {"top": harness.top, "sources": sources, "bench": harness.benches[0], "fault": fault,
              **({"needs": harness.needs} if harness.needs else {})}
     (folder / "bench.json").write_text(json.dumps(facts, indent=1) + "\n")
     trials, expected = [], {}

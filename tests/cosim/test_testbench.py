@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -29,9 +30,9 @@ def make_core(tmp_path):
     return make
 
 
-def run(folder, simulator):
+def run(folder, simulator, *goals):
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "MAKEFLAGS")}
-    command = ["make", "-C", str(folder / "tb"), f"PYTHON={sys.executable}", f"SIMULATOR={simulator}"]
+    command = ["make", "-C", str(folder / "tb"), f"PYTHON={sys.executable}", f"SIMULATOR={simulator}", *goals]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
 
 
@@ -50,6 +51,14 @@ def test_core_passes_its_own_test(make_core, need, simulator, target):
     trials = json.loads((folder / "tb" / "vectors" / "trials.json").read_text())
     assert len(trials) >= 20
     assert f"{len(trials)} of {len(trials)} trials passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_planted_fault_is_found(make_core, need):
+    need("icarus")
+    folder = make_core(load_preset("tiny", ["engines=1"]))
+    done = run(folder, "icarus", "fault")
+    assert re.search(r"with wrong coefficients: [1-9]\d* of \d+ trials failed$", done.stdout, re.M), done.stdout
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_wrong_core_fails(make_core, need):
