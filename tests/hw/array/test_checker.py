@@ -18,7 +18,7 @@ from wingbeat.sim.stimulus.illegal import illegal_programs
 
 CONFIG = CoreConfig.of(engines=1, layers=1, half_words=8, coefficient_words=8, program_words=256, stream_words=2,
                        memory_bits=12, descriptors=4)
-JUDGED_AFTER, PERIOD = 3, 7  # an instruction has stood JUDGED_AFTER cycles when it is judged; cycles of one
+JUDGED, PERIOD = 3, 7  # an instruction is judged when it has stood so long; cycles from one to the next
 LATE = (Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG)  # what the checker does not see
 WALK = Walk((0,), 0b110, 0)
 STEP = Pass(Mode.PASS, 0, 4, 0, (0,), first=True, last=True)
@@ -26,8 +26,8 @@ BLOCK = [Read(0, 0, 1, MemoryMode.COLUMNS), Load(WALK), STEP, Store(WALK), Write
 
 
 def judged(drive, programs, early=0):
-    """By program, a list of the instructions' (words): fault and tag of each, JUDGED_AFTER - ``early`` cycles after it
-    has come. All of them are counted as handed out."""
+    """By program, a list of the instructions' (words): fault and tag of each, JUDGED - ``early`` cycles after it has
+    come. All of them are counted as handed out."""
     steps = [{"instruction": 0, "address": 0, "looping": 0, "taken": 0, "clear": 1}]
     for program in programs:
         for number, words in enumerate(program):
@@ -36,7 +36,7 @@ def judged(drive, programs, early=0):
         steps += [{"taken": 0}, {"clear": 1}, {"clear": 0}]
     seen, at, found = drive(Checker(CONFIG), steps, ("fault", "tag")), 1, []
     for program in programs:
-        places = [at + 2 + JUDGED_AFTER - early + PERIOD * number for number in range(len(program))]
+        places = [at + 2 + JUDGED - early + PERIOD * number for number in range(len(program))]
         found.append([(seen["fault"][place], seen["tag"][place]) for place in places])
         at += PERIOD * len(program) + 3
     return found
