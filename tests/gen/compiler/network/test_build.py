@@ -197,11 +197,11 @@ def test_the_table_of_rows_may_be_smaller_than_the_tensor(networks, rows):
     assert quality(found, inputs) > SQNR
 
 
-LONG = {"memory_bits": 18, "half_words": 1024}  # rows of 4096 elements are 512 beats
+LONG_ROWS = {"memory_bits": 18, "half_words": 1024}  # rows of 4096 elements are 512 beats
 
 
 @pytest.mark.parametrize("features, rows, changes, message", [
-    (4096, 128, LONG, "129 rows of 512 beats; allowed are 128 at once, or a smaller batch than 1"),
+    (4096, 128, LONG_ROWS, "129 rows of 512 beats; allowed are 128 at once, or a smaller batch than 1"),
     (16, 32, {"statistics_rows": 32},
      "statistics_rows: 32 are too few for 33 rows; allowed are 33 and more, or a smaller batch than 1")])
 def test_as_many_rows_at_once_as_can_be_told_apart(networks, features, rows, changes, message):
