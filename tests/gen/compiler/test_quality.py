@@ -22,14 +22,20 @@ def test_counts_of_a_place_are_added():
     ([Clamped("a", 2, 1, 4), Clamped("b", 0, 0, 4), Clamped("c", 5, 0, 9)],
      "clamped in a: 2 elements and 1 of 4 blocks; c: 5 elements")])
 def test_every_place_is_named(clamped, text):
-    with pytest.warns(SaturationWarning) as seen:
+    def run():  # what warns on behalf of its caller
         warn_clamped(clamped)
+
+    with pytest.warns(SaturationWarning) as seen:
+        run()
     assert [str(each.message) for each in seen] == [text] and seen[0].filename == __file__
 
 
 def test_layers_below_the_least_are_named():
-    with pytest.warns(AccuracyWarning) as seen:
+    def run():
         warn_inaccurate([("a", 61.0), ("b", 60.94), ("c", math.inf), ("d", -math.inf), ("e", math.nan)], 61.0)
+
+    with pytest.warns(AccuracyWarning) as seen:
+        run()
     assert [str(each.message) for each in seen] == ["below 61 dB against float in b: 60.9; d: -inf; e: nan"]
     assert seen[0].filename == __file__
 
