@@ -76,7 +76,8 @@ def check_legal(config, run, want, note):
     wrong = np.argwhere(run.data != want.memory)
     assert not len(wrong), f"{note}: {len(wrong)} elements, the first is number {wrong[0][1]} of beat {wrong[0][0]}"
     got = [(block.exponent, block.saturated) for block in run.blocks]
-    assert got == [(block.exponent, block.saturated) for block in want.blocks], f"{note}: exponents and flags of the blocks"
+    wanted = [(block.exponent, block.saturated) for block in want.blocks]
+    assert got == wanted, f"{note}: exponents and flags of the blocks"
     assert run.status["saturated"] == want.saturated, f"{note}: sticky flag"
     assert (run.status["busy"], run.counters.blocks) == (0, want.n_blocks), note
 
