@@ -13,9 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..gen.compiler.beats import BLOCK_BITS, pack_beats, pack_setup, unpack_beats
+from ..gen.compiler.beats import BLOCK_BITS, pack_beats, pack_setup, start_writes, unpack_beats
 from ..gen.compiler.kernel.kernel import BlockResult, Job, Kernel
-from ..gen.compiler.beats import start_writes
 from ..gen.cosim.job import CounterValues
 from ..hw.config import CoreConfig
 from ..hw.errors import WingbeatError

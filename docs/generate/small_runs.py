@@ -7,9 +7,8 @@ from amaranth.hdl import Value
 from amaranth.lib import data
 import numpy as np
 
-from wingbeat.gen.compiler.beats import pack_beats, pack_setup, unpack_beats
+from wingbeat.gen.compiler.beats import pack_beats, pack_setup, start_writes, unpack_beats
 from wingbeat.gen.compiler.kernel.compile import compile_fft
-from wingbeat.gen.compiler.beats import start_writes
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.hw.array.array import Array
 from wingbeat.hw.bus.axi4.burst import AxiParameters

@@ -2,11 +2,14 @@
 of."""
 
 from collections.abc import Iterable
+import math
 from typing import NamedTuple
 import warnings
 
-__all__ = ["AccuracyWarning", "Clamped", "SaturationWarning", "least_sqnr_db", "total_clamped", "warn_clamped",
-           "warn_inaccurate"]
+import numpy as np
+
+__all__ = ["AccuracyWarning", "Clamped", "SaturationWarning", "least_sqnr_db", "level_db", "total_clamped",
+           "warn_clamped", "warn_inaccurate"]
 
 # A decibel more than what is wanted: a few inputs stand for all.
 _LEAST_SQNR_DB, _FULL_WIDTH = 61.0, 16
@@ -60,6 +63,12 @@ def warn_clamped(clamped: Iterable[Clamped], stacklevel: int = 2) -> None:
 def least_sqnr_db(width: int) -> float:
     """What elements of ``width`` bits are trusted to reach: 61 dB from 16 bits on, 6 dB less for every bit less."""
     return _LEAST_SQNR_DB - 6 * max(_FULL_WIDTH - width, 0)
+
+
+def level_db(values: np.ndarray, error: float) -> float:
+    """Root of the mean square of ``values`` over that of an error, in dB; infinite where either is nothing."""
+    level = float(np.sqrt(np.mean(np.abs(values) ** 2)))
+    return 20 * math.log10(level / error) if level and error else math.inf
 
 
 def warn_inaccurate(places: Iterable[tuple[str, float]], least: float, stacklevel: int = 2) -> None:

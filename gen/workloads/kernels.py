@@ -33,9 +33,9 @@ class Workload:
     """One run of a processor.
 
     ``memory``: beats (n, 2K) before. ``source``: where the input stands in it, integers whose value is ``input_scale``.
-    ``target``: where the result stands, integers whose value is ``scale`` (per
-    element or one for all); pairs of elements are complex numbers where ``is_complex``. ``reference``: the result
-    in float64. ``useful``: multiplications of the transforms' graphs; those of the first block are ``first_useful``.
+    ``target``: where the result stands, integers whose value is ``scale`` (per element or one for all); pairs of
+    elements are complex numbers where ``is_complex``. ``reference``: the result in float64. ``useful``:
+    multiplications of the transforms' graphs; those of the first block are ``first_useful``.
     """
 
     name: str
@@ -91,13 +91,13 @@ def array_workload(config: CoreConfig, name: str, points: int, blocks: int, scal
                    seed: int) -> ArrayWorkload:
     """``blocks`` blocks of random rows of ``points`` elements through 'bpmm' or 'fft'. Raises WingbeatError for sizes
     that do not fit."""
-    weights = np.random.default_rng([seed, points])
+    weights, numbers = _generators(seed, points)
     # Small rows need more of them to show their tails.
     calibration = random_rows(points, max(256, 65536 // points), name == "fft", weights)
     twiddle = None if name == "fft" else random_twiddle(1, checked_log2("--sizes", points), weights)
     kernel = (compile_fft(points, config, scaling=scaling, calibration=calibration) if twiddle is None else
               compile_butterfly(twiddle, config, scaling=scaling, calibration=calibration))
-    x = random_rows(points, blocks * kernel.rows_per_block, name == "fft", np.random.default_rng([seed, points, 1]))
+    x = random_rows(points, blocks * kernel.rows_per_block, name == "fft", numbers)
     return ArrayWorkload(name, points, kernel, x, twiddle)
 
 

@@ -17,8 +17,7 @@ from ...hw.numeric import largest, round_half_up, saturate
 from ...hw.vector.parameters import FRACTION, MANTISSA_BITS, OPERAND_BITS, SHIFT_BITS
 
 __all__ = ["rescale", "relu", "clamped_element", "GELU_ERRORS", "gelu", "add_residual", "argmax", "MANTISSA_ERROR",
-           "RowStatistics",
-           "row_statistics", "normalise"]
+           "RowStatistics", "row_statistics", "normalise"]
 
 _ROOT = MANTISSA_BITS - 1  # fraction bits of the mantissa of a deviation's inverse
 

@@ -56,7 +56,7 @@ class RandomSets:
         most = min(n * n << 2 * (self._config.element_width - 1), (1 << EPSILON_BITS) - 1)
         epsilon = min(most, int(2 ** rng.uniform(0, most.bit_length() * rng.choice((0.5, 1)))))
         self.read[number] = ReadSet(chunk_shift=chunk_shift, n=n, epsilon=epsilon,
-                                         range_bits=rng.choice((0, 0, 1, 2, 5, 7)))
+                                    range_bits=rng.choice((0, 0, 1, 2, 5, 7)))
         return number
 
     def add_write(self, offset: int | None, argmax: bool) -> int:

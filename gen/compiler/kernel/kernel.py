@@ -6,7 +6,6 @@ parts, one program each; a part runs every block of rows through one or more sta
 
 from dataclasses import dataclass
 from functools import cached_property
-import math
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from ....hw.isa.schedule import schedule
 from ....hw.isa.walk import walk_indices
 from ....hw.numeric import largest
 from ....sim.model.array import ArrayModel, BlockResult
-from ..quality import Clamped, least_sqnr_db, warn_clamped, warn_inaccurate
+from ..quality import Clamped, least_sqnr_db, level_db, warn_clamped, warn_inaccurate
 
 __all__ = ["Kernel", "Stack", "Part", "Job", "KernelRun"]
 
@@ -262,9 +261,8 @@ class Kernel:
         y, exponents = self.unpack(results, rows), [result.exponent for result in results]
         last_places = np.ldexp(1.0, exponents)[:, None] * np.sqrt(np.mean(self.output_scale ** 2))
         error = _TYPICAL_ERROR * float(np.sqrt(np.mean(last_places ** 2) * (2 // self.rows_per_word)))
-        level = float(np.sqrt(np.mean(np.abs(y) ** 2)))
         return KernelRun(y, exponents, sum(bool(result.saturated) for result in results), clamped_inputs,
-                         20 * math.log10(level / error) if level else math.inf)
+                         level_db(y, error))
 
     def warn(self, run: KernelRun, stacklevel: int = 2) -> None:
         """SaturationWarning on any clamp, else AccuracyWarning where results are small for their format."""

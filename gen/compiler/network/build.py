@@ -18,7 +18,7 @@ from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import Descriptor, Move
 from ....hw.isa.instruction import MemoryMode
-from ....hw.isa.parameter_set import WIDE_BITS, ROW_ADDRESS_BITS, Activation, ReadSet, WriteSet
+from ....hw.isa.parameter_set import ROW_ADDRESS_BITS, WIDE_BITS, Activation, ReadSet, WriteSet
 from ....hw.isa.vector_tables import epsilon_parameter, scale_parameters
 from ....hw.numeric import largest
 from ....sim.reference.linear import butterfly_multiply

@@ -6,7 +6,6 @@ One program, or several one after the other where tables, coefficients or the pr
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from ....hw.errors import WingbeatError
 from ....sim.reference.metrics import sqnr_db
 from ..program.assemble import Program, SumRows, Transfer, assemble, written_beats
 from ..program.blocks import Start
-from ..quality import Clamped, least_sqnr_db, total_clamped, warn_clamped, warn_inaccurate
+from ..quality import Clamped, least_sqnr_db, level_db, total_clamped, warn_clamped, warn_inaccurate
 from .build import Operation, Resources, Stored, build_operation
 from .formats import Format, least_exponent, quantise
 from .load import LoadedNetwork
@@ -190,8 +189,7 @@ class CompiledNetwork:
         places = [("inputs", sqnr_db(x, quantise(x / self.input.unit, width)[0] * self.input.unit))]
         if self.error is not None and self.sqnr_db is not None:
             least = least if self.sqnr_db >= least else self.sqnr_db - _TOLERANCE_DB
-            level = float(np.sqrt(np.mean(run.results ** 2)))
-            places.append(("results", 20 * math.log10(level / self.error) if level and self.error else math.inf))
+            places.append(("results", level_db(run.results, self.error)))
         warn_inaccurate(places, least, stacklevel + 1)
 
     def run_operations(self, inputs: Any) -> list[OperationRun]:
