@@ -38,8 +38,9 @@ def model_as_simulator(monkeypatch, task):
         if "class" in spoil:
             results = -results
         runs = [[type("Run", (), {"counters": CounterValues(0, 0, cycles.total, 1, 1, 1, 1, 1)})]]
-        return NetworkRun(results, runs, "element" in spoil, False, [cycles], "cycle" not in spoil,
-                          operation_cycles(segment, cycles))
+        return NetworkRun(results=results, runs=runs, mismatches=int("element" in spoil), saturated=False,
+                          model_cycles=[cycles], predicted="cycle" not in spoil, clamped=[],
+                          operations=operation_cycles(segment, cycles))
 
     monkeypatch.setattr(demo, "simulate_network", simulate_network)
     monkeypatch.setattr(demo, "Core", lambda config: SimpleNamespace(build=lambda: None))
