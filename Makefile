@@ -34,8 +34,7 @@ lint: .venv/installed  ## ruff and mypy
 
 campaign: .venv/installed  ## generated Verilog at length: 200 random arrays, 200 programs on 40 processors, every preset; about an hour
 	@echo 'SEED=$(SEED) make campaign repeats this one'
-	WINGBEAT_COSIM_SEEDS=200 WINGBEAT_CAMPAIGN_SEED=$(SEED) $(BIN)/python -m pytest -n 2 --hypothesis-seed=$(SEED) \
-		tests/cosim tests/gen/explore tests/gen/compiler/network/test_build.py $(ARGS)
+	WINGBEAT_COSIM_SEEDS=200 WINGBEAT_CAMPAIGN_SEED=$(SEED) $(BIN)/python -m pytest -n 2 --hypothesis-seed=$(SEED) $(ARGS)
 
 synth: .venv/installed  ## ECP5 area and clock of the 16-multiplier array, three seeds
 	$(BIN)/wingbeat synth --preset ulx3s-16 --target ecp5 --pnr --json $(BUILD)/synth.json

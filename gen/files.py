@@ -17,36 +17,49 @@ from typing import Any
 
 from ..hw.errors import WingbeatError
 
-__all__ = ["MANIFEST", "output_folder", "write_manifest", "output_file", "write_text", "write_json", "keep_log"]
+__all__ = ["MANIFEST", "output_folder", "kept_folder", "write_manifest", "output_file", "write_text", "write_json",
+           "keep_log"]
 
 MANIFEST = "manifest.json"  # lists all that wingbeat has written into the folder, and is sealed
 _ALLOWED = "allowed are a new folder, an empty one and one as wingbeat has written it"
 
 
 @contextmanager
-def output_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder whose files become those of ``target`` when the block ends without an exception.
+def output_folder(target: Path, option: str = "--output") -> Iterator[Path]:
+    """A temporary folder whose files become those of ``target``, which ``option`` names, when the block ends without an
+    exception.
 
     ``target`` is new, empty, or as :func:`write_manifest` has left it, but for its build folders; of the last kind the
     old files are removed. Raises :class:`WingbeatError` naming the first thing that is not ours, before the block
     begins, or behind it for what has come meanwhile.
     """
     target = Path(os.path.abspath(target))  # a symbolic link is refused, not followed
-    _own_entries(target)
-    with _scratch(target if target.is_dir() else target.parent, target, "--output") as scratch:
+    _own_entries(target, option)
+    with _scratch(target if target.is_dir() else target.parent, target, option) as scratch:
         fresh = scratch / "new"
         fresh.mkdir()
         yield fresh
         if not target.exists():
             os.rename(fresh, target)
             return
-        ours = _own_entries(target, scratch)
+        ours = _own_entries(target, option, scratch)
         files = [path.relative_to(fresh) for path in sorted(fresh.rglob("*")) if not path.is_dir()]
         try:
             _move_all([(target / name, scratch / "old" / name) for name in ours]
                       + [(fresh / name, target / name) for name in files])
         finally:
             _remove_empty_folders(target, scratch)
+
+
+@contextmanager
+def kept_folder(target: Path | None, option: str) -> Iterator[Path | None]:
+    """As :func:`output_folder`, with a manifest of the files alone; None where there is no ``target``."""
+    if target is None:
+        yield None
+        return
+    with output_folder(target, option) as folder:
+        yield folder
+        write_manifest(folder, {})
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any], build_folders: Sequence[str] = ()) -> dict[str, Any]:
@@ -81,10 +94,10 @@ def _read_manifest(target: Path) -> dict[str, Any]:
     return facts if seal == _seal(facts) else {}
 
 
-def _own_entries(target: Path, scratch: Path | None = None) -> list[Path]:
+def _own_entries(target: Path, option: str, scratch: Path | None = None) -> list[Path]:
     """Files of ``target`` that we wrote, and its build folders; WingbeatError naming what else is there."""
     if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise WingbeatError(f"--output: {str(target)!r} is not a folder; {_ALLOWED}")
+        raise WingbeatError(f"{option}: {str(target)!r} is not a folder; {_ALLOWED}")
     if not target.is_dir() or not set(target.iterdir()) - {scratch}:
         return []
     facts = _read_manifest(target)
@@ -104,9 +117,9 @@ def _own_entries(target: Path, scratch: Path | None = None) -> list[Path]:
             elif path.is_dir() and not path.is_symlink() and name in folders:
                 visit(path)
             elif path.is_symlink() or not path.is_file() or name not in digests:
-                raise WingbeatError(f"--output: {str(target)!r} holds {name!r}, which is not ours; {_ALLOWED}")
+                raise WingbeatError(f"{option}: {str(target)!r} holds {name!r}, which is not ours; {_ALLOWED}")
             elif digests[name] not in (None, _digest(path.read_bytes())):
-                raise WingbeatError(f"--output: {str(target)!r} holds {name!r}, which was changed since; {_ALLOWED}")
+                raise WingbeatError(f"{option}: {str(target)!r} holds {name!r}, which was changed since; {_ALLOWED}")
             else:
                 ours.append(relative)
 

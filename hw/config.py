@@ -90,6 +90,8 @@ class MemorySection(_Section):
     descriptors: int = Field(16, ge=1, le=64, description="descriptors of the reader and of the writer")
     in_flight: int = Field(256, ge=4, le=1024, description="beats between the memory and the array")
     watchdog: int = Field(65536, ge=256, le=1 << 30, description="cycles without a move that stop a program")
+    block_log: int = Field(0, ge=0, le=65536, description="blocks of a program whose exponents a host can read "
+                                                           "afterwards, a power of two; 0: none")
 
 
 class VectorSection(_Section):
@@ -174,6 +176,7 @@ class CoreConfig(BaseModel):
     descriptors: ClassVar[int] = _chosen("memory", "descriptors")
     in_flight: ClassVar[int] = _chosen("memory", "in_flight")
     watchdog: ClassVar[int] = _chosen("memory", "watchdog")
+    block_log: ClassVar[int] = _chosen("memory", "block_log")
     vector_lanes: ClassVar[int] = _chosen("vector", "lanes", absent=0)
     channel_beats: ClassVar[int] = _chosen("vector", "channel_beats")
     statistics_rows: ClassVar[int] = _chosen("vector", "statistics_rows")
@@ -210,6 +213,8 @@ class CoreConfig(BaseModel):
                           f"{2 * self.lanes}")
         if self.program_words & (self.program_words - 1):
             faults.append(f"array.program_words: {self.program_words} is not a power of two")
+        if self.block_log == 1 or self.block_log & self.block_log - 1:
+            faults.append(f"memory.block_log: {self.block_log}; allowed are 0 and powers of two from 2 on")
         faults += [*self._stream_faults(), *self._vector_faults(), *self._bus_faults()]
         if faults:
             raise ValueError("\n".join(faults))

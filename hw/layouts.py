@@ -10,7 +10,8 @@ from .isa.instruction import Opcode
 from .isa.setup import BLOCK_FIELDS, COUNTED_CAUSES, COUNTED_UNITS, EXPONENT_BITS, SETUP, TAG_BITS
 
 __all__ = ["word", "lanes", "instruction", "memory_command", "table_write", "setup", "input_beat", "output_beat",
-           "status", "processor_status", "unit_activity", "block_report", "layout_of"]
+           "status", "processor_status", "unit_activity", "block_report", "block_entry",
+           "layout_of"]
 
 _TABLE_BITS = (DESCRIPTOR_WORDS << dict(FIELDS[Opcode.READ])["descriptor"]).bit_length() - 1  # of the largest table
 
@@ -76,7 +77,12 @@ def unit_activity() -> data.StructLayout:
 
 def block_report() -> data.StructLayout:
     """A block that has left the array in this cycle, where ``valid``."""
-    return data.StructLayout({"valid": unsigned(1), "exponent": unsigned(EXPONENT_BITS), "saturated": unsigned(1)})
+    return data.StructLayout({"valid": unsigned(1), **block_entry().members})
+
+
+def block_entry() -> data.StructLayout:
+    """What is kept of a block: its exponent (modulo 64) and whether it clamped anything in the array."""
+    return data.StructLayout({"exponent": unsigned(EXPONENT_BITS), "saturated": unsigned(1)})
 
 
 def processor_status() -> data.StructLayout:

@@ -25,21 +25,9 @@ def page() -> str:
         parts += [f"## {opcode.name}, opcode {int(opcode)}", docstring(kind.__doc__, _PAGE)]
         if FIELDS[opcode]:
             parts.append(fields(FIELDS[opcode], OPCODE_BITS))
-    parts += ["## How values become fields", docstring(_VALUES.format(lead=encoding.LOAD_DECISION), _PAGE),
+    parts += ["## How values become fields", docstring(encoding.VALUES, _PAGE),
               "## Walk", docstring(Walk.__doc__, _PAGE)]
     for title, kind in (("Order inside a step", SubOrder), ("Mode of a column", Mode), ("Memory mode", MemoryMode),
                         ("Unit of a SET", Unit), ("Fault codes", Fault)):
         parts += [f"## {title}", enumeration(kind, _PAGE)]
     return "\n\n".join(parts) + "\n"
-
-
-_VALUES = """
-* ``last_step``, ``last_group``: the number of steps or groups, less one.
-* ``lead``: the ``lag`` of a LOAD, plus {lead}.
-* ``target`` of a LOOP: the number of a program word, three for each instruction.
-* ``increment``: two's complement.
-* ``shifts``, ``growth``: three bits for each column, column 0 lowest.
-* ``window``, ``inner``, ``outer``: masks of index bits.
-* ``rotation``, ``reverse``: where the window bits go, see :func:`Walk`. A rotation of S or more is rotation 0, not
-  reversed.
-"""

@@ -70,6 +70,8 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "bus/axi4/reader.py": (Shot("AxiReader", "read ar r.valid r.ready beats", "read", 1, 24, design="axi"),),
     "bus/axi4/writer.py": (Shot("AxiWriter", "write aw w b.valid written", "write", 1, 24, design="axi"),),
     "core/axi_processor.py": (),
+    "core/block_log.py": (Shot("BlockLog", "clear block.valid block.exponent block.saturated address data",
+                               "block.valid", 3),),
     "core/processor.py": (Shot("Processor", "port.read port.beats.valid port.write.valid port.written block.valid "
                                "status.busy", "port.read", 1, 26),),
     "core/unit_counters.py": (Shot("UnitCounters", "activity.reader.moving activity.load.moving counts.reader_moving "
@@ -100,7 +102,7 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
                              Shot("Upsizer", "i o", "i", 0, design="upsizer"),
                              Shot("Downsizer", "i o", "i", 0, design="downsizer")),
     "primitives/transposer.py": (Shot("Transposer", "i.valid i.ready i.payload.cells i.payload.last o", "i", 1),),
-    "vector/activation.py": (Shot("ActivationLane", "y rectify gelu gain z clamped", "gelu", 2),),
+    "vector/activation.py": (Shot("ActivationLane", "y rectify gelu fall z clamped", "gelu", 2),),
     "vector/argmax.py": (Shot("Argmax", "i o busy", "i", 1),),
     "vector/normalise.py": (Shot("Normalise", "i o idle", "o", 6, 24),),
     "vector/rescale.py": (Shot("Rescale", "i o saturated", "i", 1, 36),),

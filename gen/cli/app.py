@@ -25,7 +25,7 @@ from ...hw.config import SECTIONS, CoreConfig
 from ...hw.errors import WingbeatError
 from ..compiler.kernel.passes import Scaling
 from ..console import JsonOption, err, file_option, out, print_table, progress, refuse_unused
-from ..files import output_folder, write_manifest
+from ..files import kept_folder, output_folder
 from ..presets import select as configurations
 from .measure import bench
 from .options import (ConfigOption, ExpandOption, HiddenOption, MemoryOption, PresetOption, SetOption, SizesOption,
@@ -88,6 +88,7 @@ def simulate(context: typer.Context, preset: PresetOption = None, config: Config
              trace: Annotated[Path | None, typer.Option(metavar="DIR", help="of a processor: timelines of its units, "
                                                                             "SVG and HTML")] = None,
              vcd: Annotated[Path | None, file_option("--vcd", "FILE", "of a processor: waves")] = None,
+             scaling: Annotated[Scaling, typer.Option(help="of the layers")] = "static",
              seed: Annotated[int, seed_option("draws weights, data and stalls")] = 1,
              json_file: JsonOption = None) -> int:
     """Run small kernels on the simulated Verilog against the model, under all stalls. Exit code 1 if they
@@ -99,15 +100,15 @@ def simulate(context: typer.Context, preset: PresetOption = None, config: Config
     if kernel:
         refuse_unused_sizes(context, kernel)
     else:
-        refuse_unused(context, "with --kernel", "sizes", "tokens", "hidden", "expand")
+        refuse_unused(context, "with --kernel", "sizes", "tokens", "hidden", "expand", "scaling")
     from ..explore.measure import OperationSize, workloads
     from ..cosim.timing import MemoryTiming
     from .simulate import check_core
     shape = OperationSize(tokens, hidden, expand)
-    work = workloads(chosen, kernel, sizes_of(chosen, sizes), shape, seed=seed) if kernel else []
+    work = workloads(chosen, kernel, sizes_of(chosen, sizes), shape, scaling=scaling, seed=seed) if kernel else []
     timing = MemoryTiming.parse(memory or "ideal") if memory or work else None
-    with progress("simulate", 3) as step:
-        runs = check_core(chosen, work, timing, simulator=simulator, seed=seed, trace=trace, vcd=vcd, report=step)
+    with kept_folder(trace, "--trace") as folder, progress("simulate", 3) as step:
+        runs = check_core(chosen, work, timing, simulator=simulator, seed=seed, trace=folder, vcd=vcd, report=step)
     save_json(json_file, {"configuration": chosen.choices(), "simulator": simulator, "seed": seed,
                       "runs": runs})
     print_table(list(runs[0]), [list(run.values()) for run in runs])
@@ -146,24 +147,23 @@ def program(context: typer.Context,
             kernel: Annotated[list[str] | None, typer.Option(help="bpmm, fft, fft2-real or ffn")] = None,
             sizes: SizesOption = None, tokens: TokensOption = 1024, hidden: HiddenOption = 1024,
             expand: ExpandOption = 4,
-            scaling: Annotated[Scaling, typer.Option(help="of the layers of bpmm and fft")] = "static",
+            scaling: Annotated[Scaling, typer.Option(help="of the layers")] = "static",
             blocks: Annotated[int, typer.Option(help="blocks of rows")] = 4,
             seed: Annotated[int, seed_option("draws weights and data")] = 1) -> None:
     """Compile programs: words, setup writes, listing, what goes in, what must come out, and what it means."""
     chosen = select_config(preset, config, settings)
     from ..explore.measure import KERNELS, OperationSize, array_workloads, workloads
-    from ..output.program_files import write_array_program, write_program
+    from ..output.program_files import write_programs
     refuse_unused_sizes(context, kernel or KERNELS)
     with output_folder(output) as folder:
         points = sizes_of(chosen, sizes)
         if chosen.is_processor:
             size = OperationSize(tokens, hidden, expand)
             work = workloads(chosen, kernel or KERNELS, points, size, blocks=blocks, scaling=scaling, seed=seed)
-            written = [path for each in work for path in write_program(each, folder)]
+            written = write_programs(work, folder)
         else:
             jobs = array_workloads(chosen, kernel or KERNELS, points, blocks=blocks, scaling=scaling, seed=seed)
-            written = [path for job in jobs for path in write_array_program(job, folder)]
-        write_manifest(folder, {"programs": [path.stem for path in written if path.suffix == ".json"]})
+            written = write_programs(jobs, folder)
     for path in written:
         out.print(str(output / path.name), markup=False)
 
@@ -209,9 +209,9 @@ def synth(context: typer.Context, preset: PresetOption = None, config: ConfigOpt
     if not pnr:
         refuse_unused(context, "with --pnr", "seeds", "frequency", "placer")
     from ..synth.flow import synthesize
-    with progress("synth", 1 + pnr * len(numbers)) as step:
+    with kept_folder(keep, "--keep") as folder, progress("synth", 1 + pnr * len(numbers)) as step:
         figures = synthesize(chosen, unit, target=target, device=device, pnr=pnr, seeds=numbers,
-                             frequency=frequency, placer=placer, keep=keep, progress=step)
+                             frequency=frequency, placer=placer, keep=folder, progress=step)
     save_json(json_file, figures)
     for name, value in figures.items():
         out.print(f"{name}: {value}", markup=False)

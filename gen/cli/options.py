@@ -40,9 +40,9 @@ def seed_option(text: str) -> Any:
 
 
 def refuse_unused_sizes(context: typer.Context, kernels: Sequence[str]) -> None:
-    """Refuse the sizes, blocks and scaling of the kernels that are not among ``kernels``."""
+    """Refuse the sizes and blocks of the kernels that are not among ``kernels``."""
     if not {"bpmm", "fft"} & set(kernels):
-        refuse_unused(context, "with --kernel bpmm or fft", "sizes", "blocks", "scaling")
+        refuse_unused(context, "with --kernel bpmm or fft", "sizes", "blocks")
     if not {"fft2-real", "ffn"} & set(kernels):
         refuse_unused(context, "with --kernel fft2-real or ffn", "tokens", "hidden")
     if "ffn" not in kernels:

@@ -30,10 +30,10 @@ def check_core(config: CoreConfig, work: Sequence[Workload] = (), timing: Memory
     an array or the whole memory of a processor, with the model.
 
     ``timing`` of the memory; without it every job runs under every profile of stalls, on a processor on an ideal memory
-    too. ``seed`` draws weights, data and stalls. ``trace`` is a folder for a timeline of each run, NAME.svg and
-    NAME.html; ``vcd`` a file for the waves of all. ``report`` is called with the name of each of the three steps that
-    ends. Returns one entry per run: ``kernel`` and ``profile`` or ``program`` and ``memory``; ``blocks``, ``cycles``,
-    ``computing`` (hardware counters); ``error`` of a processor; ``mismatches`` in words or elements.
+    too. ``seed`` draws weights, data and stalls. ``trace`` is a folder, which exists, for a timeline of each run,
+    NAME.svg and NAME.html; ``vcd`` a file for the waves of all. ``report`` is called with the name of each of the three
+    steps that ends. Returns one entry per run: ``kernel`` and ``profile`` or ``program`` and ``memory``; ``blocks``,
+    ``cycles``, ``computing`` (hardware counters); ``error`` of a processor; ``mismatches`` in words or elements.
 
     Raises :class:`WingbeatError` for an unknown simulator or seed, and
     :class:`~wingbeat.gen.cosim.testbench.simulators.SimulatorError` when the core breaks a rule of its ports.
@@ -74,7 +74,6 @@ def _row(config: CoreConfig, run: Run, case: Case, label: str) -> dict[str, Any]
 
 
 def _draw(run: Run, case: Case, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     timeline = trace_timeline(run, case.stages, run.trial.name)
     for suffix in ("svg", "html"):
         write(timeline, folder / f"{run.trial.name}.{suffix}")

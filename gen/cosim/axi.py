@@ -86,7 +86,7 @@ class AxiHarness(MemoryHarness):
         axi, widths = self.axi, {name: Shape.cast(member.shape).width for name, member in self._bus.items()}
         ins = {name: widths[name] for name, member in self._bus.items() if member.flow == wiring.In}
         inputs = {"clk": 1, "rst": 1, "load": 1, "dump": 1, "tracing": 1, "deadline": 32,
-                  "base": axi.address_width, "limit": self.config.memory_bits + 1, **ins}
+                  "base": axi.address_width, "limit": self.config.memory_bits + 1, **self._log_inputs, **ins}
         outputs = {**self._driver_outputs(_FAULTS), **{name: widths[name] for name in widths if name not in ins}}
         wires = {"setup_payload": 64, "setup_valid": 1, "setup_ready": 1, **self._reports, "bus_error": 1,
                  "reads_open": OPEN_BITS, "writes_open": OPEN_BITS}

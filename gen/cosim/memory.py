@@ -46,6 +46,7 @@ class MemoryHarness(Harness):
         if not 1 <= self.depth <= LARGEST_DEPTH:
             raise WingbeatError(f"depth: {depth} beats; allowed are 1..{LARGEST_DEPTH}")
         self.block, self.activity = vector_fields(component, "block"), vector_fields(component, "activity")
+        self.log = vector_fields(component, "log_data")
 
     @property
     def slot_bits(self) -> int:
@@ -82,7 +83,13 @@ class MemoryHarness(Harness):
         settings = {"beats": len(trial.data), "limit": self._limit(trial), "deadline": trial.deadline,
                     "tracing": int(trial.trace), **self.settings(self._timing(trial))}
         return {"name": trial.name, "setup": setup, "memory": memory, "settings": settings,
-                "error_bits": self.status["error"], "blocks_bits": self.status["blocks"], "blocks": trial.n_blocks}
+                "error_bits": self.status["error"], "blocks_bits": self.status["blocks"], "blocks": trial.n_blocks,
+                **({"log": self._log_facts} if self.log else {})}
+
+    @property
+    def _log_facts(self) -> dict[str, int]:
+        return {"size": self.config.block_log, "latency": self.config.pipeline.ram_latency,
+                "shift": sum(self.block["valid"])}
 
     def settings(self, timing: MemoryTiming) -> dict[str, int]:
         """What makes the memory as fast as ``timing`` says."""
@@ -126,7 +133,7 @@ class MemoryHarness(Harness):
         address, elements, width = c.memory_bits, c.memory_elements, c.element_width
         inputs = {"clk": 1, "rst": 1, "load": 1, "dump": 1, "tracing": 1, "deadline": 32, "beats": 32,
                   "limit": address + 1, "latency": 16, "gain": 32, "cost": 32, "overtaking": 1, "chances": 32,
-                  "holds": 8, "seed": 64}
+                  "holds": 8, "seed": 64, **self._log_inputs}
         streams = {"read": address, "beats": elements * width, "write": address + elements + elements * width}
         wires = {**_SETUP, "written": 1, "refused": 1, **self._reports, **_OPEN}
         for stream, bits in streams.items():
@@ -134,8 +141,9 @@ class MemoryHarness(Harness):
         handshakes = [f"{stream}_{part}" for stream in streams for part in ("payload", "valid", "ready")]
         processor = {**self._processor_pins(), **{f"port__{wire.replace('_', '__')}": wire for wire in handshakes},
                      "port__written": "written", "port__refused": "refused", **self._activity_pin()}
-        memory = [*(name for name in inputs if name not in ("tracing", "deadline")), *handshakes, "written", "refused",
-                  "fault", "reads_open", "writes_open"]
+        others = ("tracing", "deadline", *self._log_inputs)
+        memory = [*(name for name in inputs if name not in others), *handshakes, "written", "refused", "fault",
+                  "reads_open", "writes_open"]
         return module(self.top, inputs, self._driver_outputs(3), wires, [
             *([] if self.activity else ["assign activity = 0;"]),
             instance(c.name, {}, "processor", processor),
@@ -150,11 +158,16 @@ class MemoryHarness(Harness):
 
     def _driver_outputs(self, faults: int) -> dict[str, int]:
         return {"done": 1, "timeout": 1, "fault": faults, "setup_writes": 32, **dict.fromkeys(COUNTS, 32),
-                "reads_left": OPEN_BITS, "writes_left": OPEN_BITS, "status": _bits(self.status)}
+                "reads_left": OPEN_BITS, "writes_left": OPEN_BITS, "status": _bits(self.status),
+                **({"log_data": _bits(self.log)} if self.log else {})}
 
-    @staticmethod
-    def _processor_pins() -> dict[str, str]:
-        return {"clk": "clk", "rst": "rst", "status": "status", "block": "block",
+    @property
+    def _log_inputs(self) -> dict[str, int]:
+        return {"log_address": (self.config.block_log - 1).bit_length()} if self.log else {}
+
+    def _processor_pins(self) -> dict[str, str]:
+        log = ("log_address", "log_data") if self.log else ()
+        return {**{name: name for name in ("clk", "rst", "status", "block", *log)},
                 **{f"i_setup__{part}": f"setup_{part}" for part in ("payload", "valid", "ready")}}
 
     def _activity_pin(self) -> dict[str, str]:

@@ -23,8 +23,7 @@ from ..compiler.kernel.kernel import Job, Kernel
 from ..compiler.kernel.passes import Scaling
 from ..compiler.program.assemble import Program, assemble
 from ..compiler.program.coefficients import CoefficientSpace
-from ..compiler.program.matrix import Matrix
-from ..compiler.program.operations import transform_rows
+from ..compiler.program.operations import multiply_butterfly, transform_rows
 from ..compiler.program.stage import Stage
 from ..workloads import kernels
 from ..workloads.fabnet import BlockShape, compile_block
@@ -33,13 +32,14 @@ from .core import Core
 from .job import Run, Trial, job_trial
 from .timing import MemoryTiming, StreamTiming
 
-__all__ = ["Case", "model_blocks", "program_case", "kernel_rows", "small_cases", "small_kernels", "small_programs",
-           "write_testbench"]
+__all__ = ["Case", "largest_cases", "model_blocks", "program_case", "kernel_rows", "small_cases", "small_kernels",
+           "small_programs", "write_testbench"]
 
 _FILES = ("run.py", "simulators.py", "trials.py", "Makefile")
 _SEED = 2024
 _FAULTY_BIT = 6      # of the data of a coefficient: what `make fault` turns over
 _MOST_WORDS = 16384  # words of one block in all engines: vectors stay small on large arrays
+_MOST_LARGE = 1 << 17  # elements of the rows of a largest transform
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +75,26 @@ def small_cases(config: CoreConfig, seed: int = _SEED) -> Iterator[Case]:
         rows = kernel.rows_per_block + 1  # a second block, nearly empty
         for number, job in enumerate(kernel.jobs(kernel_rows(kernel, rows, rng))):
             yield Case(f"{name}_{number}", name, job_trial(name, job), model_blocks(config, job))
+
+
+def largest_cases(config: CoreConfig, seed: int = _SEED) -> Iterator[Case]:
+    """A block of the largest butterfly matrix and one of the largest Fourier transform that ``config`` takes, as many
+    rows of it as keep its vectors small; static scaling."""
+    for kind in ("bpmm", "fft"):
+        for log2_size in range(config.largest_n, 0, -1):
+            rng = np.random.default_rng([seed, log2_size])
+            try:
+                kernel = _kernel(kind, log2_size, "static", config, rng)
+                rows = kernel_rows(kernel, max(1, min(kernel.rows_per_block, _MOST_LARGE >> log2_size)), rng)
+                name = f"{kind}{1 << log2_size}_largest"
+                if config.is_processor:
+                    yield program_case(config, name, *_transform(kernel, rows))
+                else:
+                    (job,) = kernel.jobs(rows)
+                    yield Case(name, name, job_trial(name, job), model_blocks(config, job))
+                break
+            except WingbeatError:
+                continue  # a memory of this core is too small for it
 
 
 # --- kernels of an array ------------------------------------------------------------------------
@@ -177,17 +197,19 @@ def _fft(config: CoreConfig, points: int, seed: int) -> _Made:
     rng = np.random.default_rng([seed, points])
     kernel = compile_fft(points, config, scaling="static", calibration=kernels.random_rows(points, 64, True, rng),
                          rows=1)
-    rows = kernel.quantise(kernels.random_rows(points, 2 * kernel.rows_per_block + 1, True, rng))[0]
-    source = Matrix.at(0, len(rows), 2 * points, config)
-    target = replace(source, base=source.end)
-    if target.end > 1 << config.memory_bits:
-        raise WingbeatError(f"memory.address_bits: {config.memory_bits} are too few for {target.end} beats; "
-                            f"allowed are {(target.end - 1).bit_length()} and more")
+    x = kernels.random_rows(points, 2 * kernel.rows_per_block + 1, True, rng)
+    return f"fft{points}", *_transform(kernel, x)
+
+
+def _transform(kernel: Kernel, x: np.ndarray) -> tuple[Program, np.ndarray]:
+    """Program and memory for the rows ``x`` through ``kernel``."""
+    config, whole = kernel.config, kernel.quantise(x)[0]
+    elements = kernels.as_elements(whole)
+    source, target = kernels.placed(config, elements.shape, elements.shape)
     memory = np.zeros((target.end, config.memory_elements), dtype=np.int64)
-    elements = np.stack([rows.real, rows.imag], axis=-1).reshape(len(rows), -1).astype(np.int64)
     memory[:source.end] = source.pack(elements, config)
-    tasks = transform_rows(kernel, source, target, CoefficientSpace(config), "fft")
-    return f"fft{points}", assemble(config, tasks), memory
+    operation = transform_rows if np.iscomplexobj(whole) else multiply_butterfly
+    return assemble(config, operation(kernel, source, target, CoefficientSpace(config), "rows")), memory
 
 
 def _network(config: CoreConfig, points: int, seed: int) -> _Made:
@@ -205,7 +227,8 @@ def write_testbench(core: Core, folder: Path) -> None:
     """Fill ``folder``, the ``tb/`` of a generated core, with models, runner, test and vectors that need nothing of
     wingbeat; always the same bytes. Raises as :func:`small_cases` does."""
     cases, here = list(small_cases(core.config)), Path(__file__).resolve().parent / "testbench"
-    harness = core.harness.fitted(case.trial for case in cases)
+    large = list(largest_cases(core.config))
+    harness = core.harness.fitted(case.trial for case in (*cases, *large))
     for path in core.primitives:
         shutil.copyfile(path, folder / path.name)
     around = harness.write_verilog(folder)
@@ -224,5 +247,8 @@ def write_testbench(core: Core, folder: Path) -> None:
         for label, timing in harness.shipped_timings(number).items():
             trials.append(case.under(timing, label))
             expected[trials[-1].name] = (case.name, lines)
+    for case in large:
+        trials.append(case.under(next(iter(harness.shipped_timings(0).values()))))
+        expected[trials[-1].name] = (case.name, harness.lines(case.expected))
     (folder / "vectors").mkdir()
     harness.write(folder / "vectors", trials, expected)

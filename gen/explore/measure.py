@@ -131,18 +131,15 @@ def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int],
     if not config.is_processor:
         raise WingbeatError(f"--kernel: {', '.join(kernels)} from memory, and {config.name} has no "
                             "[memory]; allowed is a processor")
-    if scaling == "block":
-        raise WingbeatError("--scaling: 'block' gives every block an exponent, which a memory has no place for; "
-                            "allowed are static, safe")
     made = []
     for kernel in kernels:
         if kernel in KERNELS:
             make = bpmm_workload if kernel == "bpmm" else fft_workload
             made += [make(config, size, blocks, scaling, seed) for size in sizes]
         elif kernel == "ffn":
-            made.append(ffn_workload(config, shape.tokens, shape.hidden, shape.expand, seed))
+            made.append(ffn_workload(config, shape.tokens, shape.hidden, shape.expand, seed, scaling))
         else:
-            made.append(mixing_workload(config, shape.tokens, shape.hidden, seed))
+            made.append(mixing_workload(config, shape.tokens, shape.hidden, seed, scaling))
     return made
 
 
@@ -184,9 +181,9 @@ def run_workload(build: Build, workload: Workload, timing: MemoryTiming, *, trac
 def run_mismatches(workload: Workload, run: Run) -> int:
     """Elements of the whole memory, and reports of blocks, that differ from the model."""
     memory, outcomes = workload.run_model()
-    found = [(block.exponent, block.saturated) for block in run.blocks]
-    return (int(np.count_nonzero(run.data != memory)) + abs(len(found) - len(outcomes))
-            + sum(a != tuple(b) for a, b in zip(found, outcomes)))
+    return (int(np.count_nonzero(run.data != memory)) + abs(len(run.blocks) - len(outcomes))
+            + sum((found.exponent, found.saturated) != (want.exponent, want.saturated)
+                  for found, want in zip(run.blocks, outcomes)))
 
 
 def _from_memory(build: Build, workload: Workload, timing: MemoryTiming) -> KernelFigures:
@@ -198,9 +195,10 @@ def _from_memory(build: Build, workload: Workload, timing: MemoryTiming) -> Kern
     if workload.first_useful:  # steady state: what lies between the first block and the last one
         cycles, useful = run.blocks[-1].cycle - run.blocks[0].cycle, useful - workload.first_useful
         rows -= rows * workload.first_useful // workload.useful
+    result = workload.result(run.data, [block.exponent for block in run.blocks])
     return KernelFigures(
         workload.name, workload.points, rows, config.n_multipliers, cycles, useful,
-        useful / (config.n_multipliers * cycles), sqnr_db(workload.reference, workload.result(run.data)),
+        useful / (config.n_multipliers * cycles), sqnr_db(workload.reference, result),
         run_mismatches(workload, run),
         counters.total, predicted.total, counters.computing,
         counters.waiting_input, counters.waiting_output, counters.waiting_hazard)

@@ -8,9 +8,10 @@ import jinja2
 from ...hw.config import CoreConfig, Target
 from ..cosim.core import Core, waivers
 from ..cosim.selftest import write_testbench
-from ..files import output_folder, write_manifest
+from ..files import output_folder, write_json, write_manifest
 from ..rtl.verilog import LICENCE
 from .manifest import manifest
+from .schema import SCHEMA, CoreFacts, json_schema
 
 __all__ = ["generate"]
 
@@ -28,11 +29,12 @@ def generate(config: CoreConfig, folder: Path) -> dict:
         core = Core(config)
         for name in ("rtl", "tb"):
             (root / name).mkdir()
+        write_testbench(core, root / "tb")  # first: it is quick to refuse a core that is too small
         _write(root / "rtl" / f"{config.name}.v", core.verilog)
         _write(root / "rtl" / f"{config.name}.vlt", waivers(config.name))
-        write_testbench(core, root / "tb")
         result = manifest(config, core.component)
         _write(root / "README.md", _readme(core, result))
+        write_json(root / SCHEMA, json_schema(CoreFacts))
         return write_manifest(root, result, _BUILD_FOLDERS)
 
 

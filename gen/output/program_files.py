@@ -17,16 +17,30 @@ from ...hw.isa.bit_fields import field_places, unpack
 from ...hw.isa.encoding import encode
 from ...hw.isa.instruction import Instruction, Mode
 from ...hw.isa.setup import BLOCK_FIELDS, SETUP, SETUP_PROGRAM
-from ...sim.model.processor import ProcessorModel
+from ...sim.model.processor import BlockOutcome, ProcessorModel
 from ..compiler.beats import pack_beats, pack_setup, start_writes
 from ..compiler.program.listing import disassemble
 from ..compiler.program.matrix import Matrix
 from ..cosim.selftest import model_blocks
 from ..cosim.streams import block_lines
-from ..files import write_json, write_text
+from ..files import write_json, write_manifest, write_text
 from ..workloads.kernels import ArrayWorkload, Workload
+from .schema import SCHEMA, ArrayProgramFacts, ProgramFacts, ProgramFolderFacts, json_schema
 
-__all__ = ["write_array_program", "write_program", "check_program", "read_words"]
+__all__ = ["write_programs", "write_array_program", "write_program", "check_program", "read_words"]
+
+_SCHEMA = "program.schema.json"  # of NAME.json
+
+
+def write_programs(work: Sequence[Workload | ArrayWorkload], folder: Path) -> list[Path]:
+    """Every program of ``work`` as :func:`write_program` or :func:`write_array_program` writes it, and the manifest of
+    the whole folder, which exists and is empty. Returns the files of the programs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [path for each in work for path in (write_program(each, folder) if isinstance(each, Workload) else
+                                                  write_array_program(each, folder))]
+    write_json(folder / SCHEMA, json_schema(ProgramFolderFacts))
+    write_manifest(folder, {"programs": [path.stem for path in written if path.suffix == ".json"]})
+    return written
 
 
 def write_program(workload: Workload, folder: Path) -> list[Path]:
@@ -43,9 +57,20 @@ def write_program(workload: Workload, folder: Path) -> list[Path]:
                             "beat e div beat_elements of its row; of a complex number re comes first",
                    "input": _matrix(workload.source, workload.input_scale, workload.is_complex),
                    "result": _matrix(workload.target, workload.scale, workload.is_complex)},
+        **_block_exponents(workload, outcomes),
         "blocks": len(outcomes), "saturated_blocks": sum(bool(each.saturated) for each in outcomes),
         "clamped_elements": sum(each.clamped for each in outcomes)}
+    write_json(folder / _SCHEMA, json_schema(ProgramFacts))
     return _write(folder, f"{workload.name}_{workload.points}", config, contents, facts)
+
+
+def _block_exponents(workload: Workload, outcomes: Sequence[BlockOutcome]) -> dict[str, Any]:
+    """Where the results have an exponent of each block, which stand in the log of the processor."""
+    if not workload.block_rows:
+        return {}
+    return {"exponents": [each.exponent for each in outcomes], "block_rows": workload.block_rows,
+            "exponent": "row r of the result is worth integer * 2^exponents[r div block_rows] * unit; entry n of the "
+                        "log has exponent n"}
 
 
 def write_array_program(workload: ArrayWorkload, folder: Path) -> list[Path]:
@@ -72,6 +97,7 @@ def write_array_program(workload: ArrayWorkload, folder: Path) -> list[Path]:
         "result": "integer * 2^exponent of its block * result_units[e]", "result_units": kernel.output_scale.tolist(),
         "blocks": len(results), "exponents": run.exponents, "saturated_blocks": run.saturated_blocks,
         "clamped_inputs": run.clamped_inputs, "sqnr_db": workload.sqnr_db(run.y)}
+    write_json(folder / _SCHEMA, json_schema(ArrayProgramFacts))
     return _write(folder, name, config, contents, facts,
                   {"rows": workload.x, "results": run.y, "input_places": read, "result_places": written})
 

@@ -3,7 +3,7 @@
 What the benchmark measures, the trace shows and the sensitivity study repeats.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -25,7 +25,7 @@ from ..compiler.program.operations import multiply_butterfly, mix_real, mixed_ro
 from ..compiler.program.split import SplitKernel, split_butterfly, split_fft, split_rows
 
 __all__ = ["Workload", "ArrayWorkload", "array_workload", "bpmm_workload", "fft_workload", "mixing_workload",
-           "ffn_workload", "placed", "random_rows", "random_twiddle"]
+           "ffn_workload", "as_elements", "placed", "random_rows", "random_twiddle"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,8 @@ class Workload:
     ``memory``: beats (n, 2K) before. ``source``: where the input stands in it, integers whose value is ``input_scale``.
     ``target``: where the result stands, integers whose value is ``scale`` (per element or one for all); pairs of
     elements are complex numbers where ``is_complex``. ``reference``: the result in float64. ``useful``:
-    multiplications of the transforms' graphs; those of the first block are ``first_useful``.
+    multiplications of the transforms' graphs; those of the first block are ``first_useful``. ``block_rows``: rows of
+    the result that share the exponent of a block, one block after the other; 0 where there are no exponents.
     """
 
     name: str
@@ -52,12 +53,15 @@ class Workload:
     reference: np.ndarray = field(repr=False)
     useful: int
     first_useful: int
+    block_rows: int = 0
 
-    def result(self, memory: np.ndarray) -> np.ndarray:
-        """The result in float out of the memory after the run."""
+    def result(self, memory: np.ndarray, exponents: Sequence[int] = ()) -> np.ndarray:
+        """The result in float out of the memory after the run; ``exponents`` of its blocks, where there are any."""
         values = self.target.unpack(memory).astype(np.float64)
         if self.is_complex:
             values = values[:, 0::2] + 1j * values[:, 1::2]
+        if self.block_rows:
+            values *= np.ldexp(1.0, np.repeat(exponents, self.block_rows)[:len(values)])[:, None]
         return values * self.scale
 
     def run_model(self) -> tuple[np.ndarray, list[BlockOutcome]]:
@@ -134,7 +138,7 @@ def _multiplications(config: CoreConfig, task: Transfer) -> int:
     return sum(step.groups * step.active.bit_count() for step in task.stage.passes) * 2 * config.lanes * config.engines
 
 
-def _elements(rows: np.ndarray) -> np.ndarray:
+def as_elements(rows: np.ndarray) -> np.ndarray:
     """Integers of real or complex rows as they stand in memory."""
     parts = np.stack([rows.real, rows.imag], axis=-1) if np.iscomplexobj(rows) else rows[..., None]
     return parts.reshape(len(rows), -1).astype(np.int64)
@@ -154,11 +158,17 @@ def _steady(config: CoreConfig, name: str, points: int, kernel: Kernel | SplitKe
         source, target = placed(config, shape, shape)
         operation = transform_rows if is_complex else multiply_butterfly
         tasks = operation(kernel, source, target, coefficients, name, start="steady")
-    memory = _memory(config, target.end, [(source, _elements(whole))])
+    block_rows = 0 if isinstance(kernel, SplitKernel) or kernel.scaling != "block" else kernel.rows_per_block
+    if block_rows and config.block_log < len(tasks):
+        count = len(tasks)
+        raise WingbeatError(f"--scaling: 'block' gives each of {count} blocks an exponent, and memory.block_log is "
+                            f"{config.block_log}; allowed are static, safe, or memory.block_log from {count} on")
+    memory = _memory(config, target.end, [(source, as_elements(whole))])
     return Workload(name, points, len(rows), config, assemble(config, tasks), memory, source,
                     kernel.input_step, target, kernel.output_scale,
                     is_complex, reference(whole * kernel.input_step),
-                    sum(_multiplications(config, task) for task in tasks), _multiplications(config, tasks[0]))
+                    sum(_multiplications(config, task) for task in tasks), _multiplications(config, tasks[0]),
+                    block_rows)
 
 
 def _memory(config: CoreConfig, beats: int, contents: list[tuple[Matrix, np.ndarray]]) -> np.ndarray:
@@ -190,17 +200,24 @@ def fft_workload(config: CoreConfig, points: int, blocks: int, scaling: Scaling,
     return _steady(config, "fft", points, compiled, rows, fft)
 
 
-def mixing_workload(config: CoreConfig, tokens: int, hidden: int, seed: int) -> Workload:
+def _one_scale(scaling: Scaling) -> None:
+    if scaling == "block":
+        raise WingbeatError("--scaling: 'block' gives every block an exponent, which the transform behind it would "
+                            "have to know; allowed are static, safe where transforms follow each other")
+
+
+def mixing_workload(config: CoreConfig, tokens: int, hidden: int, seed: int, scaling: Scaling = "static") -> Workload:
     """Re(FFT2(x)) of random real x, tokens x hidden (docs/reference/processor.md). Raises WingbeatError."""
+    _one_scale(scaling)
     weights, numbers = _generators(seed, tokens, hidden)
     token_bits, hidden_bits = checked_log2("--tokens", tokens, 4), checked_log2("--hidden", hidden, 4)
     full = float(largest(config.element_width))
     sample = np.rint(weights.uniform(-1, 1, (tokens, hidden)) * full / 1.25)
     packed = (sample[:, 0::2] + 1j * sample[:, 1::2]).T
-    columns = compile_fft(tokens, config, scaling="static", calibration=packed[:256], input_limit=full,
+    columns = compile_fft(tokens, config, scaling=scaling, calibration=packed[:256], input_limit=full,
                           rows=config.engines * config.lanes)
     between = np.fft.fft(sample, axis=0)[:mixed_rows(tokens)] / 2.0 ** columns.stacks[0].shift
-    rows = compile_fft(hidden, config, scaling="static", calibration=between[:: max(1, len(between) // 256)],
+    rows = compile_fft(hidden, config, scaling=scaling, calibration=between[:: max(1, len(between) // 256)],
                        input_limit=full)
     x = np.rint(numbers.uniform(-1, 1, (tokens, hidden)) * full / 1.25)
     source, middle, target = placed(config, (tokens, hidden), (mixed_rows(tokens), 2 * hidden), (tokens, hidden))
@@ -220,8 +237,10 @@ def _fold_scale(twiddle: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return folded
 
 
-def ffn_workload(config: CoreConfig, tokens: int, hidden: int, expand: int, seed: int) -> Workload:
+def ffn_workload(config: CoreConfig, tokens: int, hidden: int, expand: int, seed: int,
+                 scaling: Scaling = "static") -> Workload:
     """Two random butterfly layers hidden -> expand * hidden -> hidden without activation. Raises WingbeatError."""
+    _one_scale(scaling)
     weights, numbers = _generators(seed, tokens, hidden, expand)
     bits = checked_log2("--hidden", hidden)
     wide_bits = bits + checked_log2("--expand", expand, 1)
@@ -229,10 +248,11 @@ def ffn_workload(config: CoreConfig, tokens: int, hidden: int, expand: int, seed
         raise WingbeatError(f"--tokens: {tokens}; allowed are numbers >= 1")
     up, down = random_twiddle(expand, bits, weights), random_twiddle(1, wide_bits, weights)
     sample = random_rows(hidden, 256, False, weights)
-    first = compile_butterfly(up, config, calibration=sample, in_size=hidden, out_size=expand * hidden, rows=tokens)
+    first = compile_butterfly(up, config, scaling=scaling, calibration=sample, in_size=hidden,
+                              out_size=expand * hidden, rows=tokens)
     # Between the layers stand integers: the scale that each has left goes into the weights of the second layer.
     inner = butterfly_multiply(up, first.quantised_input(sample)) / first.output_scale
-    second = compile_butterfly(_fold_scale(down, first.output_scale), config, calibration=inner,
+    second = compile_butterfly(_fold_scale(down, first.output_scale), config, scaling=scaling, calibration=inner,
                                input_limit=float(largest(config.element_width)), in_size=expand * hidden,
                                out_size=hidden, rows=tokens)
     x = random_rows(hidden, tokens, False, numbers)

@@ -11,16 +11,16 @@ from .processor import Processor
 
 __all__ = ["AxiProcessor"]
 
-_OWN_PORTS = ("i_setup", "status", "block", "activity")
+_OWN_PORTS = ("i_setup", "status", "block", "activity", "log_address", "log_data")
 _MASTER_PORTS = ("base", "limit")
 
 
 class AxiProcessor(wiring.Component):
     """A Processor whose memory port is an AxiMaster.
 
-    ``i_setup``, ``status``, ``block``, ``activity`` as in Processor; ``base``, ``limit`` and ``m_axi_...`` as in
-    AxiMaster. Whatever the program and the tables say, no byte outside [base, base + limit * beat_bytes) is read or
-    written; a beat number beyond stops the program with Fault.REFUSED. ``bus_error`` is the ``error`` of the master:
+    ``i_setup``, ``status``, ``block``, ``activity`` and the log as in Processor; ``base``, ``limit`` and ``m_axi_...``
+    as in AxiMaster. Whatever the program and the tables say, no byte outside [base, base + limit * beat_bytes) is read
+    or written; a beat number beyond stops the program with Fault.REFUSED. ``bus_error`` is the ``error`` of the master:
     the bus has answered SLVERR or DECERR; the program goes on.
 
     ``base`` and ``limit`` stand still from the start of a program to its end, and after a fault until the reset.
@@ -43,7 +43,7 @@ class AxiProcessor(wiring.Component):
         self._master = AxiMaster(axi)
         own, master = self._processor.signature.members, self._master.signature.members
         super().__init__({
-            **{name: own[name] for name in _OWN_PORTS}, "bus_error": Out(1),
+            **{name: own[name] for name in _OWN_PORTS if name in own}, "bus_error": Out(1),
             **{name: master[name] for name in master if name in _MASTER_PORTS or name.startswith("m_axi_")}})
 
     def elaborate(self, platform):

@@ -8,7 +8,7 @@ from ..array.array import Array
 from ..config import CoreConfig
 from ..isa.instruction import Fault
 from ..isa.setup import SETUP_READ_SETS, SETUP_READER, SETUP_WRITER, TAG_BITS, UNITS
-from ..layouts import block_report, processor_status, setup, unit_activity
+from ..layouts import block_entry, block_report, processor_status, setup, unit_activity
 from ..memory.gather import Gather
 from ..memory.port import MemoryParameters, MemoryPort
 from ..memory.read_arbiter import ReadArbiter
@@ -17,6 +17,7 @@ from ..memory.writer import Writer
 from ..primitives.signals import signals
 from ..vector.normalise import Normalise
 from ..vector.store_filters import VectorStore
+from .block_log import BlockLog
 from .unit_counters import UnitCounters
 
 __all__ = ["Processor"]
@@ -26,7 +27,8 @@ class Processor(wiring.Component):
     """Runs a program of tagged blocks on a memory.
 
     ``port`` is the memory; ``i_setup`` as in the array, and the tables of reader and writer; ``block`` reports each
-    block that has left the array; ``activity`` says what each unit did two cycles ago.
+    block that has left the array; ``activity`` says what each unit did two cycles ago. With block_log the exponents and
+    flags of the blocks stand at ``log_address`` in ``log_data``, as in BlockLog.
 
     Format: elements of element_width bits in memory, W bits inside.
     Latency: depends on the program; ``sim/cycles/estimate.py`` gives the exact cycles.
@@ -35,7 +37,7 @@ class Processor(wiring.Component):
     offered already, and only a reset goes on.
     Reset: idle; memories and tables keep their contents, so a reset with requests in flight wants the memory reset too.
     Cost: an Array, Reader, Gather, Writer, UnitCounters; with vector_lanes a Normalise, a VectorStore and a
-    ReadArbiter.
+    ReadArbiter; with block_log a BlockLog.
     Source: docs/reference/processor.md; docs/design.md section 5.
     """
 
@@ -47,7 +49,8 @@ class Processor(wiring.Component):
         super().__init__({
             "i_setup": In(stream.Signature(setup())), "port": Out(MemoryPort(self.memory)),
             "status": Out(processor_status()), "block": Out(block_report()),
-            "activity": Out(data.StructLayout({unit: unit_activity() for unit in UNITS}))})
+            "activity": Out(data.StructLayout({unit: unit_activity() for unit in UNITS})),
+            **({"log_address": In(range(c.block_log)), "log_data": Out(block_entry())} if c.block_log else {})})
 
     def elaborate(self, platform):
         m = Module()
@@ -78,6 +81,10 @@ class Processor(wiring.Component):
         m.d.sync += [leaving.valid.eq(last), leaving.exponent.eq(array.o.payload.exponent),
                      leaving.saturated.eq(array.o.payload.saturated)]
         m.d.comb += self.block.eq(leaving)
+        if c.block_log:
+            m.submodules.log = log = BlockLog(c)
+            m.d.comb += [log.clear.eq(array.start), log.block.eq(leaving), log.address.eq(self.log_address),
+                         self.log_data.eq(log.data)]
         saturated = Signal(name="saturated")
         m.d.sync += saturated.eq((saturated | writer.saturated | vector.saturated) & ~array.start)
         m.d.comb += [self.status[name].eq(counters.counts[name]) for name in counters.counts.shape().members]

@@ -14,7 +14,7 @@ from .instruction import (Halt, Instruction, Load, Loop, MemoryMode, Mode, Opcod
 from .walk import SubOrder, Walk
 
 __all__ = ["FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION", "INDEX_BITS", "REGISTERS", "encode", "decode",
-           "instruction_fields", "patched"]
+           "instruction_fields", "patched", "SIGNED", "VALUES"]
 
 LOAD_DECISION = 2      # steps that move between the decision to load a beat and the beat
 INSTRUCTION_WORDS = 3  # 32-bit words of one instruction
@@ -39,6 +39,17 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.SET: [("unit", 1), ("register", 3), ("value", 32)],
     Opcode.SUMS: [*_MEMORY, ("after", 6), ("after_beats", 16)],
 }
+SIGNED = {"increment"}  # two's complement; every other field is unsigned
+VALUES = f"""
+* ``last_step``, ``last_group``: the number of steps or groups, less one.
+* ``lead``: the ``lag`` of a LOAD, plus {LOAD_DECISION}.
+* ``target`` of a LOOP: the number of a program word, {INSTRUCTION_WORDS} for each instruction.
+* ``increment``: two's complement.
+* ``shifts``, ``growth``: {_SHIFT_BITS} bits for each column, column 0 lowest.
+* ``window``, ``inner``, ``outer``: masks of index bits.
+* ``rotation``, ``reverse``: where the window bits go, see :func:`Walk`. A rotation of S or more is rotation 0, not
+  reversed.
+"""  # how values become fields, for readers of the contract
 REGISTERS = 1 << dict(FIELDS[Opcode.SET])["register"]  # address registers of reader and of writer
 _KINDS = {Opcode.HALT: Halt, Opcode.LOAD: Load, Opcode.PASS: Pass, Opcode.STORE: Store, Opcode.LOOP: Loop,
           Opcode.READ: Read, Opcode.SUMS: Sums, Opcode.WRITE: Write, Opcode.SET: Set}

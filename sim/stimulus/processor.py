@@ -46,7 +46,7 @@ class ProcessorJob:
 
 
 def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreConfig:
-    """A small processor: S = 1..3, J = 1..8, one to five groups of engines; with a vector unit or without."""
+    """A small processor: S = 1..3, J = 1..8, one to five groups of engines; with vector unit and log or without."""
     layers = rng.choices((1, 2, 3), (5, 5, 2))[0]
     lanes, units = 1 << layers, layers << layers - 1
     shapes = [(j, groups) for j in (1, 2, 4, 8) for groups in (1, 1, 2, 3, 5) if j * groups * units <= _MOST_UNITS]
@@ -60,7 +60,9 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreC
         stream_words=lanes * j, memory_bits=rng.randint(12, 16), descriptors=rng.randint(2, 16), watchdog=4096,
         target=rng.choice((Target.PORTABLE, Target.PORTABLE, Target.ECP5)),
         pipeline=rng.choice((Pipeline.DEEP, Pipeline.DEEP, Pipeline.SHORT)))
-    return random_vector_unit(config, rng)
+    config = random_vector_unit(config, rng)
+    # From a source of its own: nothing else that is drawn changes with it.
+    return config.changed(block_log=random.Random(str(config.choices())).choice((0, 0, 2, 4, 64)))
 
 
 def random_processor_job(config: CoreConfig, rng: random.Random) -> ProcessorJob:

@@ -17,7 +17,8 @@ from wingbeat.hw.link.uart import UartParameters
 DIVISOR = 4  # of the simulation; the boards have more
 
 
-@pytest.mark.parametrize("name", sorted(BOARDS))
+@pytest.mark.parametrize("name", [
+    name if name == "icebreaker" else pytest.param(name, marks=pytest.mark.campaign) for name in sorted(BOARDS)])
 def test_host_against_model(name, tmp_path, monkeypatch):
     config = BOARDS[name].config()
     source = tmp_path / "top.v"

@@ -25,7 +25,8 @@ N_TESTS = 6
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [
+    "narrow", *(pytest.param(name, marks=pytest.mark.campaign) for name in ("equal", "wide-beat"))])
 def test_against_ram(name, tmp_path, monkeypatch, need):
     need("verilator")
     pytest.importorskip("cocotbext.axi", reason="cocotbext-axi is not installed: the AXI master met no foreign memory")

@@ -162,6 +162,7 @@ def test_a_damaged_build_is_made_again(simulator, own_cache, damage):
     assert np.array_equal(run.data, echo_trial().data)
 
 
+@pytest.mark.campaign
 def test_a_damaged_runtime_is_made_again(need, tmp_path, monkeypatch):
     need("verilator")
     monkeypatch.setenv("WINGBEAT_CACHE", str(tmp_path))

@@ -10,6 +10,7 @@ import re
 import pytest
 
 
+from wingbeat.gen.cli.evaluate import evaluate_task
 from wingbeat.gen.compiler.network.compile import compile_network, default_batch
 from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.cosim.network import predict_network
@@ -137,6 +138,14 @@ def test_the_demonstration():
     found = label_accuracy(compiled.run_model(task.inputs[:320]), task.labels[:320])
     for text in (README, RESULTS):
         assert figures(text, r"\| ([\d.]+) % each, the same class for every image") == [round(100 * found, 2)]
+
+
+@LONG
+@pytest.mark.parametrize("name, title", [("digits", "**digits**: two FABNet blocks, mixing"),
+                                         ("listops", "**listops**: three FABNet blocks, mixing")])
+def test_accuracies_at_every_width(name, title):
+    found = evaluate_task(name, load_preset("hybrid-16"))["accuracy"]
+    assert row(RESULTS, title)[2:] == [f"{100 * share:.2f} %" for share in found.values()]
 
 
 def test_the_demonstration_in_float():

@@ -10,6 +10,7 @@ from wingbeat.gen.compiler.network.compile import compile_network
 from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.network import simulate_network
+from wingbeat.gen.cosim.testbench.simulators import find
 from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import BlockShape, compile_block, fabnet_network
@@ -23,9 +24,10 @@ CONFIG = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coeffici
 SHAPE = BlockShape(tokens=16, hidden=64, ffn=128)
 
 
-@pytest.fixture
-def build(need):
-    need("verilator")
+@pytest.fixture(scope="module")
+def build():
+    if find("verilator") is None:
+        pytest.skip("verilator is not installed: no network was simulated on it")
     return Core(CONFIG).build()
 
 
@@ -35,7 +37,7 @@ def test_fabnet_blocks(build, timing):
     compiled, x = compile_block(CONFIG, SHAPE, 1, 3)
     run = simulate_network(compiled, build, x, timing)
     assert run.mismatches == 0 and run.predicted
-    assert sqnr_db(forward(compiled.network, x)[-1][1], run.results) > 60
+    assert sqnr_db(forward(compiled.network, x)[-1][1], run.results) > 70
 
 
 @pytest.mark.parametrize("stalls", sorted(MEMORY_STALLS))

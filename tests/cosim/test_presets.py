@@ -10,20 +10,13 @@ from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.job import job_trial
 from wingbeat.gen.cosim.selftest import kernel_rows, small_kernels, small_programs
 from wingbeat.gen.cosim.timing import STREAM_STALLS, MemoryTiming, StreamTiming
-from wingbeat.gen.presets.select import load_preset, names
+from support.campaign import presets
+from wingbeat.gen.presets.select import load_preset
 
 SEED = 6
-LARGE = 64  # multipliers; beyond it a build takes minutes
 
 
-def presets(is_processor):
-    """Presets of one kind; in the campaign where the build is long."""
-    configs = {name: load_preset(name) for name in names()}
-    return [pytest.param(name, marks=[pytest.mark.campaign] if config.n_multipliers > LARGE else [])
-            for name, config in configs.items() if config.is_processor == is_processor]
-
-
-@pytest.mark.parametrize("preset", presets(is_processor=False))
+@pytest.mark.parametrize("preset", presets(lambda config: not config.is_processor, later=["ulx3s-25f"]))
 def test_array(preset, need, compare):
     need("verilator")
     config = load_preset(preset)
@@ -36,7 +29,7 @@ def test_array(preset, need, compare):
     compare(config, jobs, Core(config).simulate(trials), f"preset {preset}, seed {SEED}")
 
 
-@pytest.mark.parametrize("preset", presets(is_processor=True))
+@pytest.mark.parametrize("preset", presets(lambda config: config.is_processor, later=["hybrid-16"]))
 def test_processor(preset, need):
     need("verilator")
     config = load_preset(preset)

@@ -6,7 +6,8 @@ import stat
 
 import pytest
 
-from wingbeat.gen.files import MANIFEST, keep_log, output_file, output_folder, write_json, write_manifest, write_text
+from wingbeat.gen.files import (MANIFEST, keep_log, kept_folder, output_file, output_folder, write_json, write_manifest,
+                                 write_text)
 from wingbeat.hw.errors import WingbeatError
 
 
@@ -207,3 +208,18 @@ def test_a_kept_log_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     kept = keep_log("why\n")
     assert kept.parent == tmp_path and kept.read_text() == "why\n"
+
+
+def test_a_folder_that_is_kept_belongs_to_us(tmp_path):
+    """Without a name there is none; with one what somebody else has put there is refused by the name of the option."""
+    with kept_folder(None, "--keep") as folder:
+        assert folder is None
+    for text in ("first", "second"):
+        with kept_folder(tmp_path / "a", "--keep") as folder:
+            write_text(folder / "log", text)
+        assert (tmp_path / "a" / "log").read_text() == text
+    (tmp_path / "a" / "notes").write_text("mine")
+    with pytest.raises(WingbeatError, match="^--keep: '.*/a' holds 'notes', which is not ours; allowed are"), \
+            kept_folder(tmp_path / "a", "--keep"):
+        pass
+    assert (tmp_path / "a" / "log").read_text() == "second" and (tmp_path / "a" / "notes").read_text() == "mine"

@@ -53,7 +53,6 @@ UNTESTED = {
     "gen/cosim/timing.py": "cosim/test_processor_memory.py",
     "gen/explore/accuracy.py": "gen/cli/test_app.py",
     "gen/explore/fabnet.py": "gen/workloads/test_fabnet.py",
-    "gen/explore/measure.py": "cosim/test_presets.py",
     "gen/explore/network.py": "gen/cli/test_compile.py",
     "gen/explore/sensitivity.py": "gen/cli/test_app.py",
     "gen/output/manifest.py": "gen/output/test_core_folder.py",

@@ -28,6 +28,8 @@ REFUSED = [
         "stream_words: 3 does not divide the work of 2 engines of 8 lanes; allowed are 1, 2, 4, 8, 16",
     ),
     (dict(stream_words=4), "allowed are 1, 2"),
+    (dict(memory_bits=8, block_log=1), "memory.block_log: 1; allowed are 0 and powers of two from 2 on"),
+    (dict(memory_bits=8, block_log=24), "memory.block_log: 24; allowed are 0 and powers of two from 2 on"),
 ]
 OUT_OF_RANGE = [
     ("engines", 0, "greater than or equal to 1"),

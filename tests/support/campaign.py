@@ -6,9 +6,22 @@ WINGBEAT_COSIM_SEEDS is a number of cases, or a range FIRST:LAST of seeds; WINGB
 
 import os
 
+import pytest
+
+from wingbeat.gen.presets.select import load_preset, names
+
+_LARGE = 64  # multipliers; beyond it a build takes minutes
 _WANTED = os.environ.get("WINGBEAT_COSIM_SEEDS", "").split(":")
 IS_CAMPAIGN = bool(_WANTED[0])
 FIRST_SEED = int(os.environ.get("WINGBEAT_CAMPAIGN_SEED", 0))
+
+
+def presets(wanted=lambda config: True, later=()):
+    """Names of the presets that are ``wanted``, as parameters; in the campaign alone where they are large, or those of
+    ``later``."""
+    configs = {name: load_preset(name) for name in names()}
+    return [pytest.param(name, marks=[pytest.mark.campaign] if config.n_multipliers > _LARGE or name in later else [])
+            for name, config in configs.items() if wanted(config)]
 
 
 def seeds(otherwise, share=1):

@@ -389,19 +389,19 @@ class _Mixing(_Builder):
         if source.features != source.pitch * config.memory_elements or tokens < 4:
             raise WingbeatError(f"{tokens} tokens x {hidden} features; allowed are powers of two, tokens from 4 on and "
                                 f"features from {config.memory_elements} on")
-        limit = float(largest(self.width))
+        assert step.layer is not None and isinstance(step.layer.spec, Mixing)
+        spec, limit = step.layer.spec, float(largest(self.width))
         x = self.read_integers()
         packed = (x[..., 0::2] + 1j * x[..., 1::2]).swapaxes(1, 2).reshape(-1, tokens)
-        columns = compile_fft(tokens, config, scaling="static", calibration=_some(packed), input_limit=limit,
+        columns = compile_fft(tokens, config, scaling=spec.scaling, calibration=_some(packed), input_limit=limit,
                               rows=max(config.engines * config.lanes, self.memory.batch * hidden // 2))
         kept = mixed_rows(tokens)
         between = np.fft.fft(x, axis=1)[:, :kept] / 2.0 ** columns.stacks[0].shift
         split, unit, between = self._between(columns, between)
-        rows = compile_fft(hidden, config, scaling="static", calibration=_some(between.reshape(-1, hidden)),
+        rows = compile_fft(hidden, config, scaling=spec.scaling, calibration=_some(between.reshape(-1, hidden)),
                            input_limit=limit)
         middle = self.memory.take(kept, 2 * hidden)
-        assert step.layer is not None and isinstance(step.layer.spec, Mixing)
-        norm = math.sqrt(tokens * hidden) if step.layer.spec.norm == "ortho" else 1.0
+        norm = math.sqrt(tokens * hidden) if spec.norm == "ortho" else 1.0
         finish, result = self.finish(math.ldexp(unit, rows.stacks[0].shift) / norm, None)
         plain = mix_real(columns, rows, source.tokens_down, middle.tokens_down, result.tensor.tokens_down,
                          self.resources.coefficients, step.name, self.memory.batch)

@@ -18,7 +18,7 @@
 | `position` | `weights` | NAME (tokens, features) | x + NAME |
 | `residual` | `layers`, none of them a residual | | x + layers(x) |
 | `layernorm` | `weights`, `epsilon` = 1e-5 | NAME.weight, optional NAME.bias (features,) | normalised features |
-| `mixing` | `norm` = "ortho" or "none" | | Re(FFT2(x)), sizes powers of two; "ortho": / sqrt(tokens*features) |
+| `mixing` | `norm` = "ortho", "none"; `scaling` = "static", "safe" | | Re(FFT2(x)), "ortho": / sqrt(tokens*features) |
 | `attention` | `weights`, `heads` | butterflies NAME.q, NAME.k, NAME.v, NAME.out | softmax attention |
 | `gelu` | `approximate` = "none" (erf) or "tanh" | | GELU(x) |
 | `relu` | | | max(x, 0) |
@@ -88,10 +88,14 @@ class LayerNorm(_Table):
 
 
 class Mixing(_Table):
-    """Re(FFT_tokens(FFT_features(x))); "ortho" divides by sqrt(tokens * features)."""
+    """Re(FFT_tokens(FFT_features(x))); "ortho" divides by sqrt(tokens * features).
+
+    ``scaling``: shifts as the calibration inputs need them, or so that no input at all is clamped in the transforms.
+    """
 
     kind: Literal["mixing"]
     norm: Literal["ortho", "none"] = "ortho"
+    scaling: Literal["static", "safe"] = "static"
 
 
 class Attention(_Table):

@@ -23,9 +23,10 @@ class ProcessorTrial:
 
     name; setup, memory (files); settings (what the inputs of the top module are set to); error_bits (width and place of
     the error code in ``status``); blocks_bits (those of the number of blocks), blocks (how many there must be, 0 where
-    that is not known); expected (optional file: the memory afterwards, of a run without an error). A trial passes when
-    the processor ends it before the deadline, keeps the rules of the memory port, and, unless it stopped with an error,
-    leaves nothing under way and has stored all blocks.
+    that is not known); log (optional: ``size`` of the log of blocks, ``latency`` of a read, ``shift`` from the report
+    of a block to its entry); expected (optional file: the memory afterwards, of a run without an error). A trial passes
+    when the processor ends it before the deadline, keeps the rules of the memory port, has logged what it reported of
+    its blocks, and, unless it stopped with an error, leaves nothing under way and has stored all blocks.
 
     ``faults``: what each bit of ``fault`` says. ``logs``: files that the models have written.
     """
@@ -39,6 +40,7 @@ class ProcessorTrial:
         self.dut, self.name, self.settings = dut, trial["name"], trial["settings"]
         self.files = {"setup.hex": trial["setup"], "memory.hex": trial["memory"]}
         self.error_bits, self.blocks_bits, self.blocks = trial["error_bits"], trial["blocks_bits"], trial["blocks"]
+        self.log, self.entries = trial.get("log"), []
         self.expected = trial.get("expected")
         self.counts = {}
 
@@ -61,6 +63,8 @@ class ProcessorTrial:
         await self.finish()
         self.counts = {name: int(getattr(dut, name).value) for name in COUNTS}
         status = str(dut.status.value)
+        if self.log:
+            await self._read_log()
         dut.dump.value = 1
         await edge
         dut.dump.value = 0
@@ -82,6 +86,22 @@ class ProcessorTrial:
         for name in (*self.logs, *(["activity.txt"] if self.settings["tracing"] else [])):
             (RESULTS / name).replace(RESULTS / f"{self.name}.{name}")
 
+    async def _read_log(self):
+        edge = RisingEdge(self.dut.clk)
+        for address in range(self.log["size"]):
+            self.dut.log_address.value = address
+            for _ in range(self.log["latency"] + 2):
+                await edge
+            self.entries.append(str(self.dut.log_data.value))
+
+    def _check_log(self):
+        """The entries of the last blocks are what was reported of them."""
+        reports = (RESULTS / f"{self.name}.blocks.txt").read_text().split()[1::2]
+        for number in range(max(0, len(reports) - self.log["size"]), len(reports)):
+            entry, want = self.entries[number % self.log["size"]], int(reports[number], 16) >> self.log["shift"]
+            assert not set(entry) - {"0", "1"}, f"the log entry of block {number} has undefined bits: {entry}"
+            assert int(entry, 2) == want, f"the log has {int(entry, 2)} of block {number}, which reported {want}"
+
     def _check(self, status):
         counts = self.counts
         for bit, text in enumerate(self.faults):
@@ -95,6 +115,8 @@ class ProcessorTrial:
                 f"busy fell in cycle {counts['end_cycle']} without an error, with {blocks} of {self.blocks} blocks")
             for name in ("reads_left", "writes_left", "late_requests"):
                 assert not counts[name], f"busy fell in cycle {counts['end_cycle']} with {name} = {counts[name]}"
+        if self.log:
+            self._check_log()
         if self.expected:
             assert not error, f"cycle {counts['end_cycle']}: the program was stopped with error {error}"
             self._compare()

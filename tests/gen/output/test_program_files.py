@@ -140,7 +140,29 @@ def test_a_program_of_an_array_explains_itself(tmp_path, kernel, scaling):
     values = found * 2.0 ** np.repeat(exponents, stream["beat_elements"])
     assert np.array_equal(gathered(values, written) * facts["result_units"], results)
     assert len(facts["exponents"]) == facts["blocks"] == 3 and set(exponents) == set(facts["exponents"])
-    assert facts["sqnr_db"] > 55 and not facts["saturated_blocks"]
+    assert facts["sqnr_db"] > 60 and not facts["saturated_blocks"]
+
+
+def test_a_program_of_a_processor_explains_its_exponents(folder):
+    """From the files alone: results, each with the exponent of its block."""
+    arguments = ["--config", str(folder / "p.toml"), "--set", "memory.block_log=4", "--kernel", "fft", "--sizes", "32"]
+    assert main(["program", *arguments, "--scaling", "block", "-o", str(folder / "blocks")]) == 0
+    facts = json.loads((folder / "blocks" / "fft_32.json").read_text())
+    memories = {}
+    for name in ("memory.hex", "expected.hex"):
+        beats, _ = elements((folder / "blocks" / facts["files"][name]).read_text().split(), facts["memory"])
+        memories[name] = beats.reshape(facts["memory"]["beats"], -1)
+
+    def complex_rows(place, memory):
+        size = place["rows"] * place["row_beats"]
+        found = memory[place["base"]:place["base"] + size].reshape(place["rows"], -1)[:, :place["elements"]]
+        return (found[:, 0::2] + 1j * found[:, 1::2]) * place["unit"]
+
+    x = complex_rows(facts["memory"]["input"], memories["memory.hex"])
+    y = complex_rows(facts["memory"]["result"], memories["expected.hex"])
+    exponents = np.repeat(facts["exponents"], facts["block_rows"])
+    assert len(exponents) == len(y) and len(facts["exponents"]) == facts["blocks"] == 4
+    assert sqnr_db(np.fft.fft(x), y * 2.0 ** exponents[:, None]) > 70
 
 
 def test_a_program_of_an_array_runs_from_its_files(tmp_path):

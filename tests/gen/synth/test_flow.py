@@ -95,7 +95,7 @@ def test_primitives_of_another_family_are_refused():
         synthesize(TINY.changed(target=Target.ECP5), target="ice40")
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_processor_is_synthesised_with_its_memory_units():
     array, processor = (synthesize(config) for config in (PROCESSOR.changed(memory_bits=0), PROCESSOR))
     assert processor["dsp"] == array["dsp"] == processor["multipliers"] == PROCESSOR.n_multipliers

@@ -207,7 +207,8 @@ def test_widths(width, lanes, range_bits):
 
 
 @STALLS
-@pytest.mark.parametrize("lanes, units", [(8, 1), (4, 1), (8, 3), (4, 2)])
+@pytest.mark.parametrize("lanes, units", [
+    (4, 1), (8, 3), *(pytest.param(*more, marks=pytest.mark.campaign) for more in ((8, 1), (4, 2)))])
 def test_stalls(source, sink, lanes, units):
     """Beats that pass, sums, rows of three sets with places of their own, elements that do not count."""
     Harness(mixed_case(7), lanes, 7, source, sink, units).check(12000)

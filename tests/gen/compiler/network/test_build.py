@@ -17,7 +17,7 @@ from wingbeat.gen.compiler.network.compile import compile_network
 from wingbeat.gen.compiler.network.file import Gelu
 from wingbeat.gen.compiler.network.lower import lower
 from wingbeat.gen.compiler.network.reference import forward
-from wingbeat.gen.compiler.quality import SaturationWarning
+from wingbeat.gen.compiler.quality import SaturationWarning, least_sqnr_db
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.shipped import load_dataset
 from wingbeat.hw.errors import WingbeatError
@@ -130,7 +130,7 @@ ARRAYS = [{"engines": 4, "layers": 1, "stream_words": 4, "vector_lanes": 2}, {"v
     ("norm b24! b16x2 relu mean b3", 5, 24)])
 def test_other_arrays(networks, text, tokens, features, array):
     found, inputs = compiled(networks, text, tokens, features, **array)
-    assert quality(found, inputs) > SQNR and not saturated(found, inputs)
+    assert quality(found, inputs) > 72 and not saturated(found, inputs)
 
 
 def test_trained_digits():
@@ -138,7 +138,7 @@ def test_trained_digits():
     task = load_dataset("digits")
     found = compile_network(task.network, load_preset("hybrid-16"), task.calibration, 16)
     results, exact = found.run_model(task.inputs[:160]), forward(task.network, task.inputs[:160])[-1][1]
-    assert sqnr_db(exact, results) > 45
+    assert sqnr_db(exact, results) > 62
     assert np.count_nonzero(results.argmax(axis=2) != exact.argmax(axis=2)) <= 1
 
 
@@ -163,7 +163,7 @@ def test_what_does_not_fit_one_program_becomes_several(networks, field, value, p
 def test_more_parameter_sets_than_a_table_has(networks):
     found, inputs = compiled(networks, "b16 relu " * 18 + "b16")
     assert len(found.segments) == 2 and len(found.operations) == 19
-    assert quality(found, inputs) > SQNR
+    assert quality(found, inputs) > 85
 
 
 def test_two_kinds_of_gelu_are_two_programs(networks):
@@ -187,14 +187,14 @@ def test_sums_placed_early_change_nothing(networks, text, tokens, features, chan
     found, inputs = compiled(networks, text, tokens, features, **changes)
     last = found.run_operations(inputs[:8])[-1].integers * found.output.unit
     assert np.array_equal(found.run_model(inputs[:8]), last)
-    assert quality(found, inputs) > SQNR
+    assert quality(found, inputs) > 66
 
 
 @pytest.mark.parametrize("rows", [64, 16, 8, 4, 2])
 def test_the_table_of_rows_may_be_smaller_than_the_tensor(networks, rows):
     """A butterfly needs the rows of one block at once only."""
     found, inputs = compiled(networks, "norm b16", tokens=32, statistics_rows=rows)
-    assert quality(found, inputs) > SQNR
+    assert quality(found, inputs) > 76
 
 
 LONG_ROWS = {"memory_bits": 18, "half_words": 1024}  # rows of 4096 elements are 512 beats
@@ -207,7 +207,7 @@ LONG_ROWS = {"memory_bits": 18, "half_words": 1024}  # rows of 4096 elements are
 def test_as_many_rows_at_once_as_can_be_told_apart(networks, features, rows, changes, message):
     """By the low bits of their addresses, and by the entries of the table; not one more."""
     found, inputs = compiled(networks, "norm mean", rows // 8, features, **changes)
-    assert quality(found, inputs[:8]) > SQNR
+    assert quality(found, inputs[:8]) > 74
     with pytest.raises(WingbeatError) as caught:
         compiled(networks, "norm mean", rows + 1, features, batch=1, **changes)
     assert str(caught.value) == f"layers[1].mean: {message}"
@@ -225,7 +225,7 @@ def test_inputs_of_any_size(networks, text, factor):
     found = compile_network(network, networks.config(), inputs, 8)
     exact = forward(network, inputs)[-1][1]
     assert exact.any() or not found.run_model(inputs).any()
-    assert not exact.any() or sqnr_db(exact, found.run_model(inputs)) > SQNR
+    assert not exact.any() or sqnr_db(exact, found.run_model(inputs)) > 69
 
 
 def test_a_position_of_zeros_costs_nothing(networks):
@@ -244,7 +244,7 @@ def test_positions_keep_their_place(networks):
     for place in places:
         for other in others:
             assert place.base + place.beats <= other.base or other.base + other.beats <= place.base
-    assert quality(found, inputs) > SQNR
+    assert quality(found, inputs) > 75
 
 
 def test_what_is_clamped_is_told(networks):
@@ -321,6 +321,7 @@ def _residual(draw, shape):
 
 
 # In a campaign they are drawn anew, with the seed that it prints.
+@pytest.mark.drawn
 @settings(max_examples=400 if IS_CAMPAIGN else 40, deadline=None, derandomize=not IS_CAMPAIGN, database=None,
           suppress_health_check=[HealthCheck.too_slow])
 @given(stack=stacks(), seed=strategies.integers(0, 999), batch=strategies.sampled_from([1, 4, 8]))
@@ -331,7 +332,7 @@ def test_random_stacks(networks, stack, seed, batch):
         return
     note = f"{text!r}, {tokens} x {features}, batch {batch}, seed {seed}"
     assert not saturated(found, inputs), note
-    assert quality(found, inputs) > 45, note
+    assert quality(found, inputs) > least_sqnr_db(16), note
     last = found.run_operations(inputs[:batch])[-1].integers * found.output.unit
     assert np.array_equal(found.run_model(inputs[:batch]), last), note
 
