@@ -23,7 +23,7 @@ endif
 demo: .venv/installed  ## a whole network on simulated Verilog, utilisation, synthesis; build/demo.html
 	$(BIN)/wingbeat demo --page $(BUILD)/demo.html
 
-test: .venv/installed  ## all tests
+test: .venv/installed  ## all tests, of long rows of cases a part
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: .venv/installed  ## ruff and mypy
@@ -32,7 +32,7 @@ lint: .venv/installed  ## ruff and mypy
 	touch $(BUILD)/types/wingbeat/__init__.py
 	$(BIN)/mypy
 
-campaign: .venv/installed  ## generated Verilog at length: 200 random arrays, 200 programs on 40 processors, every preset; about an hour
+campaign: .venv/installed  ## every case, and generated Verilog at length: 200 random arrays, 200 programs on 40 processors, every preset
 	@echo 'SEED=$(SEED) make campaign repeats this one'
 	WINGBEAT_COSIM_SEEDS=200 WINGBEAT_CAMPAIGN_SEED=$(SEED) $(BIN)/python -m pytest -n 2 --hypothesis-seed=$(SEED) $(ARGS)
 

@@ -205,8 +205,8 @@ def test_the_folder_is_complete(folder):
     assert (len(trials), len(paused)) == (20, 12)
 
 
-@pytest.mark.parametrize("simulator", [pytest.param("icarus", marks=pytest.mark.campaign),
-                                       pytest.param("verilator", marks=pytest.mark.slow)])
+@pytest.mark.campaign
+@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
 def test_its_own_test(folder, need, simulator):
     need(simulator)
     done = run_make(folder, simulator)
@@ -253,6 +253,7 @@ def test_vectors_are_the_same_bytes_twice(tmp_path):
     assert files[0] == files[1] and len(files[0]) > 20
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("bus", BUSES)
 def test_lint(tmp_path, need, bus):
     need("verilator")

@@ -229,7 +229,8 @@ def test_a_missing_program_is_named(need, monkeypatch, program):
         build("verilator")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.thin(4)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_leaves_nothing_in_the_cache(need, own_cache, tmp_path, number):
     need("verilator")
     environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}

@@ -61,7 +61,7 @@ def test_several_programs_and_batches(build):
     np.testing.assert_array_equal(run.results, compiled.run_model(x))
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_the_shipped_digits(need):
     need("verilator")
     task, config = load_dataset("digits"), load_preset("hybrid-16")

@@ -193,7 +193,8 @@ def test_random_configuration(seed, need, run_cases):
     run_cases(config, mixed_cases(config, rng, N_PROGRAMS, N_TIMINGS, N_ILLEGAL), "verilator", seed)
 
 
-@pytest.mark.parametrize("seed", ON_ICARUS if IS_CAMPAIGN else ON_ICARUS[:1])
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", ON_ICARUS)
 def test_on_icarus(seed, need, run_cases):
     """Four-state, and so slow: a second opinion on the smallest."""
     need("icarus")

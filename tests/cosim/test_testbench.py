@@ -11,7 +11,7 @@ import pytest
 from support.campaign import presets
 from wingbeat.gen.cosim.core import Core, lint_core
 from wingbeat.gen.cosim.selftest import write_testbench
-from wingbeat.gen.presets.select import load_preset, names
+from wingbeat.gen.presets.select import load_preset
 from wingbeat.hw.config import CoreConfig, Target
 
 PROCESSOR = CoreConfig.of(name="runner", engines=2, layers=1, width=16, element_width=16, coefficient_width=16,
@@ -118,9 +118,10 @@ def test_vectors_are_the_same_bytes_twice(tmp_path, preset):
     assert files[0] == files[1] and len(files[0]) > 20
 
 
-@pytest.mark.parametrize("config", [*map(load_preset, names()), PROCESSOR], ids=lambda config: config.name)
-def test_verilog_is_lint_clean(tmp_path, need, config):
+@pytest.mark.parametrize("preset", [*presets(), None])
+def test_verilog_is_lint_clean(tmp_path, need, preset):
     need("verilator")
+    config = load_preset(preset) if preset else PROCESSOR
     path, core = tmp_path / f"{config.name}.v", Core(config)
     path.write_text(core.verilog)
     assert lint_core([path, *core.primitives], config.name) == []

@@ -101,7 +101,7 @@ def mixing_trials(config):
         yield Trial(f"mixing_{at}", setup, program, work.memory, timing)
 
 
-@pytest.mark.parametrize("lanes", [16, 8, 2])
+@pytest.mark.parametrize("lanes", [8, *(pytest.param(lanes, marks=pytest.mark.campaign) for lanes in (16, 2))])
 def test_layers_on_every_memory(lanes, need, compare_cycles):
     need("verilator")
     config = CONFIG.changed(vector_lanes=lanes)

@@ -78,7 +78,7 @@ def test_place_and_route_gives_the_median_of_the_seeds_and_keeps_its_papers(targ
     assert without_time(again) == without_time(result)
 
 
-@pytest.mark.parametrize("technology", list(Target))
+@pytest.mark.parametrize("technology", [pytest.param(Target.PORTABLE, marks=pytest.mark.campaign), Target.ECP5])
 def test_what_is_measured_is_what_is_generated(tmp_path, technology):
     config = TINY.changed(target=technology)
     result = synthesize(config, target="ecp5")

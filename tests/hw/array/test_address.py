@@ -14,6 +14,8 @@ from wingbeat.hw.isa.walk import SubOrder, Walk, walk_indices
 from wingbeat.sim.model.shuffle import bank_of, pass_indices, route
 from wingbeat.sim.stimulus.array import random_walk
 
+pytestmark = pytest.mark.thin(3)
+
 SEED = 5
 # Digits that fill the half and such that leave some bits over.
 SHAPES = pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from wingbeat.sim.cycles.estimate import estimate
 from wingbeat.sim.model.array import ArrayModel
 from wingbeat.sim.stimulus.array import random_walks
 
+pytestmark = pytest.mark.thin(2)
+
 CONFIGS = {
     "one layer, gearbox": dict(layers=1, engines=2, half_words=32, stream_words=1, width=10),
     "one layer, all engines a beat": dict(layers=1, engines=3, half_words=16, stream_words=6, width=9),

@@ -17,6 +17,8 @@ from wingbeat.hw.numeric import largest, smallest
 from wingbeat.sim.model.butterfly import Coefficients, butterfly, pack_coefficients
 from wingbeat.sim.model.shuffle import pass_indices, reverse_lanes, route, switches_for
 
+pytestmark = pytest.mark.thin(2)
+
 SEED = 17
 
 

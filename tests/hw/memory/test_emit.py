@@ -11,6 +11,8 @@ from wingbeat.hw.memory.emit import Emit
 from wingbeat.hw.numeric import largest, round_half_up, saturate, smallest
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall
 
+pytestmark = pytest.mark.thin(3)
+
 BITS = 10
 STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.value)
 

@@ -13,6 +13,8 @@ from wingbeat.hw.isa.instruction import MemoryMode
 from wingbeat.hw.memory.gather import Gather, gather_beat
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall
 
+pytestmark = pytest.mark.thin(3)
+
 COLUMNS, ROWS, PAIRS = MemoryMode.COLUMNS, MemoryMode.ROWS, MemoryMode.PAIRS
 MODES = (COLUMNS, ROWS, PAIRS)
 STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.value)

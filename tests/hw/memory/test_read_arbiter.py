@@ -9,6 +9,8 @@ from wingbeat.hw.memory.read_arbiter import ReadArbiter
 from wingbeat.hw.primitives.queue import BeatQueue
 from wingbeat.sim.bench.stream import CROSS, Bench, SlowMemory, Stall
 
+pytestmark = pytest.mark.thin(3)
+
 BITS = 10  # of a beat number
 STALLS = pytest.mark.parametrize("source, sink", CROSS, ids=lambda stall: stall.value)
 PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.value)

@@ -15,6 +15,8 @@ from wingbeat.hw.memory.gather import Gather
 from wingbeat.hw.memory.scatter import Scatter, scatter_beat
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall
 
+pytestmark = pytest.mark.thin(3)
+
 COLUMNS, ROWS, PAIRS, REAL, FOLD, SPLIT = MODES = tuple(MemoryMode)
 STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.value)
 SHAPES = pytest.mark.parametrize("side,layers", [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1)])

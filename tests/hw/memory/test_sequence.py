@@ -10,6 +10,8 @@ from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from wingbeat.hw.memory.sequence import BeatSequence
 from wingbeat.sim.bench.stream import Bench, Stall
 
+pytestmark = pytest.mark.thin(3)
+
 MEMORY_BITS = 20
 PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.value)
 SINKS = pytest.mark.parametrize("sink", [Stall.NEVER, Stall.RANDOM, Stall.BURSTS, Stall.SHY], ids=lambda s: s.value)

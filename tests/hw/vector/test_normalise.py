@@ -17,6 +17,8 @@ from wingbeat.hw.vector.statistics import NormaliseParameters, StatisticsUnit
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall
 from wingbeat.sim.model import vector as model
 
+pytestmark = pytest.mark.thin(3)
+
 STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.value)
 
 

@@ -18,6 +18,8 @@ from wingbeat.sim.bench.stream import CROSS, Bench, Stall
 from wingbeat.sim.model.vector import clamped_element, gelu, relu, rescale
 from wingbeat.sim.reference.functions import erf_complement
 
+pytestmark = pytest.mark.thin(3)
+
 BITS = 12
 CHANNELS = 7
 STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.value)

@@ -16,6 +16,8 @@ from wingbeat.hw.vector.residual import ResidualAdder
 from wingbeat.sim.bench.stream import CROSS, Bench, SlowMemory, Stall
 from wingbeat.sim.model.vector import add_residual
 
+pytestmark = pytest.mark.thin(3)
+
 BITS = 10  # of a beat number
 STALLS = pytest.mark.parametrize("source, sink", CROSS, ids=lambda stall: stall.value)
 PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.value)

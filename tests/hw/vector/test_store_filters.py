@@ -17,6 +17,8 @@ from wingbeat.hw.vector.store_filters import VectorStore
 from wingbeat.sim.bench.stream import CROSS, Bench, SlowMemory, Stall
 from wingbeat.sim.model.vector import add_residual, argmax, relu, rescale
 
+pytestmark = pytest.mark.thin(2)
+
 BITS, CHANNELS = 10, 4
 STALLS = pytest.mark.parametrize("source, sink", CROSS, ids=lambda stall: stall.value)
 SETS = {1: WriteSet(rescale=True, shift=17, chunk_mask=3, residual=True, offset=300, b=1, argmax=True, classes=5),

@@ -16,6 +16,8 @@ from wingbeat.sim.model.butterfly import Coefficients, butterfly, pack_coefficie
 from wingbeat.sim.reference.linear import butterfly_multiply, fft
 from wingbeat.sim.reference.metrics import sqnr_db
 
+pytestmark = pytest.mark.thin(2)
+
 SIZES = [
     (1, 1, 2),
     (1, 3, 3),
