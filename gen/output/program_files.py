@@ -30,6 +30,11 @@ from .schema import SCHEMA, ArrayProgramFacts, ProgramFacts, ProgramFolderFacts,
 __all__ = ["write_programs", "write_array_program", "write_program", "check_program", "read_words"]
 
 _SCHEMA = "program.schema.json"  # of NAME.json
+_COMPUTES = {
+    "fft": "y[k] = sum over n of x[n] * exp(-2j * pi * n * k / points), not divided, in natural order",
+    "bpmm": "y = B x of each row x; B is a random butterfly matrix, which the coefficients hold",
+    "fft2-real": "the real part of the transform over both axes of the matrix, neither of them divided",
+    "ffn": "y = B2 B1 x of each row x; B1 and B2 are random butterfly matrices, which the coefficients hold"}
 
 
 def write_programs(work: Sequence[Workload | ArrayWorkload], folder: Path) -> list[Path]:
@@ -58,7 +63,8 @@ def write_program(workload: Workload, folder: Path) -> list[Path]:
                    "input": _matrix(workload.source, workload.input_scale, workload.is_complex),
                    "result": _matrix(workload.target, workload.scale, workload.is_complex)},
         **_block_exponents(workload, outcomes),
-        "blocks": len(outcomes), "saturated_blocks": sum(bool(each.saturated) for each in outcomes),
+        "computes": _COMPUTES[workload.name], "blocks": len(outcomes),
+        "saturated_blocks": sum(bool(each.saturated) for each in outcomes),
         "clamped_elements": sum(each.clamped for each in outcomes)}
     write_json(folder / _SCHEMA, json_schema(ProgramFacts))
     return _write(folder, f"{workload.name}_{workload.points}", config, contents, facts)
@@ -90,8 +96,14 @@ def write_array_program(workload: ArrayWorkload, folder: Path) -> list[Path]:
                    "tag_bit": config.memory_elements * config.element_width,
                    "tag_fields": {field: {"bit": at, "width": bits} for field, (at, bits) in
                                   field_places(BLOCK_FIELDS).items()},
-                   "order": f"element k of the stream, counted through all beats, is component c of element e of row "
-                            f"r, where {name}.npz has (r, e, c) in row k of input_places and result_places; -1: none"},
+                   "block_beats": sum(each.words.shape[0] for each in results) // len(results) // config.stream_words,
+                   "order": "number k of a stream, counted through all beats from 0, is part c (0: re, 1: im) of "
+                            "element e of row r, where (r, e, c) is row k of input_places for what goes in and of "
+                            "result_places for what comes out; it is nothing where that row is -1"},
+        "arrays": {"rows": "(rows, points): the rows before they are rounded to integers and clamped",
+                   "results": "(rows, points): the results, integer * 2^exponent of the block * result_units",
+                   "input_places": "(numbers that go in, 3)", "result_places": "(numbers that come out, 3)"},
+        "computes": _COMPUTES[workload.name],
         "rows": len(workload.x), "points": workload.points, "complex": kernel.mode is Mode.FFT,
         "scaling": kernel.scaling, "input_unit": kernel.input_step,
         "result": "integer * 2^exponent of its block * result_units[e]", "result_units": kernel.output_scale.tolist(),
@@ -132,7 +144,7 @@ def _write(folder: Path, name: str, config: CoreConfig, contents: Mapping[str, S
     paths.append(folder / f"{name}.json")
     write_json(paths[-1], {"core": config.name, "configuration": config.choices(),
                            "files": {path.name.removeprefix(f"{name}."): path.name for path in paths[:-1]},
-                           "setup": "one write a line, in order; its fields stand in the manifest of the core",
+                           "setup": "one write a line, in order, as the payload of i_setup",
                            **facts})
     return paths
 

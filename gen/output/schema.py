@@ -36,7 +36,7 @@ def _words(*parts: Any) -> str:
 
 def _members(kind: type[Enum]) -> str:
     codes = ", ".join(f"{each.value} {each.name}" for each in kind)
-    return f"{(getdoc(kind) or '').rstrip('.')}: {codes}."
+    return f"{kind.__name__}. {(getdoc(kind) or '').rstrip('.')}: {codes}."
 
 
 class _Facts(BaseModel):
@@ -89,8 +89,8 @@ class CoefficientBanks(_Facts):
     words: Annotated[int, _about("of one bank")]
     fields: Annotated[_Fields, _about(
         "c0 and c1 are numbers with fraction_bits. With BPMM the first result is A + c0 * B where s0 = 0 and c0 * A + "
-        "B where s0 = 1, the second one likewise with c1 and s1. With FFT c0 + j * c1 is the twiddle. With SCALE the "
-        "results are c0 * A and c1 * B")]
+        "B where s0 = 1, the second one likewise with c1 and s1. With FFT they are A + t and A - t, t = (c0 + j * c1) "
+        "* B, and s0 and s1 are not read. With SCALE they are c0 * A and c1 * B. Words stand for A and B, both parts")]
     fraction_bits: int
 
 
@@ -114,8 +114,10 @@ class ProgramMemory(_Facts):
     words: Annotated[int, _about("of 32 bits that it holds")]
     words_per_instruction: Annotated[int, _about("the least significant one first")]
     instructions: Annotated[_Instructions, _about(  # type: ignore[valid-type]
-        _words(instruction.__doc__, "Values become fields so:", encoding.VALUES, "Walks of LOAD and STORE:", Walk,
-               SubOrder, Mode, MemoryMode, Unit))]
+        _words("Files that a text names are those of the sources of wingbeat.", instruction.__doc__,
+               "Values become fields so:", encoding.VALUES, "Walks of LOAD and STORE:", Walk, "Codes of sub_order:",
+               SubOrder, "Codes of mode of a PASS:", Mode, "Codes of mode of READ, SUMS and WRITE:", MemoryMode,
+               "Codes of unit of a SET:", Unit))]
 
 
 class Control(_Facts):
@@ -225,7 +227,8 @@ class _Sealed(_Facts):
 
     build_folders: Annotated[list[str], _about("folders in which tools may leave what they like")]
     sha256: Annotated[dict[str, str], _about("of every other file of the folder")]
-    seal: Annotated[str, _about("SHA-256 of all the rest of this manifest, by which wingbeat knows its own folders")]
+    seal: Annotated[str, _about("SHA-256 of all the rest of this manifest, by which wingbeat knows its own folders: of "
+                                "what json.dumps(rest, sort_keys=True) of Python gives")]
 
 
 class CoreFacts(_Sealed):
@@ -281,9 +284,14 @@ class ProgramMemoryPlaces(_Line):
 class _Program(_Facts):
     core: Annotated[str, _about("name of the core that it runs on")]
     configuration: CoreConfig
-    files: Annotated[dict[str, str], _about("by kind: hex (words), txt (listing), setup.hex and the beats")]
-    setup: str
-    blocks: int
+    files: Annotated[dict[str, str], _about(
+        "by kind. hex: the program, words of 32 bits. txt: its listing; the number behind LOAD, PASS and STORE is the "
+        "half in the first turn of a loop, which no field holds; columns are binary, column 0 last; window lists the "
+        "index bit of each lane bit; numbers behind block float are growth, column 0 first; behind the store by n is "
+        "overlap with lag n. setup.hex: all setup writes. The others: beats, and npz arrays as arrays says")]
+    setup: Annotated[str, _about("what a line of setup.hex is")]
+    computes: Annotated[str, _about("what the results are of the rows, in real numbers")]
+    blocks: Annotated[int, _about("that the program stores")]
     saturated_blocks: Annotated[int, _about("blocks in which the array clamped a value")]
 
 
@@ -300,33 +308,36 @@ class ProgramFacts(_Program):
 class Bits(_Facts):
     """Place of a field."""
 
-    bit: Annotated[int, _about("the lowest one")]
+    bit: Annotated[int, _about("the lowest one, counted from tag_bit")]
     width: int
 
 
 class StreamFacts(_Line):
     """The streams of an array."""
 
-    tag: str
+    tag: Annotated[str, _about("what stands above the numbers of a beat that comes out")]
     tag_bit: int
     tag_fields: dict[str, Bits]
-    order: str
+    block_beats: Annotated[int, _about("of each block; the exponent is the same on all of them")]
+    order: Annotated[str, _about("which number of the streams is which part of which row")]
 
 
 class ArrayProgramFacts(_Program):
     """NAME.json of a program of an array alone."""
 
     stream: StreamFacts
-    rows: int
+    arrays: Annotated[dict[str, str], _about("what the arrays of the npz file are")]
+    rows: Annotated[int, _about("how many there are")]
     points: Annotated[int, _about("of a row")]
-    complex: bool
+    complex: Annotated[bool, _about("whether an element of a row has two parts")]
     scaling: Annotated[str, _about("static: shifts by calibration; safe: nothing overflows; block: an exponent each")]
     input_unit: Annotated[float, _about("value of the integer 1 that goes in")]
-    result: str
-    result_units: list[float]
+    result: Annotated[str, _about("value of an element of a result; the exponent is unsigned")]
+    result_units: Annotated[list[float], _about("value of the integer 1 at exponent 0, of each element of a row")]
     exponents: Annotated[list[int], _about("of each block")]
     clamped_inputs: Annotated[int, _about("elements outside the range of the input")]
-    sqnr_db: Annotated[float, _about("of the results against float64")]
+    sqnr_db: Annotated[float, _about(
+        "of the results against float64 of the quantised rows, which are the integers that go in times input_unit")]
 
 
 class ProgramFolderFacts(_Sealed):

@@ -41,14 +41,18 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
 }
 SIGNED = {"increment"}  # two's complement; every other field is unsigned
 VALUES = f"""
-* ``last_step``, ``last_group``: the number of steps or groups, less one.
+* ``last_group``: the number of groups, less one.
+* ``last_step``: the number of steps that a group of engines takes, less one. A step is 2^``sub_bits`` beats, or two
+  where ``sub_order`` is MIRROR.
+* ``sub_order``, ``sub_at``, ``sub_bits``: ``sub`` holds the ``sub_bits`` bits from ``sub_at`` on; with MIRROR
+  ``mirror`` is ``sub_at`` + 1.
 * ``lead``: the ``lag`` of a LOAD, plus {LOAD_DECISION}.
-* ``target`` of a LOOP: the number of a program word, {INSTRUCTION_WORDS} for each instruction.
+* ``target`` of a LOOP: the number of the first word of that instruction, {INSTRUCTION_WORDS} words each.
 * ``increment``: two's complement.
 * ``shifts``, ``growth``: {_SHIFT_BITS} bits for each column, column 0 lowest.
 * ``window``, ``inner``, ``outer``: masks of index bits.
-* ``rotation``, ``reverse``: where the window bits go, see :func:`Walk`. A rotation of S or more is rotation 0, not
-  reversed.
+* ``rotation``, ``reverse``: lane bit j is the bit of ``window`` whose number modulo S is (rotation + j) mod S, reversed
+  (rotation - j) mod S. A rotation of S or more is rotation 0, not reversed.
 """  # how values become fields, for readers of the contract
 REGISTERS = 1 << dict(FIELDS[Opcode.SET])["register"]  # address registers of reader and of writer
 _KINDS = {Opcode.HALT: Halt, Opcode.LOAD: Load, Opcode.PASS: Pass, Opcode.STORE: Store, Opcode.LOOP: Loop,

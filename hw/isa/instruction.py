@@ -78,7 +78,7 @@ class Load:
     """Fill a half from the input stream.
 
     With ``overlap`` beat t is accepted once the store that empties the same half has read beat t + lag;
-    without it the load waits until that store has ended.
+    without it the load waits until that store has ended. A half that no store empties is filled at once.
     """
 
     walk: Walk

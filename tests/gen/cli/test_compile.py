@@ -15,6 +15,7 @@ from wingbeat.gen.compiler.network.load import load_network
 from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.output import network_files
 from wingbeat.gen.output.program_files import read_words
+from wingbeat.gen.output.schema import NetworkFacts
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.bit_fields import unpack
@@ -132,6 +133,7 @@ def test_image_and_inputs_are_all_that_a_host_writes(folder, data):
 
 def test_the_manifest_tells_where_inputs_and_results_stand(folder, model, data):
     manifest = json.loads((folder / "manifest.json").read_text())
+    NetworkFacts.model_validate(manifest)
     config, inputs = CoreConfig(**manifest["configuration"]), np.load(data)["inputs"]
     assert manifest["batch"] == 4 and manifest["calibration"] == "data.npz"
     first, last = (read_beats(folder / f"golden.{name}.hex", config.element_width, config.memory_elements)

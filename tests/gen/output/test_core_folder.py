@@ -15,6 +15,7 @@ from wingbeat.gen.cosim.timing import MEMORY_STALLS
 from wingbeat.gen.output import core_folder as generator
 from wingbeat.gen.output.core_folder import generate
 from wingbeat.gen.output.manifest import describe_memory_map
+from wingbeat.gen.output.schema import CoreFacts
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.synth.flow import run_yosys
 from wingbeat.hw.array.array import Array
@@ -38,6 +39,7 @@ PROCESSOR = CoreConfig.of(name="runner", **FIELDS)
 def folder(tmp_path_factory):
     target = tmp_path_factory.mktemp("made") / "runner"
     assert generate(PROCESSOR, target) == json.loads((target / "manifest.json").read_text())
+    CoreFacts.model_validate(json.loads((target / "manifest.json").read_text()))
     return target
 
 

@@ -10,6 +10,7 @@ from wingbeat.gen.cli.app import main
 from wingbeat.gen.compiler.program.listing import disassemble
 from wingbeat.gen.cosim.streams import block_lines
 from wingbeat.gen.output.program_files import check_program, read_words, write_program
+from wingbeat.gen.output.schema import ArrayProgramFacts, ProgramFacts, ProgramFolderFacts
 from wingbeat.gen.workloads.kernels import mixing_workload
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
@@ -141,6 +142,9 @@ def test_a_program_of_an_array_explains_itself(tmp_path, kernel, scaling):
     assert np.array_equal(gathered(values, written) * facts["result_units"], results)
     assert len(facts["exponents"]) == facts["blocks"] == 3 and set(exponents) == set(facts["exponents"])
     assert facts["sqnr_db"] > 60 and not facts["saturated_blocks"]
+    assert stream["block_beats"] * facts["blocks"] == len(tags)
+    ArrayProgramFacts.model_validate(facts)
+    ProgramFolderFacts.model_validate(json.loads((tmp_path / "manifest.json").read_text()))
 
 
 def test_a_program_of_a_processor_explains_its_exponents(folder):
@@ -148,6 +152,7 @@ def test_a_program_of_a_processor_explains_its_exponents(folder):
     arguments = ["--config", str(folder / "p.toml"), "--set", "memory.block_log=4", "--kernel", "fft", "--sizes", "32"]
     assert main(["program", *arguments, "--scaling", "block", "-o", str(folder / "blocks")]) == 0
     facts = json.loads((folder / "blocks" / "fft_32.json").read_text())
+    ProgramFacts.model_validate(facts)
     memories = {}
     for name in ("memory.hex", "expected.hex"):
         beats, _ = elements((folder / "blocks" / facts["files"][name]).read_text().split(), facts["memory"])
@@ -181,6 +186,7 @@ def test_a_program_of_an_array_runs_from_its_files(tmp_path):
 def test_a_program_of_a_processor_runs_from_its_files(folder):
     """As above; input and result stand where the description says."""
     facts = json.loads((folder / "fft2-real_32.json").read_text())
+    ProgramFacts.model_validate(facts)
     memory, _ = elements((folder / "fft2-real_32.memory.hex").read_text().split(), facts["memory"])
     memory = memory.reshape(facts["memory"]["beats"], -1)
     place, result = facts["memory"]["input"], facts["memory"]["result"]
