@@ -43,6 +43,8 @@ def write_programs(work: Sequence[Workload | ArrayWorkload], folder: Path) -> li
     folder.mkdir(parents=True, exist_ok=True)
     written = [path for each in work for path in (write_program(each, folder) if isinstance(each, Workload) else
                                                   write_array_program(each, folder))]
+    for kind in {ProgramFacts if isinstance(each, Workload) else ArrayProgramFacts for each in work}:
+        write_json(folder / _SCHEMA, json_schema(kind))
     write_json(folder / SCHEMA, json_schema(ProgramFolderFacts))
     write_manifest(folder, {"programs": [path.stem for path in written if path.suffix == ".json"]})
     return written
@@ -66,7 +68,6 @@ def write_program(workload: Workload, folder: Path) -> list[Path]:
         "computes": _COMPUTES[workload.name], "blocks": len(outcomes),
         "saturated_blocks": sum(bool(each.saturated) for each in outcomes),
         "clamped_elements": sum(each.clamped for each in outcomes)}
-    write_json(folder / _SCHEMA, json_schema(ProgramFacts))
     return _write(folder, f"{workload.name}_{workload.points}", config, contents, facts)
 
 
@@ -109,7 +110,6 @@ def write_array_program(workload: ArrayWorkload, folder: Path) -> list[Path]:
         "result": "integer * 2^exponent of its block * result_units[e]", "result_units": kernel.output_scale.tolist(),
         "blocks": len(results), "exponents": run.exponents, "saturated_blocks": run.saturated_blocks,
         "clamped_inputs": run.clamped_inputs, "sqnr_db": workload.sqnr_db(run.y)}
-    write_json(folder / _SCHEMA, json_schema(ArrayProgramFacts))
     return _write(folder, name, config, contents, facts,
                   {"rows": workload.x, "results": run.y, "input_places": read, "result_places": written})
 

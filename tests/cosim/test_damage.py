@@ -30,6 +30,7 @@ COMMANDS = {  # name: arguments, and seconds that it takes at most when nothing 
     "trace": (["simulate", "--preset", "processor-16", "--set", "array.engines=2", "--trace", "out"], 40.0),
     "synth": (["synth", "--preset", "tiny", "--target", "generic", "--keep", "out"], 12.0)}
 FOLDERS = [name for name, (arguments, _) in COMMANDS.items() if "out" in arguments]
+FOREIGN = {"notes.txt": "mine", "random.py": "raise SystemExit('a file of the user was imported')\n"}
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 CAN_MOUNT = os.geteuid() == 0
 
@@ -42,8 +43,8 @@ class Place:
         for name in ("cache", "tmp", "work"):
             (folder / name).mkdir(parents=True)
         self.out = folder / "work" / "out"
-        (folder / "work" / "notes.txt").write_text("mine")
-        (folder / "work" / "random.py").write_text("raise SystemExit('a file of the user was imported')\n")
+        for name, text in FOREIGN.items():
+            (folder / "work" / name).write_text(text)
 
     def start(self, limit=None):
         environment = {**os.environ, "WINGBEAT_CACHE": str(self.folder / "cache"), "TMPDIR": str(self.folder / "tmp")}
@@ -52,12 +53,9 @@ class Place:
         return subprocess.Popen([wingbeat, *self.arguments], cwd=self.folder / "work", env=environment, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=grow)
 
-    def foreign(self):
-        return {name: (self.folder / "work" / name).read_text() for name in ("notes.txt", "random.py")}
-
     def check(self, note, before=None):
         """The output is there as a whole or as it was; there is nothing else."""
-        assert self.foreign()["notes.txt"] == "mine", note
+        assert {name: (self.folder / "work" / name).read_text() for name in FOREIGN} == FOREIGN, note
         beside = {path.name for path in (self.folder / "work").iterdir()} - {"__pycache__"}
         assert beside <= {"notes.txt", "random.py", "out"}, f"{note}: {beside}"
         logs = [path.name for path in (self.folder / "tmp").iterdir()]
