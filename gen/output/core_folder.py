@@ -1,16 +1,13 @@
 """The folder of a generated core: Verilog, manifest, test bench and README."""
 
-from importlib import resources
 from pathlib import Path
-
-import jinja2
 
 from ...hw.config import CoreConfig, Target
 from ..cosim.core import Core, waivers
 from ..cosim.selftest import write_testbench
 from ..files import output_folder, write_json, write_manifest
-from ..rtl.verilog import LICENCE
 from .manifest import manifest
+from .readme import render
 from .schema import SCHEMA, CoreFacts, json_schema
 
 __all__ = ["generate"]
@@ -44,10 +41,8 @@ def _write(path: Path, text: str) -> None:
 
 def _readme(core: Core, facts: dict) -> str:
     config = core.config
-    template = (resources.files(__package__) / "templates" / "README.md.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    return environment.from_string(template).render(
-        name=config.name, config=config, choices=facts["configuration"], derived=facts["derived"], ports=facts["ports"],
-        conditions=facts["conditions"], ecp5=config.target is Target.ECP5, memory_map=facts["memory_map"],
-        errors=facts.get("errors", {}), axi=facts.get("axi4"), top=core.harness.top,
-        needs=" ".join(core.harness.needs.values()), licence=LICENCE)
+    return render(
+        "core.md.j2", name=config.name, config=config, choices=facts["configuration"], derived=facts["derived"],
+        ports=facts["ports"], conditions=facts["conditions"], ecp5=config.target is Target.ECP5,
+        memory_map=facts["memory_map"], errors=facts.get("errors", {}), axi=facts.get("axi4"), top=core.harness.top,
+        needs=" ".join(core.harness.needs.values()))

@@ -19,10 +19,11 @@ from ..compiler.beats import pack_beats, pack_setup, start_writes
 from ..compiler.network.build import Stored
 from ..compiler.network.compile import CompiledNetwork
 from ..compiler.network.load import LoadedNetwork
-from ..compiler.network.reference import encode_inputs as encode_inputs
+from ..compiler.network.reference import encode_inputs as encode_inputs, forward
 from ..compiler.program.listing import disassemble
 from ..explore.network import LayerFigures, WidthFigures, check_labels
 from ..files import write_json, write_manifest, write_text
+from .readme import render
 from .schema import SCHEMA, NetworkFacts, json_schema
 
 __all__ = ["Calibration", "read_calibration", "random_calibration", "write_network"]
@@ -31,11 +32,14 @@ _TABLES = {SETUP_PROGRAM: "program", SETUP_CONTROL: "start", SETUP_READ_SETS: "r
            SETUP_WRITE_SETS: "write sets", SETUP_CHANNELS: "channels", SETUP_ACTIVATION: "activation"}
 _FILES = {
     "K.hex": "words of program K, 32 bits each", "K.txt": "its instructions, one a line",
-    "K.setup.hex": "all that is written to the setup port for it, in order: coefficients, tables, program, start; one "
-                   "write a line, its fields as in the manifest of the core",
+    "K.setup.hex": "all that is written to the setup port for it, in order: coefficients, tables, program, start; a "
+                   "line is the payload of one write: target in bits 0..7, address in 8..23, data above, of which the "
+                   "manifest of the core says more",
     "memory.hex": "all beats of the memory before program 0, inputs left zero",
-    "golden.input.hex": "the same with the first calibration inputs", "golden.output.hex": "all beats behind the last "
-    "program", "golden.npz": "inputs and results of that run as numbers, and the integers that stand for them"}
+    "golden.input.hex": "the same with the first calibration inputs",
+    "golden.output.hex": "all beats behind the last program",
+    "golden.npz": "arrays [input, token, feature] of that run: inputs and reference, the network in float64; "
+                  "input_integers and output_integers; results, which are the output integers times their unit"}
 _RANDOM = 32
 # What numpy raises for files that are cut, changed or something else; MemoryError where a size is absurd.
 _DAMAGES = (ValueError, EOFError, KeyError, SyntaxError, MemoryError, NotImplementedError, zipfile.BadZipFile,
@@ -120,9 +124,12 @@ def write_network(folder: Path, compiled: CompiledNetwork, calibration: Calibrat
                 segment.program.run_model(config, memory)
     found = compiled.output.tensor.unpack(memory)[:len(golden)]
     np.savez(folder / "golden.npz", inputs=golden, input_integers=given, output_integers=found,
-             results=compiled.results(memory, len(golden)))
+             reference=forward(compiled.network, golden)[-1][1], results=compiled.results(memory, len(golden)))
+    facts = _manifest(compiled, calibration, layers, widths)
     write_json(folder / SCHEMA, json_schema(NetworkFacts))
-    write_manifest(folder, _manifest(compiled, calibration, layers, widths))
+    write_text(folder / "README.md", render("network.md.j2", facts=facts, core=config.name,
+                                            vocabulary=compiled.network.vocabulary, decided=compiled.output.decided))
+    write_manifest(folder, facts)
 
 
 def _lines(lines: list[str]) -> str:
@@ -131,10 +138,11 @@ def _lines(lines: list[str]) -> str:
 
 def _manifest(compiled: CompiledNetwork, calibration: Calibration, layers: list[LayerFigures],
               widths: list[WidthFigures]) -> dict[str, Any]:
-    programs = [{"words": 3 * len(segment.program.instructions), "blocks": len(segment.program.stages),
+    programs = [{"setup": f"{number}.setup.hex", "words": 3 * len(segment.program.instructions),
+                 "blocks": len(segment.program.stages),
                  "setup_writes": _setup_counts([*segment.program.setup, *start_writes(segment.program.instructions)]),
                  "layers": [operation.step.name for operation in segment.operations]}
-                for segment in compiled.segments]
+                for number, segment in enumerate(compiled.segments)]
     return {
         "network": compiled.network.name, "assumed": list(compiled.network.assumed),
         "configuration": compiled.config.choices(),

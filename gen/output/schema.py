@@ -6,6 +6,7 @@ The meaning of an instruction, a descriptor or a parameter set is the docstring 
 from collections.abc import Mapping
 from enum import Enum
 from inspect import getdoc
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -30,8 +31,9 @@ def _about(text: str) -> Any:
 
 def _words(*parts: Any) -> str:
     """Docstrings, and the members of enumerations."""
-    return "\n\n".join(_members(part) if isinstance(part, type) and issubclass(part, Enum) else
+    text = "\n\n".join(_members(part) if isinstance(part, type) and issubclass(part, Enum) else
                        part if isinstance(part, str) else getdoc(part) or "" for part in parts)
+    return re.sub(r":\w+:`~?([^`]*)`", r"\1", text)  # without the roles of Sphinx
 
 
 def _members(kind: type[Enum]) -> str:
@@ -353,14 +355,14 @@ class TensorPlace(_Facts):
     """Where a tensor stands in memory."""
 
     name: str
-    role: Annotated[str, _about("input, constant, output or scratch")]
+    role: Annotated[str, _about("input, constant, output or scratch; a name with two roles is two tensors")]
     base: Annotated[int, _about("its first beat")]
     tokens: int
     batch: Annotated[int, _about("inputs side by side")]
     features: int
     row_beats: Annotated[int, _about("beats from a row to the next")]
     row: Annotated[str, _about("number of a row")]
-    largest: Annotated[str | None, _about("where the number of the largest feature stands")]
+    largest: Annotated[str | None, _about("where the number of the largest feature of a row stands; null: nowhere")]
     unit: Annotated[float | list[float], _about("value of the integer 1, of all features or of each one")]
 
 
@@ -370,13 +372,16 @@ class NetworkMemory(_Line):
     image: Annotated[str, _about("file of all beats, inputs left zero")]
     order: str
     padding: str
-    regions: list[TensorPlace]
+    regions: Annotated[list[TensorPlace], _about(
+        "tensors of the network. Those between may share beats, one after the other. Programs may write every beat "
+        "below memory_beats but those of constants; they need nothing in them beforehand but inputs and constants")]
 
 
 class NetworkProgram(_Facts):
     """One of the programs of a network, which run one after the other."""
 
-    words: int
+    setup: Annotated[str, _about("the file that is written to the setup port for it")]
+    words: Annotated[int, _about("of the program, 32 bits each")]
     blocks: Annotated[int, _about("that status.blocks has counted at its end")]
     setup_writes: Annotated[dict[str, int], _about("by what they fill")]
     layers: Annotated[list[str], _about("operations that it runs")]
@@ -396,14 +401,15 @@ class NetworkFacts(_Sealed):
 
     network: Annotated[str, _about("its name")]
     assumed: Annotated[list[str], _about("what neither checkpoint nor network file says and was assumed")]
-    configuration: CoreConfig
+    configuration: Annotated[CoreConfig, _about("of the core that it runs on: the same as in that core's manifest")]
     batch: Annotated[int, _about("inputs that the programs take at a time")]
     calibration: Annotated[str, _about("inputs that chose the number formats")]
-    memory_beats: int
+    memory_beats: Annotated[int, _about("that the memory must have at least, from beat 0 on")]
     memory: NetworkMemory
     programs: list[NetworkProgram]
     files: Annotated[dict[str, str], _about("what each file is; program K runs behind program K - 1")]
-    layers: Annotated[list[_figures("Layer", LayerFigures)], _about("of the first calibration inputs")]  # type: ignore
+    layers: Annotated[list[_figures("Layer", LayerFigures)], _about(
+        "of the first calibration inputs; cycles with a memory that answers in the next cycle")]  # type: ignore
     widths: Annotated[list[_figures("Width", WidthFigures)], _about("of all calibration inputs")]  # type: ignore
 
 

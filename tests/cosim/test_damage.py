@@ -27,7 +27,8 @@ COMMANDS = {  # name: arguments, and seconds that it takes at most when nothing 
     "generate": (["generate", "--preset", "tiny", "-o", "out"], 4.0),
     "program": (["program", "--preset", "tiny", "--sizes", "16", "-o", "out"], 3.0),
     "simulate": (["simulate", "--preset", "tiny", "--json", "out/runs.json"], 25.0),
-    "trace": (["simulate", "--preset", "processor-16", "--set", "array.engines=2", "--trace", "out"], 40.0),
+    "trace": (["simulate", "--preset", "processor-16", "--set", "array.engines=1", "--kernel", "fft", "--sizes", "16",
+               "--trace", "out"], 40.0),
     "synth": (["synth", "--preset", "tiny", "--target", "generic", "--keep", "out"], 12.0)}
 FOLDERS = [name for name, (arguments, _) in COMMANDS.items() if "out" in arguments]
 FOREIGN = {"notes.txt": "mine", "random.py": "raise SystemExit('a file of the user was imported')\n"}
@@ -49,9 +50,14 @@ class Place:
     def start(self, limit=None):
         environment = {**os.environ, "WINGBEAT_CACHE": str(self.folder / "cache"), "TMPDIR": str(self.folder / "tmp")}
         wingbeat = Path(sys.executable).parent / "wingbeat"
-        grow = None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+        def prepare():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell that starts us in the background has it ignored
+            if limit is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
         return subprocess.Popen([wingbeat, *self.arguments], cwd=self.folder / "work", env=environment, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=grow)
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=prepare)
 
     def check(self, note, before=None):
         """The output is there as a whole or as it was; there is nothing else."""

@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -31,10 +32,8 @@ COMPILERS = 2  # parallel compilers of one build
 TIMESCALE = ("1ns", "1ps")
 
 # Speed of the build counts for more than speed of the run: most designs are built once and run for seconds.
-# The wheel's make file leaves the first two variables empty and its builds fail without them.
-# It refuses a CURDIR with blanks, which relative paths do not need.
-_MAKE_VARIABLES = ("CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG= OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1 CURDIR=. "
-                   "CXX=g++ LINK=g++")
+# Verilator's make file refuses a CURDIR with blanks, which relative paths do not need.
+_MAKE_VARIABLES = "OPT_FAST=-O1 OPT_GLOBAL=-O1 CURDIR=. CXX=g++ LINK=g++"
 # Variables of the user by which cocotb, Verilator, make and compilers would do something else than is asked of them.
 _FOREIGN = re.compile(r"(COCOTB|GPI|PYGPI|VERILATOR)_.*|WAVES|GUI|COVERAGE|SIM_CMD_(PREFIX|SUFFIX)|(TOPLEVEL|MODULE|"
                       r"TESTCASE|RANDOM_SEED)|MAKEFILES|GNUMAKEFLAGS|(CPP|CXX|LD)FLAGS|LDLIBS")
@@ -161,8 +160,6 @@ def compile_verilog(sources: Sequence[Path], top: str, folder: Path, simulator: 
             print("$", *command, file=output, flush=True)
             if _run(command, folder, output):
                 raise SimulatorError(f"build: {Path(command[0]).name} failed on {top}", log)
-    for header in folder.glob("*.gch"):  # precompiled headers, most of what a build takes on disk
-        header.unlink()
 
 
 def products(top: str, simulator: str) -> list[str]:
@@ -217,9 +214,15 @@ def _verilator_commands(verilator: Path, sources: Sequence[Path], names: Sequenc
          "--vpi", "--timescale", "/".join(TIMESCALE), "--x-initial", "unique", "--x-assign", "unique",
          "-Wno-fatal", "-Wno-lint", "-Wno-style",
          *(["--trace-vcd"] if vcd else []),
-         "--output-split", "20000", "--output-split-cfuncs", "2000",
+         "--output-split-cfuncs", "2000",
          "-LDFLAGS", f"-L{_LIBRARIES} -lcocotbvpi_verilator", "ports.vlt", main, *names],
-        ["make", "-j", str(COMPILERS), "-f", "Vtop.mk"]]
+        # One unit of C++: half the work of one for every file, most of which is reading the same headers.
+        ["make", "-j", str(COMPILERS), "-f", "Vtop.mk", "VM_PARALLEL_BUILDS=0", f"PYTHON3={_in_make(sys.executable)}"]]
+
+
+def _in_make(path: str) -> str:
+    """A path as a value of make that goes through a shell."""
+    return shlex.quote(path).replace("$", "$$")
 
 
 def _ports(sources: Sequence[Path], top: str) -> list[str]:

@@ -147,6 +147,21 @@ def test_the_manifest_tells_where_inputs_and_results_stand(folder, model, data):
         assert np.array_equal(golden["inputs"], inputs[:4]) and np.array_equal(golden["results"], found)
         assert np.array_equal(golden["input_integers"], placed(first, given_place))
         assert np.array_equal(golden["output_integers"], placed(last, found_place))
+        assert np.array_equal(golden["reference"], forward(load_network(*model), inputs[:4])[-1][1])
+
+
+def test_the_readme_says_how_to_run_it(folder):
+    """Of several programs; test_without_data reads that of a single one."""
+    text, manifest = (folder / "README.md").read_text(), json.loads((folder / "manifest.json").read_text())
+    for role in ("input", "output"):
+        place = region(manifest, role)
+        row = [role, *(str(place[name]) for name in ("base", "tokens", "batch", "features", "row_beats"))]
+        assert f"| {' | '.join(row)} | " in text
+    assert f"The memory has {manifest['memory_beats']} beats" in text and "each needs its whole `K.setup.hex`" in text
+    assert f"{sum(layer['cycles'] for layer in manifest['layers'])} cycles" in text
+    assert all(f"| `{name}` |" in text for name in manifest["files"])
+    assert [each["setup"] for each in manifest["programs"]] == [
+        f"{number}.setup.hex" for number in range(len(manifest["programs"]))]
 
 
 def test_the_report(folder, model, data, tmp_path, capsys):
@@ -183,6 +198,9 @@ def test_without_data_random_inputs_with_a_seed(networks, tmp_path):
     manifest = json.loads(a["manifest.json"])
     assert manifest["calibration"] == "32 random inputs, seed 1" and manifest["batch"] == 32
     assert manifest["widths"][0]["accuracy"] is None
+    readme = a["README.md"].decode()
+    assert f"and `blocks` {manifest['programs'][0]['blocks']}." in readme and "Token number v is a row" in readme
+    assert "the last line of `0.setup.hex` is enough" in readme and "32 random inputs, seed 1" in readme
 
 
 def test_fewer_inputs_than_a_batch(model, tmp_path):

@@ -31,7 +31,7 @@ def test_rescale(pipeline, latency):
         assert timing.latency == latency + 8 // lanes and timing.pass_latency == 3
 
 
-@pytest.mark.parametrize("lanes, pipeline", product((1, 2, 4, 8, 16, 32), Pipeline))
+@pytest.mark.parametrize("lanes, pipeline", [*product((1, 2, 4, 8, 16, 32), Pipeline)])
 def test_queues_hold_what_is_in_flight(lanes, pipeline):
     """A write that leaves has its place free before the next but one needs it; so have the groups of a beat."""
     rescale, normalise = RescaleTiming(32, lanes, pipeline), NormaliseTiming(32, lanes, 16, 1, pipeline)
