@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .isa.setup import SETUP_BITS
 from .names import ALLOWED_NAMES, is_module_name
 
 __all__ = ["CoreConfig", "ArraySection", "MemorySection", "VectorSection", "BusSection", "MemoryBus", "SECTIONS",
@@ -90,6 +91,7 @@ class MemorySection(_Section):
     descriptors: int = Field(16, ge=1, le=64, description="descriptors of the reader and of the writer")
     in_flight: int = Field(256, ge=4, le=1024, description="beats between the memory and the array")
     watchdog: int = Field(65536, ge=256, le=1 << 30, description="cycles without a move that stop a program")
+    records: bool = Field(False, description="FETCH plays records of the memory on the setup port")
     block_log: int = Field(0, ge=0, le=65536, description="blocks of a program whose exponents a host can read "
                                                            "afterwards, a power of two; 0: none")
 
@@ -176,6 +178,7 @@ class CoreConfig(BaseModel):
     descriptors: ClassVar[int] = _chosen("memory", "descriptors")
     in_flight: ClassVar[int] = _chosen("memory", "in_flight")
     watchdog: ClassVar[int] = _chosen("memory", "watchdog")
+    records: ClassVar[bool] = _chosen("memory", "records")
     block_log: ClassVar[int] = _chosen("memory", "block_log")
     vector_lanes: ClassVar[int] = _chosen("vector", "lanes", absent=0)
     channel_beats: ClassVar[int] = _chosen("vector", "channel_beats")
@@ -213,6 +216,9 @@ class CoreConfig(BaseModel):
                           f"{2 * self.lanes}")
         if self.program_words & (self.program_words - 1):
             faults.append(f"array.program_words: {self.program_words} is not a power of two")
+        if self.records and self.memory_elements < self.record_elements:
+            faults.append(f"memory.records: true, and a beat of {self.memory_elements} elements of {self.element_width} "
+                          f"bits is less than a record; allowed is false, or beats of {self.record_elements} elements")
         if self.block_log == 1 or self.block_log & self.block_log - 1:
             faults.append(f"memory.block_log: {self.block_log}; allowed are 0 and powers of two from 2 on")
         faults += [*self._stream_faults(), *self._vector_faults(), *self._bus_faults()]
@@ -303,6 +309,11 @@ class CoreConfig(BaseModel):
     def memory_elements(self) -> int:
         """Elements of one beat of the memory."""
         return 2 * self.stream_words
+
+    @property
+    def record_elements(self) -> int:
+        """Elements of a record, a setup write in memory; a power of two, so that a beat holds whole ones."""
+        return 1 << (-(-SETUP_BITS // self.element_width) - 1).bit_length()
 
     @property
     def sub_bits(self) -> int:

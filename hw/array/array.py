@@ -28,9 +28,11 @@ from .store_unit import StoreUnit
 __all__ = ["Array"]
 
 
-def _processor_ports() -> dict:
-    """Commands of the memory units, faults, and what the units do, for the processor around the array."""
-    return {"o_reader": Out(stream.Signature(memory_command())), "o_writer": Out(stream.Signature(memory_command())),
+def _processor_ports(config: CoreConfig) -> dict:
+    """Commands of the memory units, faults, and what the units do, for the processor around the array. ``plays``: what
+    stands on ``i_setup`` is a record, which waits for nothing."""
+    records = {"plays": In(1)} if config.records else {}
+    return {**records, "o_reader": Out(stream.Signature(memory_command())), "o_writer": Out(stream.Signature(memory_command())),
             "memory_idle": In(1), "stop": In(1), "start": Out(1), "running": Out(1),
             "fault": Out(Fault), "fault_tag": Out(TAG_BITS),
             "activity": Out(data.StructLayout({unit: unit_activity() for unit in ("load", "cal", "store")}))}
@@ -59,7 +61,7 @@ class Array(wiring.Component):
             "i": In(stream.Signature(input_beat(c.element_width, c.stream_words))),
             "o": Out(stream.Signature(output_beat(c.element_width, c.stream_words))),
             "i_setup": In(stream.Signature(setup())),
-            "status": Out(status()), **(_processor_ports() if c.is_processor else {})})
+            "status": Out(status()), **(_processor_ports(c) if c.is_processor else {})})
 
     def elaborate(self, platform):
         m = Module()
@@ -192,8 +194,9 @@ class Array(wiring.Component):
         write = Signal(setup(), name="write")
         accepted, write_valid, write_program = signals("accepted write_valid write_program")
         starting, plain, start = signals("starting plain start")
+        is_open = ~starting | self.plays if self._config.records else ~starting
         m.d.comb += [
-            self.i_setup.ready.eq(~starting), accepted.eq(self.i_setup.valid & ~starting),
+            self.i_setup.ready.eq(is_open), accepted.eq(self.i_setup.valid & is_open),
             start.eq(starting & plain & ~fetch.running), fetch.start.eq(start),
             fetch.write.eq(write), fetch.write_en.eq(write_program),
             coefficients.write.eq(write), coefficients.write_valid.eq(write_valid)]

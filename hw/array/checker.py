@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS
-from ..isa.instruction import Fault, MemoryMode, Opcode
+from ..isa.instruction import Destination, Fault, MemoryMode, Opcode
 from ..isa.setup import TAG_BITS
 from ..isa.walk import SubOrder
 from ..layouts import instruction
@@ -46,8 +46,8 @@ class Checker(wiring.Component):
         m.d.sync += [taken.eq(self.taken), clear.eq(self.clear)]
         opcode = self.instruction[:OPCODE_BITS]
         fields = {code: data.View(instruction(code), self.instruction[OPCODE_BITS:][:instruction(code).size])
-                  for code in Opcode}
-        kinds = {code: Signal(name=f"is_{code.name.lower()}") for code in Opcode}
+                  for code in Opcode if code is not Opcode.FETCH or self._config.records}
+        kinds = {code: Signal(name=f"is_{code.name.lower()}") for code in fields}
         m.d.sync += [signal.eq(opcode == code) for code, signal in kinds.items()]
         # The walk of a LOAD stands where that of a STORE does.
         walks = [(kinds[Opcode.LOAD] | kinds[Opcode.STORE], condition)
@@ -101,7 +101,11 @@ class Checker(wiring.Component):
         c = self._config
         read, write, value = fields[Opcode.READ], fields[Opcode.WRITE], fields[Opcode.SET].value
         reads, none = kinds[Opcode.READ] | kinds[Opcode.SUMS], Const(int(not c.vector_lanes))  # SUMS are like a READ
-        return [(reads, (read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)),
+        fetches = []
+        if c.records:
+            fetch, is_fetch = fields[Opcode.FETCH], kinds[Opcode.FETCH]
+            fetches = [(is_fetch, fetch.descriptor >= c.descriptors), (is_fetch, fetch.destination != Destination.SETUP)]
+        return [*fetches, (reads, (read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)),
                 (reads, none & read.vector.any()), (kinds[Opcode.SUMS], none),
                 (kinds[Opcode.WRITE], none & write.vector.any()),
                 (kinds[Opcode.WRITE], (write.descriptor >= c.descriptors) | (write.mode > MemoryMode.SPLIT)),

@@ -5,7 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS
+from ..isa.bit_fields import field_places
+from ..isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from ..isa.instruction import Fault, Opcode, Unit
 from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, setup
@@ -124,12 +125,19 @@ class Fetch(wiring.Component):
         for port, _ in units:
             m.d.comb += port.payload.eq(buffer[OPCODE_BITS:])
         if self._config.is_processor:
-            for codes, unit, port in (((Opcode.READ, Opcode.SUMS), Unit.READER, self.o_reader),
-                                      ((Opcode.WRITE,), Unit.WRITER, self.o_writer)):
+            reads = [Opcode.READ, Opcode.SUMS, *([Opcode.FETCH] if self._config.records else [])]
+            for codes, unit, port in ((reads, Unit.READER, self.o_reader),
+                                      ([Opcode.WRITE], Unit.WRITER, self.o_writer)):
                 m.d.comb += [port.payload.fields.eq(buffer[OPCODE_BITS:]),
                              port.payload.set.eq(buffer[:OPCODE_BITS] == Opcode.SET),
                              port.payload.sums.eq(buffer[:OPCODE_BITS] == Opcode.SUMS)]
                 units.append((port, is_for(*codes, unit=unit)))
+        if self._config.records:
+            # Only a FETCH has a destination; the bits of other instructions are nobody's.
+            offset, width = field_places(FIELDS[Opcode.FETCH])["destination"]
+            destination = buffer[OPCODE_BITS + offset:][:width]
+            m.d.comb += self.o_reader.payload.fields[offset:offset + width].eq(
+                Mux(buffer[:OPCODE_BITS] == Opcode.FETCH, destination, 0))
         for port, _ in units:
             with m.If(port.ready):
                 m.d.sync += port.valid.eq(0)

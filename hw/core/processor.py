@@ -1,6 +1,6 @@
 """The processor: the array between a reader and a writer of one memory."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +10,7 @@ from ..isa.instruction import Fault
 from ..isa.setup import SETUP_READ_SETS, SETUP_READER, SETUP_WRITER, TAG_BITS, UNITS
 from ..layouts import block_entry, block_report, processor_status, setup, unit_activity
 from ..memory.gather import Gather
+from ..memory.player import Player
 from ..memory.port import MemoryParameters, MemoryPort
 from ..memory.read_arbiter import ReadArbiter
 from ..memory.reader import Reader
@@ -36,7 +37,7 @@ class Processor(wiring.Component):
     Backpressure: every stall of the memory is honoured. After a fault nothing is asked of the memory but what was
     offered already, and only a reset goes on.
     Reset: idle; memories and tables keep their contents, so a reset with requests in flight wants the memory reset too.
-    Cost: an Array, Reader, Gather, Writer, UnitCounters; with vector_lanes a Normalise, a VectorStore and a
+    Cost: an Array, Reader, Gather, Writer, UnitCounters; with records a Player; with vector_lanes a Normalise, a VectorStore and a
     ReadArbiter; with block_log a BlockLog.
     Source: docs/reference/processor.md; docs/design.md section 5.
     """
@@ -64,14 +65,16 @@ class Processor(wiring.Component):
         wiring.connect(m, array.o_writer, writer.i_command)
         wiring.connect(m, gather.o, array.i)
         wiring.connect(m, array.o, writer.i)
-        stopped = self._faults(m, array, reader, writer)
-        setup_write = self._setup(m, array, reader, writer)
-        vector = self._vector(m, reader, gather, writer, stopped, setup_write)
+        player, beats = self._player(m, reader) if c.records else (None, reader.o)
+        stopped = self._faults(m, array, reader, writer, player)
+        setup_write = self._setup(m, array, reader, writer, player)
+        vector = self._vector(m, reader, beats, gather, writer, stopped, setup_write)
         m.d.comb += [
             writer.written.eq(port.written), reader.completed.eq(writer.completed),
             reader.progress.eq(writer.progress),
             # A beat that LOAD or WRITE left over keeps the program from its end: the watchdog finds it.
-            array.memory_idle.eq(reader.idle & gather.empty & writer.idle & ~array.o.valid & ~vector.rows_busy),
+            array.memory_idle.eq(reader.idle & gather.empty & writer.idle & ~array.o.valid & ~vector.rows_busy
+                                 & (player.idle if player else 1)),
             reader.clear.eq(array.start), writer.clear.eq(array.start), counters.clear.eq(array.start),
             counters.activity.eq(self.activity)]
         self._activity(m, array, reader, writer, vector.writes_busy)
@@ -92,30 +95,48 @@ class Processor(wiring.Component):
                      for name in array.status.shape().members]
         return m
 
-    def _setup(self, m, array, reader, writer):
-        """The array takes every setup write and ignores those for the tables. Returns the write and its strobe, a cycle
-        later."""
-        port = self.i_setup
+    def _player(self, m, reader):
+        """Records of the memory: beats of a FETCH leave the others for the player, the others wait until it is done.
+        Returns the player, and the reader's other beats as a stream."""
+        m.submodules.player = player = Player(self._config)
+        beats = stream.Signature(reader.o.payload.shape()).create(path=("beats",))
+        beat, plays = reader.o.payload, Signal(name="plays")
+        m.d.comb += [
+            plays.eq(beat.setup & beat.present), player.i.payload.eq(beat.beat), player.i.valid.eq(reader.o.valid & plays),
+            beats.payload.eq(beat), beats.valid.eq(reader.o.valid & ~beat.setup & player.idle),
+            reader.o.ready.eq(Mux(beat.setup, player.i.ready | ~beat.present, beats.ready & player.idle)),
+            reader.played.eq(player.idle)]
+        return player, beats
+
+    def _setup(self, m, array, reader, writer, player):
+        """The array takes every setup write and ignores those for the tables. Records go first. Returns the write and
+        its strobe, a cycle later."""
+        port, given = self.i_setup, array.i_setup
         write = Signal(setup(), name="write")
-        m.d.comb += [array.i_setup.payload.eq(port.payload), array.i_setup.valid.eq(port.valid),
-                     port.ready.eq(array.i_setup.ready)]
-        m.d.sync += write.eq(port.payload)
+        if player is None:
+            m.d.comb += [given.payload.eq(port.payload), given.valid.eq(port.valid), port.ready.eq(given.ready)]
+            given = port
+        else:
+            plays = player.write_valid
+            m.d.comb += [given.payload.eq(Mux(plays, player.write, port.payload)), given.valid.eq(plays | port.valid),
+                         array.plays.eq(plays), port.ready.eq(given.ready & ~plays)]
+        m.d.sync += write.eq(given.payload)
         for name, unit, target in (("reader", reader, SETUP_READER), ("writer", writer, SETUP_WRITER)):
             wanted = Signal(name=f"write_{name}")
-            m.d.sync += wanted.eq(port.valid & port.ready & (port.payload.target == target))
+            m.d.sync += wanted.eq(given.valid & given.ready & (given.payload.target == target))
             m.d.comb += [unit.write.address.eq(write.address), unit.write.data.eq(write.data),
                          unit.write_en.eq(wanted)]
         setup_strobe = Signal(name="setup_strobe")
-        m.d.sync += setup_strobe.eq(port.valid & port.ready)
+        m.d.sync += setup_strobe.eq(given.valid & given.ready)
         return write, setup_strobe
 
-    def _vector(self, m, reader, gather, writer, stopped, setup_write):
-        """The vector unit, or wires, between reader, writer and memory port. Returns ``rows_busy``: beats or sums of
+    def _vector(self, m, reader, beats, gather, writer, stopped, setup_write):
+        """The vector unit, or wires, between reader, whose ``beats`` of blocks come in, writer and memory port. Returns ``rows_busy``: beats or sums of
         rows are inside; ``writes_busy``: writes are inside; ``saturated``: a pulse for clamped elements."""
         c, port = self._config, self.port
         facts = Signal(data.StructLayout({"rows_busy": 1, "writes_busy": 1, "saturated": 1}), name="vector")
         if not c.vector_lanes:
-            wiring.connect(m, reader.o, gather.i)
+            self._to_gather(m, beats, gather.i)
             wiring.connect(m, wiring.flipped(port.beats), reader.beats)
             self._gated(m, reader.read, port.read, stopped)
             self._gated(m, writer.memory, port.write, stopped)
@@ -134,9 +155,9 @@ class Processor(wiring.Component):
         self._gated(m, arbiter.read, port.read, stopped)
         self._gated(m, store.o, port.write, stopped)
 
-        rows, beat = normalise.i.payload, reader.o.payload
+        rows, beat = normalise.i.payload, beats.payload
         m.d.comb += [
-            normalise.i.valid.eq(reader.o.valid), reader.o.ready.eq(normalise.i.ready),
+            normalise.i.valid.eq(beats.valid), beats.ready.eq(normalise.i.ready),
             rows.beat.eq(beat.beat), rows.keep.eq(beat.keep), rows.address.eq(beat.vector.address),
             rows.set.eq(beat.vector.set), rows.sums.eq(beat.vector.sums), rows.last_chunk.eq(beat.vector.ends)]
         m.d.comb += [rows.sideband[name].eq(beat[name]) for name in ("mode", "last", "changes")]
@@ -153,7 +174,15 @@ class Processor(wiring.Component):
             facts.saturated.eq(normalise.saturated | store.saturated)]
         return facts
 
-    def _faults(self, m, array, reader, writer):
+    def _to_gather(self, m, beats, gathered):
+        """The beats of the reader without what nobody asks for behind it."""
+        if not self._config.records:
+            wiring.connect(m, beats, gathered)
+            return
+        m.d.comb += [gathered.valid.eq(beats.valid), beats.ready.eq(gathered.ready),
+                     *(gathered.payload[name].eq(beats.payload[name]) for name in gathered.payload.shape().members)]
+
+    def _faults(self, m, array, reader, writer, player):
         """Keeps the first fault; whether there is one."""
         code = Signal(Fault, name="code")
         tag = Signal(TAG_BITS, name="tag")
@@ -166,7 +195,8 @@ class Processor(wiring.Component):
         moves = [self.activity[unit].moving for unit in UNITS]
         # Many SETs in a row move nothing else.
         moves += [commands.valid & commands.ready for commands in (array.o_reader, array.o_writer)]
-        if self._config.vector_lanes:  # beats of a SUMS go no further, and may all have been asked for long ago
+        # Beats of a SUMS or FETCH go no further, and may all have been asked for long ago.
+        if self._config.vector_lanes or self._config.records:
             moves.append(reader.o.valid & reader.o.ready)
         m.d.sync += [moved.eq(Cat(*moves, self.port.written).any()),
                      is_timeout.eq(idle_cycles == self._config.watchdog), clear.eq(array.start)]
@@ -180,7 +210,8 @@ class Processor(wiring.Component):
             m.d.sync += completed.eq(completed + 1)
         # A fault of the program is known with its own tag, others with that of the oldest block.
         with m.If(~stopped):
-            m.d.sync += [stopped.eq((array.fault != Fault.NONE) | reader.bad_after | self.port.refused | is_timeout),
+            refused = self.port.refused if player is None else self.port.refused | player.refused
+            m.d.sync += [stopped.eq((array.fault != Fault.NONE) | reader.bad_after | refused | is_timeout),
                          tag.eq(completed)]
             with m.If(array.fault != Fault.NONE):
                 m.d.sync += [code.eq(array.fault), tag.eq(array.fault_tag)]
@@ -188,6 +219,9 @@ class Processor(wiring.Component):
                 m.d.sync += [code.eq(Fault.AFTER), tag.eq(reader.tag)]
             with m.Elif(self.port.refused):
                 m.d.sync += code.eq(Fault.REFUSED)
+            if player is not None:
+                with m.Elif(player.refused):
+                    m.d.sync += code.eq(Fault.RECORD)
             with m.Elif(is_timeout):
                 m.d.sync += code.eq(Fault.WATCHDOG)
         with m.Elif(code == Fault.NONE):  # a register was upset: who has stopped must not look as if it were done

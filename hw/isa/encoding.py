@@ -9,8 +9,8 @@ from dataclasses import fields
 from typing import Any
 
 from .bit_fields import Fields, bits_of_words, pack, unpack, words_of_bits
-from .instruction import (Halt, Instruction, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set, Store, Sums, Unit,
-                          Write)
+from .instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set,
+                          Store, Sums, Unit, Write)
 from .walk import SubOrder, Walk
 
 __all__ = ["FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION", "INDEX_BITS", "REGISTERS", "encode", "decode",
@@ -26,6 +26,7 @@ _SHIFT_BITS = 3        # of one column in ``shifts`` and ``growth``
 _WALK = [("inner", INDEX_BITS), ("outer", INDEX_BITS), ("window", INDEX_BITS), ("rotation", 2), ("reverse", 1),
          ("last_step", INDEX_BITS), ("sub_order", 2), ("sub_at", 4), ("sub_bits", 3)]
 _MEMORY = [("descriptor", 6), ("register", 3), ("increment", 32), ("rows", 16), ("mode", 3), ("vector", 4)]
+_READ = [*_MEMORY, ("after", 6), ("after_beats", 16)]
 FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.HALT: [],
     Opcode.LOAD: [*_WALK, ("overlap", 1), ("lead", 15)],
@@ -34,10 +35,11 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
                   ("block_float", 1), ("growth", 4 * _SHIFT_BITS), ("gap", 8), ("first", 1), ("last", 1)],
     Opcode.STORE: [*_WALK],
     Opcode.LOOP: [("target", 12), ("count", 24)],
-    Opcode.READ: [*_MEMORY, ("after", 6), ("after_beats", 16)],
+    Opcode.READ: _READ,
     Opcode.WRITE: [*_MEMORY, ("fold_from", 1), ("fold_rows", 16)],
     Opcode.SET: [("unit", 1), ("register", 3), ("value", 32)],
-    Opcode.SUMS: [*_MEMORY, ("after", 6), ("after_beats", 16)],
+    Opcode.SUMS: _READ,
+    Opcode.FETCH: [*_READ, ("destination", 2), ("fence", 1)],
 }
 SIGNED = {"increment"}  # two's complement; every other field is unsigned
 VALUES = f"""
@@ -56,7 +58,7 @@ VALUES = f"""
 """  # how values become fields, for readers of the contract
 REGISTERS = 1 << dict(FIELDS[Opcode.SET])["register"]  # address registers of reader and of writer
 _KINDS = {Opcode.HALT: Halt, Opcode.LOAD: Load, Opcode.PASS: Pass, Opcode.STORE: Store, Opcode.LOOP: Loop,
-          Opcode.READ: Read, Opcode.SUMS: Sums, Opcode.WRITE: Write, Opcode.SET: Set}
+          Opcode.READ: Read, Opcode.SUMS: Sums, Opcode.WRITE: Write, Opcode.SET: Set, Opcode.FETCH: Fetch}
 _OPCODES = {kind: opcode for opcode, kind in _KINDS.items()}
 
 
@@ -151,9 +153,11 @@ def _instruction(opcode: Opcode, values: dict[str, Any], layers: int) -> Instruc
             values[name] = bool(values[name])
     elif opcode is Opcode.LOOP:
         values["target"] //= INSTRUCTION_WORDS
-    elif opcode in (Opcode.READ, Opcode.SUMS, Opcode.WRITE):
+    elif opcode in (Opcode.READ, Opcode.SUMS, Opcode.FETCH, Opcode.WRITE):
         values["mode"] = MemoryMode(values["mode"])
         values["increment"] -= (values["increment"] >> 31) << 32
+        if opcode is Opcode.FETCH:
+            values |= {"destination": Destination(values["destination"]), "fence": bool(values["fence"])}
     elif opcode is Opcode.SET:
         values["unit"] = Unit(values["unit"])
     return _KINDS[opcode](**values)

@@ -12,8 +12,8 @@ from enum import IntEnum
 
 from .walk import Walk
 
-__all__ = ["Opcode", "Fault", "Mode", "MemoryMode", "Unit", "Load", "Pass", "Store", "Loop", "Halt", "Read", "Sums",
-           "Write", "Set", "Instruction"]
+__all__ = ["Opcode", "Fault", "Mode", "MemoryMode", "Destination", "Unit", "Load", "Pass", "Store", "Loop", "Halt",
+           "Read", "Sums", "Fetch", "Write", "Set", "Instruction"]
 
 
 class Opcode(IntEnum):
@@ -28,6 +28,7 @@ class Opcode(IntEnum):
     WRITE = 6
     SET = 7
     SUMS = 8
+    FETCH = 9
 
 
 class Fault(IntEnum):
@@ -44,6 +45,7 @@ class Fault(IntEnum):
     REFUSED = 8
     WATCHDOG = 9
     MEMORY = 10
+    RECORD = 11
 
 
 class MemoryMode(IntEnum):
@@ -55,6 +57,12 @@ class MemoryMode(IntEnum):
     REAL = 3     # of every word only the real part is written
     FOLD = 4     # as REAL, and the mirror image of a beat is written too
     SPLIT = 5    # the transform of two packed real columns comes apart into both
+
+
+class Destination(IntEnum):
+    """Where the beats of a FETCH go; 0 is what a READ and SUMS have there."""
+
+    SETUP = 1  # the player: records of setup writes
 
 
 class Unit(IntEnum):
@@ -158,6 +166,17 @@ class Sums(Read):
 
 
 @dataclass(frozen=True)
+class Fetch(Read):
+    """Bring operands from memory, docs/reference/processor.md, Operands: a READ whose beats go to ``destination``. It
+    has no tag; ``after`` counts from the tag that the next READ has. What stands behind it in the reader's order finds
+    it done: every block whose READ does. With ``fence`` the reader takes its next command only then, which the
+    descriptors need that it reads itself. ``mode`` and ``vector`` mean nothing."""
+
+    destination: Destination = Destination.SETUP
+    fence: bool = False
+
+
+@dataclass(frozen=True)
 class Write:
     """Put one block from the array into memory; as :class:`Read`, rows from ``rows`` on are not written.
 
@@ -189,4 +208,4 @@ class Halt:
     """End of the program."""
 
 
-Instruction = Load | Pass | Store | Loop | Halt | Read | Sums | Write | Set
+Instruction = Load | Pass | Store | Loop | Halt | Read | Sums | Fetch | Write | Set

@@ -2,13 +2,14 @@
 
 from .bit_fields import Fields
 
-__all__ = ["SETUP", "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER", "SETUP_WRITER", "SETUP_READ_SETS",
+__all__ = ["SETUP", "SETUP_BITS", "NO_TARGET", "HOST_TARGETS", "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER", "SETUP_WRITER", "SETUP_READ_SETS",
            "SETUP_WRITE_SETS", "SETUP_CHANNELS", "SETUP_ACTIVATION", "CONTROL_START", "EXPONENT_BITS", "BLOCK_FIELDS",
            "TAG_BITS", "UNITS", "COUNTED_UNITS", "COUNTED_CAUSES", "ACTIVITY_DELAY", "coefficient_fields", "SetupWrite"]
 
 SetupWrite = tuple[int, int, int]  # target, address, data
 
 SETUP = [("target", 8), ("address", 16), ("data", 40)]  # one word of the port
+SETUP_BITS = sum(bits for _, bits in SETUP)
 
 # Targets; those below SETUP_PROGRAM are coefficient banks.
 SETUP_PROGRAM = 0x80     # program memory
@@ -19,6 +20,8 @@ SETUP_READ_SETS = 0x84   # sets of READs and SUMS: word set * SET_WORDS + i, hw/
 SETUP_WRITE_SETS = 0x85  # sets of WRITEs
 SETUP_CHANNELS = 0x86    # scales and biases: word beat * 2K + element, hw/isa/vector_tables.py
 SETUP_ACTIVATION = 0x87  # activation table
+NO_TARGET = 0xFF         # nothing is there: what fills the last beat of records
+HOST_TARGETS = (SETUP_PROGRAM, SETUP_CONTROL)  # no record in memory may name them: they steer the program that plays it
 CONTROL_START = 1        # data of the control register that starts the program
 
 EXPONENT_BITS = 6        # of a block, modulo 64

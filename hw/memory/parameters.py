@@ -12,7 +12,7 @@ from ..isa.instruction import Opcode
 
 __all__ = ["SequenceTiming", "READ_LATENCY", "WAITING_WRITES", "UNSEEN_ENDS", "ENDS_ROOM",
            "COMPLETED_LATENCY", "PROGRESS_BITS", "PROGRESS_LIMIT", "PLACE_STAGES", "JOIN_LATENCY", "EMIT_STAGES",
-           "EMIT_LATENCY"]
+           "EMIT_LATENCY", "SETTLE_CYCLES"]
 
 READ_LATENCY = 3  # from a READ that is taken to its begin: held, known, asked for
 
@@ -29,6 +29,10 @@ PLACE_STAGES = 3   # registers from a position of the sequence to the buffer of 
 JOIN_LATENCY = PLACE_STAGES + 4  # from a position to the cycle in which it can join its beat: buffer, writes one by one
 EMIT_STAGES = 3    # registers from there to the buffer of writes: chosen, total, rounded
 EMIT_LATENCY = EMIT_STAGES + 1   # to the memory port
+
+# From the last record in the Player to the cycle in which every table behind the setup port has it: the Player's own
+# register, that of the setup port, that of a table.
+SETTLE_CYCLES = 4
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Reader: executes the READ commands of a program, up to the beats in the order of memory."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -31,9 +31,11 @@ def reader_beat(config: CoreConfig) -> data.StructLayout:
     """A beat of memory and what its block asks for. ``mode``: how the block is rearranged. ``last``: final beat of the
     block. ``changes``: first beat of a block whose mode is not that of the block before; COLUMNS stands before the
     first block. With a vector unit also ``vector``, what that unit needs to know, and ``keep``, a bit for every element
-    inside its row."""
+    inside its row. With records also ``setup``, the beat is one of a FETCH, and ``present``, it came from memory."""
     vector = {"vector": vector_tag(), "keep": config.memory_elements} if config.vector_lanes else {}
-    return data.StructLayout({"beat": memory_beat(config), "mode": _MODE_BITS, "last": 1, "changes": 1} | vector)
+    records = {"setup": 1, "present": 1} if config.records else {}
+    return data.StructLayout({"beat": memory_beat(config), "mode": _MODE_BITS, "last": 1, "changes": 1} | vector
+                             | records)
 
 
 def vector_tag() -> data.StructLayout:
@@ -43,7 +45,7 @@ def vector_tag() -> data.StructLayout:
 
 
 class Reader(wiring.Component):
-    """Takes READ, SUMS and SET commands and turns every READ or SUMS into the beats of its block, in order.
+    """Takes READ, SUMS, FETCH and SET commands and turns every one but SET into the beats of its block, in order.
 
     ``i_command``: commands of this unit only (``memory_command`` of hw/layouts.py). ``write``: words of its descriptor
     table (``hw/memory/sequence.py``). ``clear``: a program begins while all blocks are complete; the count of READs is
@@ -60,7 +62,8 @@ class Reader(wiring.Component):
 
     A READ with ``after`` > n waits for nothing that exists: ``bad_after`` is high for one cycle, and the reader takes
     nothing more until it is reset. A descriptor outside the table gives undefined beats. SUMS wait like the READ that
-    follows them, and do not count.
+    follows them, and do not count; nor does a FETCH. Behind a FETCH with ``fence`` the next command is taken when
+    all beats have left and ``played`` says that the records are in their tables.
 
     ``running``: the last position of a READ has not had its turn; it falls a cycle late. ``waiting``: only its
     ``after`` keeps a READ from its begin. ``idle``: no READ and no beat is inside; it rises a cycle late. ``tag``:
@@ -95,32 +98,37 @@ class Reader(wiring.Component):
         super().__init__({
             "i_command": In(stream.Signature(memory_command())),
             "write": In(table_write()), "write_en": In(1), "clear": In(1), "completed": In(1),
-            "progress": In(PROGRESS_BITS),
+            "progress": In(PROGRESS_BITS), **({"played": In(1)} if config.records else {}),
             "read": Out(stream.Signature(config.memory_bits)), "beats": In(stream.Signature(memory.beat)),
             "o": Out(stream.Signature(reader_beat(config))),
             "idle": Out(1), "running": Out(1), "waiting": Out(1), "tag": Out(TAG_BITS), "bad_after": Out(1),
         })
         self.count = Signal(TAG_BITS, name="count", reset_less=True)  # public: a test of its wrap begins near it
+        self._empty = Signal(name="empty", init=1)
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.sequence = sequence = BeatSequence(self._config)
-        command = Signal(instruction(Opcode.READ), name="command", reset_less=True)
+        has_records = self._config.records
+        command = Signal(instruction(Opcode.FETCH if has_records else Opcode.READ), name="command", reset_less=True)
         # ``held``: a READ is in ``command``. ``known``: the registers behind ``command`` have followed it.
         held, known, begin, begun, sums = signals("held known begin begun sums")
+        is_fetch = command.destination.any() if has_records else Const(0)
+        may_take = ~held & ~self._fence(m, command, begin) if has_records else ~held
+        uncounted = sums | is_fetch if has_records else sums
         m.d.comb += [
-            sequence.write.eq(self.write), sequence.write_en.eq(self.write_en), self.i_command.ready.eq(~held),
+            sequence.write.eq(self.write), sequence.write_en.eq(self.write_en), self.i_command.ready.eq(may_take),
             sequence.start.payload.descriptor.eq(command.descriptor), sequence.start.payload.rows.eq(command.rows),
-            sequence.start.payload.base.eq(self._registers(m, command, held, begun)),
+            sequence.start.payload.base.eq(self._registers(m, command, may_take, held, begun)),
             begin.eq(sequence.start.valid & sequence.start.ready)]
         m.d.sync += [known.eq(held & ~begin & ~begun), begun.eq(begin)]
-        with m.If(~held):
+        with m.If(may_take):
             m.d.sync += [command.eq(self.i_command.payload.fields), sums.eq(self.i_command.payload.sums),
                          held.eq(self.i_command.valid & ~self.i_command.payload.set)]
         with m.If(begun):
             m.d.sync += held.eq(0)
 
-        permit, is_bad = self._dependency(m, command, begin & ~sums, begun & ~sums)
+        permit, is_bad = self._dependency(m, command, begin & ~uncounted, begun & ~uncounted)
         has_wait, is_refusal, refused = signals("has_wait is_refusal refused")
         asks = known & ~begin & ~begun
         m.d.sync += [sequence.start.valid.eq(asks & permit & ~is_bad), has_wait.eq(asks & ~permit & ~is_bad),
@@ -136,18 +144,29 @@ class Reader(wiring.Component):
         m.d.sync += is_other_mode.eq(command.mode != mode)
         with m.If(sequence.o.valid & sequence.o.ready):
             m.d.sync += changes.eq(0)
-        with m.If(begin & ~sums):
+        with m.If(begin & ~uncounted):
             m.d.sync += [mode.eq(command.mode), changes.eq(is_other_mode)]
-        marks = Signal(data.StructLayout({"set": SET_BITS, "sums": 1}), name="marks", reset_less=True)
+        marks = Signal(data.StructLayout({"set": SET_BITS, "sums": 1} | ({"setup": 1} if has_records else {})),
+                       name="marks", reset_less=True)
         with m.If(begin):
             m.d.sync += [marks.set.eq(command.vector), marks.sums.eq(sums)]
+            if has_records:
+                m.d.sync += marks.setup.eq(is_fetch)
         in_flight = self._beats(m, sequence, mode, changes, marks)
-        empty = Signal(name="empty", init=1)
-        m.d.sync += empty.eq(~self.running & ~in_flight)
-        m.d.comb += self.idle.eq(empty & ~held)
+        m.d.sync += self._empty.eq(~self.running & ~in_flight)
+        m.d.comb += self.idle.eq(self._empty & ~held)
         return m
 
-    def _registers(self, m, command, held, begun):
+    def _fence(self, m, command, begin):
+        """Whether the records of a FETCH with a fence are still to come."""
+        fenced = Signal(name="fenced")
+        with m.If(begin & command.destination.any() & command.fence):
+            m.d.sync += fenced.eq(1)
+        with m.Elif(self._empty & self.played):
+            m.d.sync += fenced.eq(0)
+        return fenced
+
+    def _registers(self, m, command, may_take, held, begun):
         """The address registers; returns the one that ``command`` names, from its second cycle on. In the cycle
         ``begun`` the register takes its increment."""
         bits = self._config.memory_bits
@@ -160,7 +179,7 @@ class Reader(wiring.Component):
             base.eq(read.data), next_base.eq(base + command.increment),
             write.addr.eq(Mux(held, command.register, setting.register)),
             write.data.eq(Mux(held, next_base, setting.value)),
-            write.en.eq(begun | (self.i_command.valid & ~held & self.i_command.payload.set))]
+            write.en.eq(begun | (self.i_command.valid & may_take & self.i_command.payload.set))]
         return base
 
     def _dependency(self, m, command, begin, begun):
@@ -196,8 +215,10 @@ class Reader(wiring.Component):
         is inside."""
         n_elements, place = self._config.memory_elements, sequence.o.payload
         vector = {"vector": vector_tag()} if self._config.vector_lanes else {}
+        records = {"setup": 1} if self._config.records else {}
         token = Signal(data.StructLayout({"valid": 1, "tail": 1, "tail_elements": range(n_elements), "mode": _MODE_BITS,
-                                          "last": 1, "changes": 1} | vector), reset_less=True, name="token")
+                                          "last": 1, "changes": 1} | vector | records),
+                       reset_less=True, name="token")
         places = self._in_flight
         m.submodules.tokens = tokens = TokenQueue(self._config.target, self._config.pipeline,
                                                   len(token.as_value()), places)
@@ -216,6 +237,8 @@ class Reader(wiring.Component):
         if vector:
             m.d.sync += [token.vector.set.eq(marks.set), token.vector.sums.eq(marks.sums),
                          token.vector.address.eq(place.address), token.vector.ends.eq(place.last_chunk & place.valid)]
+        if records:
+            m.d.sync += token.setup.eq(marks.setup)
         # Invalid beats make no request and still keep their place.
         m.d.comb += [
             self.read.payload.eq(place.address), self.read.valid.eq(sequence.o.valid & place.valid & space),
@@ -223,7 +246,8 @@ class Reader(wiring.Component):
             tokens.w_data.eq(token), tokens.w_en.eq(moved)]
 
         m.submodules.skid = skid = SkidBuffer(
-            data.StructLayout({"valid": 1, "keep": n_elements, "mode": _MODE_BITS, "last": 1, "changes": 1} | vector))
+            data.StructLayout({"valid": 1, "keep": n_elements, "mode": _MODE_BITS, "last": 1, "changes": 1} | vector
+                              | records))
         head = data.View(token.shape(), tokens.r_data)
         m.d.comb += [
             skid.i.valid.eq(tokens.r_valid), tokens.moving.eq(skid.moving),
@@ -233,6 +257,8 @@ class Reader(wiring.Component):
                                        for number in range(n_elements)))]
         if vector:
             m.d.comb += skid.i.payload.vector.eq(head.vector)
+        if records:
+            m.d.comb += skid.i.payload.setup.eq(head.setup)
         self._deliver(m, skid.o)
         return moved | ~tokens.empty | skid.o.valid | self.o.valid
 
@@ -248,5 +274,7 @@ class Reader(wiring.Component):
             to.payload.mode.eq(go.mode), to.payload.last.eq(go.last), to.payload.changes.eq(go.changes)]
         if self._config.vector_lanes:
             m.d.comb += [to.payload.vector.eq(go.vector), to.payload.keep.eq(go.keep)]
+        if self._config.records:
+            m.d.comb += [to.payload.setup.eq(go.setup), to.payload.present.eq(go.valid)]
         for number, element in enumerate(to.payload.beat.elements):
             m.d.comb += element.eq(self.beats.payload.elements[number] & go.keep[number].replicate(len(element)))

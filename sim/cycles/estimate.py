@@ -12,15 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ...hw.array.parameters import QUEUE_PLACES
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
-from ...hw.isa.instruction import Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit, Write
+from ...hw.isa.instruction import (Fetch, Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit,
+                                   Write)
 from ...hw.isa.parameter_set import SET_WORDS, SETS
-from ...hw.isa.setup import COUNTED_CAUSES, COUNTED_UNITS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER, UNITS
+from ...hw.isa.setup import (COUNTED_CAUSES, COUNTED_UNITS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER, UNITS,
+                             SetupWrite)
 from ...hw.primitives.parameters import SKID_WORDS
+from ..model.processor import fetched_records
 from .array import FetchUnit, LoadUnit, SequencerUnit, StoreUnit
-from .memory import Memory, MemorySpeed, Queue, Reader, Tables
+from .memory import BeatKind, Memory, MemorySpeed, Player, Queue, Reader, ReaderBeat, Tables
 from .regroup import Regrouper
 from .skip import Deadlock, Skipper
 from .vector import Normalise, ReadArbiter, VectorStore, VectorTables, VectorWriter
@@ -28,7 +33,7 @@ from .writer import Writer
 
 __all__ = ["Cycles", "estimate"]
 
-_QUEUES = {Read: "reader", Sums: "reader", Load: "load", Pass: "cal", Store: "store", Write: "writer"}
+_QUEUES = {Read: "reader", Sums: "reader", Fetch: "reader", Load: "load", Pass: "cal", Store: "store", Write: "writer"}
 
 
 @dataclass
@@ -52,19 +57,26 @@ class Cycles:
 
 
 def estimate(config: CoreConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]] = (),
-             memory: MemorySpeed = MemorySpeed(), skip: bool = True) -> Cycles:
+             memory: MemorySpeed = MemorySpeed(), skip: bool = True, image: np.ndarray | None = None) -> Cycles:
     """Cycles of ``program`` on an array of ``config`` whose streams never wait, or on a processor of ``config``.
 
     ``setup`` holds the setup writes (target, address, data) of a run; those of the descriptor tables count, which a
     processor needs, and the parameter sets of WRITEs. ``memory`` is how fast its memory is. Without ``skip`` every
-    cycle of a processor is stepped through, which takes longer and ends the same. The program must be legal: what the
+    cycle of a processor is stepped through, which takes longer and ends the same. ``image`` holds the beats (n, 2K) of the
+    memory at the start, which a program with a FETCH needs. The program must be legal: what the
     hardware stops with an error has no meaning here. Raises RuntimeError when the program does
     not end: a block is computed or stored but never loaded, or a queue is too short for what must wait in it.
+    Raises ValueError for a FETCH without ``image``.
     """
     if not config.is_processor:
         return _Array(config, program).run()
     processor = _VectorProcessor if config.vector_lanes else _Processor
-    return processor(config, program, setup, memory, skip).run()
+    fetches: list[list[list[SetupWrite]]] = []
+    if any(isinstance(step, Fetch) for step in program):
+        if image is None:
+            raise ValueError("image: None, and the program has a FETCH; allowed are the beats of the memory")
+        fetches = fetched_records(config, program, setup, image)
+    return processor(config, program, setup, memory, skip, fetches).run()
 
 
 class _Array:
@@ -155,14 +167,14 @@ class _Processor(_Array):
     """The array between its memory units; every unit of it takes its instructions from a queue."""
 
     def __init__(self, config: CoreConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]],
-                 speed: MemorySpeed, skip: bool):
+                 speed: MemorySpeed, skip: bool, fetches: Sequence[list[list[SetupWrite]]]):
         super().__init__(config, program)
         words = {target: [0] * (config.descriptors * DESCRIPTOR_WORDS) for target in (SETUP_READER, SETUP_WRITER)}
         words[SETUP_WRITE_SETS] = [0] * (SETS * SET_WORDS)
         for target, address, word in setup:
             if target in words and address < len(words[target]):
                 words[target][address] = word
-        self._memory_units(words)
+        self._memory_units(words, fetches)
         self.gather, self.scatter = Regrouper(config), Regrouper(config)
         self.memory = Memory(speed, config.stream_words)
         self.queues = {unit: Queue(QUEUE_PLACES) for unit in UNITS}
@@ -170,10 +182,11 @@ class _Processor(_Array):
         self.counts.units = {f"{unit}_{cause}": 0 for unit in COUNTED_UNITS for cause in COUNTED_CAUSES}
         self.skipper, self.skips = Skipper(self, config), skip
 
-    def _memory_units(self, words: dict[int, list[int]]) -> None:
-        """Reader and writer with their tables, the ``words`` of the setup targets."""
+    def _memory_units(self, words: dict[int, list[int]], fetches: Sequence[list[list[SetupWrite]]]) -> None:
+        """Reader and writer with their tables, the ``words`` of the setup targets, and the player of ``fetches``."""
         tables = Tables(self.config, words[SETUP_READER], words[SETUP_WRITER])
-        self.reader, self.writer = Reader(self.config, tables), Writer(self.config, tables)
+        self.player = Player(self.config, tables, fetches)
+        self.reader, self.writer = Reader(self.config, tables, self.player), Writer(self.config, tables)
 
     def run(self) -> Cycles:
         """Raises RuntimeError at a deadlock."""
@@ -191,7 +204,7 @@ class _Processor(_Array):
 
     @property
     def idle(self) -> bool:
-        return super().idle and not self.queued and self.reader.idle and self.writer.idle
+        return super().idle and not self.queued and self.reader.idle and self.writer.idle and self.player.idle
 
     def step(self) -> None:
         """Consumers before their producers, so that every unit sees the registers of the others."""
@@ -234,12 +247,28 @@ class _Processor(_Array):
         """A cycle between memory and Gather, of which a beat is ``delivered`` to the array, and of memory itself;
         whether the reader takes its ``command``."""
         reader, memory, gather = self.reader, self.memory, self.gather
-        mode, last = reader.out[0][:2] if reader.out else (gather.mode, False)
-        taken = gather.step(bool(reader.out), mode, last, delivered)
+        beat = self._beat_of_block()
+        mode, last = beat[:2] if beat else (gather.mode, False)
+        taken = gather.step(beat is not None, mode, last, delivered)
+        taken = self._play() if beat is None else taken
         takes = reader.step(command, memory.read_ready, memory.offers, taken, completed, progress)
         self.count_port(reader.asks, self.writer.running, self.writer.writing, self.writer.waits)
         memory.step(reader.asks, self.writer.writing, reader.answered)
         return takes
+
+    def _beat_of_block(self) -> ReaderBeat | None:
+        """The beat of the reader, where it is on offer to the array: not a record, nor behind one that is played."""
+        beat = self.reader.out[0] if self.reader.out else None
+        return None if beat is None or beat[3] is BeatKind.RECORDS or not self.player.idle else beat
+
+    def _play(self) -> bool:
+        """A cycle of the player; whether it takes the beat of the reader."""
+        beat = self.reader.out[0] if self.reader.out else None
+        is_record = beat is not None and beat[3] is BeatKind.RECORDS
+        is_present = is_record and beat is not None and beat[2] > 0
+        taken = is_record and (self.player.ready or not is_present)
+        self.player.step(taken and is_present)
+        return taken
 
     def count_port(self, asks: bool, writes: bool, writing: bool, no_write: bool) -> None:
         """The counters of reader and writer: a request is accepted; the writer is busy, a write of it accepted, or none
@@ -305,13 +334,14 @@ class _VectorProcessor(_Processor):
     writer: VectorWriter
 
     def __init__(self, config: CoreConfig, program: list[Instruction], setup: Sequence[tuple[int, int, int]],
-                 speed: MemorySpeed, skip: bool):
+                 speed: MemorySpeed, skip: bool, fetches: Sequence[list[list[SetupWrite]]]):
         self.normalise, self.finish, self.arbiter = Normalise(config), VectorStore(config), ReadArbiter(config)
-        super().__init__(config, program, setup, speed, skip)
+        super().__init__(config, program, setup, speed, skip, fetches)
 
-    def _memory_units(self, words: dict[int, list[int]]) -> None:
+    def _memory_units(self, words: dict[int, list[int]], fetches: Sequence[list[list[SetupWrite]]]) -> None:
         tables = VectorTables(self.config, words[SETUP_READER], words[SETUP_WRITER], words[SETUP_WRITE_SETS])
-        self.reader, self.writer = Reader(self.config, tables), VectorWriter(self.config, tables)
+        self.player = Player(self.config, tables, fetches)
+        self.reader, self.writer = Reader(self.config, tables, self.player), VectorWriter(self.config, tables)
 
     @property
     def idle(self) -> bool:
@@ -330,7 +360,9 @@ class _VectorProcessor(_Processor):
         rows = normalise.out
         mode, last = rows[0][:2] if rows else (gather.mode, False)
         taken = gather.step(bool(rows), mode, last, delivered)
-        taken = normalise.step(reader.out[0] if reader.out else None, taken)
+        beat = self._beat_of_block()
+        taken = normalise.step(beat, taken)
+        taken = self._play() if beat is None else taken
         beats = arbiter.waiting.shows
         takes = reader.step(command, arbiter.reader_ready(finish.asks), beats, taken, completed, progress)
         arbiter.step(finish.asked, reader.asks, memory.read_ready, memory.offers, finish.answered, reader.answered)

@@ -19,12 +19,13 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
-from ...hw.isa.instruction import MemoryMode, Read, Set, Sums
-from ...hw.memory.parameters import SequenceTiming
+from ...hw.isa.instruction import Fetch, MemoryMode, Read, Set, Sums
+from ...hw.isa.setup import SETUP_READER, SETUP_WRITER, SetupWrite
+from ...hw.memory.parameters import SETTLE_CYCLES, SequenceTiming
 from ...hw.primitives.parameters import LATE_WORDS, SKID_WORDS
 from ..model.memory import positions
 
-__all__ = ["MEMORY_QUEUE", "BeatKind", "BeatSequence", "MemorySpeed", "Memory", "BeatPosition", "Queue", "Reader",
+__all__ = ["MEMORY_QUEUE", "BeatKind", "BeatSequence", "MemorySpeed", "Memory", "BeatPosition", "Player", "Queue", "Reader",
            "ReaderBeat", "Tables"]
 
 MEMORY_QUEUE = 512  # requests under way, QUEUE of gen/cosim/verilog/memory.v
@@ -131,11 +132,12 @@ class Queue:
 
 
 class BeatKind(Enum):
-    """What the vector unit does with a beat of the reader."""
+    """What becomes of a beat of the reader."""
 
     PASSES = auto()
     NORMALISED = auto()
     SUMS = auto()
+    RECORDS = auto()
 
 
 # Mode, whether it is the last of its block, what it is (Tables.read_beats), and what becomes of it.
@@ -160,6 +162,13 @@ class Tables:
         self._config, self._tables = config, (list(reader), list(writer))
         self.read_beats = cache(self._read_beats)
         self.write_places = cache(self._write_places)
+
+    def change(self, target: int, address: int, data: int) -> None:
+        """A setup write of a record."""
+        if target in (SETUP_READER, SETUP_WRITER) and address < len(self._tables[0]):
+            self._tables[target == SETUP_WRITER][address] = data
+            self.read_beats.cache_clear()
+            self.write_places.cache_clear()
 
     def _table(self, side: int, descriptor: int) -> list[int]:
         size = DESCRIPTOR_WORDS
@@ -224,16 +233,51 @@ class BeatSequence:
                 self.left = len(self.beats)
 
 
+class Player:
+    """hw/memory/player.py. ``fetches``: records of the beats of each FETCH to come, in order; ``due``: those of beats
+    that are asked for."""
+
+    __slots__ = ("tables", "fetches", "due", "count", "left", "settling")
+
+    def __init__(self, config: CoreConfig, tables: Tables, fetches: Sequence[list[list[SetupWrite]]]):
+        self.tables, self.fetches = tables, deque(fetches)
+        self.due: deque[list[SetupWrite]] = deque()
+        self.count, self.left, self.settling = config.memory_elements // config.record_elements, 0, 0
+
+    @property
+    def ready(self) -> bool:
+        return self.left <= 1
+
+    @property
+    def idle(self) -> bool:
+        return not self.left and not self.settling
+
+    def begin(self) -> None:
+        """The next FETCH begins."""
+        self.due.extend(self.fetches.popleft())
+
+    def step(self, given: bool) -> None:
+        self.settling = (self.settling << 1 | (self.left > 0)) & (1 << SETTLE_CYCLES) - 1
+        if self.left > 1:
+            self.left -= 1
+            return
+        self.left = self.count if given else 0
+        if given:
+            for write in self.due.popleft():
+                self.tables.change(*write)
+
+
 class Reader:
     """hw/memory/reader.py. ``out`` holds the beats on offer."""
 
-    __slots__ = ("tables", "sequence", "command", "held", "known", "begun", "may", "begins", "blocked", "open", "mode",
+    __slots__ = ("tables", "player", "fenced", "sequence", "command", "held", "known", "begun", "may", "begins", "blocked", "open", "mode",
                  "kind",
                  "free", "space", "moved", "level", "top", "pipe", "way", "tokens", "out", "answered", "empty", "asks",
                  "waits", "running")
 
-    def __init__(self, config: CoreConfig, tables: Tables):
+    def __init__(self, config: CoreConfig, tables: Tables, player: Player | None = None):
         self.tables, self.sequence = tables, BeatSequence(config)
+        self.player, self.fenced = player, False
         self.command: Read | None = None
         self.held = self.known = self.begun = self.may = self.begins = self.blocked = False
         self.open = 0
@@ -259,7 +303,7 @@ class Reader:
 
         ``running``, ``waits`` and ``asks`` (a request that is accepted) are then those of this cycle.
         """
-        sequence, command, held = self.sequence, self.command, self.held
+        sequence, command, held, fenced, was_empty = self.sequence, self.command, self.held, self.fenced, self.empty
         self.running = held or not sequence.idle
         begin = sequence.idle and self.begins
         self.waits = self.blocked and sequence.idle
@@ -282,9 +326,17 @@ class Reader:
             assert command is not None
             if isinstance(command, Sums):
                 self.kind = BeatKind.SUMS
+            elif isinstance(command, Fetch):
+                self.kind = BeatKind.RECORDS
+                assert self.player is not None
+                self.player.begin()
             else:
                 self.mode, self.kind = command.mode, BeatKind.NORMALISED if command.vector else BeatKind.PASSES
-        if held:
+        if begin and isinstance(command, Fetch) and command.fence:
+            self.fenced = True
+        elif fenced and was_empty and self.player is not None and self.player.idle:
+            self.fenced = False
+        if held or fenced:
             return False
         if isinstance(offer, Read):
             self.command, self.held = offer, True
@@ -299,7 +351,7 @@ class Reader:
         self.begins, self.blocked = asks and self.may, asks and not self.may
         self.may = (not after or before < after
                     or (before == after and command.after_beats != 0 and progress >= command.after_beats))
-        self.open += (self.begun and not isinstance(command, Sums)) - completed
+        self.open += (self.begun and not isinstance(command, Sums | Fetch)) - completed
         self.known = self.held and not begin and not self.begun
         if self.begun:
             self.held = False

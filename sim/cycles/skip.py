@@ -34,7 +34,8 @@ _REGISTERS = {
     "store": attrgetter("waiting", "starting", "running", "draining", "busy", "step_left", "beats", "steps", "lasts",
                         "command", "output.held"),
     "reader": attrgetter("held", "known", "begun", "may", "begins", "blocked", "open", "mode", "kind",
-                         "free", "space", "moved", "tokens", "empty", "level", "pipe", "command"),
+                         "free", "space", "moved", "tokens", "empty", "level", "pipe", "command", "fenced"),
+    "player": attrgetter("left", "settling"),
     "writer": attrgetter("held", "decided", "fits", "inside", "stages", "places", "there", "present", "writes",
                          "last", "pops", "number", "valids", "output", "command", "mode", "completion.making",
                          "completion.endings", "completion.reached", "completion.room",
@@ -141,6 +142,8 @@ class Skipper:
     def limits(self, change: dict[str, int]) -> Iterator[int]:
         """How many periods may follow, by everything that can end the repetition."""
         model = self._model
+        if model.player.due:
+            yield 0  # every beat of a FETCH is another one
         for name in _DOWN:  # the event is at 1
             if change[name] > 0:
                 yield 0

@@ -18,6 +18,7 @@ from ...hw.config import CoreConfig
 from ...hw.isa.encoding import REGISTERS
 from ...hw.isa.instruction import MemoryMode, Set, Write
 from ...hw.isa.parameter_set import SET_WORDS, Activation, WriteSet, write_set
+from ...hw.isa.setup import SETUP_WRITE_SETS, SETUP_WRITER
 from ...hw.primitives.parameters import LATE_WORDS, SKID_WORDS
 from ...hw.vector.parameters import RESIDUAL_STAGES, ArgmaxTiming, NormaliseTiming, RescaleTiming, residual_depth
 from ..model.memory import Writes, positions, row_chunks, write_addresses
@@ -41,6 +42,13 @@ class VectorTables(Tables):
         super().__init__(config, reader, writer)
         self._sets = list(sets)
         self.write_kinds = cache(self._write_kinds)
+
+    def change(self, target: int, address: int, data: int) -> None:
+        super().change(target, address, data)
+        if target == SETUP_WRITE_SETS and address < len(self._sets):
+            self._sets[address] = data
+        if target in (SETUP_WRITER, SETUP_WRITE_SETS):
+            self.write_kinds.cache_clear()
 
     def _read_beats(self, descriptor: int, rows: int) -> list[int]:
         table = self._table(0, descriptor)

@@ -5,7 +5,9 @@ fetch unit does and judges every instruction; then it runs the blocks one after 
 overlapped, so the model also refuses programs whose result would depend on when.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -15,16 +17,18 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ...hw.isa.encoding import instruction_fields, INSTRUCTION_WORDS, REGISTERS, decode, encode
-from ...hw.isa.instruction import (Fault, Instruction, Load, MemoryMode, Opcode, Pass, Read, Set, Store, Sums, Unit,
-                                   Write)
-from ...hw.isa.setup import SETUP_READER, SETUP_WRITER
+from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, MemoryMode, Opcode, Pass, Read, Set,
+                                   Store, Sums, Unit, Write)
+from ...hw.isa.record import records_of
+from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
 from ...hw.isa.walk import SubOrder
 from ...hw.numeric import saturate
 from .array import ArrayModel, check_overlaps
 from .memory import arranged, positions, read_addresses, read_elements, row_chunks, write_addresses, write_block
+from .tables_in_use import TablesInUse
 from .vector_unit import VectorUnit
 
-__all__ = ["BlockOutcome", "ProcessorModel", "ProgramFault", "Race", "Asking", "first_race"]
+__all__ = ["BlockOutcome", "ProcessorModel", "ProgramFault", "Race", "Asking", "first_race", "fetched_records"]
 
 
 class ProgramFault(ValueError):
@@ -52,7 +56,7 @@ class _Blocks:
     """The instructions of each unit in order, as handed out; base addresses stand beside READ and WRITE."""
 
     reads: list[tuple[Read, int]] = field(default_factory=list)
-    sums: list[tuple[Sums, int, int]] = field(default_factory=list)  # with the number of READs before
+    ahead: list[tuple[Sums | Fetch, int, int]] = field(default_factory=list)  # with the number of READs before
     loads: list[Load] = field(default_factory=list)
     passes: list[list[Pass]] = field(default_factory=list)
     stores: list[Store] = field(default_factory=list)
@@ -92,8 +96,8 @@ class Race(NamedTuple):
 
 
 class Asking(NamedTuple):
-    """Who takes ``beats`` of the memory: READ ``tag``, SUMS in front of it, or the residual of WRITE ``tag`` - 1. READ
-    and SUMS wait for what (after, after_beats) say."""
+    """Who takes ``beats`` of the memory: READ ``tag``, SUMS or FETCH in front of it, or the residual of WRITE ``tag`` -
+    1. All but that wait for what (after, after_beats) say."""
 
     tag: int
     wait: tuple[int, int]
@@ -179,22 +183,29 @@ class ProcessorModel:
         self.saturated, self.clamped, self.sums_clamped, outcomes = False, 0, [], []
         for number in range(len(blocks.reads)):
             outcomes.append(self._block(blocks, number))
+        self._run_ahead(blocks, len(blocks.reads))
         return outcomes
+
+    def fetched(self, words: Sequence[int]) -> list[list[list[SetupWrite]]]:
+        """See :func:`fetched_records`."""
+        found = []
+        for fetch, base, _ in self._fetch(list(words)).ahead:
+            if isinstance(fetch, Fetch):
+                beats = self.memory[self._asked(fetch, base)]
+                found.append([self._records(beat[None]) for beat in beats])
+                for write in (write for records in found[-1] for write in records):
+                    self.write_setup(*write)
+        return found
 
     def check(self, words: Sequence[int]) -> int:
         """Number of blocks of the program ``words`` (32 bits each) if :meth:`run` would run it, else raises like it."""
-        blocks = self._checked(list(words))
-        for tag, ((read, read_base), (write, write_base)) in enumerate(zip(blocks.reads, blocks.writes)):
-            table = self._table(SETUP_READER, read.descriptor)
-            beats = len(positions(self.config, table, read.rows, read_base).address)
-            self._check_count("READ", "LOAD", tag, beats * self.config.stream_words, blocks.loads[tag])
-            self._check_write(write, write_base, tag, blocks.stores[tag])
-        return len(blocks.reads)
+        return len(self._checked(list(words), counts=True).reads)
 
-    def _checked(self, words: list[int]) -> _Blocks:
+    def _checked(self, words: list[int], counts: bool = False) -> _Blocks:
+        """``counts``: also whether the memory units move as many words as the array."""
         blocks = self._fetch(words)
         self._check_after(blocks)
-        self._check_races(blocks)
+        self._check_memory(blocks, counts)
         check_overlaps(blocks.loads, blocks.stores)
         return blocks
 
@@ -212,8 +223,8 @@ class ProcessorModel:
             instruction = decode(raw, self.config.layers)[0]
             if isinstance(instruction, Set):
                 self.registers[instruction.unit][instruction.register] = instruction.value
-            elif isinstance(instruction, Sums):
-                blocks.sums.append((instruction, self._base(Unit.READER, instruction), len(blocks.reads)))
+            elif isinstance(instruction, Sums | Fetch):
+                blocks.ahead.append((instruction, self._base(Unit.READER, instruction), len(blocks.reads)))
             elif isinstance(instruction, Read):
                 blocks.reads.append((instruction, self._base(Unit.READER, instruction)))
             elif isinstance(instruction, Write):
@@ -254,6 +265,12 @@ class ProcessorModel:
             return Fault.WALK, "the walk leaves the half"
         if opcode is Opcode.PASS and self._leaves_memory(values):
             return Fault.PASS, "digit, groups or coefficients leave their memory"
+        if opcode is Opcode.FETCH:
+            if not self.config.records:
+                return Fault.OPCODE, "records is false, there is no player"
+            if values["descriptor"] >= self.config.descriptors or values["destination"] != Destination.SETUP:
+                return Fault.MEMORY, (f"descriptor {values['descriptor']} or destination {values['destination']} is out "
+                                      "of range")
         if opcode in (Opcode.READ, Opcode.SUMS, Opcode.WRITE):
             most = MemoryMode.SPLIT if opcode is Opcode.WRITE else MemoryMode.PAIRS
             if values["descriptor"] >= self.config.descriptors or values["mode"] > most:
@@ -295,7 +312,7 @@ class ProcessorModel:
                     return code, why
         return None, ""
 
-    def _base(self, unit: Unit, instruction: Read | Sums | Write) -> int:
+    def _base(self, unit: Unit, instruction: Read | Write) -> int:
         registers = self.registers[unit]
         base = registers[instruction.register]
         registers[instruction.register] = base + instruction.increment & (1 << self.config.memory_bits) - 1
@@ -305,33 +322,73 @@ class ProcessorModel:
 
     @staticmethod
     def _check_after(blocks: _Blocks) -> None:
-        asked: list[tuple[int, Read]] = [(tag, sums) for sums, _, tag in blocks.sums]
+        asked: list[tuple[int, Read]] = [(tag, ahead) for ahead, _, tag in blocks.ahead]
         asked += [(tag, read) for tag, (read, _) in enumerate(blocks.reads)]
         for tag, read in sorted(asked, key=lambda one: one[0]):
             if read.after > tag:
-                name = "the SUMS before READ" if isinstance(read, Sums) else "READ"
+                name = f"the {type(read).__name__.upper()} before READ" if isinstance(read, Sums | Fetch) else "READ"
                 raise ProgramFault(Fault.AFTER, f"after: {read.after} of {name} {tag} names a block before the first",
                                    tag)
 
-    def _check_races(self, blocks: _Blocks) -> None:
-        written, added, asked = [], [], []
-        for tag, (write, base) in enumerate(blocks.writes):
-            writes = write_addresses(self.config, self._table(SETUP_WRITER, write.descriptor), write, base)
-            written.append(self._inside(writes.address[writes.enabled]))
-            beats = self._inside(self.vector.residual_beats(write.vector, written[-1]))
-            added.append(Asking(tag + 1, (0, 0), beats))
-        reads = [*((tag, read, base) for read, base, tag in blocks.sums),
-                 *((tag, read, base) for tag, (read, base) in enumerate(blocks.reads))]
-        for tag, read, base in reads:
-            table = self._table(SETUP_READER, read.descriptor)
-            beats = self._inside(read_addresses(self.config, table, read, base))
-            asked.append(Asking(tag, (read.after, read.after_beats), beats))
-        # A residual is sure of what its own READ has waited for, not of what the next one waits for.
-        askings = sorted([*added, *asked], key=lambda asking: asking.tag)
+    def _check_memory(self, blocks: _Blocks, counts: bool) -> None:
+        """Goes through the blocks with the tables as each of them finds them: races in memory, records that change
+        what is in use, and, with ``counts``, words that are missing or too many."""
+        before = deepcopy((self.tables, self.vector, self.array.coefficients))
+        written: list[np.ndarray] = []
+        askings: list[Asking] = []
+        use = TablesInUse(self.config)
+        ahead = deque(blocks.ahead)
+        changed = np.zeros(len(self.memory), dtype=bool)
+        try:
+            for tag in range(len(blocks.reads) + 1):
+                while ahead and ahead[0][2] == tag:
+                    early, base, _ = ahead.popleft()
+                    beats = self._asked(early, base)
+                    askings.append(Asking(tag, (early.after, early.after_beats), beats))
+                    if isinstance(early, Fetch):
+                        self._check_records(early, tag, beats, changed[beats].any(), use)
+                    else:
+                        use.wait(tag, early)
+                        use.add_sums(tag, early)
+                if tag < len(blocks.reads):
+                    (read, base), (write, write_base) = blocks.reads[tag], blocks.writes[tag]
+                    askings.append(Asking(tag, (read.after, read.after_beats), self._asked(read, base)))
+                    writes = write_addresses(self.config, self._table(SETUP_WRITER, write.descriptor), write, write_base)
+                    written.append(self._inside(writes.address[writes.enabled]))
+                    changed[written[-1]] = True
+                    # A residual is sure of what its own READ has waited for, not of what the next one waits for.
+                    askings.append(Asking(tag + 1, (0, 0), self._inside(
+                        self.vector.residual_beats(write.vector, written[-1]))))
+                    use.wait(tag, read)
+                    use.add_block(tag, read, blocks.passes[tag], write, len(writes.address), self.vector)
+                    if counts:
+                        self._check_read(read, base, tag, blocks.loads[tag])
+                        self._check_write(write, write_base, tag, blocks.stores[tag])
+        finally:
+            self.tables, self.vector, self.array.coefficients = before
         race = first_race(askings, written, len(self.memory))
         if race:
             raise ValueError(f"after: READ {race.tag} takes beat {race.beat}, which is beat {race.place} of WRITE "
                              f"{race.writer}; it has not waited for that")
+
+    def _asked(self, read: Read, base: int) -> np.ndarray:
+        return self._inside(read_addresses(self.config, self._table(SETUP_READER, read.descriptor), read, base))
+
+    def _check_records(self, fetch: Fetch, tag: int, beats: np.ndarray, is_changed: bool, use: TablesInUse) -> None:
+        """Play the records of a FETCH in front of READ ``tag``; ``is_changed``: a WRITE of the program writes them."""
+        records = self._records(self.memory[beats])
+        use.wait(tag, fetch)
+        use.change(tag, fetch, records, is_changed)
+        for write in records:
+            self.write_setup(*write)
+
+    def _records(self, beats: np.ndarray) -> list[SetupWrite]:
+        records = records_of(self.config, beats)
+        for target, address, _ in records:
+            if target in HOST_TARGETS:
+                raise ProgramFault(Fault.RECORD, f"record: target {target}, address {address}; no record may name the "
+                                                 "program memory or the control register")
+        return records
 
     def _inside(self, addresses: np.ndarray) -> np.ndarray:
         outside = addresses[addresses >= len(self.memory)]
@@ -342,9 +399,7 @@ class ProcessorModel:
     def _block(self, blocks: _Blocks, tag: int) -> BlockOutcome:
         (read, read_base), (write, write_base) = blocks.reads[tag], blocks.writes[tag]
         load, store = blocks.loads[tag], blocks.stores[tag]
-        for sums, base, number in blocks.sums:
-            if number == tag:
-                self._sum_rows(sums, base)
+        self._run_ahead(blocks, tag)
         before = self.clamped
         words = self._words(read, read_base)
         self._check_count("READ", "LOAD", tag, len(words), load)
@@ -359,6 +414,18 @@ class ProcessorModel:
         self.clamped += clamped
         self.saturated |= bool(clamped) or result.saturated
         return BlockOutcome(result.exponent, result.saturated, self.clamped - before)
+
+    def _run_ahead(self, blocks: _Blocks, tag: int) -> None:
+        """SUMS and FETCHes between READ ``tag`` - 1 and READ ``tag``."""
+        for early, base, number in blocks.ahead:
+            if number != tag:
+                continue
+            if isinstance(early, Sums):
+                if tag < len(blocks.reads):
+                    self._sum_rows(early, base)
+                continue
+            for write in self._records(self.memory[self._asked(early, base)]):
+                self.write_setup(*write)
 
     def _words(self, read: Read, base: int) -> np.ndarray:
         """Words of a block, normalised where the READ says so."""
@@ -378,6 +445,10 @@ class ProcessorModel:
         self.clamped += clamped
         self.saturated |= bool(clamped)
 
+    def _check_read(self, read: Read, base: int, tag: int, load: Load) -> None:
+        beats = len(positions(self.config, self._table(SETUP_READER, read.descriptor), read.rows, base).address)
+        self._check_count("READ", "LOAD", tag, beats * self.config.stream_words, load)
+
     def _check_write(self, write: Write, base: int, tag: int, store: Store) -> None:
         table = self._table(SETUP_WRITER, write.descriptor)
         beats = len(write_addresses(self.config, table, write, base).address)
@@ -391,3 +462,13 @@ class ProcessorModel:
 
     def _table(self, target: int, descriptor: int) -> list[int]:
         return self.tables[target][descriptor * DESCRIPTOR_WORDS:(descriptor + 1) * DESCRIPTOR_WORDS]
+
+
+def fetched_records(config: CoreConfig, program: Sequence[Instruction], setup: Sequence[SetupWrite],
+                    image: np.ndarray) -> list[list[list[SetupWrite]]]:
+    """The records of every beat of every FETCH in the order of ``program``, out of a memory that stays as ``image``
+    (beats, 2K). Raises as :meth:`ProcessorModel.run` for a program that is not legal."""
+    model = ProcessorModel(config, [], [], image.copy())
+    for write in setup:
+        model.write_setup(*write)
+    return model.fetched(encode(program))

@@ -62,7 +62,10 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreC
         pipeline=rng.choice((Pipeline.DEEP, Pipeline.DEEP, Pipeline.SHORT)))
     config = random_vector_unit(config, rng)
     # From a source of its own: nothing else that is drawn changes with it.
-    return config.changed(block_log=random.Random(str(config.choices())).choice((0, 0, 2, 4, 64)))
+    own = random.Random(str(config.choices()))
+    config = config.changed(block_log=own.choice((0, 0, 2, 4, 64)))
+    can_fetch = config.memory_elements >= config.record_elements
+    return config.changed(records=can_fetch and own.random() < 0.6)
 
 
 def random_processor_job(config: CoreConfig, rng: random.Random) -> ProcessorJob:

@@ -46,7 +46,8 @@ def compare_cycles():
     the cycle of every block against the cycle model."""
     def check(config, run, context):
         trial, timing = run.trial, run.trial.timing
-        want = estimate(config, trial.program, trial.setup, MemorySpeed(timing.latency, timing.words_per_cycle))
+        want = estimate(config, trial.program, trial.setup, MemorySpeed(timing.latency, timing.words_per_cycle),
+                        image=trial.data)
         assert {count: run.status[count] for count in (*COUNTS, *want.units)} \
             == {**{count: getattr(want, count) for count in COUNTS}, **want.units}, context
         assert [block.cycle - run.start_cycle - REPORT for block in run.blocks] == want.block_out, context

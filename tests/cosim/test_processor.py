@@ -27,6 +27,7 @@ from wingbeat.hw.numeric import largest, smallest
 from wingbeat.sim.model.processor import BlockOutcome, ProcessorModel
 from wingbeat.sim.stimulus.illegal import illegal_programs
 from wingbeat.sim.stimulus.processor import random_processor_config, random_processor_job
+from wingbeat.sim.stimulus.records import with_records
 
 N_PROGRAMS = 5
 N_TIMINGS = 5   # memories of each program
@@ -142,6 +143,8 @@ def legal_cases(config, rng, n_programs, n_timings):
     cases = []
     for number in range(n_programs):
         job = random_processor_job(config, rng)
+        if config.records:
+            job = with_records(config, job, rng)
         timings = [MemoryTiming(), *(random_timing(config, rng) for _ in range(n_timings - 1))]
         want = expected(config, job)
         cases += [(legal_trial(f"program{number}-{k}", job, timing), want) for k, timing in enumerate(timings)]

@@ -1,0 +1,116 @@
+"""Random FETCHes for a job of a processor: setup writes that come from memory while blocks are under way."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+import random
+
+import numpy as np
+
+from ...hw.config import CoreConfig
+from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
+from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, encode
+from ...hw.isa.instruction import Fetch, Instruction, Loop, MemoryMode, Pass, Read, Set, Unit
+from ...hw.isa.record import record_beats
+from ...hw.isa.setup import NO_TARGET, SETUP_READER, SETUP_WRITER, SetupWrite
+from ..model.processor import ProcessorModel
+from .processor import ProcessorJob
+
+__all__ = ["with_records"]
+
+_MOST = 48        # records of one FETCH
+_TRIES = 6        # FETCHes that are tried for a program
+_ANY = MemoryMode.COLUMNS
+
+
+def with_records(config: CoreConfig, job: ProcessorJob, rng: random.Random) -> ProcessorJob:
+    """``job`` with some FETCHes more, each with the weakest ``after`` with which the program is legal; as it was where
+    nothing of it is free for them."""
+    descriptor, register = _free_descriptor(config, job), _free_register(job)
+    if descriptor is None or register is None:
+        return job
+    for _ in range(_TRIES):
+        job = _with_one(config, job, descriptor, register, rng)
+    return job
+
+
+def _free_descriptor(config: CoreConfig, job: ProcessorJob) -> int | None:
+    used = {address // DESCRIPTOR_WORDS for target, address, _ in job.setup if target == SETUP_READER}
+    return next((number for number in range(config.descriptors) if number not in used), None)
+
+
+def _free_register(job: ProcessorJob) -> int | None:
+    used = {step.register for step in job.program if isinstance(step, Read)}
+    used |= {step.register for step in job.program if isinstance(step, Set) and step.unit is Unit.READER}
+    return next((number for number in range(REGISTERS) if number not in used), None)
+
+
+def _with_one(config: CoreConfig, job: ProcessorJob, descriptor: int, register: int,
+              rng: random.Random) -> ProcessorJob:
+    """One FETCH more, or ``job`` itself where no place is legal."""
+    records = _random_records(config, job, rng)
+    beats, line = record_beats(config, records), _line(config, descriptor)
+    at = rng.choice([number for number, step in enumerate(job.program) if isinstance(step, Read)])
+    if len(job.memory) + len(beats) > 1 << config.memory_bits or len(encode(job.program)) + 2 * INSTRUCTION_WORDS > \
+            config.program_words:
+        return job
+    setup = [*job.setup, *((SETUP_READER, descriptor * DESCRIPTOR_WORDS + word, bits)
+                           for word, bits in enumerate(line.words(config.beat_groups)))]
+    memory = np.concatenate([job.memory, beats])
+    fence = rng.random() < 0.3 or any(target == SETUP_READER for target, _, _ in records)
+    for after, after_beats in ((0, 0), (3, 0), (2, 0), (1, rng.choice((1, 2, 5))), (1, 0)):
+        rows = rng.choice((1, 1, 1, 0xFFFF, 0)) if not records else 1
+        fetch = Fetch(descriptor, register, rows, _ANY, 0, after, after_beats, fence=fence)
+        program = _inserted(job.program, at, [Set(Unit.READER, register, len(job.memory)), fetch])
+        found = replace(job, setup=setup, program=program, memory=memory)
+        if _is_legal(config, found):
+            return found
+    return job
+
+
+def _is_legal(config: CoreConfig, job: ProcessorJob) -> bool:
+    model = ProcessorModel(config, [], [], job.memory.copy())
+    for write in job.setup:
+        model.write_setup(*write)
+    try:
+        model.check(encode(job.program))
+    except ValueError:
+        return False
+    return True
+
+
+def _line(config: CoreConfig, _: int) -> Descriptor:
+    """Beats one behind the other; those behind ``chunks`` are not asked for."""
+    groups, steps = config.beat_groups, _MOST
+    bits = (steps - 1).bit_length()
+    return Descriptor((), Move(0, 1), tuple(Move(0, groups << bit) for bit in range(bits)), pitch=1,
+                      chunks=_MOST, steps=steps)
+
+
+def _random_records(config: CoreConfig, job: ProcessorJob, rng: random.Random) -> list[SetupWrite]:
+    """Coefficients, words of tables that the host has written, and writes to nobody; exactly as many as fill the beats
+    of a FETCH."""
+    places = config.memory_elements // config.record_elements
+    count = _MOST * places
+    tables = [write for write in job.setup if write[0] >= config.n_units]
+    steps = [step for step in job.program if isinstance(step, Pass)]
+    kinds = rng.choice((("coefficients",), ("coefficients", "nobody"), ("tables",), ("coefficients", "tables")))
+    records: list[SetupWrite] = []
+    base = rng.choice(steps).coef_base if steps else 0
+    chosen = [write for write in tables if write[0] == rng.choice((SETUP_WRITER, SETUP_READER))]
+    for _ in range(rng.randint(1, count)):
+        kind = rng.choice(kinds)
+        if kind == "coefficients":
+            address = min(base + rng.randrange(4), config.coefficient_words - 1)
+            records.append((rng.randrange(config.n_units), address, rng.getrandbits(config.coefficient_bits)))
+        elif kind == "tables" and tables:
+            records.append(rng.choice(chosen or tables))
+        else:
+            records.append((rng.randrange(0x90, NO_TARGET + 1), rng.getrandbits(16), rng.getrandbits(40)))
+    return records + [(NO_TARGET, 0, 0)] * (count - len(records))
+
+
+def _inserted(program: Sequence[Instruction], at: int, more: Sequence[Instruction]) -> list[Instruction]:
+    """``more`` in front of instruction ``at``; a LOOP that begins there begins with them."""
+    moved = [replace(step, target=step.target + len(more)) if isinstance(step, Loop) and step.target > at else step
+             for step in program]
+    return [*moved[:at], *more, *moved[at:]]
