@@ -50,7 +50,7 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
                                "status.waiting_input", "computing", 4),),
     "array/engine.py": (Shot("Engine", "halves[0].compute_en halves[1].compute_en load_en load[0].re store_en "
                              "store[0].re magnitude saturated", "halves[0].compute_en", 4, 40),),
-    "array/fetch.py": (Shot("Fetch", "running o_reader.valid o_reader.ready o_load.valid o_load.ready o_pass.valid "
+    "array/fetch.py": (Shot("FetchUnit", "running o_reader.valid o_reader.ready o_load.valid o_load.ready o_pass.valid "
                             "o_pass.ready o_store.valid o_writer.valid", "o_pass.valid", 14, 40),),
     "array/flow.py": (Shot("Flow", "valid start finish group half result_valid result_start done", "start", 2, 40),),
     "array/load_unit.py": (Shot("LoadUnit", "i_command.valid vacant claim i en half rows[0] done", "i", 3, 26),),

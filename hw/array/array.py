@@ -17,7 +17,7 @@ from .block_float import BlockFloat
 from .coefficients import CoefficientMemory
 from .counters import Counters
 from .engine import Engine
-from .fetch import Fetch
+from .fetch import FetchUnit
 from .flow import Flow
 from .load_unit import LoadUnit
 from .parameters import QUEUE_PLACES
@@ -66,7 +66,7 @@ class Array(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self._config
-        m.submodules.fetch = fetch = Fetch(c)
+        m.submodules.fetch = fetch = FetchUnit(c)
         m.submodules.load = load = LoadUnit(c)
         m.submodules.store = store = StoreUnit(c)
         m.submodules.sequencer = sequencer = Sequencer(c)

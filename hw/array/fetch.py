@@ -16,10 +16,10 @@ from ..primitives.signals import signals
 from .checker import Checker
 from .parameters import read_cycles
 
-__all__ = ["Fetch"]
+__all__ = ["FetchUnit"]
 
 
-class Fetch(wiring.Component):
+class FetchUnit(wiring.Component):
     """Reads instructions and hands each to the unit it is for; ``start`` begins at instruction 0.
 
     The next instruction is fetched when the unit has taken the present one, so the order of the program holds for every

@@ -250,7 +250,8 @@ class _Processor(_Array):
         beat = self._beat_of_block()
         mode, last = beat[:2] if beat else (gather.mode, False)
         taken = gather.step(beat is not None, mode, last, delivered)
-        taken = self._play() if beat is None else taken
+        played = self._play()
+        taken = played if beat is None else taken
         takes = reader.step(command, memory.read_ready, memory.offers, taken, completed, progress)
         self.count_port(reader.asks, self.writer.running, self.writer.writing, self.writer.waits)
         memory.step(reader.asks, self.writer.writing, reader.answered)
@@ -362,7 +363,8 @@ class _VectorProcessor(_Processor):
         taken = gather.step(bool(rows), mode, last, delivered)
         beat = self._beat_of_block()
         taken = normalise.step(beat, taken)
-        taken = self._play() if beat is None else taken
+        played = self._play()
+        taken = played if beat is None else taken
         beats = arbiter.waiting.shows
         takes = reader.step(command, arbiter.reader_ready(finish.asks), beats, taken, completed, progress)
         arbiter.step(finish.asked, reader.asks, memory.read_ready, memory.offers, finish.answered, reader.answered)

@@ -237,12 +237,13 @@ class Player:
     """hw/memory/player.py. ``fetches``: records of the beats of each FETCH to come, in order; ``due``: those of beats
     that are asked for."""
 
-    __slots__ = ("tables", "fetches", "due", "count", "left", "settling")
+    __slots__ = ("tables", "fetches", "due", "count", "left", "settling", "was_idle")
 
     def __init__(self, config: CoreConfig, tables: Tables, fetches: Sequence[list[list[SetupWrite]]]):
         self.tables, self.fetches = tables, deque(fetches)
         self.due: deque[list[SetupWrite]] = deque()
         self.count, self.left, self.settling = config.memory_elements // config.record_elements, 0, 0
+        self.was_idle = True  # before the last step
 
     @property
     def ready(self) -> bool:
@@ -257,6 +258,7 @@ class Player:
         self.due.extend(self.fetches.popleft())
 
     def step(self, given: bool) -> None:
+        self.was_idle = self.idle
         self.settling = (self.settling << 1 | (self.left > 0)) & (1 << SETTLE_CYCLES) - 1
         if self.left > 1:
             self.left -= 1
@@ -334,7 +336,7 @@ class Reader:
                 self.mode, self.kind = command.mode, BeatKind.NORMALISED if command.vector else BeatKind.PASSES
         if begin and isinstance(command, Fetch) and command.fence:
             self.fenced = True
-        elif fenced and was_empty and self.player is not None and self.player.idle:
+        elif fenced and was_empty and self.player is not None and self.player.was_idle:
             self.fenced = False
         if held or fenced:
             return False

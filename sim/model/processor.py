@@ -333,7 +333,8 @@ class ProcessorModel:
     def _check_memory(self, blocks: _Blocks, counts: bool) -> None:
         """Goes through the blocks with the tables as each of them finds them: races in memory, records that change
         what is in use, and, with ``counts``, words that are missing or too many."""
-        before = deepcopy((self.tables, self.vector, self.array.coefficients))
+        own = self.tables, self.vector, self.array.coefficients
+        self.tables, self.vector, self.array.coefficients = deepcopy(own)
         written: list[np.ndarray] = []
         askings: list[Asking] = []
         use = TablesInUse(self.config)
@@ -365,7 +366,7 @@ class ProcessorModel:
                         self._check_read(read, base, tag, blocks.loads[tag])
                         self._check_write(write, write_base, tag, blocks.stores[tag])
         finally:
-            self.tables, self.vector, self.array.coefficients = before
+            self.tables, self.vector, self.array.coefficients = own
         race = first_race(askings, written, len(self.memory))
         if race:
             raise ValueError(f"after: READ {race.tag} takes beat {race.beat}, which is beat {race.place} of WRITE "

@@ -14,9 +14,11 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import Descriptor, Move
 from ...hw.isa.encoding import patched, INSTRUCTION_WORDS
-from ...hw.isa.instruction import Halt, Load, Loop, MemoryMode, Mode, Pass, Read, Set, Store, Sums, Unit, Write, Fault
+from ...hw.isa.instruction import (Fault, Fetch, Halt, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set, Store,
+                                   Sums, Unit, Write)
 from ...hw.isa.parameter_set import SET_WORDS, WriteSet
-from ...hw.isa.setup import SETUP_READER, SETUP_WRITER, SETUP_WRITE_SETS
+from ...hw.isa.record import record_beats
+from ...hw.isa.setup import (CONTROL_START, HOST_TARGETS, NO_TARGET, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER)
 from ...hw.isa.walk import SubOrder, Walk
 from ...hw.numeric import largest, smallest
 from .processor import SetupWrites, random_setup
@@ -58,6 +60,8 @@ def illegal_programs(config: CoreConfig, rng: random.Random) -> list[IllegalProg
     numbers = np.random.default_rng(rng.getrandbits(32))
     low, high = smallest(config.element_width), largest(config.element_width)
     memory = numbers.integers(low, high + 1, (legal.depth, config.memory_elements))
+    for target, first in legal.host_records.items() if config.records else ():
+        memory[first:first + config.beat_groups] = _records_for(config, target)
     tables = dict(enumerate(legal.descriptors))
     far = [(SETUP_WRITE_SETS, _FAR_SET * SET_WORDS + at, word)
            for at, word in enumerate(WriteSet(residual=True, offset=legal.depth).words())]
@@ -71,6 +75,12 @@ def illegal_programs(config: CoreConfig, rng: random.Random) -> list[IllegalProg
 def _words(config: CoreConfig, program: list[Code]) -> list[int]:
     """As much of ``program`` as the program memory holds."""
     return [word for code in program for word in code][:config.program_words]
+
+
+def _records_for(config: CoreConfig, target: int) -> np.ndarray:
+    """Beats of row 0 of the legal block with records for nobody, and a last one for ``target``."""
+    count = config.beat_groups * (config.memory_elements // config.record_elements)
+    return record_beats(config, [*[(NO_TARGET, 0, 0)] * (count - 1), (target, 0, CONTROL_START)])
 
 
 def _unknown(opcode: int) -> Code:
@@ -99,6 +109,9 @@ class _Legal:
         self.load, self.store = Load(self.walk), Store(self.walk)
         self.step = Pass(Mode.PASS, 0, 1 << steps, 0, (0,) * s, first=True, last=True)
         self.write = Write(0, 2, 0xFFFF, MemoryMode.COLUMNS)
+        self.fetch = Fetch(0, 6, 1, MemoryMode.COLUMNS)
+        # First beat of records that name a target which is the host's alone, behind all that the block touches.
+        self.host_records = {target: self.depth - groups * number for number, target in enumerate(HOST_TARGETS, 1)}
         self.sets = [patched(Set(Unit.READER, 1, 0)), patched(Set(Unit.WRITER, 2, 2 * self.span))]
 
     def block(self, **changed: list[Code]) -> list[Code]:
@@ -123,15 +136,16 @@ def _surrounded(config: CoreConfig, legal: _Legal, fault: list[Code]) -> Iterato
 
 def _faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     """Code, name and instructions of every fault."""
-    for opcode in (10, 11, 15):
+    for opcode in (10, 11, 15) if config.records else (Opcode.FETCH, 10, 11, 15):
         yield Fault.OPCODE, f"opcode{opcode}", legal.block(step=[_unknown(opcode)])
-    yield Fault.OPCODE, "opcode9-before-read", [_unknown(9), *legal.block()]
+    yield Fault.OPCODE, "opcode12-before-read", [_unknown(12), *legal.block()]
     yield from _walk_faults(config, legal)
     yield from _pass_faults(config, legal)
     yield from _order_faults(legal)
     yield from _memory_faults(config, legal)
     yield from _vector_faults(config, legal) if config.vector_lanes else _faults_without_vector_unit(legal)
     yield from _count_faults(legal)
+    yield from _fetch_faults(config, legal) if config.records else ()
     nop = patched(Set(Unit.READER, 0, 0))
     yield Fault.LOOP, "forward", [nop, patched(Loop(1000, 2)), *legal.block()]
     yield Fault.LOOP, "out-of-program", [nop, patched(Loop(0, 2), target=0xFFF), *legal.block()]
@@ -226,6 +240,23 @@ def _faults_without_vector_unit(legal: _Legal) -> Iterator[Faulty]:
     for vector in (0, 9):
         yield Fault.MEMORY, f"sums{vector}", [patched(legal.sums, vector=vector), *legal.block()]
     yield Fault.MEMORY, "sums-for-read", legal.block(read=[patched(legal.sums)])
+
+
+def _fetch_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
+    """A FETCH is judged as a READ, but that it is none; its records must be for the tables."""
+    block = legal.block()
+    for name, change in (("descriptor", {"descriptor": config.descriptors}), ("no-destination", {"destination": 0}),
+                         ("destination", {"destination": 3})):
+        yield Fault.MEMORY, f"fetch-{name}", [patched(legal.fetch, **change), *block]
+    for target, first in legal.host_records.items():
+        setting = patched(Set(Unit.READER, 6, first))
+        yield Fault.RECORD, f"record-{target}", [setting, patched(legal.fetch), *block]
+        yield Fault.RECORD, f"record-{target}-fence", [setting, patched(legal.fetch, fence=1), *block]
+    setting = patched(Set(Unit.READER, 6, legal.depth))
+    yield Fault.REFUSED, "fetch-behind", [setting, patched(legal.fetch), *block]
+    yield Fault.INPUT, "fetch-for-read", legal.block(read=[patched(legal.fetch, rows=0)])
+    for after in (4, 63):
+        yield Fault.AFTER, f"fetch-after{after}", [patched(legal.fetch, rows=0, after=after), *block]
 
 
 def _count_faults(legal: _Legal) -> Iterator[Faulty]:

@@ -6,17 +6,18 @@ import pytest
 
 from support.faults import fault_of
 
-from wingbeat.hw.array.fetch import Fetch
+from wingbeat.hw.array.fetch import FetchUnit
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, encode
-from wingbeat.hw.isa.instruction import (Fault, Halt, Load, Loop, MemoryMode, Mode, Pass, Read, Set, Store, Sums, Unit,
-                                         Write)
+from wingbeat.hw.isa.instruction import (Fault, Fetch, Halt, Load, Loop, MemoryMode, Mode, Pass, Read, Set, Store, Sums,
+                                         Unit, Write)
 from wingbeat.hw.isa.setup import SETUP_PROGRAM
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.hw.layouts import memory_command
 from wingbeat.sim.bench.stream import Bench, Stall
 from wingbeat.sim.stimulus.illegal import illegal_programs
 from wingbeat.sim.stimulus.processor import random_processor_job
+from wingbeat.sim.stimulus.records import with_records
 
 CONFIG = CoreConfig.of(layers=2, half_words=64, program_words=128, stream_words=4)
 PORTS = {Load: "o_load", Pass: "o_pass", Store: "o_store"}
@@ -79,7 +80,7 @@ class Run:
     """
 
     def __init__(self, program, seed=0, stall=Stall.NEVER):
-        self.dut, self.program, self.taken = Fetch(CONFIG), program, []
+        self.dut, self.program, self.taken = FetchUnit(CONFIG), program, []
         self.rng, self.stall = random.Random(seed), stall
         self.running, self.idle_at = [], None  # running[cycle]; units are idle from cycle idle_at on
         self.bench = Bench(self.dut, seed)
@@ -208,15 +209,15 @@ def test_reset_in_a_loop(field_bits, reset_at):
 # --- In a processor -----------------------------------------------------------------------------------------------
 
 PROCESSOR = CoreConfig.of(engines=1, layers=1, half_words=8, coefficient_words=8, program_words=256, stream_words=2,
-                          memory_bits=12, descriptors=4)
+                          memory_bits=12, descriptors=4, records=True)
 UNITS = {"o_load": (Load,), "o_pass": (Pass,), "o_store": (Store,), "o_reader": (Read, Sums, Set),
          "o_writer": (Write, Set)}
-LATE = (Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG)  # what the fetch unit does not see
+LATE = (Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG, Fault.RECORD)  # what the fetch unit does not see
 
 
 def run_processor(programs, seed, cycles=6000, stop_at=None):
     """By program (words): what was handed out, in order, as (port, pattern), and the faults with their tags."""
-    dut, found = Fetch(PROCESSOR), []
+    dut, found = FetchUnit(PROCESSOR), []
     bench = Bench(dut, seed)
     bench.noise(dut.write, dut.write_en)
     ports = [getattr(dut, name) for name in UNITS]
@@ -277,11 +278,12 @@ def test_legal_programs_are_handed_out_in_order(field_bits):
     seed, programs = 5, []
     rng = random.Random(seed)
     while len(programs) < 6:
-        job = random_processor_job(PROCESSOR, rng)
+        job = with_records(PROCESSOR, random_processor_job(PROCESSOR, rng), rng)
         if INSTRUCTION_WORDS * len(job.program) <= PROCESSOR.program_words:
             programs.append(job.program)
     for program, (taken, faults) in zip(programs, run_processor(list(map(encode, programs)), seed, 60_000)):
         steps = unrolled(program)
+        assert any(isinstance(step, Fetch) for each in programs for step in each), f"seed {seed}"
         assert not faults and len(taken) == len(steps), f"seed {seed}"
         for step, (name, payload) in zip(steps, taken):
             assert isinstance(step, UNITS[name]), f"{step} for {name}, seed {seed}"

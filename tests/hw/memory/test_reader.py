@@ -9,7 +9,7 @@ import pytest
 
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
-from wingbeat.hw.isa.instruction import MemoryMode, Read, Set, Unit
+from wingbeat.hw.isa.instruction import Fetch, MemoryMode, Read, Set, Unit
 from wingbeat.hw.isa.setup import TAG_BITS
 from wingbeat.hw.memory.reader import Reader
 from wingbeat.sim.bench.stream import Bench, Stall
@@ -22,9 +22,9 @@ PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.
 LINE = Descriptor((), Move(0, 1), tuple(Move(0, 2 << bit) for bit in range(6)), pitch=100, chunks=128)
 
 
-def config(groups=2, pipeline=Pipeline.DEEP):
+def config(groups=2, pipeline=Pipeline.DEEP, records=False):
     return CoreConfig.of(engines=2 * groups, layers=1, width=WIDTH, element_width=WIDTH, stream_words=ELEMENTS // 2,
-                         memory_bits=MEMORY_BITS, descriptors=4, pipeline=pipeline)
+                         memory_bits=MEMORY_BITS, descriptors=4, pipeline=pipeline, records=records)
 
 
 def content(address):
@@ -46,12 +46,15 @@ def random_descriptor(rng, groups):
                       steps=rng.randint(1, 1 << len(order) - cut))
 
 
-def random_commands(rng, descriptors, count, waiting):
-    """SETs of all registers, then READs with some more among them."""
+def random_commands(rng, descriptors, count, waiting, fetches=False):
+    """SETs of all registers, then READs with some more among them, and with ``fetches`` FETCHes."""
     commands = [Set(Unit.READER, register, rng.getrandbits(MEMORY_BITS)) for register in range(8)]
     for number in range(count):
         if rng.random() < 0.2:
             commands.append(Set(Unit.READER, rng.randrange(8), rng.getrandbits(MEMORY_BITS)))
+        if fetches and rng.random() < 0.6:
+            commands.append(Fetch(rng.randrange(len(descriptors)), rng.randrange(3), rng.choice([1, 3, 60000]),
+                                  MemoryMode.COLUMNS, rng.randint(-300, 300), fence=rng.random() < 0.5))
         after = rng.randint(0, min(number, 3)) if waiting else 0
         commands.append(Read(rng.randrange(len(descriptors)), rng.randrange(3), rng.choice([2, 5, 60000]),
                              MemoryMode(rng.randrange(3)), rng.randint(-300, 300), after,
@@ -59,22 +62,23 @@ def random_commands(rng, descriptors, count, waiting):
     return commands
 
 
-def beats_of(read, descriptor, groups, base):
-    """Bit patterns of ``o`` for one block, and the beat numbers that it requests."""
+def beats_of(read, descriptor, groups, base, mode, records):
+    """Bit patterns of ``o`` for one block, and the beat numbers that it requests; ``mode``: that of its beats."""
     words, addresses = [], []
     row, chunk = descriptor.positions(groups)
     for number, (r, c) in enumerate(zip((row & 0xFFFF).tolist(), (chunk & 0xFFFF).tolist())):
-        beat = 0
+        beat = isinstance(read, Fetch) << ELEMENTS * WIDTH + 4
         if r < read.rows and c < descriptor.chunks:
             addresses.append(int(base + row[number] * descriptor.pitch + chunk[number]) % (1 << MEMORY_BITS))
-            beat = content(addresses[-1])
+            element_bits = content(addresses[-1])
             if c == descriptor.chunks - 1 and descriptor.tail:
-                beat &= (1 << WIDTH * descriptor.tail) - 1
-        words.append(beat | int(read.mode) << ELEMENTS * WIDTH | (number == len(row) - 1) << ELEMENTS * WIDTH + 2)
+                element_bits &= (1 << WIDTH * descriptor.tail) - 1
+            beat |= element_bits | records << ELEMENTS * WIDTH + 5
+        words.append(beat | int(mode) << ELEMENTS * WIDTH | (number == len(row) - 1) << ELEMENTS * WIDTH + 2)
     return words, addresses
 
 
-def expected(commands, descriptors, groups):
+def expected(commands, descriptors, groups, records):
     """Per READ what ``beats_of`` returns."""
     registers, blocks, mode = [0] * 8, [], MemoryMode.COLUMNS
     for command in commands:
@@ -82,10 +86,13 @@ def expected(commands, descriptors, groups):
             registers[command.register] = command.value
         else:
             base = registers[command.register]
-            words, addresses = beats_of(command, descriptors[command.descriptor], groups, base)
-            words[0] |= (command.mode != mode) << ELEMENTS * WIDTH + 3
+            is_fetch = isinstance(command, Fetch)
+            words, addresses = beats_of(command, descriptors[command.descriptor], groups, base,
+                                        mode if is_fetch else command.mode, records)
             blocks.append((words, addresses))
-            mode = command.mode
+            if not is_fetch:
+                words[0] |= (command.mode != mode) << ELEMENTS * WIDTH + 3
+                mode = command.mode
             registers[command.register] = (base + command.increment) % (1 << MEMORY_BITS)
     return blocks
 
@@ -113,18 +120,19 @@ class Setup:
     """
 
     def __init__(self, seed, commands, descriptors, field_bits, *, groups=2, pipeline=Pipeline.DEEP, in_flight=4,
-                 latency=lambda: 1, ready=Stall.NEVER, sink=Stall.NEVER, writing=0):
-        self.dut = Reader(config(groups, pipeline), in_flight)
+                 latency=lambda: 1, ready=Stall.NEVER, sink=Stall.NEVER, writing=0, records=False):
+        self.dut = Reader(config(groups, pipeline, records), in_flight)
         self.bench, self._rng = Bench(self.dut, seed), random.Random(seed)
         self.bench.noise(self.dut.write, self.dut.write_en)
-        self.blocks = expected(commands, descriptors, groups)
+        self.blocks = expected(commands, descriptors, groups, records)
+        self.played = []  # in which cycles the player, whom nobody plays here, says that it is done
         self.words = [word for words, _ in self.blocks for word in words]
         self._table = [(number * DESCRIPTOR_WORDS + at, word) for number, descriptor in enumerate(descriptors)
                        for at, word in enumerate(descriptor.words(groups)) if word]
         self._commands = [int(isinstance(c, Set)) | field_bits(c) << 1 for c in commands]
         self._latency, self._ready, self._writing = latency, ready.willing(random.Random(seed + 1)), writing
         self.got = self.bench.sink(self.dut.o, len(self.words), sink)
-        for process in (self._drive, self._memory, self._writer, self._watch):
+        for process in (self._drive, self._memory, self._writer, self._watch, *([self._play] if records else [])):
             self.bench.process(process, background=True)
 
     def run(self, reset_at=None, words=None):
@@ -202,6 +210,17 @@ class Setup:
                     continue
                 written += len(self.got.words) > first + written
             ctx.set(self.dut.progress, written)
+
+    async def _play(self, ctx):
+        skip = len(self._table)
+        async for _, reset, played in ctx.tick().sample(self.dut.played):
+            if reset:
+                self.played.clear()
+            elif skip:
+                skip -= 1
+            else:
+                self.played.append(played)
+            ctx.set(self.dut.played, self._rng.random() < 0.2)
 
     async def _watch(self, ctx):
         dut, skip = self.dut, len(self._table)
@@ -319,6 +338,26 @@ def test_every_dependency_of_the_first_reads(field_bits):
     one = Descriptor((), Move(0, 1), (), pitch=1, chunks=2)
     commands = [read(), read(after=1), *[read()] * 68, read(after=63)]
     Setup(0, commands, [one], field_bits, writing=1).run()
+
+
+@pytest.mark.parametrize("sink", [Stall.NEVER, Stall.RANDOM], ids=lambda s: s.value)
+@pytest.mark.parametrize("seed", range(12))
+def test_fetches(seed, sink, field_bits):
+    """Beats of a FETCH are marked and stand in their place; behind a fence no command is taken before its last beat has
+    left and the player is done. A FETCH has no tag."""
+    rng = random.Random(seed)
+    descriptors = [random_descriptor(rng, 2) for _ in range(4)]
+    commands = random_commands(rng, descriptors, 10, waiting=False, fetches=True)
+    setup = Setup(seed, commands, descriptors, field_bits, pipeline=rng.choice(list(Pipeline)), in_flight=64, sink=sink,
+                  latency=lambda: rng.choice([1, 2, 30]), records=True).run()
+    assert any(isinstance(each, Fetch) for each in commands)
+    assert setup.history[-1].tag == sum(isinstance(each, Read) and not isinstance(each, Fetch) for each in commands)
+    ends = np.cumsum([len(words) for words, _ in setup.blocks]).tolist()
+    blocks = [each for each in commands if isinstance(each, Read)]
+    for number, (command, taken) in enumerate(zip(commands, setup.taken[1:])):
+        if isinstance(command, Fetch) and command.fence:
+            left = setup.beats[ends[blocks.index(command)] - 1]
+            assert taken > left and any(setup.played[left:taken]), f"command {number + 1}, {setup.bench.seed_note}"
 
 
 async def give(ctx, dut, command, field_bits):
