@@ -94,9 +94,11 @@ class ProcessorTrial:
                 await edge
             self.entries.append(str(self.dut.log_data.value))
 
-    def _check_log(self):
-        """The entries of the last blocks are what was reported of them."""
+    def _check_log(self, blocks=None):
+        """The entries of the last blocks are what was reported of them; ``blocks``: so many since the last start, else
+        all."""
         reports = (RESULTS / f"{self.name}.blocks.txt").read_text().split()[1::2]
+        reports = reports[len(reports) - blocks:] if blocks is not None else reports
         for number in range(max(0, len(reports) - self.log["size"]), len(reports)):
             entry, want = self.entries[number % self.log["size"]], int(reports[number], 16) >> self.log["shift"]
             assert not set(entry) - {"0", "1"}, f"the log entry of block {number} has undefined bits: {entry}"
@@ -116,7 +118,7 @@ class ProcessorTrial:
             for name in ("reads_left", "writes_left", "late_requests"):
                 assert not counts[name], f"busy fell in cycle {counts['end_cycle']} with {name} = {counts[name]}"
         if self.log:
-            self._check_log()
+            self._check_log(None if error else blocks)
         if self.expected:
             assert not error, f"cycle {counts['end_cycle']}: the program was stopped with error {error}"
             self._compare()
