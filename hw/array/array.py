@@ -30,8 +30,9 @@ __all__ = ["Array"]
 
 def _processor_ports(config: CoreConfig) -> dict:
     """Commands of the memory units, faults, and what the units do, for the processor around the array. ``plays``: what
-    stands on ``i_setup`` is a record, which waits for nothing."""
-    records = {"plays": In(1)} if config.records else {}
+    stands on ``i_setup`` is a record, which waits for nothing; ``fetch_ended``: the last beat of a FETCH goes to the player, which is idle where
+    ``records_idle``."""
+    records = {"plays": In(1), "fetch_ended": In(1), "records_idle": In(1)} if config.records else {}
     return {**records, "o_reader": Out(stream.Signature(memory_command())), "o_writer": Out(stream.Signature(memory_command())),
             "memory_idle": In(1), "stop": In(1), "start": Out(1), "running": Out(1),
             "fault": Out(Fault), "fault_tag": Out(TAG_BITS),
@@ -122,6 +123,8 @@ class Array(wiring.Component):
             return Const(0)
         units |= {"reader": (fetch.o_reader, wiring.flipped(self.o_reader)),
                   "writer": (fetch.o_writer, wiring.flipped(self.o_writer))}
+        if self._config.records:
+            m.d.comb += [fetch.fetch_ended.eq(self.fetch_ended), fetch.records_idle.eq(self.records_idle)]
         m.d.comb += [fetch.stop.eq(self.stop), self.fault.eq(fetch.fault), self.fault_tag.eq(fetch.fault_tag)]
         queued = Signal(name="queued")
         empty = []

@@ -46,7 +46,7 @@ class Checker(wiring.Component):
         m.d.sync += [taken.eq(self.taken), clear.eq(self.clear)]
         opcode = self.instruction[:OPCODE_BITS]
         fields = {code: data.View(instruction(code), self.instruction[OPCODE_BITS:][:instruction(code).size])
-                  for code in Opcode if code is not Opcode.FETCH or self._config.records}
+                  for code in Opcode if code not in (Opcode.FETCH, Opcode.WAIT) or self._config.records}
         kinds = {code: Signal(name=f"is_{code.name.lower()}") for code in fields}
         m.d.sync += [signal.eq(opcode == code) for code, signal in kinds.items()]
         # The walk of a LOAD stands where that of a STORE does.
@@ -131,7 +131,8 @@ class Checker(wiring.Component):
                             (written, kinds[Opcode.WRITE])):
             with m.If(kind):
                 m.d.sync += tag.eq(count)
-        is_halt = kinds[Opcode.HALT]
+        # Neither may wait for a block of which some instructions stand behind it.
+        is_halt = kinds[Opcode.HALT] | kinds[Opcode.WAIT] if self._config.records else kinds[Opcode.HALT]
         return {
             Fault.INPUT: [(kinds[Opcode.LOAD], loaded == read), (is_pass, is_block_open == fields.first),
                           (is_pass, fields.first & (begun == loaded)), (is_halt, is_block_open | (read != begun))],

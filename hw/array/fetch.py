@@ -14,7 +14,7 @@ from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.signals import signals
 from .checker import Checker
-from .parameters import read_cycles
+from .parameters import QUEUE_PLACES, read_cycles
 
 __all__ = ["FetchUnit"]
 
@@ -23,7 +23,8 @@ class FetchUnit(wiring.Component):
     """Reads instructions and hands each to the unit it is for; ``start`` begins at instruction 0.
 
     The next instruction is fetched when the unit has taken the present one, so the order of the program holds for every
-    unit and between them. HALT waits until ``units_idle``, as it was a cycle ago.
+    unit and between them. HALT waits until ``units_idle``, as it was a cycle ago; WAIT until
+    ``fetch_ended`` has come for every FETCH handed out and ``records_idle``, as it was a cycle ago.
 
     In a processor every instruction is checked first (``hw/array/checker.py``). One that is not legal is not handed
     out: the program ends, with the code in ``fault`` for one cycle and the tag of its block in ``fault_tag``. ``stop``
@@ -50,6 +51,8 @@ class FetchUnit(wiring.Component):
             units |= {"o_reader": Out(stream.Signature(memory_command())),
                       "o_writer": Out(stream.Signature(memory_command())),
                       "stop": In(1), "fault": Out(Fault), "fault_tag": Out(TAG_BITS)}
+        if config.records:
+            units |= {"fetch_ended": In(1), "records_idle": In(1)}
         super().__init__({
             "start": In(1), "running": Out(1), "units_idle": In(1),
             "write": In(setup()), "write_en": In(1), **units})
@@ -85,8 +88,10 @@ class FetchUnit(wiring.Component):
         quiet = Signal(name="quiet")
         m.d.sync += quiet.eq(self.units_idle)
 
+        waits = self._waits(m, buffer) if c.records else None
         # A register, not the OR of the offers: it holds back the address and all that counts.
-        m.d.comb += taken.eq(Cat(*(port.valid & port.ready for port, _ in units), is_loop, is_halt & quiet).any())
+        m.d.comb += taken.eq(Cat(*(port.valid & port.ready for port, _ in units), is_loop, is_halt & quiet,
+                                 *([waits[0] & waits[1]] if waits else [])).any())
         m.d.sync += offering.eq(final | (offering & ~offer_end))
         with m.If(~self.running):
             m.d.sync += self.running.eq(self.start)
@@ -104,12 +109,24 @@ class FetchUnit(wiring.Component):
             m.d.sync += [is_loop.eq(decoded[:OPCODE_BITS] == Opcode.LOOP),
                          is_halt.eq(decoded[:OPCODE_BITS] == Opcode.HALT)]
             m.d.sync += [port.valid.eq(wanted(decoded)) for port, wanted in units]
+            if waits:
+                m.d.sync += waits[0].eq(decoded[:OPCODE_BITS] == Opcode.WAIT)
         with m.If(is_loop):
             m.d.sync += [is_loop.eq(0), looping.eq(repeat), loops_left.eq(loops_before - 1)]
         with m.If(is_halt & quiet):
             m.d.sync += [is_halt.eq(0), self.running.eq(0)]
         self._address(m, address, reading, count, offering, is_loop & repeat, loop.target)
         return m
+
+    def _waits(self, m, buffer):
+        """Whether a WAIT is on offer, and whether it may end."""
+        is_wait, played, given = signals("is_wait played given")
+        fetches = Signal(range(4 * QUEUE_PLACES), name="fetches")  # handed out and not ended: in the queue or behind it
+        m.d.comb += given.eq(self.o_reader.valid & self.o_reader.ready & (buffer[:OPCODE_BITS] == Opcode.FETCH))
+        m.d.sync += [fetches.eq(fetches + given - self.fetch_ended), played.eq((fetches == 0) & self.records_idle)]
+        with m.If(is_wait & played):
+            m.d.sync += is_wait.eq(0)
+        return is_wait, played
 
     def _units(self, m, buffer):
         """The port of each unit, and the function that tells whether an instruction is for it."""

@@ -65,7 +65,7 @@ class Processor(wiring.Component):
         wiring.connect(m, array.o_writer, writer.i_command)
         wiring.connect(m, gather.o, array.i)
         wiring.connect(m, array.o, writer.i)
-        player, beats = self._player(m, reader) if c.records else (None, reader.o)
+        player, beats = self._player(m, array, reader) if c.records else (None, reader.o)
         stopped = self._faults(m, array, reader, writer, player)
         setup_write = self._setup(m, array, reader, writer, player)
         vector = self._vector(m, reader, beats, gather, writer, stopped, setup_write)
@@ -95,7 +95,7 @@ class Processor(wiring.Component):
                      for name in array.status.shape().members]
         return m
 
-    def _player(self, m, reader):
+    def _player(self, m, array, reader):
         """Records of the memory: beats of a FETCH leave the others for the player, the others wait until it is done.
         Returns the player, and the reader's other beats as a stream."""
         m.submodules.player = player = Player(self._config)
@@ -106,6 +106,8 @@ class Processor(wiring.Component):
             beats.payload.eq(beat), beats.valid.eq(reader.o.valid & ~beat.setup & player.idle),
             reader.o.ready.eq(Mux(beat.setup, player.i.ready | ~beat.present, beats.ready & player.idle)),
             reader.played.eq(player.idle)]
+        m.d.comb += [array.records_idle.eq(player.idle),
+                     array.fetch_ended.eq(reader.o.valid & reader.o.ready & beat.setup & beat.last)]
         return player, beats
 
     def _setup(self, m, array, reader, writer, player):

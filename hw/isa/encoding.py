@@ -10,7 +10,7 @@ from typing import Any
 
 from .bit_fields import Fields, bits_of_words, pack, unpack, words_of_bits
 from .instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set,
-                          Store, Sums, Unit, Write)
+                          Store, Sums, Unit, Wait, Write)
 from .walk import SubOrder, Walk
 
 __all__ = ["FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION", "INDEX_BITS", "REGISTERS", "encode", "decode",
@@ -40,6 +40,7 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.SET: [("unit", 1), ("register", 3), ("value", 32)],
     Opcode.SUMS: _READ,
     Opcode.FETCH: [*_READ, ("destination", 2), ("fence", 1)],
+    Opcode.WAIT: [],
 }
 SIGNED = {"increment"}  # two's complement; every other field is unsigned
 VALUES = f"""
@@ -58,7 +59,8 @@ VALUES = f"""
 """  # how values become fields, for readers of the contract
 REGISTERS = 1 << dict(FIELDS[Opcode.SET])["register"]  # address registers of reader and of writer
 _KINDS = {Opcode.HALT: Halt, Opcode.LOAD: Load, Opcode.PASS: Pass, Opcode.STORE: Store, Opcode.LOOP: Loop,
-          Opcode.READ: Read, Opcode.SUMS: Sums, Opcode.WRITE: Write, Opcode.SET: Set, Opcode.FETCH: Fetch}
+          Opcode.READ: Read, Opcode.SUMS: Sums, Opcode.WRITE: Write, Opcode.SET: Set, Opcode.FETCH: Fetch,
+          Opcode.WAIT: Wait}
 _OPCODES = {kind: opcode for opcode, kind in _KINDS.items()}
 
 

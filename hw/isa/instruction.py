@@ -13,7 +13,7 @@ from enum import IntEnum
 from .walk import Walk
 
 __all__ = ["Opcode", "Fault", "Mode", "MemoryMode", "Destination", "Unit", "Load", "Pass", "Store", "Loop", "Halt",
-           "Read", "Sums", "Fetch", "Write", "Set", "Instruction"]
+           "Read", "Sums", "Fetch", "Wait", "Write", "Set", "Instruction"]
 
 
 class Opcode(IntEnum):
@@ -29,6 +29,7 @@ class Opcode(IntEnum):
     SET = 7
     SUMS = 8
     FETCH = 9
+    WAIT = 10
 
 
 class Fault(IntEnum):
@@ -177,6 +178,11 @@ class Fetch(Read):
 
 
 @dataclass(frozen=True)
+class Wait:
+    """Hand out nothing more until all FETCHes before are played. As in front of HALT no block is open."""
+
+
+@dataclass(frozen=True)
 class Write:
     """Put one block from the array into memory; as :class:`Read`, rows from ``rows`` on are not written.
 
@@ -208,4 +214,4 @@ class Halt:
     """End of the program."""
 
 
-Instruction = Load | Pass | Store | Loop | Halt | Read | Sums | Fetch | Write | Set
+Instruction = Load | Pass | Store | Loop | Halt | Read | Sums | Fetch | Wait | Write | Set

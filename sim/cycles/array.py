@@ -7,7 +7,7 @@ hw/array/store_unit.py. One ``step`` is one clock cycle.
 from ...hw.array.parameters import GAP_LIMIT, read_cycles
 from ...hw.config import CoreConfig
 from ...hw.isa.encoding import LOAD_DECISION
-from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Pass, Store
+from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Pass, Store, Wait
 
 __all__ = ["FetchUnit", "LoadUnit", "SequencerUnit", "StoreUnit"]
 
@@ -25,13 +25,15 @@ class FetchUnit:
         self.left = 0
         self.running = True
         self.quiet = False
+        self.played = True
 
     @property
     def offer(self) -> Instruction | None:
         return self.program[self.number] if self.running and self.count == self.read else None
 
-    def step(self, taken: bool, units_idle: bool) -> None:
+    def step(self, taken: bool, units_idle: bool, records_played: bool = True) -> None:
         quiet, self.quiet = self.quiet, units_idle
+        played, self.played = self.played, records_played
         if self.count < self.read:
             self.count += 1
             return
@@ -40,7 +42,7 @@ class FetchUnit:
             self.running = not quiet
         elif isinstance(instruction, Loop):
             self._loop(instruction)
-        elif taken:
+        elif taken or (isinstance(instruction, Wait) and played):
             self.number, self.count = self.number + 1, self.begin
 
     def _loop(self, loop: Loop) -> None:

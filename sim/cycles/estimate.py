@@ -18,7 +18,7 @@ from ...hw.array.parameters import QUEUE_PLACES
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
 from ...hw.isa.instruction import (Fetch, Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit,
-                                   Write)
+                                   Wait, Write)
 from ...hw.isa.parameter_set import SET_WORDS, SETS
 from ...hw.isa.setup import (COUNTED_CAUSES, COUNTED_UNITS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER, UNITS,
                              SetupWrite)
@@ -179,6 +179,7 @@ class _Processor(_Array):
         self.memory = Memory(speed, config.stream_words)
         self.queues = {unit: Queue(QUEUE_PLACES) for unit in UNITS}
         self.queued = False
+        self.fetches = 0  # handed out, of which the last beat has not gone to the player
         self.counts.units = {f"{unit}_{cause}": 0 for unit in COUNTED_UNITS for cause in COUNTED_CAUSES}
         self.skipper, self.skips = Skipper(self, config), skip
 
@@ -212,6 +213,7 @@ class _Processor(_Array):
         fetch, scatter, gather, output = self.fetch, self.scatter, self.gather, store.output
         idle, completed, progress = self._idle_at_halt(), writer.completion.completed, writer.completion.progress
         fetched, target = self._fetched()
+        played = not self.fetches and self.player.idle
         load_head, pass_head, store_head = queues["load"].head, queues["cal"].head, queues["store"].head
         load_command = load_head if load.idle else None
         pass_command = pass_head if self.sequencer.following is None else None
@@ -237,7 +239,8 @@ class _Processor(_Array):
 
         self._commands(fetched, target, {"reader": reader_takes, "load": load_command, "cal": pass_command,
                                          "store": store_command, "writer": writer_takes})
-        fetch.step(fetched is not None, idle)
+        self.fetches += isinstance(fetched, Fetch)
+        fetch.step(fetched is not None, idle, played)
 
     def write(self, offers: bool) -> bool:
         """A cycle between Scatter, where ``offers`` says that there is a beat, and memory; whether it is taken."""
@@ -269,6 +272,8 @@ class _Processor(_Array):
         is_present = is_record and beat is not None and beat[2] > 0
         taken = is_record and (self.player.ready or not is_present)
         self.player.step(taken and is_present)
+        if taken and beat is not None and beat[1]:
+            self.fetches -= 1
         return taken
 
     def count_port(self, asks: bool, writes: bool, writing: bool, no_write: bool) -> None:
@@ -289,7 +294,7 @@ class _Processor(_Array):
     def _fetched(self) -> tuple[Instruction | None, str]:
         """The instruction that enters a queue in this cycle, and which."""
         offer = self.fetch.offer
-        if offer is None or isinstance(offer, Halt | Loop):
+        if offer is None or isinstance(offer, Halt | Loop | Wait):
             return None, ""
         if isinstance(offer, Set):
             unit = "reader" if offer.unit == Unit.READER else "writer"

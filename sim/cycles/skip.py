@@ -59,7 +59,7 @@ _VECTOR = (
 _VECTOR_QUEUES = attrgetter(
     "normalise.front", "normalise.out", "normalise.sides", "finish.rescale.front", "finish.rescale.out",
     "finish.rescale.side", "finish.between", "finish.residual.way", "arbiter.order")
-_TOKENS = attrgetter("vacant", "loaded", "computed", "in_flight", "queued")
+_TOKENS = attrgetter("vacant", "loaded", "computed", "in_flight", "queued", "fetches", "fetch.played")
 _SEQUENCE = attrgetter("idle", "over", "starting", "pipe", "held")
 _COUNTERS = (
     "load.left", "load.lead", "load.store_steps", "store.taken_steps", "sequencer.left", "store.left",

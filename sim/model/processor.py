@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ...hw.isa.encoding import instruction_fields, INSTRUCTION_WORDS, REGISTERS, decode, encode
 from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, MemoryMode, Opcode, Pass, Read, Set,
-                                   Store, Sums, Unit, Write)
+                                   Store, Sums, Unit, Wait, Write)
 from ...hw.isa.record import records_of
 from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
 from ...hw.isa.walk import SubOrder
@@ -51,16 +51,26 @@ class BlockOutcome(NamedTuple):
     clamped: int = 0
 
 
+class _Command(NamedTuple):
+    """A command of a memory unit, the base address that it finds, and how many FETCHes WAITs before it waited for."""
+
+    instruction: Any
+    base: int
+    waited: int
+
+
 @dataclass
 class _Blocks:
-    """The instructions of each unit in order, as handed out; base addresses stand beside READ and WRITE."""
+    """The instructions of each unit in order, as handed out."""
 
-    reads: list[tuple[Read, int]] = field(default_factory=list)
-    ahead: list[tuple[Sums | Fetch, int, int]] = field(default_factory=list)  # with the number of READs before
+    reads: list[_Command] = field(default_factory=list)
+    ahead: list[tuple[_Command, int]] = field(default_factory=list)  # SUMS and FETCHes, with the number of READs before
+    fetches: int = 0
+    waited: int = 0  # of these, by WAITs
     loads: list[Load] = field(default_factory=list)
     passes: list[list[Pass]] = field(default_factory=list)
     stores: list[Store] = field(default_factory=list)
-    writes: list[tuple[Write, int]] = field(default_factory=list)
+    writes: list[_Command] = field(default_factory=list)
     inside: bool = False  # a block whose last pass has not come
 
     def add(self, instruction: Load | Pass | Store) -> None:
@@ -189,9 +199,9 @@ class ProcessorModel:
     def fetched(self, words: Sequence[int]) -> list[list[list[SetupWrite]]]:
         """See :func:`fetched_records`."""
         found = []
-        for fetch, base, _ in self._fetch(list(words)).ahead:
-            if isinstance(fetch, Fetch):
-                beats = self.memory[self._asked(fetch, base)]
+        for command, _ in self._fetch(list(words)).ahead:
+            if isinstance(command.instruction, Fetch):
+                beats = self.memory[self._asked(command)]
                 found.append([self._records(beat[None]) for beat in beats])
                 for write in (write for records in found[-1] for write in records):
                     self.write_setup(*write)
@@ -223,12 +233,16 @@ class ProcessorModel:
             instruction = decode(raw, self.config.layers)[0]
             if isinstance(instruction, Set):
                 self.registers[instruction.unit][instruction.register] = instruction.value
+            elif isinstance(instruction, Wait):
+                blocks.waited = blocks.fetches
             elif isinstance(instruction, Sums | Fetch):
-                blocks.ahead.append((instruction, self._base(Unit.READER, instruction), len(blocks.reads)))
+                blocks.fetches += isinstance(instruction, Fetch)
+                command = _Command(instruction, self._base(Unit.READER, instruction), blocks.waited)
+                blocks.ahead.append((command, len(blocks.reads)))
             elif isinstance(instruction, Read):
-                blocks.reads.append((instruction, self._base(Unit.READER, instruction)))
+                blocks.reads.append(_Command(instruction, self._base(Unit.READER, instruction), blocks.waited))
             elif isinstance(instruction, Write):
-                blocks.writes.append((instruction, self._base(Unit.WRITER, instruction)))
+                blocks.writes.append(_Command(instruction, self._base(Unit.WRITER, instruction), blocks.waited))
             elif isinstance(instruction, Load | Pass | Store):
                 blocks.add(instruction)
         raise AssertionError("a program ends with a HALT or a fault")
@@ -265,9 +279,9 @@ class ProcessorModel:
             return Fault.WALK, "the walk leaves the half"
         if opcode is Opcode.PASS and self._leaves_memory(values):
             return Fault.PASS, "digit, groups or coefficients leave their memory"
+        if opcode in (Opcode.FETCH, Opcode.WAIT) and not self.config.records:
+            return Fault.OPCODE, "records is false, there is no player"
         if opcode is Opcode.FETCH:
-            if not self.config.records:
-                return Fault.OPCODE, "records is false, there is no player"
             if values["descriptor"] >= self.config.descriptors or values["destination"] != Destination.SETUP:
                 return Fault.MEMORY, (f"descriptor {values['descriptor']} or destination {values['destination']} is out "
                                       "of range")
@@ -297,15 +311,16 @@ class ProcessorModel:
         """Each kind of instruction needs a block that has come as far as the kind before it."""
         read, loaded, begun = len(blocks.reads), len(blocks.loads), len(blocks.passes)
         stored, written = len(blocks.stores), len(blocks.writes)
+        is_end = opcode in (Opcode.HALT, Opcode.WAIT)
         input_faults = {
             "a LOAD without a READ": opcode is Opcode.LOAD and loaded == read,
             "a first PASS without a LOAD": opcode is Opcode.PASS and values["first"] and begun == loaded,
             "a PASS outside a block, or a first one inside": opcode is Opcode.PASS and values["first"] == blocks.inside,
-            "a block that was read has no passes": opcode is Opcode.HALT and (blocks.inside or read != begun)}
+            "a block that was read has no passes": is_end and (blocks.inside or read != begun)}
         output_faults = {
             "a STORE without a computed block": opcode is Opcode.STORE and stored == blocks.computed,
             "a WRITE without a STORE": opcode is Opcode.WRITE and written == stored,
-            "a block that was computed is not written": opcode is Opcode.HALT and written != blocks.computed}
+            "a block that was computed is not written": is_end and written != blocks.computed}
         for code, faults in ((Fault.INPUT, input_faults), (Fault.OUTPUT, output_faults)):
             for why, found in faults.items():
                 if found:
@@ -322,8 +337,8 @@ class ProcessorModel:
 
     @staticmethod
     def _check_after(blocks: _Blocks) -> None:
-        asked: list[tuple[int, Read]] = [(tag, ahead) for ahead, _, tag in blocks.ahead]
-        asked += [(tag, read) for tag, (read, _) in enumerate(blocks.reads)]
+        asked: list[tuple[int, Read]] = [(tag, ahead.instruction) for ahead, tag in blocks.ahead]
+        asked += [(tag, read.instruction) for tag, read in enumerate(blocks.reads)]
         for tag, read in sorted(asked, key=lambda one: one[0]):
             if read.after > tag:
                 name = f"the {type(read).__name__.upper()} before READ" if isinstance(read, Sums | Fetch) else "READ"
@@ -342,29 +357,29 @@ class ProcessorModel:
         changed = np.zeros(len(self.memory), dtype=bool)
         try:
             for tag in range(len(blocks.reads) + 1):
-                while ahead and ahead[0][2] == tag:
-                    early, base, _ = ahead.popleft()
-                    beats = self._asked(early, base)
-                    askings.append(Asking(tag, (early.after, early.after_beats), beats))
-                    if isinstance(early, Fetch):
-                        self._check_records(early, tag, beats, changed[beats].any(), use)
-                    else:
-                        use.wait(tag, early)
-                        use.add_sums(tag, early)
+                while ahead and ahead[0][1] == tag:
+                    early, _ = ahead.popleft()
+                    beats = self._asked(early)
+                    askings.append(Asking(tag, (early.instruction.after, early.instruction.after_beats), beats))
+                    use.command(tag, early.instruction, early.waited)
+                    if isinstance(early.instruction, Fetch):
+                        self._play(early.instruction, tag, beats, changed[beats].any(), use)
                 if tag < len(blocks.reads):
-                    (read, base), (write, write_base) = blocks.reads[tag], blocks.writes[tag]
-                    askings.append(Asking(tag, (read.after, read.after_beats), self._asked(read, base)))
-                    writes = write_addresses(self.config, self._table(SETUP_WRITER, write.descriptor), write, write_base)
+                    read, write = blocks.reads[tag], blocks.writes[tag]
+                    askings.append(Asking(tag, (read.instruction.after, read.instruction.after_beats),
+                                          self._asked(read)))
+                    writes = write_addresses(self.config, self._table(SETUP_WRITER, write.instruction.descriptor),
+                                             write.instruction, write.base)
                     written.append(self._inside(writes.address[writes.enabled]))
                     changed[written[-1]] = True
                     # A residual is sure of what its own READ has waited for, not of what the next one waits for.
                     askings.append(Asking(tag + 1, (0, 0), self._inside(
-                        self.vector.residual_beats(write.vector, written[-1]))))
-                    use.wait(tag, read)
-                    use.add_block(tag, read, blocks.passes[tag], write, len(writes.address), self.vector)
+                        self.vector.residual_beats(write.instruction.vector, written[-1]))))
+                    use.command(tag, read.instruction, read.waited)
+                    use.block(tag, blocks.passes[tag], write.instruction, write.waited, len(writes.address), self.vector)
                     if counts:
-                        self._check_read(read, base, tag, blocks.loads[tag])
-                        self._check_write(write, write_base, tag, blocks.stores[tag])
+                        self._check_read(read, tag, blocks.loads[tag])
+                        self._check_write(write, tag, blocks.stores[tag])
         finally:
             self.tables, self.vector, self.array.coefficients = own
         race = first_race(askings, written, len(self.memory))
@@ -372,13 +387,14 @@ class ProcessorModel:
             raise ValueError(f"after: READ {race.tag} takes beat {race.beat}, which is beat {race.place} of WRITE "
                              f"{race.writer}; it has not waited for that")
 
-    def _asked(self, read: Read, base: int) -> np.ndarray:
-        return self._inside(read_addresses(self.config, self._table(SETUP_READER, read.descriptor), read, base))
+    def _asked(self, command: _Command) -> np.ndarray:
+        """The beats that a command of the reader asks for."""
+        read = command.instruction
+        return self._inside(read_addresses(self.config, self._table(SETUP_READER, read.descriptor), read, command.base))
 
-    def _check_records(self, fetch: Fetch, tag: int, beats: np.ndarray, is_changed: bool, use: TablesInUse) -> None:
-        """Play the records of a FETCH in front of READ ``tag``; ``is_changed``: a WRITE of the program writes them."""
+    def _play(self, fetch: Fetch, tag: int, beats: np.ndarray, is_changed: bool, use: TablesInUse) -> None:
+        """The records of a FETCH in front of READ ``tag``; ``is_changed``: a WRITE of the program writes them."""
         records = self._records(self.memory[beats])
-        use.wait(tag, fetch)
         use.change(tag, fetch, records, is_changed)
         for write in records:
             self.write_setup(*write)
@@ -398,38 +414,40 @@ class ProcessorModel:
         return addresses
 
     def _block(self, blocks: _Blocks, tag: int) -> BlockOutcome:
-        (read, read_base), (write, write_base) = blocks.reads[tag], blocks.writes[tag]
+        read, write = blocks.reads[tag], blocks.writes[tag]
         load, store = blocks.loads[tag], blocks.stores[tag]
         self._run_ahead(blocks, tag)
         before = self.clamped
-        words = self._words(read, read_base)
+        words = self._words(read)
         self._check_count("READ", "LOAD", tag, len(words), load)
         block, _ = self.array.load(load, words)
         for step in blocks.passes[tag]:
             self.array.run_pass(step, block)
         result = self.array.store(store, block)
-        self._check_write(write, write_base, tag, store)
-        table = self._table(SETUP_WRITER, write.descriptor)
-        finish = partial(self.vector.finish, write.vector) if write.vector else None
-        clamped = write_block(self.config, table, write, write_base, result.words, self.memory, finish)
+        self._check_write(write, tag, store)
+        step = write.instruction
+        table = self._table(SETUP_WRITER, step.descriptor)
+        finish = partial(self.vector.finish, step.vector) if step.vector else None
+        clamped = write_block(self.config, table, step, write.base, result.words, self.memory, finish)
         self.clamped += clamped
         self.saturated |= bool(clamped) or result.saturated
         return BlockOutcome(result.exponent, result.saturated, self.clamped - before)
 
     def _run_ahead(self, blocks: _Blocks, tag: int) -> None:
         """SUMS and FETCHes between READ ``tag`` - 1 and READ ``tag``."""
-        for early, base, number in blocks.ahead:
+        for early, number in blocks.ahead:
             if number != tag:
                 continue
-            if isinstance(early, Sums):
+            if isinstance(early.instruction, Sums):
                 if tag < len(blocks.reads):
-                    self._sum_rows(early, base)
+                    self._sum_rows(early.instruction, early.base)
                 continue
-            for write in self._records(self.memory[self._asked(early, base)]):
+            for write in self._records(self.memory[self._asked(early)]):
                 self.write_setup(*write)
 
-    def _words(self, read: Read, base: int) -> np.ndarray:
+    def _words(self, command: _Command) -> np.ndarray:
         """Words of a block, normalised where the READ says so."""
+        read, base, _ = command
         table = self._table(SETUP_READER, read.descriptor)
         beats, elements, inside = read_elements(self.config, table, read, base, self.memory)
         if read.vector:
@@ -446,13 +464,15 @@ class ProcessorModel:
         self.clamped += clamped
         self.saturated |= bool(clamped)
 
-    def _check_read(self, read: Read, base: int, tag: int, load: Load) -> None:
-        beats = len(positions(self.config, self._table(SETUP_READER, read.descriptor), read.rows, base).address)
+    def _check_read(self, command: _Command, tag: int, load: Load) -> None:
+        read = command.instruction
+        beats = len(positions(self.config, self._table(SETUP_READER, read.descriptor), read.rows, command.base).address)
         self._check_count("READ", "LOAD", tag, beats * self.config.stream_words, load)
 
-    def _check_write(self, write: Write, base: int, tag: int, store: Store) -> None:
+    def _check_write(self, command: _Command, tag: int, store: Store) -> None:
+        write = command.instruction
         table = self._table(SETUP_WRITER, write.descriptor)
-        beats = len(write_addresses(self.config, table, write, base).address)
+        beats = len(write_addresses(self.config, table, write, command.base).address)
         halved = write.mode in (MemoryMode.REAL, MemoryMode.FOLD)
         self._check_count("WRITE", "STORE", tag, (beats << halved) * self.config.stream_words, store)
 

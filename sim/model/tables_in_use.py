@@ -9,7 +9,7 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
-from ...hw.isa.instruction import Fetch, Mode, Pass, Read, Sums, Write
+from ...hw.isa.instruction import Fetch, Mode, Pass, Read, Write
 from ...hw.isa.parameter_set import SET_WORDS, SETS, Activation
 from ...hw.isa.setup import (SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS,
                              SETUP_WRITER, SetupWrite)
@@ -27,8 +27,9 @@ class TablesInUse:
 
     A WRITE is known to be complete where a command of the reader has waited for it. A word that a FETCH changes must
     not belong to a block whose WRITE is not known to be complete; the sets of SUMS belong to the block that follows. A
-    descriptor of the reader needs a FETCH with a fence. A WRITE reads its descriptor while the block before it leaves:
-    so a FETCH brings it in front of the READ of that block, which writes at least DESCRIPTOR_LEAD beats.
+    descriptor must be there when its command begins, which a WAIT makes sure of. Without a WAIT one of the reader needs
+    a FETCH with a fence; and as a WRITE begins while the block before it leaves, a FETCH brings its descriptor in front
+    of the READ of that block, which writes at least DESCRIPTOR_LEAD beats.
     """
 
     def __init__(self, config: CoreConfig):
@@ -38,32 +39,35 @@ class TablesInUse:
                  SETUP_READ_SETS: SETS * SET_WORDS, SETUP_WRITE_SETS: SETS * SET_WORDS,
                  SETUP_CHANNELS: config.channel_beats * config.memory_elements, SETUP_ACTIVATION: SEGMENTS}
         self._last = {target: np.full(size, -1, dtype=np.int64) for target, size in sizes.items()}
-        self._fetched: dict[int, int] = {}  # descriptor of the writer: tag of the FETCH that brought it
+        # Descriptors that were fetched, by target and number: the number of the FETCH, its tag, whether it has a fence.
+        self._fetched: dict[tuple[int, int], tuple[int, int, bool]] = {}
+        self._fetches = 0
         self._beats = 0  # of the WRITE before
 
-    def wait(self, tag: int, read: Read) -> None:
-        """A command of the reader in front of or of READ ``tag`` has waited for its ``after``."""
+    def command(self, tag: int, read: Read, waited: int) -> None:
+        """A command of the reader in front of or of READ ``tag``, handed out when ``waited`` FETCHes were played. Raises
+        ValueError where its descriptor may not be there."""
         if read.after:
             self._complete = max(self._complete, tag - read.after + (read.after_beats == 0))
-
-    def add_sums(self, tag: int, sums: Sums) -> None:
-        """A SUMS in front of READ ``tag``."""
-        self._use(SETUP_READ_SETS, sums.vector * SET_WORDS, SET_WORDS, tag)
-
-    def add_block(self, tag: int, read: Read, passes: Sequence[Pass], write: Write, beats: int,
-                  vector: VectorUnit) -> None:
-        """Block ``tag``, of which ``beats`` beats are written. Raises ValueError where its WRITE would find another
-        descriptor than the one that was fetched for it."""
-        fetched = self._fetched.pop(write.descriptor, None)
-        if fetched is not None and (tag <= fetched or self._beats < DESCRIPTOR_LEAD):
-            raise ValueError(f"descriptor: {write.descriptor} of WRITE {tag} is fetched in front of READ {fetched}, and "
-                             f"the WRITE before has {self._beats} beats; a WRITE reads it while the block before "
-                             f"leaves, so it must be fetched in front of READ {tag - 1}, of at least {DESCRIPTOR_LEAD} "
-                             "beats")
-        self._beats = beats
-        self._use(SETUP_WRITER, write.descriptor * DESCRIPTOR_WORDS, DESCRIPTOR_WORDS, tag)
+        number, at, is_fenced = self._fetched.pop((SETUP_READER, read.descriptor), (-1, 0, True))
+        if number >= waited and not is_fenced:
+            raise ValueError(f"fence: False of the FETCH before READ {at}, which brings descriptor {read.descriptor} of "
+                             f"a command before READ {tag + 1}; allowed is True, or a WAIT between them")
         if read.vector:
             self._use(SETUP_READ_SETS, read.vector * SET_WORDS, SET_WORDS, tag)
+
+    def block(self, tag: int, passes: Sequence[Pass], write: Write, waited: int, beats: int,
+              vector: VectorUnit) -> None:
+        """Passes and WRITE of block ``tag``, of which ``beats`` beats are written; ``waited`` as above. Raises
+        ValueError where its WRITE may find another descriptor than the one that was fetched for it."""
+        number, at, _ = self._fetched.pop((SETUP_WRITER, write.descriptor), (-1, 0, False))
+        if number >= waited and (tag <= at or self._beats < DESCRIPTOR_LEAD):
+            raise ValueError(f"descriptor: {write.descriptor} of WRITE {tag} is fetched in front of READ {at}, and the "
+                             f"WRITE before has {self._beats} beats; a WRITE reads it while the block before leaves, so "
+                             f"it must be fetched in front of READ {tag - 1}, of at least {DESCRIPTOR_LEAD} beats, or "
+                             "a WAIT stand before it")
+        self._beats = beats
+        self._use(SETUP_WRITER, write.descriptor * DESCRIPTOR_WORDS, DESCRIPTOR_WORDS, tag)
         if write.vector:
             self._add_write_set(tag, write.vector, vector)
         units = self._config.lanes // 2
@@ -77,9 +81,6 @@ class TablesInUse:
         """The ``records`` of a FETCH in front of READ ``tag``; ``is_changed``: the program writes them itself. Raises
         ValueError where what they change is in use, or depends on when or on results."""
         for target, address, _ in records:
-            if target == SETUP_READER and not fetch.fence:
-                raise ValueError(f"fence: False of the FETCH before READ {tag}, which changes word {address} of the "
-                                 "reader's descriptors; allowed is True")
             if target in _STEERING and is_changed:
                 raise ValueError(f"record: the FETCH before READ {tag} changes word {address} of setup target {target} "
                                  "by results of the program; allowed are records that it does not write")
@@ -87,8 +88,9 @@ class TablesInUse:
             if last is not None and address < len(last) and last[address] >= self._complete:
                 raise ValueError(f"after: the FETCH before READ {tag} changes word {address} of setup target {target}, "
                                  f"which block {last[address]} uses; it has not waited for WRITE {last[address]}")
-            if target == SETUP_WRITER:
-                self._fetched[address // DESCRIPTOR_WORDS] = tag
+            if target in (SETUP_READER, SETUP_WRITER):
+                self._fetched[target, address // DESCRIPTOR_WORDS] = self._fetches, tag, fetch.fence
+        self._fetches += 1
 
     def _add_write_set(self, tag: int, number: int, vector: VectorUnit) -> None:
         self._use(SETUP_WRITE_SETS, number * SET_WORDS, SET_WORDS, tag)

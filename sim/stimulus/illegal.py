@@ -15,7 +15,7 @@ from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import Descriptor, Move
 from ...hw.isa.encoding import patched, INSTRUCTION_WORDS
 from ...hw.isa.instruction import (Fault, Fetch, Halt, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set, Store,
-                                   Sums, Unit, Write)
+                                   Sums, Unit, Wait, Write)
 from ...hw.isa.parameter_set import SET_WORDS, WriteSet
 from ...hw.isa.record import record_beats
 from ...hw.isa.setup import (CONTROL_START, HOST_TARGETS, NO_TARGET, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER)
@@ -136,7 +136,7 @@ def _surrounded(config: CoreConfig, legal: _Legal, fault: list[Code]) -> Iterato
 
 def _faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     """Code, name and instructions of every fault."""
-    for opcode in (10, 11, 15) if config.records else (Opcode.FETCH, 10, 11, 15):
+    for opcode in (11, 13, 15) if config.records else (Opcode.FETCH, Opcode.WAIT, 11, 15):
         yield Fault.OPCODE, f"opcode{opcode}", legal.block(step=[_unknown(opcode)])
     yield Fault.OPCODE, "opcode12-before-read", [_unknown(12), *legal.block()]
     yield from _walk_faults(config, legal)
@@ -255,6 +255,11 @@ def _fetch_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     setting = patched(Set(Unit.READER, 6, legal.depth))
     yield Fault.REFUSED, "fetch-behind", [setting, patched(legal.fetch), *block]
     yield Fault.INPUT, "fetch-for-read", legal.block(read=[patched(legal.fetch, rows=0)])
+    read, load, step, store, write = block
+    wait = patched(Wait())
+    yield Fault.INPUT, "wait-behind-read", [read, wait, load, step, store, write]
+    yield Fault.INPUT, "wait-inside", [read, load, patched(legal.step, last=0), wait]
+    yield Fault.OUTPUT, "wait-before-write", [read, load, step, store, wait, write]
     for after in (4, 63):
         yield Fault.AFTER, f"fetch-after{after}", [patched(legal.fetch, rows=0, after=after), *block]
 

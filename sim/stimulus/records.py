@@ -9,7 +9,7 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, encode
-from ...hw.isa.instruction import Fetch, Instruction, Loop, MemoryMode, Pass, Read, Set, Unit
+from ...hw.isa.instruction import Fetch, Instruction, Loop, MemoryMode, Pass, Read, Set, Unit, Wait
 from ...hw.isa.record import record_beats
 from ...hw.isa.setup import NO_TARGET, SETUP_READER, SETUP_WRITER, SetupWrite
 from ..model.processor import ProcessorModel
@@ -50,17 +50,18 @@ def _with_one(config: CoreConfig, job: ProcessorJob, descriptor: int, register: 
     records = _random_records(config, job, rng)
     beats, line = record_beats(config, records), _line(config, descriptor)
     at = rng.choice([number for number, step in enumerate(job.program) if isinstance(step, Read)])
-    if len(job.memory) + len(beats) > 1 << config.memory_bits or len(encode(job.program)) + 2 * INSTRUCTION_WORDS > \
+    if len(job.memory) + len(beats) > 1 << config.memory_bits or len(encode(job.program)) + 3 * INSTRUCTION_WORDS > \
             config.program_words:
         return job
     setup = [*job.setup, *((SETUP_READER, descriptor * DESCRIPTOR_WORDS + word, bits)
                            for word, bits in enumerate(line.words(config.beat_groups)))]
     memory = np.concatenate([job.memory, beats])
-    fence = rng.random() < 0.3 or any(target == SETUP_READER for target, _, _ in records)
+    fence = rng.random() < 0.5
+    waits = [Wait()] if rng.random() < 0.3 else []
     for after, after_beats in ((0, 0), (3, 0), (2, 0), (1, rng.choice((1, 2, 5))), (1, 0)):
         rows = rng.choice((1, 1, 1, 0xFFFF, 0)) if not records else 1
         fetch = Fetch(descriptor, register, rows, _ANY, 0, after, after_beats, fence=fence)
-        program = _inserted(job.program, at, [Set(Unit.READER, register, len(job.memory)), fetch])
+        program = _inserted(job.program, at, [Set(Unit.READER, register, len(job.memory)), fetch, *waits])
         found = replace(job, setup=setup, program=program, memory=memory)
         if _is_legal(config, found):
             return found

@@ -8,9 +8,10 @@ from support.faults import fault_of
 
 from wingbeat.hw.array.fetch import FetchUnit
 from wingbeat.hw.config import CoreConfig
-from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, encode
-from wingbeat.hw.isa.instruction import (Fault, Fetch, Halt, Load, Loop, MemoryMode, Mode, Pass, Read, Set, Store, Sums,
-                                         Unit, Write)
+from wingbeat.hw.isa.bit_fields import field_places
+from wingbeat.hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, encode
+from wingbeat.hw.isa.instruction import (Fault, Fetch, Halt, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set, Store,
+                                         Sums, Unit, Wait, Write)
 from wingbeat.hw.isa.setup import SETUP_PROGRAM
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.hw.layouts import memory_command
@@ -215,9 +216,16 @@ UNITS = {"o_load": (Load,), "o_pass": (Pass,), "o_store": (Store,), "o_reader": 
 LATE = (Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG, Fault.RECORD)  # what the fetch unit does not see
 
 
+def is_fetch(name, payload):
+    command = memory_command().from_bits(payload) if name == "o_reader" else None
+    return command is not None and not command.set and bool(
+        command.fields >> field_places(FIELDS[Opcode.FETCH])["destination"][0] & 3)
+
+
 def run_processor(programs, seed, cycles=6000, stop_at=None):
-    """By program (words): what was handed out, in order, as (port, pattern), and the faults with their tags."""
-    dut, found = FetchUnit(PROCESSOR), []
+    """By program (words): what was handed out, in order, as (port, pattern), and the faults with their tags. No WAIT
+    ends before the FETCHes that were handed out have."""
+    dut, found, rng = FetchUnit(PROCESSOR), [], random.Random(seed)
     bench = Bench(dut, seed)
     bench.noise(dut.write, dut.write_en)
     ports = [getattr(dut, name) for name in UNITS]
@@ -235,9 +243,12 @@ def run_processor(programs, seed, cycles=6000, stop_at=None):
             ctx.set(dut.start, 1)
             await ctx.tick()
             ctx.set(dut.start, 0)
-            taken, faults, ended = [], [], 0
+            taken, faults, ended, fetched = [], [], 0, []
             for cycle in range(cycles):
                 ctx.set(dut.stop, cycle == stop_at)
+                # A FETCH that was handed out ends up to 60 cycles later, and its records are played 5 cycles after that.
+                ctx.set(dut.fetch_ended, cycle in fetched)
+                ctx.set(dut.records_idle, not any(end < cycle <= end + 5 for end in fetched))
                 samples = [signal for port in ports for signal in (port.valid, port.payload.as_value())]
                 _, _, running, fault, tag, *values = await ctx.tick().sample(dut.running, dut.fault, dut.fault_tag,
                                                                             *samples)
@@ -245,6 +256,8 @@ def run_processor(programs, seed, cycles=6000, stop_at=None):
                 assert len(offers) <= 1, f"two units are offered an instruction in cycle {cycle}, seed {seed}"
                 assert not offers or not faults, f"{offers} after a fault in cycle {cycle}, seed {seed}"
                 taken += offers
+                if offers and is_fetch(*offers[0]):
+                    fetched.append(max([cycle, *fetched]) + rng.randint(1, 60))
                 faults += [(fault, tag)] if fault != Fault.NONE else []
                 ended = ended + 1 if not running and cycle > 2 else 0
                 if ended == 8:
@@ -274,6 +287,42 @@ def test_illegal_programs_end_with_their_fault():
         assert blocks <= want.tag + 1, f"{case.name}, seed {seed}"
 
 
+@pytest.mark.parametrize("fetches", [0, 1, 5, 20])
+def test_a_wait_ends_behind_the_fetches(fetches):
+    """``fetch_ended`` for each, then ``records_idle``; what stands behind is handed out then and not before."""
+    fetch = encode([Fetch(0, 1, 1, MemoryMode.COLUMNS)])
+    words = [*fetch * fetches, *encode([Wait(), Set(Unit.READER, 3, 7), Halt()])]
+    dut = FetchUnit(PROCESSOR)
+    bench = Bench(dut)
+    handed, cycles = [], {}
+
+    async def testbench(ctx):
+        ctx.set(dut.units_idle, 1)
+        ctx.set(dut.o_reader.ready, 1)
+        for address, word in enumerate(words):
+            ctx.set(dut.write, {"target": SETUP_PROGRAM, "address": address, "data": word})
+            ctx.set(dut.write_en, 1)
+            await ctx.tick()
+        ctx.set(dut.write_en, 0)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        for cycle in range(900):
+            number = cycle - 400  # by then all FETCHes were handed out
+            ctx.set(dut.fetch_ended, 0 <= number < fetches)
+            ctx.set(dut.records_idle, number >= fetches + 30)
+            _, _, valid, payload, running = await ctx.tick().sample(
+                dut.o_reader.valid, dut.o_reader.payload.as_value(), dut.running)
+            if valid:
+                handed.append(is_fetch("o_reader", payload))
+                cycles[len(handed)] = cycle
+        assert not running
+    bench.process(testbench)
+    bench.simulator.run()
+    assert handed == [True] * fetches + [False]
+    assert 400 + fetches + 30 < cycles[fetches + 1] < 400 + fetches + 30 + 40
+
+
 def test_legal_programs_are_handed_out_in_order(field_bits):
     seed, programs = 5, []
     rng = random.Random(seed)
@@ -282,7 +331,7 @@ def test_legal_programs_are_handed_out_in_order(field_bits):
         if INSTRUCTION_WORDS * len(job.program) <= PROCESSOR.program_words:
             programs.append(job.program)
     for program, (taken, faults) in zip(programs, run_processor(list(map(encode, programs)), seed, 60_000)):
-        steps = unrolled(program)
+        steps = [step for step in unrolled(program) if not isinstance(step, Wait)]
         assert any(isinstance(step, Fetch) for each in programs for step in each), f"seed {seed}"
         assert not faults and len(taken) == len(steps), f"seed {seed}"
         for step, (name, payload) in zip(steps, taken):
