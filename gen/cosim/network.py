@@ -65,7 +65,8 @@ class NetworkRun:
 def predict_network(compiled: CompiledNetwork, timing: MemoryTiming = MemoryTiming()) -> list[Cycles]:
     """The cycle model of every program."""
     speed = MemorySpeed(timing.latency, timing.words_per_cycle)
-    return [estimate(compiled.config, segment.program.instructions, segment.program.setup, speed)
+    image = compiled.image()
+    return [estimate(compiled.config, segment.program.instructions, segment.program.setup, speed, image=image)
             for segment in compiled.segments]
 
 

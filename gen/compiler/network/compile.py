@@ -15,6 +15,7 @@ from ....hw.errors import WingbeatError
 from ....sim.reference.metrics import sqnr_db
 from ..program.assemble import Program, SumRows, Transfer, assemble, written_beats
 from ..program.blocks import Start
+from ..program.boot import boot
 from ..quality import Clamped, least_sqnr_db, level_db, total_clamped, warn_clamped, warn_inaccurate
 from .build import Operation, Resources, Stored, build_operation
 from .formats import Format, least_exponent, quantise
@@ -23,7 +24,7 @@ from .lower import Lowered, Value, lower
 from .reference import encode_inputs
 from .tensors import TensorMemory
 
-__all__ = ["CompiledNetwork", "ProgramSegment", "OperationRun", "NetworkResult", "MemoryRegion", "MemoryRole",
+__all__ = ["CompiledNetwork", "ProgramSegment", "Records", "OperationRun", "NetworkResult", "MemoryRegion", "MemoryRole",
            "compile_network", "default_batch", "place_sums"]
 
 _MOST_BATCH = 32
@@ -31,15 +32,23 @@ _TOLERANCE_DB = 3.0  # what inputs may be worse than those of the calibration
 _BEHIND = 2  # blocks between what writes rows and the sums of these rows: by then they stand in memory
 
 
+class Records(NamedTuple):
+    """Setup of a program in memory: its ``beats`` int64 (n, 2K) from beat ``base`` on."""
+
+    base: int
+    beats: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class ProgramSegment:
     """Operations that share one program, its ``tasks`` in order, and the writes (target, address, data) beside those of
-    the program's own."""
+    the program's own. ``records``: what of its setup the program fetches; None where the host writes all of it."""
 
     operations: tuple[Operation, ...]
     tasks: tuple[Transfer | SumRows, ...] = field(repr=False)
     program: Program
     setup: list[tuple[int, int, int]] = field(repr=False)
+    records: Records | None = None
 
     def run_model(self, config: CoreConfig, memory: np.ndarray) -> list[Clamped]:
         """Run on the bit-exact model; ``memory`` (beats, 2K) is changed in place. What each operation has clamped."""
@@ -130,6 +139,10 @@ class CompiledNetwork:
             for stored, integers in operation.constants:
                 tensor, whole = stored.tensor, np.broadcast_to(integers, (self.batch, *integers.shape))
                 memory[tensor.base:tensor.base + tensor.beats] = tensor.pack(whole)
+        for segment in self.segments:
+            if segment.records:
+                base, beats = segment.records
+                memory[base:base + len(beats)] = beats
         return memory
 
     def regions(self) -> list[MemoryRegion]:
@@ -269,8 +282,18 @@ class _Compiler:
                     self.memory.release(self.stored[id(value)].tensor)
             self.report(step.name)
         self._close()
+        end = self._boot() if self.config.records else self.memory.end
         return CompiledNetwork(network, self.config, self.memory.batch, tuple(self.segments), source,
-                               self.stored[id(self.lowered.output)], self.memory.end)
+                               self.stored[id(self.lowered.output)], end)
+
+    def _boot(self) -> int:
+        """Every program fetches its setup, from behind the tensors. The end of the memory."""
+        end = self.memory.end
+        for number, segment in enumerate(self.segments):
+            booted = boot(self.config, segment.program, end)
+            self.segments[number] = replace(segment, program=booted.program, records=Records(end, booted.records))
+            end += len(booted.records)
+        return end
 
     def _last_use(self, value: Value) -> int:
         return max(number for number, step in enumerate(self.lowered.steps)
