@@ -217,8 +217,9 @@ class CoreConfig(BaseModel):
         if self.program_words & (self.program_words - 1):
             faults.append(f"array.program_words: {self.program_words} is not a power of two")
         if self.records and self.memory_elements < self.record_elements:
-            faults.append(f"memory.records: true, and a beat of {self.memory_elements} elements of {self.element_width} "
-                          f"bits is less than a record; allowed is false, or beats of {self.record_elements} elements")
+            faults.append(f"memory.records: true, and a beat of {self.memory_elements} elements of "
+                          f"{self.element_width} bits is less than a record; allowed is false, or beats of "
+                          f"{self.record_elements} elements")
         if self.block_log == 1 or self.block_log & self.block_log - 1:
             faults.append(f"memory.block_log: {self.block_log}; allowed are 0 and powers of two from 2 on")
         faults += [*self._stream_faults(), *self._vector_faults(), *self._bus_faults()]

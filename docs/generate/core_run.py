@@ -25,8 +25,8 @@ __all__ = ["CoreDesign", "PRESET", "SETTINGS", "SHAPE", "small_config"]
 
 PRESET = "hybrid-16"
 SETTINGS = ["array.engines=2", "array.half_words=64", "array.coefficient_words=256", "array.stream_words=8",
-            "memory.block_log=16", "vector.lanes=4", "vector.statistics_rows=16", "vector.channel_beats=16",
-            "target=portable"]
+            "memory.block_log=16", "memory.records=true", "vector.lanes=4", "vector.statistics_rows=16",
+            "vector.channel_beats=16", "target=portable"]
 SHAPE = BlockShape(tokens=8, hidden=16, ffn=32)
 _LATENCY, _DEADLINE = 3, 20_000
 

@@ -87,6 +87,7 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "memory/read_arbiter.py": (Shot("ReadArbiter", "reader_read.valid reader_read.ready residual_read.valid "
                                     "residual_read.ready read beats.valid reader_beats.valid residual_beats.valid",
                                     "residual_read", 3, 24),),
+    "memory/player.py": (Shot("Player", "i.valid i.ready write_valid write.target idle", "i.valid", 2),),
     "memory/reader.py": (Shot("Reader", "i_command.valid i_command.ready read beats o.valid o.ready waiting",
                               "i_command.valid", 1, 28),),
     "memory/scatter.py": (Shot("Scatter", "i.valid i.ready i.payload.mode i.payload.words o", "i", 1),),

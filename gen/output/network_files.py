@@ -155,7 +155,9 @@ def _manifest(compiled: CompiledNetwork, calibration: Calibration, layers: list[
                      "beat f div beat_elements of its row",
             "padding": "zero: elements behind the features of a row, and rows of inputs that are not there",
             "regions": [{"name": each.name, "role": str(each.role), **_place(each.stored)}
-                        for each in compiled.regions()]},
+                        for each in compiled.regions()],
+            "records": [{"program": number, "base": segment.records.base, "beats": len(segment.records.beats)}
+                        for number, segment in enumerate(compiled.segments) if segment.records]},
         "programs": programs, "files": _FILES,
         "layers": [_finite(asdict(layer)) for layer in layers], "widths": [_finite(asdict(width)) for width in widths]}
 

@@ -366,6 +366,14 @@ class TensorPlace(_Facts):
     unit: Annotated[float | list[float], _about("value of the integer 1, of all features or of each one")]
 
 
+class RecordsPlace(_Facts):
+    """Setup of a program in memory."""
+
+    program: Annotated[int, _about("its number")]
+    base: Annotated[int, _about("first beat")]
+    beats: int
+
+
 class NetworkMemory(_Line):
     """Memory of a network: image before its first program, and what stands where."""
 
@@ -374,7 +382,9 @@ class NetworkMemory(_Line):
     padding: str
     regions: Annotated[list[TensorPlace], _about(
         "tensors of the network. Those between may share beats, one after the other. Programs may write every beat "
-        "below memory_beats but those of constants; they need nothing in them beforehand but inputs and constants")]
+        "below memory_beats but those of constants and records; they need nothing in them beforehand but inputs, "
+        "constants and records")]
+    records: Annotated[list[RecordsPlace], _about("what programs fetch of their own setup; empty: the host writes it")]
 
 
 class NetworkProgram(_Facts):

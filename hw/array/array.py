@@ -30,10 +30,11 @@ __all__ = ["Array"]
 
 def _processor_ports(config: CoreConfig) -> dict:
     """Commands of the memory units, faults, and what the units do, for the processor around the array. ``plays``: what
-    stands on ``i_setup`` is a record, which waits for nothing; ``fetch_ended``: the last beat of a FETCH goes to the player, which is idle where
-    ``records_idle``."""
+    stands on ``i_setup`` is a record, which waits for nothing; ``fetch_ended``: the last beat of a FETCH goes to the
+    player, which is idle where ``records_idle``."""
     records = {"plays": In(1), "fetch_ended": In(1), "records_idle": In(1)} if config.records else {}
-    return {**records, "o_reader": Out(stream.Signature(memory_command())), "o_writer": Out(stream.Signature(memory_command())),
+    return {**records,
+            "o_reader": Out(stream.Signature(memory_command())), "o_writer": Out(stream.Signature(memory_command())),
             "memory_idle": In(1), "stop": In(1), "start": Out(1), "running": Out(1),
             "fault": Out(Fault), "fault_tag": Out(TAG_BITS),
             "activity": Out(data.StructLayout({unit: unit_activity() for unit in ("load", "cal", "store")}))}

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS
-from ..isa.instruction import Destination, Fault, MemoryMode, Opcode
+from ..isa.instruction import OF_RECORDS, Destination, Fault, MemoryMode, Opcode
 from ..isa.setup import TAG_BITS
 from ..isa.walk import SubOrder
 from ..layouts import instruction
@@ -46,7 +46,7 @@ class Checker(wiring.Component):
         m.d.sync += [taken.eq(self.taken), clear.eq(self.clear)]
         opcode = self.instruction[:OPCODE_BITS]
         fields = {code: data.View(instruction(code), self.instruction[OPCODE_BITS:][:instruction(code).size])
-                  for code in Opcode if code not in (Opcode.FETCH, Opcode.WAIT) or self._config.records}
+                  for code in Opcode if code not in OF_RECORDS or self._config.records}
         kinds = {code: Signal(name=f"is_{code.name.lower()}") for code in fields}
         m.d.sync += [signal.eq(opcode == code) for code, signal in kinds.items()]
         # The walk of a LOAD stands where that of a STORE does.
@@ -104,7 +104,8 @@ class Checker(wiring.Component):
         fetches = []
         if c.records:
             fetch, is_fetch = fields[Opcode.FETCH], kinds[Opcode.FETCH]
-            fetches = [(is_fetch, fetch.descriptor >= c.descriptors), (is_fetch, fetch.destination != Destination.SETUP)]
+            fetches = [(is_fetch, fetch.descriptor >= c.descriptors),
+                       (is_fetch, fetch.destination != Destination.SETUP)]
         return [*fetches, (reads, (read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)),
                 (reads, none & read.vector.any()), (kinds[Opcode.SUMS], none),
                 (kinds[Opcode.WRITE], none & write.vector.any()),

@@ -37,8 +37,8 @@ class Processor(wiring.Component):
     Backpressure: every stall of the memory is honoured. After a fault nothing is asked of the memory but what was
     offered already, and only a reset goes on.
     Reset: idle; memories and tables keep their contents, so a reset with requests in flight wants the memory reset too.
-    Cost: an Array, Reader, Gather, Writer, UnitCounters; with records a Player; with vector_lanes a Normalise, a VectorStore and a
-    ReadArbiter; with block_log a BlockLog.
+    Cost: an Array, Reader, Gather, Writer, UnitCounters; with records a Player; with vector_lanes a Normalise, a
+    VectorStore and a ReadArbiter; with block_log a BlockLog.
     Source: docs/reference/processor.md; docs/design.md section 5.
     """
 
@@ -102,7 +102,8 @@ class Processor(wiring.Component):
         beats = stream.Signature(reader.o.payload.shape()).create(path=("beats",))
         beat, plays = reader.o.payload, Signal(name="plays")
         m.d.comb += [
-            plays.eq(beat.setup & beat.present), player.i.payload.eq(beat.beat), player.i.valid.eq(reader.o.valid & plays),
+            plays.eq(beat.setup & beat.present), player.i.payload.eq(beat.beat),
+            player.i.valid.eq(reader.o.valid & plays),
             beats.payload.eq(beat), beats.valid.eq(reader.o.valid & ~beat.setup & player.idle),
             reader.o.ready.eq(Mux(beat.setup, player.i.ready | ~beat.present, beats.ready & player.idle)),
             reader.played.eq(player.idle)]
@@ -133,8 +134,9 @@ class Processor(wiring.Component):
         return write, setup_strobe
 
     def _vector(self, m, reader, beats, gather, writer, stopped, setup_write):
-        """The vector unit, or wires, between reader, whose ``beats`` of blocks come in, writer and memory port. Returns ``rows_busy``: beats or sums of
-        rows are inside; ``writes_busy``: writes are inside; ``saturated``: a pulse for clamped elements."""
+        """The vector unit, or wires, between reader, whose ``beats`` of blocks come in, writer and memory port. Returns
+        ``rows_busy``: beats or sums of rows are inside; ``writes_busy``: writes are inside; ``saturated``: a pulse for
+        clamped elements."""
         c, port = self._config, self.port
         facts = Signal(data.StructLayout({"rows_busy": 1, "writes_busy": 1, "saturated": 1}), name="vector")
         if not c.vector_lanes:

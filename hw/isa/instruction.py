@@ -12,8 +12,8 @@ from enum import IntEnum
 
 from .walk import Walk
 
-__all__ = ["Opcode", "Fault", "Mode", "MemoryMode", "Destination", "Unit", "Load", "Pass", "Store", "Loop", "Halt",
-           "Read", "Sums", "Fetch", "Wait", "Write", "Set", "Instruction"]
+__all__ = ["Opcode", "OF_RECORDS", "Fault", "Mode", "MemoryMode", "Destination", "Unit", "Load", "Pass", "Store",
+           "Loop", "Halt", "Read", "Sums", "Fetch", "Wait", "Write", "Set", "Instruction"]
 
 
 class Opcode(IntEnum):
@@ -30,6 +30,9 @@ class Opcode(IntEnum):
     SUMS = 8
     FETCH = 9
     WAIT = 10
+
+
+OF_RECORDS = (Opcode.FETCH, Opcode.WAIT)  # unknown to a core without records
 
 
 class Fault(IntEnum):

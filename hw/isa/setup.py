@@ -2,9 +2,10 @@
 
 from .bit_fields import Fields
 
-__all__ = ["SETUP", "SETUP_BITS", "NO_TARGET", "HOST_TARGETS", "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER", "SETUP_WRITER", "SETUP_READ_SETS",
-           "SETUP_WRITE_SETS", "SETUP_CHANNELS", "SETUP_ACTIVATION", "CONTROL_START", "EXPONENT_BITS", "BLOCK_FIELDS",
-           "TAG_BITS", "UNITS", "COUNTED_UNITS", "COUNTED_CAUSES", "ACTIVITY_DELAY", "coefficient_fields", "SetupWrite"]
+__all__ = ["SETUP", "SETUP_BITS", "NO_TARGET", "HOST_TARGETS", "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER",
+           "SETUP_WRITER", "SETUP_READ_SETS", "SETUP_WRITE_SETS", "SETUP_CHANNELS", "SETUP_ACTIVATION",
+           "CONTROL_START", "EXPONENT_BITS", "BLOCK_FIELDS", "TAG_BITS", "UNITS", "COUNTED_UNITS", "COUNTED_CAUSES",
+           "ACTIVITY_DELAY", "coefficient_fields", "SetupWrite"]
 
 SetupWrite = tuple[int, int, int]  # target, address, data
 

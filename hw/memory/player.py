@@ -9,7 +9,7 @@ from ..isa.setup import HOST_TARGETS
 from ..layouts import setup
 from ..primitives.signals import signals
 from .gather import memory_beat
-from .parameters import SETTLE_CYCLES
+from .parameters import PLAYED_CYCLES
 
 __all__ = ["Player"]
 
@@ -44,9 +44,9 @@ class Player(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beat = Signal(self._count * self._record_bits, name="beat", reset_less=True)
-        left = Signal(range(self._count + 1), name="left")  # records of it
+        left = Signal(range(self._count + 1), name="records_left")
         is_last, has_record, is_refused = signals("is_last has_record is_refused")
-        settling = Signal(SETTLE_CYCLES, name="settling")
+        settling = Signal(PLAYED_CYCLES, name="settling")
         record = data.View(setup(), beat[:setup().size])
         m.d.comb += [
             has_record.eq(left != 0), is_last.eq(left == 1), self.i.ready.eq(~has_record | is_last),
@@ -56,7 +56,7 @@ class Player(wiring.Component):
         with m.Else():
             m.d.sync += [beat.eq(beat >> self._record_bits), left.eq(left - 1)]
         m.d.sync += [
-            self.write.eq(record), self.write_valid.eq(has_record & ~is_refused), self.refused.eq(has_record & is_refused),
-            settling.eq(Cat(has_record, settling[:-1]))]
+            self.write.eq(record), self.write_valid.eq(has_record & ~is_refused),
+            self.refused.eq(has_record & is_refused), settling.eq(Cat(has_record, settling[:-1]))]
         m.d.comb += self.idle.eq(~has_record & ~settling.any())
         return m

@@ -62,8 +62,8 @@ def estimate(config: CoreConfig, program: list[Instruction], setup: Sequence[tup
 
     ``setup`` holds the setup writes (target, address, data) of a run; those of the descriptor tables count, which a
     processor needs, and the parameter sets of WRITEs. ``memory`` is how fast its memory is. Without ``skip`` every
-    cycle of a processor is stepped through, which takes longer and ends the same. ``image`` holds the beats (n, 2K) of the
-    memory at the start, which a program with a FETCH needs. The program must be legal: what the
+    cycle of a processor is stepped through, which takes longer and ends the same. ``image`` holds the beats (n, 2K) of
+    the memory at the start, which a program with a FETCH needs. The program must be legal: what the
     hardware stops with an error has no meaning here. Raises RuntimeError when the program does
     not end: a block is computed or stored but never loaded, or a queue is too short for what must wait in it.
     Raises ValueError for a FETCH without ``image``.

@@ -21,12 +21,12 @@ from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
 from ...hw.isa.instruction import Fetch, MemoryMode, Read, Set, Sums
 from ...hw.isa.setup import SETUP_READER, SETUP_WRITER, SetupWrite
-from ...hw.memory.parameters import SETTLE_CYCLES, SequenceTiming
+from ...hw.memory.parameters import PLAYED_CYCLES, SequenceTiming
 from ...hw.primitives.parameters import LATE_WORDS, SKID_WORDS
 from ..model.memory import positions
 
-__all__ = ["MEMORY_QUEUE", "BeatKind", "BeatSequence", "MemorySpeed", "Memory", "BeatPosition", "Player", "Queue", "Reader",
-           "ReaderBeat", "Tables"]
+__all__ = ["MEMORY_QUEUE", "BeatKind", "BeatSequence", "MemorySpeed", "Memory", "BeatPosition", "Player", "Queue",
+           "Reader", "ReaderBeat", "Tables"]
 
 MEMORY_QUEUE = 512  # requests under way, QUEUE of gen/cosim/verilog/memory.v
 
@@ -259,7 +259,7 @@ class Player:
 
     def step(self, given: bool) -> None:
         self.was_idle = self.idle
-        self.settling = (self.settling << 1 | (self.left > 0)) & (1 << SETTLE_CYCLES) - 1
+        self.settling = (self.settling << 1 | (self.left > 0)) & (1 << PLAYED_CYCLES) - 1
         if self.left > 1:
             self.left -= 1
             return
@@ -272,8 +272,8 @@ class Player:
 class Reader:
     """hw/memory/reader.py. ``out`` holds the beats on offer."""
 
-    __slots__ = ("tables", "player", "fenced", "sequence", "command", "held", "known", "begun", "may", "begins", "blocked", "open", "mode",
-                 "kind",
+    __slots__ = ("tables", "player", "fenced", "sequence", "command", "held", "known", "begun", "may", "begins",
+                 "blocked", "open", "mode", "kind",
                  "free", "space", "moved", "level", "top", "pipe", "way", "tokens", "out", "answered", "empty", "asks",
                  "waits", "running")
 

@@ -17,8 +17,8 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ...hw.isa.encoding import instruction_fields, INSTRUCTION_WORDS, REGISTERS, decode, encode
-from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, MemoryMode, Opcode, Pass, Read, Set,
-                                   Store, Sums, Unit, Wait, Write)
+from ...hw.isa.instruction import (OF_RECORDS, Destination, Fault, Fetch, Instruction, Load, MemoryMode, Opcode, Pass,
+                                   Read, Set, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.record import records_of
 from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
 from ...hw.isa.walk import SubOrder
@@ -279,12 +279,12 @@ class ProcessorModel:
             return Fault.WALK, "the walk leaves the half"
         if opcode is Opcode.PASS and self._leaves_memory(values):
             return Fault.PASS, "digit, groups or coefficients leave their memory"
-        if opcode in (Opcode.FETCH, Opcode.WAIT) and not self.config.records:
+        if opcode in OF_RECORDS and not self.config.records:
             return Fault.OPCODE, "records is false, there is no player"
         if opcode is Opcode.FETCH:
             if values["descriptor"] >= self.config.descriptors or values["destination"] != Destination.SETUP:
-                return Fault.MEMORY, (f"descriptor {values['descriptor']} or destination {values['destination']} is out "
-                                      "of range")
+                return Fault.MEMORY, (f"descriptor {values['descriptor']} or destination {values['destination']} is "
+                                      "out of range")
         if opcode in (Opcode.READ, Opcode.SUMS, Opcode.WRITE):
             most = MemoryMode.SPLIT if opcode is Opcode.WRITE else MemoryMode.PAIRS
             if values["descriptor"] >= self.config.descriptors or values["mode"] > most:
@@ -376,7 +376,8 @@ class ProcessorModel:
                     askings.append(Asking(tag + 1, (0, 0), self._inside(
                         self.vector.residual_beats(write.instruction.vector, written[-1]))))
                     use.command(tag, read.instruction, read.waited)
-                    use.block(tag, blocks.passes[tag], write.instruction, write.waited, len(writes.address), self.vector)
+                    use.block(tag, blocks.passes[tag], write.instruction, write.waited, len(writes.address),
+                              self.vector)
                     if counts:
                         self._check_read(read, tag, blocks.loads[tag])
                         self._check_write(write, tag, blocks.stores[tag])

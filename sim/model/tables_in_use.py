@@ -18,7 +18,7 @@ from .vector_unit import VectorUnit
 
 __all__ = ["TablesInUse", "DESCRIPTOR_LEAD"]
 
-DESCRIPTOR_LEAD = 8  # beats of the WRITE before one that uses a fetched descriptor: it reads its own before its data come
+DESCRIPTOR_LEAD = 8  # beats of the WRITE before one whose descriptor is fetched: it is read before its data come
 _STEERING = {SETUP_READER, SETUP_WRITER, SETUP_READ_SETS, SETUP_WRITE_SETS}  # they decide where beats stand
 
 
@@ -45,14 +45,14 @@ class TablesInUse:
         self._beats = 0  # of the WRITE before
 
     def command(self, tag: int, read: Read, waited: int) -> None:
-        """A command of the reader in front of or of READ ``tag``, handed out when ``waited`` FETCHes were played. Raises
-        ValueError where its descriptor may not be there."""
+        """A command of the reader in front of or of READ ``tag``, handed out when ``waited`` FETCHes were played.
+        Raises ValueError where its descriptor may not be there."""
         if read.after:
             self._complete = max(self._complete, tag - read.after + (read.after_beats == 0))
         number, at, is_fenced = self._fetched.pop((SETUP_READER, read.descriptor), (-1, 0, True))
         if number >= waited and not is_fenced:
-            raise ValueError(f"fence: False of the FETCH before READ {at}, which brings descriptor {read.descriptor} of "
-                             f"a command before READ {tag + 1}; allowed is True, or a WAIT between them")
+            raise ValueError(f"fence: False of the FETCH before READ {at}, which brings descriptor {read.descriptor} "
+                             f"of a command before READ {tag + 1}; allowed is True, or a WAIT between them")
         if read.vector:
             self._use(SETUP_READ_SETS, read.vector * SET_WORDS, SET_WORDS, tag)
 
@@ -63,9 +63,9 @@ class TablesInUse:
         number, at, _ = self._fetched.pop((SETUP_WRITER, write.descriptor), (-1, 0, False))
         if number >= waited and (tag <= at or self._beats < DESCRIPTOR_LEAD):
             raise ValueError(f"descriptor: {write.descriptor} of WRITE {tag} is fetched in front of READ {at}, and the "
-                             f"WRITE before has {self._beats} beats; a WRITE reads it while the block before leaves, so "
-                             f"it must be fetched in front of READ {tag - 1}, of at least {DESCRIPTOR_LEAD} beats, or "
-                             "a WAIT stand before it")
+                             f"WRITE before has {self._beats} beats; a WRITE reads it while the block before leaves, "
+                             f"so it must be fetched in front of READ {tag - 1}, of at least {DESCRIPTOR_LEAD} beats, "
+                             "or a WAIT stand before it")
         self._beats = beats
         self._use(SETUP_WRITER, write.descriptor * DESCRIPTOR_WORDS, DESCRIPTOR_WORDS, tag)
         if write.vector:

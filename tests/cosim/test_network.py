@@ -20,7 +20,7 @@ from wingbeat.sim.reference.metrics import sqnr_db
 
 CONFIG = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=256,
                        coefficient_words=1024, program_words=4096, stream_words=8, memory_bits=14, descriptors=48,
-                       vector_lanes=8, channel_beats=128, statistics_rows=128)
+                       vector_lanes=8, channel_beats=128, statistics_rows=128, records=True)
 SHAPE = BlockShape(tokens=16, hidden=64, ffn=128)
 
 
@@ -48,12 +48,13 @@ def test_stalls_change_nothing(build, stalls):
 
 
 def test_several_programs_and_batches(build):
-    """Blocks with weights of their own do not fit one coefficient memory; three inputs are two batches of two."""
+    """Blocks with weights of their own do not fit one coefficient memory; three inputs are two batches of two. Every
+    program fetches its setup, of which the host writes one descriptor."""
     blocks = [fabnet_network(SHAPE, 1, seed) for seed in range(6)]
     network = replace(blocks[0], layers=tuple(layer for block in blocks for layer in block.layers))
     rng = np.random.default_rng(5)
     compiled = compile_network(network, CONFIG, rng.standard_normal((4, 16, 64)), 2)
-    assert len(compiled.segments) > 1
+    assert len(compiled.segments) > 1 and all(len(segment.program.setup) <= 64 for segment in compiled.segments)
     x = rng.standard_normal((3, 16, 64))
     run = simulate_network(compiled, build, x)
     assert run.mismatches == 0 and run.predicted and run.batches == 2

@@ -24,8 +24,8 @@ from .lower import Lowered, Value, lower
 from .reference import encode_inputs
 from .tensors import TensorMemory
 
-__all__ = ["CompiledNetwork", "ProgramSegment", "Records", "OperationRun", "NetworkResult", "MemoryRegion", "MemoryRole",
-           "compile_network", "default_batch", "place_sums"]
+__all__ = ["CompiledNetwork", "ProgramSegment", "Records", "OperationRun", "NetworkResult", "MemoryRegion",
+           "MemoryRole", "compile_network", "default_batch", "place_sums"]
 
 _MOST_BATCH = 32
 _TOLERANCE_DB = 3.0  # what inputs may be worse than those of the calibration

@@ -8,8 +8,8 @@ import numpy as np
 
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
-from ....hw.isa.descriptor import (DESCRIPTOR_WORDS, ENTRY_WORDS, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT, Descriptor,
-                                   Move)
+from ....hw.isa.descriptor import (DESCRIPTOR_WORDS, ENTRY_WORDS, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT,
+                                   Descriptor, Move)
 from ....hw.isa.encoding import INSTRUCTION_WORDS
 from ....hw.isa.instruction import Fetch, Instruction, Loop, MemoryMode, Set, Unit, Wait
 from ....hw.isa.record import record_beats
@@ -23,7 +23,7 @@ _MOST_BEATS = 1 << 14  # of one FETCH: what the moves of a descriptor reach
 
 
 class Boot(NamedTuple):
-    """``program`` as it was, but that its setup stands in memory as ``records``, beats int64 (n, 2K) from ``base`` on."""
+    """``program`` with its setup in memory: ``records``, beats int64 (n, 2K) from ``base`` on."""
 
     program: Program
     base: int
@@ -55,8 +55,8 @@ def boot(config: CoreConfig, program: Program, base: int) -> Boot:
     if need > config.program_words:
         raise WingbeatError(f"program_words: {config.program_words} is too small for a program of {need} words; "
                             f"allowed are {1 << (need - 1).bit_length()} and more")
-    line = Descriptor((), Move(1), tuple(Move(config.beat_groups << bit) for bit in range((steps - 1).bit_length())), 1, 1,
-                      steps=steps)
+    moves = tuple(Move(config.beat_groups << bit) for bit in range((steps - 1).bit_length()))
+    line = Descriptor((), Move(1), moves, 1, 1, steps=steps)
     return Boot(replace(program, instructions=instructions, setup=_setup(config, number, line)), base, records)
 
 
@@ -71,8 +71,8 @@ def _free_descriptor(config: CoreConfig, setup: Sequence[tuple[int, int, int]]) 
     used = {address // DESCRIPTOR_WORDS for target, address, _ in setup if target == SETUP_READER}
     free = [number for number in range(config.descriptors) if number not in used]
     if not free:
-        raise WingbeatError(f"descriptors: {config.descriptors} are too few for the reader and its records; allowed are "
-                            f"{config.descriptors + 1} and more")
+        raise WingbeatError(f"descriptors: {config.descriptors} are too few for the reader and its records; allowed "
+                            f"are {config.descriptors + 1} and more")
     return free[0]
 
 

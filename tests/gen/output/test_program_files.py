@@ -37,7 +37,7 @@ def folder(work, tmp_path):
     write_program(work, tmp_path)
     sections = CONFIG.choices()
     (tmp_path / "p.toml").write_text("".join(
-        f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in sections[section].items())
+        f"[{section}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in sections[section].items())
         for section in ("array", "memory")))
     return tmp_path
 

@@ -17,7 +17,8 @@ from wingbeat.hw.isa.walk import Walk
 
 SEALED = {"build_folders": ["tb/build"], "sha256": {"README.md": "0"}, "seal": "0"}
 SETTINGS = [["--", name] for name in names()] + [
-    ["bus.memory=axi4", "processor-16"], ["memory.block_log=16", "hybrid-16"]]
+    ["bus.memory=axi4", "processor-16"], ["memory.block_log=16", "hybrid-16"],
+    ["memory.records=true", "hybrid-16"]]
 
 
 def facts_of(preset, settings):

@@ -10,8 +10,8 @@ from wingbeat.hw.array.fetch import FetchUnit
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.bit_fields import field_places
 from wingbeat.hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, encode
-from wingbeat.hw.isa.instruction import (Fault, Fetch, Halt, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set, Store,
-                                         Sums, Unit, Wait, Write)
+from wingbeat.hw.isa.instruction import (Fault, Fetch, Halt, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set,
+                                         Store, Sums, Unit, Wait, Write)
 from wingbeat.hw.isa.setup import SETUP_PROGRAM
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.hw.layouts import memory_command
@@ -246,7 +246,7 @@ def run_processor(programs, seed, cycles=6000, stop_at=None):
             taken, faults, ended, fetched = [], [], 0, []
             for cycle in range(cycles):
                 ctx.set(dut.stop, cycle == stop_at)
-                # A FETCH that was handed out ends up to 60 cycles later, and its records are played 5 cycles after that.
+                # A FETCH that was handed out ends up to 60 cycles later, and its records are played 5 cycles later.
                 ctx.set(dut.fetch_ended, cycle in fetched)
                 ctx.set(dut.records_idle, not any(end < cycle <= end + 5 for end in fetched))
                 samples = [signal for port in ports for signal in (port.valid, port.payload.as_value())]

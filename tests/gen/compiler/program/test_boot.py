@@ -1,0 +1,77 @@
+"""Programs that fetch their setup: the same results from a few words of the host, and what is too small for it."""
+
+import numpy as np
+import pytest
+
+from wingbeat.gen.compiler.kernel.compile import compile_copy
+from wingbeat.gen.compiler.program.assemble import assemble
+from wingbeat.gen.compiler.program.boot import boot
+from wingbeat.gen.compiler.program.coefficients import CoefficientSpace
+from wingbeat.gen.compiler.program.matrix import Matrix
+from wingbeat.gen.compiler.program.operations import multiply_butterfly
+from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.errors import WingbeatError
+from wingbeat.hw.isa.instruction import Fetch, Halt, Loop
+from wingbeat.hw.isa.record import records_of
+from wingbeat.hw.isa.setup import NO_TARGET, SETUP_READER
+from wingbeat.sim.cycles.estimate import estimate
+
+CONFIG = CoreConfig.of(engines=1, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
+                       coefficient_words=64, stream_words=4, memory_bits=10, program_words=2048, records=True)
+ROWS = 16
+BASE = 512
+
+
+def program():
+    """Rows of 16 elements from beat 0 to beat 128 and on to beat 256."""
+    kernel, space = compile_copy(16, CONFIG, least_size=16), CoefficientSpace(CONFIG)
+    places = [Matrix.at(at, ROWS, 16, CONFIG) for at in (0, 128, 256)]
+    return assemble(CONFIG, [task for source, target in zip(places, places[1:])
+                             for task in multiply_butterfly(kernel, source, target, space, "copy", "steady")])
+
+
+def memory_of(records=None, beats=1024):
+    memory = np.random.default_rng(5).integers(-9000, 9000, (beats, CONFIG.memory_elements))
+    if records is not None:
+        memory[BASE:BASE + len(records)] = records
+    return memory
+
+
+def test_same_results_from_one_descriptor():
+    plain = program()
+    found = boot(CONFIG, plain, BASE)
+    want, got = memory_of(found.records), memory_of(found.records)
+    plain.run_model(CONFIG, want)
+    found.program.run_model(CONFIG, got)
+    assert np.array_equal(got, want) and not np.array_equal(want[256:256 + 2 * ROWS], memory_of()[256:256 + 2 * ROWS])
+    assert {target for target, _, _ in found.program.setup} == {SETUP_READER} and len(found.program.setup) <= 64
+    assert len(plain.setup) > 100
+    assert [record for record in records_of(CONFIG, found.records) if record[0] != NO_TARGET] == plain.setup
+
+
+def test_the_cycles_of_the_records_count():
+    """A record a cycle."""
+    plain = program()
+    found = boot(CONFIG, plain, BASE)
+    more = estimate(CONFIG, found.program.instructions, found.program.setup, image=memory_of(found.records)).total \
+        - estimate(CONFIG, plain.instructions, plain.setup).total
+    assert len(plain.setup) <= more <= len(plain.setup) + 150
+
+
+def test_loops_are_moved():
+    found = boot(CONFIG, program(), BASE).program.instructions
+    fetches = sum(isinstance(step, Fetch) for step in found)
+    assert fetches == 1 and isinstance(found[-1], Halt)
+    for step in found:
+        if isinstance(step, Loop):
+            assert step.target >= fetches + 2
+
+
+@pytest.mark.parametrize("change, line", [
+    (dict(descriptors=1), "descriptors: 1 are too few for the reader and its records; allowed are 2 and more"),
+    (dict(program_words=64), r"program_words: 64 is too small for a program of \d+ words; allowed are 128 and more"),
+    (dict(memory_bits=9), r"memory.address_bits: 9 are too few for \d+ beats, \d+ of them records; allowed are 10 and "
+                          "more")])
+def test_what_is_too_small(change, line):
+    with pytest.raises(WingbeatError, match=f"^{line}$"):
+        boot(CONFIG.changed(**change), program(), BASE - 64)
