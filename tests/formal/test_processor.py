@@ -50,8 +50,8 @@ class Open(Processor):
 class Shaky(Processor):
     """What the memory refuses later shows as a fault, too."""
 
-    def _faults(self, m, array, reader, writer):
-        stopped = super()._faults(m, array, reader, writer)
+    def _faults(self, m, array, reader, writer, player):
+        stopped = super()._faults(m, array, reader, writer, player)
         with m.If(self.port.refused):
             m.d.comb += self.status.error.eq(Fault.REFUSED)
         return stopped
