@@ -107,6 +107,9 @@ def test_a_descriptor_of_the_reader_needs_a_fence_or_a_wait():
     assert check(records, [*block(), *fetch(fence=True), *own]) == 2
     assert check(records, [*block(), *fetch(), Wait(), *own]) == 2
     assert check(records, [*block(), *fetch(), *block()]) == 2
+    # A WAIT counts the FETCHes before it: this one is the first, and stands behind it.
+    with pytest.raises(ValueError, match="^fence: False of the FETCH before READ 0, "):
+        check(records[:1], [Wait(), fetch()[0], *own])
 
 
 def test_a_descriptor_of_the_writer_comes_a_block_before_or_a_wait():
