@@ -114,7 +114,7 @@ class Reader(wiring.Component):
         # ``held``: a READ is in ``command``. ``known``: the registers behind ``command`` have followed it.
         held, known, begin, begun, sums = signals("held known begin begun sums")
         is_fetch = command.destination.any() if has_records else Const(0)
-        may_take = ~held & ~self._fence(m, command, begin) if has_records else ~held
+        may_take = ~held & ~self._fence(m, begin & is_fetch & command.fence) if has_records else ~held
         uncounted = sums | is_fetch if has_records else sums
         m.d.comb += [
             sequence.write.eq(self.write), sequence.write_en.eq(self.write_en), self.i_command.ready.eq(may_take),
@@ -157,10 +157,10 @@ class Reader(wiring.Component):
         m.d.comb += self.idle.eq(self._empty & ~held)
         return m
 
-    def _fence(self, m, command, begin):
-        """Whether the records of a FETCH with a fence are still to come."""
+    def _fence(self, m, begins):
+        """Whether the records of a FETCH with a fence, which ``begins`` in a cycle, are still to come."""
         fenced = Signal(name="fenced")
-        with m.If(begin & command.destination.any() & command.fence):
+        with m.If(begins):
             m.d.sync += fenced.eq(1)
         with m.Elif(self._empty & self.played):
             m.d.sync += fenced.eq(0)

@@ -48,7 +48,7 @@ def _with_one(config: CoreConfig, job: ProcessorJob, descriptor: int, register: 
               rng: random.Random) -> ProcessorJob:
     """One FETCH more, or ``job`` itself where no place is legal."""
     records = _random_records(config, job, rng)
-    beats, line = record_beats(config, records), _line(config, descriptor)
+    beats, line = record_beats(config, records), _line(config)
     at = rng.choice([number for number, step in enumerate(job.program) if isinstance(step, Read)])
     if len(job.memory) + len(beats) > 1 << config.memory_bits or len(encode(job.program)) + 3 * INSTRUCTION_WORDS > \
             config.program_words:
@@ -59,8 +59,7 @@ def _with_one(config: CoreConfig, job: ProcessorJob, descriptor: int, register: 
     fence = rng.random() < 0.5
     waits = [Wait()] if rng.random() < 0.3 else []
     for after, after_beats in ((0, 0), (3, 0), (2, 0), (1, rng.choice((1, 2, 5))), (1, 0)):
-        rows = rng.choice((1, 1, 1, 0xFFFF, 0)) if not records else 1
-        fetch = Fetch(descriptor, register, rows, _ANY, 0, after, after_beats, fence=fence)
+        fetch = Fetch(descriptor, register, 1, _ANY, 0, after, after_beats, fence=fence)
         program = _inserted(job.program, at, [Set(Unit.READER, register, len(job.memory)), fetch, *waits])
         found = replace(job, setup=setup, program=program, memory=memory)
         if _is_legal(config, found):
@@ -79,7 +78,7 @@ def _is_legal(config: CoreConfig, job: ProcessorJob) -> bool:
     return True
 
 
-def _line(config: CoreConfig, _: int) -> Descriptor:
+def _line(config: CoreConfig) -> Descriptor:
     """Beats one behind the other; those behind ``chunks`` are not asked for."""
     groups, steps = config.beat_groups, _MOST
     bits = (steps - 1).bit_length()

@@ -23,7 +23,7 @@ from ....sim.model.memory import read_addresses, write_addresses
 from ....sim.model.processor import BlockOutcome, ProcessorModel
 from .stage import Block, Stage
 
-__all__ = ["Transfer", "SumRows", "Program", "assemble", "read_beats", "written_beats"]
+__all__ = ["Transfer", "SumRows", "Program", "assemble", "check_program_size", "read_beats", "written_beats"]
 
 _MOST_AFTER = 63
 _SUMS_REGISTER = 1
@@ -113,12 +113,17 @@ def assemble(config: CoreConfig, tasks: Sequence[Transfer | SumRows],
              *(Set(Unit.READER, _SUMS_REGISTER, sums.at) for sums in work.sums[:1]),
              *_fetch(work, 0, tables, waits)]
     instructions = _looped(start, groups)
+    check_program_size(config, instructions)
+    return Program(instructions, [*_coefficients(work.blocks), *tables.setup(), *setup],
+                   [task.stage for task in work.blocks])
+
+
+def check_program_size(config: CoreConfig, instructions: Sequence[Instruction]) -> None:
+    """Raises WingbeatError where the program memory is too small."""
     need = INSTRUCTION_WORDS * len(instructions)
     if need > config.program_words:
         raise WingbeatError(f"program_words: {config.program_words} is too small for a program of {need} words; "
                             f"allowed are {1 << (need - 1).bit_length()} and more")
-    return Program(instructions, [*_coefficients(work.blocks), *tables.setup(), *setup],
-                   [task.stage for task in work.blocks])
 
 
 @dataclass(frozen=True)

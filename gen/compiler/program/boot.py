@@ -10,11 +10,10 @@ from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import (DESCRIPTOR_WORDS, ENTRY_WORDS, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT,
                                    Descriptor, Move)
-from ....hw.isa.encoding import INSTRUCTION_WORDS
 from ....hw.isa.instruction import Fetch, Instruction, Loop, MemoryMode, Set, Unit, Wait
 from ....hw.isa.record import record_beats
 from ....hw.isa.setup import NO_TARGET, SETUP_READER
-from .assemble import Program
+from .assemble import Program, check_program_size
 
 __all__ = ["Boot", "boot"]
 
@@ -23,10 +22,9 @@ _MOST_BEATS = 1 << 14  # of one FETCH: what the moves of a descriptor reach
 
 
 class Boot(NamedTuple):
-    """``program`` with its setup in memory: ``records``, beats int64 (n, 2K) from ``base`` on."""
+    """``program`` with its setup in memory: ``records``, beats int64 (n, 2K)."""
 
     program: Program
-    base: int
     records: np.ndarray
 
 
@@ -51,13 +49,10 @@ def boot(config: CoreConfig, program: Program, base: int) -> Boot:
     fetch = Fetch(number, _REGISTER, size, MemoryMode.COLUMNS, size)
     start: list[Instruction] = [Set(Unit.READER, _REGISTER, base), *[fetch] * fetches, Wait()]
     instructions = [*start, *_moved(program.instructions, len(start))]
-    need = INSTRUCTION_WORDS * len(instructions)
-    if need > config.program_words:
-        raise WingbeatError(f"program_words: {config.program_words} is too small for a program of {need} words; "
-                            f"allowed are {1 << (need - 1).bit_length()} and more")
+    check_program_size(config, instructions)
     moves = tuple(Move(config.beat_groups << bit) for bit in range((steps - 1).bit_length()))
     line = Descriptor((), Move(1), moves, 1, 1, steps=steps)
-    return Boot(replace(program, instructions=instructions, setup=_setup(config, number, line)), base, records)
+    return Boot(replace(program, instructions=instructions, setup=_setup(config, number, line)), records)
 
 
 def _setup(config: CoreConfig, number: int, line: Descriptor) -> list[tuple[int, int, int]]:
