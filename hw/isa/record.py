@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..config import CoreConfig
-from .bit_fields import pack, unpack
+from .bit_fields import unpack
 from .setup import NO_TARGET, SETUP, SETUP_BITS, SetupWrite
 
 __all__ = ["record_beats", "records_of"]
@@ -17,12 +17,18 @@ __all__ = ["record_beats", "records_of"]
 _NOTHING: SetupWrite = (NO_TARGET, 0, 0)
 
 
-def record_beats(config: CoreConfig, writes: Sequence[SetupWrite]) -> np.ndarray:
-    """Beats int64 (n, 2K) with ``writes`` (target, address, data) in their order. Raises ValueError where one does not
-    fit its field."""
+def record_beats(config: CoreConfig, writes: Sequence[SetupWrite] | np.ndarray) -> np.ndarray:
+    """Beats int64 (n, 2K) with ``writes`` (target, address, data) in their order, int64 (n, 3) or as tuples. Raises
+    ValueError where one does not fit its field."""
     places = config.memory_elements // config.record_elements
-    whole = [*writes, *[_NOTHING] * (-len(writes) % places)]
-    words = np.array([pack(SETUP, dict(zip(("target", "address", "data"), write))) for write in whole], dtype=np.uint64)
+    whole = np.array([*writes, *[_NOTHING] * (-len(writes) % places)], dtype=np.int64).reshape(-1, 3)
+    words, at = np.zeros(len(whole), dtype=np.uint64), 0
+    for (name, bits), values in zip(SETUP, whole.T):
+        wrong = (values < 0) | (values >= 1 << bits)
+        if wrong.any():
+            raise ValueError(f"{name}: {values[wrong][0]} does not fit {bits} bits")
+        words |= values.astype(np.uint64) << np.uint64(at)
+        at += bits
     elements = np.zeros((len(words), config.record_elements), dtype=np.int64)
     width = config.element_width
     for number in range(-(-SETUP_BITS // width)):

@@ -12,10 +12,11 @@ import numpy as np
 
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
+from ....hw.isa.setup import SetupWrite
 from ....sim.reference.metrics import sqnr_db
 from ..program.assemble import Program, SumRows, Transfer, assemble, written_beats
 from ..program.blocks import Start
-from ..program.boot import boot
+from ..program.stream import stream
 from ..quality import Clamped, least_sqnr_db, level_db, total_clamped, warn_clamped, warn_inaccurate
 from .build import Operation, Resources, Stored, build_operation
 from .formats import Format, least_exponent, quantise
@@ -211,7 +212,12 @@ class CompiledNetwork:
         found = []
         for segment in self.segments:
             for operation in segment.operations:
-                program = assemble(self.config, [*operation.sums, *operation.tasks], segment.setup)
+                tasks = [*operation.sums, *operation.tasks]
+                if self.config.records:
+                    streamed = stream(self.config, tasks, segment.setup, self.beats)
+                    program, memory = streamed.program, np.concatenate([memory[:self.beats], streamed.records])
+                else:
+                    program = assemble(self.config, tasks, segment.setup)
                 model = program.model(self.config, memory)
                 blocks = model.run(program.instructions)
                 integers = operation.result.tensor.unpack(memory)[:len(inputs)].copy()  # its place may be used again
@@ -282,17 +288,17 @@ class _Compiler:
                     self.memory.release(self.stored[id(value)].tensor)
             self.report(step.name)
         self._close()
-        end = self._boot() if self.config.records else self.memory.end
+        end = self._stream() if self.config.records else self.memory.end
         return CompiledNetwork(network, self.config, self.memory.batch, tuple(self.segments), source,
                                self.stored[id(self.lowered.output)], end)
 
-    def _boot(self) -> int:
+    def _stream(self) -> int:
         """Every program fetches its setup, from behind the tensors. The end of the memory."""
         end = self.memory.end
         for number, segment in enumerate(self.segments):
-            booted = boot(self.config, segment.program, end)
-            self.segments[number] = replace(segment, program=booted.program, records=Records(end, booted.records))
-            end += len(booted.records)
+            streamed = stream(self.config, segment.tasks, segment.setup, end)
+            self.segments[number] = replace(segment, program=streamed.program, records=Records(end, streamed.records))
+            end += len(streamed.records)
         return end
 
     def _last_use(self, value: Value) -> int:
@@ -319,11 +325,16 @@ class _Compiler:
         operations, setup = [*self.operations, operation], self.resources.channels.setup()
         try:
             tasks = place_sums(self.config, operations)
-            program = assemble(self.config, tasks, setup)
+            program = self._program(tasks, setup)
         except WingbeatError as fault:
             raise WingbeatError(f"{step.name}: {fault}") from fault
         self.operations, self.open = operations, ProgramSegment(tuple(operations), tuple(tasks), program, setup)
         return operation
+
+    def _program(self, tasks: Sequence[Transfer | SumRows], setup: Sequence[SetupWrite]) -> Program:
+        if self.config.records:
+            return stream(self.config, tasks, setup, 0).program
+        return assemble(self.config, tasks, setup)
 
     def _close(self) -> None:
         """Ends the open segment. The next gets tables of its own: a step that did not fit may have changed these."""

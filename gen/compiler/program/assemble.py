@@ -5,10 +5,10 @@ that stand in front of a block go before its READ. What a READ or SUMS must wait
 blocks read and write.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,14 +16,15 @@ from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ....hw.isa.encoding import INSTRUCTION_WORDS
-from ....hw.isa.instruction import Halt, Instruction, Load, Loop, MemoryMode, Read, Set, Sums, Unit, Write
+from ....hw.isa.instruction import Fetch, Halt, Instruction, Load, Loop, MemoryMode, Read, Set, Sums, Unit, Write
 from ....hw.isa.parameter_set import SET_WORDS, SETS, ReadSet, WriteSet
 from ....hw.isa.setup import SETUP_READER, SETUP_WRITER, SETUP_READ_SETS, SETUP_WRITE_SETS
 from ....sim.model.memory import read_addresses, write_addresses
 from ....sim.model.processor import BlockOutcome, ProcessorModel
 from .stage import Block, Stage
 
-__all__ = ["Transfer", "SumRows", "Program", "assemble", "check_program_size", "read_beats", "written_beats"]
+__all__ = ["Transfer", "SumRows", "Program", "Work", "SetNumbers", "Tables", "DescriptorTable", "Fetched", "assemble",
+           "arrange", "check_program_size", "read_beats", "written_beats"]
 
 _MOST_AFTER = 63
 _SUMS_REGISTER = 1
@@ -98,24 +99,41 @@ def assemble(config: CoreConfig, tasks: Sequence[Transfer | SumRows],
     ``setup``: writes beside those of coefficients, descriptors and parameter sets. Raises WingbeatError when
     descriptors, parameter sets, program or memory are too small.
     """
-    work = _Work.of(tasks)
-    tables = _Tables(config)
-    waits = _dependencies(config, work)
+    work = Work.of(tasks)
+    readers, writers = (DescriptorTable(config, unit) for unit in ("reader", "writer"))
+    read_sets, write_sets = _Sets("READs"), _Sets("WRITEs")
+    instructions = arrange(config, work, Tables(readers, writers, read_sets, write_sets))
+    check_program_size(config, instructions)
+    found = [*_coefficients(work.blocks), *readers.setup(SETUP_READER), *writers.setup(SETUP_WRITER),
+             *read_sets.setup(SETUP_READ_SETS), *write_sets.setup(SETUP_WRITE_SETS), *setup]
+    return Program(instructions, found, [task.stage for task in work.blocks])
+
+
+class Fetched(NamedTuple):
+    """A FETCH and the last block that uses what it overwrites, -1 for none."""
+
+    fetch: Fetch
+    behind: int
+
+
+def arrange(config: CoreConfig, work: "Work", tables: "Tables", first: Sequence[Instruction] = (),
+            fetched: Mapping[int, Sequence[Fetched]] | None = None) -> list[Instruction]:
+    """The program of ``work``, behind the instructions ``first``; ``fetched``: what stands in front of the READ of a
+    block and the sums before it."""
+    fetched = fetched or {}
+    waits = _dependencies(config, work, fetched)
     groups: list[tuple[Instruction, ...]] = []
     for number, (stage, block) in enumerate(work.blocks):
         own: list[Instruction] = [
             *stage.passes, stage.store,
             Write(tables.writers.number(stage.write), 0, block.write_rows, stage.write_mode,
                   _step(work.write_places, number), block.fold_from, block.fold_rows,
-                  tables.write_sets.number(stage.finish) if stage.finish else 0)]
-        groups.append(tuple([*_fetch(work, number + 1, tables, waits), *own]))
-    start = [Set(Unit.READER, 0, work.blocks[0].block.read_at), Set(Unit.WRITER, 0, work.blocks[0].block.write_at),
+                  tables.write_sets.number(stage.finish, number) if stage.finish else 0)]
+        groups.append(tuple([*_fetch(work, number + 1, tables, waits, fetched), *own]))
+    start = [*first, Set(Unit.READER, 0, work.blocks[0].block.read_at), Set(Unit.WRITER, 0, work.blocks[0].block.write_at),
              *(Set(Unit.READER, _SUMS_REGISTER, sums.at) for sums in work.sums[:1]),
-             *_fetch(work, 0, tables, waits)]
-    instructions = _looped(start, groups)
-    check_program_size(config, instructions)
-    return Program(instructions, [*_coefficients(work.blocks), *tables.setup(), *setup],
-                   [task.stage for task in work.blocks])
+             *_fetch(work, 0, tables, waits, fetched)]
+    return _looped(start, groups)
 
 
 def check_program_size(config: CoreConfig, instructions: Sequence[Instruction]) -> None:
@@ -127,7 +145,7 @@ def check_program_size(config: CoreConfig, instructions: Sequence[Instruction]) 
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """Blocks, sums, and how many of the sums stand in front of each block, with those behind the last block last."""
 
     blocks: list[Transfer]
@@ -135,7 +153,7 @@ class _Work:
     before: list[int]
 
     @classmethod
-    def of(cls, tasks: Sequence[Transfer | SumRows]) -> "_Work":
+    def of(cls, tasks: Sequence[Transfer | SumRows]) -> "Work":
         sums = [task for task in tasks if isinstance(task, SumRows)]
         before, seen = [], 0
         for task in tasks:
@@ -162,16 +180,20 @@ class _Work:
         return range(self.before[number - 1] if number else 0, self.before[number])
 
 
-class _Tables:
+class SetNumbers(Protocol):
+    """Numbers of the parameter sets of one side."""
+
+    def number(self, chosen: ReadSet | WriteSet, block: int) -> int:
+        """Of the set that block ``block`` uses, or sums in front of it."""
+
+
+class Tables(NamedTuple):
     """Descriptors and parameter sets of reader and writer."""
 
-    def __init__(self, config: CoreConfig):
-        self.readers, self.writers = _Table(config, "reader"), _Table(config, "writer")
-        self.read_sets, self.write_sets = _Sets("READs"), _Sets("WRITEs")
-
-    def setup(self) -> list[tuple[int, int, int]]:
-        return [*self.readers.setup(SETUP_READER), *self.writers.setup(SETUP_WRITER),
-                *self.read_sets.setup(SETUP_READ_SETS), *self.write_sets.setup(SETUP_WRITE_SETS)]
+    readers: "DescriptorTable"
+    writers: "DescriptorTable"
+    read_sets: SetNumbers
+    write_sets: SetNumbers
 
 
 class _Sets:
@@ -181,7 +203,7 @@ class _Sets:
         self.users = users
         self.sets: dict[ReadSet | WriteSet, int] = {}
 
-    def number(self, chosen: ReadSet | WriteSet) -> int:
+    def number(self, chosen: ReadSet | WriteSet, block: int) -> int:
         return self.sets.setdefault(chosen, len(self.sets) + 1)
 
     def setup(self, target: int) -> list[tuple[int, int, int]]:
@@ -192,7 +214,7 @@ class _Sets:
                 for at, word in enumerate(chosen.words())]
 
 
-class _Table:
+class DescriptorTable:
     """Descriptors of one memory unit, each once."""
 
     def __init__(self, config: CoreConfig, unit: str):
@@ -220,44 +242,49 @@ def _step(places: Sequence[int], number: int) -> int:
     return places[number + 1] - places[number] if number + 1 < len(places) else 0
 
 
-def _fetch(work: _Work, number: int, tables: _Tables, waits: "_Waits") -> list[Instruction]:
-    """READ and LOAD of a block, behind the sums in front of it; the load follows the store of the block before in its
-    half where it may."""
-    fetched: list[Instruction] = [_sums(work, at, tables, waits) for at in work.in_front(number)]
+def _fetch(work: Work, number: int, tables: Tables, waits: "_Waits",
+           fetched: Mapping[int, Sequence[Fetched]]) -> list[Instruction]:
+    """READ and LOAD of a block, behind what is fetched for it and the sums in front of it; the load follows the store
+    of the block before in its half where it may."""
+    before_read: list[Instruction] = [
+        *(replace(piece.fetch, after=after) for piece, after in zip(fetched.get(number, ()), waits.fetches[number])),
+        *(_sums(work, at, number, tables, waits) for at in work.in_front(number))]
     if number >= len(work.blocks):
-        return fetched
+        return before_read
     stage, block = work.blocks[number]
     after, beats = waits.reads[number]
     read = Read(tables.readers.number(stage.read), 0, block.read_rows, stage.read_mode,
                 _step(work.read_places, number), after, beats,
-                tables.read_sets.number(stage.normalise) if stage.normalise else 0)
+                tables.read_sets.number(stage.normalise, number) if stage.normalise else 0)
     before = work.blocks[number - 2].stage if number >= 2 else None
     load = stage.load if before is not None and stage.follows(before) else Load(stage.load.walk)
-    return [*fetched, read, load]
+    return [*before_read, read, load]
 
 
-def _sums(work: _Work, at: int, tables: _Tables, waits: "_Waits") -> Sums:
+def _sums(work: Work, at: int, number: int, tables: Tables, waits: "_Waits") -> Sums:
     sums = work.sums[at]
     after, beats = waits.sums[at]
     return Sums(tables.readers.number(sums.read), _SUMS_REGISTER, sums.rows, MemoryMode.COLUMNS,
-                _step(work.sum_places, at), after, beats, tables.read_sets.number(sums.normalise))
+                _step(work.sum_places, at), after, beats, tables.read_sets.number(sums.normalise, number))
 
 
 class _Waits(NamedTuple):
-    """``after`` and ``after_beats`` of every READ and SUMS."""
+    """``after`` and ``after_beats`` of every READ and SUMS; ``after`` of what is fetched in front of each READ."""
 
     reads: list[tuple[int, int]]
     sums: list[tuple[int, int]]
+    fetches: list[list[int]]
 
 
-def _dependencies(config: CoreConfig, work: _Work) -> _Waits:
-    """What every READ and SUMS must see and those before it have not waited for.
+def _dependencies(config: CoreConfig, work: Work, fetched: Mapping[int, Sequence[Fetched]]) -> _Waits:
+    """What every FETCH, READ and SUMS must see and those before it have not waited for.
 
     A READ also waits for what its own WRITE adds to its elements.
     """
     written = _Written(config)
-    waits = _Waits([], [])
+    waits = _Waits([], [], [])
     for number in range(len(work.blocks) + 1):
+        waits.fetches.append([written.whole(number, piece.behind) for piece in fetched.get(number, ())])
         for at in work.in_front(number):
             waits.sums.append(written.wait(number, _summed_beats(config, work.sums[at])))
         if number < len(work.blocks):
@@ -295,6 +322,13 @@ class _Written:
             newest, partial = number - _MOST_AFTER, 0
         self.seen = newest - bool(partial)
         return number - newest, partial
+
+    def whole(self, number: int, block: int) -> int:
+        """``after`` in front of READ ``number`` for all that block ``block`` writes."""
+        if block <= self.seen:
+            return 0
+        self.seen = max(block, number - _MOST_AFTER)
+        return number - self.seen
 
 
 def _looped(start: list[Instruction], groups: list[tuple[Instruction, ...]]) -> list[Instruction]:

@@ -29,7 +29,7 @@ class ChannelTables:
         if key not in self._placed:
             self._placed[key] = self._next
             self._next += len(words) // self._config.memory_elements
-            if self._next > self._config.channel_beats:
+            if self._next > self._config.channel_beats and not self._config.records:
                 raise WingbeatError(f"channel_beats: {self._config.channel_beats} are too few for the scales and "
                                     f"biases of a program; allowed are {self._next} and more")
         return self._placed[key]

@@ -26,7 +26,7 @@ class CoefficientSpace:
         if known not in self._placed:
             move = self._next - least
             self._next += most - least + 1
-            if self._next > self._config.coefficient_words:
+            if self._next > self._config.coefficient_words and not self._config.records:
                 raise WingbeatError(f"coefficient_words: {self._config.coefficient_words} is too small for the "
                                     f"coefficients of the program; allowed are {self._next} and more")
             self._placed[known] = self._next - (most - least + 1), image + np.array([0, move, 0])
