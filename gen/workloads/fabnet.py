@@ -74,13 +74,15 @@ class BlockShape:
         return mixing + self.tokens * (self.hidden * bits * stacks + self.ffn * int(math.log2(self.ffn)))
 
 
-def fabnet_network(shape: BlockShape, blocks: int, seed: int) -> LoadedNetwork:
-    """``blocks`` blocks with the same random weights: butterflies of rotations, norms with weights around 1, biases."""
+def fabnet_network(shape: BlockShape, blocks: int, seed: int, *, alike: bool = False) -> LoadedNetwork:
+    """``blocks`` blocks with random weights: butterflies of rotations, norms with weights around 1, biases. ``alike``:
+    all have those of the first one."""
     rng = np.random.default_rng([seed, shape.tokens, shape.hidden, shape.ffn])
-    layers = _block(shape, rng)
+    layers: list[list[tuple[Any, ...]]] = []
     size = Shape(shape.tokens, shape.hidden)
     found = []
     for number in range(blocks):
+        layers = layers if alike and layers else _block(shape, rng)
         for at, inner in enumerate(layers):
             path = f"layers[{2 * number + at}]"
             found.append(LoadedLayer(path, _RESIDUAL, size, size, layers=tuple(
@@ -124,10 +126,12 @@ def _random_butterfly(n_in: int, n_out: int, rng: np.random.Generator) -> Butter
 
 def compile_block(config: CoreConfig, shape: BlockShape, blocks: int, seed: int,
                   report: Callable[[str], None] | None = None) -> tuple[CompiledNetwork, np.ndarray]:
-    """The compiled network and one random input; calibrated on another one. Raises WingbeatError."""
+    """The compiled network and one random input; calibrated on another one. All blocks have the same weights where the
+    host writes them, once. Raises WingbeatError."""
     rng = np.random.default_rng([seed, 1])
     calibration, x = rng.standard_normal((2, 1, shape.tokens, shape.hidden))
-    return compile_network(fabnet_network(shape, blocks, seed), config, calibration, 1, report, check=False), x
+    network = fabnet_network(shape, blocks, seed, alike=not config.records)
+    return compile_network(network, config, calibration, 1, report, check=False), x
 
 
 def vector_multipliers(config: CoreConfig) -> int:

@@ -321,7 +321,7 @@ class _Rows(_Builder):
         kernel, bias = self._kernel(min(source.rows, 1 << most.bit_length() - 1) if normalises else source.rows)
         finish, result = self.finish(kernel.output_scale if self.step.weights else self._copied_scale(), bias)
         transfers = multiply_butterfly(kernel, source, result.tensor.rows, self.resources.coefficients, self.step.name,
-                                       self.start)
+                                       self.start, by_stack=self.config.records and source.rows <= most)
         tasks = _with_sets(transfers, self.normalise(), finish)
         sums = self.all_sums() if self.step.flat else []
         if normalises:

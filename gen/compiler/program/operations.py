@@ -57,11 +57,12 @@ def _row_moves(kernel: Kernel, row_bits: int) -> list[Place]:
 
 
 def multiply_butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficients: CoefficientSpace, name: str,
-                       start: Start = "cold") -> list[Transfer]:
+                       start: Start = "cold", *, by_stack: bool = False) -> list[Transfer]:
     """``target`` = butterfly matrix of ``kernel`` times the rows of ``source``; real elements, two rows per word.
 
     ``source`` has kernel.in_size elements a row, ``target`` kernel.out_size. Every stack reads all rows, one block of
-    rows after the other. ``start``: see :func:`row_blocks`.
+    rows after the other; ``by_stack``: one stack after the other, so that the coefficients of one are enough.
+    ``start``: see :func:`row_blocks`.
     """
     blocks = row_blocks(kernel, source.rows, start)
     several = len(kernel.stacks) > 1
@@ -69,9 +70,11 @@ def multiply_butterfly(kernel: Kernel, source: Matrix, target: Matrix, coefficie
                             {row_bits for row_bits, _, _ in blocks}) for number in range(len(kernel.stacks))]
     stack_chunks = kernel.size // kernel.config.memory_elements
     above = source.rows * (source.parts - 1)  # rows of memory in front of the last part
-    return [Transfer(stages[row_bits], Block(source.base + row * source.pitch, above + rows,
-                                         target.base + row * target.pitch + number * stack_chunks, rows))
-            for row_bits, row, rows in blocks for number, stages in enumerate(stacks)]
+    pairs = [(block, number) for number in range(len(stacks)) for block in blocks] if by_stack else \
+        [(block, number) for block in blocks for number in range(len(stacks))]
+    return [Transfer(stacks[number][row_bits], Block(source.base + row * source.pitch, above + rows,
+                                                     target.base + row * target.pitch + number * stack_chunks, rows))
+            for (row_bits, row, rows), number in pairs]
 
 
 def _stack_stages(kernel: Kernel, number: int, source: Matrix, target: Matrix, coefficients: CoefficientSpace,

@@ -47,7 +47,7 @@ class Streamed(NamedTuple):
 
 
 class _Kind(Enum):
-    """Tables whose words are given to contents for a time. Value: field of the configuration that sizes it."""
+    """Tables whose words are given to contents for a time."""
 
     COEFFICIENTS = "coefficient_words"
     CHANNELS = "channel_beats"
@@ -55,7 +55,8 @@ class _Kind(Enum):
     WRITE_SETS = "parameter sets of WRITEs"
 
 
-_FIRST = {_Kind.COEFFICIENTS: 0, _Kind.CHANNELS: 0, _Kind.READ_SETS: 1, _Kind.WRITE_SETS: 1}  # set 0: nothing to do
+# Place 0 of a table of sets stands for nothing to do.
+_FIRST = {_Kind.COEFFICIENTS: 0, _Kind.CHANNELS: 0, _Kind.READ_SETS: 1, _Kind.WRITE_SETS: 1}
 
 
 def _room(config: CoreConfig, kind: _Kind) -> int:

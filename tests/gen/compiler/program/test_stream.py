@@ -4,16 +4,21 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.compiler.kernel.compile import compile_copy
+from wingbeat.gen.compiler.network.compile import compile_network
 from wingbeat.gen.compiler.program.assemble import assemble
 from wingbeat.gen.compiler.program.stream import stream
 from wingbeat.gen.compiler.program.coefficients import CoefficientSpace
 from wingbeat.gen.compiler.program.matrix import Matrix
 from wingbeat.gen.compiler.program.operations import multiply_butterfly
+from wingbeat.gen.cosim.network import predict_network
+from wingbeat.gen.cosim.timing import MemoryTiming
+from wingbeat.gen.workloads.fabnet import BlockShape, fabnet_network
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.instruction import Fetch, Halt, Loop
 from wingbeat.hw.isa.record import records_of
-from wingbeat.hw.isa.setup import NO_TARGET, SETUP_READER
+from wingbeat.hw.isa.parameter_set import SET_WORDS, SETS
+from wingbeat.hw.isa.setup import NO_TARGET, SETUP_CHANNELS, SETUP_READER, SETUP_WRITE_SETS
 from wingbeat.sim.cycles.estimate import estimate
 
 CONFIG = CoreConfig.of(engines=1, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
@@ -67,8 +72,66 @@ def test_loops_are_moved():
             assert step.target >= fetches + 2
 
 
+CHAIN = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=256,
+                      coefficient_words=450, program_words=4096, stream_words=8, memory_bits=14, descriptors=48,
+                      vector_lanes=8, channel_beats=48, statistics_rows=128, records=True)
+SHAPE = BlockShape(tokens=16, hidden=64, ffn=128)
+
+
+def chain(config, blocks):
+    rng = np.random.default_rng(5)
+    network = fabnet_network(SHAPE, blocks, 3)
+    return compile_network(network, config, rng.standard_normal((2, 16, 64)), 1, check=False), rng.standard_normal(
+        (1, 16, 64))
+
+
+@pytest.fixture(scope="module")
+def long_chain():
+    return chain(CHAIN, 9)
+
+
+def test_a_long_network_is_one_program_with_little_memory(long_chain):
+    """Nine blocks with weights of their own: results as those of a core that holds them, in more programs. The model
+    refuses a FETCH that changes what a block under way uses."""
+    compiled, x = long_chain
+    (segment,) = compiled.segments
+    assert len(segment.program.setup) <= 64
+    large = CHAIN.changed(records=False, coefficient_words=4096, channel_beats=512)
+    plain, _ = chain(large, 9)
+    assert len(plain.segments) > 1
+    found, want = compiled.execute_model(x), plain.execute_model(x)
+    assert np.array_equal(found.results, want.results) and found.clamped == want.clamped
+
+
+def test_tables_hold_less_than_all_of_it(long_chain):
+    compiled, _ = long_chain
+    records = np.array(records_of(CHAIN, compiled.segments[0].records.beats))
+    coefficients = records[records[:, 0] == 0]
+    assert len(coefficients) > 3 * CHAIN.coefficient_words > 3 * coefficients[:, 1].max()
+    channels = records[records[:, 0] == SETUP_CHANNELS]
+    assert len(channels) > 3 * CHAIN.channel_beats * CHAIN.memory_elements
+    sets = records[records[:, 0] == SETUP_WRITE_SETS]
+    assert len(sets) > SET_WORDS * SETS and sets[:, 1].min() >= SET_WORDS  # set 0 means nothing to do
+
+
+def test_most_of_the_records_are_fetched_while_blocks_compute(long_chain):
+    compiled, _ = long_chain
+    (segment,) = compiled.segments
+    hidden = sum(predicted.total for predicted in predict_network(compiled, MemoryTiming()))
+    records = records_of(CHAIN, segment.records.beats)
+    plain, _ = chain(CHAIN.changed(records=False, coefficient_words=4096, channel_beats=512), 9)
+    without = sum(predicted.total for predicted in predict_network(plain, MemoryTiming()))
+    assert hidden - without < 0.6 * len(records)
+
+
+def test_what_one_block_needs_must_fit():
+    with pytest.raises(WingbeatError, match=r"^w1: channel_beats: 6 are too few for what the program needs at one time; "
+                                            r"allowed are \d+ and more$"):
+        chain(CHAIN.changed(channel_beats=6), 1)
+
+
 @pytest.mark.parametrize("change, line", [
-    (dict(descriptors=1), "descriptors: 1 are too few for the reader and its records; allowed are 2 and more"),
+    (dict(descriptors=1), "descriptors: 1 are too few for the reader; allowed are 2 and more"),
     (dict(program_words=64), r"program_words: 64 is too small for a program of \d+ words; allowed are 128 and more"),
     (dict(memory_bits=9), r"memory.address_bits: 9 are too few for \d+ beats, \d+ of them records; allowed are 10 and "
                           "more")])
