@@ -8,7 +8,7 @@ from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ..console import out, print_table, progress
 from ..cosim.timing import MemoryTiming
-from ..explore.fabnet import BlockRun, further_cycles, run_block
+from ..explore.fabnet import BlockRun, chain_cycles, run_block
 from ..files import write_json
 from ..workloads.fabnet import PUBLISHED, BlockShape, vector_multipliers
 
@@ -24,21 +24,24 @@ def bench_block(config: CoreConfig, tokens: int, hidden: int, ffn: int, layers: 
         raise WingbeatError(f"--layers: {layers}; allowed are 1 and more")
     with progress("fabnet-block", 3 + (layers > 1)) as step:
         run = run_block(config, shape, timing, seed, report=step)
-        first, further = run.model_cycles, None
+        first, chain = run.model_cycles, None
         if layers > 1:
-            further = further_cycles(config, shape, timing, seed, first)
+            chain = chain_cycles(config, shape, timing, seed, layers, first)
             step("further blocks")
     _print_run(config, shape, timing, run)
     rows = _comparison(config, shape, run.cycles)
     _print_comparison(rows)
-    if further is not None:
-        total = first + (layers - 1) * further
-        out.print(f"{layers} blocks by the cycle model: {first} + {layers - 1} x {further} = {total} cycles; writing "
-                  f"the coefficients of a block, {run.setup_writes} setup writes, is not in it", markup=False)
+    if chain is not None:
+        words = " and ".join(map(str, chain.program_words))
+        out.print(f"{layers} blocks by the cycle model: {first} + {layers - 1} x {chain.further:.0f} = {chain.cycles} "
+                  "cycles; " + (f"weights of their own, fetched in these cycles; the host writes programs of {words} "
+                                f"words and {chain.setup_writes} setup words" if config.records else
+                                "the same weights; writing the coefficients of a block, "
+                                f"{run.setup_writes} setup writes, is not in it"), markup=False)
     if json is not None:
         write_json(json, {"configuration": config.choices(), "shape": asdict(shape), "memory": memory,
                           "seed": seed, "run": asdict(run), "comparison": rows, "layers": layers,
-                          "chain": further and {"first": first, "further": further}})
+                          "chain": chain and {"first": first, **chain._asdict()}})
     return 0 if run.mismatches == 0 and run.cycles == run.model_cycles else 1
 
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...hw.config import CoreConfig
+from ...hw.isa.encoding import INSTRUCTION_WORDS
 from ...sim.reference.metrics import sqnr_db
 from ..compiler.network.reference import forward
 from ..cosim.core import Core
@@ -11,7 +13,7 @@ from ..cosim.network import OperationCycles, predict_network, simulate_network
 from ..cosim.timing import MemoryTiming
 from ..workloads.fabnet import BlockShape, compile_block
 
-__all__ = ["BlockRun", "run_block", "further_cycles"]
+__all__ = ["BlockRun", "Chain", "run_block", "chain_cycles"]
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,29 @@ def run_block(config: CoreConfig, shape: BlockShape, timing: MemoryTiming, seed:
                     sum(len(segment.program.setup) for segment in compiled.segments))
 
 
-def further_cycles(config: CoreConfig, shape: BlockShape, timing: MemoryTiming, seed: int, first: int) -> int:
-    """Cycles of each further block behind one that takes ``first`` alone, by the cycle model.
+class Chain(NamedTuple):
+    """``blocks`` blocks one behind the other: cycles of all of them by the cycle model, of each behind the first one,
+    setup words that the host writes, words of the programs."""
 
-    The sums of rows that a block needs are made while the one before stores them. The weights of all blocks are the
-    same, so what it takes to write coefficients is not in it.
+    blocks: int
+    cycles: int
+    further: float
+    setup_writes: int
+    program_words: list[int]
+
+
+def chain_cycles(config: CoreConfig, shape: BlockShape, timing: MemoryTiming, seed: int, blocks: int,
+                 first: int) -> Chain:
+    """``blocks`` blocks, at least two, of which one alone takes ``first`` cycles.
+
+    The sums of rows that a block needs are made while the one before stores them. With records every block has weights
+    of its own, and all blocks are looked at. Where the host writes the setup all have the same weights, what it takes
+    to write them is not in the cycles, and what the second block adds stands for each further one.
     """
-    two, _ = compile_block(config, shape, 2, seed)
-    return sum(each.total for each in predict_network(two, timing)) - first
+    made = blocks if config.records else 2
+    compiled, _ = compile_block(config, shape, made, seed)
+    found = sum(each.total for each in predict_network(compiled, timing))
+    further = (found - first) / (made - 1)
+    return Chain(blocks, found if made == blocks else first + (blocks - 1) * round(further), further,
+                 sum(len(segment.program.setup) for segment in compiled.segments),
+                 [INSTRUCTION_WORDS * len(segment.program.instructions) for segment in compiled.segments])

@@ -165,22 +165,24 @@ class Normalise:
 
 
 class WriteKinds:
-    """Where in the WRITEs that have begun the next write stands: ``beats[at]`` is its kind."""
+    """Where in the WRITEs that have begun the next write stands: ``beats[at]`` is its kind. The parameter set of a
+    WRITE is looked at when its first write is there; it may be fetched behind the begin of the WRITE."""
 
-    __slots__ = ("following", "beats", "at")
+    __slots__ = ("tables", "following", "beats", "at")
 
-    def __init__(self):
-        self.following: deque[Sequence[int]] = deque()
+    def __init__(self, tables: VectorTables):
+        self.tables = tables
+        self.following: deque[tuple[Write, int]] = deque()
         self.beats: Sequence[int] = ()
         self.at = 0
 
-    def begin(self, kinds: Sequence[int]) -> None:
-        if kinds:
-            self.following.append(kinds)
+    def begin(self, write: Write, base: int) -> None:
+        if self.tables.write_kinds(write, base):
+            self.following.append((write, base))
 
     def take(self) -> int:
         if self.at == len(self.beats):
-            self.beats, self.at = self.following.popleft(), 0
+            self.beats, self.at = self.tables.write_kinds(*self.following.popleft()), 0
         self.at += 1
         return self.beats[self.at - 1]
 
@@ -193,7 +195,7 @@ class VectorWriter(Writer):
 
     def __init__(self, config: CoreConfig, tables: VectorTables):
         super().__init__(config, tables)
-        self.kinds, self.registers, self.mask = WriteKinds(), [0] * REGISTERS, (1 << config.memory_bits) - 1
+        self.kinds, self.registers, self.mask = WriteKinds(tables), [0] * REGISTERS, (1 << config.memory_bits) - 1
 
     def step(self, offer: Write | Set | None, block_in: bool, completed: bool) -> bool:
         takes = super().step(offer, block_in, completed)
@@ -206,7 +208,7 @@ class VectorWriter(Writer):
         base = self.registers[write.register]
         self.registers[write.register] = base + write.increment & self.mask
         of_base = base if write.mode is MemoryMode.FOLD and write.vector else 0
-        self.kinds.begin(self.tables.write_kinds(replace(write, register=0, increment=0), of_base))
+        self.kinds.begin(replace(write, register=0, increment=0), of_base)
 
 
 class _Rescale:

@@ -15,7 +15,7 @@ from wingbeat.gen.compiler.network.compile import compile_network, default_batch
 from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.cosim.network import predict_network
 from wingbeat.gen.cosim.timing import MemoryTiming
-from wingbeat.gen.explore.fabnet import further_cycles
+from wingbeat.gen.explore.fabnet import chain_cycles
 from wingbeat.gen.explore.network import label_accuracy
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import BlockShape, compile_block, vector_multipliers
@@ -69,7 +69,7 @@ def test_cycles_of_a_block():
     [first] = figures(RESULTS, r"\*\*([\d,]+) cycles\*\*")
     [further] = figures(RESULTS, r"takes ([\d,]+) cycles \(cycle model\)")
     assert block_cycles("array128-s2", SLOW_MEMORY) == first
-    assert further_cycles(load_preset("array128-s2"), BlockShape(), SLOW_MEMORY, 1, int(first)) == further
+    assert chain_cycles(load_preset("array128-s2"), BlockShape(), SLOW_MEMORY, 1, int(first)) == further
 
 
 @LONG

@@ -16,11 +16,12 @@ from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import BlockShape, compile_block, fabnet_network
 from wingbeat.gen.workloads.shipped import load_dataset
 from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.isa.record import records_of
 from wingbeat.sim.reference.metrics import sqnr_db
 
 CONFIG = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=256,
-                       coefficient_words=1024, program_words=4096, stream_words=8, memory_bits=14, descriptors=48,
-                       vector_lanes=8, channel_beats=128, statistics_rows=128, records=True)
+                       coefficient_words=450, program_words=4096, stream_words=8, memory_bits=14, descriptors=48,
+                       vector_lanes=8, channel_beats=48, statistics_rows=128, records=True)
 SHAPE = BlockShape(tokens=16, hidden=64, ffn=128)
 
 
@@ -47,19 +48,33 @@ def test_stalls_change_nothing(build, stalls):
     assert run.mismatches == 0, stalls
 
 
-def test_several_programs_and_batches(build):
-    """Blocks with weights of their own do not fit one coefficient memory; three inputs are two batches of two. Every
-    program fetches its setup, of which the host writes one descriptor."""
-    blocks = [fabnet_network(SHAPE, 1, seed) for seed in range(6)]
-    network = replace(blocks[0], layers=tuple(layer for block in blocks for layer in block.layers))
+def chain(config, blocks):
+    """Blocks with weights of their own on ``config``, and three inputs: two batches of two."""
     rng = np.random.default_rng(5)
-    compiled = compile_network(network, CONFIG, rng.standard_normal((4, 16, 64)), 2)
-    assert len(compiled.segments) > 1 and all(len(segment.program.setup) <= 64 for segment in compiled.segments)
-    x = rng.standard_normal((3, 16, 64))
+    compiled = compile_network(fabnet_network(SHAPE, blocks, 3), config, rng.standard_normal((4, 16, 64)), 2)
+    return compiled, rng.standard_normal((3, 16, 64))
+
+
+def check_chain(compiled, build, x):
     run = simulate_network(compiled, build, x)
     assert run.mismatches == 0 and run.predicted and run.batches == 2
     assert sum(each.cycles for each in run.operations) == run.cycles
     np.testing.assert_array_equal(run.results, compiled.run_model(x))
+
+
+def test_one_program_with_coefficients_from_memory(build):
+    """Coefficients, channels and sets of six blocks take turns; the host writes one descriptor."""
+    compiled, x = chain(CONFIG, 6)
+    (segment,) = compiled.segments
+    fetched = np.array(records_of(CONFIG, segment.records.beats))
+    assert len(segment.program.setup) <= 64 and (fetched[:, 0] == 0).sum() > CONFIG.coefficient_words
+    check_chain(compiled, build, x)
+
+
+def test_several_programs(build):
+    compiled, x = chain(CONFIG.changed(program_words=512), 3)
+    assert len(compiled.segments) > 1
+    check_chain(replace(compiled, config=CONFIG), build, x)
 
 
 @pytest.mark.campaign

@@ -12,7 +12,7 @@ from wingbeat.gen.cli.app import main
 from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.cosim.network import predict_network
 from wingbeat.gen.cosim.timing import MemoryTiming
-from wingbeat.gen.explore.fabnet import BlockRun, further_cycles
+from wingbeat.gen.explore.fabnet import BlockRun, chain_cycles
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import PUBLISHED, BlockShape, compile_block, fabnet_network, vector_multipliers
 from wingbeat.hw.errors import WingbeatError
@@ -67,7 +67,7 @@ def test_further_blocks_cost_less_than_the_first():
     """Their sums of rows are read while the block before computes."""
     compiled, _ = compile_block(CONFIG, SMALL, 1, 2)
     first = sum(each.total for each in predict_network(compiled))
-    further = further_cycles(CONFIG, SMALL, MemoryTiming(), 2, first)
+    further = chain_cycles(CONFIG, SMALL, MemoryTiming(), 2, first)
     assert 0.8 * first < further < first
 
 
