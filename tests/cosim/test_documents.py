@@ -69,7 +69,7 @@ def test_cycles_of_a_block():
     [first] = figures(RESULTS, r"\*\*([\d,]+) cycles\*\*")
     [further] = figures(RESULTS, r"takes ([\d,]+) cycles \(cycle model\)")
     assert block_cycles("array128-s2", SLOW_MEMORY) == first
-    assert chain_cycles(load_preset("array128-s2"), BlockShape(), SLOW_MEMORY, 1, int(first)) == further
+    assert chain_cycles(load_preset("array128-s2"), BlockShape(), SLOW_MEMORY, 1, 2, int(first)).further == further
 
 
 @LONG

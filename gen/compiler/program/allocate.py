@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Span", "allocate", "words_needed"]
+__all__ = ["Lifetime", "allocate", "words_needed"]
 
 
-class Span(NamedTuple):
+class Lifetime(NamedTuple):
     """``size`` words that are needed from time ``first`` to time ``last``, both included."""
 
     first: int
     last: int
     size: int
 
-    def meets(self, other: "Span") -> bool:
+    def meets(self, other: "Lifetime") -> bool:
         return self.first <= other.last and other.first <= self.last
 
 
-def allocate(spans: Sequence[Span]) -> list[int]:
+def allocate(spans: Sequence[Lifetime]) -> list[int]:
     """The first word of each span. Each gets the lowest free place, once the largest ones first and once in the order
     of time; the better of both is taken."""
     numbers = range(len(spans))
@@ -26,12 +26,12 @@ def allocate(spans: Sequence[Span]) -> list[int]:
     return min((_first_fit(spans, order) for order in orders), key=lambda places: words_needed(spans, places))
 
 
-def words_needed(spans: Sequence[Span], places: Sequence[int]) -> int:
+def words_needed(spans: Sequence[Lifetime], places: Sequence[int]) -> int:
     """Words of the memory that ``spans`` at ``places`` reach."""
     return max((place + span.size for place, span in zip(places, spans)), default=0)
 
 
-def _first_fit(spans: Sequence[Span], order: Sequence[int]) -> list[int]:
+def _first_fit(spans: Sequence[Lifetime], order: Sequence[int]) -> list[int]:
     places: dict[int, int] = {}
     for number in order:
         span, at = spans[number], 0

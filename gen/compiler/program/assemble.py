@@ -23,8 +23,8 @@ from ....sim.model.memory import read_addresses, write_addresses
 from ....sim.model.processor import BlockOutcome, ProcessorModel
 from .stage import Block, Stage
 
-__all__ = ["Transfer", "SumRows", "Program", "Work", "SetNumbers", "Tables", "DescriptorTable", "Fetched", "assemble",
-           "arrange", "check_program_size", "read_beats", "written_beats"]
+__all__ = ["Transfer", "SumRows", "Program", "Work", "SetNumbers", "TableNumbers", "DescriptorTable", "Fetched",
+           "assemble", "arrange", "check_program_size", "read_beats", "written_beats"]
 
 _MOST_AFTER = 63
 _SUMS_REGISTER = 1
@@ -102,7 +102,7 @@ def assemble(config: CoreConfig, tasks: Sequence[Transfer | SumRows],
     work = Work.of(tasks)
     readers, writers = (DescriptorTable(config, unit) for unit in ("reader", "writer"))
     read_sets, write_sets = _Sets("READs"), _Sets("WRITEs")
-    instructions = arrange(config, work, Tables(readers, writers, read_sets, write_sets))
+    instructions = arrange(config, work, TableNumbers(readers, writers, read_sets, write_sets))
     check_program_size(config, instructions)
     found = [*_coefficients(work.blocks), *readers.setup(SETUP_READER), *writers.setup(SETUP_WRITER),
              *read_sets.setup(SETUP_READ_SETS), *write_sets.setup(SETUP_WRITE_SETS), *setup]
@@ -116,7 +116,7 @@ class Fetched(NamedTuple):
     behind: int
 
 
-def arrange(config: CoreConfig, work: "Work", tables: "Tables", first: Sequence[Instruction] = (),
+def arrange(config: CoreConfig, work: "Work", tables: "TableNumbers", first: Sequence[Instruction] = (),
             fetched: Mapping[int, Sequence[Fetched]] | None = None) -> list[Instruction]:
     """The program of ``work``, behind the instructions ``first``; ``fetched``: what stands in front of the READ of a
     block and the sums before it."""
@@ -130,7 +130,8 @@ def arrange(config: CoreConfig, work: "Work", tables: "Tables", first: Sequence[
                   _step(work.write_places, number), block.fold_from, block.fold_rows,
                   tables.write_sets.number(stage.finish, number) if stage.finish else 0)]
         groups.append(tuple([*_fetch(work, number + 1, tables, waits, fetched), *own]))
-    start = [*first, Set(Unit.READER, 0, work.blocks[0].block.read_at), Set(Unit.WRITER, 0, work.blocks[0].block.write_at),
+    start = [*first, Set(Unit.READER, 0, work.blocks[0].block.read_at),
+             Set(Unit.WRITER, 0, work.blocks[0].block.write_at),
              *(Set(Unit.READER, _SUMS_REGISTER, sums.at) for sums in work.sums[:1]),
              *_fetch(work, 0, tables, waits, fetched)]
     return _looped(start, groups)
@@ -187,7 +188,7 @@ class SetNumbers(Protocol):
         """Of the set that block ``block`` uses, or sums in front of it."""
 
 
-class Tables(NamedTuple):
+class TableNumbers(NamedTuple):
     """Descriptors and parameter sets of reader and writer."""
 
     readers: "DescriptorTable"
@@ -242,7 +243,7 @@ def _step(places: Sequence[int], number: int) -> int:
     return places[number + 1] - places[number] if number + 1 < len(places) else 0
 
 
-def _fetch(work: Work, number: int, tables: Tables, waits: "_Waits",
+def _fetch(work: Work, number: int, tables: TableNumbers, waits: "_Waits",
            fetched: Mapping[int, Sequence[Fetched]]) -> list[Instruction]:
     """READ and LOAD of a block, behind what is fetched for it and the sums in front of it; the load follows the store
     of the block before in its half where it may."""
@@ -261,7 +262,7 @@ def _fetch(work: Work, number: int, tables: Tables, waits: "_Waits",
     return [*before_read, read, load]
 
 
-def _sums(work: Work, at: int, number: int, tables: Tables, waits: "_Waits") -> Sums:
+def _sums(work: Work, at: int, number: int, tables: TableNumbers, waits: "_Waits") -> Sums:
     sums = work.sums[at]
     after, beats = waits.sums[at]
     return Sums(tables.readers.number(sums.read), _SUMS_REGISTER, sums.rows, MemoryMode.COLUMNS,

@@ -24,8 +24,8 @@ from ....hw.isa.parameter_set import SET_WORDS, SETS, ReadSet, WriteSet
 from ....hw.isa.record import record_beats
 from ....hw.isa.setup import (NO_TARGET, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS,
                               SETUP_WRITER, SetupWrite)
-from .allocate import Span, allocate, words_needed
-from .assemble import (DescriptorTable, Fetched, Program, SumRows, Tables, Transfer, Work, arrange,
+from .allocate import Lifetime, allocate, words_needed
+from .assemble import (DescriptorTable, Fetched, Program, SumRows, TableNumbers, Transfer, Work, arrange,
                        check_program_size)
 from .stage import Stage
 
@@ -178,7 +178,7 @@ def stream(config: CoreConfig, tasks: Sequence[Transfer | SumRows], setup: Seque
     if at_start > 1:
         first.append(Loop(1, at_start))
     moved = Work.of(_moved(tasks, plan))
-    tables = Tables(readers, writers, _Numbers(plan, _Kind.READ_SETS), _Numbers(plan, _Kind.WRITE_SETS))
+    tables = TableNumbers(readers, writers, _Numbers(plan, _Kind.READ_SETS), _Numbers(plan, _Kind.WRITE_SETS))
     instructions = arrange(config, moved, tables, [*first, Wait()], fetched)
     check_program_size(config, instructions)
     words = readers.setup(SETUP_READER)  # raises where they are too many
@@ -264,7 +264,7 @@ class _Plan:
         return positions[::-1]
 
     def _place(self, lives: Sequence[_Life], kind: _Kind, distance: int) -> None:
-        spans = [Span(life.fetched - distance, life.last, life.size) for life in lives]
+        spans = [Lifetime(life.fetched - distance, life.last, life.size) for life in lives]
         places = allocate(spans)
         need, room = words_needed(spans, places), _room(self.config, kind)
         if need > room:

@@ -67,7 +67,7 @@ def test_further_blocks_cost_less_than_the_first():
     """Their sums of rows are read while the block before computes."""
     compiled, _ = compile_block(CONFIG, SMALL, 1, 2)
     first = sum(each.total for each in predict_network(compiled))
-    further = chain_cycles(CONFIG, SMALL, MemoryTiming(), 2, first)
+    further = chain_cycles(CONFIG, SMALL, MemoryTiming(), 2, 2, first).further
     assert 0.8 * first < further < first
 
 

@@ -3,9 +3,9 @@
 from hypothesis import given, strategies as st
 import pytest
 
-from wingbeat.gen.compiler.program.allocate import Span, allocate, words_needed
+from wingbeat.gen.compiler.program.allocate import Lifetime, allocate, words_needed
 
-SPANS = st.lists(st.builds(lambda first, length, size: Span(first, first + length, size), st.integers(0, 20),
+SPANS = st.lists(st.builds(lambda first, length, size: Lifetime(first, first + length, size), st.integers(0, 20),
                            st.integers(0, 8), st.integers(1, 9)), max_size=20)
 
 
@@ -26,9 +26,9 @@ def test_no_more_words_than_without_sharing(spans):
 
 
 @pytest.mark.parametrize("spans, places", [
-    ([Span(0, 1, 4), Span(2, 3, 4)], [0, 0]),
-    ([Span(0, 2, 4), Span(2, 3, 4)], [0, 4]),
+    ([Lifetime(0, 1, 4), Lifetime(2, 3, 4)], [0, 0]),
+    ([Lifetime(0, 2, 4), Lifetime(2, 3, 4)], [0, 4]),
     # The large one is there for long; the small ones take turns behind it and in its place.
-    ([Span(0, 1, 2), Span(1, 2, 2), Span(2, 3, 2), Span(3, 9, 6)], [0, 2, 6, 0])])
+    ([Lifetime(0, 1, 2), Lifetime(1, 2, 2), Lifetime(2, 3, 2), Lifetime(3, 9, 6)], [0, 2, 6, 0])])
 def test_places(spans, places):
     assert allocate(spans) == places
