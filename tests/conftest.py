@@ -1,37 +1,49 @@
 """Which tests run where. `make campaign` runs all of cosim/ and what is marked; the others are deselected, not skipped:
 a skip stands for something that is missing.
 
-| mark | `make test` | `make campaign` |
+| | `make test` | `make campaign` |
 |---|---|---|
-| `campaign` | no | yes |
-| `thin(n)` | the first case of a test and of the others every n-th or so, always the same | all cases |
-| `drawn` | fixed cases | other cases each time |
+| mark `campaign` | no | yes |
+| mark `thin(n)` | of the cases of a test every n-th one from the first on | all cases |
+| more than six cases, in formal/, hw/ or sim/ | as with `thin(3)` | all cases |
+| mark `drawn` | fixed cases | other cases each time |
 """
 
+from collections import Counter
 from pathlib import Path
-from zlib import crc32
 
 from support.campaign import IS_CAMPAIGN
 
-_COSIM = Path(__file__).parent / "cosim"
+_TESTS = Path(__file__).parent
+_SIMULATING = {"formal", "hw", "sim"}  # a case there simulates gates or proves, for a second or so
+_LONG_ROW = 6
+_EVERY = 3
 
 
-def _is_wanted(item, seen):
-    """``seen``: the tests of which a case came before."""
+def _thinning(item, cases):
+    """Every how many-th case of a test is enough, None for all of the ``cases``."""
+    if mark := item.get_closest_marker("thin"):
+        return mark.args[0]
+    is_long = cases > _LONG_ROW and item.path.relative_to(_TESTS).parts[0] in _SIMULATING
+    return _EVERY if is_long else None
+
+
+def _is_wanted(item, cases, number):
+    """``number``: which of the ``cases`` of its test it is."""
+    thinning = _thinning(item, cases)
     if IS_CAMPAIGN:
-        return item.path.is_relative_to(_COSIM) or any(map(item.get_closest_marker, ("campaign", "thin", "drawn")))
-    if item.get_closest_marker("campaign"):
-        return False
-    thin, test = item.get_closest_marker("thin"), item.nodeid.split("[")[0]
-    is_first = test not in seen
-    seen.add(test)
-    return thin is None or is_first or crc32(item.nodeid.encode()) % thin.args[0] == 0
+        return (thinning or item.path.is_relative_to(_TESTS / "cosim")
+                or any(map(item.get_closest_marker, ("campaign", "drawn"))))
+    return not item.get_closest_marker("campaign") and number % (thinning or 1) == 0
 
 
 def pytest_collection_modifyitems(config, items):
-    seen = set()
-    wanted = [_is_wanted(item, seen) for item in items]
-    left = [item for item, stays in zip(items, wanted) if not stays]
+    tests = [item.nodeid.split("[")[0] for item in items]
+    cases, seen = Counter(tests), Counter()
+    left, wanted = [], []
+    for item, test in zip(items, tests):
+        (wanted if _is_wanted(item, cases[test], seen[test]) else left).append(item)
+        seen[test] += 1
     if left:
         config.hook.pytest_deselected(items=left)
-        items[:] = [item for item, stays in zip(items, wanted) if stays]
+        items[:] = wanted

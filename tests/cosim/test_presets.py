@@ -16,7 +16,7 @@ from wingbeat.gen.presets.select import load_preset
 SEED = 6
 
 
-@pytest.mark.parametrize("preset", presets(lambda config: not config.is_processor, later=["ulx3s-25f"]))
+@pytest.mark.parametrize("preset", presets(lambda config: not config.is_processor, later=["ulx3s-16", "ulx3s-25f"]))
 def test_array(preset, need, compare):
     need("verilator")
     config = load_preset(preset)

@@ -71,7 +71,8 @@ def test_a_wrong_core_fails(make_core, need):
 
 
 @pytest.mark.parametrize("simulator, target", [
-    ("icarus", Target.ECP5), pytest.param("icarus", Target.PORTABLE, marks=pytest.mark.campaign),
+    pytest.param("icarus", Target.ECP5, marks=pytest.mark.campaign),
+    pytest.param("icarus", Target.PORTABLE, marks=pytest.mark.campaign),
     pytest.param("verilator", Target.PORTABLE, marks=pytest.mark.slow)])
 def test_processor_passes_its_own_test(make_core, need, simulator, target):
     need(simulator)

@@ -163,7 +163,8 @@ def test_stability_is_refuted(prove, channel, fault):
     assert not holds(prove, Bench(SMALL["wide"], stability(channel), f"{channel} {fault}"))
 
 
-@pytest.mark.parametrize("size", PLACES)
+@pytest.mark.parametrize("size", [pytest.param(size, marks=pytest.mark.campaign) if size == "equal" else size
+                                  for size in PLACES])
 def test_every_transfer_has_a_place(prove, size):
     assert holds(prove, Honest(PLACES[size]))
 

@@ -91,6 +91,7 @@ def test_what_cannot_run_is_refused_in_one_line(arguments, line, capsys):
     assert line in error[-1] and not any("Traceback" in each for each in error)
 
 
+@pytest.mark.campaign
 def test_the_integer_model_keeps_the_accuracy(task):
     """16 bits within 0.3 points of float, 12 within 1, on all held-out images (the demonstration prints both)."""
     whole = load_dataset(demo.NETWORK)

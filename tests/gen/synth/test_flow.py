@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_said_and_not_placed():
     assert result["utilisation"]["bram"] == round(128 / 56, 4)
 
 
-@pytest.mark.parametrize("target", ["ecp5", "ice40"])
+@pytest.mark.parametrize("target", ["ecp5", pytest.param("ice40", marks=pytest.mark.campaign)])
 def test_place_and_route_gives_the_median_of_the_seeds_and_keeps_its_papers(target, tmp_path):
     steps = []
     # The portable output register follows in logic cells: a path that has a frequency.

@@ -14,7 +14,7 @@ from wingbeat.hw.isa.walk import SubOrder, Walk, walk_indices
 from wingbeat.sim.model.shuffle import bank_of, pass_indices, route
 from wingbeat.sim.stimulus.array import random_walk
 
-pytestmark = pytest.mark.thin(3)
+pytestmark = pytest.mark.thin(4)
 
 SEED = 5
 # Digits that fill the half and such that leave some bits over.

@@ -21,7 +21,7 @@ from wingbeat.sim.cycles.estimate import estimate
 from wingbeat.sim.model.array import ArrayModel
 from wingbeat.sim.stimulus.array import random_walks
 
-pytestmark = pytest.mark.thin(2)
+pytestmark = pytest.mark.thin(3)
 
 CONFIGS = {
     "one layer, gearbox": dict(layers=1, engines=2, half_words=32, stream_words=1, width=10),

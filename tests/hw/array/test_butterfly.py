@@ -9,7 +9,7 @@ from wingbeat.hw.isa.instruction import Mode
 from wingbeat.hw.numeric import largest, smallest
 from wingbeat.sim.model.butterfly import Coefficients, butterfly, pack_coefficients
 
-pytestmark = pytest.mark.thin(2)
+pytestmark = pytest.mark.thin(3)
 
 SIZES = [(16, 16, 2), (18, 17, 2), (18, 18, 3), (8, 18, 2), (17, 8, 3)]
 SEED = 31

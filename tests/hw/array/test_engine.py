@@ -17,7 +17,7 @@ from wingbeat.hw.numeric import largest, smallest
 from wingbeat.sim.model.butterfly import Coefficients, butterfly, pack_coefficients
 from wingbeat.sim.model.shuffle import pass_indices, reverse_lanes, route, switches_for
 
-pytestmark = pytest.mark.thin(2)
+pytestmark = pytest.mark.thin(3)
 
 SEED = 17
 

@@ -17,7 +17,7 @@ from wingbeat.sim.bench.stream import Bench, Stall
 from wingbeat.sim.model.shuffle import route
 from wingbeat.sim.stimulus.array import random_pairs, random_walk
 
-pytestmark = pytest.mark.thin(2)
+pytestmark = pytest.mark.thin(3)
 
 CONFIGS = [dict(layers=1, engines=1, half_words=16, stream_words=2),
            dict(layers=2, engines=3, half_words=32, stream_words=4),

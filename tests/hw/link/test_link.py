@@ -18,7 +18,7 @@ from wingbeat.hw.link.framer import LinkParameters
 from wingbeat.hw.link.link import Link
 from wingbeat.sim.bench.stream import Bench, Sink, Stall
 
-pytestmark = pytest.mark.thin(3)
+pytestmark = pytest.mark.thin(4)
 
 TIMEOUT = 40
 WIDE = LinkParameters(element_width=18, stream_words=3, identity=0x89ABCDEF, limit=128, timeout=TIMEOUT)

@@ -11,7 +11,7 @@ from wingbeat.hw.memory.emit import Emit
 from wingbeat.hw.numeric import largest, round_half_up, saturate, smallest
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall
 
-pytestmark = pytest.mark.thin(3)
+pytestmark = pytest.mark.thin(4)
 
 BITS = 10
 STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.value)

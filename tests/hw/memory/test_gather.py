@@ -13,7 +13,7 @@ from wingbeat.hw.isa.instruction import MemoryMode
 from wingbeat.hw.memory.gather import Gather, gather_beat
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall
 
-pytestmark = pytest.mark.thin(3)
+pytestmark = pytest.mark.thin(4)
 
 COLUMNS, ROWS, PAIRS = MemoryMode.COLUMNS, MemoryMode.ROWS, MemoryMode.PAIRS
 MODES = (COLUMNS, ROWS, PAIRS)

@@ -9,7 +9,7 @@ from wingbeat.hw.memory.read_arbiter import ReadArbiter
 from wingbeat.hw.primitives.queue import BeatQueue
 from wingbeat.sim.bench.stream import CROSS, Bench, SlowMemory, Stall
 
-pytestmark = pytest.mark.thin(3)
+pytestmark = pytest.mark.thin(4)
 
 BITS = 10  # of a beat number
 STALLS = pytest.mark.parametrize("source, sink", CROSS, ids=lambda stall: stall.value)

@@ -14,7 +14,7 @@ from wingbeat.hw.isa.setup import TAG_BITS
 from wingbeat.hw.memory.reader import Reader
 from wingbeat.sim.bench.stream import Bench, Stall
 
-pytestmark = pytest.mark.thin(3)
+pytestmark = pytest.mark.thin(4)
 
 MEMORY_BITS, ELEMENTS, WIDTH = 14, 8, 10
 MASK = (1 << WIDTH) - 1

@@ -15,7 +15,7 @@ from wingbeat.hw.memory.gather import Gather
 from wingbeat.hw.memory.scatter import Scatter, scatter_beat
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall
 
-pytestmark = pytest.mark.thin(3)
+pytestmark = pytest.mark.thin(4)
 
 COLUMNS, ROWS, PAIRS, REAL, FOLD, SPLIT = MODES = tuple(MemoryMode)
 STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.value)

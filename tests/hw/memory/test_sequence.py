@@ -10,7 +10,7 @@ from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from wingbeat.hw.memory.sequence import BeatSequence
 from wingbeat.sim.bench.stream import Bench, Stall
 
-pytestmark = pytest.mark.thin(3)
+pytestmark = pytest.mark.thin(4)
 
 MEMORY_BITS = 20
 PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.value)

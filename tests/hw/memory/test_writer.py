@@ -18,7 +18,7 @@ from wingbeat.hw.memory.writer import Completion, Writer
 from wingbeat.hw.numeric import largest, round_half_up, saturate, smallest
 from wingbeat.sim.bench.stream import Bench, Stall
 
-pytestmark = pytest.mark.thin(2)
+pytestmark = pytest.mark.thin(3)
 
 CONFIGS = [dict(layers=1, engines=2, stream_words=2), dict(layers=1, engines=6, stream_words=4),
            dict(layers=2, engines=3, stream_words=4), dict(layers=2, engines=8, stream_words=16, element_width=12),

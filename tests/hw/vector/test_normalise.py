@@ -17,7 +17,7 @@ from wingbeat.hw.vector.statistics import NormaliseParameters, StatisticsUnit
 from wingbeat.sim.bench.stream import CROSS, Bench, Stall
 from wingbeat.sim.model import vector as model
 
-pytestmark = pytest.mark.thin(3)
+pytestmark = pytest.mark.thin(4)
 
 STALLS = pytest.mark.parametrize("source,sink", CROSS, ids=lambda stall: stall.value)
 

@@ -18,7 +18,7 @@ from wingbeat.sim.bench.stream import CROSS, Bench, Stall
 from wingbeat.sim.model.vector import clamped_element, gelu, relu, rescale
 from wingbeat.sim.reference.functions import erf_complement
 
-pytestmark = pytest.mark.thin(3)
+pytestmark = pytest.mark.thin(4)
 
 BITS = 12
 CHANNELS = 7

@@ -16,7 +16,7 @@ from wingbeat.hw.vector.residual import ResidualAdder
 from wingbeat.sim.bench.stream import CROSS, Bench, SlowMemory, Stall
 from wingbeat.sim.model.vector import add_residual
 
-pytestmark = pytest.mark.thin(3)
+pytestmark = pytest.mark.thin(4)
 
 BITS = 10  # of a beat number
 STALLS = pytest.mark.parametrize("source, sink", CROSS, ids=lambda stall: stall.value)

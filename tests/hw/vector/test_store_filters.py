@@ -17,7 +17,7 @@ from wingbeat.hw.vector.store_filters import VectorStore
 from wingbeat.sim.bench.stream import CROSS, Bench, SlowMemory, Stall
 from wingbeat.sim.model.vector import add_residual, argmax, relu, rescale
 
-pytestmark = pytest.mark.thin(2)
+pytestmark = pytest.mark.thin(3)
 
 BITS, CHANNELS = 10, 4
 STALLS = pytest.mark.parametrize("source, sink", CROSS, ids=lambda stall: stall.value)

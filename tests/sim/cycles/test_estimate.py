@@ -24,7 +24,7 @@ from wingbeat.sim.model.memory import positions, write_addresses
 from wingbeat.sim.model.vector_unit import VectorUnit
 from wingbeat.sim.stimulus.processor import random_processor_config, random_processor_job
 
-pytestmark = pytest.mark.thin(2)
+pytestmark = pytest.mark.thin(3)
 
 SEEDS = range(12)
 SPEEDS = (MemorySpeed(), MemorySpeed(1, 3), MemorySpeed(60, Fraction(5, 2)), MemorySpeed(200))

@@ -16,7 +16,7 @@ from wingbeat.sim.model.butterfly import Coefficients, butterfly, pack_coefficie
 from wingbeat.sim.reference.linear import butterfly_multiply, fft
 from wingbeat.sim.reference.metrics import sqnr_db
 
-pytestmark = pytest.mark.thin(2)
+pytestmark = pytest.mark.thin(3)
 
 SIZES = [
     (1, 1, 2),

@@ -13,7 +13,7 @@ from wingbeat.sim.model.vector import (GELU_ERRORS, MANTISSA_ERROR, RowStatistic
 from wingbeat.sim.reference.functions import erf_complement, silu_complement, tanh_complement
 from wingbeat.sim.reference.metrics import sqnr_db
 
-pytestmark = pytest.mark.thin(3)
+pytestmark = pytest.mark.thin(4)
 
 WIDTHS = [8, 9, 10, 12, 16, 18]
 COMPLEMENTS = [erf_complement, tanh_complement, silu_complement]

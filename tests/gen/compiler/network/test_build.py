@@ -322,7 +322,7 @@ def _residual(draw, shape):
 
 # In a campaign they are drawn anew, with the seed that it prints.
 @pytest.mark.drawn
-@settings(max_examples=400 if IS_CAMPAIGN else 40, deadline=None, derandomize=not IS_CAMPAIGN, database=None,
+@settings(max_examples=400 if IS_CAMPAIGN else 20, deadline=None, derandomize=not IS_CAMPAIGN, database=None,
           suppress_health_check=[HealthCheck.too_slow])
 @given(stack=stacks(), seed=strategies.integers(0, 999), batch=strategies.sampled_from([1, 4, 8]))
 def test_random_stacks(networks, stack, seed, batch):

@@ -13,7 +13,7 @@ from wingbeat.hw.bus.axi4.master import AxiMaster
 from wingbeat.hw.memory.port import MemoryParameters
 from wingbeat.sim.bench.stream import Bench, Stall
 
-pytestmark = pytest.mark.thin(3)
+pytestmark = pytest.mark.thin(4)
 
 BASE = 0x5000
 BUS = {"aw": ("id", "addr", "len", "size", "burst", "lock", "cache", "prot", "qos"), "w": ("data", "strb", "last"),
