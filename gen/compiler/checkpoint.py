@@ -16,7 +16,7 @@ import zipfile
 import zlib
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize, safe_open
 
 from ...hw.errors import WingbeatError
 
@@ -145,10 +145,19 @@ _FAULTS = (SafetensorError, TypeError, AttributeError, KeyError, ValueError, Ari
 def _open_safetensors(path: Path) -> _Opened:
     def read(name: str) -> np.ndarray:
         with safe_open(str(path), framework="numpy") as file:
+            if file.get_slice(name).get_dtype() == "BF16":
+                return _read_bfloat16(path, name)
             return file.get_tensor(name)
 
     with safe_open(str(path), framework="numpy") as file:
         return list(file.keys()), dict(file.metadata() or {}), read
+
+
+def _read_bfloat16(path: Path, name: str) -> np.ndarray:
+    """numpy has no bfloat16; it is the upper half of a float32."""
+    entry = dict(deserialize(path.read_bytes()))[name]
+    upper = np.frombuffer(entry["data"], dtype="<u2").astype("<u4") << 16
+    return upper.view("<f4").reshape(entry["shape"])
 
 
 def _open_npy(path: Path) -> _Opened:
@@ -214,7 +223,7 @@ class Checkpoint:
             return self._read(name)
         except _FAULTS as error:
             raise WingbeatError(f"{printable(name)}: cannot be read from {self.path.name!r} without pickle "
-                                f"({_first_line(error)}); allowed are float16, 32, 64, integers") from error
+                                f"({_first_line(error)}); allowed are bfloat16, float16, 32, 64, integers") from error
 
     def options(self, layer: str) -> dict[str, Any]:
         """``in_size``, ``out_size``, ``increasing_stride`` of a butterfly, as far as the file has them."""

@@ -10,8 +10,9 @@ from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, encode
 from ...hw.isa.instruction import Fetch, Instruction, Loop, MemoryMode, Pass, Read, Set, Unit, Wait
+from ...hw.isa.parameter_set import SET_WORDS
 from ...hw.isa.record import record_beats
-from ...hw.isa.setup import NO_TARGET, SETUP_READER, SETUP_WRITER, SetupWrite
+from ...hw.isa.setup import NO_TARGET, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER, SetupWrite
 from ..model.processor import ProcessorModel
 from .processor import ProcessorJob
 
@@ -87,17 +88,17 @@ def _line(config: CoreConfig) -> Descriptor:
 
 
 def _random_records(config: CoreConfig, job: ProcessorJob, rng: random.Random) -> list[SetupWrite]:
-    """Coefficients, words of tables that the host has written, and writes to nobody; exactly as many as fill the beats
-    of a FETCH."""
+    """Coefficients, words of tables that the host has written, a parameter set in the place of another one, and writes
+    to nobody; exactly as many as fill the beats of a FETCH."""
     places = config.memory_elements // config.record_elements
     count = _MOST * places
     tables = [write for write in job.setup if write[0] >= config.n_units]
     steps = [step for step in job.program if isinstance(step, Pass)]
     kinds = rng.choice((("coefficients",), ("coefficients", "nobody"), ("tables",), ("coefficients", "tables")))
-    records: list[SetupWrite] = []
+    records = _other_set(job, rng) if rng.random() < 0.5 else []
     base = rng.choice(steps).coef_base if steps else 0
     chosen = [write for write in tables if write[0] == rng.choice((SETUP_WRITER, SETUP_READER))]
-    for _ in range(rng.randint(1, count)):
+    for _ in range(rng.randint(1, count - len(records))):
         kind = rng.choice(kinds)
         if kind == "coefficients":
             address = min(base + rng.randrange(4), config.coefficient_words - 1)
@@ -107,6 +108,18 @@ def _random_records(config: CoreConfig, job: ProcessorJob, rng: random.Random) -
         else:
             records.append((rng.randrange(0x90, NO_TARGET + 1), rng.getrandbits(16), rng.getrandbits(40)))
     return records + [(NO_TARGET, 0, 0)] * (count - len(records))
+
+
+def _other_set(job: ProcessorJob, rng: random.Random) -> list[SetupWrite]:
+    """The words of one parameter set for the place of another one of the same side, where there are two."""
+    target = rng.choice((SETUP_READ_SETS, SETUP_WRITE_SETS))
+    words = {address: data for to, address, data in job.setup if to == target}
+    numbers = sorted({address // SET_WORDS for address in words})
+    if len(numbers) < 2:
+        return []
+    source, place = rng.sample(numbers, 2)
+    return [(target, SET_WORDS * place + at, words[SET_WORDS * source + at]) for at in range(SET_WORDS)
+            if SET_WORDS * source + at in words]
 
 
 def _inserted(program: Sequence[Instruction], at: int, more: Sequence[Instruction]) -> list[Instruction]:

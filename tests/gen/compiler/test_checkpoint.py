@@ -142,7 +142,7 @@ FILES = {
     "bad-json.safetensors": lambda path: write_safetensors(path, b"{{{{"),
     "short.safetensors": lambda path: write_safetensors(path, tensor("F32", SHAPE, 16), b"\0" * 7),
     "sizes.safetensors": lambda path: write_safetensors(path, tensor("F32", SHAPE, 12), b"\0" * 12),
-    "bfloat.safetensors": lambda path: write_safetensors(path, tensor("BF16", SHAPE, 8), b"\0" * 8),
+    "bfloat.safetensors": lambda path: write_safetensors(path, tensor("F8_E4M3", SHAPE, 8), b"\0" * 8),
     "dtype.safetensors": lambda path: write_safetensors(path, tensor("Q7", SHAPE, 8), b"\0" * 8),
     "scalar.safetensors": lambda path: write_safetensors(path, tensor("F32", [], 4), b"\0" * 4),
     "missing.safetensors": lambda path: save_file({"head.weight": np.ones(3)}, path),
@@ -181,19 +181,37 @@ def test_malformed_files(tmp_path, name):
 
 
 def test_tensors_are_read_one_by_one(tmp_path):
-    """One that numpy cannot hold spoils only what asks for it."""
+    """One that cannot be read spoils only what asks for it."""
     path = tmp_path / "m.safetensors"
-    entries = tensor("F32", SHAPE, 16) | {"half": {"dtype": "BF16", "shape": [2], "data_offsets": [16, 20]}}
+    entries = tensor("F32", SHAPE, 16) | {"half": {"dtype": "F8_E5M2", "shape": [4], "data_offsets": [16, 20]}}
     write_safetensors(path, entries | {"__metadata__": {"in_size": "1", "increasing_stride": "False"}}, bytes(20))
     assert read_layer(path).in_size == 1 and not read_layer(path).increasing_stride
     file = Checkpoint(path)
     assert file.names == ("half", "twiddle") and file.layers == ("",)
     assert file.options("") == {"in_size": 1, "increasing_stride": False} and file.options("q") == {}
     assert file.tensor("twiddle").shape == tuple(SHAPE)
-    with pytest.raises(WingbeatError, match="^half: cannot be read from 'm.safetensors'.*; allowed are float16"):
+    with pytest.raises(WingbeatError, match="^half: cannot be read from 'm.safetensors'.*; allowed are bfloat16"):
         file.tensor("half")
     with pytest.raises(WingbeatError, match="^q.bias: no tensor of 'm.safetensors'; allowed are half, twiddle$"):
         file.tensor("q.bias")
+
+
+def test_bfloat16_is_read_exactly(tmp_path):
+    """Sign, exponent and the upper 7 bits of the mantissa of a float32."""
+    values = np.array([1.0, -2.5, 0.15625, 3.0e38, -1.0e-38, 0.0, 1.9921875, -0.0078125], dtype="<f4")
+    upper = (values.view("<u4") >> 16).astype("<u2")
+    path = tmp_path / "m.safetensors"
+    write_safetensors(path, tensor("BF16", [2, 4], 16), upper.tobytes())
+    found = Checkpoint(path).tensor("twiddle")
+    want = (upper.astype("<u4") << 16).view("<f4")
+    assert found.shape == (2, 4) and np.array_equal(found.ravel(), want) and found.ravel()[1] == -2.5
+
+
+def test_a_butterfly_of_bfloat16(tmp_path):
+    path, twiddle = tmp_path / "m.safetensors", np.linspace(-1, 1, 4, dtype="<f4").reshape(1, 1, 1, 1, 2, 2)
+    upper = (twiddle.view("<u4") >> 16).astype("<u2")
+    write_safetensors(path, tensor("BF16", SHAPE, 8), upper.tobytes())
+    assert np.abs(read_layer(path).twiddle - twiddle).max() < 2 ** -7
 
 
 def test_unknown_layer_lists_the_known(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from wingbeat.hw.isa.encoding import encode
 from wingbeat.hw.isa.instruction import Fetch, Wait
 from wingbeat.hw.isa.record import records_of
-from wingbeat.hw.isa.setup import SETUP_READER, SETUP_WRITER
+from wingbeat.hw.isa.setup import SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER
 from wingbeat.sim.cycles.estimate import estimate
 from wingbeat.sim.model.processor import ProcessorModel
 from wingbeat.sim.stimulus.processor import random_processor_config, random_processor_job
@@ -34,10 +34,13 @@ def test_they_are_legal_and_of_every_kind():
         fetches = [step for step in job.program if isinstance(step, Fetch)]
         kinds |= {("after", min(step.after, 1)) for step in fetches} | {("fence", step.fence) for step in fetches}
         kinds |= {"wait" for step in job.program if isinstance(step, Wait)}
+        host = {(target, address): data for target, address, data in job.setup}
+        kinds |= {"another set" for target, address, data in records_of(config, job.memory)
+                  if target in (SETUP_READ_SETS, SETUP_WRITE_SETS) and host.get((target, address), data) != data}
         kinds |= {target for target, _, _ in records_of(config, job.memory[-8:])
                   if fetches and target in (SETUP_READER, SETUP_WRITER)}
         programs, with_fetch = programs + 1, with_fetch + bool(fetches)
-    assert kinds >= {("after", 0), ("after", 1), ("fence", False), ("fence", True), "wait"}
+    assert kinds >= {("after", 0), ("after", 1), ("fence", False), ("fence", True), "wait", "another set"}
     assert with_fetch > programs / 2 > 5
 
 

@@ -409,8 +409,8 @@ BAD_BYTES = {
     "negative shape": (raw({"q.twiddle": entry(shape=(-1, 4))}, b"\0" * 16), ["checkpoint"]),
     "overlap": (raw({"q.twiddle": entry(), "q.bias": entry(shape=(2,), end=8)}, b"\0" * 16), ["checkpoint"]),
     "unknown type": (raw({"q.twiddle": entry("Q7")}, b"\0" * 16), ["checkpoint"]),
-    "bfloat16": (raw({"q.twiddle": entry("BF16", end=8)}, b"\0" * 8), ["q.twiddle: cannot be read"]),
-    "8-bit floats": (raw({"q.twiddle": entry("F8_E4M3", end=4)}, b"\0" * 4), ["q.twiddle"]),
+    "bfloat16 of a wrong length": (raw({"q.twiddle": entry("BF16", end=6)}, b"\0" * 6), ["checkpoint"]),
+    "8-bit floats": (raw({"q.twiddle": entry("F8_E4M3", end=4)}, b"\0" * 4), ["q.twiddle: cannot be read"]),
     "metadata of numbers": (raw({"__metadata__": {"q.in_size": 8}, "q.twiddle": entry()}, b"\0" * 16), ["checkpoint"]),
     "no tensors": (raw({}), ["q.twiddle: no tensor", "none"]),
 }
