@@ -25,6 +25,7 @@ from ...hw.isa.walk import SubOrder
 from ...hw.numeric import saturate
 from .array import ArrayModel, check_overlaps
 from .memory import arranged, positions, read_addresses, read_elements, row_chunks, write_addresses, write_block
+from .progress import check_executed
 from .tables_in_use import TablesInUse
 from .vector_unit import VectorUnit
 
@@ -71,6 +72,7 @@ class _Blocks:
     passes: list[list[Pass]] = field(default_factory=list)
     stores: list[Store] = field(default_factory=list)
     writes: list[_Command] = field(default_factory=list)
+    steps: list[tuple[int, Instruction]] = field(default_factory=list)  # all of them, with their numbers
     inside: bool = False  # a block whose last pass has not come
 
     def add(self, instruction: Load | Pass | Store) -> None:
@@ -186,8 +188,7 @@ class ProcessorModel:
         when the result would depend on timing: a READ takes a beat that the WRITE of an earlier block writes, and no
         ``after`` up to this READ covers that beat. Nothing else can race: units run in tag order, the memory keeps the
         order of reads and that of writes, and all beats that READs up to tag k ask for are in the array before WRITE k
-        begins. Raises ValueError too where a LOAD would overtake a STORE. Not checked: the condition of ``gap``, and
-        whether the queues hold all that stands between a READ and the WRITE that it waits for.
+        begins. Raises ValueError too where a LOAD would overtake a STORE. Not checked: the condition of ``gap``.
         """
         blocks = self._checked(self.array.program if program is None else encode(program))
         self.saturated, self.clamped, self.sums_clamped, outcomes = False, 0, [], []
@@ -215,6 +216,10 @@ class ProcessorModel:
         """``counts``: also whether the memory units move as many words as the array."""
         blocks = self._fetch(words)
         self._check_after(blocks)
+        try:
+            check_executed(blocks.steps)
+        except ValueError as circle:
+            raise ProgramFault(Fault.WATCHDOG, str(circle)) from None
         self._check_memory(blocks, counts)
         check_overlaps(blocks.loads, blocks.stores)
         return blocks
@@ -231,6 +236,7 @@ class ProcessorModel:
             if opcode is Opcode.HALT:
                 return blocks
             instruction = decode(raw, self.config.layers)[0]
+            blocks.steps.append((number, instruction))
             if isinstance(instruction, Set):
                 self.registers[instruction.unit][instruction.register] = instruction.value
             elif isinstance(instruction, Wait):

@@ -6,11 +6,12 @@ not.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import random
 
 import numpy as np
 
+from ...hw.array.parameters import QUEUE_PLACES
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import Descriptor, Move
 from ...hw.isa.encoding import patched, INSTRUCTION_WORDS
@@ -265,6 +266,12 @@ def _fetch_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
 
 
 def _count_faults(legal: _Legal) -> Iterator[Faulty]:
+    """What waits for ever."""
+    nop = patched(Set(Unit.READER, 0, 0))
+    second = patched(replace(legal.read, after=1))
+    # The WRITE that the second READ waits for stands behind more than the queue of the reader holds.
+    yield Fault.WATCHDOG, "circle", [*legal.block(load=[patched(legal.load), second, *[nop] * (QUEUE_PLACES + 2)]),
+                                     *legal.block(read=[])]
     for descriptor, name in ((1, "longer"), (2, "shorter")):
         yield Fault.WATCHDOG, f"read-{name}", legal.block(read=[patched(legal.read, descriptor=descriptor)])
         yield Fault.WATCHDOG, f"write-{name}", legal.block(write=[patched(legal.write, descriptor=descriptor)])

@@ -21,10 +21,11 @@ from ....hw.isa.parameter_set import SET_WORDS, SETS, ReadSet, WriteSet
 from ....hw.isa.setup import SETUP_READER, SETUP_WRITER, SETUP_READ_SETS, SETUP_WRITE_SETS
 from ....sim.model.memory import read_addresses, write_addresses
 from ....sim.model.processor import BlockOutcome, ProcessorModel
+from ....sim.model.progress import check_progress
 from .stage import Block, Stage
 
 __all__ = ["Transfer", "SumRows", "Program", "Work", "SetNumbers", "TableNumbers", "DescriptorTable", "Fetched",
-           "assemble", "arrange", "check_program_size", "read_beats", "written_beats"]
+           "assemble", "arrange", "check_assembled", "read_beats", "written_beats"]
 
 _MOST_AFTER = 63
 _SUMS_REGISTER = 1
@@ -103,7 +104,7 @@ def assemble(config: CoreConfig, tasks: Sequence[Transfer | SumRows],
     readers, writers = (DescriptorTable(config, unit) for unit in ("reader", "writer"))
     read_sets, write_sets = _Sets("READs"), _Sets("WRITEs")
     instructions = arrange(config, work, TableNumbers(readers, writers, read_sets, write_sets))
-    check_program_size(config, instructions)
+    check_assembled(config, instructions)
     found = [*_coefficients(work.blocks), *readers.setup(SETUP_READER), *writers.setup(SETUP_WRITER),
              *read_sets.setup(SETUP_READ_SETS), *write_sets.setup(SETUP_WRITE_SETS), *setup]
     return Program(instructions, found, [task.stage for task in work.blocks])
@@ -137,12 +138,16 @@ def arrange(config: CoreConfig, work: "Work", tables: "TableNumbers", first: Seq
     return _looped(start, groups)
 
 
-def check_program_size(config: CoreConfig, instructions: Sequence[Instruction]) -> None:
-    """Raises WingbeatError where the program memory is too small."""
+def check_assembled(config: CoreConfig, instructions: Sequence[Instruction]) -> None:
+    """Raises WingbeatError where the program memory is too small, or an instruction would wait for ever."""
     need = INSTRUCTION_WORDS * len(instructions)
     if need > config.program_words:
         raise WingbeatError(f"program_words: {config.program_words} is too small for a program of {need} words; "
                             f"allowed are {1 << (need - 1).bit_length()} and more")
+    try:
+        check_progress(instructions)
+    except ValueError as fault:
+        raise WingbeatError(str(fault)) from fault
 
 
 @dataclass(frozen=True)

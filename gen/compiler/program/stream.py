@@ -26,7 +26,7 @@ from ....hw.isa.setup import (NO_TARGET, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_
                               SETUP_WRITER, SetupWrite)
 from .allocate import Lifetime, allocate, words_needed
 from .assemble import (DescriptorTable, Fetched, Program, SumRows, TableNumbers, Transfer, Work, arrange,
-                       check_program_size)
+                       check_assembled)
 from .stage import Stage
 
 __all__ = ["Streamed", "stream"]
@@ -180,7 +180,7 @@ def stream(config: CoreConfig, tasks: Sequence[Transfer | SumRows], setup: Seque
     moved = Work.of(_moved(tasks, plan))
     tables = TableNumbers(readers, writers, _Numbers(plan, _Kind.READ_SETS), _Numbers(plan, _Kind.WRITE_SETS))
     instructions = arrange(config, moved, tables, [*first, Wait()], fetched)
-    check_program_size(config, instructions)
+    check_assembled(config, instructions)
     words = readers.setup(SETUP_READER)  # raises where they are too many
     own = {GROUP_EVENT, ORIGIN, SHAPE, OTHER, *(STEP_EVENT + bit for bit in range(len(line.step)))}
     mine = [word for word in words if word[1] // DESCRIPTOR_WORDS == fetch.descriptor
