@@ -203,9 +203,7 @@ class ProcessorModel:
         for command, _ in self._fetch(list(words)).ahead:
             if isinstance(command.instruction, Fetch):
                 beats = self.memory[self._asked(command)]
-                found.append([self._records(beat[None]) for beat in beats])
-                for write in (write for records in found[-1] for write in records):
-                    self.write_setup(*write)
+                found.append([self._play(beat[None]) for beat in beats])
         return found
 
     def check(self, words: Sequence[int]) -> int:
@@ -369,7 +367,7 @@ class ProcessorModel:
                     askings.append(Asking(tag, (early.instruction.after, early.instruction.after_beats), beats))
                     use.command(tag, early.instruction, early.waited)
                     if isinstance(early.instruction, Fetch):
-                        self._play(early.instruction, tag, beats, changed[beats].any(), use)
+                        use.change(tag, early.instruction, self._play(self.memory[beats]), changed[beats].any())
                 if tag < len(blocks.reads):
                     read, write = blocks.reads[tag], blocks.writes[tag]
                     askings.append(Asking(tag, (read.instruction.after, read.instruction.after_beats),
@@ -399,19 +397,14 @@ class ProcessorModel:
         read = command.instruction
         return self._inside(read_addresses(self.config, self._table(SETUP_READER, read.descriptor), read, command.base))
 
-    def _play(self, fetch: Fetch, tag: int, beats: np.ndarray, is_changed: bool, use: TablesInUse) -> None:
-        """The records of a FETCH in front of READ ``tag``; ``is_changed``: a WRITE of the program writes them."""
-        records = self._records(self.memory[beats])
-        use.change(tag, fetch, records, is_changed)
-        for write in records:
-            self.write_setup(*write)
-
-    def _records(self, beats: np.ndarray) -> list[SetupWrite]:
+    def _play(self, beats: np.ndarray) -> list[SetupWrite]:
+        """The records in ``beats``, all written."""
         records = records_of(self.config, beats)
-        for target, address, _ in records:
+        for target, address, data in records:
             if target in HOST_TARGETS:
                 raise ProgramFault(Fault.RECORD, f"record: target {target}, address {address}; no record may name the "
                                                  "program memory or the control register")
+            self.write_setup(target, address, data)
         return records
 
     def _inside(self, addresses: np.ndarray) -> np.ndarray:
@@ -449,8 +442,7 @@ class ProcessorModel:
                 if tag < len(blocks.reads):
                     self._sum_rows(early.instruction, early.base)
                 continue
-            for write in self._records(self.memory[self._asked(early)]):
-                self.write_setup(*write)
+            self._play(self.memory[self._asked(early)])
 
     def _words(self, command: _Command) -> np.ndarray:
         """Words of a block, normalised where the READ says so."""
