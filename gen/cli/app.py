@@ -10,10 +10,7 @@ Packages above this one add their commands through the entry-point group ``wingb
 
 from dataclasses import asdict
 from importlib import metadata
-import io
 from pathlib import Path
-import signal
-import sys
 from typing import Annotated, Any
 import warnings
 
@@ -32,7 +29,7 @@ from .options import (ConfigOption, ExpandOption, HiddenOption, MemoryOption, Pr
                       TokensOption, integers, refuse_unused_sizes, save_json, seed_option, select_config,
                       sizes_of)
 
-__all__ = ["app", "main", "run"]
+__all__ = ["app", "main"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   help="Generate, simulate and measure butterfly arrays.")
@@ -303,30 +300,3 @@ def main(arguments: list[str] | None = None) -> int:
 def _print_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
     """One line on standard error."""
     err.print(f"wingbeat: warning: {_printable(str(message))}", markup=False)
-
-
-def run() -> None:
-    """Entry point of the installed script. A signal ends the command as a fault does: what it has half written, and
-    the tools that it has started, go with it."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
-            signal.signal(number, _end)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name that a plain terminal cannot show is no fault
-    try:
-        code = main()
-    except _Ended as end:
-        code = 128 + end.args[0]
-    sys.exit(code)
-
-
-class _Ended(BaseException):
-    """A signal has come: its number."""
-
-
-def _end(number: int, frame: Any) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)  # a second one must not end the clearing
-    warnings.simplefilter("ignore")  # Amaranth complains of a circuit that was left half made
-    raise _Ended(number)

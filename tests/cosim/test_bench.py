@@ -235,7 +235,7 @@ def test_a_signal_leaves_nothing_in_the_cache(need, own_cache, tmp_path, number)
     need("verilator")
     environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
     (tmp_path / "temporary").mkdir()
-    run = subprocess.Popen([sys.executable, "-c", "from wingbeat.gen.cli.app import run; run()", "simulate",
+    run = subprocess.Popen([sys.executable, "-c", "from wingbeat.gen.cli.entry import run; run()", "simulate",
                             "--preset", "processor-16"], env=environment, stderr=subprocess.PIPE)
     while run.poll() is None and not list(own_cache.rglob("Vtop.mk")):
         time.sleep(0.05)

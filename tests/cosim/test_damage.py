@@ -110,7 +110,7 @@ def test_signals(tmp_path, number):
         place.works(note)
         before = contents(place.out)
     process = place.start()
-    time.sleep(rng.uniform(0.05, COMMANDS[command][1]))
+    time.sleep(rng.uniform(0.3, COMMANDS[command][1]))
     process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
     assert process.returncode in (0, 128 + sent, 130, -sent), f"{note}: {process.returncode} {errors}"
