@@ -24,7 +24,7 @@ demo: .venv/installed  ## a whole network on simulated Verilog, utilisation, syn
 	$(BIN)/wingbeat demo --page $(BUILD)/demo.html
 
 test: .venv/installed  ## all tests, of long rows of cases a part
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: .venv/installed  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -34,7 +34,7 @@ lint: .venv/installed  ## ruff and mypy
 
 campaign: .venv/installed  ## every case, and generated Verilog at length: 200 random arrays, 200 programs on 40 processors, every preset
 	@echo 'SEED=$(SEED) make campaign repeats this one'
-	WINGBEAT_COSIM_SEEDS=200 WINGBEAT_CAMPAIGN_SEED=$(SEED) $(BIN)/python -m pytest -n 2 --hypothesis-seed=$(SEED) $(ARGS)
+	WINGBEAT_COSIM_SEEDS=200 WINGBEAT_CAMPAIGN_SEED=$(SEED) $(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-seed=$(SEED) $(ARGS)
 
 synth: .venv/installed  ## ECP5 area and clock of the 16-multiplier array, three seeds
 	$(BIN)/wingbeat synth --preset ulx3s-16 --target ecp5 --pnr --json $(BUILD)/synth.json
