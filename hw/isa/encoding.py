@@ -34,7 +34,7 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
                   ("coef_base", INDEX_BITS), ("coef_shift", 4), ("coef_mask_bits", 5), ("shifts", 4 * _SHIFT_BITS),
                   ("block_float", 1), ("growth", 4 * _SHIFT_BITS), ("gap", 8), ("first", 1), ("last", 1)],
     Opcode.STORE: [*_WALK],
-    Opcode.LOOP: [("target", 16), ("count", 24)],
+    Opcode.LOOP: [("target", 12), ("count", 24)],
     Opcode.READ: _READ,
     Opcode.WRITE: [*_MEMORY, ("fold_from", 1), ("fold_rows", 16)],
     Opcode.SET: [("unit", 1), ("register", 3), ("value", 32)],
