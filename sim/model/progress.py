@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ...hw.array.parameters import QUEUE_PLACES
 from ...hw.isa.instruction import (Fetch, Halt, Instruction, Load, Loop, Pass, Read, Set, Store, Sums, Unit, Wait,
                                    Write)
+from ...hw.isa.setup import UNITS
 
 __all__ = ["check_progress", "check_executed"]
 
@@ -37,8 +38,7 @@ class _Run:
     def __init__(self, steps: Iterable[tuple[int, Instruction]]):
         self._steps = iter(steps)
         self._next = next(self._steps, None)
-        self._queues: dict[str, deque[tuple[int, Instruction]]] = {
-            unit: deque() for unit in ("reader", "load", "cal", "store", "writer")}
+        self._queues: dict[str, deque[tuple[int, Instruction]]] = {unit: deque() for unit in UNITS}
         self._fetching = 0  # FETCHes that are handed out and not played
         self._reads = self._loaded = self._computed = self._written = 0
 
