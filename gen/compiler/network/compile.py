@@ -16,7 +16,7 @@ from ....hw.isa.setup import SetupWrite
 from ....sim.reference.metrics import sqnr_db
 from ..program.assemble import Program, SumRows, Transfer, assemble, written_beats
 from ..program.blocks import Start
-from ..program.stream import stream
+from ..program.stream import Streamed, stream
 from ..quality import Clamped, least_sqnr_db, level_db, total_clamped, warn_clamped, warn_inaccurate
 from .build import Operation, Resources, Stored, build_operation
 from .formats import Format, least_exponent, quantise
@@ -212,12 +212,8 @@ class CompiledNetwork:
         found = []
         for segment in self.segments:
             for operation in segment.operations:
-                tasks = [*operation.sums, *operation.tasks]
-                if self.config.records:
-                    streamed = stream(self.config, tasks, segment.setup, self.beats)
-                    program, memory = streamed.program, np.concatenate([memory[:self.beats], streamed.records])
-                else:
-                    program = assemble(self.config, tasks, segment.setup)
+                program, records = _made(self.config, [*operation.sums, *operation.tasks], segment.setup, self.beats)
+                memory = np.concatenate([memory[:self.beats], records])
                 model = program.model(self.config, memory)
                 blocks = model.run(program.instructions)
                 integers = operation.result.tensor.unpack(memory)[:len(inputs)].copy()  # its place may be used again
@@ -325,22 +321,25 @@ class _Compiler:
         operations, setup = [*self.operations, operation], self.resources.channels.setup()
         try:
             tasks = place_sums(self.config, operations)
-            program = self._program(tasks, setup)
+            program, _ = _made(self.config, tasks, setup, 0)
         except WingbeatError as fault:
             raise WingbeatError(f"{step.name}: {fault}") from fault
         self.operations, self.open = operations, ProgramSegment(tuple(operations), tuple(tasks), program, setup)
         return operation
-
-    def _program(self, tasks: Sequence[Transfer | SumRows], setup: Sequence[SetupWrite]) -> Program:
-        if self.config.records:
-            return stream(self.config, tasks, setup, 0).program
-        return assemble(self.config, tasks, setup)
 
     def _close(self) -> None:
         """Ends the open segment. The next gets tables of its own: a step that did not fit may have changed these."""
         assert self.open is not None
         self.segments.append(self.open)
         self.operations, self.resources = [], Resources(self.config)
+
+
+def _made(config: CoreConfig, tasks: Sequence[Transfer | SumRows], setup: Sequence[SetupWrite],
+          base: int) -> Streamed:
+    """The program of ``tasks`` and what it fetches from beat ``base`` on: nothing where the host writes the setup."""
+    if config.records:
+        return stream(config, tasks, setup, base)
+    return Streamed(assemble(config, tasks, setup), np.empty((0, config.memory_elements), dtype=np.int64))
 
 
 def place_sums(config: CoreConfig, operations: Sequence[Operation]) -> list[Transfer | SumRows]:

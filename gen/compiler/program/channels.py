@@ -14,7 +14,8 @@ _COMPLEMENTS = {"none": erf_complement, "tanh": tanh_complement}  # the names of
 
 
 class ChannelTables:
-    """Gives scales and biases their beats of the channel table, equal ones the same; and holds one activation."""
+    """Gives scales and biases their beats of the channel table, equal ones the same; and holds one activation. With
+    records a place only tells one content from another: stream.py gives the real ones."""
 
     def __init__(self, config: CoreConfig):
         self._config = config

@@ -13,7 +13,8 @@ __all__ = ["CoefficientSpace"]
 
 
 class CoefficientSpace:
-    """Gives every set of coefficients its place in the coefficient banks."""
+    """Gives every set of coefficients its place in the coefficient banks. With records a place only tells one set from
+    another: stream.py gives the real ones."""
 
     def __init__(self, config: CoreConfig):
         self._config, self._next = config, 0

@@ -307,7 +307,7 @@ class _Plan:
 
 
 class _Numbers:
-    """Numbers of parameter sets, as ``Sets`` of assemble.py gives them, out of a plan."""
+    """Numbers of the parameter sets of one side, out of a plan."""
 
     def __init__(self, plan: _Plan, kind: _Kind):
         self.plan, self.kind = plan, kind
