@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .isa.encoding import PROGRAM_WORDS
 from .isa.setup import SETUP_BITS
 from .names import ALLOWED_NAMES, is_module_name
 
@@ -80,7 +81,7 @@ class ArraySection(_Section):
     coefficient_width: int = Field(16, ge=8, le=18, description="C, bits of a coefficient, two of them integer")
     half_words: int = Field(256, ge=4, le=65536, description="complex words one engine holds in one buffer half")
     coefficient_words: int = Field(256, ge=4, le=65536, description="words of each coefficient bank")
-    program_words: int = Field(512, ge=32, le=4096, description="32-bit words of program memory")
+    program_words: int = Field(512, ge=32, le=PROGRAM_WORDS, description="32-bit words of program memory")
     stream_words: int = Field(2, ge=1, le=256, description="K, complex words per cycle on each data stream")
 
 

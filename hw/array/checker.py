@@ -94,7 +94,8 @@ class Checker(wiring.Component):
         m.d.sync += [address.eq(self.address), looping.eq(self.looping), start.eq(self.address - INSTRUCTION_WORDS)]
         with m.If(taken & is_loop & ~looping):
             m.d.sync += end.eq(address)
-        return [(is_loop, fields.target >= start), (is_loop, self.looping & (end != self.address)),
+        target = Cat(fields.target, fields.target_above)
+        return [(is_loop, target >= start), (is_loop, self.looping & (end != self.address)),
                 (Const(1), self.address < INSTRUCTION_WORDS)]
 
     def _memory(self, kinds, fields):

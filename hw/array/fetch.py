@@ -115,7 +115,7 @@ class FetchUnit(wiring.Component):
             m.d.sync += [is_loop.eq(0), looping.eq(repeat), loops_left.eq(loops_before - 1)]
         with m.If(is_halt & quiet):
             m.d.sync += [is_halt.eq(0), self.running.eq(0)]
-        self._address(m, address, reading, count, offering, is_loop & repeat, loop.target)
+        self._address(m, address, reading, count, offering, is_loop & repeat, loop)
         return m
 
     def _waits(self, m, buffer):
@@ -175,7 +175,7 @@ class FetchUnit(wiring.Component):
             m.d.sync += self.running.eq(0)
         return checked & legal & ~self.stop
 
-    def _address(self, m, address, reading, count, offering, jump, target):
+    def _address(self, m, address, reading, count, offering, jump, loop):
         """The words of an instruction are read in its first cycles; a jump falls between two instructions."""
         words_left = Signal(name="words_left", init=1)
         m.d.comb += reading.eq(words_left & ~offering)  # also before the start: only the last words count
@@ -184,7 +184,7 @@ class FetchUnit(wiring.Component):
         with m.Elif(count == INSTRUCTION_WORDS - 1):
             m.d.sync += words_left.eq(0)
         with m.If(jump):
-            m.d.sync += address.eq(target)
+            m.d.sync += address.eq(Cat(loop.target, loop.target_above))
         with m.Elif(reading):
             m.d.sync += address.eq(address + 1)
         with m.If(~self.running):

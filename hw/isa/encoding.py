@@ -4,7 +4,7 @@ The hardware builds its instruction layouts from ``FIELDS``; models, compiler, l
 illegal programs read the same list.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -13,8 +13,8 @@ from .instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, Mem
                           Store, Sums, Unit, Wait, Write)
 from .walk import SubOrder, Walk
 
-__all__ = ["FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION", "INDEX_BITS", "REGISTERS", "encode", "decode",
-           "instruction_fields", "patched", "SIGNED", "VALUES"]
+__all__ = ["FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION", "INDEX_BITS", "REGISTERS", "PROGRAM_WORDS",
+           "encode", "decode", "instruction_fields", "loop_target", "patched", "SIGNED", "VALUES"]
 
 LOAD_DECISION = 2      # steps that move between the decision to load a beat and the beat
 INSTRUCTION_WORDS = 3  # 32-bit words of one instruction
@@ -34,7 +34,7 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
                   ("coef_base", INDEX_BITS), ("coef_shift", 4), ("coef_mask_bits", 5), ("shifts", 4 * _SHIFT_BITS),
                   ("block_float", 1), ("growth", 4 * _SHIFT_BITS), ("gap", 8), ("first", 1), ("last", 1)],
     Opcode.STORE: [*_WALK],
-    Opcode.LOOP: [("target", 12), ("count", 24)],
+    Opcode.LOOP: [("target", 12), ("count", 24), ("target_above", 4)],
     Opcode.READ: _READ,
     Opcode.WRITE: [*_MEMORY, ("fold_from", 1), ("fold_rows", 16)],
     Opcode.SET: [("unit", 1), ("register", 3), ("value", 32)],
@@ -42,6 +42,8 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.FETCH: [*_READ, ("destination", 2), ("fence", 1)],
     Opcode.WAIT: [],
 }
+_TARGET_BITS = dict(FIELDS[Opcode.LOOP])["target"]
+PROGRAM_WORDS = 1 << sum(width for name, width in FIELDS[Opcode.LOOP] if name.startswith("target"))  # at most
 SIGNED = {"increment"}  # two's complement; every other field is unsigned
 VALUES = f"""
 * ``last_group``: the number of groups, less one.
@@ -50,7 +52,8 @@ VALUES = f"""
 * ``sub_order``, ``sub_at``, ``sub_bits``: ``sub`` holds the ``sub_bits`` bits from ``sub_at`` on; with MIRROR
   ``mirror`` is ``sub_at`` + 1.
 * ``lead``: the ``lag`` of a LOAD, plus {LOAD_DECISION}.
-* ``target`` of a LOOP: the number of the first word of that instruction, {INSTRUCTION_WORDS} words each.
+* ``target`` and ``target_above`` of a LOOP: the number of the first word of that instruction, {INSTRUCTION_WORDS} words
+  each, its low and its high bits.
 * ``increment``: two's complement.
 * ``shifts``, ``growth``: {_SHIFT_BITS} bits for each column, column 0 lowest.
 * ``window``, ``inner``, ``outer``: masks of index bits.
@@ -94,6 +97,11 @@ def instruction_fields(words: Sequence[int]) -> tuple[Opcode, dict[str, int]]:
     return Opcode(code), unpack(FIELDS[Opcode(code)], bits >> OPCODE_BITS)
 
 
+def loop_target(values: Mapping[str, int]) -> int:
+    """The word that a LOOP with these raw fields jumps to."""
+    return values["target"] | values["target_above"] << _TARGET_BITS
+
+
 def patched(instruction: Instruction, **values: int) -> list[int]:
     """Words of ``instruction`` with some raw fields set to ``values``, cut to their bits.
 
@@ -131,7 +139,10 @@ def _values(instruction: Instruction) -> dict[str, int]:
                 raise ValueError(f"{name}: {values[name]} do not fit {_SHIFT_BITS} bits each")
             values[name] = sum(bits << _SHIFT_BITS * q for q, bits in enumerate(values[name]))
     elif isinstance(instruction, Loop):
-        values["target"] *= INSTRUCTION_WORDS
+        word = values["target"] * INSTRUCTION_WORDS
+        if not 0 <= word < PROGRAM_WORDS:
+            raise ValueError(f"target: word {word}; allowed are 0..{PROGRAM_WORDS - 1}")
+        values["target"], values["target_above"] = word & (1 << _TARGET_BITS) - 1, word >> _TARGET_BITS
     elif isinstance(instruction, Read | Write) and -1 << 31 <= values["increment"] < 0:
         values["increment"] += 1 << 32
     return values
@@ -154,7 +165,7 @@ def _instruction(opcode: Opcode, values: dict[str, Any], layers: int) -> Instruc
         for name in ("descending", "block_float", "first", "last"):
             values[name] = bool(values[name])
     elif opcode is Opcode.LOOP:
-        values["target"] //= INSTRUCTION_WORDS
+        values = {"target": loop_target(values) // INSTRUCTION_WORDS, "count": values["count"]}
     elif opcode in (Opcode.READ, Opcode.SUMS, Opcode.FETCH, Opcode.WRITE):
         values["mode"] = MemoryMode(values["mode"])
         values["increment"] -= (values["increment"] >> 31) << 32

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
-from ...hw.isa.encoding import instruction_fields, INSTRUCTION_WORDS, REGISTERS, decode, encode
+from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, decode, encode, instruction_fields, loop_target
 from ...hw.isa.instruction import (OF_RECORDS, Destination, Fault, Fetch, Instruction, Load, MemoryMode, Opcode, Pass,
                                    Read, Set, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.record import records_of
@@ -268,12 +268,13 @@ class ProcessorModel:
             except ValueError as error:
                 raise ProgramFault(Fault.OPCODE, f"instruction {number}: {error}", blocks.tag(None)) from None
             if opcode is Opcode.LOOP:
-                if values["target"] >= at or looping not in (-1, at):
-                    why = f"target {values['target']} is not before word {at}, or the loop stands in another"
+                target = loop_target(values)
+                if target >= at or looping not in (-1, at):
+                    why = f"target {target} is not before word {at}, or the loop stands in another"
                     raise ProgramFault(Fault.LOOP, f"instruction {number} LOOP: {why}", blocks.tag(opcode))
                 left = (values["count"] if looping < 0 else left) - 1
                 looping = at if left > 0 else -1
-                at = values["target"] if left > 0 else at + INSTRUCTION_WORDS
+                at = target if left > 0 else at + INSTRUCTION_WORDS
                 continue
             yield number, opcode, values, raw
             at += INSTRUCTION_WORDS

@@ -150,6 +150,7 @@ def _faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     nop = patched(Set(Unit.READER, 0, 0))
     yield Fault.LOOP, "forward", [nop, patched(Loop(1000, 2)), *legal.block()]
     yield Fault.LOOP, "out-of-program", [nop, patched(Loop(0, 2), target=0xFFF), *legal.block()]
+    yield Fault.LOOP, "above", [nop, patched(Loop(0, 2), target_above=8), *legal.block()]
     yield Fault.LOOP, "nested", [*legal.block(), patched(Loop(2, 2)), nop, patched(Loop(1, 2))]
     # Longer than the memory: the words that would hold a HALT are cut off.
     yield Fault.LOOP, "no-halt", [nop] * (config.program_words // INSTRUCTION_WORDS + 1)

@@ -47,7 +47,7 @@ OUT_OF_RANGE = [
     ("coefficient_words", 3, "greater than or equal to 4"),
     ("coefficient_words", 65537, "less than or equal to 65536"),
     ("program_words", 31, "greater than or equal to 32"),
-    ("program_words", 4097, "less than or equal to 4096"),
+    ("program_words", 65537, "less than or equal to 65536"),
     ("stream_words", 0, "greater than or equal to 1"),
     ("stream_words", 257, "less than or equal to 256"),
     ("engines", 2.5, "valid integer"),

@@ -261,32 +261,48 @@ def _checked(compiled: CompiledNetwork, lowered: Lowered, inputs: Any) -> Compil
 
 
 class _Compiler:
+    """First all operations as one program, which is made once. Where that does not fit, one operation after the other
+    is put into the program that is open, as long as it fits there."""
+
     def __init__(self, config: CoreConfig, batch: int, lowered: Lowered, report: Callable[[str], None]):
-        self.config, self.lowered, self.report = config, lowered, report
-        self.memory = TensorMemory(config, batch)
-        self.stored: dict[int, Stored] = {}
+        self.config, self.batch, self.lowered, self.report = config, batch, lowered, report
+        self.reported: set[int] = set()
+        self._begin()
+
+    def _begin(self) -> None:
+        given, config = self.lowered.input, self.config
+        self.memory = TensorMemory(config, self.batch)
+        chosen = Format(config.element_width, least_exponent(given, config.element_width))
+        self.source = Stored(self.memory.take(*given.shape), chosen.unit)
+        self.stored: dict[int, Stored] = {id(given): self.source}
         self.segments: list[ProgramSegment] = []
         self.operations: list[Operation] = []  # of the segment that is open
         self.open: ProgramSegment | None = None
         self.resources = Resources(config)
 
     def run(self, network: LoadedNetwork) -> CompiledNetwork:
-        given, steps = self.lowered.input, self.lowered.steps
-        width = self.config.element_width
-        chosen = Format(width, least_exponent(given, width))
-        source = Stored(self.memory.take(*given.shape), chosen.unit)
-        self.stored[id(given)] = source
-        for number, step in enumerate(steps):
-            operation = self._operation(number)
-            self.stored[id(step.result)] = operation.result
-            for value in {id(value): value for value in (step.source, step.added)}.values():
-                if isinstance(value, Value) and value is not given and self._last_use(value) == number:
-                    self.memory.release(self.stored[id(value)].tensor)
-            self.report(step.name)
+        try:
+            self._each(self._added)
+            self.open = self._segment(self.operations)
+        except WingbeatError:
+            self._begin()
+            self._each(self._operation)
         self._close()
         end = self._stream() if self.config.records else self.memory.end
-        return CompiledNetwork(network, self.config, self.memory.batch, tuple(self.segments), source,
+        return CompiledNetwork(network, self.config, self.memory.batch, tuple(self.segments), self.source,
                                self.stored[id(self.lowered.output)], end)
+
+    def _each(self, build: Callable[[int], Operation]) -> None:
+        """Builds every step, gives its result a place and takes back the places nobody needs any more."""
+        for number, step in enumerate(self.lowered.steps):
+            operation = build(number)
+            self.stored[id(step.result)] = operation.result
+            for value in {id(value): value for value in (step.source, step.added)}.values():
+                if isinstance(value, Value) and value is not self.lowered.input and self._last_use(value) == number:
+                    self.memory.release(self.stored[id(value)].tensor)
+            if number not in self.reported:
+                self.report(step.name)
+            self.reported.add(number)
 
     def _stream(self) -> int:
         """Every program fetches its setup, from behind the tensors. The end of the memory."""
@@ -314,18 +330,27 @@ class _Compiler:
         return self._build(number)
 
     def _build(self, number: int) -> Operation:
-        steps = self.lowered.steps
-        start: Start = "warm" if self.operations else "cold"
-        step = steps[number]
-        operation = build_operation(step, self.config, self.stored, self.memory, self.resources, start)
-        operations, setup = [*self.operations, operation], self.resources.channels.setup()
+        operation = self._next(number)
+        operations = [*self.operations, operation]
         try:
-            tasks = place_sums(self.config, operations)
-            program, _ = _made(self.config, tasks, setup, 0)
+            self.open = self._segment(operations)
         except WingbeatError as fault:
-            raise WingbeatError(f"{step.name}: {fault}") from fault
-        self.operations, self.open = operations, ProgramSegment(tuple(operations), tuple(tasks), program, setup)
+            raise WingbeatError(f"{self.lowered.steps[number].name}: {fault}") from fault
+        self.operations = operations
         return operation
+
+    def _added(self, number: int) -> Operation:
+        self.operations.append(self._next(number))
+        return self.operations[-1]
+
+    def _next(self, number: int) -> Operation:
+        start: Start = "warm" if self.operations else "cold"
+        return build_operation(self.lowered.steps[number], self.config, self.stored, self.memory, self.resources, start)
+
+    def _segment(self, operations: Sequence[Operation]) -> ProgramSegment:
+        tasks, setup = place_sums(self.config, operations), self.resources.channels.setup()
+        program, _ = _made(self.config, tasks, setup, 0)
+        return ProgramSegment(tuple(operations), tuple(tasks), program, setup)
 
     def _close(self) -> None:
         """Ends the open segment. The next gets tables of its own: a step that did not fit may have changed these."""

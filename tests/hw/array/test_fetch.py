@@ -1,6 +1,7 @@
 """Fetch unit: instructions in program order, whatever the units do; loops, halt, restart."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -80,8 +81,8 @@ class Run:
     order.
     """
 
-    def __init__(self, program, seed=0, stall=Stall.NEVER):
-        self.dut, self.program, self.taken = FetchUnit(CONFIG), program, []
+    def __init__(self, program, seed=0, stall=Stall.NEVER, config=CONFIG):
+        self.dut, self.program, self.taken = FetchUnit(config), program, []
         self.rng, self.stall = random.Random(seed), stall
         self.running, self.idle_at = [], None  # running[cycle]; units are idle from cycle idle_at on
         self.bench = Bench(self.dut, seed)
@@ -156,6 +157,16 @@ def test_stated_latency_and_throughput():
     first = cycles[0]
     assert [cycle - first for cycle in cycles] == [0, 6, 12, 24, 30, 42]
     assert first == 5
+
+
+@pytest.mark.parametrize("at", [1364, 1365, 1366, 2700])
+def test_loops_reach_every_word(field_bits, at):
+    """A jump to an instruction around word 4,096 and beyond; forwards, an array alone does not mind."""
+    step = Store(Walk((0, 1), 0b1100, 0))
+    program = [Loop(at, 2), *[Halt()] * (at - 1), step, replace(step, walk=Walk((1, 2), 0b1001, 0)), Halt()]
+    run = Run(program, config=CONFIG.changed(program_words=8192)).all(60)
+    assert [taken[1:] for taken in run.taken] == patterns(program[at:-1], field_bits)
+    assert not run.running[-1]
 
 
 @pytest.mark.parametrize("idle_from", [0, 12, 40])

@@ -6,7 +6,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from wingbeat.hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, decode, encode, patched
+from wingbeat.hw.isa.encoding import (FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, PROGRAM_WORDS, decode, encode,
+                                      instruction_fields, loop_target, patched)
 from wingbeat.hw.isa.instruction import (Halt, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set, Store, Sums, Unit,
                                          Write)
 from wingbeat.hw.isa.schedule import schedule
@@ -36,7 +37,7 @@ def random_instruction(rng, layers):
     if kind is Store:
         return Store(random_walk(rng, layers))
     if kind is Loop:
-        return Loop(rng.randrange(4096 // INSTRUCTION_WORDS), rng.randrange(1 << 24))
+        return Loop(rng.randrange(PROGRAM_WORDS // INSTRUCTION_WORDS), rng.randrange(1 << 24))
     if kind is Halt:
         return Halt()
     flag = lambda: rng.random() < 0.5
@@ -87,6 +88,9 @@ def test_words_bit_by_bit():
     """The layout is a contract with programs that are already stored."""
     assert encode([Halt()]) == [0, 0, 0]
     assert encode([Loop(5, 7)]) == [4 | 15 << 4 | 7 << 16, 0, 0]
+    far = 20_001  # the word of instruction 6,667
+    assert encode([Loop(6667, 7)]) == [4 | (far & 0xFFF) << 4 | 7 << 16, (far >> 12) << 8, 0]
+    assert loop_target(instruction_fields(encode([Loop(6667, 7)]))[1]) == far
     load = Load(Walk((2, 1), 0b1000, 0b10001), True, 3)
     bits = 1 | 0b1000 << 4 | 0b10001 << 20 | 0b110 << 36 | 0 << 52 | 0 << 54 | 7 << 55 | 1 << 80 | 5 << 81
     assert encode([load]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
@@ -132,7 +136,8 @@ GOOD = dict(mode=Mode.PASS, digit=0, groups=1, active=0, shifts=(0,))
         (Store(Walk((0,), 1 << 16, 0)), "^instruction 1 STORE: inner: 65536 does not fit 16 bits$"),
         (Store(Walk((0,), 2, 1 << 17)), "^instruction 1 STORE: outer: 131072 does not fit 16 bits$"),
         (Store(Walk((16,), 0, 0)), "^instruction 1 STORE: window: 65536 does not fit 16 bits$"),
-        (Loop(1366, 1), "^instruction 1 LOOP: target: 4098 does not fit 12 bits$"),
+        (Loop(21846, 1), r"^instruction 1 LOOP: target: word 65538; allowed are 0\.\.65535$"),
+        (Loop(-1, 1), r"^instruction 1 LOOP: target: word -3; allowed are 0\.\.65535$"),
         (Loop(0, -1), "^instruction 1 LOOP: count: -1 does not fit 24 bits$"),
         (Pass(**GOOD | dict(active=16)), "^instruction 1 PASS: active: 16 does not fit 4 bits$"),
         (Pass(**GOOD | dict(digit=16)), "^instruction 1 PASS: digit: 16 does not fit 4 bits$"),

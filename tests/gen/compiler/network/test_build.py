@@ -17,6 +17,8 @@ from wingbeat.gen.compiler.network.compile import compile_network
 from wingbeat.gen.compiler.network.file import Gelu
 from wingbeat.gen.compiler.network.lower import lower
 from wingbeat.gen.compiler.network.reference import forward
+from wingbeat.gen.compiler.program.assemble import assemble
+from wingbeat.gen.compiler.program.stream import stream
 from wingbeat.gen.compiler.quality import SaturationWarning, least_sqnr_db
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.shipped import load_dataset
@@ -158,6 +160,22 @@ def test_what_does_not_fit_one_program_becomes_several(networks, field, value, p
     assert parts.beats == whole.beats, "a place is lost where a program ends"
     names = [operation.step.name for operation in parts.operations]
     assert names == [operation.step.name for operation in whole.operations]
+
+
+@pytest.mark.parametrize("records", [False, True])
+def test_a_program_is_made_once_where_all_fits(networks, monkeypatch, records):
+    """The work grows with the number of layers and not with its square; layers are reported once in either case."""
+    made, reported = [], []
+    monkeypatch.setattr("wingbeat.gen.compiler.network.compile.assemble", lambda *given: made.append(assemble(*given))
+                        or made[-1])
+    monkeypatch.setattr("wingbeat.gen.compiler.network.compile.stream", lambda *given: made.append(stream(*given))
+                        or made[-1])
+    network, inputs = networks.load(LONG, 4, 16, 1, False)
+    compile_network(network, networks.config(records=records), inputs, 8, reported.append, check=False)
+    assert len(made) == (2 if records else 1)  # with records once more, behind the tensors
+    names, reported[:] = list(reported), []
+    compile_network(network, networks.config(program_words=128), inputs, 8, reported.append, check=False)
+    assert reported == names and len(made) > 4
 
 
 def test_more_parameter_sets_than_a_table_has(networks):
