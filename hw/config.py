@@ -81,6 +81,8 @@ class ArraySection(_Section):
     coefficient_width: int = Field(16, ge=8, le=18, description="C, bits of a coefficient, two of them integer")
     half_words: int = Field(256, ge=4, le=65536, description="complex words one engine holds in one buffer half")
     coefficient_words: int = Field(256, ge=4, le=65536, description="words of each coefficient bank")
+    ring_words: int = Field(0, ge=0, le=65536, description="lowest words of each coefficient bank, through which the "
+                                                           "operands of a MAC stream, a power of two; 0: no MAC")
     program_words: int = Field(512, ge=32, le=PROGRAM_WORDS, description="32-bit words of program memory")
     stream_words: int = Field(2, ge=1, le=256, description="K, complex words per cycle on each data stream")
 
@@ -173,6 +175,7 @@ class CoreConfig(BaseModel):
     coefficient_width: ClassVar[int] = _chosen("array", "coefficient_width")
     half_words: ClassVar[int] = _chosen("array", "half_words")
     coefficient_words: ClassVar[int] = _chosen("array", "coefficient_words")
+    ring_words: ClassVar[int] = _chosen("array", "ring_words")
     program_words: ClassVar[int] = _chosen("array", "program_words")
     stream_words: ClassVar[int] = _chosen("array", "stream_words")
     memory_bits: ClassVar[int] = _chosen("memory", "address_bits", absent=0)
@@ -223,7 +226,7 @@ class CoreConfig(BaseModel):
                           f"{self.record_elements} elements")
         if self.block_log == 1 or self.block_log & self.block_log - 1:
             faults.append(f"memory.block_log: {self.block_log}; allowed are 0 and powers of two from 2 on")
-        faults += [*self._stream_faults(), *self._vector_faults(), *self._bus_faults()]
+        faults += [*self._stream_faults(), *self._ring_faults(), *self._vector_faults(), *self._bus_faults()]
         if faults:
             raise ValueError("\n".join(faults))
         return self
@@ -239,6 +242,20 @@ class CoreConfig(BaseModel):
         elif self.memory and (is_part or k // p & k // p - 1):
             allowed = [p << j for j in range(8) if e % (1 << j) == 0]
             yield (f"array.stream_words: {k} is not a beat of a memory; allowed are {', '.join(map(str, allowed))}")
+
+    def _ring_faults(self) -> Iterator[str]:
+        if not self.ring_words:
+            return
+        window = 2 * max(2, self.memory_elements // self.lanes)
+        if self.ring_words & (self.ring_words - 1) or not window <= self.ring_words <= self.coefficient_words:
+            yield (f"array.ring_words: {self.ring_words}; allowed are 0 and powers of two from {window} to "
+                   f"coefficient_words = {self.coefficient_words}")
+        if not self.records:
+            yield f"array.ring_words: {self.ring_words} without memory.records; allowed is 0, or records = true"
+        if self.layers == 3:
+            yield f"array.ring_words: {self.ring_words} with array.layers = 3; allowed is 0, or 1, 2 or 4 layers"
+        if not self.pipeline.is_deep:
+            yield f"array.ring_words: {self.ring_words} with pipeline = 'short'; allowed is 0, or a deep pipeline"
 
     def _vector_faults(self) -> Iterator[str]:
         if self.vector is None:

@@ -9,6 +9,10 @@
 * A *butterfly output* is (pivot << GUARD_BITS) + a sum of products, without overflow, then shifted right
   by GUARD_BITS + shift with **round half up** (add half of the last bit kept, then cut off), then
   saturated to W bits. That is the one rounding of a layer. A saturation raises the flag of the block.
+* A *MAC output* is the sum of products of words with streamed coefficients. A product keeps ``mac_guard_bits``
+  fraction bits, the bits below are cut off. The sum of at most ``MAC_TERMS`` products is exact in ``mac_bits`` bits. It
+  is shifted right with round half up, then saturated to W bits: one rounding, however many terms.
+* A *streamed coefficient* is an element of a memory as a number of C bits, ``streamed_coefficient``.
 * The *stream format* is the upper ``element_width`` bits of a value: load shifts left by W - EW, store
   rounds half up and saturates.
 
@@ -19,10 +23,31 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["GUARD_BITS", "largest", "smallest", "round_half_up", "saturate", "truncate",
-           "coefficient_fraction_bits", "pack_signed", "unpack_signed"]
+__all__ = ["GUARD_BITS", "MAC_TERMS", "largest", "smallest", "round_half_up", "saturate", "truncate",
+           "coefficient_fraction_bits", "mac_guard_bits", "mac_bits", "streamed_coefficient", "pack_signed",
+           "unpack_signed"]
 
 GUARD_BITS = 4  # fraction bits of a product; the cut costs < 0.1 dB and saves a third of the adders
+
+MAC_TERMS = 4096  # most products of one sum; more would need a wider accumulator
+
+
+def mac_guard_bits(coefficient_width):
+    """Fraction bits of a product of a MAC: the cut is a bias, and many products are summed."""
+    return min(8, coefficient_width - 2)
+
+
+def mac_bits(width, coefficient_width, element_width):
+    """Bits of an accumulator that no MAC_TERMS products overflow, whatever the words and the streamed coefficients."""
+    product = width + mac_guard_bits(coefficient_width) + (element_width >= coefficient_width)
+    return product + (MAC_TERMS - 1).bit_length() + 1
+
+
+def streamed_coefficient(element, element_width, coefficient_width):
+    """An element of the memory as a coefficient: half of the range of C bits where it has fewer bits, else all."""
+    if element_width < coefficient_width:
+        return element << (coefficient_width - 1 - element_width)
+    return element >> (element_width - coefficient_width)
 
 
 def largest(width):

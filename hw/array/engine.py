@@ -12,6 +12,7 @@ from ..layouts import lanes
 from ..primitives.shared import once
 from .butterfly import ButterflyParameters, ButterflyUnit
 from .layouts import engine_control, half_control, unit_coefficient
+from .parameters import unit_lanes
 from .row_buffer import RowBuffer
 from .shuffle import LaneShuffle
 
@@ -74,8 +75,7 @@ class Engine(wiring.Component):
         results = Signal(words.shape(), name=f"column{q}")
         flags = []
         for k in range(c.lanes // 2):
-            low = (k >> q << (q + 1)) | (k & ((1 << q) - 1))
-            high = low | 1 << q
+            low, high = unit_lanes(q, k)
             unit = ButterflyUnit(ButterflyParameters.of(c))
             m.submodules[f"unit{q}_{k}"] = unit
             m.d.comb += [

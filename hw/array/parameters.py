@@ -9,7 +9,7 @@ from ..isa.instruction import Opcode
 from ..primitives.parameters import LUT_PLACES
 
 __all__ = ["QUEUE_PLACES", "GAP_LIMIT", "PASS_LATENCY", "STORE_LEAD", "LEAST_STORE_LATENCY",
-           "COEFFICIENT_ADDRESS_STAGES", "COEFFICIENT_GATE_STAGES", "read_cycles"]
+           "COEFFICIENT_ADDRESS_STAGES", "COEFFICIENT_GATE_STAGES", "read_cycles", "unit_lanes"]
 
 # What the queue in front of each unit of a processor holds, so that the program runs ahead of the units.
 QUEUE_PLACES = LUT_PLACES
@@ -25,3 +25,9 @@ LEAST_STORE_LATENCY = CoreConfig.of(layers=1, pipeline=Pipeline.SHORT).store_lat
 def read_cycles(config: CoreConfig) -> int:
     """Cycles in which the fetch unit reads an instruction: a word each, and what the memory takes to answer."""
     return INSTRUCTION_WORDS + config.ram_latency
+
+
+def unit_lanes(column: int, number: int) -> tuple[int, int]:
+    """The two lanes of a unit of a column, the lower first: they differ in the bit of the column."""
+    low = (number >> column << (column + 1)) | (number & ((1 << column) - 1))
+    return low, low | 1 << column
