@@ -361,6 +361,11 @@ class CoreConfig(BaseModel):
         return (self.coefficient_words - 1).bit_length()
 
     @property
+    def ring_bits(self) -> int:
+        """Bits of an address of the ring."""
+        return max(1, self.ring_words).bit_length() - 1
+
+    @property
     def shift_bits(self) -> int:
         """Bits of one column's right shift; wider arrays have more growth to take back in one column."""
         return 2 if self.layers <= 2 else 3

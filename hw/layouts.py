@@ -9,7 +9,7 @@ from .isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from .isa.instruction import Opcode
 from .isa.setup import BLOCK_FIELDS, COUNTED_CAUSES, COUNTED_UNITS, EXPONENT_BITS, SETUP, TAG_BITS
 
-__all__ = ["word", "lanes", "instruction", "memory_command", "table_write", "setup", "input_beat", "output_beat",
+__all__ = ["word", "lanes", "instruction", "pass_command", "store_command", "ring_write", "memory_command", "table_write", "setup", "input_beat", "output_beat",
            "status", "processor_status", "unit_activity", "block_report", "block_entry",
            "layout_of"]
 
@@ -33,6 +33,24 @@ def lanes(width: int, n_lanes: int) -> data.ArrayLayout:
 def instruction(opcode: Opcode) -> data.StructLayout:
     """Fields of an instruction behind its opcode."""
     return layout_of(FIELDS[opcode])
+
+
+def pass_command(has_mac: bool) -> data.StructLayout:
+    """Command of the sequencer: a PASS; with ``has_mac`` its fields, or where ``mac`` is set those of a MAC."""
+    if not has_mac:
+        return instruction(Opcode.PASS)
+    return data.StructLayout({"fields": unsigned(instruction(Opcode.PASS).size), "mac": unsigned(1)})
+
+
+def store_command(has_base: bool) -> data.StructLayout:
+    """Fields of a STORE behind its opcode; ``base``, the last one, where there are regions."""
+    return layout_of(FIELDS[Opcode.STORE] if has_base else FIELDS[Opcode.STORE][:-1])
+
+
+def ring_write(ring_bits: int, coefficient_width: int, n_units: int) -> data.StructLayout:
+    """A word for every coefficient bank, at one address of the ring."""
+    pair = data.StructLayout({"c0": signed(coefficient_width), "c1": signed(coefficient_width)})
+    return data.StructLayout({"address": unsigned(ring_bits), "words": data.ArrayLayout(pair, n_units)})
 
 
 def memory_command() -> data.StructLayout:

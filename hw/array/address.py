@@ -59,7 +59,8 @@ class GroupAddress(wiring.Component):
     """Counts the groups of a pass and gives rows and shuffle constant of each.
 
     A group with ``start`` begins a pass, any other continues it; ``digit`` is sampled with every group. Index of lane 0
-    = the group number with S zero bits inserted at bit ``digit * S``.
+    = the group number with S zero bits inserted at bit ``digit * S``. With ``has_rows`` the group number is ``row``
+    where ``is_row``, and the digit 0: the P words of one row of the banks.
 
     Format: none, indices are unsigned.
     Latency: address_latency - 1 cycles to ``select`` and ``rows``; ``rows`` leaves through logic.
@@ -70,10 +71,10 @@ class GroupAddress(wiring.Component):
     Source: docs/design.md section 4, bank hash.
     """
 
-    def __init__(self, index_bits: int, layers: int, pipeline: Pipeline = Pipeline.DEEP):
-        self._layers, self._pipeline = layers, pipeline
+    def __init__(self, index_bits: int, layers: int, pipeline: Pipeline = Pipeline.DEEP, has_rows: bool = False):
+        self._layers, self._pipeline, self._has_rows = layers, pipeline, has_rows
         super().__init__({
-            "valid": In(1), "start": In(1), "digit": In(4), "select": Out(layers), "group": Out(index_bits - layers),
+            **({"is_row": In(1), "row": In(index_bits - layers)} if has_rows else {}), "valid": In(1), "start": In(1), "digit": In(4), "select": Out(layers), "group": Out(index_bits - layers),
             "rows": Out(data.ArrayLayout(index_bits - layers, 1 << layers)),
         })
 
@@ -92,6 +93,9 @@ class GroupAddress(wiring.Component):
                     low, high = self.group[:d * s], self.group[d * s:]
                     m.d.sync += bank.base.eq(Cat(low, Const(0, s), high))
                     m.d.sync += bank.window.eq(((1 << s) - 1) << (d * s))
+        if self._has_rows:
+            with m.If(self.is_row):
+                m.d.sync += [bank.base.eq(Cat(Const(0, s), self.row)), bank.window.eq((1 << s) - 1)]
         m.d.comb += [self.select.eq(bank.select), self.rows.eq(bank.rows)]
         return m
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import CoreConfig
 from ..isa.instruction import Fault
 from ..isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, TAG_BITS
-from ..layouts import input_beat, memory_command, output_beat, setup, status, unit_activity
+from ..layouts import input_beat, memory_command, output_beat, ring_write, setup, status, unit_activity
 from ..primitives.pipeline import delay, optional
 from ..primitives.queue import CommandQueue
 from ..primitives.signals import signals
@@ -31,9 +31,13 @@ __all__ = ["Array"]
 def _processor_ports(config: CoreConfig) -> dict:
     """Commands of the memory units, faults, and what the units do, for the processor around the array. ``plays``: what
     stands on ``i_setup`` is a record, which waits for nothing; ``fetch_ended``: the last beat of a FETCH goes to the
-    player, which is idle where ``records_idle``."""
+    player, which is idle where ``records_idle``. With a ring its words come in, as in hw/array/coefficients.py and
+    hw/array/mac_counter.py."""
     records = {"plays": In(1), "fetch_ended": In(1), "records_idle": In(1)} if config.records else {}
-    return {**records,
+    count = config.ring_bits + 1
+    ring = {"ring_write": In(ring_write(config.ring_bits, config.coefficient_width, config.n_units)),
+            "ring_write_en": In(1), "ring_hold": Out(1), "filled": In(count), "released": Out(count)}
+    return {**records, **(ring if config.ring_words else {}),
             "o_reader": Out(stream.Signature(memory_command())), "o_writer": Out(stream.Signature(memory_command())),
             "memory_idle": In(1), "stop": In(1), "start": Out(1), "running": Out(1),
             "fault": Out(Fault), "fault_tag": Out(TAG_BITS),
@@ -95,6 +99,8 @@ class Array(wiring.Component):
             block_float.load_magnitude.eq(load.magnitude),
             block_float.result_valid.eq(flow.result_valid), block_float.result_half.eq(flow.result_half),
             block_float.result_start.eq(flow.result_start), block_float.shift_start.eq(flow.shift_start)]
+        if c.ring_words:
+            self._mac(m, sequencer, flow, coefficients, block_float, start)
         # The next block of the half may begin while the last beats of this one wait for the output.
         with m.If(store.take):
             m.d.sync += [store.exponent.eq(block_float.exponent[store.half]),
@@ -109,10 +115,23 @@ class Array(wiring.Component):
             counters.load_idle.eq(load.idle), counters.store_idle.eq(store.idle),
             counters.block_out.eq(store.block_out), counters.saturated.eq(store.block_saturated),
             counters.starting.eq(starting), self.status.eq(counters.status)]
+        if c.ring_words:
+            with m.If(sequencer.starved):  # operands are an input too, whatever the store unit does
+                m.d.comb += [counters.load_blocked.eq(0), counters.store_idle.eq(1)]
         if c.is_processor:
             m.d.comb += [self.start.eq(start), self.running.eq(fetch.running)]
             self._activity(m, load, sequencer, store)
         return m
+
+    def _mac(self, m, sequencer, flow, coefficients, block_float, start):
+        """The ring, and what a MAC adds to the way of a group."""
+        m.d.comb += [
+            flow.mac.eq(sequencer.mac), flow.mac_fields.eq(sequencer.mac_fields), flow.row.eq(sequencer.row),
+            flow.step_last.eq(sequencer.step_last), coefficients.mac.eq(sequencer.mac),
+            coefficients.ring.eq(sequencer.place), coefficients.ring_write.eq(self.ring_write),
+            coefficients.ring_write_en.eq(self.ring_write_en), self.ring_hold.eq(coefficients.ring_hold),
+            sequencer.filled.eq(self.filled), self.released.eq(sequencer.released), sequencer.clear.eq(start),
+            block_float.mac_half.eq(flow.clamped_half)]
 
     def _commands(self, m, fetch, load, sequencer, store):
         """Connects the fetch unit with the units. Returns whether instructions wait in queues."""
@@ -126,6 +145,8 @@ class Array(wiring.Component):
                   "writer": (fetch.o_writer, wiring.flipped(self.o_writer))}
         if self._config.records:
             m.d.comb += [fetch.fetch_ended.eq(self.fetch_ended), fetch.records_idle.eq(self.records_idle)]
+        if self._config.ring_words:
+            m.d.comb += fetch.ring_read.eq(sequencer.is_read)
         m.d.comb += [fetch.stop.eq(self.stop), self.fault.eq(fetch.fault), self.fault_tag.eq(fetch.fault_tag)]
         queued = Signal(name="queued")
         empty = []
@@ -177,6 +198,8 @@ class Array(wiring.Component):
             engine.load.eq(load.words[j]), engine.load_en.eq(load.en[group]),
             engine.store_half.eq(store.half), engine.store_en.eq(store.en), store.words[e].eq(engine.store),
             block_float.magnitudes[e].eq(engine.magnitude), block_float.saturations[e].eq(engine.saturated)]
+        if c.ring_words:
+            m.d.comb += block_float.mac_saturations[e].eq(engine.mac_saturated)
 
     def _streams(self, m, load, store):
         """Width converters where a beat of the stream is less than the lanes of one engine."""

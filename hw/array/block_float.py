@@ -34,6 +34,8 @@ class BlockFloat(wiring.Component):
     """Shifts of a block-floating-point pass from the largest magnitude of the pass before; exponent and flag of each
     half.
 
+    With a ring ``mac_saturations``, a bit of each engine, belong to the half ``mac_half``.
+
     A magnitude is the OR of leading magnitude bits; z, its leading zeros, counts the bits that are free in every value.
     Columns 0..q together shift by c[q] = max(0, growth[q] - z); the exponent grows by c[S-1].
 
@@ -50,8 +52,9 @@ class BlockFloat(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self._config = c = config
+        mac = {"mac_saturations": In(c.engines), "mac_half": In(1)} if c.ring_words else {}
         super().__init__({
-            "pass_fields": In(instruction(Opcode.PASS)), "half": In(1), "start": In(1),
+            **mac, "pass_fields": In(instruction(Opcode.PASS)), "half": In(1), "start": In(1),
             "load_done": In(1), "load_half": In(1), "load_magnitude": In(c.magnitude_bits),
             "magnitudes": In(data.ArrayLayout(c.magnitude_bits, c.engines)),
             "saturations": In(data.ArrayLayout(c.layers, c.engines)),
@@ -122,4 +125,10 @@ class BlockFloat(wiring.Component):
             here = delay(m, here, levels + 1, f"saturation_half{q}", reset_less=False)
             for half in range(2):
                 with m.If(clamped & here[half]):
+                    m.d.sync += self.saturated[half].eq(1)
+        if c.ring_words:
+            clamped, levels = _tree(m, [self.mac_saturations[e] for e in range(c.engines)], "mac_saturation")
+            mac_half = delay(m, self.mac_half, levels, "mac_saturation_half")
+            for half in range(2):
+                with m.If(clamped & (mac_half == half)):
                     m.d.sync += self.saturated[half].eq(1)

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig, Pipeline, Target
 from ..layouts import word
-from ..numeric import GUARD_BITS, coefficient_fraction_bits
+from ..numeric import GUARD_BITS, coefficient_fraction_bits, mac_guard_bits
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay, optional
@@ -21,13 +21,15 @@ __all__ = ["ButterflyUnit", "ButterflyParameters"]
 
 @dataclass(frozen=True)
 class ButterflyParameters:
-    """Widths of one unit: W, C, bits of the right shift, technology, pipeline."""
+    """Widths of one unit: W, C, bits of the right shift, technology, pipeline. ``has_dots``: it has the sums of a
+    MAC."""
 
     width: int
     coefficient_width: int
     shift_bits: int
     target: Target = Target.PORTABLE
     pipeline: Pipeline = Pipeline.DEEP
+    has_dots: bool = False
 
     def __post_init__(self):
         if not 8 <= self.width <= 18:
@@ -37,7 +39,13 @@ class ButterflyParameters:
 
     @classmethod
     def of(cls, config: CoreConfig) -> "ButterflyParameters":
-        return cls(config.width, config.coefficient_width, config.shift_bits, config.target, config.pipeline)
+        return cls(config.width, config.coefficient_width, config.shift_bits, config.target, config.pipeline,
+                   bool(config.ring_words))
+
+    @property
+    def dot_bits(self) -> int:
+        """Bits of the sum of two products of a MAC, which are W + 2 bits and the guard bits each."""
+        return self.width + mac_guard_bits(self.coefficient_width) + 3
 
 
 class ButterflyUnit(wiring.Component):
@@ -49,6 +57,11 @@ class ButterflyUnit(wiring.Component):
         FFT                 Y1 = (p0 + r0, p3 + r3)      Y2 = (p2 - r0, p1 - r3)     r0 = m0 - m1, r3 = m3 + m2
 
     with operands x and pivots p selected by the pivot bits; PASS has zero coefficients, SCALE gates the pivots.
+    With ``has_dots`` a MAC passes both words on, whatever the coefficients, and ``dots`` has the sums of their products,
+    a cycle behind the multipliers:
+
+        MAC                 Y1 = A    Y2 = B    dots = (m0 + m2, m3 + m1) = (c0*B.re + c1*A.re, c0*B.im + c1*A.im)
+
     ``saturated`` (any of the four results) means something only where the words did: there is no valid bit.
 
     Format: ``a``, ``b``, ``y1``, ``y2`` W-bit integers, coefficients Q2.(C-2); products cut to GUARD_BITS fraction
@@ -66,10 +79,10 @@ class ButterflyUnit(wiring.Component):
         self.parameters = p = parameters
         super().__init__({
             "a": In(word(p.width)), "b": In(word(p.width)),
-            "coef": In(unit_coefficient(p.coefficient_width)),
+            "coef": In(unit_coefficient(p.coefficient_width, p.has_dots)),
             "shift": In(p.shift_bits),
             "y1": Out(word(p.width)), "y2": Out(word(p.width)),
-            "saturated": Out(1),
+            "saturated": Out(1), **({"dots": Out(word(p.dot_bits))} if p.has_dots else {}),
         })
 
     @once("parameters")
@@ -89,12 +102,16 @@ class ButterflyUnit(wiring.Component):
         sum_shape = signed(len(m0) + 1)
         r0, r3 = signals("r0 r3", sum_shape, reset_less=True)
         stage += [r0.eq(m0 - m1_fft), r3.eq(m3 + m2_fft)]
+        is_mac = self._gated(m, stage, [r0, r3])
         m1, m2 = delay(m, m1, deep, "m1_sum"), delay(m, m2, deep, "m2_sum")
         fft = delay(m, fft, deep, "fft_sums")
 
         # -r = ~r + 1; the one enters below as the lowest guard bit of the pivot, which is otherwise zero.
         z2, z1 = signals("z2 z1", sum_shape, reset_less=True)
         stage += [z2.eq(Mux(fft, ~r0, m2)), z1.eq(Mux(fft, ~r3, m1))]
+        if is_mac is not None:
+            with m.If(delay(m, is_mac, 1, "is_mac_late")):
+                stage += [z2.eq(0), z1.eq(0)]
         r0, r3 = delay(m, r0, deep, "r0"), delay(m, r3, deep, "r3")
         negate = delay(m, fft, deep, "negate")
 
@@ -107,6 +124,16 @@ class ButterflyUnit(wiring.Component):
             saturated.append(self._finish(m, i, out, (a, b, select[selected]), addend))
         m.d.comb += self.saturated.eq(Cat(saturated).any())
         return m
+
+    def _gated(self, m, stage, sums):
+        """Clears ``sums`` where a MAC adds nothing to its words. Returns whether it does, in step with them."""
+        p = self.parameters
+        if not p.has_dots:
+            return None
+        is_mac = delay(m, self.coef.mac, p.pipeline.multiplier_latency + 1, "is_mac")
+        with m.If(is_mac):
+            stage += [value.eq(0) for value in sums]
+        return is_mac
 
     def _pivots(self, m):
         """Both words and the pivot bits, in step with the sums: the adder selects. SCALE gates the words."""
@@ -135,8 +162,14 @@ class ButterflyUnit(wiring.Component):
             multiplier = Multiplier(MultiplierParameters(p.width, p.coefficient_width, p.target, p.pipeline))
             m.submodules[f"multiplier{i}"] = multiplier
             m.d.comb += [multiplier.a.eq(Mux(select, self.a[part], self.b[part])), multiplier.b.eq(c)]
-            products.append((multiplier.o >> cut).as_signed())
-        return products
+            products.append(multiplier.o)
+        if p.has_dots:
+            fine = [(product >> cut + GUARD_BITS - mac_guard_bits(p.coefficient_width)).as_signed()
+                    for product in products]
+            dots = Signal(self.dots.shape(), name="dots", reset_less=True)
+            m.d.sync += [dots.re.eq(fine[0] + fine[2]), dots.im.eq(fine[3] + fine[1])]
+            m.d.comb += self.dots.eq(dots)
+        return [(product >> cut).as_signed() for product in products]
 
     def _finish(self, m, number, out, pivot, addend):
         """Add, shift, round and saturate one result; returns its saturation flag, in step with ``out``."""

@@ -6,10 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS
-from ..isa.instruction import OF_RECORDS, Destination, Fault, MemoryMode, Opcode
+from ..isa.instruction import OF_RECORDS, OF_RING, Destination, Fault, MemoryMode, Opcode
 from ..isa.setup import TAG_BITS
 from ..isa.walk import SubOrder
 from ..layouts import instruction
+from ..numeric import MAC_TERMS
 from ..primitives.signals import signals
 
 __all__ = ["Checker"]
@@ -46,16 +47,19 @@ class Checker(wiring.Component):
         m.d.sync += [taken.eq(self.taken), clear.eq(self.clear)]
         opcode = self.instruction[:OPCODE_BITS]
         fields = {code: data.View(instruction(code), self.instruction[OPCODE_BITS:][:instruction(code).size])
-                  for code in Opcode if code not in OF_RECORDS or self._config.records}
+                  for code in Opcode if (code not in OF_RECORDS or self._config.records)
+                  and (code not in OF_RING or self._config.ring_words)}
         kinds = {code: Signal(name=f"is_{code.name.lower()}") for code in fields}
         m.d.sync += [signal.eq(opcode == code) for code, signal in kinds.items()]
-        # The walk of a LOAD stands where that of a STORE does.
+        # The walk of a LOAD stands where that of a STORE does; only a STORE has a base.
         walks = [(kinds[Opcode.LOAD] | kinds[Opcode.STORE], condition)
                  for condition in self._walk(fields[Opcode.STORE])]
+        base = fields[Opcode.STORE].base
+        walks.append((kinds[Opcode.STORE], base[self._config.index_bits if self._config.ring_words else 0:].any()))
         # Conditions and the kinds that they are for; they meet a cycle later.
         faults = {
             Fault.OPCODE: [(~Cat(*kinds.values()).any(), Const(1))], Fault.WALK: walks,
-            Fault.PASS: [(kinds[Opcode.PASS], condition) for condition in self._pass(fields[Opcode.PASS])],
+            Fault.PASS: self._passes(kinds, fields),
             Fault.LOOP: self._loop(m, taken, kinds[Opcode.LOOP], fields[Opcode.LOOP]),
             Fault.MEMORY: self._memory(kinds, fields),
             **self._order(m, taken, clear, kinds, fields[Opcode.PASS])}
@@ -78,6 +82,27 @@ class Checker(wiring.Component):
         places = [(walk.sub_order != SubOrder.NONE) & (walk.sub_bits == bits)
                   & (walk.sub_at > c.index_bits - max(1, bits)) for bits in range(min(c.sub_bits, c.index_bits) + 1)]
         return [masks[c.index_bits:].any(), walk.last_step[c.row_bits:].any(), walk.sub_bits > c.sub_bits, *places]
+
+    def _passes(self, kinds, fields):
+        """A PASS or MAC that leaves its memories."""
+        found = [(kinds[Opcode.PASS], condition) for condition in self._pass(fields[Opcode.PASS])]
+        if self._config.ring_words:
+            found += [(kinds[Opcode.MAC], condition) for condition in self._mac(fields[Opcode.MAC])]
+        return found
+
+    def _mac(self, fields):
+        """Rows outside the half, groups that reach into the next row pair, one group alone, a window that the ring
+        cannot hold, or more terms than the sums have bits for."""
+        c, rows = self._config, self._config.row_bits
+        window = c.ring_words // (c.lanes // c.layers)
+        strides = []
+        for name, last in (("log2_in_stride", fields.last_input), ("log2_out_stride", fields.last_output)):
+            for stride in range(16):
+                here = fields[name] == stride
+                strides += [here & last[stride:].any(), here & fields.last_pair[max(0, rows - stride):].any()]
+        most = min(window, MAC_TERMS // c.lanes)
+        return [*strides, fields.last_input == 0, fields.last_input >= most, fields.last_input[rows:].any(),
+                fields.last_output[rows:].any(), fields.out_base[rows:].any(), fields.zero.any()]
 
     def _pass(self, fields):
         """A digit outside the half, more groups than it has, or coefficients that are not there."""
@@ -105,8 +130,9 @@ class Checker(wiring.Component):
         fetches = []
         if c.records:
             fetch, is_fetch = fields[Opcode.FETCH], kinds[Opcode.FETCH]
-            fetches = [(is_fetch, fetch.descriptor >= c.descriptors),
-                       (is_fetch, fetch.destination != Destination.SETUP)]
+            most = Destination.RING if c.ring_words else Destination.SETUP
+            fetches = [(is_fetch, fetch.descriptor >= c.descriptors), (is_fetch, fetch.destination == 0),
+                       (is_fetch, fetch.destination > most)]
         return [*fetches, (reads, (read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)),
                 (reads, none & read.vector.any()), (kinds[Opcode.SUMS], none),
                 (kinds[Opcode.WRITE], none & write.vector.any()),
@@ -117,7 +143,7 @@ class Checker(wiring.Component):
         """Blocks go through the five kinds of instruction one after the other, each kind in its order."""
         read, loaded, begun, computed, stored, written = signals("read loaded begun computed stored written", TAG_BITS)
         is_block_open = Signal(name="is_block_open")  # a block whose last pass has not come
-        is_pass = kinds[Opcode.PASS]
+        is_pass = kinds[Opcode.PASS] | kinds[Opcode.MAC] if self._config.ring_words else kinds[Opcode.PASS]
         counted = ((read, kinds[Opcode.READ]), (loaded, kinds[Opcode.LOAD]), (begun, is_pass & fields.first),
                    (computed, is_pass & fields.last), (stored, kinds[Opcode.STORE]), (written, kinds[Opcode.WRITE]))
         for count, kind in counted:

@@ -3,15 +3,17 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..layouts import lanes
+from ..primitives.pipeline import delay
 from ..primitives.shared import once
 from .butterfly import ButterflyParameters, ButterflyUnit
 from .layouts import engine_control, half_control, unit_coefficient
+from .mac_column import MacColumn, MacColumnParameters
 from .parameters import unit_lanes
 from .row_buffer import RowBuffer
 from .shuffle import LaneShuffle
@@ -24,7 +26,9 @@ class Engine(wiring.Component):
 
     It holds the data path only: addresses, control and coefficients come from the array and are the same in all
     engines. ``magnitude`` is the OR of the leading magnitude bits of the results, one cycle after they leave the last
-    column. ``saturated[q]`` belongs to the results of column q, in the cycle in which they leave it.
+    column. ``saturated[q]`` belongs to the results of column q, in the cycle in which they leave it. With a ring
+    MacColumns round the products of a MAC; its words are captured and written as those of a pass. ``mac_saturated``
+    belongs to a captured value, one cycle later.
 
     Format: words of W + W bits; see ``hw/numeric.py`` for the rounding of a layer.
     Latency: pipeline_latency from row address to write port.
@@ -40,10 +44,11 @@ class Engine(wiring.Component):
         super().__init__({
             "halves": In(data.ArrayLayout(half_control(c), 2)),
             "control": In(engine_control(c)),
-            "coefs": In(data.ArrayLayout(unit_coefficient(c.coefficient_width), c.n_units)),
+            "coefs": In(data.ArrayLayout(unit_coefficient(c.coefficient_width, bool(c.ring_words)), c.n_units)),
             "load_en": In(1), "load": In(lanes(c.width, c.lanes)),
             "store_half": In(1), "store_en": In(1), "store": Out(lanes(c.width, c.lanes)),
             "magnitude": Out(c.magnitude_bits), "saturated": Out(c.layers),
+            **({"mac_saturated": Out(1)} if c.ring_words else {}),
         })
 
     @once("_config")
@@ -59,10 +64,12 @@ class Engine(wiring.Component):
             buffer.compute_half.eq(self.control.half),
             pre.i.eq(buffer.compute), pre.switches.eq(self.control.pre)]
 
-        words = pre.o
+        words, self._values = pre.o, []
         for q in range(c.layers):
             words = self._column(m, q, words)
         self._magnitude(m, words)
+        if c.ring_words:
+            words = self._results(m, words)
 
         m.d.comb += [
             post.i.eq(words), post.switches.eq(self.control.post), buffer.result.eq(post.o)]
@@ -73,17 +80,46 @@ class Engine(wiring.Component):
         """Column q pairs the lanes that differ in bit q."""
         c = self._config
         results = Signal(words.shape(), name=f"column{q}")
-        flags = []
+        flags, units = [], []
         for k in range(c.lanes // 2):
             low, high = unit_lanes(q, k)
             unit = ButterflyUnit(ButterflyParameters.of(c))
             m.submodules[f"unit{q}_{k}"] = unit
+            units.append(unit)
             m.d.comb += [
                 unit.a.eq(words[low]), unit.b.eq(words[high]), unit.coef.eq(self.coefs[q * c.lanes // 2 + k]),
                 unit.shift.eq(self.control.shifts[q]), results[low].eq(unit.y1), results[high].eq(unit.y2)]
             flags.append(unit.saturated)
         m.d.comb += self.saturated[q].eq(Cat(flags).any())
+        if c.ring_words:
+            self._add_mac_column(m, q, [unit.dots for unit in units])
         return results
+
+    def _add_mac_column(self, m, q, dots):
+        """Values of the outputs of a column and whether they were clamped, in step with those of the last column."""
+        c, control = self._config, self.control.mac.columns[q]
+        m.submodules[f"mac{q}"] = column = MacColumn(MacColumnParameters.of(c))
+        m.d.comb += [*(given.eq(taken) for given, taken in zip(column.dots, dots)), column.valid.eq(control.valid),
+                     column.first.eq(control.first), column.last.eq(control.last), column.shift.eq(control.shift)]
+        skew = (c.layers - 1 - q) * c.butterfly_latency
+        flag = column.saturated & column.o_valid
+        self._values.append((delay(m, column.o, skew, f"value{q}"),
+                             delay(m, flag, skew, f"clamped{q}", reset_less=False)))
+
+    def _results(self, m, words):
+        """What goes to the banks: the words that leave the last column, or P results of a MAC."""
+        c, control = self._config, self.control.mac
+        results = Signal(words.shape(), name="mac_results", reset_less=True)
+        for q, (value, _) in enumerate(self._values):
+            for step in range(c.lanes // c.layers):
+                with m.If(control.capture_re[step]):
+                    m.d.sync += results[step * c.layers + q].re.eq(value)
+                with m.If(control.capture_im[step]):
+                    m.d.sync += results[step * c.layers + q].im.eq(value)
+        m.d.sync += self.mac_saturated.eq(Cat(flag for _, flag in self._values).any())
+        chosen = Signal(words.shape(), name="chosen")
+        m.d.comb += chosen.eq(Mux(control.result, results, words))
+        return chosen
 
     def _magnitude(self, m, words):
         bits, width = self._config.magnitude_bits, self._config.width

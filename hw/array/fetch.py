@@ -9,7 +9,7 @@ from ..isa.bit_fields import field_places
 from ..isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from ..isa.instruction import Fault, Opcode, Unit
 from ..isa.setup import TAG_BITS
-from ..layouts import instruction, memory_command, setup
+from ..layouts import instruction, memory_command, pass_command, setup, store_command
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.signals import signals
@@ -28,7 +28,7 @@ class FetchUnit(wiring.Component):
 
     In a processor every instruction is checked first (``hw/array/checker.py``). One that is not legal is not handed
     out: the program ends, with the code in ``fault`` for one cycle and the tag of its block in ``fault_tag``. ``stop``
-    ends a program too.
+    ends a program too. With a ring a HALT where ``ring_read`` is low is not legal either.
 
     Format: none, instructions as hw/isa/encoding.py packs them.
     Latency: 1 + INSTRUCTION_WORDS + ram_latency + check_latency cycles from ``start`` to the first offer. As many from
@@ -44,8 +44,8 @@ class FetchUnit(wiring.Component):
         self._config = config
         units = {
             "o_load": Out(stream.Signature(instruction(Opcode.LOAD))),
-            "o_pass": Out(stream.Signature(instruction(Opcode.PASS))),
-            "o_store": Out(stream.Signature(instruction(Opcode.STORE))),
+            "o_pass": Out(stream.Signature(pass_command(bool(config.ring_words)))),
+            "o_store": Out(stream.Signature(store_command(bool(config.ring_words)))),
         }
         if config.is_processor:
             units |= {"o_reader": Out(stream.Signature(memory_command())),
@@ -53,6 +53,8 @@ class FetchUnit(wiring.Component):
                       "stop": In(1), "fault": Out(Fault), "fault_tag": Out(TAG_BITS)}
         if config.records:
             units |= {"fetch_ended": In(1), "records_idle": In(1)}
+        if config.ring_words:
+            units |= {"ring_read": In(1)}
         super().__init__({
             "start": In(1), "running": Out(1), "units_idle": In(1),
             "write": In(setup()), "write_en": In(1), **units})
@@ -101,7 +103,7 @@ class FetchUnit(wiring.Component):
                          repeat.eq(Mux(looping, has_more_loops, loop_coming.count[1:].any()))]
         if c.is_processor:  # its queues stand far away
             m.d.sync += offer_end.eq(taken)
-            due, decoded = self._check(m, buffer, address, looping, final, taken), buffer
+            due, decoded = self._check(m, buffer, address, looping, final, taken, is_halt & quiet), buffer
         else:
             m.d.comb += offer_end.eq(taken)
             due, decoded = self.running & final, next_buffer
@@ -137,10 +139,15 @@ class FetchUnit(wiring.Component):
                 return opcode.matches(*codes) | set_one
             return wanted
 
-        units = [(port, is_for(code)) for code, port in (
-            (Opcode.LOAD, self.o_load), (Opcode.PASS, self.o_pass), (Opcode.STORE, self.o_store))]
+        has_mac = bool(self._config.ring_words)
+        passes = [Opcode.PASS, *([Opcode.MAC] if has_mac else [])]
+        units = [(port, is_for(*codes)) for codes, port in (
+            ([Opcode.LOAD], self.o_load), (passes, self.o_pass), ([Opcode.STORE], self.o_store))]
         for port, _ in units:
             m.d.comb += port.payload.eq(buffer[OPCODE_BITS:])
+        if has_mac:
+            m.d.comb += [self.o_pass.payload.fields.eq(buffer[OPCODE_BITS:]),
+                         self.o_pass.payload.mac.eq(buffer[:OPCODE_BITS] == Opcode.MAC)]
         if self._config.is_processor:
             reads = [Opcode.READ, Opcode.SUMS, *([Opcode.FETCH] if self._config.records else [])]
             for codes, unit, port in ((reads, Unit.READER, self.o_reader),
@@ -160,8 +167,8 @@ class FetchUnit(wiring.Component):
                 m.d.sync += port.valid.eq(0)
         return units
 
-    def _check(self, m, buffer, address, looping, final, taken):
-        """Judge the instruction; the cycle in which a legal one may be offered."""
+    def _check(self, m, buffer, address, looping, final, taken, ends):
+        """Judge the instruction; the cycle in which a legal one may be offered. ``ends``: the program does now."""
         c = self._config
         m.submodules.checker = checker = Checker(c)
         m.d.comb += [checker.instruction.eq(buffer), checker.address.eq(address), checker.looping.eq(looping),
@@ -171,6 +178,9 @@ class FetchUnit(wiring.Component):
         m.d.comb += legal.eq(checker.fault == Fault.NONE)
         with m.If(checked):
             m.d.comb += self.fault.eq(checker.fault)
+        if c.ring_words:
+            with m.If(ends & ~self.ring_read):
+                m.d.comb += self.fault.eq(Fault.RING)
         with m.If(self.stop | (checked & ~legal)):
             m.d.sync += self.running.eq(0)
         return checked & legal & ~self.stop

@@ -10,6 +10,7 @@ from ..layouts import instruction
 from ..primitives.pipeline import delay
 from .address import GroupAddress
 from .layouts import engine_control
+from .mac_flow import MacFlow
 from .shuffle import steer
 
 __all__ = ["Flow"]
@@ -22,6 +23,9 @@ class Flow(wiring.Component):
     ``half`` and ``pass_fields`` stay still from one ``start`` to the next. Starts are at least pipeline_latency + 1
     cycles apart (the sequencer sees to it). So a stage captures the fields when the delayed start reaches it, and only
     single bits travel.
+
+    With a ring ``mac`` says that the pass is a MAC, and stands still like the fields: its groups read ``row``, and a
+    MacFlow takes its results to the banks.
 
     Format: none, control only.
     Latency: from ``valid`` to the row address register of a bank address_latency, to column q ``column_cycle(q)``, to
@@ -39,8 +43,10 @@ class Flow(wiring.Component):
         self._config = c = config
         rows = data.ArrayLayout(c.row_bits, c.lanes)
         port = data.StructLayout({"valid": 1, "half": 1, "rows": rows})
+        mac = {"mac": In(1), "mac_fields": In(instruction(Opcode.MAC)), "row": In(c.row_bits), "step_last": In(1),
+               "clamped_half": Out(1)}
         super().__init__({
-            "valid": In(1), "start": In(1), "finish": In(1), "half": In(1),
+            **(mac if c.ring_words else {}), "valid": In(1), "start": In(1), "finish": In(1), "half": In(1),
             "pass_fields": In(instruction(Opcode.PASS)),
             "group": Out(c.row_bits),
             "read": Out(port), "write": Out(port),
@@ -64,7 +70,7 @@ class Flow(wiring.Component):
         self._valid = [self.valid, *self._taps(m, self.valid, last, "valid")]
         self._start = [self.start, *self._taps(m, self.start, last, "start")]
 
-        m.submodules.read = read = GroupAddress(c.index_bits, c.layers, c.pipeline)
+        m.submodules.read = read = GroupAddress(c.index_bits, c.layers, c.pipeline, bool(c.ring_words))
         m.d.comb += [
             read.valid.eq(self.valid), read.start.eq(self.start), read.digit.eq(self.pass_fields.digit),
             self.group.eq(read.group), self.read.rows.eq(read.rows),
@@ -91,9 +97,30 @@ class Flow(wiring.Component):
             control.pre.eq(delay(m, pre, c.ram_latency + 2, "pre")), control.post.eq(delay(m, post, 1, "post"))]
         for q in range(c.layers):
             self._column(m, q)
+        finish = self.finish & ~self.mac if c.ring_words else self.finish
         m.d.comb += [self.result_start.eq(self._start[end]),
-                     self.done.eq(delay(m, self.finish, last + 1, "finish", reset_less=False))]
+                     self.done.eq(delay(m, finish, last + 1, "finish", reset_less=False))]
+        if c.ring_words:
+            self._mac(m, read, last)
         return m
+
+    def _mac(self, m, read, last):
+        """What is other for a MAC; its results come later than the words that pass by."""
+        c = self._config
+        m.submodules.mac = mac = MacFlow(c)
+        m.d.comb += [
+            read.is_row.eq(self.mac), read.row.eq(self.row), mac.valid.eq(self.valid & self.mac),
+            mac.start.eq(self.start & self.mac), mac.step_last.eq(self.valid & self.mac & self.step_last),
+            mac.half.eq(self.half), mac.fields.eq(self.mac_fields), self.control.mac.eq(mac.control),
+            self.clamped_half.eq(mac.clamped_half)]
+        with m.If(self._at(m, self.mac, last - 1, "write_mac")):
+            m.d.comb += self.write.valid.eq(0)
+        with m.If(mac.write.valid):
+            m.d.comb += self.write.eq(mac.write)
+        with m.If(mac.control.result):
+            m.d.comb += self.control.post.eq(mac.post)
+        with m.If(mac.done):
+            m.d.comb += self.done.eq(1)
 
     def _taps(self, m, bit, cycles, name):
         taps = []

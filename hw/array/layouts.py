@@ -4,9 +4,11 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
 from ..config import CoreConfig
+from ..isa.encoding import FIELDS
+from ..isa.instruction import Opcode
 from ..isa.setup import coefficient_fields
 
-__all__ = ["coefficient", "unit_coefficient", "engine_control", "switches", "half_control"]
+__all__ = ["coefficient", "unit_coefficient", "engine_control", "mac_control", "switches", "half_control"]
 
 
 def coefficient(width: int) -> data.StructLayout:
@@ -15,17 +17,29 @@ def coefficient(width: int) -> data.StructLayout:
     return data.StructLayout(shapes)
 
 
-def unit_coefficient(width: int) -> data.StructLayout:
+def unit_coefficient(width: int, has_mac: bool = False) -> data.StructLayout:
     """What a butterfly unit receives: a coefficient word and what its mode means for the datapath."""
-    return data.StructLayout({"word": coefficient(width), "fft": unsigned(1), "no_pivot": unsigned(1)})
+    mac = {"mac": unsigned(1)} if has_mac else {}
+    return data.StructLayout({"word": coefficient(width), "fft": unsigned(1), "no_pivot": unsigned(1), **mac})
 
 
 def engine_control(config: CoreConfig) -> data.StructLayout:
     """What every engine does in the present cycle, each field for the stage that reads it
     (``hw/array/flow.py``)."""
+    mac = {"mac": mac_control(config.layers)} if config.ring_words else {}
     return data.StructLayout({
         "half": unsigned(1), "pre": switches(config.layers), "post": switches(config.layers),
-        "shifts": data.ArrayLayout(unsigned(config.shift_bits), config.layers)})
+        "shifts": data.ArrayLayout(unsigned(config.shift_bits), config.layers), **mac})
+
+
+def mac_control(layers: int) -> data.StructLayout:
+    """What a MAC does: groups at the columns, the captures of the values of re and, a cycle later, im for each output
+    that a column has among P, and when the words of P outputs go to the banks."""
+    column = data.StructLayout({"valid": unsigned(1), "first": unsigned(1), "last": unsigned(1),
+                                "shift": unsigned(dict(FIELDS[Opcode.MAC])["shift"])})
+    outputs = (1 << layers) // layers
+    return data.StructLayout({"columns": data.ArrayLayout(column, layers), "capture_re": unsigned(outputs),
+                              "capture_im": unsigned(outputs), "result": unsigned(1)})
 
 
 def switches(layers: int) -> data.StructLayout:

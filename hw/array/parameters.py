@@ -9,7 +9,8 @@ from ..isa.instruction import Opcode
 from ..primitives.parameters import LUT_PLACES
 
 __all__ = ["QUEUE_PLACES", "GAP_LIMIT", "PASS_LATENCY", "STORE_LEAD", "LEAST_STORE_LATENCY",
-           "COEFFICIENT_ADDRESS_STAGES", "COEFFICIENT_GATE_STAGES", "read_cycles", "unit_lanes"]
+           "COEFFICIENT_ADDRESS_STAGES", "COEFFICIENT_GATE_STAGES", "read_cycles", "unit_lanes",
+           "mac_column_latency", "dot_cycle", "mac_capture", "mac_latency", "mac_spacing", "release_delay"]
 
 # What the queue in front of each unit of a processor holds, so that the program runs ahead of the units.
 QUEUE_PLACES = LUT_PLACES
@@ -31,3 +32,38 @@ def unit_lanes(column: int, number: int) -> tuple[int, int]:
     """The two lanes of a unit of a column, the lower first: they differ in the bit of the column."""
     low = (number >> column << (column + 1)) | (number & ((1 << column) - 1))
     return low, low | 1 << column
+
+
+def mac_column_latency(config: CoreConfig) -> int:
+    """From the last dots of an output to its value of re: the tree over P/2 units, accumulator, capture, two shifts,
+    rounding, test, clamp."""
+    return (config.lanes // 2).bit_length() - 1 + 7
+
+
+def dot_cycle(config: CoreConfig, column: int) -> int:
+    """From the issue of a group to its sums of two products behind the units of a column."""
+    arrival = config.address_latency + config.read_latency + column * config.butterfly_latency
+    return arrival + config.multiplier_latency + 1
+
+
+def mac_capture(config: CoreConfig) -> int:
+    """From the issue of the last group of an output to its value of re in all columns: the first ones wait for the
+    last one."""
+    return dot_cycle(config, config.layers - 1) + mac_column_latency(config)
+
+
+def mac_latency(config: CoreConfig) -> int:
+    """From the issue of the last group of P outputs to their words in front of the shuffle: re and im are captured one
+    after the other."""
+    return mac_capture(config) + 2
+
+
+def mac_spacing(config: CoreConfig) -> int:
+    """Least cycles from the first group of a MAC to that of the next pass, and from its last group to the first of a
+    PASS: every stage is told of one pass at a time, and all results are written."""
+    return mac_latency(config) + config.layers + 1
+
+
+def release_delay(config: CoreConfig) -> int:
+    """From the issue of a group to the cycle in which every column has read its coefficients."""
+    return config.address_latency + config.read_latency + (config.layers - 1) * config.butterfly_latency

@@ -1,14 +1,15 @@
 """Pass sequencer: issues the groups of the passes of a block, back to back where the data allow it."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..isa.instruction import Opcode
-from ..layouts import instruction
+from ..layouts import instruction, pass_command
 from ..primitives.signals import signals
-from .parameters import GAP_LIMIT
+from .mac_counter import MacCounter
+from .parameters import GAP_LIMIT, mac_spacing
 
 __all__ = ["Sequencer"]
 
@@ -20,6 +21,11 @@ class Sequencer(wiring.Component):
     Between two passes lie at least ``gap`` idle cycles of the later one (a gap of one takes two), and their first
     groups are at least ``config.pass_spacing`` cycles apart. ``computing`` and ``hazard`` say what the present cycle is
     spent on (neither: waiting for a block or an instruction).
+
+    With a ring it runs MACs too (``mac``, ``mac_fields``, ports of a MacCounter). ``pass_fields`` are then zero but for
+    ``first`` and ``last``. A MAC waits for the first window of its matrix, and between two windows for the next one
+    (``starved``, where nothing else is waited for). The next pass begins mac_spacing cycles or more behind the first
+    group of a MAC; a PASS does behind the last one.
 
     Format: none, control only.
     Latency: 4 cycles from an accepted instruction to its first group, 2 from ``loaded``, 1 from ``take``.
@@ -33,8 +39,12 @@ class Sequencer(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self._config = config
+        has_mac = bool(config.ring_words)
+        mac = {"mac": Out(1), "mac_fields": Out(instruction(Opcode.MAC)), "starved": Out(1), "clear": In(1),
+               "row": Out(config.row_bits), "place": Out(config.ring_bits), "step_last": Out(1),
+               "filled": In(config.ring_bits + 1), "released": Out(config.ring_bits + 1), "is_read": Out(1)}
         super().__init__({
-            "i": In(stream.Signature(instruction(Opcode.PASS))),
+            **(mac if has_mac else {}), "i": In(stream.Signature(pass_command(has_mac))),
             "loaded": In(1), "take": Out(1),
             "valid": Out(1), "start": Out(1), "finish": Out(1), "half": Out(1, init=1),
             "pass_fields": Out(instruction(Opcode.PASS)),
@@ -44,7 +54,8 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self._config
-        next_pass = Signal.like(self.i.payload, name="next_pass")
+        given = self.i.payload.fields if c.ring_words else self.i.payload
+        next_pass = Signal(instruction(Opcode.PASS), name="next_pass")
         occupied, armed, ready, issue = signals("occupied armed ready issue")
         # Every condition is a register, computed while the instruction settles: issuing is one gate deep.
         loaded, gap_over = signals("loaded gap_over")
@@ -55,10 +66,13 @@ class Sequencer(wiring.Component):
             self.computing.eq(self.valid), self.hazard.eq(~self.valid & armed & loaded),
             self.idle.eq(~self.valid & ~occupied)]
         with m.If(~occupied):
-            m.d.sync += [next_pass.eq(self.i.payload), occupied.eq(self.i.valid)]
+            m.d.sync += [next_pass.eq(given), occupied.eq(self.i.valid)]
         with m.Elif(issue):
             m.d.sync += occupied.eq(0)
-        m.d.sync += [armed.eq(occupied & ~issue), ready.eq(armed & ~issue & loaded & spaced & gap_over)]
+        conditions = armed & ~issue & loaded & spaced & gap_over
+        if c.ring_words:
+            conditions &= self._mac(m, next_pass, occupied, armed, issue, ended)
+        m.d.sync += [armed.eq(occupied & ~issue), ready.eq(conditions)]
         self._distances(m, next_pass, ended, spaced, gap_over)
 
         groups_left = Signal(c.row_bits, name="groups_left")
@@ -71,13 +85,63 @@ class Sequencer(wiring.Component):
             m.d.sync += self.valid.eq(0)
         with m.Else():
             m.d.sync += [groups_left.eq(groups_left - 1), ended.eq(groups_left == 1)]
+        if c.ring_words:
+            self._run_mac(m, next_pass, issue, ended)
         return m
+
+    def _mac(self, m, next_pass, occupied, armed, issue, ended):
+        """The counter of MACs, and what they wait for. Returns whether the instruction at hand may begin: the first
+        window of a MAC stands in the ring, the results of the last MAC stand in the banks where a PASS comes."""
+        m.submodules.counter = counter = MacCounter(self._config)
+        next_is_mac = Signal(name="next_is_mac")
+        next_mac = data.View(instruction(Opcode.MAC), next_pass.as_value())
+        with m.If(~occupied):
+            m.d.sync += next_is_mac.eq(self.i.payload.mac)
+        self._counter, self._next_is_mac, self._next_mac = counter, next_is_mac, next_mac
+        drain = Signal(range(mac_spacing(self._config)), name="drain")
+        drained = Signal(name="drained", init=1)
+        with m.If(self.valid & self.mac):
+            m.d.sync += [drain.eq(mac_spacing(self._config) - 4), drained.eq(0)]
+        with m.Else():
+            m.d.sync += [drain.eq(drain - ~drained), drained.eq(drained | (drain == 0))]
+        is_waiting = Signal(name="is_waiting")  # between two windows
+        m.d.comb += [is_waiting.eq(self.mac & ~self.valid & ~ended),
+                     self.starved.eq(is_waiting | (~self.valid & armed & next_is_mac & ~counter.is_first_filled)),
+                     counter.next_fields.eq(next_mac), counter.fields.eq(self.mac_fields),
+                     counter.load.eq(issue & next_is_mac), counter.step.eq(self.valid & self.mac),
+                     counter.filled.eq(self.filled), counter.clear.eq(self.clear)]
+        m.d.comb += [getattr(self, name).eq(getattr(counter, name))
+                     for name in ("row", "place", "step_last", "released", "is_read")]
+        with m.If(self.starved):
+            m.d.comb += self.hazard.eq(0)
+        with m.If(is_waiting):
+            m.d.comb += self.idle.eq(0)
+        return Mux(next_is_mac, counter.is_first_filled, drained)
+
+    def _run_mac(self, m, next_pass, issue, ended):
+        """Overrides what a PASS does: a MAC goes from window to window until its counter ends."""
+        counter, next_is_mac = self._counter, self._next_is_mac
+        is_closed, runs = signals("is_closed runs")  # the window ends in this cycle or has ended; another one begins
+        m.d.comb += [is_closed.eq(~self.valid | counter.window_last), runs.eq(~is_closed | counter.is_next_filled),
+                     counter.opens.eq(counter.load | (self.mac & ~ended & is_closed & counter.is_next_filled))]
+        with m.If(self.mac & ~ended):
+            m.d.sync += [self.valid.eq(runs), ended.eq(self.valid & counter.ends)]
+        with m.If(issue):
+            m.d.sync += self.mac.eq(next_is_mac)
+        with m.If(issue & next_is_mac):
+            kept = {"first": next_pass.first, "last": next_pass.last}
+            m.d.sync += [self.pass_fields.eq(0), *(self.pass_fields[name].eq(value) for name, value in kept.items()),
+                         self.mac_fields.eq(self._next_mac), ended.eq(0)]
 
     def _distances(self, m, next_pass, ended, spaced, gap_over):
         """Registers that say whether an issue two cycles from now keeps the spacing and the gap."""
-        spacing = Signal(range(self._config.pass_spacing), name="spacing")
+        most = mac_spacing(self._config) if self._config.ring_words else self._config.pass_spacing
+        spacing = Signal(range(most), name="spacing")
         with m.If(self.start):
             m.d.sync += [spacing.eq(self._config.pass_spacing - 4), spaced.eq(0)]
+            if self._config.ring_words:
+                with m.If(self.mac):
+                    m.d.sync += spacing.eq(mac_spacing(self._config) - 4)
         with m.Else():
             m.d.sync += [spacing.eq(spacing - ~spaced), spaced.eq(spaced | (spacing == 0))]
 

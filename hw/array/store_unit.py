@@ -7,9 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.instruction import Opcode
 from ..isa.setup import EXPONENT_BITS
-from ..layouts import instruction, lanes, output_beat
+from ..layouts import lanes, output_beat, store_command
 from ..primitives.pipeline import optional
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
@@ -26,7 +25,7 @@ class StoreUnit(wiring.Component):
 
     An instruction waits here for ``computed`` and then takes that block (``take``); blocks alternate between the
     halves. ``steps`` counts the steps of the walk that have left the memory, for the load unit that follows; it is zero
-    between blocks. ``done`` says that all have.
+    between blocks. ``done`` says that all have. With a ring ``base`` of an instruction adds bits to every index.
 
     Format: the upper element_width bits of W-bit values, rounded half up and saturated.
     Latency: 2 + config.store_latency cycles from ``take`` to the first beat; a deep pipeline has 1 more in the skid
@@ -44,7 +43,7 @@ class StoreUnit(wiring.Component):
     def __init__(self, config: CoreConfig):
         self._config = c = config
         super().__init__({
-            "i_command": In(stream.Signature(instruction(Opcode.STORE))),
+            "i_command": In(stream.Signature(store_command(bool(c.ring_words)))),
             "o": Out(stream.Signature(output_beat(c.element_width, c.beat_words))),
             "computed": In(1), "take": Out(1),
             "exponent": In(EXPONENT_BITS), "saturated": In(1),
@@ -75,7 +74,7 @@ class StoreUnit(wiring.Component):
             step_end.eq(sub_final & (group == c.beat_groups - 1)), walker.step.eq(control_enable & step_end),
             walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at), walker.sub.eq(sub),
             *walker.measure(command),
-            bank.en.eq(self.en), bank.base.eq(walker.base), bank.window.eq(command.window), self.rows.eq(bank.rows),
+            bank.en.eq(self.en), bank.base.eq(walker.base | command.base if c.ring_words else walker.base), bank.window.eq(command.window), self.rows.eq(bank.rows),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
             self.take.eq(waiting & self.computed)]
         with m.If(control_enable):

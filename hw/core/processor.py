@@ -14,6 +14,7 @@ from ..memory.player import Player
 from ..memory.port import MemoryParameters, MemoryPort
 from ..memory.read_arbiter import ReadArbiter
 from ..memory.reader import Reader
+from ..memory.unpack import Unpack
 from ..memory.writer import Writer
 from ..primitives.signals import signals
 from ..vector.normalise import Normalise
@@ -66,6 +67,7 @@ class Processor(wiring.Component):
         wiring.connect(m, gather.o, array.i)
         wiring.connect(m, array.o, writer.i)
         player, beats = self._player(m, array, reader) if c.records else (None, reader.o)
+        unpack = self._unpack(m, array, reader, player) if c.ring_words else None
         stopped = self._faults(m, array, reader, writer, player)
         setup_write = self._setup(m, array, reader, writer, player)
         vector = self._vector(m, reader, beats, gather, writer, stopped, setup_write)
@@ -74,7 +76,8 @@ class Processor(wiring.Component):
             reader.progress.eq(writer.progress),
             # A beat that LOAD or WRITE left over keeps the program from its end: the watchdog finds it.
             array.memory_idle.eq(reader.idle & gather.empty & writer.idle & ~array.o.valid & ~vector.rows_busy
-                                 & (player.idle if player else 1)),
+                                 & (player.idle if player else 1)
+                                 & (unpack.idle if unpack else 1)),
             reader.clear.eq(array.start), writer.clear.eq(array.start), counters.clear.eq(array.start),
             counters.activity.eq(self.activity)]
         self._activity(m, array, reader, writer, vector.writes_busy)
@@ -110,6 +113,20 @@ class Processor(wiring.Component):
         m.d.comb += [array.records_idle.eq(player.idle),
                      array.fetch_ended.eq(reader.o.valid & reader.o.ready & beat.setup & beat.last)]
         return player, beats
+
+    def _unpack(self, m, array, reader, player):
+        """Beats for the ring go to its unpacker instead of the player. Those that did not come from memory go nowhere."""
+        m.submodules.unpack = unpack = Unpack(self._config)
+        beat = reader.o.payload
+        wanted = Signal(name="wanted")  # the beat is one of a matrix
+        m.d.comb += [
+            wanted.eq(beat.setup & beat.ring), unpack.i.payload.eq(beat.beat),
+            unpack.i.valid.eq(reader.o.valid & wanted & beat.present), unpack.clear.eq(array.start),
+            unpack.hold.eq(array.ring_hold), unpack.released.eq(array.released), array.filled.eq(unpack.filled),
+            array.ring_write.eq(unpack.write), array.ring_write_en.eq(unpack.write_en)]
+        with m.If(wanted):
+            m.d.comb += [player.i.valid.eq(0), reader.o.ready.eq(unpack.i.ready | ~beat.present)]
+        return unpack
 
     def _setup(self, m, array, reader, writer, player):
         """The array takes every setup write and ignores those for the tables. Records go first. Returns the write and

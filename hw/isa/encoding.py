@@ -9,8 +9,8 @@ from dataclasses import fields
 from typing import Any
 
 from .bit_fields import Fields, bits_of_words, pack, unpack, words_of_bits
-from .instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set,
-                          Store, Sums, Unit, Wait, Write)
+from .instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, Mac, MemoryMode, Mode, Opcode, Pass, Read,
+                          Set, Store, Sums, Unit, Wait, Write)
 from .walk import SubOrder, Walk
 
 __all__ = ["FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION", "INDEX_BITS", "REGISTERS", "PROGRAM_WORDS",
@@ -21,19 +21,24 @@ INSTRUCTION_WORDS = 3  # 32-bit words of one instruction
 OPCODE_BITS = 4
 INDEX_BITS = 16        # of an index in an instruction, enough for the largest half
 _SHIFT_BITS = 3        # of one column in ``shifts`` and ``growth``
+_COUNTED = ("input", "output", "pair")  # of a MAC: it has their numbers, the instruction the last ones
 
 # Every field behind the opcode, least significant first.
 _WALK = [("inner", INDEX_BITS), ("outer", INDEX_BITS), ("window", INDEX_BITS), ("rotation", 2), ("reverse", 1),
          ("last_step", INDEX_BITS), ("sub_order", 2), ("sub_at", 4), ("sub_bits", 3)]
 _MEMORY = [("descriptor", 6), ("register", 3), ("increment", 32), ("rows", 16), ("mode", 3), ("vector", 4)]
+_PASS = [("mode", 2), ("active", 4), ("descending", 1), ("digit", 4), ("last_group", INDEX_BITS),
+         ("coef_base", INDEX_BITS), ("coef_shift", 4), ("coef_mask_bits", 5), ("shifts", 4 * _SHIFT_BITS),
+         ("block_float", 1), ("growth", 4 * _SHIFT_BITS)]
+_MAC = [("last_input", 12), ("last_output", 12), ("last_pair", 10), ("log2_in_stride", 4), ("out_base", INDEX_BITS),
+        ("log2_out_stride", 4), ("shift", 5)]
+_BLOCK = [("gap", 8), ("first", 1), ("last", 1)]  # of PASS and MAC, at one place
 _READ = [*_MEMORY, ("after", 6), ("after_beats", 16)]
 FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.HALT: [],
     Opcode.LOAD: [*_WALK, ("overlap", 1), ("lead", 15)],
-    Opcode.PASS: [("mode", 2), ("active", 4), ("descending", 1), ("digit", 4), ("last_group", INDEX_BITS),
-                  ("coef_base", INDEX_BITS), ("coef_shift", 4), ("coef_mask_bits", 5), ("shifts", 4 * _SHIFT_BITS),
-                  ("block_float", 1), ("growth", 4 * _SHIFT_BITS), ("gap", 8), ("first", 1), ("last", 1)],
-    Opcode.STORE: [*_WALK],
+    Opcode.PASS: [*_PASS, *_BLOCK],
+    Opcode.STORE: [*_WALK, ("base", INDEX_BITS)],
     Opcode.LOOP: [("target", 12), ("count", 24), ("target_above", 4)],
     Opcode.READ: _READ,
     Opcode.WRITE: [*_MEMORY, ("fold_from", 1), ("fold_rows", 16)],
@@ -41,12 +46,13 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.SUMS: _READ,
     Opcode.FETCH: [*_READ, ("destination", 2), ("fence", 1)],
     Opcode.WAIT: [],
+    Opcode.MAC: [*_MAC, ("zero", sum(width for _, width in _PASS) - sum(width for _, width in _MAC)), *_BLOCK],
 }
 _TARGET_BITS = dict(FIELDS[Opcode.LOOP])["target"]
 PROGRAM_WORDS = 1 << sum(width for name, width in FIELDS[Opcode.LOOP] if name.startswith("target"))  # at most
 SIGNED = {"increment"}  # two's complement; every other field is unsigned
 VALUES = f"""
-* ``last_group``: the number of groups, less one.
+* ``last_group``, ``last_input``, ``last_output``, ``last_pair``: the number of groups or row pairs, less one.
 * ``last_step``: the number of steps that a group of engines takes, less one. A step is 2^``sub_bits`` beats, or two
   where ``sub_order`` is MIRROR.
 * ``sub_order``, ``sub_at``, ``sub_bits``: ``sub`` holds the ``sub_bits`` bits from ``sub_at`` on; with MIRROR
@@ -63,7 +69,7 @@ VALUES = f"""
 REGISTERS = 1 << dict(FIELDS[Opcode.SET])["register"]  # address registers of reader and of writer
 _KINDS = {Opcode.HALT: Halt, Opcode.LOAD: Load, Opcode.PASS: Pass, Opcode.STORE: Store, Opcode.LOOP: Loop,
           Opcode.READ: Read, Opcode.SUMS: Sums, Opcode.WRITE: Write, Opcode.SET: Set, Opcode.FETCH: Fetch,
-          Opcode.WAIT: Wait}
+          Opcode.WAIT: Wait, Opcode.MAC: Mac}
 _OPCODES = {kind: opcode for opcode, kind in _KINDS.items()}
 
 
@@ -138,6 +144,10 @@ def _values(instruction: Instruction) -> dict[str, int]:
             if not all(0 <= bits < 1 << _SHIFT_BITS for bits in values[name]):
                 raise ValueError(f"{name}: {values[name]} do not fit {_SHIFT_BITS} bits each")
             values[name] = sum(bits << _SHIFT_BITS * q for q, bits in enumerate(values[name]))
+    elif isinstance(instruction, Mac):
+        values["zero"] = 0
+        for name in _COUNTED:
+            values[f"last_{name}"] = values.pop(f"{name}s") - 1
     elif isinstance(instruction, Loop):
         word = values["target"] * INSTRUCTION_WORDS
         if not 0 <= word < PROGRAM_WORDS:
@@ -164,6 +174,10 @@ def _instruction(opcode: Opcode, values: dict[str, Any], layers: int) -> Instruc
         values["mode"] = Mode(values["mode"])
         for name in ("descending", "block_float", "first", "last"):
             values[name] = bool(values[name])
+    elif opcode is Opcode.MAC:
+        del values["zero"]
+        values |= {f"{name}s": values.pop(f"last_{name}") + 1 for name in _COUNTED}
+        values |= {name: bool(values[name]) for name in ("first", "last")}
     elif opcode is Opcode.LOOP:
         values = {"target": loop_target(values) // INSTRUCTION_WORDS, "count": values["count"]}
     elif opcode in (Opcode.READ, Opcode.SUMS, Opcode.FETCH, Opcode.WRITE):

@@ -12,8 +12,8 @@ from enum import IntEnum
 
 from .walk import Walk
 
-__all__ = ["Opcode", "OF_RECORDS", "Fault", "Mode", "MemoryMode", "Destination", "Unit", "Load", "Pass", "Store",
-           "Loop", "Halt", "Read", "Sums", "Fetch", "Wait", "Write", "Set", "Instruction"]
+__all__ = ["Opcode", "OF_RECORDS", "OF_RING", "Fault", "Mode", "MemoryMode", "Destination", "Unit", "Load", "Pass", "Store",
+           "Mac", "Loop", "Halt", "Read", "Sums", "Fetch", "Wait", "Write", "Set", "Instruction"]
 
 
 class Opcode(IntEnum):
@@ -30,9 +30,11 @@ class Opcode(IntEnum):
     SUMS = 8
     FETCH = 9
     WAIT = 10
+    MAC = 11
 
 
 OF_RECORDS = (Opcode.FETCH, Opcode.WAIT)  # unknown to a core without records
+OF_RING = (Opcode.MAC,)                   # unknown to a core without a ring
 
 
 class Fault(IntEnum):
@@ -50,6 +52,7 @@ class Fault(IntEnum):
     WATCHDOG = 9
     MEMORY = 10
     RECORD = 11
+    RING = 12
 
 
 class MemoryMode(IntEnum):
@@ -67,6 +70,7 @@ class Destination(IntEnum):
     """Where the beats of a FETCH go; 0 is what a READ and SUMS have there."""
 
     SETUP = 1  # the player: records of setup writes
+    RING = 2   # the ring of a MAC: rows of its matrix
 
 
 class Unit(IntEnum):
@@ -129,10 +133,34 @@ class Pass:
 
 
 @dataclass(frozen=True)
+class Mac:
+    """Multiply the rows of a half with the matrix that streams through the ring.
+
+    Row pair v of the ``pairs`` of a half has its words in ``inputs`` groups of P, in the rows v * 2^log2_in_stride + i
+    of the banks. Its results go to ``outputs`` groups, in the rows out_base | v * 2^log2_out_stride | o. A result is the
+    exact sum of its products, shifted right by ``shift``, rounded half up and clamped. ``first``, ``last``, ``gap``: as
+    in a PASS.
+    """
+
+    inputs: int
+    outputs: int
+    pairs: int
+    log2_in_stride: int
+    out_base: int
+    log2_out_stride: int
+    shift: int
+    gap: int = 0
+    first: bool = False
+    last: bool = False
+
+
+@dataclass(frozen=True)
 class Store:
-    """Send a computed half to the output stream."""
+    """Send a computed half to the output stream; ``base`` is added to every index of the walk, whose bits it does not
+    share."""
 
     walk: Walk
+    base: int = 0
 
 
 @dataclass(frozen=True)
@@ -217,4 +245,4 @@ class Halt:
     """End of the program."""
 
 
-Instruction = Load | Pass | Store | Loop | Halt | Read | Sums | Fetch | Wait | Write | Set
+Instruction = Load | Pass | Mac | Store | Loop | Halt | Read | Sums | Fetch | Wait | Write | Set

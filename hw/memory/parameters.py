@@ -12,7 +12,7 @@ from ..isa.instruction import Opcode
 
 __all__ = ["SequenceTiming", "READ_LATENCY", "WAITING_WRITES", "UNSEEN_ENDS", "ENDS_ROOM",
            "COMPLETED_LATENCY", "PROGRESS_BITS", "PROGRESS_LIMIT", "PLACE_STAGES", "JOIN_LATENCY", "EMIT_STAGES",
-           "EMIT_LATENCY", "PLAYED_CYCLES"]
+           "EMIT_LATENCY", "PLAYED_CYCLES", "UNPACK_LATENCY"]
 
 READ_LATENCY = 3  # from a READ that is taken to its begin: held, known, asked for
 
@@ -33,6 +33,8 @@ EMIT_LATENCY = EMIT_STAGES + 1   # to the memory port
 # From the last record in the Player to the cycle in which every table behind the setup port has it: the Player's own
 # register, that of the setup port, that of a table.
 PLAYED_CYCLES = 4
+
+UNPACK_LATENCY = 1  # from the last beat of a set to its first word at the coefficient banks
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..isa.encoding import FIELDS, REGISTERS
-from ..isa.instruction import Opcode
+from ..isa.instruction import Destination, Opcode
 from ..isa.parameter_set import ROW_ADDRESS_BITS, SET_BITS
 from ..isa.setup import TAG_BITS
 from ..layouts import instruction, memory_command, table_write
@@ -31,11 +31,16 @@ def reader_beat(config: CoreConfig) -> data.StructLayout:
     """A beat of memory and what its block asks for. ``mode``: how the block is rearranged. ``last``: final beat of the
     block. ``changes``: first beat of a block whose mode is not that of the block before; COLUMNS stands before the
     first block. With a vector unit also ``vector``, what that unit needs to know, and ``keep``, a bit for every element
-    inside its row. With records also ``setup``, the beat is one of a FETCH, and ``present``, it came from memory."""
+    inside its row. With records also ``fetch_marks``, and ``present``, it came from memory."""
     vector = {"vector": vector_tag(), "keep": config.memory_elements} if config.vector_lanes else {}
-    records = {"setup": 1, "present": 1} if config.records else {}
+    records = {**fetch_marks(config), "present": 1} if config.records else {}
     return data.StructLayout({"beat": memory_beat(config), "mode": _MODE_BITS, "last": 1, "changes": 1} | vector
                              | records)
+
+
+def fetch_marks(config: CoreConfig) -> dict[str, int]:
+    """With records ``setup``: it belongs to a FETCH. With a ring ``ring``: to one whose beats go there."""
+    return {"setup": 1, **({"ring": 1} if config.ring_words else {})} if config.records else {}
 
 
 def vector_tag() -> data.StructLayout:
@@ -146,12 +151,14 @@ class Reader(wiring.Component):
             m.d.sync += changes.eq(0)
         with m.If(begin & ~uncounted):
             m.d.sync += [mode.eq(command.mode), changes.eq(is_other_mode)]
-        marks = Signal(data.StructLayout({"set": SET_BITS, "sums": 1} | ({"setup": 1} if has_records else {})),
-                       name="marks", reset_less=True)
+        marks = Signal(data.StructLayout({"set": SET_BITS, "sums": 1} | fetch_marks(self._config)), name="marks",
+                       reset_less=True)
         with m.If(begin):
             m.d.sync += [marks.set.eq(command.vector), marks.sums.eq(sums)]
             if has_records:
                 m.d.sync += marks.setup.eq(is_fetch)
+            if self._config.ring_words:
+                m.d.sync += marks.ring.eq(command.destination == Destination.RING)
         in_flight = self._beats(m, sequence, mode, changes, marks)
         m.d.sync += self._empty.eq(~self.running & ~in_flight)
         m.d.comb += self.idle.eq(self._empty & ~held)
@@ -215,7 +222,7 @@ class Reader(wiring.Component):
         is inside."""
         n_elements, place = self._config.memory_elements, sequence.o.payload
         vector = {"vector": vector_tag()} if self._config.vector_lanes else {}
-        records = {"setup": 1} if self._config.records else {}
+        records = fetch_marks(self._config)
         token = Signal(data.StructLayout({"valid": 1, "tail": 1, "tail_elements": range(n_elements), "mode": _MODE_BITS,
                                           "last": 1, "changes": 1} | vector | records),
                        reset_less=True, name="token")
@@ -237,8 +244,7 @@ class Reader(wiring.Component):
         if vector:
             m.d.sync += [token.vector.set.eq(marks.set), token.vector.sums.eq(marks.sums),
                          token.vector.address.eq(place.address), token.vector.ends.eq(place.last_chunk & place.valid)]
-        if records:
-            m.d.sync += token.setup.eq(marks.setup)
+        m.d.sync += [token[name].eq(marks[name]) for name in records]
         # Invalid beats make no request and still keep their place.
         m.d.comb += [
             self.read.payload.eq(place.address), self.read.valid.eq(sequence.o.valid & place.valid & space),
@@ -257,8 +263,7 @@ class Reader(wiring.Component):
                                        for number in range(n_elements)))]
         if vector:
             m.d.comb += skid.i.payload.vector.eq(head.vector)
-        if records:
-            m.d.comb += skid.i.payload.setup.eq(head.setup)
+        m.d.comb += [skid.i.payload[name].eq(head[name]) for name in records]
         self._deliver(m, skid.o)
         return moved | ~tokens.empty | skid.o.valid | self.o.valid
 
@@ -275,6 +280,7 @@ class Reader(wiring.Component):
         if self._config.vector_lanes:
             m.d.comb += [to.payload.vector.eq(go.vector), to.payload.keep.eq(go.keep)]
         if self._config.records:
-            m.d.comb += [to.payload.setup.eq(go.setup), to.payload.present.eq(go.valid)]
+            m.d.comb += [*(to.payload[name].eq(go[name]) for name in fetch_marks(self._config)),
+                         to.payload.present.eq(go.valid)]
         for number, element in enumerate(to.payload.beat.elements):
             m.d.comb += element.eq(self.beats.payload.elements[number] & go.keep[number].replicate(len(element)))

@@ -25,11 +25,12 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS, decode, encode
-from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Mode, Opcode, Pass, Store
+from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Mac, Mode, Opcode, Pass, Store
 from ...hw.isa.setup import EXPONENT_BITS, SETUP_PROGRAM
 from ...hw.isa.walk import Walk, walk_indices
 from ...hw.numeric import round_half_up, saturate
 from .butterfly import Coefficients, butterfly, unpack_coefficients
+from .mac import mac
 from .shuffle import pass_indices, reverse_lanes
 
 __all__ = ["ArrayModel", "HeldBlock", "BlockResult", "block_bits", "check_overlaps", "overtaken"]
@@ -67,14 +68,14 @@ def block_bits(walk: Walk) -> int:
 
 
 @lru_cache(maxsize=4096)
-def overtaken(load: Load, store: Walk) -> str:
-    """What a LOAD with ``overlap`` would overwrite before the STORE that walks as ``store`` has read it; empty for
-    nothing.
+def overtaken(load: Load, store: Walk, base: int = 0) -> str:
+    """What a LOAD with ``overlap`` would overwrite before the STORE that walks as ``store`` from ``base`` on has read
+    it; empty for nothing.
 
     Step t of the load waits for step t + lag of the store. A load that could be over before the store is would let the
     next one in behind the wrong store.
     """
-    loaded, stored = walk_indices(load.walk), walk_indices(store)
+    loaded, stored = walk_indices(load.walk), walk_indices(store) | base
     size = 1 + int(max(loaded.max(), stored.max()))
     read_in = np.full(size, -1, dtype=np.int64)
     read_in[stored] = np.arange(len(stored))[:, None] // store.step_beats
@@ -93,7 +94,7 @@ def overtaken(load: Load, store: Walk) -> str:
 def check_overlaps(loads: Sequence[Load], stores: Sequence[Store]) -> None:
     """Raise ValueError where the load of a block would overtake the store of the block before it in its half."""
     for number, (load, store) in enumerate(zip(loads[2:], stores), 2):
-        fault = overtaken(load, store.walk) if load.overlap else ""
+        fault = overtaken(load, store.walk, store.base) if load.overlap else ""
         if fault:
             raise ValueError(f"overlap: LOAD {number} {fault}")
 
@@ -171,6 +172,30 @@ class ArrayModel:
         block.values[:, :, index] = lanes
         block.free = self._free(lanes)
         block.exponent += exponent
+
+    def run_mac(self, instruction: Mac, matrix: np.ndarray, block: HeldBlock) -> None:
+        """Multiply the rows of ``block`` with ``matrix``, coefficients int64 (outputs * P, inputs * P), in place.
+
+        A block that its LOAD made shorter gets room for the results. Raises ValueError where it lacks inputs."""
+        config, p = self.config, self.config.lanes
+        pairs, lanes = np.arange(instruction.pairs)[:, None, None], np.arange(p)
+        rows_in = (pairs << instruction.log2_in_stride) + np.arange(instruction.inputs)[:, None]
+        rows_out = instruction.out_base | (pairs << instruction.log2_out_stride) | np.arange(instruction.outputs)[:, None]
+        inputs, outputs = rows_in * p + lanes, rows_out * p + lanes
+        if np.isin(rows_in, rows_out).any():
+            raise ValueError(f"out_base: {instruction.out_base} lays results of the MAC over its inputs")
+        if inputs.max() >= block.values.shape[2]:
+            raise ValueError(f"inputs: the MAC reads index {inputs.max()}; the block ends at "
+                             f"{block.values.shape[2] - 1}")
+        missing = outputs.max() + 1 - block.values.shape[2]
+        if missing > 0:
+            block.values = np.pad(block.values, ((0, 0), (0, 0), (0, int(missing))))
+        x = block.values[:, :, inputs].reshape(-1, instruction.inputs * p)
+        values, clamped = mac(x, matrix, instruction.shift, config.width, config.coefficient_width)
+        block.values[:, :, outputs] = values.reshape(2, config.engines, *outputs.shape)
+        block.saturated |= bool(np.any(clamped))
+        if instruction.first:
+            block.exponent = 0
 
     def _shifts(self, instruction: Pass, free: int) -> tuple[list[int], int]:
         """Shift of every column, and what the pass adds to the exponent."""
@@ -298,7 +323,7 @@ class ArrayModel:
     def store(self, instruction: Store, block: HeldBlock) -> BlockResult:
         """The block as a STORE sends it. Raises ValueError when its walk leaves the block."""
         config = self.config
-        index = self._walk(instruction.walk)
+        index = self._walk(instruction.walk) | instruction.base
         if index.max() >= block.values.shape[2]:
             raise ValueError(f"walk: a store of index {index.max()}; "
                              f"the block ends at {block.values.shape[2] - 1}")

@@ -17,19 +17,24 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, decode, encode, instruction_fields, loop_target
-from ...hw.isa.instruction import (OF_RECORDS, Destination, Fault, Fetch, Instruction, Load, MemoryMode, Opcode, Pass,
+from ...hw.isa.instruction import (OF_RECORDS, OF_RING, Destination, Fault, Fetch, Instruction, Load, Mac, MemoryMode,
+                                   Opcode, Pass,
                                    Read, Set, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.record import records_of
 from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
 from ...hw.isa.walk import SubOrder
-from ...hw.numeric import saturate
+from ...hw.numeric import MAC_TERMS, saturate
 from .array import ArrayModel, check_overlaps
 from .memory import arranged, positions, read_addresses, read_elements, row_chunks, write_addresses, write_block
-from .progress import check_executed
+from .progress import RingUse, check_executed
+from .ring import Ring, mac_words, word_sets
 from .tables_in_use import TablesInUse
 from .vector_unit import VectorUnit
 
 __all__ = ["BlockOutcome", "ProcessorModel", "ProgramFault", "Race", "Asking", "first_race", "fetched_records"]
+
+
+_PASSES = (Opcode.PASS, Opcode.MAC)
 
 
 class ProgramFault(ValueError):
@@ -69,13 +74,13 @@ class _Blocks:
     fetches: int = 0
     waited: int = 0  # of these, by WAITs
     loads: list[Load] = field(default_factory=list)
-    passes: list[list[Pass]] = field(default_factory=list)
+    passes: list[list[Pass | Mac]] = field(default_factory=list)
     stores: list[Store] = field(default_factory=list)
     writes: list[_Command] = field(default_factory=list)
     steps: list[tuple[int, Instruction]] = field(default_factory=list)  # all of them, with their numbers
     inside: bool = False  # a block whose last pass has not come
 
-    def add(self, instruction: Load | Pass | Store) -> None:
+    def add(self, instruction: Load | Pass | Mac | Store) -> None:
         if isinstance(instruction, Load):
             self.loads.append(instruction)
         elif isinstance(instruction, Store):
@@ -93,7 +98,7 @@ class _Blocks:
     def tag(self, opcode: Opcode | None) -> int:
         """Tag of the next instruction of this kind; the number of READs for kinds without a block."""
         tags: dict[Opcode | None, int] = {
-            Opcode.LOAD: len(self.loads), Opcode.PASS: self.computed, Opcode.STORE: len(self.stores),
+            Opcode.LOAD: len(self.loads), **dict.fromkeys(_PASSES, self.computed), Opcode.STORE: len(self.stores),
             Opcode.WRITE: len(self.writes)}
         return tags.get(opcode, len(self.reads))
 
@@ -159,7 +164,7 @@ class ProcessorModel:
             raise ValueError(f"memory: a value does not fit element_width = {config.element_width} bits")
         self.config, self.memory, self.saturated, self.clamped = config, memory, False, 0
         self.sums_clamped: list[int] = []
-        self.array, self.vector = ArrayModel(config), VectorUnit(config)
+        self.array, self.vector, self.ring = ArrayModel(config), VectorUnit(config), Ring(config)
         self.tables = {target: [0] * (config.descriptors * DESCRIPTOR_WORDS) for target in (SETUP_READER, SETUP_WRITER)}
         self.registers = {unit: [0] * REGISTERS for unit in Unit}
         for target, descriptors in ((SETUP_READER, reader), (SETUP_WRITER, writer)):
@@ -192,6 +197,8 @@ class ProcessorModel:
         """
         blocks = self._checked(self.array.program if program is None else encode(program))
         self.saturated, self.clamped, self.sums_clamped, outcomes = False, 0, [], []
+        self.ring = Ring(self.config)
+        self._matrices = deque(command for command, _ in blocks.ahead if _is_matrix(command))
         for number in range(len(blocks.reads)):
             outcomes.append(self._block(blocks, number))
         self._run_ahead(blocks, len(blocks.reads))
@@ -201,7 +208,9 @@ class ProcessorModel:
         """See :func:`fetched_records`."""
         found = []
         for command, _ in self._fetch(list(words)).ahead:
-            if isinstance(command.instruction, Fetch):
+            if _is_matrix(command):
+                found.append([[] for _ in self._asked(command)])
+            elif isinstance(command.instruction, Fetch):
                 beats = self.memory[self._asked(command)]
                 found.append([self._play(beat[None]) for beat in beats])
         return found
@@ -214,11 +223,11 @@ class ProcessorModel:
         """``counts``: also whether the memory units move as many words as the array."""
         blocks = self._fetch(words)
         self._check_after(blocks)
-        try:
-            check_executed(blocks.steps)
-        except ValueError as circle:
-            raise ProgramFault(Fault.WATCHDOG, str(circle)) from None
-        self._check_memory(blocks, counts)
+        if not self.config.ring_words:
+            self._check_waits(blocks, [])
+        words = self._check_memory(blocks, counts)
+        if self.config.ring_words:
+            self._check_waits(blocks, words)
         check_overlaps(blocks.loads, blocks.stores)
         return blocks
 
@@ -247,7 +256,7 @@ class ProcessorModel:
                 blocks.reads.append(_Command(instruction, self._base(Unit.READER, instruction), blocks.waited))
             elif isinstance(instruction, Write):
                 blocks.writes.append(_Command(instruction, self._base(Unit.WRITER, instruction), blocks.waited))
-            elif isinstance(instruction, Load | Pass | Store):
+            elif isinstance(instruction, Load | Pass | Mac | Store):
                 blocks.add(instruction)
         raise AssertionError("a program ends with a HALT or a fault")
 
@@ -284,10 +293,15 @@ class ProcessorModel:
             return Fault.WALK, "the walk leaves the half"
         if opcode is Opcode.PASS and self._leaves_memory(values):
             return Fault.PASS, "digit, groups or coefficients leave their memory"
+        if opcode in OF_RING and not self.config.ring_words:
+            return Fault.OPCODE, "ring_words is 0, there is no ring"
+        if opcode is Opcode.MAC and self._leaves_regions(values):
+            return Fault.PASS, "rows leave the half or their row pair, or the ring or the sums are too small"
         if opcode in OF_RECORDS and not self.config.records:
             return Fault.OPCODE, "records is false, there is no player"
         if opcode is Opcode.FETCH:
-            if values["descriptor"] >= self.config.descriptors or values["destination"] != Destination.SETUP:
+            destinations = [Destination.SETUP, *([Destination.RING] if self.config.ring_words else [])]
+            if values["descriptor"] >= self.config.descriptors or values["destination"] not in destinations:
                 return Fault.MEMORY, (f"descriptor {values['descriptor']} or destination {values['destination']} is "
                                       "out of range")
         if opcode in (Opcode.READ, Opcode.SUMS, Opcode.WRITE):
@@ -303,8 +317,17 @@ class ProcessorModel:
     def _leaves_half(self, walk: dict[str, int]) -> bool:
         c, run = self.config, max(1, walk["sub_bits"])
         masks = walk["inner"] | walk["outer"] | walk["window"]
-        return bool(masks >> c.index_bits or walk["last_step"] >> c.row_bits or walk["sub_bits"] > c.sub_bits
+        base = walk.get("base", 0) >> (c.index_bits if c.ring_words else 0)
+        return bool(base or masks >> c.index_bits or walk["last_step"] >> c.row_bits or walk["sub_bits"] > c.sub_bits
                     or (walk["sub_order"] != SubOrder.NONE and walk["sub_at"] + run > c.index_bits))
+
+    def _leaves_regions(self, p: dict[str, int]) -> bool:
+        c = self.config
+        most = min(c.ring_words // (c.lanes // c.layers), MAC_TERMS // c.lanes)
+        rows = [(p["last_pair"] << p[f"log2_{side}_stride"]) + last
+                for side, last in (("in", p["last_input"]), ("out", p["last_output"]))]
+        return (not 0 < p["last_input"] < most or p["zero"] != 0 or max(*rows, p["out_base"]) >= c.bank_rows
+                or p["last_input"] >> p["log2_in_stride"] > 0 or p["last_output"] >> p["log2_out_stride"] > 0)
 
     def _leaves_memory(self, p: dict[str, int]) -> bool:
         c = self.config
@@ -319,8 +342,8 @@ class ProcessorModel:
         is_end = opcode in (Opcode.HALT, Opcode.WAIT)
         input_faults = {
             "a LOAD without a READ": opcode is Opcode.LOAD and loaded == read,
-            "a first PASS without a LOAD": opcode is Opcode.PASS and values["first"] and begun == loaded,
-            "a PASS outside a block, or a first one inside": opcode is Opcode.PASS and values["first"] == blocks.inside,
+            "a first PASS without a LOAD": opcode in _PASSES and values["first"] and begun == loaded,
+            "a PASS outside a block, or a first one inside": opcode in _PASSES and values["first"] == blocks.inside,
             "a block that was read has no passes": is_end and (blocks.inside or read != begun)}
         output_faults = {
             "a STORE without a computed block": opcode is Opcode.STORE and stored == blocks.computed,
@@ -350,13 +373,25 @@ class ProcessorModel:
                 raise ProgramFault(Fault.AFTER, f"after: {read.after} of {name} {tag} names a block before the first",
                                    tag)
 
-    def _check_memory(self, blocks: _Blocks, counts: bool) -> None:
+    def _check_waits(self, blocks: _Blocks, words: list[int]) -> None:
+        """Whether the program ends; ``words`` that every FETCH of a matrix brings for the ring."""
+        coming = iter(words)
+        try:
+            left = check_executed(blocks.steps, RingUse(self.config, lambda fetch: next(coming)))
+        except ValueError as circle:
+            raise ProgramFault(Fault.WATCHDOG, str(circle)) from None
+        if left:
+            raise ProgramFault(Fault.RING, f"HALT: {left} words are left in the ring", len(blocks.reads))
+
+    def _check_memory(self, blocks: _Blocks, counts: bool) -> list[int]:
         """Goes through the blocks with the tables as each of them finds them: races in memory, records that change
-        what is in use, and, with ``counts``, words that are missing or too many."""
+        what is in use, and, with ``counts``, words that are missing or too many. Returns the words of the ring that
+        every FETCH of a matrix brings."""
         own = self.tables, self.vector, self.array.coefficients
         self.tables, self.vector, self.array.coefficients = deepcopy(own)
         written: list[np.ndarray] = []
         askings: list[Asking] = []
+        matrix_beats = [0]  # of all FETCHes of a matrix so far
         use = TablesInUse(self.config)
         ahead = deque(blocks.ahead)
         changed = np.zeros(len(self.memory), dtype=bool)
@@ -367,7 +402,9 @@ class ProcessorModel:
                     beats = self._asked(early)
                     askings.append(Asking(tag, (early.instruction.after, early.instruction.after_beats), beats))
                     use.command(tag, early.instruction, early.waited)
-                    if isinstance(early.instruction, Fetch):
+                    if _is_matrix(early):
+                        matrix_beats.append(matrix_beats[-1] + len(beats))
+                    if isinstance(early.instruction, Fetch) and not _is_matrix(early):
                         use.change(tag, early.instruction, self._play(self.memory[beats]), changed[beats].any())
                 if tag < len(blocks.reads):
                     read, write = blocks.reads[tag], blocks.writes[tag]
@@ -381,7 +418,7 @@ class ProcessorModel:
                     askings.append(Asking(tag + 1, (0, 0), self._inside(
                         self.vector.residual_beats(write.instruction.vector, written[-1]))))
                     use.command(tag, read.instruction, read.waited)
-                    use.block(tag, blocks.passes[tag], write.instruction, write.waited, len(writes.address),
+                    use.block(tag, [step for step in blocks.passes[tag] if isinstance(step, Pass)], write.instruction, write.waited, len(writes.address),
                               self.vector)
                     if counts:
                         self._check_read(read, tag, blocks.loads[tag])
@@ -392,6 +429,8 @@ class ProcessorModel:
         if race:
             raise ValueError(f"after: READ {race.tag} takes beat {race.beat}, which is beat {race.place} of WRITE "
                              f"{race.writer}; it has not waited for that")
+        words = [word_sets(self.config, beats) for beats in matrix_beats]
+        return [behind - before for before, behind in zip(words, words[1:])]
 
     def _asked(self, command: _Command) -> np.ndarray:
         """The beats that a command of the reader asks for."""
@@ -423,7 +462,10 @@ class ProcessorModel:
         self._check_count("READ", "LOAD", tag, len(words), load)
         block, _ = self.array.load(load, words)
         for step in blocks.passes[tag]:
-            self.array.run_pass(step, block)
+            if isinstance(step, Mac):
+                self.array.run_mac(step, self._matrix(step), block)
+            else:
+                self.array.run_pass(step, block)
         result = self.array.store(store, block)
         self._check_write(write, tag, store)
         step = write.instruction
@@ -434,10 +476,17 @@ class ProcessorModel:
         self.saturated |= bool(clamped) or result.saturated
         return BlockOutcome(result.exponent, result.saturated, self.clamped - before)
 
+    def _matrix(self, step: Mac) -> np.ndarray:
+        """The matrix of a MAC: of FETCHes as many as it needs. They may stand behind later READs, and find the memory
+        that this block finds: what it writes itself would come too late for it."""
+        while self.ring.words < mac_words(self.config, step):
+            self.ring.fetch(self.memory[self._asked(self._matrices.popleft())])
+        return self.ring.take(step)
+
     def _run_ahead(self, blocks: _Blocks, tag: int) -> None:
-        """SUMS and FETCHes between READ ``tag`` - 1 and READ ``tag``."""
+        """SUMS and FETCHes of records between READ ``tag`` - 1 and READ ``tag``."""
         for early, number in blocks.ahead:
-            if number != tag:
+            if number != tag or _is_matrix(early):
                 continue
             if isinstance(early.instruction, Sums):
                 if tag < len(blocks.reads):
@@ -483,6 +532,10 @@ class ProcessorModel:
 
     def _table(self, target: int, descriptor: int) -> list[int]:
         return self.tables[target][descriptor * DESCRIPTOR_WORDS:(descriptor + 1) * DESCRIPTOR_WORDS]
+
+
+def _is_matrix(command: _Command) -> bool:
+    return isinstance(command.instruction, Fetch) and command.instruction.destination is Destination.RING
 
 
 def fetched_records(config: CoreConfig, program: Sequence[Instruction], setup: Sequence[SetupWrite],

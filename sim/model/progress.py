@@ -7,35 +7,51 @@ makes them wait, so it also refuses some programs that would just end.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from ...hw.array.parameters import QUEUE_PLACES
-from ...hw.isa.instruction import (Fetch, Halt, Instruction, Load, Loop, Pass, Read, Set, Store, Sums, Unit, Wait,
-                                   Write)
+from ...hw.config import CoreConfig
+from ...hw.isa.instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, Mac, Pass, Read, Set, Store, Sums,
+                                   Unit, Wait, Write)
 from ...hw.isa.setup import UNITS
 
-__all__ = ["check_progress", "check_executed"]
+__all__ = ["RingUse", "check_progress", "check_executed"]
 
 
-def check_progress(program: Sequence[Instruction]) -> None:
-    """Raises ValueError naming the instruction that waits for ever. ``program`` is legal in all else."""
-    check_executed(_unrolled(program))
+class RingUse(NamedTuple):
+    """The ring of a core, and how many words a FETCH brings for it; asked for each in the order of the program."""
+
+    config: CoreConfig
+    words: Callable[[Fetch], int]
 
 
-def check_executed(steps: Iterable[tuple[int, Instruction]]) -> None:
-    """The same for instructions with their numbers as they are handed out, without LOOP and HALT."""
-    run = _Run(steps)
+def check_progress(program: Sequence[Instruction], ring: RingUse | None = None) -> None:
+    """Raises ValueError naming the instruction that waits for ever. ``program`` is legal in all else; ``ring`` where it
+    has MACs."""
+    check_executed(_unrolled(program), ring)
+
+
+def check_executed(steps: Iterable[tuple[int, Instruction]], ring: RingUse | None = None) -> int:
+    """The same for instructions with their numbers as they are handed out, without LOOP and HALT. Returns how many
+    words are left in the ring."""
+    run = _Run(steps, ring)
     while run.moves():
         pass
     if not run.ended:
         raise ValueError(f"program: {run.waiting()} waits for ever; a queue in front of a unit holds {QUEUE_PLACES} "
                          "instructions, and too many stand between it and what it waits for")
+    return run.filled - run.released
 
 
 class _Run:
-    """Blocks are counted: ``loaded`` of them have come in, and so on. Block b has tag b."""
+    """Blocks are counted: ``loaded`` of them have come in, and so on. Block b has tag b. Words of the ring are counted
+    too; a MAC takes P outputs at a time."""
 
-    def __init__(self, steps: Iterable[tuple[int, Instruction]]):
+    def __init__(self, steps: Iterable[tuple[int, Instruction]], ring: RingUse | None):
+        self._ring, self.filled, self.released = ring, 0, 0
+        self._words_left: int | None = None    # of the FETCH that the reader has
+        self._windows_left: int | None = None  # of the MAC that is computed
         self._steps = iter(steps)
         self._next = next(self._steps, None)
         self._queues: dict[str, deque[tuple[int, Instruction]]] = {unit: deque() for unit in UNITS}
@@ -85,6 +101,8 @@ class _Run:
                 if step.after and self._written <= self._reads - step.after:
                     break
                 if isinstance(step, Fetch):
+                    if step.destination is Destination.RING and not self._fill(step):
+                        break
                     self._fetching -= 1
                 elif not isinstance(step, Sums):
                     # Its beats go where a LOAD takes them; the next command follows them.
@@ -94,6 +112,15 @@ class _Run:
             queue.popleft()
             moved = True
         return moved
+
+    def _fill(self, step: Fetch) -> bool:
+        """As much into the ring as it holds; whether that is all. What came in at last is seen to move by the MAC."""
+        assert self._ring is not None
+        left = self._ring.words(step) if self._words_left is None else self._words_left
+        taken = min(left, self._ring.config.ring_words - (self.filled - self.released))
+        self.filled += taken
+        self._words_left = left - taken or None
+        return left == taken
 
     def _load(self) -> bool:
         queue, moved = self._queues["load"], False
@@ -107,13 +134,29 @@ class _Run:
         queue, moved = self._queues["cal"], False
         while queue:
             step = queue[0][1]
-            assert isinstance(step, Pass)
+            assert isinstance(step, Pass | Mac)
             if step.first and self._computed == self._loaded:
                 break
+            if isinstance(step, Mac):
+                found, ended = self._multiply(step)
+                moved |= found
+                if not ended:
+                    break
             self._computed += step.last
             queue.popleft()
             moved = True
         return moved
+
+    def _multiply(self, step: Mac) -> tuple[bool, bool]:
+        """Windows of a MAC as far as the ring has them; whether there was one, and whether it was the last."""
+        assert self._ring is not None
+        config = self._ring.config
+        window = config.lanes // config.layers * step.inputs
+        left = step.outputs if self._windows_left is None else self._windows_left
+        windows = min(left, (self.filled - self.released) // window)
+        self.released += windows * window
+        self._windows_left = left - windows or None
+        return windows > 0, left == windows
 
     def _write(self) -> bool:
         stores, writes, moved = self._queues["store"], self._queues["writer"], False
@@ -132,7 +175,7 @@ class _Run:
 def _unit(step: Instruction) -> str:
     if isinstance(step, Set):
         return "reader" if step.unit is Unit.READER else "writer"
-    return next(name for kind, name in ((Read, "reader"), (Load, "load"), (Pass, "cal"), (Store, "store"),
+    return next(name for kind, name in ((Read, "reader"), (Load, "load"), (Pass | Mac, "cal"), (Store, "store"),
                                         (Write, "writer")) if isinstance(step, kind))
 
 

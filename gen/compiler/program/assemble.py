@@ -16,12 +16,14 @@ from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ....hw.isa.encoding import INSTRUCTION_WORDS
-from ....hw.isa.instruction import Fetch, Halt, Instruction, Load, Loop, MemoryMode, Read, Set, Sums, Unit, Write
+from ....hw.isa.instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, MemoryMode, Read, Set, Sums, Unit,
+                                   Write)
 from ....hw.isa.parameter_set import SET_WORDS, SETS, ReadSet, WriteSet
 from ....hw.isa.setup import SETUP_READER, SETUP_WRITER, SETUP_READ_SETS, SETUP_WRITE_SETS
 from ....sim.model.memory import read_addresses, write_addresses
 from ....sim.model.processor import BlockOutcome, ProcessorModel
-from ....sim.model.progress import check_progress
+from ....sim.model.progress import RingUse, check_progress
+from ....sim.model.ring import word_sets
 from .stage import Block, Stage
 
 __all__ = ["Transfer", "SumRows", "Program", "Work", "SetNumbers", "TableNumbers", "DescriptorTable", "Fetched",
@@ -29,6 +31,7 @@ __all__ = ["Transfer", "SumRows", "Program", "Work", "SetNumbers", "TableNumbers
 
 _MOST_AFTER = 63
 _SUMS_REGISTER = 1
+_MATRIX_REGISTER = 3  # register 2 belongs to records, stream.py
 _LONGEST_LOOP = 64  # blocks of the longest loop body that is looked for
 
 
@@ -134,6 +137,7 @@ def arrange(config: CoreConfig, work: "Work", tables: "TableNumbers", first: Seq
     start = [*first, Set(Unit.READER, 0, work.blocks[0].block.read_at),
              Set(Unit.WRITER, 0, work.blocks[0].block.write_at),
              *(Set(Unit.READER, _SUMS_REGISTER, sums.at) for sums in work.sums[:1]),
+             *(Set(Unit.READER, _MATRIX_REGISTER, at) for at in work.matrix_places[:1]),
              *_fetch(work, 0, tables, waits, fetched)]
     return _looped(start, groups)
 
@@ -144,8 +148,9 @@ def check_assembled(config: CoreConfig, instructions: Sequence[Instruction]) -> 
     if need > config.program_words:
         raise WingbeatError(f"program_words: {config.program_words} is too small for a program of {need} words; "
                             f"allowed are {1 << (need - 1).bit_length()} and more")
+    ring = RingUse(config, lambda fetch: word_sets(config, fetch.rows))  # they are lines, a beat a row
     try:
-        check_progress(instructions)
+        check_progress(instructions, ring)
     except ValueError as fault:
         raise WingbeatError(str(fault)) from fault
 
@@ -180,6 +185,19 @@ class Work:
     @cached_property
     def sum_places(self) -> list[int]:
         return [sums.at for sums in self.sums]
+
+    @cached_property
+    def matrix_places(self) -> list[int]:
+        """Of the blocks that have a matrix."""
+        return [block.matrix_at for stage, block in self.blocks if stage.matrix]
+
+    @cached_property
+    def matrix_numbers(self) -> list[int]:
+        """Of each block, how many before it have a matrix."""
+        numbers = [0]
+        for stage, _ in self.blocks:
+            numbers.append(numbers[-1] + bool(stage.matrix))
+        return numbers
 
     def in_front(self, number: int) -> range:
         """Numbers of the sums between block ``number`` - 1 and block ``number``."""
@@ -264,7 +282,20 @@ def _fetch(work: Work, number: int, tables: TableNumbers, waits: "_Waits",
                 tables.read_sets.number(stage.normalise, number) if stage.normalise else 0)
     before = work.blocks[number - 2].stage if number >= 2 else None
     load = stage.load if before is not None and stage.follows(before) else Load(stage.load.walk)
-    return [*before_read, read, load]
+    return [*before_read, read, load, *_matrix(work, number, tables)]
+
+
+def _matrix(work: Work, number: int, tables: TableNumbers) -> list[Instruction]:
+    """The FETCHes of the matrix of a block. They wait for its MACs, so its READ stands before them; the next READ,
+    behind them, comes in while the last words of the ring are used."""
+    stage = work.blocks[number].stage
+    if not stage.matrix:
+        return []
+    piece, beats, count = stage.matrix
+    step = _step(work.matrix_places, work.matrix_numbers[number])
+    fetch = Fetch(tables.readers.number(piece), _MATRIX_REGISTER, beats, MemoryMode.COLUMNS, beats,
+                  destination=Destination.RING)
+    return [*[fetch] * (count - 1), replace(fetch, increment=step - (count - 1) * beats)]
 
 
 def _sums(work: Work, at: int, number: int, tables: TableNumbers, waits: "_Waits") -> Sums:

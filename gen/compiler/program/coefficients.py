@@ -17,7 +17,7 @@ class CoefficientSpace:
     another: stream.py gives the real ones."""
 
     def __init__(self, config: CoreConfig):
-        self._config, self._next = config, 0
+        self._config, self._next = config, config.ring_words
         self._placed: dict[bytes, tuple[int, np.ndarray]] = {}
 
     def place(self, passes: Sequence[Pass], image: np.ndarray) -> tuple[tuple[Pass, ...], np.ndarray]:

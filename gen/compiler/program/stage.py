@@ -12,11 +12,13 @@ import numpy as np
 
 from ....hw.config import CoreConfig
 from ....hw.isa.descriptor import Descriptor, Move
-from ....hw.isa.instruction import Load, MemoryMode, Pass, Store
+from ....hw.isa.instruction import Load, Mac, MemoryMode, Pass, Store
 from ....hw.isa.parameter_set import ReadSet, WriteSet
 from ....hw.isa.walk import Walk
+from ....sim.model.array import overtaken
 
-__all__ = ["Place", "LANE", "Side", "Block", "Stage", "build_stage", "cell_bits"]
+__all__ = ["Place", "LANE", "Side", "Block", "MatrixStream", "Stage", "build_stage", "build_mac_stage", "line",
+           "cell_bits"]
 
 
 class Place(NamedTuple):
@@ -35,7 +37,8 @@ LANE = "lane"
 
 
 class Block(NamedTuple):
-    """One block of a stage: first beat and valid rows on each side, and the rows that FOLD mirrors."""
+    """One block of a stage: first beat and valid rows on each side, the rows that FOLD mirrors, and the first beat of
+    the matrix that streams past."""
 
     read_at: int
     read_rows: int
@@ -43,6 +46,15 @@ class Block(NamedTuple):
     write_rows: int
     fold_from: int = 0
     fold_rows: int = 0
+    matrix_at: int = 0
+
+
+class MatrixStream(NamedTuple):
+    """The matrix of the MACs of a block: beats one after the other, ``count`` FETCHes of ``beats`` beats each."""
+
+    piece: Descriptor
+    beats: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -68,14 +80,14 @@ class Stage:
 
     ``image``: coefficient writes (words, 3): bank, address, data. ``load`` may overlap a store that walks as
     ``partner`` does: see :meth:`follows`. ``normalise``, ``finish``: what the vector unit does to the beats on their
-    way in and out, None for nothing.
+    way in and out, None for nothing. ``matrix``: what the MACs among the passes multiply with.
     """
 
     name: str
     load: Load
     partner: Walk
     store: Store
-    passes: tuple[Pass, ...]
+    passes: tuple[Pass | Mac, ...]
     image: np.ndarray = field(repr=False)
     read: Descriptor
     read_mode: MemoryMode
@@ -83,13 +95,19 @@ class Stage:
     write_mode: MemoryMode
     normalise: ReadSet | None = None
     finish: WriteSet | None = None
+    matrix: MatrixStream | None = None
 
     def follows(self, before: "Stage") -> bool:
         """Whether the load may enter a half behind the store of a block of ``before``.
 
         Both must visit the same sets of words one after the other, and the load must not be over before the store. So
-        the block that is loaded may be larger, as long as what it has more are its last steps.
+        the block that is loaded may be larger, as long as what it has more are its last steps. Behind a MAC it enters
+        other words than those which leave.
         """
+        if self.matrix and before.matrix:
+            return not overtaken(self.load, before.store.walk, before.store.base)
+        if self.matrix or before.matrix:
+            return False
         mine, theirs = self.partner, before.store.walk
         more = mine.outer & ~theirs.outer
         alike = all(getattr(mine, name) == getattr(theirs, name) for name in ("window", "sub", "inner", "mirror"))
@@ -161,6 +179,27 @@ def build_stage(name: str, config: CoreConfig, passes: Sequence[Pass], image: np
     steps = sorted([*orders[1][0], *orders[1][1]])
     return replace(stage, store=Store(replace(walks[1], inner=_mask(steps), outer=0)),
                    write=_descriptor(config, write, steps, subs[1]))
+
+
+def build_mac_stage(name: str, config: CoreConfig, mac: Mac, matrix: MatrixStream, read: Side, write: Side) -> Stage:
+    """A stage of one MAC: what is read and what is written are two blocks of their own, in two regions of the half."""
+    walks, descriptors = [], []
+    for side in (read, write):
+        window, sub = _own(side.places, "lane"), _own(side.places, "sub")
+        steps = [bit for bit in range(len(side.places)) if bit not in {*window, *sub}]
+        walks.append(Walk(window, _mask(steps), 0, sub))
+        descriptors.append(_descriptor(config, side, steps, sub))
+    # Regions do not meet, but a load must not be over before the store is.
+    lag = max(0, walks[1].steps - walks[0].steps)
+    return Stage(name, Load(walks[0], True, lag), walks[1], Store(walks[1], mac.out_base * config.lanes), (mac,),
+                 np.empty((0, 3), dtype=np.int64), descriptors[0], read.mode, descriptors[1], write.mode, matrix=matrix)
+
+
+def line(config: CoreConfig, beats: int) -> Descriptor:
+    """``beats`` beats one after the other, a multiple of ``config.beat_groups``."""
+    steps = beats // config.beat_groups
+    moves = tuple(Move(config.beat_groups << bit) for bit in range((steps - 1).bit_length()))
+    return Descriptor((), Move(1), moves, 1, 1, steps=steps)
 
 
 def _mask(bits: Sequence[int]) -> int:

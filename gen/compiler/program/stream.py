@@ -18,7 +18,7 @@ import numpy as np
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import (DESCRIPTOR_WORDS, ENTRY_WORDS, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT,
-                                   Descriptor, Move)
+                                   Descriptor)
 from ....hw.isa.instruction import Fetch, Instruction, Loop, MemoryMode, Set, Unit, Wait
 from ....hw.isa.parameter_set import SET_WORDS, SETS, ReadSet, WriteSet
 from ....hw.isa.record import record_beats
@@ -27,7 +27,7 @@ from ....hw.isa.setup import (NO_TARGET, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_
 from .allocate import Lifetime, allocate, words_needed
 from .assemble import (DescriptorTable, Fetched, Program, SumRows, TableNumbers, Transfer, Work, arrange,
                        check_assembled)
-from .stage import Stage
+from .stage import Stage, line
 
 __all__ = ["Streamed", "stream"]
 
@@ -55,12 +55,14 @@ class _Kind(Enum):
     WRITE_SETS = "parameter sets of WRITEs"
 
 
-# Place 0 of a table of sets stands for nothing to do.
-_FIRST = {_Kind.COEFFICIENTS: 0, _Kind.CHANNELS: 0, _Kind.READ_SETS: 1, _Kind.WRITE_SETS: 1}
+def _first(config: CoreConfig, kind: _Kind) -> int:
+    """The first place. The lowest coefficients belong to the ring; place 0 of a table of sets stands for nothing to
+    do."""
+    return {_Kind.COEFFICIENTS: config.ring_words, _Kind.CHANNELS: 0}.get(kind, 1)
 
 
 def _room(config: CoreConfig, kind: _Kind) -> int:
-    return {_Kind.COEFFICIENTS: config.coefficient_words, _Kind.CHANNELS: config.channel_beats}.get(kind, SETS - 1)
+    return {_Kind.COEFFICIENTS: config.coefficient_words - config.ring_words, _Kind.CHANNELS: config.channel_beats}.get(kind, SETS - 1)
 
 
 def _addresses(config: CoreConfig, kind: _Kind) -> int:
@@ -99,9 +101,10 @@ class _Contents:
                 self._add_stage(work.blocks[number].stage, number)
 
     def _add_stage(self, stage: Stage, number: int) -> None:
-        key = coefficient_place(stage)
-        self.images.setdefault(key, stage.image)
-        self._use(_Kind.COEFFICIENTS, key, number)
+        if len(stage.image):
+            key = coefficient_place(stage)
+            self.images.setdefault(key, stage.image)
+            self._use(_Kind.COEFFICIENTS, key, number)
         if stage.normalise:
             self._use(_Kind.READ_SETS, stage.normalise, number)
         if stage.finish:
@@ -168,8 +171,8 @@ def stream(config: CoreConfig, tasks: Sequence[Transfer | SumRows], setup: Seque
         raise WingbeatError(f"memory.address_bits: {config.memory_bits} are too few for {base + len(beats)} beats, "
                             f"{len(beats)} of them records; allowed are {(base + len(beats) - 1).bit_length()} and "
                             "more")
-    line = _line(config, size)
-    fetch = Fetch(readers.number(line), _REGISTER, size, MemoryMode.COLUMNS, size)
+    records_line = line(config, size)
+    fetch = Fetch(readers.number(records_line), _REGISTER, size, MemoryMode.COLUMNS, size)
     fetched: dict[int, list[Fetched]] = {}
     for position, behind in zip(plan.positions, plan.behind()):
         fetched.setdefault(position, []).append(Fetched(fetch, behind))
@@ -182,7 +185,7 @@ def stream(config: CoreConfig, tasks: Sequence[Transfer | SumRows], setup: Seque
     instructions = arrange(config, moved, tables, [*first, Wait()], fetched)
     check_assembled(config, instructions)
     words = readers.setup(SETUP_READER)  # raises where they are too many
-    own = {GROUP_EVENT, ORIGIN, SHAPE, OTHER, *(STEP_EVENT + bit for bit in range(len(line.step)))}
+    own = {GROUP_EVENT, ORIGIN, SHAPE, OTHER, *(STEP_EVENT + bit for bit in range(len(records_line.step)))}
     mine = [word for word in words if word[1] // DESCRIPTOR_WORDS == fetch.descriptor
             and word[1] % DESCRIPTOR_WORDS // ENTRY_WORDS in own]  # the others are not looked at
     return Streamed(Program(instructions, mine, [task.stage for task in moved.blocks]), beats)
@@ -196,13 +199,6 @@ def _descriptors(work: Work, readers: DescriptorTable, writers: DescriptorTable)
         readers.number(stage.read)
         writers.number(stage.write)
     return [*readers.setup(SETUP_READER), *writers.setup(SETUP_WRITER)]
-
-
-def _line(config: CoreConfig, beats: int) -> Descriptor:
-    """``beats`` beats one after the other."""
-    steps = beats // config.beat_groups
-    moves = tuple(Move(config.beat_groups << bit) for bit in range((steps - 1).bit_length()))
-    return Descriptor((), Move(1), moves, 1, 1, steps=steps)
 
 
 def _pieces(config: CoreConfig, records: np.ndarray, piece: int, size: int) -> np.ndarray:
@@ -271,7 +267,7 @@ class _Plan:
             raise WingbeatError(f"{kind.value}: {room} are too few for what the program needs at one time; allowed are "
                                 f"{need} and more")
         for life, place in zip(lives, places):
-            life.place = _FIRST[kind] + place
+            life.place = _first(self.config, kind) + place
 
     def life(self, kind: _Kind, key: object, number: int) -> _Life:
         """The content as block ``number`` uses it."""
@@ -342,14 +338,16 @@ def _moved(tasks: Sequence[Transfer | SumRows], plan: _Plan) -> list[Transfer | 
     number = 0
     for task in tasks:
         if isinstance(task, Transfer):
-            stage = task.stage
+            stage, number = task.stage, number + 1
+            if not len(stage.image):
+                found.append(task)
+                continue
             least = coefficient_place(stage)
-            move = plan.life(_Kind.COEFFICIENTS, least, number).place - least
+            move = plan.life(_Kind.COEFFICIENTS, least, number - 1).place - least
             passes = tuple(replace(step, coef_base=step.coef_base + move) for step in stage.passes)
             moved = stages.setdefault((id(stage), move), replace(stage, passes=passes,
                                                                 image=stage.image + np.array([0, move, 0])))
             task = task._replace(stage=moved)
-            number += 1
         found.append(task)
     return found
 

@@ -1,0 +1,125 @@
+"""Dense products: rows of memory times a matrix that streams past, as the blocks that do the work."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ....hw.config import CoreConfig
+from ....hw.errors import WingbeatError
+from ....hw.isa.descriptor import Move
+from ....hw.isa.instruction import Mac, MemoryMode
+from ....hw.numeric import MAC_TERMS
+from ....sim.model.ring import matrix_beats
+from .assemble import Transfer
+from .matrix import Matrix
+from .operations import row_places
+from .stage import Block, MatrixStream, Place, Side, Stage, build_mac_stage, cell_bits, line
+
+__all__ = ["Tiling", "tiling", "dense_image", "multiply_dense"]
+
+_LONGEST_FETCH = 1 << 14  # beats; an event of a descriptor moves by less than 2^15
+
+
+class Tiling(NamedTuple):
+    """How a product is cut: 2^row_bits row pairs an engine in a block; outputs of every tile, powers of two."""
+
+    row_bits: int
+    outputs: tuple[int, ...]
+
+
+def _padded(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
+
+
+def _bits(value: int) -> int:
+    """Bits that count ``value`` things."""
+    return (value - 1).bit_length()
+
+
+def tiling(config: CoreConfig, rows: int, inputs: int, outputs: int) -> Tiling:
+    """Row pairs and outputs of a block. More row pairs need fewer words of the matrix a cycle, more outputs fewer words
+    of the rows: of what fits a half the one with the least traffic, which keeps the memory slow.
+
+    Raises WingbeatError naming the field that is too small.
+    """
+    if not config.ring_words:
+        raise WingbeatError("array.ring_words: 0; a dense product needs a ring")
+    if inputs > MAC_TERMS:
+        raise WingbeatError(f"inputs: {inputs} of a dense product; allowed are 1..{MAC_TERMS}")
+    chunk, padded = config.memory_elements, _padded(inputs, config.memory_elements)
+    if padded * config.lanes // config.layers // config.lanes > config.ring_words:
+        raise WingbeatError(f"array.ring_words: {config.ring_words} are too few for a row of {padded} inputs; allowed "
+                            f"are {1 << _bits(padded // config.layers)} and more")
+    most_pairs = _bits(-(-rows // (2 * config.engines)))
+    found = []
+    for row_bits in range(most_pairs + 1):
+        for output_bits in range(_bits(chunk), _bits(_padded(outputs, chunk)) + 1):
+            if 2 << row_bits + max(_bits(padded), output_bits) <= config.half_words:
+                # Elements a multiplication: of the matrix, of the rows.
+                traffic = 1 / (2 * config.engines << row_bits) + 1 / (1 << output_bits)
+                found.append((traffic, row_bits, output_bits))
+    if not found:
+        raise WingbeatError(f"array.half_words: {config.half_words} are too few for a row of {inputs} inputs and {chunk} "
+                            f"outputs; allowed are {2 << max(_bits(padded), _bits(chunk))} and more")
+    _, row_bits, output_bits = min(found)
+    left, tiles = _padded(outputs, chunk), []
+    while left:
+        tile = min(1 << output_bits, 1 << left.bit_length() - 1)
+        tiles.append(tile)
+        left -= tile
+    return Tiling(row_bits, tuple(tiles))
+
+
+def dense_image(config: CoreConfig, weights: np.ndarray) -> np.ndarray:
+    """Beats of ``weights``, elements int64 (outputs, inputs), as :func:`multiply_dense` wants them in memory."""
+    unit = config.memory_elements
+    padded = np.zeros([_padded(side, unit) for side in weights.shape], dtype=np.int64)
+    padded[:weights.shape[0], :weights.shape[1]] = weights
+    return matrix_beats(config, padded)
+
+
+def multiply_dense(config: CoreConfig, source: Matrix, target: Matrix, matrix_at: int, shift: int,
+                   name: str) -> list[Transfer]:
+    """``target`` = rows of ``source`` times the matrix whose beats (:func:`dense_image`) stand from ``matrix_at`` on,
+    shifted right by ``shift`` (hw/numeric.py)."""
+    chunk = config.memory_elements
+    inputs = _padded(source.elements, chunk)
+    cut = tiling(config, source.rows, source.elements, target.elements)
+    unit = 2 * config.engines
+    tasks, first = [], 0
+    stages: dict[tuple[int, int], Stage] = {}
+    several = len(cut.outputs) > 1
+    while first < source.rows:
+        left = source.rows - first
+        row_bits = min(cut.row_bits, max(0, (left // unit).bit_length() - 1))
+        rows, output = min(left, unit << row_bits), 0
+        for number, outputs in enumerate(cut.outputs):
+            if (row_bits, outputs) not in stages:
+                stages[row_bits, outputs] = _stage(config, source, target, row_bits, outputs, shift,
+                                                   f"{name}.{number}" if several else name)
+            at = matrix_at + output * inputs // chunk
+            tasks.append(Transfer(stages[row_bits, outputs], Block(
+                source.base + first * source.pitch, rows, target.base + first * target.pitch + output // chunk, rows,
+                matrix_at=at)))
+            output += outputs
+        first += rows
+    return tasks
+
+
+def _stage(config: CoreConfig, source: Matrix, target: Matrix, row_bits: int, outputs: int, shift: int,
+           name: str) -> Stage:
+    mode, chunk, lanes = MemoryMode.PAIRS, config.memory_elements, config.lanes
+    inputs = _padded(source.elements, chunk)
+    bits = {"in": _bits(inputs), "out": _bits(outputs)}
+    row_moves = [Place("move", move=Move(2 * config.engines << bit)) for bit in range(row_bits)]
+    places = {side: (*row_places(config, mode, count, range(count), cell_bits(config, mode)), *row_moves)
+              for side, count in bits.items()}
+    strides = {side: count - config.layers for side, count in bits.items()}
+    mac = Mac(inputs // lanes, outputs // lanes, 1 << row_bits, strides["in"],
+              1 << max(strides.values()) + row_bits, strides["out"], shift, first=True, last=True)
+    beats, count = outputs * (inputs // chunk), 1
+    while beats > _LONGEST_FETCH:
+        beats, count = beats // 2, 2 * count
+    read = Side(mode, places["in"], source.pitch, source.chunks(config), source.tail(config))
+    write = Side(mode, places["out"], target.pitch, outputs // chunk)
+    return build_mac_stage(name, config, mac, MatrixStream(line(config, beats), beats, count), read, write)

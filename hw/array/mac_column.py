@@ -1,0 +1,182 @@
+"""MAC column: the sums of products of a column of units, accumulated over the groups of an output, rounded once."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import CoreConfig, Target
+from ..layouts import lanes
+from ..numeric import mac_bits, mac_guard_bits
+from ..primitives.adder import SelectAdder, SelectAdderParameters
+from ..primitives.pipeline import delay
+from ..primitives.saturate import clamp
+from ..primitives.shared import once
+
+__all__ = ["MacColumn", "MacColumnParameters"]
+
+
+@dataclass(frozen=True)
+class MacColumnParameters:
+    """Widths of a column: W, C, bits of an element of the memory; the P lanes of its P/2 units; technology."""
+
+    width: int
+    coefficient_width: int
+    element_width: int
+    lanes: int
+    target: Target = Target.PORTABLE
+
+    def __post_init__(self):
+        for name, least, most in (("width", 8, 18), ("coefficient_width", 8, 18), ("element_width", 8, self.width)):
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name}: {getattr(self, name)} is not allowed; allowed are {least}..{most}")
+        if self.lanes not in (2, 4, 8, 16):
+            raise ValueError(f"lanes: {self.lanes} is not allowed; allowed are 2, 4, 8 and 16")
+
+    @classmethod
+    def of(cls, config: CoreConfig) -> "MacColumnParameters":
+        return cls(config.width, config.coefficient_width, config.element_width, config.lanes, config.target)
+
+    @property
+    def dot_bits(self) -> int:
+        """Bits of the sum of two cut products, which are W + 2 bits and the guard bits each."""
+        return self.width + mac_guard_bits(self.coefficient_width) + 3
+
+    @property
+    def tree_levels(self) -> int:
+        """Adder levels that make one sum of the P/2 dots of a group."""
+        return (self.lanes // 2).bit_length() - 1
+
+    @property
+    def sum_bits(self) -> int:
+        """Bits of the sum of a group."""
+        return self.dot_bits + self.tree_levels
+
+    @property
+    def accumulator_bits(self) -> int:
+        """Bits of the sum of an output."""
+        return mac_bits(self.width, self.coefficient_width, self.element_width)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the last dots of an output to its value of re: tree, accumulator, capture, two shifts, rounding,
+        test, clamp."""
+        return self.tree_levels + 1 + 1 + 2 + 1 + 1 + 1
+
+
+class MacColumn(wiring.Component):
+    """Adds the ``dots`` of the groups of an output, from ``first`` to ``last``, and rounds both sums to words.
+
+    ``first`` and ``last`` mean something with ``valid`` only, and may come in one cycle; between groups there may be
+    any pauses. The value of re leaves first, that of im in the next cycle: one shifter serves both. ``saturated``, with
+    ``o``, says that the value was clamped. ``shift`` stands still from the first ``last`` of a pass until the last
+    value of the pass has left.
+
+    Format: dots are sums of two cut products (``hw/numeric.py``), of at most MAC_TERMS products in an output; the sum
+    is exact in accumulator_bits; one round half up by ``shift``, 0..31; saturation to W bits.
+    Latency: log2(P/2) + 7 cycles from the dots with ``last`` to re at ``o``, im a cycle later.
+    Throughput: a group per cycle; outputs end 2 cycles apart or more, ``last`` is never set in two consecutive cycles.
+    Backpressure: none.
+    Reset: outputs that have begun or have not left are forgotten, the next group is a first one. Data has no reset.
+    Cost: 2 * (P/2 - 1) adders of dot_bits + 1 and more, 2 selecting adders of accumulator_bits, a selecting adder of
+    W + 4 bits, multiplexers of 1 * accumulator_bits, 3 * (W + 9) and 3 * (W + 3) bits.
+    Source: docs/design.md section 3.
+    """
+
+    def __init__(self, parameters: MacColumnParameters):
+        self.parameters = p = parameters
+        super().__init__({
+            "dots": In(lanes(p.dot_bits, p.lanes // 2)), "valid": In(1), "first": In(1), "last": In(1),
+            "shift": In(5),
+            "o": Out(signed(p.width)), "o_valid": Out(1), "saturated": Out(1),
+        })
+
+    @once("parameters")
+    def elaborate(self, platform):
+        m = Module()
+        p = self.parameters
+        valid, first, last = (delay(m, bit, p.tree_levels, f"group_{name}", reset_less=False) for name, bit in
+                              (("valid", self.valid), ("first", self.first), ("last", self.last)))
+        sum_re, sum_im = self._tree(m, "re"), self._tree(m, "im")
+        re = self._accumulate(m, "re", sum_re, valid, first)
+
+        # Im walks a cycle behind re. So each accumulator is complete when the shifter takes it, and a register of the
+        # sum of a group does what one of the whole accumulator would have to do.
+        sum_im = delay(m, sum_im, 1, "sum_im")
+        valid_im, first_im = (delay(m, bit, 1, f"im_{name}", reset_less=False) for name, bit in
+                              (("valid", valid), ("first", first)))
+        im = self._accumulate(m, "im", sum_im, valid_im, first_im)
+
+        end_re = delay(m, valid & last, 1, "end_re", reset_less=False)
+        end_im = delay(m, end_re, 1, "end_im", reset_less=False)
+        value = Signal(signed(p.accumulator_bits), name="value", reset_less=True)
+        m.d.sync += value.eq(Mux(end_re, re, im))
+
+        result, flag = self._finish(m, value)
+        behind_end = p.latency - p.tree_levels - 1
+        m.d.comb += [self.o.eq(result), self.saturated.eq(flag),
+                     self.o_valid.eq(delay(m, end_re | end_im, behind_end, "o_valid", reset_less=False))]
+        return m
+
+    def _tree(self, m, part):
+        """Sum of the dots of a group, a register behind each level."""
+        values = [dot[part] for dot in self.dots]
+        while len(values) > 1:
+            level = []
+            for i in range(0, len(values), 2):
+                total = Signal(signed(len(values[i]) + 1), name=f"sum_{part}_{len(values) // 2}_{i // 2}",
+                               reset_less=True)
+                m.d.sync += total.eq(values[i] + values[i + 1])
+                level.append(total)
+            values = level
+        return values[0]
+
+    def _accumulate(self, m, part, group, valid, first):
+        """Sum of the groups since ``first``, which selects the zero inside the carry chain."""
+        p = self.parameters
+        accumulator = Signal(signed(p.accumulator_bits), name=f"accumulator_{part}", reset_less=True)
+        m.submodules[f"add_{part}"] = adder = SelectAdder(SelectAdderParameters(p.accumulator_bits, p.target))
+        m.d.comb += [adder.addend.eq(group), adder.a.eq(accumulator), adder.b.eq(0), adder.select.eq(first)]
+        with m.If(valid):
+            m.d.sync += accumulator.eq(adder.o)
+        return accumulator
+
+    def _finish(self, m, value):
+        """Shift, round and saturate; returns the value and whether it was clamped.
+
+        A shift drops the high bits that no result has, and remembers that they said something. What it keeps above W
+        bits is a fraction bit, the shift that is still to come, and one bit more: the rounding can bring a value back
+        that lies below the smallest one by half.
+        """
+        p, width = self.parameters, self.parameters.width
+        fine, has_coarse_overflow = self._shift(
+            m, "coarse", Cat(Const(0, 1), value).as_signed(), self.shift[3:5], 8, width + 2 + 7)
+        narrow, has_fine_overflow = self._shift(m, "fine", fine, self.shift[1:3], 2, width + 2 + 1)
+        has_overflow = delay(m, has_coarse_overflow, 1, "has_coarse_overflow") | has_fine_overflow
+        negative = delay(m, value[-1], 2, "negative")
+        above = delay(m, has_overflow & ~negative, 1, "above_range")
+        below = delay(m, has_overflow & negative, 1, "below_range")
+
+        # The last shift and the half that is added share a carry chain: (x >> 1 or x) + 1, lowest bit dropped.
+        m.submodules.round = rounder = SelectAdder(SelectAdderParameters(width + 4, p.target))
+        m.d.comb += [rounder.addend.eq(1), rounder.a.eq(narrow), rounder.b.eq(narrow >> 1),
+                     rounder.select.eq(self.shift[0])]
+        rounded = Signal(signed(width + 3), name="rounded", reset_less=True)
+        m.d.sync += rounded.eq(rounder.o[1:])
+        return clamp(m, rounded, width, "result", above, below)
+
+    @staticmethod
+    def _shift(m, name, value, select, step, width):
+        """The lowest ``width`` bits of ``value`` >> ``step`` * ``select``, and whether the others are more than its
+        sign, a cycle later."""
+        def selected(choices):
+            return Mux(select[1], Mux(select[0], choices[3], choices[2]), Mux(select[0], choices[1], choices[0]))
+
+        # Reducing the high bits first is cheaper than shifting them.
+        head = value[width - 1:-1] ^ value[-1].replicate(len(value) - width)
+        shifted = Signal(signed(width), name=name, reset_less=True)
+        has_overflow = Signal(name=f"{name}_overflow", reset_less=True)
+        m.d.sync += [shifted.eq(selected([value >> step * k for k in range(4)])),
+                     has_overflow.eq(selected([(head >> step * k).any() for k in range(4)]))]
+        return shifted, has_overflow

@@ -1,0 +1,126 @@
+"""MAC flow: what the columns, the captures of results and the banks do for each group of a MAC, and when."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import CoreConfig
+from ..isa.instruction import Opcode
+from ..layouts import instruction
+from ..primitives.pipeline import delay
+from ..primitives.signals import signals
+from .layouts import mac_control, switches
+from .parameters import dot_cycle, mac_capture, mac_column_latency, mac_latency
+from .shuffle import steer
+
+__all__ = ["MacFlow"]
+
+
+class MacFlow(wiring.Component):
+    """Follows the groups of a MAC to the columns and its results to the banks.
+
+    ``valid`` issues a group; ``start``, never without it, is the first of a MAC; ``step_last``, never without it, the
+    last group of S outputs of a row pair. ``half`` and ``fields`` stay still from one ``start`` to the next pass.
+    Starts are at least mac_spacing cycles apart. ``write``: P words of a row pair go to the banks, as the port of that
+    name of ``hw/array/flow.py``; ``post``: the switches that take them there. ``clamped_half``: the half of the
+    values that were captured in the cycle before.
+
+    Format: none, control only.
+    Latency: from ``valid`` to ``columns[q]`` dot_cycle(q), to ``capture_re`` mac_capture, to ``result`` mac_latency; to
+    ``write`` S more; ``done`` two behind the last write.
+    Throughput: one group per cycle.
+    Backpressure: none.
+    Reset: clears what is in flight.
+    Cost: three delay lines of up to mac_latency + S bits, counters of 10 and 12 bits, two registers of a row.
+    Source: docs/design.md section 4, MAC.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self._config = c = config
+        port = data.StructLayout({"valid": 1, "half": 1, "rows": data.ArrayLayout(c.row_bits, c.lanes)})
+        super().__init__({
+            "valid": In(1), "start": In(1), "step_last": In(1), "half": In(1), "fields": In(instruction(Opcode.MAC)),
+            "control": Out(mac_control(c.layers)), "post": Out(switches(c.layers)), "write": Out(port),
+            "clamped_half": Out(1), "done": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        c = self._config
+        self._start = self._line(m, self.start, mac_latency(c) + c.layers, "start")
+        valid = self._line(m, self.valid, dot_cycle(c, c.layers - 1), "valid")
+        ends = self._line(m, self.step_last, mac_capture(c), "step_end")
+        for q in range(c.layers):
+            self._column(m, q, valid[dot_cycle(c, q)], ends[dot_cycle(c, q)])
+        steps = c.lanes // c.layers
+        step, step_before = signals("step step_before", range(steps))
+        captured = Signal(name="captured")  # im is
+        capture = ends[mac_capture(c)]
+        m.d.sync += [captured.eq(capture), step_before.eq(step)]
+        with m.If(capture):
+            m.d.sync += step.eq(step + 1)
+        m.d.comb += [self.control.capture_re.eq(capture << step), self.control.capture_im.eq(captured << step_before),
+                     self.clamped_half.eq(self._at(m, self.half, mac_capture(c) + 2, "clamped_half"))]
+        self._write(m, captured & (step_before == steps - 1))
+        return m
+
+    def _line(self, m, bit, cycles, name):
+        """The bit now and so many cycles ago."""
+        taps = [bit]
+        for i in range(cycles):
+            taps.append(delay(m, taps[-1], 1, f"{name}{i + 1}", reset_less=False))
+        return taps
+
+    def _at(self, m, field, cycle, name):
+        """A field as it is for the group that was issued ``cycle`` cycles ago."""
+        held = Signal(field.shape(), name=name, reset_less=True)
+        with m.If(self._start[cycle - 1]):
+            m.d.sync += held.eq(field)
+        return held
+
+    def _column(self, m, q, valid, last):
+        """A group behind a last one is a first one. The shift meets the values: its high bits first."""
+        c = self._config
+        column = self.control.columns[q]
+        first = Signal(name=f"first{q}", init=1)
+        with m.If(valid):
+            m.d.sync += first.eq(last)
+        # The shift of a value of re is due with its sum, four cycles before its end; that of im a cycle later.
+        due = dot_cycle(c, q) + mac_column_latency(c) - 4
+        shift = self._at(m, self.fields.shift, due, f"shift{q}")
+        m.d.comb += [column.valid.eq(valid), column.first.eq(first), column.last.eq(last),
+                     column.shift.eq(Cat(delay(m, shift[0], 2, f"shift{q}_0"), delay(m, shift[1:3], 1, f"shift{q}_1"),
+                                         shift[3:]))]
+
+    def _write(self, m, complete):
+        """``complete``: in the next cycle the words of P outputs stand in front of the shuffle."""
+        c, ready = self._config, mac_latency(self._config) - 1
+        begin = self._start[ready - 1]
+        fields = Signal(self.fields.shape(), name="write_fields", reset_less=True)
+        with m.If(begin):
+            m.d.sync += fields.eq(self.fields)
+        pair, output, stride = signals("pair output stride", c.row_bits, reset_less=True)
+        pairs_left = Signal(fields.last_pair.shape(), name="pairs_left")
+        is_last_pair, is_last = signals("is_last_pair is_last")
+        row = Signal(c.row_bits, name="row")
+        m.d.comb += [is_last_pair.eq(pairs_left == 0), row.eq(fields.out_base | pair | output),
+                     is_last.eq(is_last_pair & (output == fields.last_output))]
+        m.d.sync += stride.eq(1 << fields.log2_out_stride)
+        with m.If(complete):
+            m.d.sync += [pair.eq(Mux(is_last_pair, 0, pair + stride)),
+                         pairs_left.eq(Mux(is_last_pair, fields.last_pair, pairs_left - 1)),
+                         output.eq(output + is_last_pair)]
+        with m.If(begin):
+            m.d.sync += [pair.eq(0), output.eq(0), pairs_left.eq(self.fields.last_pair)]
+        select = Signal(c.layers, name="select")
+        # As in BankAddress: the XOR of the digits of the index, of which the lowest are zero.
+        m.d.comb += select.eq(Cat(Cat(row[b - c.layers] for b in range(c.layers, c.index_bits)
+                                      if b % c.layers == q).xor() for q in range(c.layers)))
+        post = steer(m, select, Const(0, 1), c.layers, to_banks=True)
+        m.d.comb += [
+            self.post.eq(delay(m, post, 1, "post")),
+            self.control.result.eq(delay(m, complete, 1, "result", reset_less=False)),
+            self.write.valid.eq(delay(m, complete, c.layers + 1, "write", reset_less=False)),
+            self.write.half.eq(self._at(m, self.half, mac_latency(c) + c.layers, "write_half")),
+            self.done.eq(delay(m, complete & is_last & fields.last, c.layers + 3, "done", reset_less=False))]
+        late = delay(m, row, c.layers + 1, "write_row")
+        m.d.comb += [self.write.rows[bank].eq(late) for bank in range(c.lanes)]

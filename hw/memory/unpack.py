@@ -1,0 +1,114 @@
+"""Unpack: beats of a matrix to the words of the coefficient ring."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from ..array.parameters import unit_lanes
+from ..config import CoreConfig
+from ..numeric import streamed_coefficient
+from ..primitives.signals import signals
+from .gather import memory_beat
+
+__all__ = ["Unpack", "ring_write"]
+
+
+def ring_write(config: CoreConfig) -> data.StructLayout:
+    """A wide word for the ring: one word for every coefficient bank, all at one address."""
+    pair = data.StructLayout({"c0": signed(config.coefficient_width), "c1": signed(config.coefficient_width)})
+    return data.StructLayout({"address": exact_log2(config.ring_words),
+                              "words": data.ArrayLayout(pair, config.n_units)})
+
+
+class Unpack(wiring.Component):
+    """Writes sets of S beats as wide words to the ring: beat q of a set has the inputs of output o + q, for column q.
+
+    A set makes 2K/P wide words, the lowest inputs first. Unit k of column q, which is bank q*P/2 + k, gets of wide word
+    j the inputs j*P + low (c1) and j*P + high (c0), see ``unit_lanes``. ``write_en``: ``write`` is written, unless
+    ``hold`` says that the banks are written by somebody else. Addresses go up by one from 0, modulo ring_words.
+
+    ``filled`` and ``released`` count wide words modulo 2 * ring_words: those written, from the cycle behind their
+    ``write_en`` on, and those that nobody reads any more. Their difference never passes ring_words. ``released`` only
+    goes up, never past ``filled``, and may come late. ``clear``: as after reset, with ``released`` 0 in the next cycle;
+    a beat that is taken and a word that is written in the cycle of ``clear`` do not count. ``idle``: neither a beat nor
+    a word is inside.
+
+    Format: elements to coefficients by ``streamed_coefficient``.
+    Latency: UNPACK_LATENCY from the last beat of a set to its first word; 1 cycle from a ``released`` that makes room
+    to the word that was waiting for it.
+    Throughput: a wide word per cycle, and a set in S cycles at least.
+    Backpressure: ``i`` takes all beats of a set but the last one at once; that waits for the last word of the set
+    before, so a gate leads there from ``hold``. ``write`` is always taken but for ``hold``.
+    Reset: empty.
+    Cost: 2S - 1 registers of a beat, S of which have a multiplexer but for their upper P elements; two comparators.
+    Source: docs/reference/processor.md, Operands.
+
+    Raises ValueError where the configuration has no ring.
+    """
+
+    def __init__(self, config: CoreConfig):
+        if not config.ring_words:
+            raise ValueError("ring_words: 0; an Unpack needs a ring")
+        self._config = config
+        counter = exact_log2(config.ring_words) + 1
+        super().__init__({
+            "i": In(stream.Signature(memory_beat(config))), "write": Out(ring_write(config)), "write_en": Out(1),
+            "hold": In(1), "released": In(counter), "filled": Out(counter), "clear": In(1), "idle": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        layers, step = self._config.layers, self._config.lanes * self._config.element_width
+        beat = Value.cast(self.i.payload)
+        # The beats of a set but the last go through a chain. With the last one, all move to where words leave.
+        chain = [Signal(len(beat), name=f"beat_{q}", reset_less=True) for q in range(layers - 1)]
+        leaving = [Signal(len(beat), name=f"leaving_{q}", reset_less=True) for q in range(layers)]
+        place = Signal(layers, init=1, name="place")  # of the next beat in its set, one bit each
+        left = Signal(len(beat) // step, name="words_left")  # as many ones as words
+        is_last_beat, is_last_word, is_moving = signals("is_last_beat is_last_word is_moving")
+        m.d.comb += [is_last_beat.eq(place[-1]), is_last_word.eq(~left[1]), self.idle.eq(place[0] & ~left[0])]
+
+        with m.If(self.i.valid & ~is_last_beat):
+            m.d.sync += [register.eq(source) for register, source in zip(chain, [*chain[1:], beat])]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += place.eq(place.rotate_left(1))
+        # The enable of these many registers knows nothing of i.valid: what they take without it is no word.
+        with m.If(is_moving):
+            m.d.sync += left.eq(Mux(is_last_word, (self.i.valid & is_last_beat).replicate(len(left)), left >> 1))
+            for register, source in zip(leaving, [*chain, beat]):
+                rest = Cat(register[step:], source[-step:])  # what is above the last word does not matter
+                m.d.sync += register.eq(Mux(is_last_word, source, rest))
+
+        is_full = self._count(m)
+        m.d.comb += [
+            self.write_en.eq(left[0] & ~is_full & ~self.hold), is_moving.eq(~left[0] | self.write_en),
+            self.i.ready.eq(~is_last_beat | (is_last_word & is_moving))]
+        self._connect(m, leaving)
+        with m.If(self.clear):
+            m.d.sync += [place.eq(1), left.eq(0)]
+        return m
+
+    def _count(self, m):
+        """Counters and address. Returns the flag of a full ring, which falls a cycle late but rises in time."""
+        following = Signal.like(self.filled, init=1, name="following")
+        is_full = Signal(name="is_full")
+        limit = (self.released ^ self._config.ring_words) + 1
+        # Two comparators, so that write_en comes in behind them.
+        m.d.sync += is_full.eq(Mux(self.write_en, following == limit, self.filled == limit))
+        with m.If(self.write_en):
+            m.d.sync += [self.filled.eq(following), following.eq(following + 1)]
+        with m.If(self.clear):
+            m.d.sync += [self.filled.eq(0), following.eq(1), is_full.eq(0)]
+        m.d.comb += self.write.address.eq(self.filled[:-1])
+        return is_full
+
+    def _connect(self, m, leaving):
+        """The lowest P elements of each beat to the units of its column."""
+        width, units = self._config.element_width, self._config.lanes // 2
+        for column, beat in enumerate(leaving):
+            for k in range(units):
+                word = self.write.words[column * units + k]
+                for lane, coefficient in zip(unit_lanes(column, k), (word.c1, word.c0)):
+                    element = beat.word_select(lane, width).as_signed()
+                    m.d.comb += coefficient.eq(
+                        streamed_coefficient(element, width, self._config.coefficient_width))
