@@ -4,10 +4,11 @@ Register-accurate models of the control of hw/array/fetch.py, hw/array/load_unit
 hw/array/store_unit.py. One ``step`` is one clock cycle.
 """
 
-from ...hw.array.parameters import GAP_LIMIT, read_cycles
+from ...hw.array.parameters import GAP_LIMIT, mac_spacing, read_cycles
 from ...hw.config import CoreConfig
 from ...hw.isa.encoding import LOAD_DECISION
-from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Pass, Store, Wait
+from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Mac, Pass, Store, Wait
+from .ring import MacCounter
 
 __all__ = ["FetchUnit", "LoadUnit", "SequencerUnit", "StoreUnit"]
 
@@ -222,16 +223,18 @@ class SequencerUnit:
     """Issues groups; ``valid`` says that the present cycle computes. Names are those of hw/array/sequencer.py."""
 
     __slots__ = ("pass_spacing", "valid", "armed", "ready", "gap_over", "ended", "spaced", "left", "spacing",
-                 "idle_cycles", "following", "current")
+                 "idle_cycles", "following", "current", "counter", "mac_spacing", "drain", "drained")
 
     def __init__(self, config: CoreConfig):
-        self.pass_spacing = config.pass_spacing
+        self.pass_spacing, self.mac_spacing = config.pass_spacing, mac_spacing(config)
         self.valid = self.armed = self.ready = self.gap_over = False
         self.ended = self.spaced = True
         self.left = self.spacing = 0
         self.idle_cycles = GAP_LIMIT
-        self.following: Pass | None = None
-        self.current: Pass | None = None
+        self.following: Pass | Mac | None = None
+        self.current: Pass | Mac | None = None
+        self.counter = MacCounter(config) if config.ring_words else None
+        self.drain, self.drained = 0, True  # cycles until the results of a MAC stand in the banks
 
     def loaded(self, token: bool) -> bool:
         """Whether the pass that follows needs no block, or its block is there."""
@@ -249,34 +252,73 @@ class SequencerUnit:
     def finish(self) -> bool:
         return self.valid and self.ended and self.current is not None and self.current.last
 
-    def step(self, command: Pass | None, token: bool) -> None:
+    @property
+    def between(self) -> bool:
+        """A MAC waits for its next window."""
+        return isinstance(self.current, Mac) and not self.valid and not self.ended
+
+    @property
+    def starved(self) -> bool:
+        """Words of the ring are all that is waited for."""
+        if self.counter is None:
+            return False
+        waits = self.armed and isinstance(self.following, Mac) and not self.counter.first_filled
+        return self.between or (not self.valid and waits)
+
+    def step(self, command: Pass | Mac | None, token: bool, filled: int = 0) -> None:
+        """``filled``: words that were written into the ring."""
         issue, following = self.ready and self.ended, self.following
         if following is None:
             self.ready = self.armed = False
             self.gap_over = True
         else:
-            self.ready = (self.armed and not issue and (token or not following.first) and self.spaced and self.gap_over)
+            self.ready = (self.armed and not issue and (token or not following.first) and self.spaced and self.gap_over
+                          and self._may_begin(following))
             gap = following.gap
             self.gap_over = gap == 0 or ((not self.valid or self.ended) and self.idle_cycles >= gap)
             self.armed = not issue
+        after = self._multiply(self.counter, following if issue else None, filled) if self.counter is not None else None
         if issue:
             assert following is not None
-            self.spacing, self.spaced, self.idle_cycles = self.pass_spacing - 3, False, 2
+            spacing = self.mac_spacing if isinstance(following, Mac) else self.pass_spacing
+            self.spacing, self.spaced, self.idle_cycles = spacing - 3, False, 2
             self.current, self.following = following, None
-            self.valid, self.left = True, following.groups - 1
-            self.ended = self.left == 0
+            self.valid, self.left = True, 0 if isinstance(following, Mac) else following.groups - 1
+            self.ended = isinstance(following, Pass) and self.left == 0
         else:
-            self._count()
+            self._count(after if isinstance(self.current, Mac) else None)
         if command is not None:
             self.following = command
 
-    def _count(self) -> None:
+    def _may_begin(self, following: Pass | Mac) -> bool:
+        if self.counter is None:
+            return True
+        return self.counter.first_filled if isinstance(following, Mac) else self.drained
+
+    def _multiply(self, counter: MacCounter, begins: Pass | Mac | None, filled: int) -> tuple[bool, bool]:
+        """A cycle of the counter of MACs. Returns ``valid`` and ``ended`` behind it, of a MAC that goes on."""
+        runs = isinstance(self.current, Mac)
+        issued = self.valid and runs
+        load = begins if isinstance(begins, Mac) else None
+        is_closed = not self.valid or counter.is_last
+        opens = load is not None or (runs and not self.ended and is_closed and counter.next_filled)
+        after = (not is_closed or counter.next_filled, self.valid and counter.ends)  # valid and ended of a MAC
+        if issued:
+            self.drain, self.drained = self.mac_spacing - 4, False
+        else:
+            self.drained, self.drain = self.drained or self.drain == 0, self.drain - (not self.drained)
+        counter.step(load, issued, opens, self.following if isinstance(self.following, Mac) else None, filled)
+        return after
+
+    def _count(self, after: tuple[bool, bool] | None) -> None:
         if not self.spaced:
             self.spaced = self.spacing == 0
             self.spacing = max(0, self.spacing - 1)
         if self.ended:
             self.idle_cycles = min(GAP_LIMIT, self.idle_cycles + 1)
             self.valid = False
+        elif after:
+            self.valid, self.ended = after
         else:
             self.left -= 1
             self.ended = self.left == 0

@@ -1,6 +1,6 @@
 """Cycle model: how many cycles a program takes, and what each was spent on.
 
-A register-accurate model of the control of the array (sim/cycles/array.py and the tokens between its units) with ideal
+A register-accurate model of the control of the array (sim/cycles/array.py, sim/cycles/ring.py and the tokens between its units) with ideal
 streams: a word is always offered on the input and always accepted on the output. In a processor the queues, the memory
 units (sim/cycles/memory.py, sim/cycles/writer.py, sim/cycles/regroup.py), the memory and, where there is one, the
 vector unit (sim/cycles/vector.py) stand around it. It knows nothing of values. What it predicts is compared with the
@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ...hw.array.parameters import QUEUE_PLACES
+from ...hw.array.parameters import QUEUE_PLACES, mac_latency
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
-from ...hw.isa.instruction import (Fetch, Halt, Instruction, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit,
-                                   Wait, Write)
+from ...hw.isa.instruction import (Fetch, Halt, Instruction, Load, Loop, Mac, MemoryMode, Pass, Read, Set, Store, Sums,
+                                   Unit, Wait, Write)
 from ...hw.isa.parameter_set import SET_WORDS, SETS
 from ...hw.isa.setup import (COUNTED_CAUSES, COUNTED_UNITS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER, UNITS,
                              SetupWrite)
@@ -27,13 +27,15 @@ from ..model.processor import fetched_records
 from .array import FetchUnit, LoadUnit, SequencerUnit, StoreUnit
 from .memory import BeatKind, Memory, MemorySpeed, Player, Queue, Reader, ReaderBeat, Tables
 from .regroup import Regrouper
+from .ring import Unpack
 from .skip import Deadlock, Skipper
 from .vector import Normalise, ReadArbiter, VectorStore, VectorTables, VectorWriter
 from .writer import Writer
 
 __all__ = ["Cycles", "estimate"]
 
-_QUEUES = {Read: "reader", Sums: "reader", Fetch: "reader", Load: "load", Pass: "cal", Store: "store", Write: "writer"}
+_QUEUES = {Read: "reader", Sums: "reader", Fetch: "reader", Load: "load", Pass: "cal", Mac: "cal",
+           Store: "store", Write: "writer"}
 
 
 @dataclass
@@ -87,8 +89,10 @@ class _Array:
         self.fetch, self.load = FetchUnit(config, program), LoadUnit(config)
         self.store, self.sequencer = StoreUnit(config), SequencerUnit(config)
         self.vacant, self.loaded, self.computed, self.in_flight = 2, 0, 0, 0
+        self.filled = 0  # words that were written into the ring
         # From the last issued group of a block to the cycle in which the store unit hears of it.
         self.finish_latency = config.address_latency + config.pipeline_latency + 1 + config.maximum_tree_latency
+        self.mac_finish_latency = mac_latency(config) + config.layers + 2 + config.maximum_tree_latency
         self.finishing: deque[int] = deque()
         self.counts = Cycles()
         self.stuck_after = 64 + 4 * config.half_words * config.engines * config.gearbox
@@ -111,8 +115,8 @@ class _Array:
 
     @property
     def idle(self) -> bool:
-        return (self.load.idle and self.sequencer.following is None and not self.sequencer.valid and self.store.idle
-                and not self.in_flight and not self.computed)
+        return (self.load.idle and self.sequencer.following is None and not self.sequencer.valid
+                and not self.sequencer.between and self.store.idle and not self.in_flight and not self.computed)
 
     def step(self) -> None:
         fetch, load, store, sequencer = self.fetch, self.load, self.store, self.sequencer
@@ -138,7 +142,8 @@ class _Array:
         if take:
             self.counts.block_begin.append(self.counts.total)
         if sequencer.finish:
-            self.finishing.append(counts.total + self.finish_latency)
+            is_mac = isinstance(sequencer.current, Mac)
+            self.finishing.append(counts.total + (self.mac_finish_latency if is_mac else self.finish_latency))
         if finished:
             self.finishing.popleft()
         self.vacant += (moves and store.lasts & store.taken != 0) - (load.claim and vacant)
@@ -148,12 +153,14 @@ class _Array:
         self._count(token)
         load.step(load_command, vacant, store.taken_steps)
         store.step(store_command, stored, moves, taken)
-        sequencer.step(pass_command, token)
+        sequencer.step(pass_command, token, self.filled)
 
     def _count(self, token: bool) -> None:
         counts, load, sequencer = self.counts, self.load, self.sequencer
         if sequencer.valid:
             counts.computing += 1
+        elif sequencer.starved:
+            counts.waiting_input += 1
         elif sequencer.armed and sequencer.loaded(token):
             counts.waiting_hazard += 1
         elif (load.running and not load.allowed) or (load.idle and not self.store.idle):
@@ -177,6 +184,7 @@ class _Processor(_Array):
         self._memory_units(words, fetches)
         self.gather, self.scatter = Regrouper(config), Regrouper(config)
         self.memory = Memory(speed, config.stream_words)
+        self.unpack = Unpack(config) if config.ring_words else None
         self.queues = {unit: Queue(QUEUE_PLACES) for unit in UNITS}
         self.queued = False
         self.fetches = 0  # handed out, of which the last beat has not gone to the player
@@ -205,7 +213,8 @@ class _Processor(_Array):
 
     @property
     def idle(self) -> bool:
-        return super().idle and not self.queued and self.reader.idle and self.writer.idle and self.player.idle
+        return super().idle and not self.queued and self.reader.idle and self.writer.idle and self.player.idle \
+            and (self.unpack is None or self.unpack.idle)
 
     def step(self) -> None:
         """Consumers before their producers, so that every unit sees the registers of the others."""
@@ -263,17 +272,29 @@ class _Processor(_Array):
     def _beat_of_block(self) -> ReaderBeat | None:
         """The beat of the reader, where it is on offer to the array: not a record, nor behind one that is played."""
         beat = self.reader.out[0] if self.reader.out else None
-        return None if beat is None or beat[3] is BeatKind.RECORDS or not self.player.idle else beat
+        is_fetched = beat is not None and beat[3] in (BeatKind.RECORDS, BeatKind.MATRIX)
+        return None if is_fetched or not self.player.idle else beat
 
     def _play(self) -> bool:
         """A cycle of the player; whether it takes the beat of the reader."""
         beat = self.reader.out[0] if self.reader.out else None
         is_record = beat is not None and beat[3] is BeatKind.RECORDS
-        is_present = is_record and beat is not None and beat[2] > 0
+        is_present = beat is not None and beat[2] > 0
         taken = is_record and (self.player.ready or not is_present)
-        self.player.step(taken and is_present)
+        if self.unpack is not None:
+            taken |= self._fill(beat is not None and beat[3] is BeatKind.MATRIX, is_present)
+        self.player.step(taken and is_present and is_record)
         if taken and beat is not None and beat[1]:
             self.fetches -= 1
+        return taken
+
+    def _fill(self, is_matrix: bool, is_present: bool) -> bool:
+        """A cycle of the ring, before the sequencer's; whether it takes the beat of the reader."""
+        unpack, counter, hold = self.unpack, self.sequencer.counter, self.player.holds_banks
+        assert unpack is not None and counter is not None
+        taken = is_matrix and (unpack.ready(hold) or not is_present)
+        self.filled = unpack.filled
+        unpack.step(is_matrix and is_present, hold, counter.released)
         return taken
 
     def count_port(self, asks: bool, writes: bool, writing: bool, no_write: bool) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
-from ...hw.isa.instruction import Fetch, MemoryMode, Read, Set, Sums
+from ...hw.isa.instruction import Destination, Fetch, MemoryMode, Read, Set, Sums
 from ...hw.isa.setup import SETUP_READER, SETUP_WRITER, SetupWrite
 from ...hw.memory.parameters import PLAYED_CYCLES, SequenceTiming
 from ...hw.primitives.parameters import LATE_WORDS, SKID_WORDS
@@ -138,6 +138,7 @@ class BeatKind(Enum):
     NORMALISED = auto()
     SUMS = auto()
     RECORDS = auto()
+    MATRIX = auto()
 
 
 # Mode, whether it is the last of its block, what it is (Tables.read_beats), and what becomes of it.
@@ -237,9 +238,11 @@ class Player:
     """hw/memory/player.py. ``fetches``: records of the beats of each FETCH to come, in order; ``due``: those of beats
     that are asked for."""
 
-    __slots__ = ("tables", "fetches", "due", "count", "left", "settling", "was_idle")
+    __slots__ = ("tables", "fetches", "due", "count", "left", "settling", "was_idle", "units", "banks", "holds")
 
     def __init__(self, config: CoreConfig, tables: Tables, fetches: Sequence[list[list[SetupWrite]]]):
+        self.units, self.banks = config.n_units, deque[bool]()  # whether each record that is left is a coefficient
+        self.holds = 0  # of the cycles before: a coefficient was at hand
         self.tables, self.fetches = tables, deque(fetches)
         self.due: deque[list[SetupWrite]] = deque()
         self.count, self.left, self.settling = config.memory_elements // config.record_elements, 0, 0
@@ -253,19 +256,27 @@ class Player:
     def idle(self) -> bool:
         return not self.left and not self.settling
 
+    @property
+    def holds_banks(self) -> bool:
+        """The setup port writes coefficients in this cycle: a record that was at hand two cycles ago."""
+        return self.holds & 2 != 0
+
     def begin(self) -> None:
-        """The next FETCH begins."""
-        self.due.extend(self.fetches.popleft())
+        """The next FETCH of records begins, or one of a matrix, which has none."""
+        self.due.extend(records for records in self.fetches.popleft() if records)
 
     def step(self, given: bool) -> None:
         self.was_idle = self.idle
+        self.holds = (self.holds << 1 | (self.left > 0 and self.banks.popleft())) & 3
         self.settling = (self.settling << 1 | (self.left > 0)) & (1 << PLAYED_CYCLES) - 1
         if self.left > 1:
             self.left -= 1
             return
         self.left = self.count if given else 0
         if given:
-            for write in self.due.popleft():
+            records = self.due.popleft()
+            self.banks.extend(target < self.units for target, _, _ in records)
+            for write in records:
                 self.tables.change(*write)
 
 
@@ -329,7 +340,7 @@ class Reader:
             if isinstance(command, Sums):
                 self.kind = BeatKind.SUMS
             elif isinstance(command, Fetch):
-                self.kind = BeatKind.RECORDS
+                self.kind = BeatKind.MATRIX if command.destination is Destination.RING else BeatKind.RECORDS
                 assert self.player is not None
                 self.player.begin()
             else:

@@ -15,7 +15,9 @@ import numpy as np
 
 from ...hw.array.parameters import GAP_LIMIT
 from ...hw.config import CoreConfig
+from ...hw.isa.instruction import Mac
 from ...hw.memory.parameters import PROGRESS_LIMIT
+from ..model.ring import window_words
 from .memory import Memory
 
 __all__ = ["Deadlock", "Skipper"]
@@ -56,6 +58,9 @@ _VECTOR = (
     attrgetter(*(f"arbiter.{name}" for name in (
         "out", "free", "space", "granted", "to_reader", "arrived",
         *(f"{queue}.{part}" for queue in ("owners", "waiting") for part in _QUEUE)))))
+_RING = attrgetter("unpack.place", "unpack.left", "unpack.full", "player.holds", "sequencer.drain", "sequencer.drained",
+                   *(f"sequencer.counter.{name}" for name in ("next_filled", "first_filled", "read", "windows")))
+_RING_COUNTERS = ("unpack.filled", *(f"sequencer.counter.{name}" for name in ("left", "begun", "there", "released")))
 _VECTOR_QUEUES = attrgetter(
     "normalise.front", "normalise.out", "normalise.sides", "finish.rescale.front", "finish.rescale.out",
     "finish.rescale.side", "finish.between", "finish.residual.way", "arbiter.order")
@@ -85,12 +90,12 @@ class Skipper:
     """Watches one model; ``look`` is to be called every ``period`` cycles, with no other change in between."""
 
     def __init__(self, model: Any, config: CoreConfig):
-        self._model, self._has_vector = model, config.vector_lanes > 0
+        self._model, self._has_vector, self._ring_words = model, config.vector_lanes > 0, config.ring_words
         self._before = deque[_Snapshot](maxlen=_KEPT_ROWS if self._has_vector else _KEPT)
-        self._counters = _COUNTERS + _VECTOR_COUNTERS * self._has_vector
+        self._counters = _COUNTERS + _VECTOR_COUNTERS * self._has_vector + _RING_COUNTERS * bool(config.ring_words)
         self._counts = attrgetter(*self._counters)
         self._moves = [name for name in self._counters if name.partition(".")[0] not in ("counts", "sequencer")]
-        self._moves.append("sequencer.left")
+        self._moves += ["sequencer.left", *(["sequencer.counter.left"] if config.ring_words else [])]
         memory: Memory = model.memory
         # Beats come in tiles and steps, and the memory gives a beat in a pattern of its own.
         self.period = 2 * config.engines_per_beat * config.beat_groups * (memory.cost // gcd(memory.gain, memory.cost))
@@ -137,6 +142,8 @@ class Skipper:
             kinds = writer.kinds
             registers += (*(get(model) for get in _VECTOR), tuple(map(tuple, _VECTOR_QUEUES(model))), id(kinds.beats),
                           len(kinds.following))
+        if self._ring_words:
+            registers += _RING(model)
         return _Snapshot(registers, self._counts(model), tuple(model.counts.units.values()))
 
     def limits(self, change: dict[str, int]) -> Iterator[int]:
@@ -149,6 +156,8 @@ class Skipper:
                 yield 0
             elif change[name]:
                 yield (attrgetter(name)(model) - 2) // -change[name]
+        if self._ring_words:
+            yield from self._ring(change)
         for name in ("reader", "writer"):
             sequence = getattr(model, name).sequence
             if not (sequence.idle or sequence.over):
@@ -165,6 +174,25 @@ class Skipper:
         if model.finishing:
             yield (model.finishing[0] - model.counts.total) // change["counts.total"]
         yield 1 << 30
+
+    def _ring(self, change: dict[str, int]) -> Iterator[int]:
+        """The end of a window, the begin of its last row pair, a ring that is full, and windows that are complete."""
+        model = self._model
+        counter, filled = model.sequencer.counter, model.unpack.filled
+        groups, came, went = (change[name] for name in (
+            "sequencer.counter.left", "unpack.filled", "sequencer.counter.released"))
+        if groups > 0 or change["sequencer.counter.begun"]:
+            yield 0
+        elif groups:
+            event = counter.window + 1 if counter.left > counter.window else 2
+            yield (counter.left - event) // -groups - 1
+        if came > went:
+            yield (self._ring_words - (filled - counter.released) - 4) // (came - went) - 1
+        waited = [counter.window] * (not counter.next_filled)
+        if isinstance(model.sequencer.following, Mac) and not counter.first_filled:
+            waited.append(window_words(counter.config, model.sequencer.following))
+        if came:
+            yield from ((words - counter.there) // came - 2 for words in waited)
 
     def _same_beats(self, beats: Sequence[Any], at: int, taken: int) -> int:
         """The beats ``taken`` in the last period, and all behind them, must repeat; the last beat is an event."""
