@@ -74,7 +74,8 @@ def refuse_unused(context: typer.Context, where: str, *names: str) -> None:
     for name in names:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            raise WingbeatError(f"--{name}: {context.params[name]}; allowed only {where}")
+            option = next(each.opts[0] for each in context.command.params if each.name == name)
+            raise WingbeatError(f"{option}: {context.params[name]}; allowed only {where}")
 
 
 def file_option(option: str, metavar: str, text: str) -> Any:

@@ -9,9 +9,9 @@ from .isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from .isa.instruction import Opcode
 from .isa.setup import BLOCK_FIELDS, COUNTED_CAUSES, COUNTED_UNITS, EXPONENT_BITS, SETUP, TAG_BITS
 
-__all__ = ["word", "lanes", "instruction", "pass_command", "store_command", "ring_write", "memory_command", "table_write", "setup", "input_beat", "output_beat",
-           "status", "processor_status", "unit_activity", "block_report", "block_entry",
-           "layout_of"]
+__all__ = ["word", "lanes", "instruction", "pass_command", "store_command", "ring_write", "memory_command",
+           "table_write", "setup", "input_beat", "output_beat", "status", "processor_status", "unit_activity",
+           "block_report", "block_entry", "layout_of"]
 
 _TABLE_BITS = (DESCRIPTOR_WORDS << dict(FIELDS[Opcode.READ])["descriptor"]).bit_length() - 1  # of the largest table
 

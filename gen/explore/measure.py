@@ -20,14 +20,14 @@ from ..cosim.core import Build, Core
 from ..cosim.job import Run, Trial, job_trial
 from ..cosim.selftest import model_blocks
 from ..cosim.timing import MemoryTiming
-from ..workloads.kernels import (ArrayWorkload, Workload, array_workload, bpmm_workload, ffn_workload, fft_workload,
-                                 mixing_workload)
+from ..workloads.kernels import (ArrayWorkload, Workload, array_workload, bpmm_workload, dense_workload, ffn_workload,
+                                 fft_workload, mixing_workload)
 
 __all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "OperationSize", "array_workloads", "bench_kernels",
            "bench_processor", "run_deadline", "run_mismatches", "run_workload", "workloads"]
 
 KERNELS = ("bpmm", "fft")        # of one size each
-PROGRAMS = ("fft2-real", "ffn")  # whole operations of a processor
+PROGRAMS = ("fft2-real", "ffn", "dense")  # whole operations of a processor
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,14 @@ def _measure(build: Build, work: ArrayWorkload, blocks: int) -> KernelFigures:
 
 @dataclass(frozen=True)
 class OperationSize:
-    """Size of a whole operation: ``expand`` is the width of the inner layer of a feed-forward network, in hidden."""
+    """Size of a whole operation: ``expand`` is the width of the inner layer of a feed-forward network, in hidden;
+    ``inputs`` and ``outputs`` are those of a dense matrix."""
 
     tokens: int = 1024
     hidden: int = 1024
     expand: int = 4
+    inputs: int = 1024
+    outputs: int = 1024
 
 
 def array_workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int], *, blocks: int = 4,
@@ -138,6 +141,8 @@ def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int],
             made += [make(config, size, blocks, scaling, seed) for size in sizes]
         elif kernel == "ffn":
             made.append(ffn_workload(config, shape.tokens, shape.hidden, shape.expand, seed, scaling))
+        elif kernel == "dense":
+            made.append(dense_workload(config, shape.tokens, shape.inputs, shape.outputs, seed))
         else:
             made.append(mixing_workload(config, shape.tokens, shape.hidden, seed, scaling))
     return made
@@ -190,7 +195,7 @@ def _from_memory(build: Build, workload: Workload, timing: MemoryTiming) -> Kern
     config = workload.config
     run = run_workload(build, workload, timing)
     predicted = estimate(config, workload.program.instructions, workload.program.setup,
-                         MemorySpeed(timing.latency, timing.words_per_cycle))
+                         MemorySpeed(timing.latency, timing.words_per_cycle), image=workload.memory)
     counters, cycles, useful, rows = run.counters, run.counters.total, workload.useful, workload.rows
     if workload.first_useful:  # steady state: what lies between the first block and the last one
         cycles, useful = run.blocks[-1].cycle - run.blocks[0].cycle, useful - workload.first_useful

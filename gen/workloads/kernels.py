@@ -11,21 +11,24 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
+from ...hw.isa.instruction import Pass
 from ...hw.numeric import largest
 from ...sim.model.processor import BlockOutcome
 from ...sim.reference.linear import butterfly_multiply, fft
 from ...sim.reference.metrics import sqnr_db
 from ..compiler.kernel.compile import checked_log2, compile_butterfly, compile_fft
+from ..compiler.kernel.dense import compile_dense
 from ..compiler.kernel.kernel import Kernel
 from ..compiler.kernel.passes import Scaling
 from ..compiler.program.assemble import Program, Transfer, assemble
 from ..compiler.program.coefficients import CoefficientSpace
+from ..compiler.program.dense import dense_image, multiply_dense
 from ..compiler.program.matrix import Matrix
 from ..compiler.program.operations import multiply_butterfly, mix_real, mixed_rows, transform_rows
 from ..compiler.program.split import SplitKernel, split_butterfly, split_fft, split_rows
 
 __all__ = ["Workload", "ArrayWorkload", "array_workload", "bpmm_workload", "fft_workload", "mixing_workload",
-           "ffn_workload", "as_elements", "placed", "random_rows", "random_twiddle"]
+           "ffn_workload", "dense_workload", "as_elements", "placed", "random_rows", "random_twiddle"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +138,8 @@ def placed(config: CoreConfig, *shapes: tuple[int, int]) -> list[Matrix]:
 
 def _multiplications(config: CoreConfig, task: Transfer) -> int:
     """Multiplications of a full block."""
-    return sum(step.groups * step.active.bit_count() for step in task.stage.passes) * 2 * config.lanes * config.engines
+    passes = [step for step in task.stage.passes if isinstance(step, Pass)]
+    return sum(step.groups * step.active.bit_count() for step in passes) * 2 * config.lanes * config.engines
 
 
 def as_elements(rows: np.ndarray) -> np.ndarray:
@@ -265,3 +269,26 @@ def ffn_workload(config: CoreConfig, tokens: int, hidden: int, expand: int, seed
     useful = tokens * (first.multiplications_per_row + second.multiplications_per_row)
     return Workload("ffn", hidden, tokens, config, assemble(config, tasks), memory, source, first.input_step, target,
                     second.output_scale, False, reference, useful, 0)
+
+
+def dense_workload(config: CoreConfig, tokens: int, inputs: int, outputs: int, seed: int) -> Workload:
+    """A random dense matrix (outputs, inputs) on ``tokens`` rows. Raises WingbeatError for what does not fit."""
+    for name, value in (("--tokens", tokens), ("--in", inputs), ("--out", outputs)):
+        if value < 1:
+            raise WingbeatError(f"{name}: {value}; allowed are numbers >= 1")
+    weights, numbers = _generators(seed, tokens, inputs, outputs)
+    matrix = weights.standard_normal((outputs, inputs)) / np.sqrt(inputs)
+    step = 1 / largest(config.element_width)
+    sample, x = (np.rint(rng.uniform(-1, 1, (rows, inputs)) / step).astype(np.int64)
+                 for rng, rows in ((weights, 256), (numbers, tokens)))
+    kernel = compile_dense(matrix, config, 1.25 * sample)
+    source, target = placed(config, (tokens, inputs), (tokens, outputs))
+    image = dense_image(config, kernel.weights)
+    if target.end + len(image) > 1 << config.memory_bits:
+        raise WingbeatError(f"memory.address_bits: {config.memory_bits} are too few for {target.end + len(image)} "
+                            f"beats; allowed are {(target.end + len(image) - 1).bit_length()} and more")
+    tasks = multiply_dense(config, source, target, target.end, kernel.shift, "dense")
+    memory = np.concatenate([_memory(config, target.end, [(source, x)]), image])
+    reference = (x * step) @ (kernel.weights * kernel.weight_unit).T
+    return Workload("dense", inputs, tokens, config, assemble(config, tasks), memory, source, step, target,
+                    kernel.output_unit(step), False, reference, tokens * inputs * outputs, 0)

@@ -74,7 +74,8 @@ class GroupAddress(wiring.Component):
     def __init__(self, index_bits: int, layers: int, pipeline: Pipeline = Pipeline.DEEP, has_rows: bool = False):
         self._layers, self._pipeline, self._has_rows = layers, pipeline, has_rows
         super().__init__({
-            **({"is_row": In(1), "row": In(index_bits - layers)} if has_rows else {}), "valid": In(1), "start": In(1), "digit": In(4), "select": Out(layers), "group": Out(index_bits - layers),
+            **({"is_row": In(1), "row": In(index_bits - layers)} if has_rows else {}),
+            "valid": In(1), "start": In(1), "digit": In(4), "select": Out(layers), "group": Out(index_bits - layers),
             "rows": Out(data.ArrayLayout(index_bits - layers, 1 << layers)),
         })
 

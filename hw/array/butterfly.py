@@ -57,8 +57,8 @@ class ButterflyUnit(wiring.Component):
         FFT                 Y1 = (p0 + r0, p3 + r3)      Y2 = (p2 - r0, p1 - r3)     r0 = m0 - m1, r3 = m3 + m2
 
     with operands x and pivots p selected by the pivot bits; PASS has zero coefficients, SCALE gates the pivots.
-    With ``has_dots`` a MAC passes both words on, whatever the coefficients, and ``dots`` has the sums of their products,
-    a cycle behind the multipliers:
+    With ``has_dots`` a MAC passes both words on, whatever the coefficients, and ``dots`` has the sums of their
+    products, a cycle behind the multipliers:
 
         MAC                 Y1 = A    Y2 = B    dots = (m0 + m2, m3 + m1) = (c0*B.re + c1*A.re, c0*B.im + c1*A.im)
 

@@ -128,7 +128,8 @@ class CoefficientMemory(wiring.Component):
         read = data.View(coefficient(c.coefficient_width), ram.r_data)
         # What the mode makes of the word is decided a cycle ahead: one gate follows the memory.
         passes, fft, scale = (Signal(name=f"{name}{number}", reset_less=True) for name in ("passes", "fft", "scale"))
-        m.d.sync += [passes.eq((mode == Mode.PASS) & ~mac if c.ring_words else mode == Mode.PASS), fft.eq(mode == Mode.FFT), scale.eq(mode == Mode.SCALE)]
+        is_pass = (mode == Mode.PASS) & ~mac if c.ring_words else mode == Mode.PASS
+        m.d.sync += [passes.eq(is_pass), fft.eq(mode == Mode.FFT), scale.eq(mode == Mode.SCALE)]
         out = Signal(self.o.shape().elem_shape, name=f"unit{number}", reset_less=True)
         m.d.sync += [out.word.eq(read), out.fft.eq(fft), out.no_pivot.eq(scale)]
         with m.If(passes):

@@ -74,7 +74,8 @@ class StoreUnit(wiring.Component):
             step_end.eq(sub_final & (group == c.beat_groups - 1)), walker.step.eq(control_enable & step_end),
             walker.sub_order.eq(command.sub_order), walker.sub_at.eq(command.sub_at), walker.sub.eq(sub),
             *walker.measure(command),
-            bank.en.eq(self.en), bank.base.eq(walker.base | command.base if c.ring_words else walker.base), bank.window.eq(command.window), self.rows.eq(bank.rows),
+            bank.en.eq(self.en), bank.base.eq(walker.base | command.base if c.ring_words else walker.base),
+            bank.window.eq(command.window), self.rows.eq(bank.rows),
             self.idle.eq(~busy), self.i_command.ready.eq(self.idle), accept.eq(self.i_command.valid & self.idle),
             self.take.eq(waiting & self.computed)]
         with m.If(control_enable):

@@ -115,7 +115,7 @@ class Processor(wiring.Component):
         return player, beats
 
     def _unpack(self, m, array, reader, player):
-        """Beats for the ring go to its unpacker instead of the player. Those that did not come from memory go nowhere."""
+        """Beats for the ring go to its unpacker, not to the player. Those that did not come from memory go nowhere."""
         m.submodules.unpack = unpack = Unpack(self._config)
         beat = reader.o.payload
         wanted = Signal(name="wanted")  # the beat is one of a matrix

@@ -12,8 +12,8 @@ from enum import IntEnum
 
 from .walk import Walk
 
-__all__ = ["Opcode", "OF_RECORDS", "OF_RING", "Fault", "Mode", "MemoryMode", "Destination", "Unit", "Load", "Pass", "Store",
-           "Mac", "Loop", "Halt", "Read", "Sums", "Fetch", "Wait", "Write", "Set", "Instruction"]
+__all__ = ["Opcode", "OF_RECORDS", "OF_RING", "Fault", "Mode", "MemoryMode", "Destination", "Unit", "Load", "Pass",
+           "Store", "Mac", "Loop", "Halt", "Read", "Sums", "Fetch", "Wait", "Write", "Set", "Instruction"]
 
 
 class Opcode(IntEnum):
@@ -137,9 +137,9 @@ class Mac:
     """Multiply the rows of a half with the matrix that streams through the ring.
 
     Row pair v of the ``pairs`` of a half has its words in ``inputs`` groups of P, in the rows v * 2^log2_in_stride + i
-    of the banks. Its results go to ``outputs`` groups, in the rows out_base | v * 2^log2_out_stride | o. A result is the
-    exact sum of its products, shifted right by ``shift``, rounded half up and clamped. ``first``, ``last``, ``gap``: as
-    in a PASS.
+    of the banks. Its results go to ``outputs`` groups, in the rows out_base | v * 2^log2_out_stride | o. A result is
+    the exact sum of its products, shifted right by ``shift``, rounded half up and clamped. ``first``, ``last``,
+    ``gap``: as in a PASS.
     """
 
     inputs: int

@@ -1,24 +1,17 @@
 """Unpack: beats of a matrix to the words of the coefficient ring."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from ..array.parameters import unit_lanes
 from ..config import CoreConfig
+from ..layouts import ring_write
 from ..numeric import streamed_coefficient
 from ..primitives.signals import signals
 from .gather import memory_beat
 
-__all__ = ["Unpack", "ring_write"]
-
-
-def ring_write(config: CoreConfig) -> data.StructLayout:
-    """A wide word for the ring: one word for every coefficient bank, all at one address."""
-    pair = data.StructLayout({"c0": signed(config.coefficient_width), "c1": signed(config.coefficient_width)})
-    return data.StructLayout({"address": exact_log2(config.ring_words),
-                              "words": data.ArrayLayout(pair, config.n_units)})
+__all__ = ["Unpack"]
 
 
 class Unpack(wiring.Component):
@@ -35,8 +28,8 @@ class Unpack(wiring.Component):
     a word is inside.
 
     Format: elements to coefficients by ``streamed_coefficient``.
-    Latency: UNPACK_LATENCY from the last beat of a set to its first word; 1 cycle from a ``released`` that makes room
-    to the word that was waiting for it.
+    Latency: UNPACK_LATENCY, which is one cycle, from the last beat of a set to its first word; one cycle from a
+    ``released`` that makes room to the word that has waited for it.
     Throughput: a wide word per cycle, and a set in S cycles at least.
     Backpressure: ``i`` takes all beats of a set but the last one at once; that waits for the last word of the set
     before, so a gate leads there from ``hold``. ``write`` is always taken but for ``hold``.
@@ -51,10 +44,11 @@ class Unpack(wiring.Component):
         if not config.ring_words:
             raise ValueError("ring_words: 0; an Unpack needs a ring")
         self._config = config
-        counter = exact_log2(config.ring_words) + 1
+        counter = config.ring_bits + 1
+        write = ring_write(config.ring_bits, config.coefficient_width, config.n_units)
         super().__init__({
-            "i": In(stream.Signature(memory_beat(config))), "write": Out(ring_write(config)), "write_en": Out(1),
-            "hold": In(1), "released": In(counter), "filled": Out(counter), "clear": In(1), "idle": Out(1)})
+            "i": In(stream.Signature(memory_beat(config))), "write": Out(write), "write_en": Out(1), "hold": In(1),
+            "released": In(counter), "filled": Out(counter), "clear": In(1), "idle": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -65,7 +59,7 @@ class Unpack(wiring.Component):
         leaving = [Signal(len(beat), name=f"leaving_{q}", reset_less=True) for q in range(layers)]
         place = Signal(layers, init=1, name="place")  # of the next beat in its set, one bit each
         left = Signal(len(beat) // step, name="words_left")  # as many ones as words
-        is_last_beat, is_last_word, is_moving = signals("is_last_beat is_last_word is_moving")
+        is_last_beat, is_last_word, is_blocked, is_moving = signals("is_last_beat is_last_word is_blocked is_moving")
         m.d.comb += [is_last_beat.eq(place[-1]), is_last_word.eq(~left[1]), self.idle.eq(place[0] & ~left[0])]
 
         with m.If(self.i.valid & ~is_last_beat):
@@ -80,9 +74,11 @@ class Unpack(wiring.Component):
                 m.d.sync += register.eq(Mux(is_last_word, source, rest))
 
         is_full = self._count(m)
+        # Each from is_blocked and not from one another: is_moving goes to so many registers that it is slow.
         m.d.comb += [
-            self.write_en.eq(left[0] & ~is_full & ~self.hold), is_moving.eq(~left[0] | self.write_en),
-            self.i.ready.eq(~is_last_beat | (is_last_word & is_moving))]
+            is_blocked.eq(is_full | self.hold),
+            self.write_en.eq(left[0] & ~is_blocked), is_moving.eq(~(left[0] & is_blocked)),
+            self.i.ready.eq(~(is_last_beat & (left[1] | (left[0] & is_blocked))))]
         self._connect(m, leaving)
         with m.If(self.clear):
             m.d.sync += [place.eq(1), left.eq(0)]
@@ -92,7 +88,7 @@ class Unpack(wiring.Component):
         """Counters and address. Returns the flag of a full ring, which falls a cycle late but rises in time."""
         following = Signal.like(self.filled, init=1, name="following")
         is_full = Signal(name="is_full")
-        limit = (self.released ^ self._config.ring_words) + 1
+        limit = self.released ^ self._config.ring_words
         # Two comparators, so that write_en comes in behind them.
         m.d.sync += is_full.eq(Mux(self.write_en, following == limit, self.filled == limit))
         with m.If(self.write_en):
@@ -108,7 +104,7 @@ class Unpack(wiring.Component):
         for column, beat in enumerate(leaving):
             for k in range(units):
                 word = self.write.words[column * units + k]
-                for lane, coefficient in zip(unit_lanes(column, k), (word.c1, word.c0)):
+                for lane, coefficient in zip(unit_lanes(column, k), (word.c0, word.c1)):
                     element = beat.word_select(lane, width).as_signed()
                     m.d.comb += coefficient.eq(
                         streamed_coefficient(element, width, self._config.coefficient_width))

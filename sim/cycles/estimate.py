@@ -1,10 +1,10 @@
 """Cycle model: how many cycles a program takes, and what each was spent on.
 
-A register-accurate model of the control of the array (sim/cycles/array.py, sim/cycles/ring.py and the tokens between its units) with ideal
-streams: a word is always offered on the input and always accepted on the output. In a processor the queues, the memory
-units (sim/cycles/memory.py, sim/cycles/writer.py, sim/cycles/regroup.py), the memory and, where there is one, the
-vector unit (sim/cycles/vector.py) stand around it. It knows nothing of values. What it predicts is compared with the
-counters of the hardware, cycle for cycle.
+A register-accurate model of the control of the array (sim/cycles/array.py, sim/cycles/ring.py and the tokens between
+its units) with ideal streams: a word is always offered on the input and always accepted on the output. In a processor
+the queues, the memory units (sim/cycles/memory.py, sim/cycles/writer.py, sim/cycles/regroup.py), the memory and, where
+there is one, the vector unit (sim/cycles/vector.py) stand around it. It knows nothing of values. What it predicts is
+compared with the counters of the hardware, cycle for cycle.
 """
 
 from collections import deque

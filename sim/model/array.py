@@ -180,7 +180,8 @@ class ArrayModel:
         config, p = self.config, self.config.lanes
         pairs, lanes = np.arange(instruction.pairs)[:, None, None], np.arange(p)
         rows_in = (pairs << instruction.log2_in_stride) + np.arange(instruction.inputs)[:, None]
-        rows_out = instruction.out_base | (pairs << instruction.log2_out_stride) | np.arange(instruction.outputs)[:, None]
+        results = (pairs << instruction.log2_out_stride) | np.arange(instruction.outputs)[:, None]
+        rows_out = instruction.out_base | results
         inputs, outputs = rows_in * p + lanes, rows_out * p + lanes
         if np.isin(rows_in, rows_out).any():
             raise ValueError(f"out_base: {instruction.out_base} lays results of the MAC over its inputs")

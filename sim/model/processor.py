@@ -18,8 +18,7 @@ from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, decode, encode, instruction_fields, loop_target
 from ...hw.isa.instruction import (OF_RECORDS, OF_RING, Destination, Fault, Fetch, Instruction, Load, Mac, MemoryMode,
-                                   Opcode, Pass,
-                                   Read, Set, Store, Sums, Unit, Wait, Write)
+                                   Opcode, Pass, Read, Set, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.record import records_of
 from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
 from ...hw.isa.walk import SubOrder
@@ -206,7 +205,7 @@ class ProcessorModel:
 
     def fetched(self, words: Sequence[int]) -> list[list[list[SetupWrite]]]:
         """See :func:`fetched_records`."""
-        found = []
+        found: list[list[list[SetupWrite]]] = []
         for command, _ in self._fetch(list(words)).ahead:
             if _is_matrix(command):
                 found.append([[] for _ in self._asked(command)])
@@ -418,7 +417,8 @@ class ProcessorModel:
                     askings.append(Asking(tag + 1, (0, 0), self._inside(
                         self.vector.residual_beats(write.instruction.vector, written[-1]))))
                     use.command(tag, read.instruction, read.waited)
-                    use.block(tag, [step for step in blocks.passes[tag] if isinstance(step, Pass)], write.instruction, write.waited, len(writes.address),
+                    passes = [step for step in blocks.passes[tag] if isinstance(step, Pass)]
+                    use.block(tag, passes, write.instruction, write.waited, len(writes.address),
                               self.vector)
                     if counts:
                         self._check_read(read, tag, blocks.loads[tag])

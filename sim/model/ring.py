@@ -6,7 +6,7 @@ from ...hw.config import CoreConfig
 from ...hw.isa.instruction import Mac
 from ...hw.numeric import streamed_coefficient
 
-__all__ = ["Ring", "window_words", "mac_words", "word_sets", "matrix_beats"]
+__all__ = ["Ring", "window_words", "mac_words", "mac_groups", "word_sets", "matrix_beats"]
 
 
 def window_words(config: CoreConfig, mac: Mac) -> int:
@@ -17,6 +17,11 @@ def window_words(config: CoreConfig, mac: Mac) -> int:
 def mac_words(config: CoreConfig, mac: Mac) -> int:
     """Words of the ring that a MAC takes."""
     return mac.outputs * window_words(config, mac)
+
+
+def mac_groups(config: CoreConfig, mac: Mac) -> int:
+    """Groups that a MAC issues."""
+    return mac.pairs * mac_words(config, mac)
 
 
 def word_sets(config: CoreConfig, beats: int) -> int:

@@ -16,8 +16,8 @@ from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ....hw.isa.encoding import INSTRUCTION_WORDS
-from ....hw.isa.instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, MemoryMode, Read, Set, Sums, Unit,
-                                   Write)
+from ....hw.isa.instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, MemoryMode, Read, Set, Sums,
+                                    Unit, Write)
 from ....hw.isa.parameter_set import SET_WORDS, SETS, ReadSet, WriteSet
 from ....hw.isa.setup import SETUP_READER, SETUP_WRITER, SETUP_READ_SETS, SETUP_WRITE_SETS
 from ....sim.model.memory import read_addresses, write_addresses

@@ -59,8 +59,8 @@ def tiling(config: CoreConfig, rows: int, inputs: int, outputs: int) -> Tiling:
                 traffic = 1 / (2 * config.engines << row_bits) + 1 / (1 << output_bits)
                 found.append((traffic, row_bits, output_bits))
     if not found:
-        raise WingbeatError(f"array.half_words: {config.half_words} are too few for a row of {inputs} inputs and {chunk} "
-                            f"outputs; allowed are {2 << max(_bits(padded), _bits(chunk))} and more")
+        raise WingbeatError(f"array.half_words: {config.half_words} are too few for a row of {inputs} inputs and "
+                            f"{chunk} outputs; allowed are {2 << max(_bits(padded), _bits(chunk))} and more")
     _, row_bits, output_bits = min(found)
     left, tiles = _padded(outputs, chunk), []
     while left:

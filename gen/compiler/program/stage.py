@@ -50,11 +50,11 @@ class Block(NamedTuple):
 
 
 class MatrixStream(NamedTuple):
-    """The matrix of the MACs of a block: beats one after the other, ``count`` FETCHes of ``beats`` beats each."""
+    """The matrix of the MACs of a block: beats one after the other, ``pieces`` FETCHes of ``beats`` beats each."""
 
     piece: Descriptor
     beats: int
-    count: int
+    pieces: int
 
 
 @dataclass(frozen=True)

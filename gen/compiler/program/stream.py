@@ -17,9 +17,8 @@ import numpy as np
 
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
-from ....hw.isa.descriptor import (DESCRIPTOR_WORDS, ENTRY_WORDS, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT,
-                                   Descriptor)
-from ....hw.isa.instruction import Fetch, Instruction, Loop, MemoryMode, Set, Unit, Wait
+from ....hw.isa.descriptor import (DESCRIPTOR_WORDS, ENTRY_WORDS, GROUP_EVENT, ORIGIN, OTHER, SHAPE, STEP_EVENT)
+from ....hw.isa.instruction import Fetch, Instruction, Loop, MemoryMode, Pass, Set, Unit, Wait
 from ....hw.isa.parameter_set import SET_WORDS, SETS, ReadSet, WriteSet
 from ....hw.isa.record import record_beats
 from ....hw.isa.setup import (NO_TARGET, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS,
@@ -62,7 +61,8 @@ def _first(config: CoreConfig, kind: _Kind) -> int:
 
 
 def _room(config: CoreConfig, kind: _Kind) -> int:
-    return {_Kind.COEFFICIENTS: config.coefficient_words - config.ring_words, _Kind.CHANNELS: config.channel_beats}.get(kind, SETS - 1)
+    return {_Kind.COEFFICIENTS: config.coefficient_words - config.ring_words,
+            _Kind.CHANNELS: config.channel_beats}.get(kind, SETS - 1)
 
 
 def _addresses(config: CoreConfig, kind: _Kind) -> int:
@@ -344,7 +344,8 @@ def _moved(tasks: Sequence[Transfer | SumRows], plan: _Plan) -> list[Transfer | 
                 continue
             least = coefficient_place(stage)
             move = plan.life(_Kind.COEFFICIENTS, least, number - 1).place - least
-            passes = tuple(replace(step, coef_base=step.coef_base + move) for step in stage.passes)
+            passes = tuple(replace(step, coef_base=step.coef_base + move) for step in stage.passes
+                           if isinstance(step, Pass))
             moved = stages.setdefault((id(stage), move), replace(stage, passes=passes,
                                                                 image=stage.image + np.array([0, move, 0])))
             task = task._replace(stage=moved)
