@@ -281,14 +281,14 @@ def dense_workload(config: CoreConfig, tokens: int, inputs: int, outputs: int, s
     step = 1 / largest(config.element_width)
     sample, x = (np.rint(rng.uniform(-1, 1, (rows, inputs)) / step).astype(np.int64)
                  for rng, rows in ((weights, 256), (numbers, tokens)))
-    kernel = compile_dense(matrix, config, 1.25 * sample)
+    kernel = compile_dense(matrix, config, 1.25 * sample, by_output=True)
     source, target = placed(config, (tokens, inputs), (tokens, outputs))
-    image = dense_image(config, kernel.weights)
+    image = dense_image(config, kernel.weights, source)
     if target.end + len(image) > 1 << config.memory_bits:
         raise WingbeatError(f"memory.address_bits: {config.memory_bits} are too few for {target.end + len(image)} "
                             f"beats; allowed are {(target.end + len(image) - 1).bit_length()} and more")
     tasks = multiply_dense(config, source, target, target.end, kernel.shift, "dense")
     memory = np.concatenate([_memory(config, target.end, [(source, x)]), image])
-    reference = (x * step) @ (kernel.weights * kernel.weight_unit).T
+    reference = (x * step) @ kernel.weights.T * kernel.weight_unit
     return Workload("dense", inputs, tokens, config, assemble(config, tasks), memory, source, step, target,
                     kernel.output_unit(step), False, reference, tokens * inputs * outputs, 0)

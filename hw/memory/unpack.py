@@ -104,7 +104,7 @@ class Unpack(wiring.Component):
         for column, beat in enumerate(leaving):
             for k in range(units):
                 word = self.write.words[column * units + k]
-                for lane, coefficient in zip(unit_lanes(column, k), (word.c0, word.c1)):
+                for lane, coefficient in zip(unit_lanes(column, k), (word.c1, word.c0)):
                     element = beat.word_select(lane, width).as_signed()
                     m.d.comb += coefficient.eq(
                         streamed_coefficient(element, width, self._config.coefficient_width))

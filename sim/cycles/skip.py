@@ -102,7 +102,8 @@ class Skipper:
         self.period *= -(-_SHORTEST // self.period)
         if self._has_vector:
             self.period = lcm(self.period, config.memory_elements // config.vector_lanes)
-        self._breaks: dict[tuple[int, int], np.ndarray] = {}
+        # The beats stay alive with what is known of them: others must not get their id.
+        self._breaks: dict[tuple[int, int], tuple[np.ndarray, Sequence[Any]]] = {}
 
     def look(self, skip: bool) -> None:
         """Where ``skip``, go ahead as many periods as are like the last one. Raises Deadlock where the last one changed
@@ -204,8 +205,9 @@ class Skipper:
         if key not in self._breaks:
             codes: dict[Any, int] = {}
             numbers = np.array([codes.setdefault(beat, len(codes)) for beat in beats])
-            self._breaks[key] = np.append(np.flatnonzero(numbers[taken:] != numbers[:-taken]) + taken, len(beats) - 1)
-        breaks = self._breaks[key]
+            found = np.append(np.flatnonzero(numbers[taken:] != numbers[:-taken]) + taken, len(beats) - 1)
+            self._breaks[key] = found, beats
+        breaks, _ = self._breaks[key]
         return int(breaks[np.searchsorted(breaks, at)] - at) // taken - 1
 
     def _overlap(self, change: dict[str, int]) -> int:

@@ -24,12 +24,14 @@ from ....hw.numeric import largest
 from ....sim.reference.linear import butterfly_multiply
 from ..checkpoint import ButterflyWeights
 from ..kernel.compile import compile_butterfly, compile_copy, compile_fft, compile_sum
+from ..kernel.dense import DenseKernel, compile_dense
 from ..kernel.kernel import Kernel
 from ..kernel.layers import pair_indices
 from ..program.assemble import SumRows, Transfer
 from ..program.blocks import Start
 from ..program.channels import ChannelTables
 from ..program.coefficients import CoefficientSpace
+from ..program.dense import dense_image, multiply_dense
 from ..program.operations import multiply_butterfly, mix_real, mixed_rows, transform_columns
 from .file import Gelu, LayerNorm, Mixing
 from .formats import (MOST_SHIFT, Format, element_log2, finest_operand, gelu_exponent, least_exponent,
@@ -39,6 +41,7 @@ from .tensors import Tensor, TensorMemory
 
 __all__ = ["Stored", "Constant", "Operation", "Resources", "build_operation"]
 
+_MATRICES = ("butterfly", "linear")
 _ROWS = 4096   # rows that calibrate a kernel, at most
 _SMALL = 64    # elements up to which stacks are put together
 _PIECES = 8    # SUMS in front of an operation that needs the sums of all rows: fewer than a queue of commands holds
@@ -77,7 +80,7 @@ class Operation:
     sums: list[SumRows]
     constants: list[Constant]
     useful: int
-    kernels: tuple[Kernel, ...] = field(repr=False)
+    kernels: tuple[Kernel, ...] = field(default=(), repr=False)
 
 
 class Resources:
@@ -91,7 +94,7 @@ def build_operation(step: Step, config: CoreConfig, stored: dict[int, Stored], m
                     resources: Resources, start: Start) -> Operation:
     """``stored``: where values stand, by id; that of the result is not put there. Raises WingbeatError."""
     try:
-        build = _Mixing if step.kind == "mixing" else _Mean if step.kind == "mean" else _Rows
+        build = {"mixing": _Mixing, "mean": _Mean, "linear": _Dense}.get(step.kind, _Rows)
         return build(step, config, stored, memory, resources, start).operation()
     except WingbeatError as fault:
         raise WingbeatError(f"{step.name}: {fault}") from fault
@@ -231,8 +234,8 @@ class _Builder:
         """Whether the next matrix takes the scales of the features into its columns."""
         step = self.step
         readers = step.result.readers
-        return (step.kind == "butterfly" and bias is None and step.activation is None and step.added is None
-                and not step.result.adders and len(readers) == 1 and readers[0].kind == "butterfly"
+        return (step.kind in _MATRICES and bias is None and step.activation is None and step.added is None
+                and not step.result.adders and len(readers) == 1 and readers[0].kind in _MATRICES
                 and readers[0].norm is None and not readers[0].flat)
 
     def _unscaled(self, scale: np.ndarray | float, added: Format | None, least: int) -> Format | None:
@@ -377,6 +380,39 @@ class _Rows(_Builder):
                 found.append(self.sums((task.block.read_at - matrix.base) // matrix.pitch, task.block.read_rows))
             found.append(task)
         return found
+
+
+class _Dense(_Rows):
+    """A dense matrix over the features of each row."""
+
+    def operation(self) -> Operation:
+        step, config = self.step, self.config
+        source = self.source.tensor.flat if step.flat else self.source.tensor.rows
+        normalises = step.norm is not None and not step.flat
+        kernel, bias = self._matrix()
+        image = dense_image(config, kernel.weights, source)
+        place = self.memory.take_beats(len(image))
+        self.constants.append(Constant(Stored(place, 1.0), image))
+        finish, result = self.finish(kernel.output_unit(1.0), bias)
+        transfers = multiply_dense(config, source, result.tensor.rows, place.base, kernel.shift, step.name,
+                                   self.rows_at_once if normalises else None)
+        tasks = _with_sets(transfers, self.normalise(), finish)
+        sums = self.all_sums() if step.flat else []
+        if normalises:
+            tasks = self._with_sums(tasks)
+        return Operation(step, result, tasks, sums, self.constants, source.rows * kernel.weights.size)
+
+    def _matrix(self) -> tuple[DenseKernel, np.ndarray | None]:
+        """The kernel for integers, and the bias."""
+        layer, config = self.step.layer, self.config
+        assert layer is not None and layer.matrix is not None
+        columns = self._tiled(np.broadcast_to(self.norm_scale() * self.read_unit, (self.step.source.shape.features,)))
+        offset, bias = self._tiled_offset(), layer.bias
+        if offset is not None:
+            product = layer.matrix @ offset
+            bias = product if bias is None else bias + product
+        sample = self.read_integers().reshape(-1, layer.matrix.shape[1])
+        return compile_dense(layer.matrix * columns, config, _some(sample), by_output=config.vector_lanes > 0), bias
 
 
 class _Mixing(_Builder):

@@ -138,7 +138,7 @@ class CompiledNetwork:
         memory = np.zeros((self.beats, self.config.memory_elements), dtype=np.int64)
         for operation in self.operations:
             for stored, integers in operation.constants:
-                tensor, whole = stored.tensor, np.broadcast_to(integers, (self.batch, *integers.shape))
+                tensor, whole = stored.tensor, np.broadcast_to(integers, (stored.tensor.batch, *integers.shape))
                 memory[tensor.base:tensor.base + tensor.beats] = tensor.pack(whole)
         for segment in self.segments:
             if segment.records:

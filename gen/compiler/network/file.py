@@ -15,6 +15,7 @@
 | kind | fields | tensors | x becomes |
 |---|---|---|---|
 | `butterfly` | `weights`; `out_features`, `increasing_stride` | NAME.twiddle, optional NAME.bias | tokens x out |
+| `linear` | `weights` | NAME.weight (out, in), optional NAME.bias | tokens x out |
 | `position` | `weights` | NAME (tokens, features) | x + NAME |
 | `residual` | `layers`, none of them a residual | | x + layers(x) |
 | `layernorm` | `weights`, `epsilon` = 1e-5 | NAME.weight, optional NAME.bias (features,) | normalised features |
@@ -40,8 +41,8 @@ from ....hw.errors import WingbeatError
 from ....hw.names import ALLOWED_NAMES, is_module_name
 from ..checkpoint import printable
 
-__all__ = ["NetworkFile", "Input", "Butterfly", "Position", "LayerNorm", "Mixing", "Attention", "Gelu", "Relu",
-           "Mean", "Flatten", "Residual", "PlainSpec", "LayerSpec", "LARGEST_SIDE", "read_network_file"]
+__all__ = ["NetworkFile", "Input", "Butterfly", "Linear", "Position", "LayerNorm", "Mixing", "Attention", "Gelu",
+           "Relu", "Mean", "Flatten", "Residual", "PlainSpec", "LayerSpec", "LARGEST_SIDE", "read_network_file"]
 
 LARGEST_SIDE = 1 << 16  # tokens, features: the largest butterfly of gen/compiler/checkpoint.py
 _PART = "[A-Za-z0-9_-]+"
@@ -70,6 +71,13 @@ class Butterfly(_Table):
     weights: ButterflyName
     out_features: Side | None = None
     increasing_stride: bool | None = None
+
+
+class Linear(_Table):
+    """A dense matrix over the features of each token; names and shapes are those of torch's nn.Linear."""
+
+    kind: Literal["linear"]
+    weights: ButterflyName
 
 
 class Position(_Table):
@@ -131,7 +139,7 @@ class Flatten(_Table):
     kind: Literal["flatten"]
 
 
-PlainSpec = Butterfly | Position | LayerNorm | Mixing | Attention | Gelu | Relu | Mean | Flatten
+PlainSpec = Butterfly | Linear | Position | LayerNorm | Mixing | Attention | Gelu | Relu | Mean | Flatten
 
 
 class Residual(_Table):

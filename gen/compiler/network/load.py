@@ -27,8 +27,8 @@ import numpy as np
 
 from ....hw.errors import WingbeatError
 from ..checkpoint import ButterflyWeights, Checkpoint, printable, real_array
-from .file import (LARGEST_SIDE, Attention, Butterfly, Flatten, LayerNorm, LayerSpec, Mean, Mixing, NetworkFile,
-                   PlainSpec, Position, Residual, read_network_file)
+from .file import (LARGEST_SIDE, Attention, Butterfly, Flatten, LayerNorm, LayerSpec, Linear, Mean, Mixing,
+                   NetworkFile, PlainSpec, Position, Residual, read_network_file)
 
 __all__ = ["Shape", "LoadedLayer", "LoadedNetwork", "load_network"]
 
@@ -45,8 +45,9 @@ class LoadedLayer:
     """One layer with its float64 tensors. ``path`` is its place in the file, such as ``layers[2].layers[0]``.
 
     ``input``, ``output``: shapes in front and behind. ``butterflies``: one of a butterfly, q, k, v, out of an
-    attention. ``scale``, ``offset`` (features,): LayerNorm, the offset may be missing. ``position`` (tokens,
-    features). ``layers``: what a residual adds to its input. What a kind does not have is empty.
+    attention. ``matrix`` (out, in), ``bias`` (out,): of a linear layer, the bias may be missing. ``scale``, ``offset``
+    (features,): LayerNorm, the offset may be missing. ``position`` (tokens, features). ``layers``: what a residual adds
+    to its input. What a kind does not have is empty.
     """
 
     path: str
@@ -54,6 +55,8 @@ class LoadedLayer:
     input: Shape
     output: Shape
     butterflies: tuple[ButterflyWeights, ...] = ()
+    matrix: np.ndarray | None = None
+    bias: np.ndarray | None = None
     scale: np.ndarray | None = None
     offset: np.ndarray | None = None
     position: np.ndarray | None = None
@@ -156,9 +159,12 @@ class _Loader:
         match spec:
             case Butterfly():
                 weights = self._butterfly(spec.weights, shape.features, wanted, where, spec)
-                return LoadedLayer(where, spec, shape, Shape(shape.tokens, weights.out_size), (weights,))
+                return LoadedLayer(where, spec, shape, Shape(shape.tokens, weights.out_size), butterflies=(weights,))
+            case Linear():
+                return self._linear(spec, shape, where)
             case Attention():
-                return LoadedLayer(where, spec, shape, shape, self._projections(spec, shape.features, where))
+                projections = self._projections(spec, shape.features, where)
+                return LoadedLayer(where, spec, shape, shape, butterflies=projections)
             case Position():
                 position = self._tensor(spec.weights, where, shape)
                 return LoadedLayer(where, spec, shape, shape, position=position)
@@ -168,6 +174,17 @@ class _Loader:
                 offset = self._tensor(spec.weights + ".bias", where, shape[1:]) if has_offset else None
                 return LoadedLayer(where, spec, shape, shape, scale=scale, offset=offset)
         return LoadedLayer(where, spec, shape, _shape_behind(spec, shape))
+
+    def _linear(self, spec: Linear, shape: Shape, where: str) -> LoadedLayer:
+        stem = f"{spec.weights}." if spec.weights else ""
+        name = f"{self.prefix}{stem}weight"
+        self._claim(name, where)
+        matrix = real_array(name, self.checkpoint.tensor(name))
+        if matrix.ndim != 2 or matrix.shape[1] != shape.features or not 1 <= len(matrix) <= LARGEST_SIDE:
+            raise WingbeatError(f"{name}: shape {matrix.shape}; allowed are (1..{LARGEST_SIDE}, {shape.features})")
+        has_bias = f"{self.prefix}{stem}bias" in self.checkpoint.names
+        bias = self._tensor(f"{stem}bias", where, matrix.shape[:1]) if has_bias else None
+        return LoadedLayer(where, spec, shape, Shape(shape.tokens, len(matrix)), matrix=matrix, bias=bias)
 
     def _claim(self, name: str, where: str) -> None:
         if name in self.user:
@@ -231,6 +248,8 @@ class _Loader:
                     return self._last_side(spec.weights + ".weight")
                 case Position():
                     return self._last_side(spec.weights)
+                case Linear():
+                    return self._last_side(f"{spec.weights}.weight" if spec.weights else "weight")
                 case Butterfly():
                     return self.checkpoint.options(self.prefix + spec.weights).get("in_size")
                 case Residual():  # keeps the features: what stands in it tells, or what stands behind it

@@ -14,7 +14,7 @@ import numpy as np
 from ....hw.errors import WingbeatError
 from ....sim.reference.functions import standardise
 from ..checkpoint import ButterflyWeights
-from .file import Attention, Butterfly, Flatten, Gelu, LayerNorm, Mean, Mixing, Position, Relu
+from .file import Attention, Butterfly, Flatten, Gelu, LayerNorm, Linear, Mean, Mixing, Position, Relu
 from .load import LoadedLayer, LoadedNetwork, Shape
 from .reference import apply_layer, encode_inputs
 
@@ -36,9 +36,9 @@ class Value:
 class Step:
     """One matrix from ``source`` to ``result``, and what happens at both ends.
 
-    ``layer``: the butterfly, mixing or mean, None for a copy. ``norm``: the LayerNorm of the source. ``flat``: the
-    tokens of an input stand one after the other. ``activation``: Gelu, Relu or None. ``added``: a Value, a position
-    (tokens, features), or None. ``linear`` and ``activated``: float values in front of the activation and behind it.
+    ``layer``: the butterfly, linear layer, mixing or mean, None for a copy. ``norm``: the LayerNorm of the source.
+    ``flat``: the tokens of an input stand one after the other. ``activation``: Gelu, Relu or None. ``added``: a Value,
+    a position (tokens, features), or None. ``linear`` and ``activated``: float values in front of the activation and behind it.
     """
 
     name: str
@@ -128,9 +128,9 @@ class _Lowering:
         floats = apply_layer(layer, at.floats)
         match layer.spec:
             case Attention():
-                raise WingbeatError(f"{layer.path} (attention): no processor runs it; allowed are butterfly, position, "
-                                    "residual, layernorm, mixing, gelu, relu, mean, flatten")
-            case Butterfly():
+                raise WingbeatError(f"{layer.path} (attention): no processor runs it; allowed are butterfly, linear, "
+                                    "position, residual, layernorm, mixing, gelu, relu, mean, flatten")
+            case Butterfly() | Linear():
                 return self.step(layer.weights or layer.path, layer, at, floats)
             case Mixing() | Mean():
                 if at.flat:

@@ -10,7 +10,7 @@ from ....hw.errors import WingbeatError
 from ....sim.reference.functions import attention, gelu, standardise, tanh_gelu
 from ....sim.reference.linear import butterfly_multiply, mixing
 from ..checkpoint import ButterflyWeights, real_array
-from .file import Attention, Butterfly, Flatten, Gelu, LayerNorm, Mean, Mixing, Position, Relu
+from .file import Attention, Butterfly, Flatten, Gelu, LayerNorm, Linear, Mean, Mixing, Position, Relu
 from .load import LoadedLayer, LoadedNetwork
 
 __all__ = ["encode_inputs", "forward", "apply_layer"]
@@ -67,6 +67,10 @@ def _applied(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
     match layer.spec:
         case Butterfly():
             return _product(layer.butterflies[0], x)
+        case Linear():
+            assert layer.matrix is not None
+            y = x @ layer.matrix.T
+            return y if layer.bias is None else y + layer.bias
         case Position():
             return x + layer.position
         case LayerNorm(epsilon=epsilon):

@@ -79,13 +79,22 @@ class TensorMemory:
             if base + beats <= begin:
                 break
             base = -(-end // step) * step
+        self._take(base, beats)
+        return Tensor(base, tokens, self.batch, features, pitch, elements)
+
+    def take_beats(self, beats: int) -> Tensor:
+        """Beats one after the other where no tensor has ever been, one a row; they are the same for all inputs."""
+        base = self.end
+        self._take(base, beats)
+        return Tensor(base, beats, 1, self._config.memory_elements, 1, self._config.memory_elements)
+
+    def _take(self, base: int, beats: int) -> None:
         if base + beats > 1 << self._config.memory_bits:
             raise WingbeatError(f"memory.address_bits: {self._config.memory_bits} are too few for {base + beats} "
                                 f"beats; allowed are {(base + beats - 1).bit_length()} and more, or a smaller "
                                 f"batch than {self.batch}")
         self._used = sorted([*self._used, (base, base + beats)])
         self.end = max(self.end, base + beats)
-        return Tensor(base, tokens, self.batch, features, pitch, elements)
 
     def copy(self) -> "TensorMemory":
         other = TensorMemory(self._config, self.batch)

@@ -36,21 +36,30 @@ def _bits(value: int) -> int:
     return (value - 1).bit_length()
 
 
-def tiling(config: CoreConfig, rows: int, inputs: int, outputs: int) -> Tiling:
-    """Row pairs and outputs of a block. More row pairs need fewer words of the matrix a cycle, more outputs fewer words
-    of the rows: of what fits a half the one with the least traffic, which keeps the memory slow.
+def _part(config: CoreConfig, source: Matrix) -> int:
+    """Inputs that a part of a row takes: a power of two where there are several, of which some may be zero."""
+    chunks = source.chunks(config)
+    return config.memory_elements * (chunks if source.parts == 1 else 1 << _bits(chunks))
+
+
+def tiling(config: CoreConfig, source: Matrix, outputs: int, most_rows: int | None = None) -> Tiling:
+    """Row pairs and outputs of a block, of ``most_rows`` rows at most. More row pairs need fewer words of the matrix a
+    cycle, more outputs fewer words of the rows: of what fits a half the one with the least traffic, which keeps the
+    memory slow.
 
     Raises WingbeatError naming the field that is too small.
     """
     if not config.ring_words:
         raise WingbeatError("array.ring_words: 0; a dense product needs a ring")
-    if inputs > MAC_TERMS:
-        raise WingbeatError(f"inputs: {inputs} of a dense product; allowed are 1..{MAC_TERMS}")
-    chunk, padded = config.memory_elements, _padded(inputs, config.memory_elements)
+    chunk, padded, rows = config.memory_elements, source.parts * _part(config, source), source.rows
+    if padded > MAC_TERMS:
+        raise WingbeatError(f"inputs: {padded} of a dense product; allowed are 1..{MAC_TERMS}")
     if padded * config.lanes // config.layers // config.lanes > config.ring_words:
         raise WingbeatError(f"array.ring_words: {config.ring_words} are too few for a row of {padded} inputs; allowed "
                             f"are {1 << _bits(padded // config.layers)} and more")
     most_pairs = _bits(-(-rows // (2 * config.engines)))
+    if most_rows is not None:
+        most_pairs = min(most_pairs, max(1, most_rows // (2 * config.engines)).bit_length() - 1)
     found = []
     for row_bits in range(most_pairs + 1):
         for output_bits in range(_bits(chunk), _bits(_padded(outputs, chunk)) + 1):
@@ -59,7 +68,7 @@ def tiling(config: CoreConfig, rows: int, inputs: int, outputs: int) -> Tiling:
                 traffic = 1 / (2 * config.engines << row_bits) + 1 / (1 << output_bits)
                 found.append((traffic, row_bits, output_bits))
     if not found:
-        raise WingbeatError(f"array.half_words: {config.half_words} are too few for a row of {inputs} inputs and "
+        raise WingbeatError(f"array.half_words: {config.half_words} are too few for a row of {padded} inputs and "
                             f"{chunk} outputs; allowed are {2 << max(_bits(padded), _bits(chunk))} and more")
     _, row_bits, output_bits = min(found)
     left, tiles = _padded(outputs, chunk), []
@@ -70,25 +79,27 @@ def tiling(config: CoreConfig, rows: int, inputs: int, outputs: int) -> Tiling:
     return Tiling(row_bits, tuple(tiles))
 
 
-def dense_image(config: CoreConfig, weights: np.ndarray) -> np.ndarray:
-    """Beats of ``weights``, elements int64 (outputs, inputs), as :func:`multiply_dense` wants them in memory."""
-    unit = config.memory_elements
-    padded = np.zeros([_padded(side, unit) for side in weights.shape], dtype=np.int64)
-    padded[:weights.shape[0], :weights.shape[1]] = weights
-    return matrix_beats(config, padded)
+def dense_image(config: CoreConfig, weights: np.ndarray, source: Matrix) -> np.ndarray:
+    """Beats of ``weights``, elements int64 (outputs, inputs), as :func:`multiply_dense` wants them in memory for rows
+    of ``source``."""
+    outputs, part = _padded(len(weights), config.memory_elements), _part(config, source)
+    padded = np.zeros((outputs, source.parts, part), dtype=np.int64)
+    padded[:len(weights), :, :source.elements // source.parts] = weights.reshape(len(weights), source.parts, -1)
+    return matrix_beats(config, padded.reshape(outputs, -1))
 
 
-def multiply_dense(config: CoreConfig, source: Matrix, target: Matrix, matrix_at: int, shift: int,
-                   name: str) -> list[Transfer]:
+def multiply_dense(config: CoreConfig, source: Matrix, target: Matrix, matrix_at: int, shift: int, name: str,
+                   most_rows: int | None = None) -> list[Transfer]:
     """``target`` = rows of ``source`` times the matrix whose beats (:func:`dense_image`) stand from ``matrix_at`` on,
-    shifted right by ``shift`` (hw/numeric.py)."""
+    shifted right by ``shift`` (hw/numeric.py). ``most_rows``: of a block. Raises WingbeatError as :func:`tiling`."""
     chunk = config.memory_elements
-    inputs = _padded(source.elements, chunk)
-    cut = tiling(config, source.rows, source.elements, target.elements)
+    inputs = source.parts * _part(config, source)
+    cut = tiling(config, source, target.elements, most_rows)
     unit = 2 * config.engines
     tasks, first = [], 0
     stages: dict[tuple[int, int], Stage] = {}
     several = len(cut.outputs) > 1
+    above = source.rows * (source.parts - 1)  # rows of memory in front of the last part
     while first < source.rows:
         left = source.rows - first
         row_bits = min(cut.row_bits, max(0, (left // unit).bit_length() - 1))
@@ -98,9 +109,9 @@ def multiply_dense(config: CoreConfig, source: Matrix, target: Matrix, matrix_at
                 stages[row_bits, outputs] = _stage(config, source, target, row_bits, outputs, shift,
                                                    f"{name}.{number}" if several else name)
             at = matrix_at + output * inputs // chunk
-            tasks.append(Transfer(stages[row_bits, outputs], Block(
-                source.base + first * source.pitch, rows, target.base + first * target.pitch + output // chunk, rows,
-                matrix_at=at)))
+            block = Block(source.base + first * source.pitch, above + rows,
+                          target.base + first * target.pitch + output // chunk, rows, matrix_at=at)
+            tasks.append(Transfer(stages[row_bits, outputs], block))
             output += outputs
         first += rows
     return tasks
@@ -108,18 +119,21 @@ def multiply_dense(config: CoreConfig, source: Matrix, target: Matrix, matrix_at
 
 def _stage(config: CoreConfig, source: Matrix, target: Matrix, row_bits: int, outputs: int, shift: int,
            name: str) -> Stage:
-    mode, chunk, lanes = MemoryMode.PAIRS, config.memory_elements, config.lanes
-    inputs = _padded(source.elements, chunk)
-    bits = {"in": _bits(inputs), "out": _bits(outputs)}
+    mode, chunk, lanes, part = MemoryMode.PAIRS, config.memory_elements, config.lanes, _part(config, source)
+    inputs = source.parts * part
+    in_bits, out_bits = _bits(inputs), _bits(outputs)
     row_moves = [Place("move", move=Move(2 * config.engines << bit)) for bit in range(row_bits)]
-    places = {side: (*row_places(config, mode, count, range(count), cell_bits(config, mode)), *row_moves)
-              for side, count in bits.items()}
-    strides = {side: count - config.layers for side, count in bits.items()}
-    mac = Mac(inputs // lanes, outputs // lanes, 1 << row_bits, strides["in"],
-              1 << max(strides.values()) + row_bits, strides["out"], shift, first=True, last=True)
-    beats, count = outputs * (inputs // chunk), 1
+    columns, kept = (row_places(config, mode, bits, range(bits), cell_bits(config, mode))
+                     for bits in (in_bits, out_bits))
+    # The parts of a row are rows of their own in memory.
+    columns = [place if source.parts == 1 or 1 << bit < part else
+               Place("move", move=Move(source.rows * (1 << bit) // part)) for bit, place in enumerate(columns)]
+    in_stride, out_stride = in_bits - config.layers, out_bits - config.layers
+    mac = Mac(inputs // lanes, outputs // lanes, 1 << row_bits, in_stride,
+              1 << max(in_stride, out_stride) + row_bits, out_stride, shift, first=True, last=True)
+    beats, pieces = outputs * (inputs // chunk), 1
     while beats > _LONGEST_FETCH:
-        beats, count = beats // 2, 2 * count
-    read = Side(mode, places["in"], source.pitch, source.chunks(config), source.tail(config))
-    write = Side(mode, places["out"], target.pitch, outputs // chunk)
-    return build_mac_stage(name, config, mac, MatrixStream(line(config, beats), beats, count), read, write)
+        beats, pieces = beats // 2, 2 * pieces
+    read = Side(mode, (*columns, *row_moves), source.pitch, source.chunks(config), source.tail(config))
+    write = Side(mode, (*kept, *row_moves), target.pitch, outputs // chunk)
+    return build_mac_stage(name, config, mac, MatrixStream(line(config, beats), beats, pieces), read, write)

@@ -166,13 +166,17 @@ def stream(config: CoreConfig, tasks: Sequence[Transfer | SumRows], setup: Seque
     records = np.concatenate([np.array(fixed, dtype=np.int64).reshape(-1, 3), plan.records()])
     places = config.memory_elements // config.record_elements
     size = -(-plan.piece // (places * config.beat_groups)) * config.beat_groups
+    records_line = line(config, size)
+    number = readers.number(records_line)
+    # Where a matrix is fetched in equal pieces the host has written their descriptor.
+    is_known = (records[:, 0] == SETUP_READER) & (records[:, 1] // DESCRIPTOR_WORDS == number)
+    records[is_known, 0] = NO_TARGET
     beats = _pieces(config, records, plan.piece, size)
     if base + len(beats) > 1 << config.memory_bits:
         raise WingbeatError(f"memory.address_bits: {config.memory_bits} are too few for {base + len(beats)} beats, "
                             f"{len(beats)} of them records; allowed are {(base + len(beats) - 1).bit_length()} and "
                             "more")
-    records_line = line(config, size)
-    fetch = Fetch(readers.number(records_line), _REGISTER, size, MemoryMode.COLUMNS, size)
+    fetch = Fetch(number, _REGISTER, size, MemoryMode.COLUMNS, size)
     fetched: dict[int, list[Fetched]] = {}
     for position, behind in zip(plan.positions, plan.behind()):
         fetched.setdefault(position, []).append(Fetched(fetch, behind))
@@ -198,6 +202,8 @@ def _descriptors(work: Work, readers: DescriptorTable, writers: DescriptorTable)
     for stage, _ in work.blocks:
         readers.number(stage.read)
         writers.number(stage.write)
+        if stage.matrix:
+            readers.number(stage.matrix.piece)
     return [*readers.setup(SETUP_READER), *writers.setup(SETUP_WRITER)]
 
 
