@@ -38,7 +38,8 @@ class Step:
 
     ``layer``: the butterfly, linear layer, mixing or mean, None for a copy. ``norm``: the LayerNorm of the source.
     ``flat``: the tokens of an input stand one after the other. ``activation``: Gelu, Relu or None. ``added``: a Value,
-    a position (tokens, features), or None. ``linear`` and ``activated``: float values in front of the activation and behind it.
+    a position (tokens, features), or None. ``linear`` and ``activated``: float values in front of the activation and
+    behind it.
     """
 
     name: str
