@@ -199,12 +199,15 @@ class _Processor(_Array):
 
     def run(self) -> Cycles:
         """Raises RuntimeError at a deadlock."""
-        fetch, counts = self.fetch, self.counts
+        fetch, counts, counter, begun = self.fetch, self.counts, self.sequencer.counter, 0
         try:
             while fetch.running:
                 end = counts.total + self.skipper.period
                 while fetch.running and counts.total < end:
                     self.step()
+                    if counter is not None and counter.begun != begun:
+                        begun = counter.begun
+                        self.skipper.look(self.skips, opened=True)
                 self.skipper.look(self.skips)
         except Deadlock as deadlock:
             raise RuntimeError(f"program: instruction {fetch.number} waits for ever; a block is not loaded, or a queue "

@@ -59,8 +59,9 @@ _VECTOR = (
         "out", "free", "space", "granted", "to_reader", "arrived",
         *(f"{queue}.{part}" for queue in ("owners", "waiting") for part in _QUEUE)))))
 _RING = attrgetter("unpack.place", "unpack.left", "unpack.full", "player.holds", "sequencer.drain", "sequencer.drained",
-                   *(f"sequencer.counter.{name}" for name in ("next_filled", "first_filled", "read", "windows")))
-_RING_COUNTERS = ("unpack.filled", *(f"sequencer.counter.{name}" for name in ("left", "begun", "there", "released")))
+                   *(f"sequencer.counter.{name}" for name in ("next_filled", "first_filled", "read")))
+_RING_COUNTERS = ("unpack.filled", *(f"sequencer.counter.{name}" for name in (
+    "left", "begun", "there", "released", "windows")))
 _VECTOR_QUEUES = attrgetter(
     "normalise.front", "normalise.out", "normalise.sides", "finish.rescale.front", "finish.rescale.out",
     "finish.rescale.side", "finish.between", "finish.residual.way", "arbiter.order")
@@ -92,10 +93,11 @@ class Skipper:
     def __init__(self, model: Any, config: CoreConfig):
         self._model, self._has_vector, self._ring_words = model, config.vector_lanes > 0, config.ring_words
         self._before = deque[_Snapshot](maxlen=_KEPT_ROWS if self._has_vector else _KEPT)
+        self._opened = deque[_Snapshot](maxlen=2)  # where windows of a MAC begin
         self._counters = _COUNTERS + _VECTOR_COUNTERS * self._has_vector + _RING_COUNTERS * bool(config.ring_words)
         self._counts = attrgetter(*self._counters)
         self._moves = [name for name in self._counters if name.partition(".")[0] not in ("counts", "sequencer")]
-        self._moves += ["sequencer.left", *(["sequencer.counter.left"] if config.ring_words else [])]
+        self._moves += ["sequencer.left", *_RING_COUNTERS * bool(config.ring_words)]
         memory: Memory = model.memory
         # Beats come in tiles and steps, and the memory gives a beat in a pattern of its own.
         self.period = 2 * config.engines_per_beat * config.beat_groups * (memory.cost // gcd(memory.gain, memory.cost))
@@ -105,12 +107,12 @@ class Skipper:
         # The beats stay alive with what is known of them: others must not get their id.
         self._breaks: dict[tuple[int, int], tuple[np.ndarray, Sequence[Any]]] = {}
 
-    def look(self, skip: bool) -> None:
+    def look(self, skip: bool, opened: bool = False) -> None:
         """Where ``skip``, go ahead as many periods as are like the last one. Raises Deadlock where the last one changed
-        nothing."""
-        now = self._snapshot()
-        before = next((old for old in reversed(self._before) if old.registers == now.registers), None)
-        self._before.append(now)
+        nothing. ``opened``: a window of a MAC was begun in this cycle; the period is then one of windows."""
+        now, seen = self._snapshot(), self._opened if opened else self._before
+        before = next((old for old in reversed(seen) if old.registers == now.registers), None)
+        seen.append(now)
         if before is None:
             return
         change = {name: b - a for name, a, b in zip(self._counters, before.counters, now.counters)}
@@ -120,6 +122,8 @@ class Skipper:
         if times > 0:
             self._advance(change, [b - a for a, b in zip(before.units, now.units)], times)
             self._before.clear()
+            if opened:
+                self._opened.clear()
 
     def _check_alive(self) -> None:
         model = self._model
@@ -180,13 +184,19 @@ class Skipper:
         """The end of a window, the begin of its last row pair, a ring that is full, and windows that are complete."""
         model = self._model
         counter, filled = model.sequencer.counter, model.unpack.filled
-        groups, came, went = (change[name] for name in (
-            "sequencer.counter.left", "unpack.filled", "sequencer.counter.released"))
-        if groups > 0 or change["sequencer.counter.begun"]:
+        groups, came, went, begun, windows = (change[name] for name in (
+            "sequencer.counter.left", "unpack.filled", *(f"sequencer.counter.{name}" for name in (
+                "released", "begun", "windows"))))
+        if begun or windows:  # whole windows: as much comes in as goes
+            yield (counter.windows - 2) // -windows if not groups and came == went == begun and windows < 0 else 0
+            return
+        if groups > 0:
             yield 0
         elif groups:
-            event = counter.window + 1 if counter.left > counter.window else 2
-            yield (counter.left - event) // -groups - 1
+            # Groups of the last row pair release words; those of the last period were all in front of it or all in it.
+            is_in_front, is_behind = counter.left >= counter.window, counter.left - groups <= counter.window
+            event = counter.window + 1 if is_in_front else 2
+            yield (counter.left - event) // -groups - 1 if is_in_front or is_behind else 0
         if came > went:
             yield (self._ring_words - (filled - counter.released) - 4) // (came - went) - 1
         waited = [counter.window] * (not counter.next_filled)
