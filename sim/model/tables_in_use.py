@@ -84,6 +84,10 @@ class TablesInUse:
             if target in _STEERING and is_changed:
                 raise ValueError(f"record: the FETCH before READ {tag} changes word {address} of setup target {target} "
                                  "by results of the program; allowed are records that it does not write")
+            if target == SETUP_READER and address // DESCRIPTOR_WORDS == fetch.descriptor:
+                raise ValueError(f"record: the FETCH before READ {tag} changes word {address} of setup target "
+                                 f"{target}, which belongs to descriptor {fetch.descriptor}, its own; allowed are "
+                                 "others")
             last = self._last.get(target)
             if last is not None and address < len(last) and last[address] >= self._complete:
                 raise ValueError(f"after: the FETCH before READ {tag} changes word {address} of setup target {target}, "

@@ -74,6 +74,7 @@ def _is_legal(config: CoreConfig, job: ProcessorJob) -> bool:
         model.write_setup(*write)
     try:
         model.check(encode(job.program))
+        model.run(job.program)  # rows that a set in the place of another one does not fit
     except ValueError:
         return False
     return True

@@ -146,6 +146,7 @@ def test_window(prove):
     assert holds(prove, Bench(LARGE, window))
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("fault", ["limit", "page", "length"])
 def test_window_is_refuted(prove, fault):
     assert not holds(prove, Bench(LARGE, window, fault))

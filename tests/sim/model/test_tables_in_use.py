@@ -112,6 +112,13 @@ def test_a_descriptor_of_the_reader_needs_a_fence_or_a_wait():
         check(records[:1], [Wait(), fetch()[0], *own])
 
 
+def test_a_fetch_does_not_bring_its_own_descriptor():
+    """Its words are read while its records are played; the RAM may give neither the old nor the new ones then."""
+    with pytest.raises(ValueError, match=rf"^record: the FETCH before READ 1 changes word {LINE * DESCRIPTOR_WORDS} of "
+                                         rf"setup target {SETUP_READER}, which belongs to descriptor {LINE}, its own"):
+        check(descriptor_writes(SETUP_READER, LINE), [*block(), *fetch(fence=True), *block()])
+
+
 def test_a_descriptor_of_the_writer_comes_a_block_before_or_a_wait():
     records, own = descriptor_writes(SETUP_WRITER, 3), block(write=Write(3, 1, 0xFFFF, MemoryMode.COLUMNS))
     with pytest.raises(ValueError, match="^descriptor: 3 of WRITE 1 is fetched in front of READ 1"):
