@@ -6,7 +6,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from wingbeat.gen.presets import select
-from wingbeat.hw.config import CoreConfig, MemoryBus, Pipeline, Target
+from wingbeat.hw.config import CoreConfig, Pipeline, Target
+from wingbeat.hw.sections import MemoryBus
 
 from .text import docstring, enumeration, inline, table
 

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ValidationError
 import typer
 from typer.exceptions import TyperException
 
-from ...hw.config import SECTIONS, CoreConfig
+from ...hw.config import CoreConfig
+from ...hw.sections import SECTIONS
 from ...hw.errors import WingbeatError
 from ..compiler.kernel.passes import Scaling
 from ..console import JsonOption, err, file_option, out, print_table, progress, refuse_unused

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ...hw.config import CoreConfig, MemoryBus
+from ...hw.config import CoreConfig
+from ...hw.sections import MemoryBus
 from ...hw.errors import WingbeatError
 from ..console import print_table, refuse_unused
 from ..files import write_json

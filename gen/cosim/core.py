@@ -21,7 +21,8 @@ import tempfile
 
 from amaranth.lib import wiring
 
-from ...hw.config import CoreConfig, MemoryBus, Target
+from ...hw.config import CoreConfig, Target
+from ...hw.sections import MemoryBus
 from ...hw.core.top import core as component_of
 from ...hw.errors import WingbeatError
 from ..files import keep_log, output_file

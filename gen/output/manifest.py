@@ -13,7 +13,8 @@ from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
 from ...hw.bus.axi4.burst import PAGE_BYTES, AxiParameters
-from ...hw.config import NAMES, CoreConfig, MemoryBus
+from ...hw.config import NAMES, CoreConfig
+from ...hw.sections import MemoryBus
 from ...hw.isa.bit_fields import Fields, field_places
 from ...hw.isa.descriptor import (DESCRIPTOR_WORDS, DIFFERENCE, GROUP_EVENT, ORIGIN, OTHER, OTHER_FIELDS, SHAPE,
                                   SHAPE_FIELDS, STEP_EVENT)

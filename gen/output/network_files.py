@@ -16,7 +16,7 @@ from ...hw.isa.encoding import encode
 from ...hw.isa.setup import (SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_CONTROL, SETUP_PROGRAM, SETUP_READ_SETS,
                              SETUP_WRITE_SETS)
 from ..compiler.beats import pack_beats, pack_setup, start_writes
-from ..compiler.network.build import Stored
+from ..compiler.network.builder import Stored
 from ..compiler.network.compile import CompiledNetwork
 from ..compiler.network.load import LoadedNetwork
 from ..compiler.network.reference import encode_inputs as encode_inputs, forward

@@ -12,7 +12,8 @@ import tomllib
 from typing import Any
 import warnings
 
-from ...hw.config import NAMES, SECTIONS, CoreConfig, in_sections
+from ...hw.config import NAMES, CoreConfig, in_sections
+from ...hw.sections import SECTIONS
 from ...hw.errors import WingbeatError
 
 __all__ = ["names", "load_preset", "load_file", "description", "preset_text"]

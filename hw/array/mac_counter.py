@@ -106,11 +106,12 @@ class MacCounter(wiring.Component):
         def window(fields):
             return (fields.last_input + 1) << steps
 
-        begun, there = signals("begun there", self.filled.shape())  # words of the windows begun; written beyond them
+        # Words of the windows that were begun, and words that were written beyond them.
+        begun, surplus = signals("begun surplus", self.filled.shape())
         with m.If(self.opens):
             m.d.sync += begun.eq(begun + Mux(self.load, window(self.next_fields), window(self.fields)))
-        m.d.sync += [there.eq(self.filled - begun), self.is_next_filled.eq(there >= window(self.fields)),
-                     self.is_first_filled.eq(there >= window(self.next_fields))]
+        m.d.sync += [surplus.eq(self.filled - begun), self.is_next_filled.eq(surplus >= window(self.fields)),
+                     self.is_first_filled.eq(surplus >= window(self.next_fields))]
         # A word is read for the last time with the last row pair.
         read = Signal(name="read")
         m.d.comb += read.eq(delay(m, self.step & is_last_pair, release_delay(self._config), "read", reset_less=False))

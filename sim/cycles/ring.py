@@ -48,12 +48,12 @@ class MacCounter:
     """``current``: the last MAC that was issued. ``left``: groups of its window from the present one on, ``windows``
     from the present one on; the words of the last row pair are ``released`` behind a delay."""
 
-    __slots__ = ("config", "current", "window", "left", "windows", "begun", "there", "next_filled", "first_filled",
+    __slots__ = ("config", "current", "window", "left", "windows", "begun", "surplus", "next_filled", "first_filled",
                  "read", "top", "released")
 
     def __init__(self, config: CoreConfig):
         self.config, self.current = config, Mac(2, 1, 1, 0, 0, 0, 0)
-        self.window = self.left = self.windows = self.begun = self.there = self.released = 0
+        self.window = self.left = self.windows = self.begun = self.surplus = self.released = 0
         self.next_filled = self.first_filled = False
         self.read, self.top = 0, 1 << release_delay(config)  # the delay: a bit for each of its stages
 
@@ -75,9 +75,9 @@ class MacCounter:
             self.released += 1
             self.read ^= self.top
         if following is not None:
-            self.first_filled = self.there >= window_words(self.config, following)
-        self.next_filled = self.there >= self.window
-        self.there = filled - self.begun
+            self.first_filled = self.surplus >= window_words(self.config, following)
+        self.next_filled = self.surplus >= self.window
+        self.surplus = filled - self.begun
         if issued:
             self.left -= 1
             if not self.left:

@@ -61,7 +61,7 @@ _VECTOR = (
 _RING = attrgetter("unpack.place", "unpack.left", "unpack.full", "player.holds", "sequencer.drain", "sequencer.drained",
                    *(f"sequencer.counter.{name}" for name in ("next_filled", "first_filled", "read")))
 _RING_COUNTERS = ("unpack.filled", *(f"sequencer.counter.{name}" for name in (
-    "left", "begun", "there", "released", "windows")))
+    "left", "begun", "surplus", "released", "windows")))
 _VECTOR_QUEUES = attrgetter(
     "normalise.front", "normalise.out", "normalise.sides", "finish.rescale.front", "finish.rescale.out",
     "finish.rescale.side", "finish.between", "finish.residual.way", "arbiter.order")
@@ -203,7 +203,7 @@ class Skipper:
         if isinstance(model.sequencer.following, Mac) and not counter.first_filled:
             waited.append(window_words(counter.config, model.sequencer.following))
         if came:
-            yield from ((words - counter.there) // came - 2 for words in waited)
+            yield from ((words - counter.surplus) // came - 2 for words in waited)
 
     def _same_beats(self, beats: Sequence[Any], at: int, taken: int) -> int:
         """The beats ``taken`` in the last period, and all behind them, must repeat; the last beat is an event."""

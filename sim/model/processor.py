@@ -17,20 +17,21 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, decode, encode, instruction_fields, loop_target
-from ...hw.isa.instruction import (OF_RECORDS, OF_RING, Destination, Fault, Fetch, Instruction, Load, Mac, MemoryMode,
-                                   Opcode, Pass, Read, Set, Store, Sums, Unit, Wait, Write)
+from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, Mac, MemoryMode, Opcode, Pass, Read,
+                                   Set, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.record import records_of
 from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
-from ...hw.isa.walk import SubOrder
-from ...hw.numeric import MAC_TERMS, saturate
+from ...hw.numeric import saturate
 from .array import ArrayModel, check_overlaps
+from .legality import field_fault
 from .memory import arranged, positions, read_addresses, read_elements, row_chunks, write_addresses, write_block
+from .races import Asking, first_race
 from .progress import RingUse, check_executed
 from .ring import Ring, mac_words, word_sets
 from .tables_in_use import TablesInUse
 from .vector_unit import VectorUnit
 
-__all__ = ["BlockOutcome", "ProcessorModel", "ProgramFault", "Race", "Asking", "first_race", "fetched_records"]
+__all__ = ["BlockOutcome", "ProcessorModel", "ProgramFault", "fetched_records"]
 
 
 _PASSES = (Opcode.PASS, Opcode.MAC)
@@ -100,46 +101,6 @@ class _Blocks:
             Opcode.LOAD: len(self.loads), **dict.fromkeys(_PASSES, self.computed), Opcode.STORE: len(self.stores),
             Opcode.WRITE: len(self.writes)}
         return tags.get(opcode, len(self.reads))
-
-
-class Race(NamedTuple):
-    """READ ``tag`` takes ``beat``, number ``place`` of the beats of WRITE ``writer``, without having waited for it."""
-
-    tag: int
-    beat: int
-    writer: int
-    place: int
-
-
-class Asking(NamedTuple):
-    """Who takes ``beats`` of the memory: READ ``tag``, SUMS or FETCH in front of it, or the residual of WRITE ``tag`` -
-    1. All but that wait for what (after, after_beats) say."""
-
-    tag: int
-    wait: tuple[int, int]
-    beats: np.ndarray
-
-
-def first_race(askings: Sequence[Asking], written: Sequence[np.ndarray], beats: int) -> Race | None:
-    """The first READ that takes a beat which may not have been written yet, in a memory of ``beats`` beats.
-
-    ``askings`` in order, ``written`` the beats of every WRITE. What one READ has waited for holds for all later ones:
-    they wait in their order. A beat whose last write has been waited for was written by all earlier WRITEs too, so the
-    last one decides.
-    """
-    writer, place = (np.full(beats, -1, dtype=np.int64) for _ in range(2))
-    seen, done = (0, 0), 0  # all WRITEs before the first number, and so many beats of that one
-    for tag, (after, after_beats), beat in askings:
-        for number in range(done, tag):
-            writer[written[number]], place[written[number]] = number, np.arange(len(written[number]))
-        done = max(done, tag)
-        if after:
-            seen = max(seen, (tag - after, after_beats) if after_beats else (tag - after + 1, 0))
-        late = (writer[beat] > seen[0]) | ((writer[beat] == seen[0]) & (place[beat] >= seen[1]))
-        if late.any():
-            found = int(beat[late][0])
-            return Race(tag, found, int(writer[found]), int(place[found]))
-    return None
 
 
 class ProcessorModel:
@@ -288,50 +249,8 @@ class ProcessorModel:
             at += INSTRUCTION_WORDS
 
     def _judge(self, opcode: Opcode, values: dict[str, int], blocks: _Blocks) -> tuple[Fault | None, str]:
-        if opcode in (Opcode.LOAD, Opcode.STORE) and self._leaves_half(values):
-            return Fault.WALK, "the walk leaves the half"
-        if opcode is Opcode.PASS and self._leaves_memory(values):
-            return Fault.PASS, "digit, groups or coefficients leave their memory"
-        if opcode in OF_RING and not self.config.ring_words:
-            return Fault.OPCODE, "ring_words is 0, there is no ring"
-        if opcode is Opcode.MAC and self._leaves_regions(values):
-            return Fault.PASS, "rows leave the half or their row pair, or the ring or the sums are too small"
-        if opcode in OF_RECORDS and not self.config.records:
-            return Fault.OPCODE, "records is false, there is no player"
-        if opcode is Opcode.FETCH:
-            destinations = [Destination.SETUP, *([Destination.RING] if self.config.ring_words else [])]
-            if values["descriptor"] >= self.config.descriptors or values["destination"] not in destinations:
-                return Fault.MEMORY, (f"descriptor {values['descriptor']} or destination {values['destination']} is "
-                                      "out of range")
-        if opcode in (Opcode.READ, Opcode.SUMS, Opcode.WRITE):
-            most = MemoryMode.SPLIT if opcode is Opcode.WRITE else MemoryMode.PAIRS
-            if values["descriptor"] >= self.config.descriptors or values["mode"] > most:
-                return Fault.MEMORY, f"descriptor {values['descriptor']} or mode {values['mode']} is out of range"
-            if (values["vector"] or opcode is Opcode.SUMS) and not self.config.vector_lanes:
-                return Fault.MEMORY, f"vector {values['vector']}: vector_lanes is 0, there is no vector unit"
-        if opcode is Opcode.SET and values["value"] >> self.config.memory_bits:
-            return Fault.MEMORY, f"value {values['value']} has more than memory_bits = {self.config.memory_bits} bits"
-        return self._misplaced(opcode, values, blocks)
-
-    def _leaves_half(self, walk: dict[str, int]) -> bool:
-        c, run = self.config, max(1, walk["sub_bits"])
-        masks = walk["inner"] | walk["outer"] | walk["window"]
-        base = walk.get("base", 0) >> (c.index_bits if c.ring_words else 0)
-        return bool(base or masks >> c.index_bits or walk["last_step"] >> c.row_bits or walk["sub_bits"] > c.sub_bits
-                    or (walk["sub_order"] != SubOrder.NONE and walk["sub_at"] + run > c.index_bits))
-
-    def _leaves_regions(self, p: dict[str, int]) -> bool:
-        c = self.config
-        most = min(c.ring_words // (c.lanes // c.layers), MAC_TERMS // c.lanes)
-        rows = [(p["last_pair"] << p[f"log2_{side}_stride"]) + last
-                for side, last in (("in", p["last_input"]), ("out", p["last_output"]))]
-        return (not 0 < p["last_input"] < most or p["zero"] != 0 or max(*rows, p["out_base"]) >= c.bank_rows
-                or p["last_input"] >> p["log2_in_stride"] > 0 or p["last_output"] >> p["log2_out_stride"] > 0)
-
-    def _leaves_memory(self, p: dict[str, int]) -> bool:
-        c = self.config
-        return (p["digit"] >= c.index_bits // c.layers or p["last_group"] >= c.bank_rows
-                or p["coef_base"] + (1 << p["coef_mask_bits"]) > c.coefficient_words)
+        code, why = field_fault(self.config, opcode, values)
+        return (code, why) if code else self._misplaced(opcode, values, blocks)
 
     @staticmethod
     def _misplaced(opcode: Opcode, values: dict[str, int], blocks: _Blocks) -> tuple[Fault | None, str]:

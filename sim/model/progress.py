@@ -101,7 +101,8 @@ class _Run:
                 if step.after and self._written <= self._reads - step.after:
                     break
                 if isinstance(step, Fetch):
-                    if step.destination is Destination.RING and not self._fill(step):
+                    # Beats of a READ in front of it stand in its way until a LOAD takes them.
+                    if step.destination is Destination.RING and (self._reads > self._loaded or not self._fill(step)):
                         break
                     self._fetching -= 1
                 elif not isinstance(step, Sums):

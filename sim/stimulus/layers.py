@@ -14,7 +14,7 @@ from ...hw.isa.encoding import FIELDS
 from ...hw.isa.instruction import (Halt, Instruction, Load, Loop, MemoryMode, Opcode, Pass, Read, Set, Store, Sums,
                                    Unit, Write)
 from ..model.memory import read_addresses, write_addresses
-from ..model.processor import Asking, first_race
+from ..model.races import Asking, first_race
 from .vector import RandomSets, SummedRows
 
 __all__ = ["RandomLayer", "LayerSums", "Region", "Waits", "ordered_program"]

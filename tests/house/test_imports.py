@@ -12,7 +12,8 @@ PARTS = ("hw", "sim", "gen", "boards")
 
 # Leaves: no Amaranth in them, everybody may import them.
 LEAVES = {"hw", "hw.isa"}
-LEAF_MODULES = {"hw.config", "hw.errors", "hw.names", "hw.numeric",  # of the folder hw itself; hw.layouts is hardware
+# Of the folder hw itself; hw.layouts is hardware.
+LEAF_MODULES = {"hw.config", "hw.errors", "hw.names", "hw.numeric", "hw.sections",
                 "hw.primitives.parameters", "hw.array.parameters", "hw.memory.parameters", "hw.vector.parameters"}
 
 # folder: folders it may import besides the leaves and itself

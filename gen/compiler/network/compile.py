@@ -18,7 +18,8 @@ from ..program.assemble import Program, SumRows, Transfer, assemble, written_bea
 from ..program.blocks import Start
 from ..program.stream import Streamed, stream
 from ..quality import Clamped, least_sqnr_db, level_db, total_clamped, warn_clamped, warn_inaccurate
-from .build import Operation, Resources, Stored, build_operation
+from .build import build_operation
+from .builder import Operation, Resources, Stored
 from .formats import Format, least_exponent, quantise
 from .load import LoadedNetwork
 from .lower import Lowered, Value, lower

@@ -6,7 +6,8 @@ from pydantic import ValidationError
 import pytest
 
 from wingbeat.gen.presets import select as presets
-from wingbeat.hw.config import CoreConfig, MemoryBus, Pipeline, SECTIONS, Target
+from wingbeat.hw.config import CoreConfig, Pipeline, Target
+from wingbeat.hw.sections import SECTIONS, MemoryBus
 from wingbeat.hw.errors import WingbeatError
 
 MULTIPLIERS = {"tiny": 32, "icebreaker": 8, "ulx3s-25f": 28, "ulx3s-16": 16, "processor-16": 16, "hybrid-16": 16,

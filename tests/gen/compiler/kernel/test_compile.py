@@ -14,7 +14,8 @@ from wingbeat.gen.compiler.kernel.scaling import best_limit, noise_gains, safe_s
 from wingbeat.gen.compiler.kernel.unit_pivot import block_layers, unit_pivot
 from wingbeat.gen.compiler.quality import SaturationWarning
 from wingbeat.gen.explore.accuracy import accuracy_table
-from wingbeat.hw.config import ArraySection, CoreConfig
+from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.sections import ArraySection
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.encoding import decode, encode
 from wingbeat.hw.isa.walk import walk_indices

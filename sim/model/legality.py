@@ -1,0 +1,63 @@
+"""Which instructions a core can run, by their fields alone: the model of the comparisons in hw/array/checker.py."""
+
+from ...hw.config import CoreConfig
+from ...hw.isa.instruction import OF_RECORDS, OF_RING, Destination, Fault, MemoryMode, Opcode
+from ...hw.isa.walk import SubOrder
+from ...hw.numeric import MAC_TERMS
+
+__all__ = ["field_fault"]
+
+
+def field_fault(config: CoreConfig, opcode: Opcode, values: dict[str, int]) -> tuple[Fault | None, str]:
+    """The fault that the raw fields ``values`` of an instruction are, and why; None where they are none."""
+    if opcode in OF_RING and not config.ring_words:
+        return Fault.OPCODE, "ring_words is 0, there is no ring"
+    if opcode in OF_RECORDS and not config.records:
+        return Fault.OPCODE, "records is false, there is no player"
+    if opcode in (Opcode.LOAD, Opcode.STORE) and _leaves_half(config, values):
+        return Fault.WALK, "the walk leaves the half"
+    if opcode is Opcode.PASS and _leaves_memory(config, values):
+        return Fault.PASS, "digit, groups or coefficients leave their memory"
+    if opcode is Opcode.MAC and _leaves_regions(config, values):
+        return Fault.PASS, "rows leave the half or their row pair, or the ring or the sums are too small"
+    if opcode is Opcode.SET and values["value"] >> config.memory_bits:
+        return Fault.MEMORY, f"value {values['value']} has more than memory_bits = {config.memory_bits} bits"
+    if opcode in (Opcode.READ, Opcode.SUMS, Opcode.FETCH, Opcode.WRITE):
+        return _memory_fault(config, opcode, values)
+    return None, ""
+
+
+def _memory_fault(config: CoreConfig, opcode: Opcode, values: dict[str, int]) -> tuple[Fault | None, str]:
+    if opcode is Opcode.FETCH:
+        destinations = [Destination.SETUP, *([Destination.RING] if config.ring_words else [])]
+        if values["descriptor"] >= config.descriptors or values["destination"] not in destinations:
+            return Fault.MEMORY, (f"descriptor {values['descriptor']} or destination {values['destination']} is out of "
+                                  "range")
+        return None, ""
+    most = MemoryMode.SPLIT if opcode is Opcode.WRITE else MemoryMode.PAIRS
+    if values["descriptor"] >= config.descriptors or values["mode"] > most:
+        return Fault.MEMORY, f"descriptor {values['descriptor']} or mode {values['mode']} is out of range"
+    if (values["vector"] or opcode is Opcode.SUMS) and not config.vector_lanes:
+        return Fault.MEMORY, f"vector {values['vector']}: vector_lanes is 0, there is no vector unit"
+    return None, ""
+
+
+def _leaves_half(c: CoreConfig, walk: dict[str, int]) -> bool:
+    run = max(1, walk["sub_bits"])
+    masks = walk["inner"] | walk["outer"] | walk["window"]
+    base = walk.get("base", 0) >> (c.index_bits if c.ring_words else 0)  # of a STORE
+    return bool(base or masks >> c.index_bits or walk["last_step"] >> c.row_bits or walk["sub_bits"] > c.sub_bits
+                or (walk["sub_order"] != SubOrder.NONE and walk["sub_at"] + run > c.index_bits))
+
+
+def _leaves_memory(c: CoreConfig, p: dict[str, int]) -> bool:
+    return (p["digit"] >= c.index_bits // c.layers or p["last_group"] >= c.bank_rows
+            or p["coef_base"] + (1 << p["coef_mask_bits"]) > c.coefficient_words)
+
+
+def _leaves_regions(c: CoreConfig, p: dict[str, int]) -> bool:
+    most = min(c.ring_words // (c.lanes // c.layers), MAC_TERMS // c.lanes)
+    rows = [(p["last_pair"] << p[f"log2_{side}_stride"]) + last
+            for side, last in (("in", p["last_input"]), ("out", p["last_output"]))]
+    return (not 0 < p["last_input"] < most or p["zero"] != 0 or max(*rows, p["out_base"]) >= c.bank_rows
+            or p["last_input"] >> p["log2_in_stride"] > 0 or p["last_output"] >> p["log2_out_stride"] > 0)
