@@ -2,8 +2,8 @@
 
     "b24 position (norm mix) (norm b40x2- gelu b24!) mean b5"
 
-b24: a butterfly with 24 outputs, x2: of two blocks, -: strides decrease, !: without bias. A residual stands in
-parentheses. norm! has no bias, mixnone no norm; tanh is the other gelu.
+b24: a butterfly with 24 outputs, x2: of two blocks, -: strides decrease, !: without bias. d24: a linear layer, d24!
+without bias. A residual stands in parentheses. norm! has no bias, mixnone no norm; tanh is the other gelu.
 """
 
 from itertools import count
@@ -46,6 +46,8 @@ class Tables:
         name = f"{word[0]}{next(self.names)}"
         if match := re.fullmatch(r"b(\d+)(?:x(\d))?(-?)(!?)", word):
             return self.butterfly(name, int(match[1]), int(match[2] or 1), match[3], match[4])
+        if match := re.fullmatch(r"d(\d+)(!?)", word):
+            return self.linear(name, int(match[1]), match[2])
         if word.startswith("norm"):
             self.tensors[f"{name}.weight"] = self.rng.uniform(0.3, 1.2, self.features)
             if word == "norm":
@@ -69,6 +71,13 @@ class Tables:
             self.tensors[f"{name}.bias"] = 0.3 * self.rng.standard_normal(out)
         self.features = out
         return {"kind": "butterfly", "weights": name, "out_features": out, "increasing_stride": not decreasing}
+
+    def linear(self, name, out, without_bias):
+        self.tensors[f"{name}.weight"] = self.rng.standard_normal((out, self.features)) / math.sqrt(self.features)
+        if not without_bias:
+            self.tensors[f"{name}.bias"] = 0.3 * self.rng.standard_normal(out)
+        self.features = out
+        return {"kind": "linear", "weights": name}
 
     def twiddle(self, out, n_blocks):
         bits = max(1, (self.features - 1).bit_length())
@@ -109,6 +118,11 @@ class Networks:
     def config(**changes):
         """The preset for networks, changed."""
         return load_preset("hybrid-16").changed(**changes)
+
+    @staticmethod
+    def ring(**changes):
+        """The same with a ring, for linear layers."""
+        return load_preset("hybrid-16").changed(**{"records": True, "ring_words": 512} | changes)
 
 
 @pytest.fixture(scope="session")

@@ -301,7 +301,7 @@ class _Plan:
 
     def records(self) -> np.ndarray:
         """Of all lives, int64 (n, 3)."""
-        found = []
+        found = [np.empty((0, 3), dtype=np.int64)]
         for life in self.lives:
             assert life.records is not None
             found.append(life.records + np.array([0, life.place * _addresses(self.config, life.kind), 0]))

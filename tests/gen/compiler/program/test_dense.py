@@ -1,0 +1,95 @@
+"""Dense products as programs, on the integer model: every size, how they are cut, and what is refused."""
+
+import numpy as np
+import pytest
+
+from wingbeat.gen.compiler.program.assemble import assemble
+from wingbeat.gen.compiler.program.dense import dense_image, multiply_dense, tiling
+from wingbeat.gen.compiler.program.matrix import Matrix
+from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.errors import WingbeatError
+from wingbeat.hw.isa.instruction import Destination, Fetch
+from wingbeat.hw.numeric import largest, round_half_up, saturate, streamed_coefficient
+from wingbeat.sim.model.mac import mac
+
+SHAPES = {1: dict(engines=4, stream_words=4), 2: dict(engines=2, stream_words=4), 4: dict(engines=1, stream_words=16)}
+SHIFT = 13
+
+
+def config_of(layers, **changes):
+    return CoreConfig.of(**SHAPES[layers] | dict(
+        layers=layers, width=18, element_width=16, coefficient_width=17, half_words=512, coefficient_words=512,
+        ring_words=256, program_words=1024, memory_bits=14, records=True) | changes)
+
+
+def made(config, rows, inputs, outputs, rng):
+    """Source, target, program, memory before, and the elements that must come out."""
+    most = largest(config.element_width)
+    source = Matrix.at(0, rows, inputs, config)
+    target = Matrix.at(source.end, rows, outputs, config)
+    x, weights = (rng.integers(-most, most + 1, shape) for shape in ((rows, inputs), (outputs, inputs)))
+    image = dense_image(config, weights, source)
+    memory = np.concatenate([source.pack(x, config), target.pack(np.zeros((rows, outputs), int), config), image])
+    program = assemble(config, multiply_dense(config, source, target, target.end, SHIFT, "dense"))
+    values, _ = mac(x << config.width - config.element_width,
+                    streamed_coefficient(weights, config.element_width, config.coefficient_width), SHIFT, config.width,
+                    config.coefficient_width)
+    want, _ = saturate(round_half_up(values, config.width - config.element_width), config.element_width)
+    return target, program, memory, want
+
+
+@pytest.mark.parametrize("layers", SHAPES)
+@pytest.mark.parametrize("seed", range(6))
+def test_any_size(layers, seed):
+    rng = np.random.default_rng([seed, layers])
+    rows, inputs, outputs = (int(rng.integers(1, most)) for most in (70, 130, 70))
+    config = config_of(layers)
+    target, program, memory, want = made(config, rows, inputs, outputs, rng)
+    program.run_model(config, memory)
+    assert np.array_equal(target.unpack(memory), want), f"seed {seed}: {rows} x {inputs} -> {outputs}"
+
+
+def test_the_padding_of_rows_is_zero():
+    """What stands behind the last element of a row of the result would be read as elements by whoever takes beats."""
+    config = config_of(2)
+    target, program, memory, _ = made(config, 5, 20, 11, np.random.default_rng(1))
+    program.run_model(config, memory)
+    whole = memory[target.base:target.end].reshape(5, -1)
+    assert not whole[:, 11:].any() and whole[:, :11].any()
+
+
+@pytest.mark.parametrize("rows, inputs, outputs, row_bits, tiles", [
+    (8, 16, 16, 1, (16,)), (1000, 16, 16, 3, (16,)), (4, 64, 200, 0, (128, 64, 8)), (4, 128, 8, 0, (8,))])
+def test_how_it_is_cut(rows, inputs, outputs, row_bits, tiles):
+    found = tiling(config_of(2), Matrix.at(0, rows, inputs, config_of(2)), outputs)
+    assert found.outputs == tiles and (found.row_bits == row_bits or rows > 100)
+
+
+def test_few_rows_make_small_blocks():
+    config = config_of(2)
+    _, program, *_ = made(config, 4 * 7 + 1, 16, 16, np.random.default_rng(2))
+    assert [stage.passes[0].pairs for stage in program.stages] == sorted(
+        (stage.passes[0].pairs for stage in program.stages), reverse=True)
+    assert sum(stage.passes[0].pairs for stage in program.stages) == 8
+
+
+def test_long_matrices_come_in_pieces():
+    """A descriptor moves by less than 2^15 beats."""
+    config = config_of(2, half_words=4096, ring_words=1024, coefficient_words=1024, memory_bits=18)
+    source = Matrix.at(0, 4, 512, config)
+    tasks = multiply_dense(config, source, Matrix.at(source.end, 4, 512, config), 4096, SHIFT, "dense")
+    [matrix] = {task.stage.matrix for task in tasks}
+    assert matrix.pieces * matrix.beats == 512 * 512 // config.memory_elements and matrix.pieces == 2
+    fetches = [step for step in assemble(config, tasks).instructions if isinstance(step, Fetch)]
+    assert len(fetches) == 2 and all(step.destination is Destination.RING for step in fetches)
+
+
+@pytest.mark.parametrize("changes, inputs, message", [
+    ({"ring_words": 0}, 16, "^array.ring_words: 0; a dense product needs a ring$"),
+    ({"ring_words": 16}, 40, "^array.ring_words: 16 are too few for a row of 40 inputs; allowed are 32 and more$"),
+    ({"half_words": 64}, 64, "^array.half_words: 64 are too few for a row of 64 inputs and 8 outputs; allowed are 128"),
+    ({}, 4097, r"^inputs: 4104 of a dense product; allowed are 1\.\.4096$")])
+def test_refusals(changes, inputs, message):
+    config = config_of(2, **changes)
+    with pytest.raises(WingbeatError, match=message):
+        tiling(config, Matrix.at(0, 4, inputs, config), 8)
