@@ -11,8 +11,10 @@ from amaranth.hdl import ClockDomain, Fragment, Module, Value
 from amaranth.sim import Simulator
 import numpy as np
 
+from wingbeat.gen.compiler.program.assemble import Program
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import BlockShape, compile_block
+from wingbeat.gen.workloads.kernels import dense_workload
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.core.processor import Processor
 from wingbeat.hw.isa.encoding import encode
@@ -21,25 +23,24 @@ from wingbeat.hw.isa.setup import CONTROL_START, SETUP, SETUP_CONTROL, SETUP_PRO
 
 from .record import Part, watching
 
-__all__ = ["CoreDesign", "PRESET", "SETTINGS", "SHAPE", "small_config"]
+__all__ = ["CoreDesign", "DenseDesign", "PRESET", "SETTINGS", "SHAPE", "DENSE"]
 
 PRESET = "hybrid-16"
 SETTINGS = ["array.engines=2", "array.half_words=64", "array.coefficient_words=256", "array.stream_words=8",
             "memory.block_log=16", "memory.records=true", "vector.lanes=4", "vector.statistics_rows=16",
             "vector.channel_beats=16", "target=portable"]
 SHAPE = BlockShape(tokens=8, hidden=16, ffn=32)
+DENSE = (12, 16, 16)  # rows, elements of a row, elements of a result
 _LATENCY, _DEADLINE = 3, 20_000
-
-
-def small_config() -> CoreConfig:
-    return load_preset(PRESET, SETTINGS)
 
 
 class CoreDesign:
     """The processor in a clock domain; ``parts`` are the components inside it."""
 
+    settings: Sequence[str] = SETTINGS
+
     def __init__(self) -> None:
-        self.config = small_config()
+        self.config = load_preset(PRESET, list(self.settings))
         with watching() as found:
             self._processor = Processor(self.config)
             domain, m = ClockDomain("sync"), Module()
@@ -50,20 +51,34 @@ class CoreDesign:
 
     def run(self, probes: Sequence[Value]) -> list[tuple[int, ...]]:
         """Values of the probes in every cycle of the program, from the cycle after the start is accepted."""
-        compiled, inputs = compile_block(self.config, SHAPE, 1, 1)
-        (segment,) = compiled.segments
-        before, _ = compiled.memory(inputs)
+        program, before = self.work()
         memory = before.copy()
-        program = [(SETUP_PROGRAM, at, word) for at, word in enumerate(encode(segment.program.instructions))]
+        words = [(SETUP_PROGRAM, at, word) for at, word in enumerate(encode(program.instructions))]
         samples: list[tuple[int, ...]] = []
         simulator = Simulator(self._fragment)
         simulator.add_clock(1e-6)
-        simulator.add_testbench(_control(self._processor, [*segment.program.setup, *program], probes, samples))
+        simulator.add_testbench(_control(self._processor, [*program.setup, *words], probes, samples))
         simulator.add_testbench(_serve(self._processor.port, memory, self.config), background=True)
         simulator.run()
-        segment.program.run_model(self.config, before)
+        program.run_model(self.config, before)
         assert (memory == before).all(), "the memory after the run differs from the integer model"
         return samples
+
+    def work(self) -> tuple[Program, np.ndarray]:
+        """The program, and the memory before."""
+        compiled, inputs = compile_block(self.config, SHAPE, 1, 1)
+        (segment,) = compiled.segments
+        return segment.program, compiled.memory(inputs)[0]
+
+
+class DenseDesign(CoreDesign):
+    """The same processor with a ring, multiplying with a dense matrix."""
+
+    settings = (*SETTINGS, "array.ring_words=64")
+
+    def work(self) -> tuple[Program, np.ndarray]:
+        found = dense_workload(self.config, *DENSE, seed=1)
+        return found.program, found.memory
 
 
 def _control(processor: Any, writes: list[tuple[int, int, int]], probes: Sequence[Value],

@@ -3,7 +3,7 @@
 from wingbeat.hw.isa import encoding, instruction
 from wingbeat.hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from wingbeat.hw.isa.bit_fields import WORD_BITS
-from wingbeat.hw.isa.instruction import Fault, MemoryMode, Mode, Opcode, Unit
+from wingbeat.hw.isa.instruction import Destination, Fault, MemoryMode, Mode, Opcode, Unit
 from wingbeat.hw.isa.walk import SubOrder, Walk
 
 from .text import docstring, enumeration, fields
@@ -28,6 +28,7 @@ def page() -> str:
     parts += ["## How values become fields", docstring(encoding.VALUES, _PAGE),
               "## Walk", docstring(Walk.__doc__, _PAGE)]
     for title, kind in (("Order inside a step", SubOrder), ("Mode of a column", Mode), ("Memory mode", MemoryMode),
+                        ("Destination of a FETCH", Destination),
                         ("Unit of a SET", Unit), ("Fault codes", Fault)):
         parts += [f"## {title}", enumeration(kind, _PAGE)]
     return "\n\n".join(parts) + "\n"

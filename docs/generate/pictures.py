@@ -7,13 +7,14 @@ from typing import Any
 from amaranth.hdl import Value
 from amaranth.lib import stream, wiring
 
-from .core_run import CoreDesign
+from .core_run import CoreDesign, DenseDesign
 from .picture import Row, draw
 from .record import Part
 from .small_runs import DESIGNS
 
 __all__ = ["Shot", "SHOTS", "NO_PICTURE", "draw_all"]
 
+_CORES = {"core": CoreDesign, "dense": DenseDesign}
 _WIDE = 40  # bits; wider words are numbered
 
 
@@ -23,8 +24,8 @@ class Shot:
 
     ``rows``: ports, separated by blanks; the name of a stream stands for its valid, ready and payload. The window
     begins ``before`` cycles in front of a cycle in which ``at`` is not 0 and was 0 before; a stream is 1 while a word
-    moves. Of all such windows the one in which most happens is taken. ``design``: a name in small_runs.DESIGNS, or the
-    processor. ``instance``: which of equal components.
+    moves. Of all such windows the one in which most happens is taken. ``design``: a name in small_runs.DESIGNS or
+    _CORES. ``instance``: which of equal components.
     """
 
     component: str
@@ -54,6 +55,12 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
                             "o_pass.ready o_store.valid o_writer.valid", "o_pass.valid", 14, 40),),
     "array/flow.py": (Shot("Flow", "valid start finish group half result_valid result_start done", "start", 2, 40),),
     "array/load_unit.py": (Shot("LoadUnit", "i_command.valid vacant claim i en half rows[0] done", "i", 3, 26),),
+    "array/mac_column.py": (Shot("MacColumn", "dots[0].re dots[1].re valid first last shift o o_valid", "last", 5, 26,
+                                 design="dense"),),
+    "array/mac_counter.py": (Shot("MacCounter", "load step row place step_last window_last opens filled released",
+                                  "load", 2, 30, design="dense"),),
+    "array/mac_flow.py": (Shot("MacFlow", "start valid step_last control.columns[0].last control.columns[1].last "
+                               "control.capture_re control.result write.valid done", "start", 2, 56, design="dense"),),
     "array/row_buffer.py": (Shot("RowBuffer", "load_en load[0].re halves[0].from_load halves[0].compute_en "
                                  "compute[0].re result[0].re", "halves[0].compute_en", 4, 40),),
     "array/sequencer.py": (Shot("Sequencer", "i loaded take valid start finish hazard", "take", 3),),
@@ -88,6 +95,8 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
                                     "residual_read.ready read beats.valid reader_beats.valid residual_beats.valid",
                                     "residual_read", 3, 24),),
     "memory/player.py": (Shot("Player", "i.valid i.ready write_valid write.target idle", "i.valid", 2),),
+    "memory/unpack.py": (Shot("Unpack", "i.valid i.ready write_en write.address hold filled released idle", "i", 2, 26,
+                              design="dense"),),
     "memory/reader.py": (Shot("Reader", "i_command.valid i_command.ready read beats o.valid o.ready waiting",
                               "i_command.valid", 1, 28),),
     "memory/scatter.py": (Shot("Scatter", "i.valid i.ready i.payload.mode i.payload.words o", "i", 1),),
@@ -220,7 +229,7 @@ def draw_all() -> dict[tuple[str, int], str]:
     """SVG of every picture, by the file of the block and its number there."""
     found = {}
     for name in dict.fromkeys(shot.design for shots in SHOTS.values() for shot in shots):
-        design = CoreDesign() if name == "core" else DESIGNS[name]()
+        design = _CORES[name]() if name in _CORES else DESIGNS[name]()
         wanted = [(path, number, shot, design.parts[shot.component][shot.instance])
                   for path, number, shot in _shots(name)]
         probes = {(id(part), port): _signal(part.component, port)

@@ -56,6 +56,7 @@ CASES = [
     ("b16 d24 b8", 4, 16), ("d20! b16! d4", 4, 16), ("(norm mix) d32 relu b16", 8, 16), ("d33 tanh d65", 2, 31)]
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("text, tokens, features", CASES)
 def test_networks(networks, text, tokens, features):
     network, x = networks.load(text, tokens, features)
