@@ -355,7 +355,9 @@ class TensorPlace(_Facts):
     """Where a tensor stands in memory."""
 
     name: str
-    role: Annotated[str, _about("input, constant, output or scratch; a name with two roles is two tensors")]
+    role: Annotated[str, _about(
+        "input, constant, matrix, output or scratch; a name with two roles is two tensors. A matrix has a row for each of "
+        "its beats, in the order in which the columns of the array take them: a beat of each of S outputs in turn")]
     base: Annotated[int, _about("its first beat")]
     tokens: int
     batch: Annotated[int, _about("inputs side by side")]
@@ -382,8 +384,8 @@ class NetworkMemory(_Line):
     padding: str
     regions: Annotated[list[TensorPlace], _about(
         "tensors of the network. Those between may share beats, one after the other. Programs may write every beat "
-        "below memory_beats but those of constants and records; they need nothing in them beforehand but inputs, "
-        "constants and records")]
+        "below memory_beats but those of constants, matrices and records; they need nothing in them beforehand but "
+        "inputs, constants, matrices and records")]
     records: Annotated[list[RecordsPlace], _about("what programs fetch of their own setup; empty: the host writes it")]
 
 

@@ -128,7 +128,7 @@ class _Dense(_Rows):
         kernel, bias = self._matrix()
         image = dense_image(config, kernel.weights, source)
         place = self.memory.take_beats(len(image))
-        self.constants.append(Constant(Stored(place, 1.0), image))
+        self.constants.append(Constant(Stored(place, 1.0), image, is_matrix=True))
         finish, result = self.finish(kernel.output_unit(1.0), bias)
         transfers = multiply_dense(config, source, result.tensor.rows, place.base, kernel.shift, step.name,
                                    self.rows_at_once if normalises else None)

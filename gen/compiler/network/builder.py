@@ -46,10 +46,12 @@ class Stored:
 
 
 class Constant(NamedTuple):
-    """A tensor that is the same for every input: its place and unit, and its integers (tokens, features)."""
+    """A tensor that is the same for every input: its place and unit, and its integers (tokens, features); of a matrix
+    its beats."""
 
     stored: Stored
     integers: np.ndarray
+    is_matrix: bool = False
 
 
 @dataclass(frozen=True, eq=False)

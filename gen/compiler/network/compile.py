@@ -86,6 +86,7 @@ class MemoryRole(StrEnum):
 
     INPUT = "input"        # the host, before every batch
     CONSTANT = "constant"  # the image, once
+    MATRIX = "matrix"      # the image, once: beats as a MAC takes them, docs/reference/processor.md
     OUTPUT = "output"      # the last program; the host reads it
     SCRATCH = "scratch"    # the programs
 
@@ -151,8 +152,8 @@ class CompiledNetwork:
         """What stands where in the memory. Results between may share places that are free again."""
         found = [MemoryRegion("inputs", MemoryRole.INPUT, self.input)]
         for operation in self.operations:
-            found += [MemoryRegion(operation.step.name, MemoryRole.CONSTANT, constant.stored)
-                      for constant in operation.constants]
+            found += [MemoryRegion(operation.step.name, MemoryRole.MATRIX if constant.is_matrix else MemoryRole.CONSTANT,
+                                   constant.stored) for constant in operation.constants]
             is_last = operation is self.operations[-1]
             role = MemoryRole.OUTPUT if is_last else MemoryRole.SCRATCH
             found.append(MemoryRegion(operation.step.name, role, operation.result))

@@ -42,6 +42,19 @@ def _part(config: CoreConfig, source: Matrix) -> int:
     return config.memory_elements * (chunks if source.parts == 1 else 1 << _bits(chunks))
 
 
+def _out_base(config: CoreConfig, row_bits: int, inputs: int, outputs: int) -> int | None:
+    """First row of the banks for the results of 2^row_bits row pairs; None where they have no room. Where it can be
+    they stand behind all that a load writes, zeros included, so that the next block enters while they leave."""
+    in_stride, out_stride = _bits(inputs) - config.layers, _bits(outputs) - config.layers
+    region = 1 << row_bits + out_stride
+    last_input = ((1 << row_bits) - 1 << in_stride) + inputs // config.lanes
+    for end in (1 << row_bits + in_stride, last_input):
+        base = _padded(end, region)
+        if base + region <= config.bank_rows and 1 << row_bits + in_stride <= config.bank_rows:
+            return base
+    return None
+
+
 def tiling(config: CoreConfig, source: Matrix, outputs: int, most_rows: int | None = None) -> Tiling:
     """Row pairs and outputs of a block, of ``most_rows`` rows at most. More row pairs need fewer words of the matrix a
     cycle, more outputs fewer words of the rows: of what fits a half the one with the least traffic, which keeps the
@@ -63,13 +76,13 @@ def tiling(config: CoreConfig, source: Matrix, outputs: int, most_rows: int | No
     found = []
     for row_bits in range(most_pairs + 1):
         for output_bits in range(_bits(chunk), _bits(_padded(outputs, chunk)) + 1):
-            if 2 << row_bits + max(_bits(padded), output_bits) <= config.half_words:
+            if _out_base(config, row_bits, padded, 1 << output_bits) is not None:
                 # Elements a multiplication: of the matrix, of the rows.
                 traffic = 1 / (2 * config.engines << row_bits) + 1 / (1 << output_bits)
                 found.append((traffic, row_bits, output_bits))
     if not found:
         raise WingbeatError(f"array.half_words: {config.half_words} are too few for a row of {padded} inputs and "
-                            f"{chunk} outputs; allowed are {2 << max(_bits(padded), _bits(chunk))} and more")
+                            f"{chunk} outputs; allowed are {1 << _bits(padded + chunk)} and more")
     _, row_bits, output_bits = min(found)
     left, tiles = _padded(outputs, chunk), []
     while left:
@@ -129,8 +142,10 @@ def _stage(config: CoreConfig, source: Matrix, target: Matrix, row_bits: int, ou
     columns = [place if source.parts == 1 or 1 << bit < part else
                Place("move", move=Move(source.rows * (1 << bit) // part)) for bit, place in enumerate(columns)]
     in_stride, out_stride = in_bits - config.layers, out_bits - config.layers
-    mac = Mac(inputs // lanes, outputs // lanes, 1 << row_bits, in_stride,
-              1 << max(in_stride, out_stride) + row_bits, out_stride, shift, first=True, last=True)
+    out_base = _out_base(config, row_bits, inputs, outputs)
+    assert out_base is not None, "the tiling has found room"
+    mac = Mac(inputs // lanes, outputs // lanes, 1 << row_bits, in_stride, out_base, out_stride, shift, first=True,
+              last=True)
     beats, pieces = outputs * (inputs // chunk), 1
     while beats > _LONGEST_FETCH:
         beats, pieces = beats // 2, 2 * pieces

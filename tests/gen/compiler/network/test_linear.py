@@ -49,7 +49,8 @@ def test_refused_tensors(tmp_path, tensors, message):
 
 
 CASES = [
-    ("d16", 4, 16), ("d10", 3, 6), ("d1", 3, 9), ("d7", 1, 1), ("d300", 2, 20), ("d24!", 4, 100), ("d24 relu d8", 4, 16),
+    ("d16", 4, 16), ("d10", 3, 6), ("d1", 3, 9), ("d7", 1, 1), ("d300", 2, 20), ("d24!", 4, 100),
+    ("d24 relu d8", 4, 16),
     ("d40! d24! d3", 4, 6), ("d24! norm", 4, 16), ("norm d24 gelu d8", 5, 13), ("d16 position", 4, 16),
     ("(norm d40 gelu d16)", 4, 16), ("(d16) (d16)", 4, 16), ("flatten d10", 4, 16), ("flatten d10", 3, 6),
     ("norm flatten d4", 5, 12), ("d24 flatten d3", 7, 5), ("mean d5", 4, 16), ("d8 mean", 4, 16),
@@ -105,4 +106,4 @@ def test_matrices_stand_in_the_image_once(networks):
     sizes = [[constant.stored.tensor.beats for operation in found.operations for constant in operation.constants]
              for found in (small, large)]
     assert sizes[0] == sizes[1] == [24 * 2, 8 * 3]
-    assert [region.name for region in large.regions() if region.role.value == "constant"] == ["d0", "d2"]
+    assert [region.name for region in large.regions() if region.role.value == "matrix"] == ["d0", "d2"]
