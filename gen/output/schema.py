@@ -356,8 +356,8 @@ class TensorPlace(_Facts):
 
     name: str
     role: Annotated[str, _about(
-        "input, constant, matrix, output or scratch; a name with two roles is two tensors. A matrix has a row for each of "
-        "its beats, in the order in which the columns of the array take them: a beat of each of S outputs in turn")]
+        "input, constant, matrix, output or scratch; a name with two roles is two tensors. A matrix has a row for each "
+        "of its beats, in the order in which the columns of the array take them: a beat of each of S outputs in turn")]
     base: Annotated[int, _about("its first beat")]
     tokens: int
     batch: Annotated[int, _about("inputs side by side")]

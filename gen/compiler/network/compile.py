@@ -139,7 +139,7 @@ class CompiledNetwork:
         """The memory (beats, 2K) as it must be before the first program, but for the inputs: constants and zeros."""
         memory = np.zeros((self.beats, self.config.memory_elements), dtype=np.int64)
         for operation in self.operations:
-            for stored, integers in operation.constants:
+            for stored, integers, _ in operation.constants:
                 tensor, whole = stored.tensor, np.broadcast_to(integers, (stored.tensor.batch, *integers.shape))
                 memory[tensor.base:tensor.base + tensor.beats] = tensor.pack(whole)
         for segment in self.segments:
@@ -152,8 +152,9 @@ class CompiledNetwork:
         """What stands where in the memory. Results between may share places that are free again."""
         found = [MemoryRegion("inputs", MemoryRole.INPUT, self.input)]
         for operation in self.operations:
-            found += [MemoryRegion(operation.step.name, MemoryRole.MATRIX if constant.is_matrix else MemoryRole.CONSTANT,
-                                   constant.stored) for constant in operation.constants]
+            for stored, _, is_matrix in operation.constants:
+                role = MemoryRole.MATRIX if is_matrix else MemoryRole.CONSTANT
+                found.append(MemoryRegion(operation.step.name, role, stored))
             is_last = operation is self.operations[-1]
             role = MemoryRole.OUTPUT if is_last else MemoryRole.SCRATCH
             found.append(MemoryRegion(operation.step.name, role, operation.result))

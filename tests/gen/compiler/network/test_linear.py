@@ -68,9 +68,9 @@ def test_networks(networks, text, tokens, features):
 
 def test_more_outputs_and_rows_than_a_block_has(networks):
     """Tiles of outputs, blocks of rows, several FETCHes of a matrix; a LayerNorm for which few rows have sums."""
-    network, x = networks.load("norm d200 gelu d100", 40, 70)
-    found = compile_network(network, networks.ring(half_words=512, statistics_rows=128), x, 8)
-    assert sqnr_db(forward(network, x)[-1][1], found.run_model(x)) > 69
+    network, x = networks.load("norm d70 gelu d40", 9, 40)
+    found = compile_network(network, networks.ring(half_words=128, statistics_rows=16), x[:4], 4)
+    assert sqnr_db(forward(network, x[:4])[-1][1], found.run_model(x[:4])) > 69
     blocks = [task.block for task in found.operations[0].tasks if hasattr(task, "block")]
     assert len({block.read_at for block in blocks}) > 1 and len({block.matrix_at for block in blocks}) > 1
 
