@@ -123,7 +123,8 @@ class FetchUnit(wiring.Component):
     def _waits(self, m, buffer):
         """Whether a WAIT is on offer, and whether it may end."""
         is_wait, played, given = signals("is_wait played given")
-        fetches = Signal(range(4 * QUEUE_PLACES), name="fetches")  # handed out and not ended: in the queue or behind it
+        # Handed out and not ended: in the queue, or in the reader, where a FETCH may be a beat.
+        fetches = Signal(range(4 * QUEUE_PLACES + self._config.in_flight), name="fetches")
         m.d.comb += given.eq(self.o_reader.valid & self.o_reader.ready & (buffer[:OPCODE_BITS] == Opcode.FETCH))
         m.d.sync += [fetches.eq(fetches + given - self.fetch_ended), played.eq((fetches == 0) & self.records_idle)]
         with m.If(is_wait & played):

@@ -24,7 +24,7 @@ class Sequencer(wiring.Component):
 
     With a ring it runs MACs too (``mac``, ``mac_fields``, ports of a MacCounter). ``pass_fields`` are then zero but for
     ``first`` and ``last``. A MAC waits for the first window of its matrix, and between two windows for the next one
-    (``starved``, where nothing else is waited for). The next pass begins mac_spacing cycles or more behind the first
+    (``starved``, whatever else is waited for). The next pass begins mac_spacing cycles or more behind the first
     group of a MAC; a PASS does behind the last one.
 
     Format: none, control only.

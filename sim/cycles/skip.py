@@ -127,7 +127,9 @@ class Skipper:
 
     def _check_alive(self) -> None:
         model = self._model
-        if not model.finishing and model.memory.rests:
+        memory = model.memory
+        is_answering = any(due > memory.now for due in (*memory.reads, *memory.writes))
+        if not model.finishing and not is_answering:  # what is due and stays is not taken
             raise Deadlock
 
     def _snapshot(self) -> _Snapshot:

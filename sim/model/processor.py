@@ -17,7 +17,7 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, decode, encode, instruction_fields, loop_target
-from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, Mac, MemoryMode, Opcode, Pass, Read,
+from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, Mac, MemoryMode, Mode, Opcode, Pass, Read,
                                    Set, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.record import records_of
 from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
@@ -188,6 +188,7 @@ class ProcessorModel:
         words = self._check_memory(blocks, counts)
         if self.config.ring_words:
             self._check_waits(blocks, words)
+            self._check_coefficients(blocks)
         check_overlaps(blocks.loads, blocks.stores)
         return blocks
 
@@ -199,7 +200,8 @@ class ProcessorModel:
         for number, opcode, values, raw in self._executed(words, blocks):
             code, why = self._judge(opcode, values, blocks)
             if code:
-                raise ProgramFault(code, f"instruction {number} {opcode.name}: {why}", blocks.tag(opcode))
+                kind = None if code is Fault.OPCODE else opcode
+                raise ProgramFault(code, f"instruction {number} {opcode.name}: {why}", blocks.tag(kind))
             if opcode is Opcode.HALT:
                 return blocks
             instruction = decode(raw, self.config.layers)[0]
@@ -301,6 +303,17 @@ class ProcessorModel:
         if left:
             raise ProgramFault(Fault.RING, f"HALT: {left} words are left in the ring", len(blocks.reads))
 
+    def _check_coefficients(self, blocks: _Blocks) -> None:
+        """Words of the ring come and go: no PASS of a program with MACs may read them."""
+        steps = [step for passes in blocks.passes for step in passes]
+        if not any(isinstance(step, Mac) for step in steps):
+            return
+        for step in steps:
+            if isinstance(step, Pass) and step.mode is not Mode.PASS and step.active \
+                    and step.coef_base < self.config.ring_words:
+                raise ValueError(f"coef_base: {step.coef_base} of a PASS lies in the ring; allowed are "
+                                 f"{self.config.ring_words} and more beside MACs")
+
     def _check_memory(self, blocks: _Blocks, counts: bool) -> list[int]:
         """Goes through the blocks with the tables as each of them finds them: races in memory, records that change
         what is in use, and, with ``counts``, words that are missing or too many. Returns the words of the ring that
@@ -349,6 +362,9 @@ class ProcessorModel:
             raise ValueError(f"after: READ {race.tag} takes beat {race.beat}, which is beat {race.place} of WRITE "
                              f"{race.writer}; it has not waited for that")
         words = [word_sets(self.config, beats) for beats in matrix_beats]
+        if matrix_beats[-1] % self.config.layers:
+            raise ProgramFault(Fault.WATCHDOG, f"FETCH: {matrix_beats[-1]} beats of matrices are no whole sets of "
+                                               f"{self.config.layers}")
         return [behind - before for before, behind in zip(words, words[1:])]
 
     def _asked(self, command: _Command) -> np.ndarray:

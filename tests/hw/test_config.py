@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from wingbeat.hw.config import NAMES, CoreConfig, Target
+from wingbeat.hw.config import CoreConfig, Target
 from wingbeat.sim.model.shuffle import pass_indices
 
 REFUSED = [
@@ -31,31 +31,20 @@ REFUSED = [
     (dict(memory_bits=8, block_log=1), "memory.block_log: 1; allowed are 0 and powers of two from 2 on"),
     (dict(memory_bits=8, block_log=24), "memory.block_log: 24; allowed are 0 and powers of two from 2 on"),
 ]
-OUT_OF_RANGE = [
-    ("engines", 0, "greater than or equal to 1"),
-    ("engines", 257, "less than or equal to 256"),
-    ("layers", 0, "greater than or equal to 1"),
-    ("layers", 5, "less than or equal to 4"),
-    ("width", 7, "greater than or equal to 8"),
-    ("width", 19, "less than or equal to 18"),
-    ("element_width", 7, "greater than or equal to 8"),
-    ("element_width", 19, "less than or equal to 18"),
-    ("coefficient_width", 7, "greater than or equal to 8"),
-    ("coefficient_width", 19, "less than or equal to 18"),
-    ("half_words", 3, "greater than or equal to 4"),
-    ("half_words", 65537, "less than or equal to 65536"),
-    ("coefficient_words", 3, "greater than or equal to 4"),
-    ("coefficient_words", 65537, "less than or equal to 65536"),
-    ("program_words", 31, "greater than or equal to 32"),
-    ("program_words", 65537, "less than or equal to 65536"),
-    ("stream_words", 0, "greater than or equal to 1"),
-    ("stream_words", 257, "less than or equal to 256"),
-    ("engines", 2.5, "valid integer"),
-    ("engines", "2", "valid integer"),
-    ("layers", True, "valid integer"),
-    ("name", 3, "valid string"),
-    ("target", "asic", "Input should be 'portable' or 'ecp5'"),
-    ("colour", "blue", "Extra inputs are not permitted"),
+RING = dict(layers=2, stream_words=4, memory_bits=8, records=True, coefficient_words=64, ring_words=16)
+REFUSED_RINGS = [
+    (dict(ring_words=24), "array.ring_words: 24; allowed are 0 and powers of two from 4 to coefficient_words = 64"),
+    (dict(ring_words=2), "array.ring_words: 2; allowed are 0 and powers of two from 4 to coefficient_words = 64"),
+    (dict(ring_words=1), "array.ring_words: 1; allowed are 0 and powers of two from 4 to coefficient_words = 64"),
+    (dict(ring_words=128), "array.ring_words: 128; allowed are 0 and powers of two from 4 to coefficient_words = 64"),
+    (dict(ring_words=16, coefficient_words=15),
+     "array.ring_words: 16; allowed are 0 and powers of two from 4 to coefficient_words = 15"),
+    (dict(engines=4, stream_words=16, ring_words=8),
+     "array.ring_words: 8; allowed are 0 and powers of two from 16 to coefficient_words = 64"),
+    (dict(records=False), "array.ring_words: 16 without memory.records; allowed is 0, or records = true"),
+    (dict(layers=3, stream_words=8),
+     "array.ring_words: 16 with array.layers = 3; allowed is 0, or 1, 2 or 4 layers"),
+    (dict(pipeline="short"), "array.ring_words: 16 with pipeline = 'short'; allowed is 0, or a deep pipeline"),
 ]
 
 
@@ -66,12 +55,29 @@ def test_refused_combinations(choices, message):
     assert message in fault.value.errors()[0]["msg"] and fault.value.error_count() == 1
 
 
-@pytest.mark.parametrize("field, value, message", OUT_OF_RANGE)
-def test_refused_fields(field, value, message):
+@pytest.mark.parametrize("choices, message", REFUSED_RINGS)
+@pytest.mark.thin(1)
+def test_refused_rings(choices, message):
+    """Each rule alone; without the ring the configuration is one."""
     with pytest.raises(ValidationError) as fault:
-        CoreConfig.of(**{field: value})
-    (error,) = fault.value.errors()
-    assert error["loc"] == NAMES.get(field, (field,)) and message in error["msg"]
+        CoreConfig.of(**RING | choices)
+    assert [error["msg"] for error in fault.value.errors()] == [f"Value error, {message}"]
+    assert CoreConfig.of(**RING | choices | dict(ring_words=0)).ring_words == 0
+
+
+def test_a_ring_needs_a_memory():
+    with pytest.raises(ValidationError, match="array.ring_words: 16 without memory.records; allowed is 0, or records"):
+        CoreConfig.of(ring_words=16)
+
+
+@pytest.mark.parametrize("choices, bits", [(dict(ring_words=4), 2), (dict(ring_words=64), 6), (dict(ring_words=0), 0),
+                                           (dict(engines=4, stream_words=16, ring_words=16), 4),
+                                           (dict(layers=4, stream_words=16, ring_words=4), 2),
+                                           (dict(layers=1, engines=2, ring_words=8), 3)])
+def test_rings(choices, bits):
+    """The smallest ones hold two windows of two inputs, or two sets of beats."""
+    config = CoreConfig.of(**RING | choices)
+    assert config.ring_bits == bits and 1 << bits == max(1, config.ring_words)
 
 
 def test_every_fault_is_named_at_once():

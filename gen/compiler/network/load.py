@@ -55,12 +55,12 @@ class LoadedLayer:
     input: Shape
     output: Shape
     butterflies: tuple[ButterflyWeights, ...] = ()
-    matrix: np.ndarray | None = None
-    bias: np.ndarray | None = None
     scale: np.ndarray | None = None
     offset: np.ndarray | None = None
     position: np.ndarray | None = None
     layers: tuple["LoadedLayer", ...] = ()
+    matrix: np.ndarray | None = None
+    bias: np.ndarray | None = None
 
     @property
     def kind(self) -> str:

@@ -95,6 +95,36 @@ def test_group_address(drive, layers, bits, pipeline, latency):
         assert seen["rows"][cycle + latency] == row_bits(rows[0], bits - layers), context
 
 
+@pytest.mark.parametrize("layers, bits", [(1, 4), (2, 5), (4, 8)])
+@pytest.mark.thin(1)
+def test_group_address_of_rows(drive, layers, bits):
+    """Where ``is_row`` the P words of one row, whatever digit and count; passes between them count as ever."""
+    rng = random.Random(SEED)
+    steps, want, groups, latency = [], {}, {}, Pipeline.DEEP.address_latency - 1
+    for run in range(12):
+        is_row, digit = run % 2, rng.randrange(bits // layers)
+        count = rng.randint(1, 1 << bits - layers)
+        for g, index in enumerate(pass_indices(digit, 1 << bits - layers, layers)[:count]):
+            while rng.random() < 0.2:
+                steps.append({"valid": 0, "start": 0, "is_row": rng.getrandbits(1), "digit": rng.randrange(16)})
+            row = rng.randrange(1 << bits - layers)
+            if is_row:
+                index = np.arange(1 << layers) | row << layers
+            else:
+                groups[len(steps)] = g
+            want[len(steps)] = index
+            steps.append({"valid": 1, "start": g == 0, "is_row": is_row, "row": row,
+                          "digit": rng.randrange(16) if is_row else digit})
+    seen = drive(GroupAddress(bits, layers, has_rows=True), [*steps, *[{"valid": 0}] * latency],
+                 ("select", "rows", "group"))
+    for cycle, index in want.items():
+        banks, rows = route(index[None], layers)
+        context = f"cycle {cycle}, {steps[cycle]}, seed {SEED}"
+        assert seen["select"][cycle + latency] == banks[0, 0], context
+        assert seen["rows"][cycle + latency] == row_bits(rows[0], bits - layers), context
+        assert seen["group"][cycle] == groups.get(cycle, seen["group"][cycle]), context
+
+
 def test_group_address_restarts_after_reset(drive):
     steps = [{"valid": 1, "start": cycle in (0, 6), "digit": 1} for cycle in range(12)]
     seen = drive(GroupAddress(7, 2), steps, ("group",), resets=(4,))["group"]

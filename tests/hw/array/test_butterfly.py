@@ -1,12 +1,16 @@
-"""The butterfly unit against its model: every mode, every shift, clamping, latency, and no reset anywhere."""
+"""The butterfly unit against its model: every mode, every shift, clamping, latency, and no reset anywhere; the sums of
+a MAC."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from wingbeat.hw.array.butterfly import ButterflyParameters, ButterflyUnit
+from wingbeat.hw.array.mac_column import MacColumnParameters
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.instruction import Mode
-from wingbeat.hw.numeric import largest, smallest
+from wingbeat.hw.numeric import largest, mac_guard_bits, pack_signed, smallest
 from wingbeat.sim.model.butterfly import Coefficients, butterfly, pack_coefficients
 
 pytestmark = pytest.mark.thin(3)
@@ -158,3 +162,80 @@ def test_latency_and_the_late_shift(drive, pipeline):
 def test_reset_leaves_the_pipeline_alone(drive):
     p = ButterflyParameters(9, 10, 2)
     check(drive, random_stimulus(p, 80, SEED), f"reset, seed {SEED}", resets=range(10, 60, 7))
+
+
+# --- Of a MAC -----------------------------------------------------------------------------------------------------
+
+class MacStimulus(Stimulus):
+    """As Stimulus, of a unit that has the sums of a MAC; where ``is_mac`` the butterfly is one of a MAC, whose words
+    pass as in mode PASS."""
+
+    def __init__(self, base, is_mac):
+        super().__init__(replace(base.p, has_dots=True), base.a, base.b, base.c, base.shifts, base.modes)
+        self.is_mac, self.modes = is_mac, np.where(is_mac, Mode.PASS, base.modes)
+
+    def steps(self):
+        """The coefficient memory gives a MAC both numbers and the pivot bits of PASS."""
+        c_width = self.p.coefficient_width
+        for cycle, step in enumerate(super().steps()):
+            if cycle < len(self.is_mac) and self.is_mac[cycle]:
+                numbers = [pack_signed(int(value[cycle]), c_width) for value in self.c[:2]]
+                step["coef"] = numbers[0] | numbers[1] << c_width | 1 << 2 * c_width + 1 | 1 << 2 * c_width + 4
+            yield step
+
+    def dots(self):
+        """Integers (re, im) of every butterfly: c0 * B + c1 * A, each product cut."""
+        one = 2 ** (self.p.coefficient_width - 2 - mac_guard_bits(self.p.coefficient_width))
+        c0, c1 = self.c[:2]
+        return [[int(x) * int(y) // one + int(v) * int(w) // one for x, y, v, w in zip(c0, b, c1, a)]
+                for a, b in zip(self.a, self.b)]
+
+
+def check_dots(drive, stimulus, context):
+    """Sums a cycle behind the multipliers, and both words as ever."""
+    seen = drive(ButterflyUnit(stimulus.p), stimulus.steps(), ("y1", "y2", "saturated", "dots"))
+    (y1, y2), flags = stimulus.expected()
+    latency, bits = stimulus.p.pipeline.butterfly_latency, stimulus.p.dot_bits
+    for name, want in (("y1", y1), ("y2", y2), ("saturated", flags)):
+        wrong = [i for i, value in enumerate(want) if seen[name][latency + i] != value]
+        assert not wrong, f"{context}: {name} of butterfly {wrong[0]}, MAC {stimulus.is_mac[wrong[0]]}"
+    behind = stimulus.p.pipeline.multiplier_latency + 1
+    for i, sums in enumerate(zip(*stimulus.dots())):
+        want = pack_signed(sums[0], bits) | pack_signed(sums[1], bits) << bits
+        got = seen["dots"][behind + i]
+        assert not stimulus.is_mac[i] or got == want, f"{context}: dots of butterfly {i}: {got:#x} where {want:#x}"
+
+
+@pytest.mark.parametrize("width, coefficient_width, shift_bits", [(16, 16, 2), (18, 17, 2), (8, 8, 2), (18, 18, 3),
+                                                                  (17, 9, 2), (8, 18, 2)])
+@pytest.mark.thin(1)
+def test_macs_and_passes(drive, width, coefficient_width, shift_bits):
+    """Butterflies of all modes with those of a MAC between them: each alone decides for itself."""
+    p = ButterflyParameters(width, coefficient_width, shift_bits)
+    base = random_stimulus(p, 400, SEED)
+    is_mac = np.random.default_rng(SEED).random(400) < 0.5
+    check_dots(drive, MacStimulus(base, is_mac), f"{p}, seed {SEED}")
+
+
+@pytest.mark.parametrize("width, coefficient_width", [(8, 8), (18, 17), (18, 18)])
+@pytest.mark.thin(1)
+def test_extremes_of_a_mac(drive, width, coefficient_width):
+    """Every combination of the ends: no sum overflows, and both words come out as they went in."""
+    p = ButterflyParameters(width, coefficient_width, 2)
+    ends, c_ends = (smallest(width), largest(width)), (smallest(coefficient_width), largest(coefficient_width))
+    every = np.array(np.meshgrid(ends, ends, ends, ends, c_ends, c_ends)).reshape(6, -1)
+    n, zero = every.shape[1], np.zeros(every.shape[1], dtype=np.int64)
+    base = Stimulus(p, every[:2], every[2:4], Coefficients(*every[4:], zero, zero), zero, np.full(n, Mode.PASS))
+    stimulus = MacStimulus(base, np.ones(n, dtype=bool))
+    check_dots(drive, stimulus, f"{p}")
+    (y1, y2), flags = stimulus.expected()
+    words = [[pack_signed(int(re), width) | pack_signed(int(im), width) << width for re, im in zip(*x)]
+             for x in (every[:2], every[2:4])]
+    assert [list(y1), list(y2)] == words and not any(flags)
+
+
+def test_a_core_with_a_ring_has_dots():
+    config = CoreConfig.of(layers=2, stream_words=4, memory_bits=8, records=True, ring_words=16)
+    p = ButterflyParameters.of(config)
+    assert p.has_dots and not ButterflyParameters.of(config.changed(ring_words=0)).has_dots
+    assert p.dot_bits == MacColumnParameters.of(config).dot_bits == 27

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from wingbeat.hw.array.coefficients import CoefficientMemory
+from wingbeat.hw.array.parameters import release_delay
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.instruction import Mode, Pass
 from wingbeat.hw.isa.setup import SETUP_CONTROL, SETUP_PROGRAM
@@ -131,3 +132,108 @@ def test_reset_keeps_the_contents(drive, field_bits):
     for _ in range(4):
         script.groups(script.random_pass(), range(16))
     script.check(drive, f"seed {SEED}", resets=(written // 2, written + 3, written + 30))
+
+
+# --- With a ring --------------------------------------------------------------------------------------------------
+
+MAC_FIELDS = 3 << 85  # what a MAC leaves in the fields of a PASS: first and last
+
+
+def with_ring(layers):
+    return CoreConfig.of(engines=2 if layers == 1 else 1, layers=layers, width=9, element_width=8, coefficient_width=8,
+                         half_words=16 << layers, coefficient_words=24, ring_words=16, stream_words=max(4, 1 << layers),
+                         memory_bits=8, records=True)
+
+
+class RingScript(Script):
+    """As Script; groups of MACs read the ring, ``ring_write`` fills a place in all banks."""
+
+    def quiet(self):
+        """What means nothing in this cycle is noise."""
+        return {"mac": 0, "ring": self.rng.randrange(16), "ring_write_en": 0,
+                "ring_write": self.rng.getrandbits(4 + 2 * 8 * self.c.n_units)}
+
+    def ring_write(self, place, with_group=False):
+        """Both numbers of a word of every bank, whose pivots are nobody's; in the cycle of the last group or a new
+        one."""
+        numbers = [self.rng.getrandbits(16) for _ in range(self.c.n_units)]
+        if not with_group:
+            self.steps.append({"write_valid": 0})
+        self.steps[-1] |= {"ring_write_en": 1, "ring_write": place | sum(
+            number << 4 + 16 * unit for unit, number in enumerate(numbers))}
+        for bank, number in zip(self.banks, numbers):
+            bank[place] = number
+
+    def macs(self, places):
+        """Groups of a MAC: the units get both numbers, pass their words on, and know that it is one."""
+        c, half = self.c, self.c.lanes // 2
+        for place in places:
+            for unit in range(c.n_units):
+                at = len(self.steps) + c.read_latency + c.address_latency + unit // half * c.butterfly_latency
+                numbers = self.banks[unit][place] & (1 << 2 * c.coefficient_width) - 1
+                self.want[at][unit] = numbers | 2 << 2 * c.coefficient_width | 1 << 2 * c.coefficient_width + 4
+            self.steps.append({"group": self.rng.randrange(1 << c.row_bits), "pass_fields": MAC_FIELDS, "mac": 1,
+                               "ring": place, "write_valid": 0})
+
+    def check(self, drive, context, resets=()):
+        steps = [self.quiet() | step for step in self.steps]
+        idle = self.c.read_latency + self.c.address_latency + self.c.layers * self.c.butterfly_latency
+        seen = drive(CoefficientMemory(self.c), [*steps, *[{"write_valid": 0}] * idle], ("o", "ring_hold"), resets)
+        bits = self.c.coefficient_bits + 3
+        for cycle, units in self.want.items():
+            for unit, value in units.items():
+                got = seen["o"][cycle] >> bits * unit & (1 << bits) - 1
+                assert got == value, f"{context}: unit {unit} in cycle {cycle}: {got:#x} where {value:#x}"
+        holds = [bool(step.get("write_valid")) and step["write"]["target"] < self.c.n_units for step in self.steps]
+        assert seen["ring_hold"][:len(holds)] == holds, context
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_macs_and_passes_behind_each_other(drive, field_bits, layers):
+    """Groups of a MAC read the ring whatever their number; passes without a cycle between them read as ever."""
+    script = RingScript(with_ring(layers), SEED, field_bits)
+    script.fill()
+    for place in script.rng.sample(range(16), 16):
+        script.ring_write(place)
+    for _ in range(8):
+        script.macs(script.rng.choices(range(16), k=script.rng.choice([1, 2, 30])))
+        p = script.random_pass()
+        if p.coef_base >= 16 or p.mode is not Mode.BPMM:
+            script.groups(p, range(script.rng.choice([1, 5, p.groups])))
+    script.check(drive, f"layers {layers}, seed {SEED}")
+
+
+def test_ring_writes_while_groups_pass(drive, field_bits):
+    """A word reaches groups that come after it, in all banks, and disturbs none that reads the other half; what stands
+    above the ring is kept, and the setup port writes there as ever."""
+    script = RingScript(with_ring(2), SEED, field_bits)
+    script.fill()
+    for place in range(16):
+        script.ring_write(place)
+    for first in (0, 8, 0, 8):
+        for _ in range(20):
+            script.macs([first + script.rng.randrange(8)])
+            script.ring_write((first ^ 8) + script.rng.randrange(8), with_group=True)
+            unit = script.rng.randrange(script.c.n_units)
+            script.write(unit, script.rng.randrange(16, 24), script.rng.getrandbits(18))
+            script.write(script.rng.choice([script.c.n_units, SETUP_PROGRAM, SETUP_CONTROL, 0xFF]), first, 0)
+            script.write(unit, first, 0, valid=False)
+        for place in range(first ^ 8, (first ^ 8) + 8):
+            script.ring_write(place)
+            script.macs([place])
+        script.macs([first ^ 8] * release_delay(script.c))  # the last groups have read before they are written over
+    script.groups(Pass(Mode.BPMM, 0, 8, 3, (0, 0), coef_base=16, coef_mask_bits=3), range(8))
+    script.macs(range(16))
+    script.check(drive, f"seed {SEED}")
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_stated_latency_of_the_ring(drive, field_bits, layers):
+    """One group of a MAC between groups of a pass that hides its words."""
+    script = RingScript(with_ring(layers), SEED, field_bits)
+    script.ring_write(5)
+    hidden = Pass(Mode.PASS, 0, 16, 0, (0,) * layers)
+    script.groups(hidden, range(16))
+    script.macs([5])
+    script.groups(hidden, range(16))
+    script.check(drive, f"layers {layers}, seed {SEED}")

@@ -11,11 +11,11 @@ from wingbeat.hw.array.fetch import FetchUnit
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.bit_fields import field_places
 from wingbeat.hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, encode
-from wingbeat.hw.isa.instruction import (Fault, Fetch, Halt, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set,
-                                         Store, Sums, Unit, Wait, Write)
+from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Loop, Mac, MemoryMode, Mode, Opcode,
+                                         Pass, Read, Set, Store, Sums, Unit, Wait, Write)
 from wingbeat.hw.isa.setup import SETUP_PROGRAM
 from wingbeat.hw.isa.walk import Walk
-from wingbeat.hw.layouts import memory_command
+from wingbeat.hw.layouts import memory_command, pass_command
 from wingbeat.sim.bench.stream import Bench, Stall
 from wingbeat.sim.stimulus.illegal import illegal_programs
 from wingbeat.sim.stimulus.processor import random_processor_job
@@ -224,7 +224,8 @@ PROCESSOR = CoreConfig.of(engines=1, layers=1, half_words=8, coefficient_words=8
                           memory_bits=12, descriptors=4, records=True)
 UNITS = {"o_load": (Load,), "o_pass": (Pass,), "o_store": (Store,), "o_reader": (Read, Sums, Set),
          "o_writer": (Write, Set)}
-LATE = (Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG, Fault.RECORD)  # what the fetch unit does not see
+# What the fetch unit does not see; RING only where there is one.
+LATE = (Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG, Fault.RECORD, Fault.RING)
 
 
 def is_fetch(name, payload):
@@ -365,3 +366,120 @@ def test_stop_ends_a_program(stop_at):
     (taken, faults), = run_processor([encode([*block * 4, Halt()])], 6, stop_at=stop_at)
     assert len(whole) == 20 and not faults
     assert taken == whole[:len(taken)] and len(taken) <= stop_at // 6 + 1
+
+
+# --- With a ring --------------------------------------------------------------------------------------------------
+
+RING = PROCESSOR.changed(ring_words=8, half_words=16)
+STREAM = [Fetch(3, 2, 7, MemoryMode.COLUMNS, -1, destination=Destination.RING, fence=True),
+          Read(0, 0, 1, MemoryMode.COLUMNS), Load(Walk((0,), 0b110, 0)), Mac(2, 1, 1, 1, 2, 0, 9, gap=3, first=True),
+          Pass(Mode.SCALE, 1, 4, 1, (3,), coef_base=5, last=True), Store(Walk((0,), 0b110, 0), 8),
+          Write(0, 0, 1, MemoryMode.COLUMNS)]
+
+
+def run_with_ring(program, idle_at, read_at, cycles=160):
+    """What was handed out (cycle, port, payload), the faults (cycle, code, tag) and ``running`` of every cycle;
+    ``units_idle`` from cycle ``idle_at`` on, ``ring_read`` in the cycles ``read_at``."""
+    dut = FetchUnit(RING)
+    bench = Bench(dut)
+    taken, faults, running = [], [], []
+
+    async def testbench(ctx):
+        for name in UNITS:
+            ctx.set(getattr(dut, name).ready, 1)
+        for address, word in enumerate(encode(program)):
+            ctx.set(dut.write, {"target": SETUP_PROGRAM, "address": address, "data": word})
+            ctx.set(dut.write_en, 1)
+            await ctx.tick()
+        ctx.set(dut.write_en, 0)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        for cycle in range(cycles):
+            ctx.set(dut.units_idle, cycle >= idle_at)
+            ctx.set(dut.ring_read, cycle in read_at)
+            ctx.set(dut.records_idle, 1)
+            ports = [signal for name in UNITS for signal in (getattr(dut, name).valid,
+                                                             getattr(dut, name).payload.as_value())]
+            _, _, runs, fault, tag, *values = await ctx.tick().sample(dut.running, dut.fault, dut.fault_tag, *ports)
+            taken.extend((cycle, name, values[2 * n + 1]) for n, name in enumerate(UNITS) if values[2 * n])
+            faults.extend([(cycle, fault, tag)] * (fault != Fault.NONE))
+            running.append(runs)
+    bench.process(testbench)
+    bench.simulator.run()
+    return taken, faults, running
+
+
+def test_what_a_ring_adds_to_the_commands(field_bits):
+    """A MAC goes where a PASS goes and says so, a STORE has its base, a FETCH where its beats go."""
+    taken, faults, running = run_with_ring([*STREAM, Halt()], 0, range(1000))
+    assert not faults and not running[-1]
+    assert [name for _, name, _ in taken] == ["o_reader", "o_reader", "o_load", "o_pass", "o_pass", "o_store",
+                                              "o_writer"]
+    payloads = [payload for _, _, payload in taken]
+    for payload, step in zip(payloads[3:5], STREAM[3:5]):
+        command = pass_command(True).from_bits(payload)
+        assert (command.fields, command.mac) == (field_bits(step), isinstance(step, Mac)), step
+    assert payloads[5] == field_bits(STREAM[5]) and payloads[5] >> 76 == 8
+    assert [memory_command().from_bits(payload).fields for payload in payloads[:2]] == [
+        field_bits(step) for step in STREAM[:2]]
+    place = field_places(FIELDS[Opcode.FETCH])["destination"][0]
+    assert [memory_command().from_bits(payload).fields >> place & 3 for payload in payloads[:2]] == [2, 0]
+
+
+@pytest.mark.parametrize("blocks, idle_at", [(0, 0), (1, 0), (2, 170)])
+def test_words_that_are_left_in_the_ring_at_the_end(blocks, idle_at):
+    """The program ends where the HALT would, with RING and the number of READs; and without a fault where all words
+    have been read in that cycle, whatever was before."""
+    program = [*STREAM[:1], *STREAM[1:] * blocks, Halt()]
+    cycles = idle_at + 150
+    _, faults, running = run_with_ring(program, idle_at, range(cycles), cycles)
+    end = running.index(0)  # the first cycle in which it does not run
+    assert not faults and not any(running[end:]) and end > idle_at
+    _, faults, running = run_with_ring(program, idle_at, [cycle for cycle in range(cycles) if cycle != end - 1], cycles)
+    assert faults == [(end - 1, Fault.RING, blocks)] and running.index(0) == end and not any(running[end:])
+    _, faults, running = run_with_ring(program, idle_at, [end - 1], cycles)
+    assert not faults and running.index(0) == end
+
+
+@pytest.mark.parametrize("fetches", [30, 70])
+def test_a_wait_behind_fetches_that_a_full_ring_holds_up(fetches):
+    """More than the queue holds: those in flight between memory and a ring that is full for long have not ended. The
+    WAIT ends behind the last one."""
+    dut = FetchUnit(RING)
+    bench = Bench(dut)
+    program = [Fetch(0, 1, 1, MemoryMode.COLUMNS, destination=Destination.RING), Loop(0, fetches), Wait(), Halt()]
+    ended_at = []
+
+    async def testbench(ctx):
+        for signal in (dut.units_idle, dut.o_reader.ready, dut.records_idle, dut.ring_read):
+            ctx.set(signal, 1)
+        for address, word in enumerate(encode(program)):
+            ctx.set(dut.write, {"target": SETUP_PROGRAM, "address": address, "data": word})
+            ctx.set(dut.write_en, 1)
+            await ctx.tick()
+        ctx.set(dut.write_en, 0)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+        handed = ended = 0
+        for cycle in range(60 * fetches):
+            # All are handed out; then one ends every 20 cycles.
+            ends = handed == fetches and ended < fetches and cycle % 20 == 0
+            ctx.set(dut.fetch_ended, ends)
+            _, _, running, valid = await ctx.tick().sample(dut.running, dut.o_reader.valid)
+            handed, ended = handed + valid, ended + ends
+            if not running:
+                ended_at.append(ended)
+                return
+    bench.process(testbench)
+    bench.simulator.run()
+    assert ended_at == [fetches]
+
+
+def test_illegal_macs_are_not_handed_out():
+    """As every instruction that is not legal; it has the tag of its block."""
+    late = replace(STREAM[3], inputs=9, log2_in_stride=4)  # the ring has 8 words, a window of it 18
+    taken, faults, running = run_with_ring([*STREAM[1:], *STREAM[1:3], late, Halt()], 0, (), 260)
+    assert [fault[1:] for fault in faults] == [(Fault.PASS, 1)] and not running[-1]
+    assert [name for _, name, _ in taken].count("o_pass") == 2 and taken[-1][1] == "o_load"

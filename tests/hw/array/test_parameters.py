@@ -2,7 +2,13 @@
 
 import random
 
-from wingbeat.hw.array.parameters import GAP_LIMIT, LEAST_STORE_LATENCY, QUEUE_PLACES
+import pytest
+
+from wingbeat.hw.array.flow import Flow
+from wingbeat.hw.array.mac_column import MacColumnParameters
+from wingbeat.hw.array.parameters import (GAP_LIMIT, LEAST_STORE_LATENCY, QUEUE_PLACES, dot_cycle, mac_capture,
+                                          mac_column_latency, mac_latency, mac_spacing, release_delay, unit_lanes)
+from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.encoding import FIELDS
 from wingbeat.hw.isa.instruction import Opcode
 from wingbeat.sim.stimulus.array import random_config
@@ -19,3 +25,28 @@ def test_no_array_stores_sooner():
 
 def test_queues_fill_whole_memories():
     assert QUEUE_PLACES & QUEUE_PLACES - 1 == 0
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_units_of_a_column_pair_the_lanes_that_differ_in_its_bit(layers):
+    """Every lane once, the lower first, the units in the order of their lower lanes."""
+    for column in range(layers):
+        pairs = [unit_lanes(column, number) for number in range(1 << layers - 1)]
+        assert sorted(lane for pair in pairs for lane in pair) == list(range(1 << layers))
+        assert all(high - low == 1 << column and not low >> column & 1 for low, high in pairs)
+        assert pairs == sorted(pairs)
+
+
+@pytest.mark.parametrize("layers, spacing", [(1, 22), (2, 36), (4, 64)])
+def test_latencies_of_a_mac_are_sums_of_those_of_its_parts(layers, spacing):
+    config = CoreConfig.of(engines=2 if layers == 1 else 1, layers=layers, stream_words=1 << max(1, layers),
+                           memory_bits=8, records=True, ring_words=64)
+    last, column = layers - 1, mac_column_latency(config)
+    assert column == MacColumnParameters.of(config).latency
+    for q in range(layers):
+        # A group reaches its column, then come the products and their sum.
+        assert dot_cycle(config, q) == Flow(config).column_cycle(q) + config.multiplier_latency + 1
+    assert release_delay(config) == Flow(config).column_cycle(last)
+    assert mac_capture(config) == dot_cycle(config, last) + column
+    assert mac_latency(config) == mac_capture(config) + 2
+    assert mac_spacing(config) == mac_latency(config) + layers + 1 == spacing

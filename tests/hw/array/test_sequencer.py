@@ -1,13 +1,14 @@
-"""Pass sequencer: which cycle every group is issued in, with blocks and instructions that come late."""
+"""Pass sequencer: which cycle every group is issued in, with blocks, instructions and words of the ring that come
+late."""
 
 import random
 
 import pytest
 
-from wingbeat.hw.array.parameters import PASS_LATENCY
+from wingbeat.hw.array.parameters import PASS_LATENCY, mac_spacing, release_delay
 from wingbeat.hw.array.sequencer import Sequencer
 from wingbeat.hw.config import CoreConfig
-from wingbeat.hw.isa.instruction import Mode, Pass
+from wingbeat.hw.isa.instruction import Mac, Mode, Pass
 from wingbeat.sim.bench.stream import Bench, Stall
 
 SEED = 3
@@ -232,3 +233,247 @@ def test_reset_mid_stream(field_bits, reset_at):
     check_groups(watch, passes, patterns, f"reset in cycle {reset_at}, seed {SEED}")
     shift = watch.starts()[0]
     assert watch.starts() == [start - PASS_LATENCY + shift for start in earliest(config, passes)]
+
+
+# --- With a ring --------------------------------------------------------------------------------------------------
+
+FILL_LATENCY = 3 + 2  # cycles from a word to the condition of its window, from a condition to the first group: at most
+
+
+def with_ring(layers, ring_words=64):
+    return CoreConfig.of(engines=2 if layers == 1 else 1, layers=layers, half_words=64 << layers,
+                         coefficient_words=ring_words, ring_words=ring_words, stream_words=1 << max(1, layers),
+                         memory_bits=8, records=True)
+
+
+def window_of(config, mac):
+    return config.lanes // config.layers * mac.inputs
+
+
+def groups_of(config, step):
+    """Groups of a PASS or MAC."""
+    return step.groups if isinstance(step, Pass) else step.pairs * step.outputs * window_of(config, step)
+
+
+def random_steps(config, n, rng, most_inputs=8):
+    """Blocks of 1..3 passes and MACs; a MAC needs up to half of the ring at a time."""
+    steps = []
+    while len(steps) < n:
+        count = rng.randint(1, 3)
+        for k in range(count):
+            still = {"gap": rng.choice([0, 0, 0, 1, 30]), "first": k == 0, "last": k == count - 1}
+            if rng.random() < 0.6:
+                inputs = rng.randint(2, most_inputs)
+                steps.append(Mac(inputs, rng.choice([1, 1, 2, 3]), rng.choice([1, 2, 4]), 4, 0, 4, 0, **still))
+            else:
+                steps.append(Pass(rng.choice(list(Mode)), 0, rng.choice([1, 5, 32]), 0, (0,) * config.layers,
+                                  coef_base=len(steps), **still))
+    return steps
+
+
+class RingWatch:
+    """Runs ``steps`` through a sequencer with a ring; ``words(cycle)``: how many words have come by then, of which as
+    many are in the ring as it holds. ``issued``: by group (cycle, start, finish, half, mac, row, place, step_last)
+    and ``still`` what stands still with it; ``spent[cycle]`` is (computing, hazard, starved, idle)."""
+
+    def __init__(self, config, steps, field_bits, words, stall=Stall.NEVER, loaded_at=lambda block, cycle: True,
+                 seed=SEED):
+        self.c, self.dut, self.steps, self.words, self.loaded_at = config, Sequencer(config), steps, words, loaded_at
+        self.note, self.bench = f"{config.layers} layers, seed {seed}", Bench(self.dut, seed)
+        self.patterns = [field_bits(step) for step in steps]
+        self.bench.feed(self.dut.i, [{"fields": pattern, "mac": isinstance(step, Mac)}
+                                     for pattern, step in zip(self.patterns, steps)], stall)
+        self.total = sum(window_of(config, step) * step.outputs for step in steps if isinstance(step, Mac))
+
+    def _clear(self):
+        self.issued, self.still, self.spent, self.takes, self.filled = [], [], [], [], []
+        self.released = 0
+
+    def run(self, cycles, reset_at=None):
+        count = 2 * self.c.ring_words
+        self._clear()
+
+        def fill(ctx, cycle):
+            have = self.filled[-1] if self.filled else 0
+            self.filled.append(max(have, min(self.words(cycle), self.total, self.released + self.c.ring_words)))
+            ctx.set(self.dut.filled, self.filled[-1] % count)
+
+        async def watch(ctx):
+            d, cycle = self.dut, 0
+            names = ("valid", "start", "finish", "half", "mac", "row", "place", "step_last", "take", "computing",
+                     "hazard", "starved", "idle", "released", "is_read")
+            fill(ctx, 0)
+            ctx.set(d.loaded, self.loaded_at(0, 0))
+            for _ in range(cycles):
+                _, reset, fields, mac_fields, *values = await ctx.tick().sample(
+                    d.pass_fields.as_value(), d.mac_fields.as_value(), *(getattr(d, name) for name in names))
+                v = dict(zip(names, values))
+                if v["valid"]:
+                    self.issued.append((cycle, *(v[name] for name in names[1:8])))
+                    self.still.append((fields, mac_fields))
+                self.takes += [cycle] * v["take"]
+                self.spent.append(tuple(v[name] for name in ("computing", "hazard", "starved", "idle")))
+                self.released += (v["released"] - self.released) % count
+                self.ends_read, cycle = v["is_read"], cycle + 1
+                if reset:
+                    self._clear()
+                    cycle = 0
+                fill(ctx, cycle)
+                ctx.set(d.loaded, self.loaded_at(len(self.takes), cycle))
+        self.bench.process(watch)
+        self.bench.run(cycles, reset_at)
+        return self
+
+    def starts(self):
+        return [cycle for cycle, start, *_ in self.issued if start]
+
+    def by_step(self):
+        """The groups of every instruction, each with what stands still."""
+        found, at = [], 0
+        for step in self.steps:
+            count = groups_of(self.c, step)
+            found.append(list(zip(self.issued[at:at + count], self.still[at:at + count])))
+            at += count
+        assert at == len(self.issued), f"{len(self.issued)} groups where {at}, {self.note}"
+        return found
+
+    def check(self):
+        """Order, rows, places, ends, fields; nothing of a PASS or window in pieces, no window before its words."""
+        half, word = 1, 0
+        for number, (step, pattern, groups) in enumerate(zip(self.steps, self.patterns, self.by_step())):
+            note, is_mac = f"step {number} {step}, {self.note}", isinstance(step, Mac)
+            half ^= step.first
+            fields = (step.first << 85 | step.last << 86) if is_mac else pattern
+            assert groups[0][0][1] and not any(group[1] for group, _ in groups[1:]), note
+            assert [group[2] for group, _ in groups] == [0] * (len(groups) - 1) + [int(step.last)], note
+            assert {(group[3], group[4], still[0]) for group, still in groups} == {(half, int(is_mac), fields)}, note
+            if is_mac:
+                assert {still[1] for _, still in groups} == {pattern}, note
+                word = self._check_mac(step, [group for group, _ in groups], word, note)
+            else:
+                assert groups[-1][0][0] - groups[0][0][0] == len(groups) - 1, note
+        takes = [groups[0][0][0] - 1 for step, groups in zip(self.steps, self.by_step()) if step.first]
+        assert self.takes == takes, self.note
+        issuing = {cycle for cycle, *_ in self.issued}
+        for cycle, (computing, hazard, starved, idle) in enumerate(self.spent):
+            note = f"cycle {cycle}, {self.note}"
+            assert computing == (cycle in issuing) and computing + hazard + starved + idle <= 1, note
+        self._check_distances()
+
+    def _check_mac(self, mac, groups, word, note):
+        """Groups of a MAC whose first word has this number; returns the number of the first one of the next."""
+        c, at, window = self.c, 0, window_of(self.c, mac)
+        for _ in range(mac.outputs):
+            begin = groups[at][0]
+            assert self.filled[begin - 1] >= word + window, f"window at {begin} before its words, {note}"
+            for pair in range(mac.pairs):
+                for offset in range(window):
+                    row = (pair << mac.log2_in_stride) + offset % mac.inputs
+                    wanted = (row, (word + offset) % c.ring_words, int(offset % mac.inputs == mac.inputs - 1))
+                    assert groups[at][5:] == wanted and groups[at][0] == begin + pair * window + offset, note
+                    at += 1
+            word += window
+        return word
+
+    def _check_distances(self):
+        """Of the starts, of a gap, and of a PASS from all groups of the MACs before."""
+        spans = [(groups[0][0][0], groups[-1][0][0]) for groups in self.by_step()]
+        last_of_mac = -1000
+        for number, (step, (start, end)) in enumerate(zip(self.steps, spans)):
+            if number:
+                before, (before_start, before_end) = self.steps[number - 1], spans[number - 1]
+                spacing = mac_spacing(self.c) if isinstance(before, Mac) else self.c.pass_spacing
+                assert start - before_start >= spacing and start - before_end > step.gap, f"{step}, {self.note}"
+            if isinstance(step, Mac):
+                last_of_mac = end
+            else:
+                assert start - last_of_mac >= mac_spacing(self.c), f"{step}, {self.note}"
+
+
+def earliest_of(config, steps):
+    """Starts when blocks, instructions and words are never late, as :func:`earliest`."""
+    starts, end, drained, spacing = [], 0, 0, 0
+    for step in steps:
+        gap = 2 if step.gap == 1 else step.gap
+        start = max(end + gap, starts[-1] + spacing, drained * isinstance(step, Pass)) if starts else PASS_LATENCY
+        starts.append(start)
+        end, spacing = start + groups_of(config, step), config.pass_spacing
+        if isinstance(step, Mac):
+            spacing = mac_spacing(config)
+            drained = end - 1 + spacing
+    return starts
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_no_cycle_is_lost_with_a_ring(field_bits, layers):
+    """A full ring that holds more than two windows: every group in the first cycle that gap, spacing and the results of
+    MACs allow."""
+    seed = f"{SEED} full ring {layers}"
+    config = with_ring(layers, 256 if layers == 4 else 64)
+    steps = random_steps(config, 14, random.Random(seed), 8 if layers == 4 else 12)
+    want = earliest_of(config, steps)
+    watch = RingWatch(config, steps, field_bits, lambda cycle: 10**9, seed=seed)
+    watch.run(want[-1] + groups_of(config, steps[-1]) + release_delay(config) + 8).check()
+    assert watch.starts() == want, watch.note
+    assert not any(starved for _, _, starved, _ in watch.spent), watch.note
+    assert watch.released == watch.total and watch.ends_read, watch.note
+    kinds = {(type(a), type(b)) for a, b in zip(steps, steps[1:])}
+    assert len(kinds) == 4, watch.note
+
+
+@pytest.mark.parametrize("layers, stall", [(1, Stall.OFTEN), (2, Stall.NEVER)])
+def test_late_words_blocks_and_instructions(field_bits, layers, stall):
+    """Whatever comes late: order, distances and windows hold, and no cycle is starved but for words of the ring."""
+    seed = f"{SEED} late {layers} {stall.value}"
+    rng, config = random.Random(seed), with_ring(layers, 16)
+    steps = random_steps(config, 9, rng)
+    total = sum(window_of(config, step) * step.outputs for step in steps if isinstance(step, Mac))
+    arrival = sorted(rng.randrange(500) for step in steps if step.first)
+    coming = sorted(rng.randrange(1500) for _ in range(total))
+    watch = RingWatch(config, steps, field_bits, lambda cycle: sum(at < cycle for at in coming), stall,
+                      lambda block, cycle: cycle >= [*arrival, 10**9][block], seed)
+    watch.run(2300).check()
+    assert sum(starved for _, _, starved, _ in watch.spent) > 100 and watch.ends_read, watch.note
+
+
+@pytest.mark.parametrize("layers", [1, 4])
+def test_a_mac_waits_for_each_window(field_bits, layers):
+    """Its words come one after the other, each window in the middle of nothing: no other cycle is starved."""
+    config = with_ring(layers)
+    mac = Mac(3, 3, 2, 2, 0, 0, 0, first=True, last=True)
+    window, each = window_of(config, mac), 150
+    watch = RingWatch(config, [mac], field_bits, lambda cycle: cycle // each * window).run(4 * each)
+    watch.check()
+    windows = [watch.issued[at][0] for at in range(0, 6 * window, 2 * window)]
+    for number, begin in enumerate(windows, 1):
+        assert number * each < begin <= number * each + FILL_LATENCY, f"window {number}: {windows}"
+    # Accepted, settling: from then on it is starved, but for two cycles in front of the first group.
+    busy = {cycle for begin in windows for cycle in range(begin, begin + 2 * window)}
+    starved = [cycle for cycle, spent in enumerate(watch.spent) if spent[2]]
+    between = [cycle for cycle in range(windows[0], windows[2]) if cycle not in busy]
+    assert [cycle for cycle in starved if cycle >= windows[0]] == between
+    assert starved[:windows[0] - PASS_LATENCY] == list(range(2, 2 + windows[0] - PASS_LATENCY))
+    assert not any(spent[3] for spent in watch.spent[1:windows[2] + 2 * window]), "idle in the middle of a MAC"
+    assert watch.spent[windows[2] + 2 * window] == (0, 0, 0, 1)
+
+
+def test_a_pass_waits_for_the_results_and_is_not_starved(field_bits):
+    """Its distance counts from the last group of the MAC; of that pause every cycle is a hazard."""
+    config = with_ring(2)
+    steps = [Mac(4, 1, 8, 2, 0, 0, 0, first=True), Pass(Mode.PASS, 0, 3, 0, (0, 0), last=True)]
+    watch = RingWatch(config, steps, field_bits, lambda cycle: 10**9).run(300)
+    watch.check()
+    mac, step = watch.starts()
+    assert groups_of(config, steps[0]) == 64 and step == mac + 63 + mac_spacing(config)
+    assert watch.spent[mac + 64:step] == [(0, 1, 0, 0)] * (step - mac - 64)
+
+
+@pytest.mark.parametrize("reset_at", [5, 40, 90])
+def test_reset_in_the_middle_of_a_mac(field_bits, reset_at):
+    """Afterwards the ring is empty, its next word is at place 0 and half 0 is next."""
+    seed = f"{SEED} reset {reset_at}"
+    config = with_ring(1)
+    steps = random_steps(config, 6, random.Random(seed), 12)
+    watch = RingWatch(config, steps, field_bits, lambda cycle: 10**9, seed=seed)
+    watch.run(reset_at + earliest_of(config, steps)[-1] + 500, reset_at).check()
+    assert watch.ends_read and watch.released == watch.total, watch.note

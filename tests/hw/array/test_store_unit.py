@@ -46,11 +46,11 @@ class Block(NamedTuple):
     clamped: bool
 
 
-def make_block(c, walk, numbers):
+def make_block(c, walk, numbers, base=0):
     """A block of random values; about every second one holds the largest value, which rounding cannot
     keep.
     """
-    index = walk_indices(walk)
+    index = walk_indices(walk) | base
     low, high = smallest(c.width), largest(c.width)
     values = numbers.integers(low, high + 1, (c.engines, 1 << c.index_bits, 2))
     if numbers.random() < 0.5:
@@ -68,7 +68,7 @@ def make_block(c, walk, numbers):
     beats = elements.reshape(shape).transpose(2, 0, 3, 1, 4).reshape(len(index) * c.beat_groups, -1)
     mask = (1 << c.element_width) - 1
     beats = [sum((v & mask) << c.element_width * i for i, v in enumerate(beat)) for beat in beats.tolist()]
-    return Block(Store(walk), words, int(numbers.integers(0, 64)), bool(numbers.integers(0, 2)), beats,
+    return Block(Store(walk, base), words, int(numbers.integers(0, 64)), bool(numbers.integers(0, 2)), beats,
                  bool(clamped.any()))
 
 
@@ -108,8 +108,8 @@ class Harness:
 
     def destroy(self, steps, done):
         k = len(self.dones)
-        walk = self.blocks[k].store.walk
-        _, rows = route(walk_indices(walk)[:steps * walk.step_beats], self.c.layers)
+        walk, base = self.blocks[k].store.walk, self.blocks[k].store.base
+        _, rows = route(walk_indices(walk)[:steps * walk.step_beats] | base, self.c.layers)
         self.memory[k][:, np.arange(self.c.lanes), rows] = 0
         if done:
             assert steps == walk.steps - 1, "all steps but the last have been counted at done"
@@ -248,3 +248,21 @@ def test_reset_mid_stream(field_bits, reset_at):
     c = config_of(CONFIGS[1])
     harness = Harness(c, random_blocks(c, 3, reset_at), reset_at, Stall.RANDOM)
     harness.run(field_bits, 3000, reset_at).check(f"seed {reset_at}")
+
+
+@pytest.mark.parametrize("fields", [dict(layers=1, engines=4, stream_words=4),
+                                    dict(layers=2, engines=2, stream_words=8),
+                                    dict(layers=4, engines=1, stream_words=16)], ids=str)
+@pytest.mark.thin(1)
+def test_base_of_a_region(field_bits, fields):
+    """Blocks that fill a part of a half, any part of it, with walks of every kind; one has no base."""
+    c = config_of(fields | dict(half_words=64 << fields["layers"], memory_bits=8, records=True, ring_words=16,
+                                coefficient_words=16))
+    rng, numbers, blocks = random.Random(SEED), np.random.default_rng(SEED), []
+    for number in range(6):
+        bits = rng.randint(c.layers + 1, c.index_bits - 1)
+        walk = random_pairs(rng, c, bits) if number % 2 else random_walk(rng, c, bits)
+        base = rng.getrandbits(c.index_bits - bits) << bits if number else 0
+        blocks.append(make_block(c, walk, numbers, base))
+    assert sum(block.store.base > 0 for block in blocks) > 3, f"seed {SEED}"
+    Harness(c, blocks, SEED, Stall.RANDOM, Stall.OFTEN).run(field_bits, 6000).check(f"seed {SEED}")

@@ -8,8 +8,8 @@ import pytest
 
 from wingbeat.hw.isa.encoding import (FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, PROGRAM_WORDS, decode, encode,
                                       instruction_fields, loop_target, patched)
-from wingbeat.hw.isa.instruction import (Halt, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set, Store, Sums, Unit,
-                                         Write)
+from wingbeat.hw.isa.instruction import (Destination, Fetch, Halt, Load, Loop, Mac, MemoryMode, Mode, Opcode, Pass,
+                                         Read, Set, Store, Sums, Unit, Wait, Write)
 from wingbeat.hw.isa.schedule import schedule
 from wingbeat.hw.isa.walk import Walk, walk_indices
 from wingbeat.sim.model.shuffle import lane_order
@@ -31,11 +31,15 @@ def random_walk(rng, layers, bits=16):
 
 
 def random_instruction(rng, layers):
-    kind = rng.choice([Load, Pass, Store, Loop, Halt])
+    kind = rng.choice([Load, Pass, Mac, Store, Loop, Halt])
     if kind is Load:
         return Load(random_walk(rng, layers), rng.random() < 0.5, rng.randrange(30))
     if kind is Store:
-        return Store(random_walk(rng, layers))
+        return Store(random_walk(rng, layers), rng.choice([0, rng.getrandbits(16)]))
+    if kind is Mac:
+        return Mac(rng.randint(1, 4096), rng.randint(1, 4096), rng.randint(1, 1024), rng.randrange(16),
+                   rng.getrandbits(16), rng.randrange(16), rng.randrange(32), rng.randrange(256),
+                   rng.random() < 0.5, rng.random() < 0.5)
     if kind is Loop:
         return Loop(rng.randrange(PROGRAM_WORDS // INSTRUCTION_WORDS), rng.randrange(1 << 24))
     if kind is Halt:
@@ -126,6 +130,42 @@ def test_words_bit_by_bit():
     assert decode(encode([read, write, Set(Unit.WRITER, 6, 12345)]), 1) == [read, write, Set(Unit.WRITER, 6, 12345)]
 
 
+def words_of(bits):
+    return [bits >> 32 * word & 0xFFFFFFFF for word in range(3)]
+
+
+def test_words_of_a_ring_bit_by_bit():
+    """A MAC ends as a PASS does, and the bits between are zero; the base of a STORE stands behind its walk."""
+    bits = (11 | 0xABB << 4 | 0x5C4 << 16 | 0x2E0 << 28 | 9 << 38 | 0xC0DE << 42 | 6 << 58 | 21 << 62 | 0xD5 << 81
+            | 1 << 89)
+    mac = Mac(0xABC, 0x5C5, 0x2E1, 9, 0xC0DE, 6, 21, 0xD5, first=True)
+    assert encode([mac]) == words_of(bits) and decode(words_of(bits), 4) == [mac]
+    last = Mac(1, 1, 1, 0, 0, 0, 0, last=True)
+    assert encode([last]) == words_of(11 | 1 << 90) and decode(words_of(11 | 1 << 90), 1) == [last]
+    assert encode([Mac(4096, 4096, 1024, 15, 0xFFFF, 15, 31, 255, True, True)]) == words_of(
+        11 | (1 << 63) - 1 << 4 | 0x3FF << 81)
+    raw = Opcode.MAC, {"last_input": 0xABB, "last_output": 0x5C4, "last_pair": 0x2E0, "log2_in_stride": 9,
+                       "out_base": 0xC0DE, "log2_out_stride": 6, "shift": 21, "zero": 0, "gap": 0xD5, "first": 1,
+                       "last": 0}
+    assert instruction_fields(words_of(bits)) == raw
+    assert patched(mac, zero=0x3FFF) == words_of(bits | 0x3FFF << 67)
+
+    walk = Walk((2, 1), 0b1000, 0b10001)
+    plain = 3 | 0b1000 << 4 | 0b10001 << 20 | 0b110 << 36 | 7 << 55
+    assert encode([Store(walk)]) == words_of(plain)
+    assert encode([Store(walk, 0xBEE0)]) == words_of(plain | 0xBEE0 << 80)
+    assert decode(words_of(plain | 0xBEE0 << 80), 2) == [Store(walk, 0xBEE0)]
+    assert decode(encode([Store(walk)]), 2) == [Store(walk)]
+
+
+@pytest.mark.parametrize("destination, code", [(Destination.SETUP, 1), (Destination.RING, 2)])
+def test_words_of_a_fetch_bit_by_bit(destination, code):
+    fetch = Fetch(5, 3, 40, MemoryMode.COLUMNS, -2, 7, 9, destination=destination, fence=True)
+    bits = 9 | 5 << 4 | 3 << 10 | 0xFFFFFFFE << 13 | 40 << 45 | 7 << 68 | 9 << 74 | code << 90 | 1 << 92
+    assert encode([fetch]) == words_of(bits) and decode(words_of(bits), 1) == [fetch]
+    assert encode([Wait()]) == [10, 0, 0] and decode([10, 0, 0], 1) == [Wait()]
+
+
 GOOD = dict(mode=Mode.PASS, digit=0, groups=1, active=0, shifts=(0,))
 
 
@@ -156,6 +196,27 @@ GOOD = dict(mode=Mode.PASS, digit=0, groups=1, active=0, shifts=(0,))
 def test_refused_fields(instruction, message):
     with pytest.raises(ValueError, match=message):
         encode([Halt(), instruction])
+
+
+@pytest.mark.parametrize("changes, message", [
+    (dict(inputs=0), "last_input: -1 does not fit 12"), (dict(inputs=4097), "last_input: 4096 does not fit 12"),
+    (dict(outputs=0), "last_output: -1 does not fit 12"), (dict(outputs=4097), "last_output: 4096 does not fit 12"),
+    (dict(pairs=0), "last_pair: -1 does not fit 10"), (dict(pairs=1025), "last_pair: 1024 does not fit 10"),
+    (dict(log2_in_stride=16), "log2_in_stride: 16 does not fit 4"),
+    (dict(log2_out_stride=16), "log2_out_stride: 16 does not fit 4"),
+    (dict(out_base=65536), "out_base: 65536 does not fit 16"), (dict(shift=32), "shift: 32 does not fit 5"),
+    (dict(shift=-1), "shift: -1 does not fit 5"), (dict(gap=256), "gap: 256 does not fit 8")], ids=str)
+@pytest.mark.thin(1)
+def test_refused_fields_of_a_mac(changes, message):
+    mac = Mac(**dict(inputs=2, outputs=1, pairs=1, log2_in_stride=1, out_base=0, log2_out_stride=0, shift=0) | changes)
+    with pytest.raises(ValueError, match=f"^instruction 0 MAC: {message} bits$"):
+        encode([mac])
+
+
+@pytest.mark.parametrize("base", [-1, 65536])
+def test_refused_bases_of_a_store(base):
+    with pytest.raises(ValueError, match=f"^instruction 0 STORE: base: {base} does not fit 16 bits$"):
+        encode([Store(Walk((0,), 0, 0), base)])
 
 
 @pytest.mark.parametrize(

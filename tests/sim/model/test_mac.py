@@ -93,6 +93,34 @@ def test_extremes_fit_the_accumulator(width, coefficient_width, element_width):
         check(x, weights, shift, width, coefficient_width, f"shift {shift}")
 
 
+def test_streamed_coefficients():
+    """Every element of 8 bits in every width: half of the range where C is larger, so that -1 is the smallest, else the
+    bits above what is cut off; on arrays as on integers."""
+    elements = np.arange(-128, 128)
+    for width in range(8, 19):
+        found = streamed_coefficient(elements, 8, width)
+        assert found.tolist() == [streamed_coefficient(int(element), 8, width) for element in elements]
+        if width == 8:
+            assert found.tolist() == elements.tolist()
+        else:
+            assert (found / 2.0 ** coefficient_fraction_bits(width) == elements / 128).all(), width
+    for e_width, c_width in product(range(8, 19), repeat=2):
+        ends = [streamed_coefficient(end(e_width), e_width, c_width) for end in (smallest, largest)]
+        if e_width < c_width:
+            assert ends == [-(1 << c_width - 2), (1 << c_width - 2) - (1 << c_width - 1 - e_width)]
+        else:
+            assert ends == [smallest(c_width), largest(c_width)]
+
+
+@pytest.mark.parametrize("width, coefficient_width, element_width, bits", [
+    (8, 8, 8, 28), (18, 17, 16, 39), (18, 18, 18, 40), (16, 16, 16, 38), (18, 8, 8, 38), (18, 9, 8, 38)])
+def test_bits_of_an_accumulator(width, coefficient_width, element_width, bits):
+    """Of a product: W, 8 fraction bits or as many as a coefficient has, one more where a coefficient may be -2; then 12
+    for MAC_TERMS, and the sign of the largest sum."""
+    assert mac_bits(width, coefficient_width, element_width) == bits
+    assert mac_guard_bits(coefficient_width) == min(8, coefficient_width - 2)
+
+
 def test_every_format_holds_the_longest_sum():
     """All widths there are: the largest sum is of the most negative word and coefficient."""
     for width, c_width, e_width in product(range(8, 19), range(8, 19), range(8, 19)):

@@ -1,0 +1,44 @@
+"""Instructions by their fields: what a core can run and what not, at the borders."""
+
+import pytest
+
+from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.isa.encoding import instruction_fields, patched
+from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Load, Mac, MemoryMode, Mode, Pass, Read, Set, Store,
+                                         Sums, Unit, Wait, Write)
+from wingbeat.hw.isa.walk import Walk
+from wingbeat.sim.model.legality import field_fault
+
+PLAIN = CoreConfig.of(engines=2, layers=1, half_words=32, coefficient_words=24, stream_words=4, memory_bits=10,
+                      descriptors=3)
+FULL = PLAIN.changed(records=True, ring_words=16, vector_lanes=2)
+LOAD, STORE = Load(Walk((0,), 30, 0)), Store(Walk((0,), 30, 0))
+PASS = Pass(Mode.BPMM, 0, 16, 1, (0,), coef_base=16, coef_mask_bits=3)
+MAC = Mac(4, 4, 1, 2, 8, 2, 0)
+READ, WRITE = Read(2, 0, 4, MemoryMode.PAIRS), Write(2, 0, 4, MemoryMode.SPLIT)
+FETCH = Fetch(2, 0, 4, MemoryMode.COLUMNS, destination=Destination.RING)
+
+# Core, instruction, raw fields that are other, fault.
+CASES = [
+    (PLAIN, LOAD, {}, None), (PLAIN, LOAD, {"inner": 32}, Fault.WALK), (PLAIN, LOAD, {"last_step": 16}, Fault.WALK),
+    (PLAIN, STORE, {"base": 1}, Fault.WALK), (FULL, STORE, {"base": 31}, None), (FULL, STORE, {"base": 32}, Fault.WALK),
+    (PLAIN, PASS, {}, None), (PLAIN, PASS, {"coef_base": 17}, Fault.PASS), (PLAIN, PASS, {"digit": 5}, Fault.PASS),
+    (PLAIN, PASS, {"last_group": 16}, Fault.PASS), (PLAIN, MAC, {}, Fault.OPCODE), (FULL, MAC, {}, None),
+    (FULL, MAC, {"last_input": 0}, Fault.PASS), (FULL, MAC, {"last_input": 4}, Fault.PASS),
+    (FULL, MAC, {"last_output": 4}, Fault.PASS), (FULL, MAC, {"last_pair": 3}, None),
+    (FULL, MAC, {"last_pair": 4}, Fault.PASS), (FULL, MAC, {"out_base": 15}, None),
+    (FULL, MAC, {"out_base": 16}, Fault.PASS), (FULL, MAC, {"zero": 1}, Fault.PASS),
+    (PLAIN, READ, {}, None), (PLAIN, READ, {"descriptor": 3}, Fault.MEMORY), (PLAIN, READ, {"mode": 3}, Fault.MEMORY),
+    (PLAIN, READ, {"vector": 1}, Fault.MEMORY), (FULL, READ, {"vector": 1}, None),
+    (PLAIN, Sums(0, 0, 4, MemoryMode.COLUMNS), {}, Fault.MEMORY), (PLAIN, WRITE, {}, None),
+    (PLAIN, WRITE, {"mode": 6}, Fault.MEMORY), (PLAIN, FETCH, {}, Fault.OPCODE), (PLAIN, Wait(), {}, Fault.OPCODE),
+    (FULL, FETCH, {}, None), (FULL, FETCH, {"destination": 3}, Fault.MEMORY),
+    (FULL, FETCH, {"destination": 0}, Fault.MEMORY), (FULL.changed(ring_words=0), FETCH, {}, Fault.MEMORY),
+    (PLAIN, Set(Unit.READER, 0, 1023), {}, None), (PLAIN, Set(Unit.READER, 0, 1024), {}, Fault.MEMORY)]
+
+
+@pytest.mark.thin(1)
+@pytest.mark.parametrize("config, instruction, changes, fault", CASES)
+def test_borders(config, instruction, changes, fault):
+    found, why = field_fault(config, *instruction_fields(patched(instruction, **changes)))
+    assert found is fault and bool(why) is (fault is not None)
