@@ -148,13 +148,14 @@ def model_blocks(config: CoreConfig, job: Job) -> list[BlockResult]:
 
 def small_programs(config: CoreConfig, seed: int = _SEED) -> Iterator[Case]:
     """Programs that ``config`` takes: a butterfly matrix and the way back, a Fourier transform of rows, real mixing,
-    and with a vector unit a FABNet block; each in two sizes, all with static scaling.
+    with a vector unit a FABNet block, with a ring a dense matrix; each in two sizes, all with static scaling.
 
     Raises :class:`WingbeatError`, the last refusal, when the processor is too small for all of them.
     """
     refusal, found = None, False
     for points in (config.memory_elements, 2 * config.memory_elements):  # a row fills a beat, or two
-        for make in (_butterfly, _fft, _mixing, *((_network,) if config.vector_lanes else ())):
+        for make in (_butterfly, _fft, _mixing, *((_network,) if config.vector_lanes else ()),
+                     *((_dense,) if config.ring_words else ())):
             try:
                 name, program, memory = make(config, points, seed)
             except WingbeatError as fault:
@@ -188,6 +189,12 @@ def _butterfly(config: CoreConfig, points: int, seed: int) -> _Made:
     """Rows times two butterfly matrices, points -> 2 * points -> points: stacks, truncation, a dependency."""
     work = kernels.ffn_workload(config, 4 * config.engines + 3, points, 2, seed)
     return f"butterfly{points}", work.program, work.memory
+
+
+def _dense(config: CoreConfig, points: int, seed: int) -> _Made:
+    """Several blocks, rows that fill none, results that fill no beat."""
+    work = kernels.dense_workload(config, 4 * config.engines + 3, points, points - 1, seed)
+    return f"dense{points}", work.program, work.memory
 
 
 def _mixing(config: CoreConfig, points: int, seed: int) -> _Made:

@@ -237,7 +237,7 @@ def test_reset_mid_stream(field_bits, reset_at):
 
 # --- With a ring --------------------------------------------------------------------------------------------------
 
-FILL_LATENCY = 3 + 2  # cycles from a word to the condition of its window, from a condition to the first group: at most
+REFILL_CYCLES = 3 + 2  # cycles from a word to the condition of its window, from a condition to the first group: at most
 
 
 def with_ring(layers, ring_words=64):
@@ -446,7 +446,7 @@ def test_a_mac_waits_for_each_window(field_bits, layers):
     watch.check()
     windows = [watch.issued[at][0] for at in range(0, 6 * window, 2 * window)]
     for number, begin in enumerate(windows, 1):
-        assert number * each < begin <= number * each + FILL_LATENCY, f"window {number}: {windows}"
+        assert number * each < begin <= number * each + REFILL_CYCLES, f"window {number}: {windows}"
     # Accepted, settling: from then on it is starved, but for two cycles in front of the first group.
     busy = {cycle for begin in windows for cycle in range(begin, begin + 2 * window)}
     starved = [cycle for cycle, spent in enumerate(watch.spent) if spent[2]]
