@@ -180,9 +180,9 @@ class CoreConfig(BaseModel):
     def _ring_faults(self) -> Iterator[str]:
         if not self.ring_words:
             return
-        window = 2 * max(2, self.memory_elements // self.lanes)
-        if self.ring_words & (self.ring_words - 1) or not window <= self.ring_words <= self.coefficient_words:
-            yield (f"array.ring_words: {self.ring_words}; allowed are 0 and powers of two from {window} to "
+        least = 2 * max(2, self.memory_elements // self.lanes)
+        if self.ring_words & (self.ring_words - 1) or not least <= self.ring_words <= self.coefficient_words:
+            yield (f"array.ring_words: {self.ring_words}; allowed are 0 and powers of two from {least} to "
                    f"coefficient_words = {self.coefficient_words}")
         if not self.records:
             yield f"array.ring_words: {self.ring_words} without memory.records; allowed is 0, or records = true"

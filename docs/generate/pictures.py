@@ -57,7 +57,7 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "array/load_unit.py": (Shot("LoadUnit", "i_command.valid vacant claim i en half rows[0] done", "i", 3, 26),),
     "array/mac_column.py": (Shot("MacColumn", "dots[0].re dots[1].re valid first last shift o o_valid", "last", 5, 26,
                                  design="dense"),),
-    "array/mac_counter.py": (Shot("MacCounter", "load step row place step_last window_last opens filled released",
+    "array/mac_counter.py": (Shot("MacCounter", "load step row place step_last panel_last opens filled released",
                                   "load", 2, 30, design="dense"),),
     "array/mac_flow.py": (Shot("MacFlow", "start valid step_last control.columns[0].last control.columns[1].last "
                                "control.capture_re control.result write.valid done", "start", 2, 56, design="dense"),),

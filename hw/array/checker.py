@@ -91,16 +91,16 @@ class Checker(wiring.Component):
         return found
 
     def _mac(self, fields):
-        """Rows outside the half, groups that reach into the next row pair, one group alone, a window that the ring
+        """Rows outside the half, groups that reach into the next row pair, one group alone, a panel that the ring
         cannot hold, or more terms than the sums have bits for."""
         c, rows = self._config, self._config.row_bits
-        window = c.ring_words // (c.lanes // c.layers)
+        panel = c.ring_words // (c.lanes // c.layers)
         strides = []
         for name, last in (("log2_in_stride", fields.last_input), ("log2_out_stride", fields.last_output)):
             for stride in range(16):
                 here = fields[name] == stride
                 strides += [here & last[stride:].any(), here & fields.last_pair[max(0, rows - stride):].any()]
-        most = min(window, MAC_TERMS // c.lanes)
+        most = min(panel, MAC_TERMS // c.lanes)
         return [*strides, fields.last_input == 0, fields.last_input >= most, fields.last_input[rows:].any(),
                 fields.last_output[rows:].any(), fields.out_base[rows:].any(), fields.zero.any()]
 

@@ -19,10 +19,10 @@ class MacCounter(wiring.Component):
 
     ``load`` takes the MAC ``next_fields``, in the cycle before its first group or earlier; ``fields`` is the same MAC
     from the cycle after on. ``step``: a group is issued, at row ``row`` with word ``place`` of the ring. ``step_last``:
-    it is the last one of a step, that is of S outputs of a row pair; ``window_last``: of P outputs of all row pairs,
-    whose words of the ring are a *window*; ``ends``: the group behind it is the last of the MAC.
+    it is the last one of a step, that is of S outputs of a row pair; ``panel_last``: of P outputs of all row pairs,
+    whose words of the ring are a *panel*; ``ends``: the group behind it is the last of the MAC.
 
-    ``filled``: words that were written into the ring, modulo twice its size. ``opens``: in this cycle the next window
+    ``filled``: words that were written into the ring, modulo twice its size. ``opens``: in this cycle the next panel
     is begun, which may be where ``is_next_filled`` (another one of the same MAC) or ``is_first_filled`` (the first one
     of ``next_fields``). ``released``: words that all columns have read for the last time, modulo the same. ``is_read``:
     every word that was written has been. ``clear`` empties the ring.
@@ -30,7 +30,7 @@ class MacCounter(wiring.Component):
     Format: none, counts are unsigned.
     Latency: 3 cycles from ``filled``, ``opens`` and ``next_fields`` to the conditions; release_delay + 1 cycles from
     the group of the last row pair to ``released``.
-    Throughput: a group per cycle; windows are begun 4 cycles apart or more.
+    Throughput: a group per cycle; panels are begun 4 cycles apart or more.
     Backpressure: without ``step`` nothing moves.
     Reset: as ``clear``.
     Cost: counters of 12, 10 and 12 bits, three adders of row_bits, five counters of ring_bits.
@@ -43,7 +43,7 @@ class MacCounter(wiring.Component):
         super().__init__({
             "next_fields": In(fields), "fields": In(fields), "load": In(1), "step": In(1), "opens": In(1),
             "clear": In(1), "row": Out(config.row_bits), "place": Out(config.ring_bits), "step_last": Out(1),
-            "window_last": Out(1), "ends": Out(1), "filled": In(count), "released": Out(count),
+            "panel_last": Out(1), "ends": Out(1), "filled": In(count), "released": Out(count),
             "is_next_filled": Out(1), "is_first_filled": Out(1), "is_read": Out(1)})
 
     def elaborate(self, platform):
@@ -59,7 +59,7 @@ class MacCounter(wiring.Component):
                      is_last_output.eq(outputs_left == 0)]
         # P outputs of one row pair end, those of all row pairs.
         sweep_last = Signal(name="sweep_last")
-        m.d.comb += [sweep_last.eq(self.step_last & is_last_step), self.window_last.eq(sweep_last & is_last_pair)]
+        m.d.comb += [sweep_last.eq(self.step_last & is_last_step), self.panel_last.eq(sweep_last & is_last_pair)]
         # A step has two groups or more, so what it is the last of is known before its last group.
         m.d.comb += self.ends.eq((inputs_left == 1) & is_last_step & is_last_pair & is_last_output)
         with m.If(self.step):
@@ -69,7 +69,7 @@ class MacCounter(wiring.Component):
             m.d.sync += steps_done.eq(steps_done + 1)
         with m.If(self.step & sweep_last):
             m.d.sync += pairs_left.eq(Mux(is_last_pair, fields.last_pair, pairs_left - 1))
-        with m.If(self.step & self.window_last):
+        with m.If(self.step & self.panel_last):
             m.d.sync += outputs_left.eq(outputs_left - 1)
         with m.If(self.load):
             m.d.sync += [inputs_left.eq(new.last_input), pairs_left.eq(new.last_pair), steps_done.eq(0),
@@ -89,32 +89,32 @@ class MacCounter(wiring.Component):
             m.d.sync += self.row.eq(row_pair)
         with m.If(self.step & sweep_last):
             m.d.sync += [self.row.eq(next_pair), row_pair.eq(next_pair)]
-        with m.If(self.load | (self.step & self.window_last)):
+        with m.If(self.load | (self.step & self.panel_last)):
             m.d.sync += [self.row.eq(0), row_pair.eq(0)]
 
     def _places(self, m, sweep_last, is_last_pair):
         """Places in the ring, and how many words of it are there and may go."""
         steps = (self._config.lanes // self._config.layers).bit_length() - 1
-        window_start = Signal(self.place.shape(), name="window_start")
+        panel_start = Signal(self.place.shape(), name="panel_start")
         with m.If(self.step):
             m.d.sync += self.place.eq(self.place + 1)
         with m.If(self.step & sweep_last & ~is_last_pair):
-            m.d.sync += self.place.eq(window_start)
-        with m.If(self.step & self.window_last):
-            m.d.sync += window_start.eq(self.place + 1)
+            m.d.sync += self.place.eq(panel_start)
+        with m.If(self.step & self.panel_last):
+            m.d.sync += panel_start.eq(self.place + 1)
 
-        def window(fields):
+        def panel(fields):
             return (fields.last_input + 1) << steps
 
-        # Words of the windows that were begun, and words that were written beyond them.
+        # Words of the panels that were begun, and words that were written beyond them.
         begun, surplus = signals("begun surplus", self.filled.shape())
         with m.If(self.opens):
-            m.d.sync += begun.eq(begun + Mux(self.load, window(self.next_fields), window(self.fields)))
-        m.d.sync += [surplus.eq(self.filled - begun), self.is_next_filled.eq(surplus >= window(self.fields)),
-                     self.is_first_filled.eq(surplus >= window(self.next_fields))]
+            m.d.sync += begun.eq(begun + Mux(self.load, panel(self.next_fields), panel(self.fields)))
+        m.d.sync += [surplus.eq(self.filled - begun), self.is_next_filled.eq(surplus >= panel(self.fields)),
+                     self.is_first_filled.eq(surplus >= panel(self.next_fields))]
         # A word is read for the last time with the last row pair.
         read = Signal(name="read")
         m.d.comb += read.eq(delay(m, self.step & is_last_pair, release_delay(self._config), "read", reset_less=False))
         m.d.sync += [self.released.eq(self.released + read), self.is_read.eq(self.released == self.filled)]
         with m.If(self.clear):
-            m.d.sync += [self.place.eq(0), window_start.eq(0), begun.eq(0), self.released.eq(0)]
+            m.d.sync += [self.place.eq(0), panel_start.eq(0), begun.eq(0), self.released.eq(0)]

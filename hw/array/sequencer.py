@@ -23,7 +23,7 @@ class Sequencer(wiring.Component):
     spent on (neither: waiting for a block or an instruction).
 
     With a ring it runs MACs too (``mac``, ``mac_fields``, ports of a MacCounter). ``pass_fields`` are then zero but for
-    ``first`` and ``last``. A MAC waits for the first window of its matrix, and between two windows for the next one
+    ``first`` and ``last``. A MAC waits for the first panel of its matrix, and between two panels for the next one
     (``starved``, whatever else is waited for). The next pass begins mac_spacing cycles or more behind the first
     group of a MAC; a PASS does behind the last one.
 
@@ -91,7 +91,7 @@ class Sequencer(wiring.Component):
 
     def _mac(self, m, next_pass, occupied, armed, issue, ended):
         """The counter of MACs, and what they wait for. Returns whether the instruction at hand may begin: the first
-        window of a MAC stands in the ring, the results of the last MAC stand in the banks where a PASS comes."""
+        panel of a MAC stands in the ring, the results of the last MAC stand in the banks where a PASS comes."""
         m.submodules.counter = counter = MacCounter(self._config)
         next_is_mac = Signal(name="next_is_mac")
         next_mac = data.View(instruction(Opcode.MAC), next_pass.as_value())
@@ -104,7 +104,7 @@ class Sequencer(wiring.Component):
             m.d.sync += [drain.eq(mac_spacing(self._config) - 4), drained.eq(0)]
         with m.Else():
             m.d.sync += [drain.eq(drain - ~drained), drained.eq(drained | (drain == 0))]
-        is_waiting = Signal(name="is_waiting")  # between two windows
+        is_waiting = Signal(name="is_waiting")  # between two panels
         m.d.comb += [is_waiting.eq(self.mac & ~self.valid & ~ended),
                      self.starved.eq(is_waiting | (~self.valid & armed & next_is_mac & ~counter.is_first_filled)),
                      counter.next_fields.eq(next_mac), counter.fields.eq(self.mac_fields),
@@ -119,10 +119,10 @@ class Sequencer(wiring.Component):
         return Mux(next_is_mac, counter.is_first_filled, drained)
 
     def _run_mac(self, m, next_pass, issue, ended):
-        """Overrides what a PASS does: a MAC goes from window to window until its counter ends."""
+        """Overrides what a PASS does: a MAC goes from panel to panel until its counter ends."""
         counter, next_is_mac = self._counter, self._next_is_mac
-        is_closed, runs = signals("is_closed runs")  # the window ends in this cycle or has ended; another one begins
-        m.d.comb += [is_closed.eq(~self.valid | counter.window_last), runs.eq(~is_closed | counter.is_next_filled),
+        is_closed, runs = signals("is_closed runs")  # the panel ends in this cycle or has ended; another one begins
+        m.d.comb += [is_closed.eq(~self.valid | counter.panel_last), runs.eq(~is_closed | counter.is_next_filled),
                      counter.opens.eq(counter.load | (self.mac & ~ended & is_closed & counter.is_next_filled))]
         with m.If(self.mac & ~ended):
             m.d.sync += [self.valid.eq(runs), ended.eq(self.valid & counter.ends)]

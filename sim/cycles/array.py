@@ -254,7 +254,7 @@ class SequencerUnit:
 
     @property
     def between(self) -> bool:
-        """A MAC waits for its next window."""
+        """A MAC waits for its next panel."""
         return isinstance(self.current, Mac) and not self.valid and not self.ended
 
     @property

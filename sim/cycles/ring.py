@@ -7,7 +7,7 @@ Register-accurate models of the control. One ``step`` is one clock cycle. Words 
 from ...hw.array.parameters import release_delay
 from ...hw.config import CoreConfig
 from ...hw.isa.instruction import Mac
-from ..model.ring import window_words
+from ..model.ring import panel_words
 
 __all__ = ["MacCounter", "Unpack"]
 
@@ -45,45 +45,45 @@ class Unpack:
 
 
 class MacCounter:
-    """``current``: the last MAC that was issued. ``left``: groups of its window from the present one on, ``windows``
+    """``current``: the last MAC that was issued. ``left``: groups of its panel from the present one on, ``panels``
     from the present one on; the words of the last row pair are ``released`` behind a delay."""
 
-    __slots__ = ("config", "current", "window", "left", "windows", "begun", "surplus", "next_filled", "first_filled",
+    __slots__ = ("config", "current", "panel", "left", "panels", "begun", "surplus", "next_filled", "first_filled",
                  "read", "top", "released")
 
     def __init__(self, config: CoreConfig):
         self.config, self.current = config, Mac(2, 1, 1, 0, 0, 0, 0)
-        self.window = self.left = self.windows = self.begun = self.surplus = self.released = 0
+        self.panel = self.left = self.panels = self.begun = self.surplus = self.released = 0
         self.next_filled = self.first_filled = False
         self.read, self.top = 0, 1 << release_delay(config)  # the delay: a bit for each of its stages
 
     @property
     def is_last(self) -> bool:
-        """The present group is the last one of its window."""
+        """The present group is the last one of its panel."""
         return self.left == 1
 
     @property
     def ends(self) -> bool:
         """The group behind the present one is the last of the MAC."""
-        return self.left == 2 and self.windows == 1
+        return self.left == 2 and self.panels == 1
 
     def step(self, load: Mac | None, issued: bool, opens: bool, following: Mac | None, filled: int) -> None:
-        """``load``: a MAC that begins with the next cycle; ``issued``: a group is; ``opens``: a window is begun;
+        """``load``: a MAC that begins with the next cycle; ``issued``: a group is; ``opens``: a panel is begun;
         ``following``: the MAC at hand."""
-        self.read = self.read << 1 | (issued and self.left <= self.window)
+        self.read = self.read << 1 | (issued and self.left <= self.panel)
         if self.read & self.top:
             self.released += 1
             self.read ^= self.top
         if following is not None:
-            self.first_filled = self.surplus >= window_words(self.config, following)
-        self.next_filled = self.surplus >= self.window
+            self.first_filled = self.surplus >= panel_words(self.config, following)
+        self.next_filled = self.surplus >= self.panel
         self.surplus = filled - self.begun
         if issued:
             self.left -= 1
             if not self.left:
-                self.left, self.windows = self.window * self.current.pairs, self.windows - 1
+                self.left, self.panels = self.panel * self.current.pairs, self.panels - 1
         if opens:
-            self.begun += self.window if load is None else window_words(self.config, load)
+            self.begun += self.panel if load is None else panel_words(self.config, load)
         if load is not None:
-            self.current, self.window = load, window_words(self.config, load)
-            self.left, self.windows = self.window * load.pairs, load.outputs
+            self.current, self.panel = load, panel_words(self.config, load)
+            self.left, self.panels = self.panel * load.pairs, load.outputs

@@ -17,7 +17,7 @@ from ...hw.array.parameters import GAP_LIMIT
 from ...hw.config import CoreConfig
 from ...hw.isa.instruction import Mac
 from ...hw.memory.parameters import PROGRESS_LIMIT
-from ..model.ring import window_words
+from ..model.ring import panel_words
 from .memory import Memory
 
 __all__ = ["Deadlock", "Skipper"]
@@ -61,7 +61,7 @@ _VECTOR = (
 _RING = attrgetter("unpack.place", "unpack.left", "unpack.full", "player.holds", "sequencer.drain", "sequencer.drained",
                    *(f"sequencer.counter.{name}" for name in ("next_filled", "first_filled", "read")))
 _RING_COUNTERS = ("unpack.filled", *(f"sequencer.counter.{name}" for name in (
-    "left", "begun", "surplus", "released", "windows")))
+    "left", "begun", "surplus", "released", "panels")))
 _VECTOR_QUEUES = attrgetter(
     "normalise.front", "normalise.out", "normalise.sides", "finish.rescale.front", "finish.rescale.out",
     "finish.rescale.side", "finish.between", "finish.residual.way", "arbiter.order")
@@ -93,7 +93,7 @@ class Skipper:
     def __init__(self, model: Any, config: CoreConfig):
         self._model, self._has_vector, self._ring_words = model, config.vector_lanes > 0, config.ring_words
         self._before = deque[_Snapshot](maxlen=_KEPT_ROWS if self._has_vector else _KEPT)
-        self._opened = deque[_Snapshot](maxlen=2)  # where windows of a MAC begin
+        self._opened = deque[_Snapshot](maxlen=2)  # where panels of a MAC begin
         self._counters = _COUNTERS + _VECTOR_COUNTERS * self._has_vector + _RING_COUNTERS * bool(config.ring_words)
         self._counts = attrgetter(*self._counters)
         self._moves = [name for name in self._counters if name.partition(".")[0] not in ("counts", "sequencer")]
@@ -109,7 +109,7 @@ class Skipper:
 
     def look(self, skip: bool, opened: bool = False) -> None:
         """Where ``skip``, go ahead as many periods as are like the last one. Raises Deadlock where the last one changed
-        nothing. ``opened``: a window of a MAC was begun in this cycle; the period is then one of windows."""
+        nothing. ``opened``: a panel of a MAC was begun in this cycle; the period is then one of panels."""
         now, seen = self._snapshot(), self._opened if opened else self._before
         before = next((old for old in reversed(seen) if old.registers == now.registers), None)
         seen.append(now)
@@ -183,27 +183,27 @@ class Skipper:
         yield 1 << 30
 
     def _ring(self, change: dict[str, int]) -> Iterator[int]:
-        """The end of a window, the begin of its last row pair, a ring that is full, and windows that are complete."""
+        """The end of a panel, the begin of its last row pair, a ring that is full, and panels that are complete."""
         model = self._model
         counter, filled = model.sequencer.counter, model.unpack.filled
-        groups, came, went, begun, windows = (change[name] for name in (
+        groups, came, went, begun, panels = (change[name] for name in (
             "sequencer.counter.left", "unpack.filled", *(f"sequencer.counter.{name}" for name in (
-                "released", "begun", "windows"))))
-        if begun or windows:  # whole windows: as much comes in as goes
-            yield (counter.windows - 2) // -windows if not groups and came == went == begun and windows < 0 else 0
+                "released", "begun", "panels"))))
+        if begun or panels:  # whole panels: as much comes in as goes
+            yield (counter.panels - 2) // -panels if not groups and came == went == begun and panels < 0 else 0
             return
         if groups > 0:
             yield 0
         elif groups:
             # Groups of the last row pair release words; those of the last period were all in front of it or all in it.
-            is_in_front, is_behind = counter.left >= counter.window, counter.left - groups <= counter.window
-            event = counter.window + 1 if is_in_front else 2
+            is_in_front, is_behind = counter.left >= counter.panel, counter.left - groups <= counter.panel
+            event = counter.panel + 1 if is_in_front else 2
             yield (counter.left - event) // -groups - 1 if is_in_front or is_behind else 0
         if came > went:
             yield (self._ring_words - (filled - counter.released) - 4) // (came - went) - 1
-        waited = [counter.window] * (not counter.next_filled)
+        waited = [counter.panel] * (not counter.next_filled)
         if isinstance(model.sequencer.following, Mac) and not counter.first_filled:
-            waited.append(window_words(counter.config, model.sequencer.following))
+            waited.append(panel_words(counter.config, model.sequencer.following))
         if came:
             yield from ((words - counter.surplus) // came - 2 for words in waited)
 

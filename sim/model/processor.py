@@ -17,8 +17,8 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, decode, encode, instruction_fields, loop_target
-from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, Mac, MemoryMode, Mode, Opcode, Pass, Read,
-                                   Set, Store, Sums, Unit, Wait, Write)
+from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, Mac, MemoryMode, Mode, Opcode, Pass,
+                                   Read, Set, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.record import records_of
 from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
 from ...hw.numeric import saturate

@@ -51,7 +51,7 @@ class _Run:
     def __init__(self, steps: Iterable[tuple[int, Instruction]], ring: RingUse | None):
         self._ring, self.filled, self.released = ring, 0, 0
         self._words_left: int | None = None    # of the FETCH that the reader has
-        self._windows_left: int | None = None  # of the MAC that is computed
+        self._panels_left: int | None = None  # of the MAC that is computed
         self._steps = iter(steps)
         self._next = next(self._steps, None)
         self._queues: dict[str, deque[tuple[int, Instruction]]] = {unit: deque() for unit in UNITS}
@@ -149,15 +149,15 @@ class _Run:
         return moved
 
     def _multiply(self, step: Mac) -> tuple[bool, bool]:
-        """Windows of a MAC as far as the ring has them; whether there was one, and whether it was the last."""
+        """Panels of a MAC as far as the ring has them; whether there was one, and whether it was the last."""
         assert self._ring is not None
         config = self._ring.config
-        window = config.lanes // config.layers * step.inputs
-        left = step.outputs if self._windows_left is None else self._windows_left
-        windows = min(left, (self.filled - self.released) // window)
-        self.released += windows * window
-        self._windows_left = left - windows or None
-        return windows > 0, left == windows
+        panel = config.lanes // config.layers * step.inputs
+        left = step.outputs if self._panels_left is None else self._panels_left
+        panels = min(left, (self.filled - self.released) // panel)
+        self.released += panels * panel
+        self._panels_left = left - panels or None
+        return panels > 0, left == panels
 
     def _write(self) -> bool:
         stores, writes, moved = self._queues["store"], self._queues["writer"], False

@@ -6,17 +6,17 @@ from ...hw.config import CoreConfig
 from ...hw.isa.instruction import Mac
 from ...hw.numeric import streamed_coefficient
 
-__all__ = ["Ring", "window_words", "mac_words", "mac_groups", "word_sets", "matrix_beats"]
+__all__ = ["Ring", "panel_words", "mac_words", "mac_groups", "word_sets", "matrix_beats"]
 
 
-def window_words(config: CoreConfig, mac: Mac) -> int:
+def panel_words(config: CoreConfig, mac: Mac) -> int:
     """Words of the ring that P outputs of a MAC need."""
     return config.lanes // config.layers * mac.inputs
 
 
 def mac_words(config: CoreConfig, mac: Mac) -> int:
     """Words of the ring that a MAC takes."""
-    return mac.outputs * window_words(config, mac)
+    return mac.outputs * panel_words(config, mac)
 
 
 def mac_groups(config: CoreConfig, mac: Mac) -> int:

@@ -15,19 +15,21 @@ from ...hw.array.parameters import QUEUE_PLACES
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import Descriptor, Move
 from ...hw.isa.encoding import patched, INSTRUCTION_WORDS
-from ...hw.isa.instruction import (Fault, Fetch, Halt, Load, Loop, MemoryMode, Mode, Opcode, Pass, Read, Set, Store,
-                                   Sums, Unit, Wait, Write)
+from ...hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Loop, Mac, MemoryMode, Mode, Opcode, Pass,
+                                   Read, Set, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.parameter_set import SET_WORDS, WriteSet
 from ...hw.isa.record import record_beats
 from ...hw.isa.setup import (CONTROL_START, HOST_TARGETS, NO_TARGET, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER)
 from ...hw.isa.walk import SubOrder, Walk
-from ...hw.numeric import largest, smallest
+from ...hw.numeric import MAC_TERMS, largest, smallest
+from ..model.ring import panel_words
 from .processor import SetupWrites, random_setup
 
 __all__ = ["IllegalProgram", "illegal_programs"]
 
 _MOST_SPAN = 256  # beats of the legal block
 _FAR_SET = 13     # of a WRITE: it adds what stands behind the memory
+_MOST_MACS = 16   # of a block
 Code = list[int]  # the three words of one instruction
 
 
@@ -53,7 +55,8 @@ def illegal_programs(config: CoreConfig, rng: random.Random) -> list[IllegalProg
     Raises ValueError for a configuration in which some of the faults would be legal.
     """
     ranges = (("memory_bits", config.memory_bits, 12, 31), ("index_bits", config.index_bits, 2, 15),
-              ("descriptors", config.descriptors, 3, 63))
+              ("descriptors", config.descriptors, 4 if config.ring_words else 3, 63),
+              ("ring_words", config.ring_words, 2 * config.lanes // config.layers if config.ring_words else 0, 1 << 16))
     for name, value, least, most in ranges:
         if not least <= value <= most:
             raise ValueError(f"{name}: {value} is not in {least}..{most}, where the corpus is illegal")
@@ -91,7 +94,8 @@ def _unknown(opcode: int) -> Code:
 class _Legal:
     """The legal block: the lowest words of the halves, from beats 0.. to beats 2 * span.., in COLUMNS mode.
 
-    Descriptor 0 names its ``span`` beats, descriptor 1 twice, descriptor 2 half as many.
+    Descriptor 0 names its ``span`` beats, descriptor 1 twice, descriptor 2 half as many. With a ring descriptor 3 names
+    one beat again and again, as often as there are rows: more than the ring holds.
     """
 
     def __init__(self, config: CoreConfig):
@@ -114,6 +118,23 @@ class _Legal:
         # First beat of records that name a target which is the host's alone, behind all that the block touches.
         self.host_records = {target: self.depth - groups * number for number, target in enumerate(HOST_TARGETS, 1)}
         self.sets = [patched(Set(Unit.READER, 1, 0)), patched(Set(Unit.WRITER, 2, 2 * self.span))]
+        if config.ring_words:
+            self.set_words = config.memory_elements // config.lanes  # of the ring, that S beats make
+            self.most_sets = config.ring_words // self.set_words
+            self._beats_of_set = s
+            # Rows 0 and 1 to row 2, where there is one.
+            self.mac = Mac(2, 1, 1, 1, 2 if config.bank_rows > 2 else 0, 0, 5, first=True, last=True)
+            self.panel = panel_words(config, self.mac)
+            self.can_multiply = config.bank_rows > 2 and self.panel <= config.ring_words
+            self.stuck_sets = self.most_sets + 3  # what stands between reader and ring is not enough for them
+            bits = (2 * (self.stuck_sets + 1) * s - 1).bit_length()
+            self.descriptors.append(Descriptor((), Move(1), tuple(Move(groups << bit) for bit in range(bits)), 0, 1))
+
+    def matrix(self, sets: int, beats: int = 0, **changed: int) -> list[Code]:
+        """Brings so many sets and ``beats`` more into the ring."""
+        rows = sets * self._beats_of_set + beats
+        fetch = Fetch(3, 6, rows, MemoryMode.COLUMNS, destination=Destination.RING)
+        return [patched(Set(Unit.READER, 6, 0)), patched(fetch, **changed)]
 
     def block(self, **changed: list[Code]) -> list[Code]:
         """The block with some of its instructions replaced, or left out where the list is empty."""
@@ -132,12 +153,13 @@ def _surrounded(config: CoreConfig, legal: _Legal, fault: list[Code]) -> Iterato
     yield "first", [*legal.sets, *fault, halt]
     yield "later", [*legal.sets, *block, *block, *block, *fault, *block, halt]
     start = len(legal.sets) + len(block)
-    yield "loop", [*legal.sets, *block, *fault, patched(Loop(start, 3)), halt]
+    yield "loop", [*legal.sets, *block, *fault, patched(Loop(start, 2)), halt]
 
 
 def _faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     """Code, name and instructions of every fault."""
-    for opcode in (11, 13, 15) if config.records else (Opcode.FETCH, Opcode.WAIT, 11, 15):
+    known = config.records + bool(config.ring_words)
+    for opcode in ((Opcode.FETCH, Opcode.WAIT, Opcode.MAC, 15), (Opcode.MAC, 13, 15), (13, 14, 15))[known]:
         yield Fault.OPCODE, f"opcode{opcode}", legal.block(step=[_unknown(opcode)])
     yield Fault.OPCODE, "opcode12-before-read", [_unknown(12), *legal.block()]
     yield from _walk_faults(config, legal)
@@ -147,6 +169,7 @@ def _faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     yield from _vector_faults(config, legal) if config.vector_lanes else _faults_without_vector_unit(legal)
     yield from _count_faults(legal)
     yield from _fetch_faults(config, legal) if config.records else ()
+    yield from _ring_faults(config, legal) if config.ring_words else _faults_without_ring(legal)
     nop = patched(Set(Unit.READER, 0, 0))
     yield Fault.LOOP, "forward", [nop, patched(Loop(1000, 2)), *legal.block()]
     yield Fault.LOOP, "out-of-program", [nop, patched(Loop(0, 2), target=0xFFF), *legal.block()]
@@ -248,7 +271,8 @@ def _fetch_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     """A FETCH is judged as a READ, but that it is none; its records must be for the tables."""
     block = legal.block()
     for name, change in (("descriptor", {"descriptor": config.descriptors}), ("no-destination", {"destination": 0}),
-                         ("destination", {"destination": 3})):
+                         ("destination", {"destination": 3}),
+                         *(() if config.ring_words else [("ring", {"destination": Destination.RING})])):
         yield Fault.MEMORY, f"fetch-{name}", [patched(legal.fetch, **change), *block]
     for target, first in legal.host_records.items():
         setting = patched(Set(Unit.READER, 6, first))
@@ -276,3 +300,80 @@ def _count_faults(legal: _Legal) -> Iterator[Faulty]:
     for descriptor, name in ((1, "longer"), (2, "shorter")):
         yield Fault.WATCHDOG, f"read-{name}", legal.block(read=[patched(legal.read, descriptor=descriptor)])
         yield Fault.WATCHDOG, f"write-{name}", legal.block(write=[patched(legal.write, descriptor=descriptor)])
+
+
+def _faults_without_ring(legal: _Legal) -> Iterator[Faulty]:
+    yield Fault.OPCODE, "mac", legal.block(step=[patched(Mac(2, 1, 1, 1, 0, 0, 5, first=True, last=True))])
+    for base in (1, 1 << 15):
+        yield Fault.WALK, f"store-base{base}", legal.block(store=[patched(legal.store, base=base)])
+
+
+def _ring_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
+    """A MAC is judged as a PASS; a FETCH of its matrix as any other."""
+    rows = config.row_bits
+    too_wide = min(config.ring_words // (config.lanes // config.layers), MAC_TERMS // config.lanes)
+    changes: list[tuple[str, dict[str, int]]] = [
+        ("one-group", {"last_input": 0}), ("panel", {"last_input": too_wide, "log2_in_stride": rows}),
+        ("input-stride", {"last_input": 2}), ("input-rows", {"last_pair": 1, "log2_in_stride": rows}),
+        ("output-stride", {"last_output": 1}), ("output-rows", {"last_pair": 1, "log2_out_stride": rows}),
+        ("out-base", {"out_base": 1 << rows}), ("far-out-base", {"out_base": 1 << 15}), ("zero", {"zero": 1}),
+        ("zeros", {"zero": -1})]
+    for name, change in changes:
+        yield Fault.PASS, f"mac-{name}", legal.block(step=[patched(legal.mac, **change)])
+    for name, base in (("store-base", 1 << config.index_bits), ("store-far-base", 1 << 15)):
+        yield Fault.WALK, name, legal.block(store=[patched(legal.store, base=base)])
+    read, load, step, _, _ = block = legal.block()
+    mac, middle = patched(legal.mac), patched(legal.mac, first=0)
+    yield Fault.INPUT, "mac-without-load", legal.block(load=[], step=[mac])
+    yield Fault.INPUT, "mac-outside", legal.block(step=[step, middle])
+    yield Fault.INPUT, "pass-behind-mac", legal.block(step=[mac, patched(legal.step, first=0)])
+    for name, first in (("mac", mac), ("pass", step)):
+        inside = [patched(legal.mac, last=0), first]
+        yield Fault.INPUT, f"first-{name}-inside", legal.block(read=[read, read], load=[load, load], step=inside)
+    yield Fault.OUTPUT, "store-inside-mac", legal.block(step=[patched(legal.mac, last=0)])
+    yield Fault.AFTER, "matrix-after", [*legal.matrix(1, after=4), *block]
+    behind = patched(Set(Unit.READER, 6, legal.depth))
+    yield Fault.REFUSED, "matrix-behind", [behind, legal.matrix(1)[-1], *block]
+    yield from _left_in_ring(legal)
+    yield from _starved(config, legal)
+
+
+def _left_in_ring(legal: _Legal) -> Iterator[Faulty]:
+    """Words that no MAC takes; the program comes to its end."""
+    block, some = legal.block(), legal.matrix(1)
+    yield Fault.RING, "left", [*some, *block]
+    yield Fault.RING, "left-behind", [*block, *some]
+    yield Fault.RING, "left-fence", [*legal.matrix(1, fence=1), *block]
+    yield Fault.RING, "left-wait", [*some, patched(Wait()), *block]
+    if legal.can_multiply:
+        more = legal.matrix(legal.panel // legal.set_words + 1)
+        yield Fault.RING, "left-by-mac", legal.block(load=[patched(legal.load), *more], step=[patched(legal.mac)])
+
+
+def _starved(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
+    """MACs and FETCHes that wait for ever, for each other or for nothing."""
+    read, load, step, store, write = block = legal.block()
+    mac, full = patched(legal.mac), legal.matrix(legal.most_sets + 1)
+    needed = -(-legal.panel // legal.set_words)
+    matrix = legal.matrix(needed)
+    yield Fault.WATCHDOG, "starved", legal.block(step=[mac])
+    yield Fault.WATCHDOG, "starved-of-a-beat", legal.block(load=[load, *legal.matrix(needed, -1)], step=[mac])
+    yield Fault.WATCHDOG, "too-much", [*full, *block]
+    yield Fault.WATCHDOG, "too-much-behind", [*block, *full]
+    yield Fault.WATCHDOG, "too-much-wait", [*full, patched(Wait()), *block]
+    # The READ of the next block waits for this one, and the matrix of this one stands behind it.
+    late = patched(replace(legal.read, after=1))
+    yield Fault.WATCHDOG, "circle-after", [read, load, late, load, *matrix, mac, store, write, step, store, write]
+    # A matrix that does not fit the ring, in front of the READ of its block; behind that it could be fetched.
+    words = legal.stuck_sets * legal.set_words
+    outputs = min(config.bank_rows, -(-words // legal.panel))
+    large = replace(legal.mac, outputs=outputs, log2_out_stride=config.row_bits)
+    count = -(-words // (outputs * legal.panel))
+    if count > _MOST_MACS:
+        return
+    macs = [patched(large, first=number == 0, last=number == count - 1) for number in range(count)]
+    taken = -(-count * outputs * legal.panel // legal.set_words)
+    yield Fault.WATCHDOG, "circle-room", [*legal.matrix(taken), *legal.block(step=macs)]
+    if legal.can_multiply:
+        one = legal.block(load=[load, *matrix, *legal.matrix(taken)], step=[mac])
+        yield Fault.WATCHDOG, "circle-next", [*one, *legal.block(step=macs)]

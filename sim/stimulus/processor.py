@@ -46,7 +46,8 @@ class ProcessorJob:
 
 
 def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreConfig:
-    """A small processor: S = 1..3, J = 1..8, one to five groups of engines; with vector unit and log or without."""
+    """A small processor: S = 1..3, J = 1..8, one to five groups of engines; with vector unit, log and ring or without.
+    """
     layers = rng.choices((1, 2, 3), (5, 5, 2))[0]
     lanes, units = 1 << layers, layers << layers - 1
     shapes = [(j, groups) for j in (1, 2, 4, 8) for groups in (1, 1, 2, 3, 5) if j * groups * units <= _MOST_UNITS]
@@ -65,7 +66,16 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreC
     own = random.Random(str(config.choices()))
     config = config.changed(block_log=own.choice((0, 0, 2, 4, 64)))
     can_fetch = config.memory_elements >= config.record_elements
-    return config.changed(records=can_fetch and own.random() < 0.6)
+    config = config.changed(records=can_fetch and own.random() < 0.6)
+    return config.changed(ring_words=_random_ring(config, own))
+
+
+def _random_ring(config: CoreConfig, rng: random.Random) -> int:
+    """Words of a ring; 0 for most, and where there can be none."""
+    least = max(4, 2 * config.memory_elements // config.lanes)
+    sizes = [1 << bits for bits in range(8) if least <= 1 << bits <= config.coefficient_words]
+    fits = sizes and config.records and config.pipeline.is_deep and config.layers < 3 and config.descriptors > 3
+    return rng.choice(sizes) if fits and rng.random() < 0.5 else 0
 
 
 def random_processor_job(config: CoreConfig, rng: random.Random) -> ProcessorJob:

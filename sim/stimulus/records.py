@@ -10,7 +10,7 @@ from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, encode
 from ...hw.isa.instruction import Fetch, Instruction, Loop, MemoryMode, Pass, Read, Set, Unit, Wait
-from ...hw.isa.parameter_set import SET_WORDS
+from ...hw.isa.parameter_set import SET_WORDS, read_set
 from ...hw.isa.record import record_beats
 from ...hw.isa.setup import NO_TARGET, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER, SetupWrite
 from ..model.processor import ProcessorModel
@@ -96,8 +96,10 @@ def _random_records(config: CoreConfig, job: ProcessorJob, rng: random.Random) -
     tables = [write for write in job.setup if write[0] >= config.n_units]
     steps = [step for step in job.program if isinstance(step, Pass)]
     kinds = rng.choice((("coefficients",), ("coefficients", "nobody"), ("tables",), ("coefficients", "tables")))
+    if config.ring_words == config.coefficient_words:  # no coefficient is the program's
+        kinds = ("tables", "nobody")
     records = _other_set(job, rng) if rng.random() < 0.5 else []
-    base = rng.choice(steps).coef_base if steps else 0
+    base = rng.choice(steps).coef_base if steps else config.ring_words
     chosen = [write for write in tables if write[0] == rng.choice((SETUP_WRITER, SETUP_READER))]
     for _ in range(rng.randint(1, count - len(records))):
         kind = rng.choice(kinds)
@@ -112,13 +114,18 @@ def _random_records(config: CoreConfig, job: ProcessorJob, rng: random.Random) -
 
 
 def _other_set(job: ProcessorJob, rng: random.Random) -> list[SetupWrite]:
-    """The words of one parameter set for the place of another one of the same side, where there are two."""
+    """The words of one parameter set for the place of another one of the same side, where there are two. A set of READs
+    must be for rows that stand as close, and are as long or longer."""
     target = rng.choice((SETUP_READ_SETS, SETUP_WRITE_SETS))
     words = {address: data for to, address, data in job.setup if to == target}
     numbers = sorted({address // SET_WORDS for address in words})
     if len(numbers) < 2:
         return []
     source, place = rng.sample(numbers, 2)
+    if target == SETUP_READ_SETS:
+        new, old = (read_set([words[SET_WORDS * number + at] for at in range(SET_WORDS)]) for number in (source, place))
+        if new.chunk_shift != old.chunk_shift or new.n < old.n:
+            return []
     return [(target, SET_WORDS * place + at, words[SET_WORDS * source + at]) for at in range(SET_WORDS)
             if SET_WORDS * source + at in words]
 

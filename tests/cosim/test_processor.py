@@ -28,6 +28,7 @@ from wingbeat.sim.model.processor import BlockOutcome, ProcessorModel
 from wingbeat.sim.stimulus.illegal import illegal_programs
 from wingbeat.sim.stimulus.processor import random_processor_config, random_processor_job
 from wingbeat.sim.stimulus.records import with_records
+from wingbeat.sim.stimulus.ring import with_macs
 
 N_PROGRAMS = 5
 N_TIMINGS = 5   # memories of each program
@@ -35,8 +36,9 @@ N_ILLEGAL = 25  # programs of the corpus between the legal ones
 WATCHDOG = 1024
 DEADLINE = 300_000  # cycles, many times what the slowest of these programs takes
 SAMPLE = (8, 13, 4)  # small configurations: two with a vector unit and one without
-ON_ICARUS = (13, 4, 10)
-SEEDS = seeds(SAMPLE[1:], N_PROGRAMS)
+WITH_RING = 24  # a small one, too
+ON_ICARUS = (13, 4, 10, WITH_RING)
+SEEDS = seeds((*SAMPLE[1:], WITH_RING), N_PROGRAMS)
 
 
 def processor_config(seed) -> tuple[CoreConfig, random.Random]:
@@ -143,6 +145,8 @@ def legal_cases(config, rng, n_programs, n_timings):
     cases = []
     for number in range(n_programs):
         job = random_processor_job(config, rng)
+        if config.ring_words:
+            job = with_macs(config, job, rng)
         if config.records:
             job = with_records(config, job, rng)
         timings = [MemoryTiming(), *(random_timing(config, rng) for _ in range(n_timings - 1))]
@@ -205,15 +209,20 @@ def test_on_icarus(seed, need, run_cases):
     run_cases(config, mixed_cases(config, rng, 2, 2, 4), "icarus", seed)
 
 
-@pytest.mark.parametrize("seed", SAMPLE if IS_CAMPAIGN else SAMPLE[:1])
+@pytest.mark.parametrize("seed", (*SAMPLE, WITH_RING) if IS_CAMPAIGN else (SAMPLE[0], WITH_RING))
 def test_every_illegal_program(seed, need, run_cases):
     """Each on an ideal memory, where no request may come after the error, and on some other; in turn outside of the
-    campaign."""
+    campaign. There the core with a ring runs all of its own faults, here each in one of three surroundings."""
     need("verilator")
     config, rng = processor_config(seed)
     programs = illegal_programs(config, rng)
-    never = {Fault.NONE} if config.records else {Fault.NONE, Fault.RECORD}
+    never = {Fault.NONE, *(() if config.records else (Fault.RECORD,)), *(() if config.ring_words else (Fault.RING,))}
     assert len(programs) >= 150 and {program.code for program in programs} == set(Fault) - never, f"seed {seed}"
+    if config.ring_words and not IS_CAMPAIGN:
+        others = {program.name for program in illegal_programs(config.changed(ring_words=0), random.Random(0))}
+        added = [program for program in programs if program.name not in others]
+        programs = [program for number, program in enumerate(added) if number % 3 == number // 3 % 3]
+        assert len(programs) >= 30, f"seed {seed}"
     others = [random_timing(config, rng) for _ in programs]
     timings = [*[MemoryTiming()] * len(programs), *others] if IS_CAMPAIGN else \
         [other if number % 2 else MemoryTiming() for number, other in enumerate(others)]

@@ -75,7 +75,7 @@ def test_a_ring_needs_a_memory():
                                            (dict(layers=4, stream_words=16, ring_words=4), 2),
                                            (dict(layers=1, engines=2, ring_words=8), 3)])
 def test_rings(choices, bits):
-    """The smallest ones hold two windows of two inputs, or two sets of beats."""
+    """The smallest ones hold two panels of two inputs, or two sets of beats."""
     config = CoreConfig.of(**RING | choices)
     assert config.ring_bits == bits and 1 << bits == max(1, config.ring_words)
 

@@ -479,7 +479,7 @@ def test_a_wait_behind_fetches_that_a_full_ring_holds_up(fetches):
 
 def test_illegal_macs_are_not_handed_out():
     """As every instruction that is not legal; it has the tag of its block."""
-    late = replace(STREAM[3], inputs=9, log2_in_stride=4)  # the ring has 8 words, a window of it 18
+    late = replace(STREAM[3], inputs=9, log2_in_stride=4)  # the ring has 8 words, a panel of it 18
     taken, faults, running = run_with_ring([*STREAM[1:], *STREAM[1:3], late, Halt()], 0, (), 260)
     assert [fault[1:] for fault in faults] == [(Fault.PASS, 1)] and not running[-1]
     assert [name for _, name, _ in taken].count("o_pass") == 2 and taken[-1][1] == "o_load"

@@ -12,7 +12,7 @@ from wingbeat.hw.isa.instruction import Mac
 
 SEED = 61
 CONDITIONS = 3  # cycles from ``filled``, ``opens`` and ``next_fields`` to the conditions
-OUTPUTS = ("row", "place", "step_last", "window_last", "ends", "released", "is_next_filled", "is_first_filled",
+OUTPUTS = ("row", "place", "step_last", "panel_last", "ends", "released", "is_next_filled", "is_first_filled",
            "is_read")
 
 
@@ -22,20 +22,20 @@ def config_of(layers, ring_words=32, rows=64):
                          records=True)
 
 
-def window_of(config, mac):
+def panel_of(config, mac):
     """Words of the ring that P outputs take: P / S steps of all inputs."""
     return config.lanes // config.layers * mac.inputs
 
 
 def random_mac(config, rng, most_groups=400):
-    """Any shape whose window the ring holds, often at its borders."""
-    window, rows = config.ring_words * config.layers // config.lanes, config.bank_rows
+    """Any shape whose panel the ring holds, often at its borders."""
+    panel, rows = config.ring_words * config.layers // config.lanes, config.bank_rows
     while True:
-        inputs = rng.choice([2, 3, window, rng.randint(2, window)])
+        inputs = rng.choice([2, 3, panel, rng.randint(2, panel)])
         stride = rng.randint((inputs - 1).bit_length(), config.row_bits)
         pairs = rng.choice([1, min(2, rows >> stride), rows >> stride, rng.randint(1, rows >> stride)])
         mac = Mac(inputs, rng.choice([1, 1, 2, 3, 5]), pairs, stride, 0, 0, 0)
-        if inputs <= 1 << stride and window_of(config, mac) * mac.outputs * pairs <= most_groups:
+        if inputs <= 1 << stride and panel_of(config, mac) * mac.outputs * pairs <= most_groups:
             return mac
 
 
@@ -44,7 +44,7 @@ class Group:
     row: int
     word: int          # from the first word of the MAC on
     step_last: bool
-    window_last: bool
+    panel_last: bool
     ends: bool         # the group behind it is the last one
     is_last_read: bool  # of its word
 
@@ -66,7 +66,7 @@ def groups_of(config, mac):
 
 class Script:
     """The inputs of a counter in every cycle, and what they mean: no more than the docstring promises is used, so a
-    window begins where ``filled`` has had enough words for it CONDITIONS cycles ago."""
+    panel begins where ``filled`` has had enough words for it CONDITIONS cycles ago."""
 
     def __init__(self, config, field_bits, seed, fill=1.0, pauses=0.0):
         self.c, self.field_bits, self.rng = config, field_bits, random.Random(seed)
@@ -92,7 +92,7 @@ class Script:
             "load": load is not None, "step": group is not None, "opens": opens, "clear": clear,
             "filled": self.filled % count})
         if opens:
-            self.begun += window_of(c, load or self.current)
+            self.begun += panel_of(c, load or self.current)
         self.history.append((self.filled, self.begun, self.following, self.current))
         self.checks.append((group, released % count, self.filled, released))
         if group and group[0].is_last_read:
@@ -104,18 +104,18 @@ class Script:
             self.filled += 1
 
     def may_open(self, mac):
-        """Whether the next window of ``mac``, which is the present or the following one, may begin in this cycle."""
+        """Whether the next panel of ``mac``, which is the present or the following one, may begin in this cycle."""
         past = self.history[-CONDITIONS:]
         is_still = len(past) == CONDITIONS and all(mac in each[2:] for each in past)
         begun = {each[1] for each in past}
-        return is_still and len(begun) == 1 and past[0][0] - self.begun >= window_of(self.c, mac)
+        return is_still and len(begun) == 1 and past[0][0] - self.begun >= panel_of(self.c, mac)
 
     def run(self, mac, behind=0, following=None):
         """A MAC, whose ``load`` comes ``behind`` cycles in front of its first group. ``following``: the next one,
-        which is loaded together with the last group of this one where its window is there."""
+        which is loaded together with the last group of this one where its panel is there."""
         if self.current is not mac:
             self.following = mac
-            self.wanted += window_of(self.c, mac) * mac.outputs
+            self.wanted += panel_of(self.c, mac) * mac.outputs
             while not self.may_open(mac):
                 self.tick()
             self.tick(load=mac, opens=True)
@@ -124,18 +124,18 @@ class Script:
             self.tick()
         if following:
             self.following = following
-            self.wanted += window_of(self.c, following) * following.outputs
+            self.wanted += panel_of(self.c, following) * following.outputs
         groups = groups_of(self.c, mac)
         for number, group in enumerate(groups):
             while self.rng.random() < self.pauses:
                 self.tick()
             is_last, first = number == len(groups) - 1, self.first
             after = following if is_last else mac
-            opens = group.window_last and after is not None and self.may_open(after)
+            opens = group.panel_last and after is not None and self.may_open(after)
             if is_last:
-                self.first += window_of(self.c, mac) * mac.outputs
+                self.first += panel_of(self.c, mac) * mac.outputs
             self.tick((group, first), following if is_last and opens else None, opens)
-            while group.window_last and after is not None and not opens:
+            while group.panel_last and after is not None and not opens:
                 opens = self.may_open(after)
                 self.tick(load=following if is_last and opens else None, opens=opens)
         if following:
@@ -159,14 +159,14 @@ class Script:
             if group is None:
                 continue
             each, first = group
-            found = [seen[name][cycle] for name in ("row", "place", "step_last", "window_last", "ends")]
-            assert found == [each.row, (first + each.word) % self.c.ring_words, each.step_last, each.window_last,
+            found = [seen[name][cycle] for name in ("row", "place", "step_last", "panel_last", "ends")]
+            assert found == [each.row, (first + each.word) % self.c.ring_words, each.step_last, each.panel_last,
                              each.ends], f"{note}: {each}"
         self.check_conditions(seen)
         return seen
 
     def check_conditions(self, seen):
-        """Where their inputs have been the same for as long as they take: the two of windows and ``is_read``."""
+        """Where their inputs have been the same for as long as they take: the two of panels and ``is_read``."""
         found = {name: set() for name in OUTPUTS[-3:]}
         inputs = [(step["filled"], step["next_fields"], step["fields"]) for step in self.steps]
         moves = [step["opens"] or step["load"] or step["clear"] or cycle in self.resets
@@ -225,7 +225,7 @@ def test_large_counts(drive, field_bits):
         script.run(mac)
         script.idle(release_delay(config) + 6)
         seen = script.check(drive)
-        words = window_of(config, mac) * mac.outputs
+        words = panel_of(config, mac) * mac.outputs
         assert seen["released"][-1] == words % 2048 and seen["is_read"][-1], script.note
 
 
@@ -237,18 +237,18 @@ def test_a_word_may_go_when_all_columns_have_read_it(drive, field_bits, layers):
     script = Script(config, field_bits, SEED)
     script.run(mac)
     script.idle(release_delay(config) + 4)
-    seen, window = script.check(drive), window_of(config, mac)
+    seen, panel = script.check(drive), panel_of(config, mac)
     first = next(cycle for cycle, step in enumerate(script.steps) if step["step"])
     rises = [cycle for cycle in range(1, len(script.steps))
              if seen["released"][cycle] != seen["released"][cycle - 1]]
     delay = config.address_latency + config.read_latency + (layers - 1) * config.butterfly_latency + 1
-    assert rises == [first + window + delay + word for word in range(window)]
+    assert rises == [first + panel + delay + word for word in range(panel)]
     assert seen["is_read"][-1] and not seen["is_read"][rises[-1]]
 
 
 @pytest.mark.parametrize("spare", [0, 1])
-def test_a_word_less_is_not_a_window(drive, field_bits, spare):
-    """The conditions of the first and of the next window at their border, CONDITIONS cycles after the last word."""
+def test_a_word_less_is_not_a_panel(drive, field_bits, spare):
+    """The conditions of the first and of the next panel at their border, CONDITIONS cycles after the last word."""
     config, first, second = config_of(2), Mac(5, 2, 3, 3, 0, 0, 0), Mac(4, 1, 1, 2, 0, 0, 0)
     bits = field_bits(first), field_bits(second)
     steps = [{"fields": bits[0], "next_fields": bits[1], "filled": 0, "load": 0, "step": 0, "opens": 0, "clear": 0}]
@@ -264,7 +264,7 @@ def test_a_word_less_is_not_a_window(drive, field_bits, spare):
 
 
 @pytest.mark.parametrize("opens, load", [(1, 1), (1, 0)])
-def test_an_opened_window_is_not_there_any_more(drive, field_bits, opens, load):
+def test_an_opened_panel_is_not_there_any_more(drive, field_bits, opens, load):
     """Of the following MAC with ``load``, else of the present one; as late as stated and no earlier."""
     config, present, following = config_of(2), Mac(3, 2, 1, 2, 0, 0, 0), Mac(5, 1, 1, 3, 0, 0, 0)
     filled = 15 if load else 11  # once, but not twice
@@ -274,8 +274,8 @@ def test_an_opened_window_is_not_there_any_more(drive, field_bits, opens, load):
     steps += [still | {"opens": 0, "load": 0}] * 8
     seen = drive(MacCounter(config), steps, ("is_first_filled", "is_next_filled"))
     begun = 10 if load else 6
-    for name, window in (("is_first_filled", 10), ("is_next_filled", 6)):
-        want = [int(filled >= window)] * 3 + [int(filled - begun >= window)] * 6
+    for name, panel in (("is_first_filled", 10), ("is_next_filled", 6)):
+        want = [int(filled >= panel)] * 3 + [int(filled - begun >= panel)] * 6
         assert seen[name][6:] == want, name
     assert 0 in seen["is_first_filled"][9:]
 
@@ -289,12 +289,12 @@ def test_clear_in_the_middle(drive, field_bits, layers):
     for cut in (1, 4, 9, 30):
         script.run(random_mac(config, rng))
         mac = Mac(3, 2, 2, 2, 0, 0, 0)
-        script.following, script.wanted = mac, script.wanted + 2 * window_of(config, mac) - 1
+        script.following, script.wanted = mac, script.wanted + 2 * panel_of(config, mac) - 1
         while not script.may_open(mac):
             script.tick()
         script.tick(load=mac, opens=True)
         script.following = None
-        for group in groups_of(config, mac)[:min(cut, 2 * window_of(config, mac) - 1)]:
+        for group in groups_of(config, mac)[:min(cut, 2 * panel_of(config, mac) - 1)]:
             script.tick((group, script.first))
         script.idle(release_delay(config) + 6)
         assert script.filled != script.released(len(script.steps)), script.note

@@ -237,7 +237,7 @@ def test_reset_mid_stream(field_bits, reset_at):
 
 # --- With a ring --------------------------------------------------------------------------------------------------
 
-REFILL_CYCLES = 3 + 2  # cycles from a word to the condition of its window, from a condition to the first group: at most
+REFILL_CYCLES = 3 + 2  # cycles from a word to the condition of its panel, from a condition to the first group: at most
 
 
 def with_ring(layers, ring_words=64):
@@ -246,13 +246,13 @@ def with_ring(layers, ring_words=64):
                          memory_bits=8, records=True)
 
 
-def window_of(config, mac):
+def panel_of(config, mac):
     return config.lanes // config.layers * mac.inputs
 
 
 def groups_of(config, step):
     """Groups of a PASS or MAC."""
-    return step.groups if isinstance(step, Pass) else step.pairs * step.outputs * window_of(config, step)
+    return step.groups if isinstance(step, Pass) else step.pairs * step.outputs * panel_of(config, step)
 
 
 def random_steps(config, n, rng, most_inputs=8):
@@ -283,7 +283,7 @@ class RingWatch:
         self.patterns = [field_bits(step) for step in steps]
         self.bench.feed(self.dut.i, [{"fields": pattern, "mac": isinstance(step, Mac)}
                                      for pattern, step in zip(self.patterns, steps)], stall)
-        self.total = sum(window_of(config, step) * step.outputs for step in steps if isinstance(step, Mac))
+        self.total = sum(panel_of(config, step) * step.outputs for step in steps if isinstance(step, Mac))
 
     def _clear(self):
         self.issued, self.still, self.spent, self.takes, self.filled = [], [], [], [], []
@@ -338,7 +338,7 @@ class RingWatch:
         return found
 
     def check(self):
-        """Order, rows, places, ends, fields; nothing of a PASS or window in pieces, no window before its words."""
+        """Order, rows, places, ends, fields; nothing of a PASS or panel in pieces, no panel before its words."""
         half, word = 1, 0
         for number, (step, pattern, groups) in enumerate(zip(self.steps, self.patterns, self.by_step())):
             note, is_mac = f"step {number} {step}, {self.note}", isinstance(step, Mac)
@@ -362,17 +362,17 @@ class RingWatch:
 
     def _check_mac(self, mac, groups, word, note):
         """Groups of a MAC whose first word has this number; returns the number of the first one of the next."""
-        c, at, window = self.c, 0, window_of(self.c, mac)
+        c, at, panel = self.c, 0, panel_of(self.c, mac)
         for _ in range(mac.outputs):
             begin = groups[at][0]
-            assert self.filled[begin - 1] >= word + window, f"window at {begin} before its words, {note}"
+            assert self.filled[begin - 1] >= word + panel, f"panel at {begin} before its words, {note}"
             for pair in range(mac.pairs):
-                for offset in range(window):
+                for offset in range(panel):
                     row = (pair << mac.log2_in_stride) + offset % mac.inputs
                     wanted = (row, (word + offset) % c.ring_words, int(offset % mac.inputs == mac.inputs - 1))
-                    assert groups[at][5:] == wanted and groups[at][0] == begin + pair * window + offset, note
+                    assert groups[at][5:] == wanted and groups[at][0] == begin + pair * panel + offset, note
                     at += 1
-            word += window
+            word += panel
         return word
 
     def _check_distances(self):
@@ -406,7 +406,7 @@ def earliest_of(config, steps):
 
 @pytest.mark.parametrize("layers", [1, 2, 4])
 def test_no_cycle_is_lost_with_a_ring(field_bits, layers):
-    """A full ring that holds more than two windows: every group in the first cycle that gap, spacing and the results of
+    """A full ring that holds more than two panels: every group in the first cycle that gap, spacing and the results of
     MACs allow."""
     seed = f"{SEED} full ring {layers}"
     config = with_ring(layers, 256 if layers == 4 else 64)
@@ -423,11 +423,11 @@ def test_no_cycle_is_lost_with_a_ring(field_bits, layers):
 
 @pytest.mark.parametrize("layers, stall", [(1, Stall.OFTEN), (2, Stall.NEVER)])
 def test_late_words_blocks_and_instructions(field_bits, layers, stall):
-    """Whatever comes late: order, distances and windows hold, and no cycle is starved but for words of the ring."""
+    """Whatever comes late: order, distances and panels hold, and no cycle is starved but for words of the ring."""
     seed = f"{SEED} late {layers} {stall.value}"
     rng, config = random.Random(seed), with_ring(layers, 16)
     steps = random_steps(config, 9, rng)
-    total = sum(window_of(config, step) * step.outputs for step in steps if isinstance(step, Mac))
+    total = sum(panel_of(config, step) * step.outputs for step in steps if isinstance(step, Mac))
     arrival = sorted(rng.randrange(500) for step in steps if step.first)
     coming = sorted(rng.randrange(1500) for _ in range(total))
     watch = RingWatch(config, steps, field_bits, lambda cycle: sum(at < cycle for at in coming), stall,
@@ -437,24 +437,24 @@ def test_late_words_blocks_and_instructions(field_bits, layers, stall):
 
 
 @pytest.mark.parametrize("layers", [1, 4])
-def test_a_mac_waits_for_each_window(field_bits, layers):
-    """Its words come one after the other, each window in the middle of nothing: no other cycle is starved."""
+def test_a_mac_waits_for_each_panel(field_bits, layers):
+    """Its words come one after the other, each panel in the middle of nothing: no other cycle is starved."""
     config = with_ring(layers)
     mac = Mac(3, 3, 2, 2, 0, 0, 0, first=True, last=True)
-    window, each = window_of(config, mac), 150
-    watch = RingWatch(config, [mac], field_bits, lambda cycle: cycle // each * window).run(4 * each)
+    panel, each = panel_of(config, mac), 150
+    watch = RingWatch(config, [mac], field_bits, lambda cycle: cycle // each * panel).run(4 * each)
     watch.check()
-    windows = [watch.issued[at][0] for at in range(0, 6 * window, 2 * window)]
-    for number, begin in enumerate(windows, 1):
-        assert number * each < begin <= number * each + REFILL_CYCLES, f"window {number}: {windows}"
+    panels = [watch.issued[at][0] for at in range(0, 6 * panel, 2 * panel)]
+    for number, begin in enumerate(panels, 1):
+        assert number * each < begin <= number * each + REFILL_CYCLES, f"panel {number}: {panels}"
     # Accepted, settling: from then on it is starved, but for two cycles in front of the first group.
-    busy = {cycle for begin in windows for cycle in range(begin, begin + 2 * window)}
+    busy = {cycle for begin in panels for cycle in range(begin, begin + 2 * panel)}
     starved = [cycle for cycle, spent in enumerate(watch.spent) if spent[2]]
-    between = [cycle for cycle in range(windows[0], windows[2]) if cycle not in busy]
-    assert [cycle for cycle in starved if cycle >= windows[0]] == between
-    assert starved[:windows[0] - PASS_LATENCY] == list(range(2, 2 + windows[0] - PASS_LATENCY))
-    assert not any(spent[3] for spent in watch.spent[1:windows[2] + 2 * window]), "idle in the middle of a MAC"
-    assert watch.spent[windows[2] + 2 * window] == (0, 0, 0, 1)
+    between = [cycle for cycle in range(panels[0], panels[2]) if cycle not in busy]
+    assert [cycle for cycle in starved if cycle >= panels[0]] == between
+    assert starved[:panels[0] - PASS_LATENCY] == list(range(2, 2 + panels[0] - PASS_LATENCY))
+    assert not any(spent[3] for spent in watch.spent[1:panels[2] + 2 * panel]), "idle in the middle of a MAC"
+    assert watch.spent[panels[2] + 2 * panel] == (0, 0, 0, 1)
 
 
 def test_a_pass_waits_for_the_results_and_is_not_starved(field_bits):

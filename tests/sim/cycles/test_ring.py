@@ -13,7 +13,7 @@ from wingbeat.hw.isa.instruction import Mac
 from wingbeat.hw.memory.unpack import Unpack
 from wingbeat.sim.bench.stream import Bench
 from wingbeat.sim.cycles import ring
-from wingbeat.sim.model.ring import mac_groups, mac_words, window_words, word_sets
+from wingbeat.sim.model.ring import mac_groups, mac_words, panel_words, word_sets
 
 SEED = 73
 # S, K, words of the ring: a set of S beats makes 2K/P words, fewer than S, as many and more.
@@ -79,7 +79,7 @@ def test_unpack(shape):
 
 
 class EmptiedRing:
-    """A MacCounter and its model, which also says what may happen: groups, windows and MACs begin where it lets them,
+    """A MacCounter and its model, which also says what may happen: groups, panels and MACs begin where it lets them,
     with probability ``go``; a word comes with ``fill``."""
 
     def __init__(self, config, macs, seed, go, fill):
@@ -89,17 +89,17 @@ class EmptiedRing:
         self.words = sum(mac_words(config, mac) for mac in macs)
         self.groups = sum(mac_groups(config, mac) for mac in macs)
         self.filled = self.issued = 0
-        self.is_open = self.is_running = self.is_known = False  # a window; a MAC; ``first_filled`` of the one at hand
+        self.is_open = self.is_running = self.is_known = False  # a panel; a MAC; ``first_filled`` of the one at hand
         self.following, self.fields = None, 0  # the MAC at hand; the fields of the present one
         self.together = 0  # MACs that were loaded with the last group of the one before
 
     def _decide(self):
-        """Whether a group is issued, the MAC that is loaded, and whether a window is opened."""
+        """Whether a group is issued, the MAC that is loaded, and whether a panel is opened."""
         model, rng = self.model, self.rng
         issued = self.is_open and rng.random() < self.go
         closes = issued and model.is_last
         is_free = closes or not self.is_open
-        is_over = (closes and model.windows == 1) or not self.is_running
+        is_over = (closes and model.panels == 1) or not self.is_running
         load = None
         if is_free and is_over and self.is_known and model.first_filled and rng.random() < self.go:
             load = self.following
@@ -111,7 +111,7 @@ class EmptiedRing:
 
     def _check(self, values, issued, note):
         model, count = self.model, 2 * self.c.ring_words
-        released, first, following, window_last, ends = values
+        released, first, following, panel_last, ends = values
         assert released == model.released % count, f"released, {note}"
         if self.fields:
             assert following == model.next_filled, f"is_next_filled {following}, {note}"
@@ -119,7 +119,7 @@ class EmptiedRing:
             assert first == model.first_filled, f"is_first_filled {first}, {note}"
         if issued:
             wanted = model.is_last, model.ends
-            assert (window_last, ends) == wanted, f"{window_last, ends} where {wanted}, {note}"
+            assert (panel_last, ends) == wanted, f"{panel_last, ends} where {wanted}, {note}"
 
     async def run(self, ctx, cycles):
         dut, model, rng, c = self.dut, self.model, self.rng, self.c
@@ -135,7 +135,7 @@ class EmptiedRing:
             ctx.set(dut.next_fields.as_value(), bits_of(self.following) if self.following else noise)
             ctx.set(dut.fields.as_value(), self.fields)
             _, _, *values = await ctx.tick().sample(dut.released, dut.is_first_filled, dut.is_next_filled,
-                                                    dut.window_last, dut.ends)
+                                                    dut.panel_last, dut.ends)
             self._check(values, issued, f"cycle {cycle}, {self.note}")
             model.step(load, issued, opens, self.following, self.filled)
             self.is_known = self.following is not None
@@ -159,15 +159,15 @@ def bits_of(mac):
 
 
 def random_mac(config, rng):
-    window, steps = config.ring_words, config.lanes // config.layers
-    inputs = rng.choice([2, 3, window // steps, rng.randint(2, window // steps)])
+    panel, steps = config.ring_words, config.lanes // config.layers
+    inputs = rng.choice([2, 3, panel // steps, rng.randint(2, panel // steps)])
     return Mac(inputs, rng.choice([1, 1, 2, 4]), rng.choice([1, 1, 2, 3]), 5, 0, 5, 0)
 
 
 @pytest.mark.parametrize("go, fill", [(1.0, 1.0), (0.7, 0.4)])
 @pytest.mark.parametrize("layers, ring_words", [(1, 16), (2, 8), (4, 32)])
 def test_mac_counter(layers, ring_words, go, fill):
-    """MACs of any shape, whose windows fill the ring or a part of it; every word is released once."""
+    """MACs of any shape, whose panels fill the ring or a part of it; every word is released once."""
     config, seed = config_of(layers, 2 << layers, ring_words), f"{SEED} {layers} {go}"
     rng = random.Random(seed)
     emptied = EmptiedRing(config, [random_mac(config, rng) for _ in range(8)], seed, go, fill)
@@ -176,11 +176,11 @@ def test_mac_counter(layers, ring_words, go, fill):
     bench.simulator.run()
     assert emptied.issued == emptied.groups and emptied.filled == emptied.words, emptied.note
     assert emptied.model.released == emptied.words == emptied.model.begun, emptied.note
-    assert max(window_words(config, random_mac(config, rng)) for _ in range(40)) == ring_words
+    assert max(panel_words(config, random_mac(config, rng)) for _ in range(40)) == ring_words
 
 
 def test_a_mac_that_is_loaded_with_the_last_group_of_the_one_before():
-    """Small windows in a large ring, and no cycle lost."""
+    """Small panels in a large ring, and no cycle lost."""
     config, seed = config_of(1, 4, 64), f"{SEED} together"
     macs = [Mac(2 + number % 3, 1, 12, 5, 0, 5, 0) for number in range(6)]
     emptied = EmptiedRing(config, macs, seed, 1.0, 1.0)

@@ -11,7 +11,7 @@ from wingbeat.hw.isa.walk import Walk
 from wingbeat.hw.numeric import streamed_coefficient
 from wingbeat.sim.model.mac import mac as multiply
 from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
-from wingbeat.sim.model.ring import Ring, mac_groups, mac_words, matrix_beats, window_words, word_sets
+from wingbeat.sim.model.ring import Ring, mac_groups, mac_words, matrix_beats, panel_words, word_sets
 
 SEED = 71
 # S, K, element width, coefficient width: one, two and four columns, one word and several in a beat.
@@ -61,7 +61,7 @@ def test_counts(shape):
     config = config_of(*shape)
     mac = Mac(3, 5, 7, 2, 0, 3, 0)
     steps = config.lanes // config.layers
-    assert window_words(config, mac) == 3 * steps and mac_words(config, mac) == 15 * steps
+    assert panel_words(config, mac) == 3 * steps and mac_words(config, mac) == 15 * steps
     assert mac_groups(config, mac) == 105 * steps
     whole = config.memory_elements // config.lanes
     assert [word_sets(config, beats) for beats in range(2 * config.layers + 1)] == [

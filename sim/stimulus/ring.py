@@ -1,0 +1,380 @@
+"""Random MACs for a job of a processor: blocks whose matrix streams from memory through the ring.
+
+A block keeps its READ, LOAD and WRITE; MACs come among its passes (sim/stimulus/macs.py), and its STORE takes the rows
+that they write. The words of all matrices are one stream. It is cut into FETCHes anywhere, and these stand anywhere
+between the other instructions where the model accepts the program.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+import random
+from typing import NamedTuple
+
+import numpy as np
+
+from ...hw.config import CoreConfig
+from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
+from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, encode
+from ...hw.isa.instruction import (Destination, Fetch, Instruction, Load, Loop, Mac, MemoryMode, Pass, Read, Set, Store,
+                                   Unit, Write)
+from ...hw.isa.setup import SETUP_READER, SETUP_WRITER
+from ...hw.numeric import largest, smallest
+from ..model.memory import read_addresses, write_addresses
+from ..model.processor import ProcessorModel
+from ..model.ring import mac_groups, mac_words
+from .macs import MacBlock, behind_ring, random_mac_block
+from .processor import ProcessorJob, SetupWrites
+
+__all__ = ["with_macs"]
+
+_TABLES = (SETUP_READER, SETUP_WRITER)
+_TRIES = 30          # programs that are drawn for a job
+_BLOCK_TRIES = 12    # of them for each of its blocks
+_MOST_GROUPS = 6000  # of all MACs as they run
+_MOST_BEATS = 2000   # of all matrices in memory
+
+
+def with_macs(config: CoreConfig, job: ProcessorJob, rng: random.Random) -> ProcessorJob:
+    """``job`` with MACs in some of its blocks, and the FETCHes of their matrices; no coefficients stand in the ring
+    then. Without MACs where nothing of the job is free for FETCHes, or chance finds no program that the model accepts.
+    """
+    job = replace(job, program=[behind_ring(config, step, rng) for step in job.program])
+    descriptors, register = _free_descriptors(config, job), _free_register(job)
+    if not descriptors or register is None or config.bank_rows < 4:
+        return job
+    for number in range(_TRIES):
+        # The later, the fewer blocks and the plainer the places of FETCHes.
+        found = _Draw(config, job, descriptors, register, rng, number / _TRIES).job()
+        if found is not None:
+            return found
+    return job
+
+
+def _free_descriptors(config: CoreConfig, job: ProcessorJob) -> list[int]:
+    used = {address // DESCRIPTOR_WORDS for target, address, _ in job.setup if target == SETUP_READER}
+    return [number for number in range(config.descriptors) if number not in used]
+
+
+def _free_register(job: ProcessorJob) -> int | None:
+    used = {step.register for step in job.program if isinstance(step, Read)}
+    used |= {step.register for step in job.program if isinstance(step, Set) and step.unit is Unit.READER}
+    return next((number for number in range(REGISTERS) if number not in used), None)
+
+
+class _Block(NamedTuple):
+    """A block of a segment: where its passes begin, where a FETCH behind its READ may stand, how many bits of the index
+    its LOADs fill; beats of its matrix."""
+
+    at: int
+    behind_read: int
+    bits: int
+    beats: int = 0
+
+    def moved(self, place: int, by: int) -> "_Block":
+        """As it is once there are more instructions behind ``place``."""
+        at, behind_read = (old + by * (old > place) for old in self[:2])
+        return self._replace(at=at, behind_read=behind_read)
+
+
+@dataclass(eq=False)
+class _Segment:
+    """Instructions that run ``count`` times one after the other; a ``loop`` or straight code. ``blocks`` with MACs;
+    ``more``: what is put in, and in front of what."""
+
+    steps: list[Instruction]
+    loop: bool
+    count: int = 1
+    blocks: list[_Block] = field(default_factory=list)
+    more: list[tuple[int, list[Instruction]]] = field(default_factory=list)
+
+    @property
+    def beats(self) -> int:
+        """Beats that its MACs take each time."""
+        return sum(block.beats for block in self.blocks)
+
+    def whole(self) -> Iterator[Instruction]:
+        """The instructions with all that is put in."""
+        for at, step in enumerate([*self.steps, None]):
+            for place, steps in self.more:
+                if place == at:
+                    yield from steps
+            if step is not None:
+                yield step
+
+
+def _segments(program: Sequence[Instruction]) -> list[_Segment]:
+    """Straight code and loops in turn, without HALT."""
+    found, begin = [], 0
+    for at, step in enumerate(program):
+        if isinstance(step, Loop):
+            found += [_Segment(list(program[begin:step.target]), False),
+                      _Segment(list(program[step.target:at]), True, step.count)]
+            begin = at + 1
+    return [*found, _Segment(list(program[begin:-1]), False)]
+
+
+def _joined(segments: Sequence[_Segment], end: Instruction) -> list[Instruction]:
+    program: list[Instruction] = []
+    for segment in segments:
+        start = len(program)
+        program += segment.whole()
+        if segment.loop:
+            program.append(Loop(start, segment.count))
+    return [*program, end]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A descriptor for FETCHes, ``number`` in the table: with ``rows`` in the instruction it brings ``beats`` out of
+    ``span`` beats; where it is a ``line`` as many beats as there are rows."""
+
+    number: int
+    descriptor: Descriptor
+    rows: int
+    beats: int
+    span: int
+    line: bool
+
+
+class _Draw:
+    """One try: ``plain``, 0..1, how seldom anything unusual is drawn."""
+
+    def __init__(self, config: CoreConfig, job: ProcessorJob, descriptors: Sequence[int], register: int,
+                 rng: random.Random, plain: float):
+        self._config, self._job, self._register, self._rng, self._plain = config, job, register, rng, plain
+        self._segments = _segments(job.program)
+        self._kinds = [_random_kind(config, number, n == 0, rng)
+                       for n, number in enumerate(rng.sample(descriptors, min(len(descriptors), 3)))]
+        self._beats = 0         # of matrices behind the memory of the job
+        self._next: int | None = None  # what the register holds
+
+    def job(self) -> ProcessorJob | None:
+        """The job, None where the model refuses it."""
+        if not self._exchange():
+            return None
+        ahead = self._ahead()
+        for number, segment in enumerate(self._segments):
+            self._fetch(number, ahead[number], segment.beats + ahead[number + 1] - ahead[number])
+        config, job = self._config, self._job
+        program = _joined(self._segments, job.program[-1])
+        if len(program) * INSTRUCTION_WORDS > config.program_words or self._beats > _MOST_BEATS \
+                or len(job.memory) + self._beats > 1 << config.memory_bits:
+            return None
+        setup = [*job.setup, *((SETUP_READER, kind.number * DESCRIPTOR_WORDS + at, word) for kind in self._kinds
+                               for at, word in enumerate(kind.descriptor.words(config.beat_groups)))]
+        memory = np.concatenate([job.memory, self._matrices()])
+        found = replace(job, setup=setup, program=program, memory=memory)
+        refusal = _refusal(config, found)
+        if refusal.startswith("overlap"):
+            # A LOAD may overtake the STORE of the block before, which goes other ways now.
+            program[:] = [replace(step, overlap=False, lag=0) if isinstance(step, Load) else step for step in program]
+            refusal = _refusal(config, found)
+        return None if refusal or not self._keeps_matrices(setup) else found
+
+    def _keeps_matrices(self, setup: SetupWrites) -> bool:
+        """Whether no WRITE changes a matrix behind the FETCH that brings it: the model takes it when a MAC does."""
+        config = self._config
+        words = {target: np.zeros(config.descriptors * DESCRIPTOR_WORDS, dtype=np.int64) for target in _TABLES}
+        for target, address, word in setup:
+            if target in words:
+                words[target][address] = word
+        tables = {target: table.reshape(-1, DESCRIPTOR_WORDS).tolist() for target, table in words.items()}
+        registers = {unit: [0] * REGISTERS for unit in Unit}
+        fetched = np.zeros(1 << config.memory_bits, dtype=bool)
+        for step in (step for segment in self._segments for _ in range(segment.count) for step in segment.whole()):
+            if isinstance(step, Set):
+                registers[step.unit][step.register] = step.value
+            elif isinstance(step, Read | Write):
+                own = registers[Unit.WRITER if isinstance(step, Write) else Unit.READER]
+                base = own[step.register]
+                own[step.register] += step.increment
+                if isinstance(step, Fetch):
+                    fetched[read_addresses(config, tables[SETUP_READER][step.descriptor], step, base)] = True
+                elif isinstance(step, Write):
+                    writes = write_addresses(config, tables[SETUP_WRITER][step.descriptor], step, base)
+                    if fetched[writes.address[writes.enabled]].any():
+                        return False
+        return True
+
+    def _chance(self, probability: float) -> bool:
+        return self._rng.random() < probability * (1 - self._plain)
+
+    def _matrices(self) -> np.ndarray:
+        """Elements of all sizes, with extremes among them."""
+        config, numbers = self._config, np.random.default_rng(self._rng.getrandbits(32))
+        shape = (self._beats, config.memory_elements)
+        low, high = smallest(config.element_width), largest(config.element_width)
+        elements = numbers.integers(low, high + 1, shape) >> numbers.choice(np.array([0, 0, 0, 2]), (self._beats, 1))
+        corners = numbers.random(shape) < self._rng.choice((0, 0.02, 0.5))
+        return np.where(corners, numbers.choice(np.array([low, high, 0, -1]), shape), elements)
+
+    # --- blocks -----------------------------------------------------------------------------------
+
+    def _exchange(self) -> bool:
+        """Puts MACs into some blocks; whether there is one now."""
+        config, rng = self._config, self._rng
+        groups = 0
+        share = rng.choice((0.5, 1, 1)) * (1 - self._plain / 2)
+        for segment, blocks in zip(self._segments, self._blocks()):
+            for block in reversed(blocks):
+                steps, at = segment.steps, block.at
+                end, store = next((place, step) for place, step in enumerate(steps) if place >= at
+                                  and isinstance(step, Store))
+                found = self._mac_block(block, store) if rng.random() < share else None
+                if found is None:
+                    continue
+                macs = [step for step in found.steps if isinstance(step, Mac)]
+                new = segment.count * sum(mac_groups(config, mac) for mac in macs)
+                if groups + new > _MOST_GROUPS:
+                    continue
+                groups += new
+                segment.steps[at:end + 1] = [*found.steps, found.store]
+                longer = len(found.steps) + at - end
+                words = sum(mac_words(config, mac) for mac in macs)
+                beats = words * config.lanes // config.memory_elements * config.layers
+                segment.blocks = [block._replace(beats=beats), *(old.moved(at, longer) for old in segment.blocks)]
+        return groups > 0
+
+    def _mac_block(self, block: _Block, store: Store) -> MacBlock | None:
+        tries = (random_mac_block(self._config, block.bits, store, self._rng) for _ in range(_BLOCK_TRIES))
+        return next((found for found in tries if found), None)
+
+    def _blocks(self) -> list[list[_Block]]:
+        """The blocks of every segment."""
+        found: list[dict[int, _Block]] = [{} for _ in self._segments]
+        fronts: list[tuple[int, int, int]] = []
+        begun = 0
+        for number, segment in enumerate(self._segments):
+            for _ in range(segment.count):
+                read = 0
+                for at, step in enumerate(segment.steps):
+                    if type(step) is Read:
+                        read = at
+                    elif isinstance(step, Load):
+                        fronts.append((number, read + 1, step.walk.index_mask.bit_length()))
+                    elif isinstance(step, Pass) and step.first:
+                        owner, behind_read, bits = fronts[begun]
+                        here = owner == number and not segment.loop
+                        old = found[number].get(at)
+                        found[number][at] = _Block(at, behind_read if here else 0, min(bits, old.bits if old else bits))
+                        begun += 1
+        return [list(blocks.values()) for blocks in found]
+
+    # --- the stream of matrices -------------------------------------------------------------------
+
+    def _ahead(self) -> list[int]:
+        """Beats that have been fetched in front of every segment for MACs from it on, and 0 at the end. Round a loop
+        they are as many before and behind."""
+        config, rng = self._config, self._rng
+        found = [0]
+        held = config.ring_words * config.lanes // config.memory_elements * config.layers
+        for number, segment in enumerate(self._segments[:-1]):
+            most = min(held, self._segments[number + 1 + self._segments[number + 1].loop].beats)
+            if segment.loop or not self._chance(0.4):
+                most = 0
+            found.append(found[-1] if segment.loop else rng.randint(0, most))
+        return [*found, 0]
+
+    def _fetch(self, number: int, ahead: int, beats: int) -> None:
+        """FETCHes of so many ``beats`` in a segment, of which the first ones are for MACs behind those that were
+        fetched ``ahead``."""
+        rng, segment = self._rng, self._segments[number]
+        # In a loop the same beats again and again, or every time the next ones.
+        goes_on = segment.loop and segment.count * beats < _MOST_BEATS // 4 and rng.random() < 0.5
+        taken = np.cumsum([0, *(block.beats for block in segment.blocks)])
+        last, done, begin = 0, 0, self._beats
+        for kind, rows, count, span in self._pieces(beats):
+            last = max(last, self._place(segment, int(np.searchsorted(taken, ahead + done, side="right")) - 1))
+            shared = span <= len(self._job.memory) and not goes_on and self._chance(0.15)
+            if shared:  # what blocks read and write
+                place = rng.randint(0, len(self._job.memory) - span)
+                setting: list[Instruction] = [Set(Unit.READER, self._register, place)]
+                self._next = None
+            else:
+                setting = self._address(number, done == 0, goes_on, span)
+            after = rng.choice((1, 1, 2, 3)) if self._chance(0.5 if shared else 0.1) else 0
+            fetch = Fetch(
+                kind.number, self._register, rows, rng.choice(list(MemoryMode)), span, after,
+                rng.choice((0, 0, 1, 5)) if after else 0, vector=rng.choice((0, 0, rng.randrange(16))),
+                destination=Destination.RING, fence=rng.random() < 0.2)
+            segment.more.append((last, [*setting, fetch]))
+            done += count
+        if goes_on:
+            self._beats += (segment.count - 1) * (self._beats - begin)
+            self._next = len(self._job.memory) + self._beats
+
+    def _pieces(self, beats: int) -> Iterator[tuple[_Kind, int, int, int]]:
+        """Kinds of FETCHes, with their rows, beats and span, that bring so many ``beats``."""
+        rng, left = self._rng, beats
+        most = rng.choice((beats, -(-beats // 2), rng.randint(1, max(1, beats)), -(-beats // 4)))
+        while left:
+            kind = rng.choice(self._kinds)
+            if kind.line or kind.beats > left:
+                kind = self._kinds[0]
+                count = min(left, kind.beats, rng.choice((most, most, rng.randint(1, most))))
+                yield kind, count, count, count
+            else:
+                count = kind.beats
+                yield kind, kind.rows, count, kind.span
+            left -= count
+
+    def _place(self, segment: _Segment, block: int) -> int:
+        """Where a FETCH for the MACs of a block may stand, in front of which instruction."""
+        rng, length = self._rng, len(segment.steps)
+        if block >= len(segment.blocks):
+            return rng.randint(0, length)
+        at = rng.choice(segment.blocks[block][:2])
+        if self._chance(0.7):
+            at += rng.randint(-14, 10)
+        return max(0, min(at, length))
+
+    def _address(self, number: int, is_first: bool, goes_on: bool, span: int) -> list[Instruction]:
+        """What lets the register hold the address of the next ``span`` beats: a SET, or nothing. Where a loop
+        ``goes_on`` the SET stands in front of it."""
+        base = len(self._job.memory) + self._beats
+        setting: list[Instruction] = [Set(Unit.READER, self._register, base)]
+        is_there = self._next == base and not is_first
+        self._beats += span
+        self._next = base + span
+        if not goes_on:
+            return [] if is_there and self._rng.random() < 0.6 else setting
+        if is_first:
+            before = self._segments[number - 1]
+            before.more.append((len(before.steps), setting))
+        return []
+
+
+def _random_kind(config: CoreConfig, number: int, is_line: bool, rng: random.Random) -> _Kind:
+    """Beats one behind the other as far as there are rows; or those of a grid in any order, with holes and more of them
+    than are asked for."""
+    groups = config.beat_groups
+    if is_line:
+        bits = rng.randint(3, 8)
+        descriptor = Descriptor((), Move(1), tuple(Move(groups << bit) for bit in range(bits)), 1, 1)
+        return _Kind(number, descriptor, 0, groups << bits, groups << bits, True)
+    bits, sub_bits = rng.randint(0, 4), rng.randint(0, 3)
+    digits = [("sub", i, 2) for i in range(sub_bits)] + [("step", i, 2) for i in range(bits)] + [("group", 0, groups)]
+    rng.shuffle(digits)
+    extent, moves = [1, 1], {}
+    for kind, i, radix in digits:
+        axis = rng.randrange(2)
+        moves[kind, i] = Move(extent[axis], 0) if axis == 0 else Move(0, extent[axis])
+        extent[axis] *= radix
+    pitch = extent[1] + rng.choice((0, 0, 1, 3))
+    chunks, rows = (most if rng.random() < 0.7 else rng.randint(1, most) for most in (extent[1], extent[0]))
+    descriptor = Descriptor(tuple(moves["sub", i] for i in range(sub_bits)), moves["group", 0],
+                            tuple(moves["step", i] for i in range(bits)), pitch, chunks)
+    return _Kind(number, descriptor, rows, rows * chunks, (extent[0] - 1) * pitch + extent[1], False)
+
+
+def _refusal(config: CoreConfig, job: ProcessorJob) -> str:
+    """Why the model refuses a job; empty for a legal one."""
+    model = ProcessorModel(config, [], [], job.memory)
+    for write in job.setup:
+        if write[0] >= config.n_units:
+            model.write_setup(*write)
+    try:
+        model.check(encode(job.program))
+    except ValueError as refusal:
+        return str(refusal)
+    return ""
