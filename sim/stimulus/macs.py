@@ -205,7 +205,7 @@ def _offsets(mac: Mac) -> np.ndarray:
 def _random_shift(config: CoreConfig, inputs: int, rng: random.Random) -> int:
     """Around the one that takes back the guard bits and what random terms add up to; some clamp, some leave little."""
     fitting = mac_guard_bits(config.coefficient_width) + (inputs * config.lanes).bit_length() // 2
-    shift = rng.choice((fitting, fitting + 1, rng.randint(fitting - 4, fitting + 4), rng.randint(0, 31)))
+    shift = rng.choice((fitting - 3, fitting, fitting + 1, rng.randint(fitting - 4, fitting + 4), rng.randint(0, 31)))
     return min(31, max(0, shift))
 
 

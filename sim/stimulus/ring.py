@@ -17,6 +17,7 @@ from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, encode
 from ...hw.isa.instruction import (Destination, Fetch, Instruction, Load, Loop, Mac, MemoryMode, Pass, Read, Set, Store,
                                    Unit, Write)
+from ...hw.isa.record import record_beats
 from ...hw.isa.setup import SETUP_READER, SETUP_WRITER
 from ...hw.numeric import largest, smallest
 from ..model.memory import read_addresses, write_addresses
@@ -146,6 +147,7 @@ class _Draw:
         self._kinds = [_random_kind(config, number, n == 0, rng)
                        for n, number in enumerate(rng.sample(descriptors, min(len(descriptors), 3)))]
         self._beats = 0         # of matrices behind the memory of the job
+        self._records: list[tuple[int, np.ndarray]] = []  # between them, from which beat on
         self._next: int | None = None  # what the register holds
 
     def job(self) -> ProcessorJob | None:
@@ -200,13 +202,16 @@ class _Draw:
         return self._rng.random() < probability * (1 - self._plain)
 
     def _matrices(self) -> np.ndarray:
-        """Elements of all sizes, with extremes among them."""
+        """Elements of all sizes, with extremes among them, and the records."""
         config, numbers = self._config, np.random.default_rng(self._rng.getrandbits(32))
         shape = (self._beats, config.memory_elements)
         low, high = smallest(config.element_width), largest(config.element_width)
         elements = numbers.integers(low, high + 1, shape) >> numbers.choice(np.array([0, 0, 0, 2]), (self._beats, 1))
         corners = numbers.random(shape) < self._rng.choice((0, 0.02, 0.5))
-        return np.where(corners, numbers.choice(np.array([low, high, 0, -1]), shape), elements)
+        elements = np.where(corners, numbers.choice(np.array([low, high, 0, -1]), shape), elements)
+        for at, beats in self._records:
+            elements[at:at + len(beats)] = beats
+        return elements
 
     # --- blocks -----------------------------------------------------------------------------------
 
@@ -292,16 +297,36 @@ class _Draw:
                 self._next = None
             else:
                 setting = self._address(number, done == 0, goes_on, span)
-            after = rng.choice((1, 1, 2, 3)) if self._chance(0.5 if shared else 0.1) else 0
+            after = rng.choice((1, 1, 2, 3)) if self._chance(0.5 if shared else 0.2) else 0
             fetch = Fetch(
                 kind.number, self._register, rows, rng.choice(list(MemoryMode)), span, after,
                 rng.choice((0, 0, 1, 5)) if after else 0, vector=rng.choice((0, 0, rng.randrange(16))),
                 destination=Destination.RING, fence=rng.random() < 0.2)
-            segment.more.append((last, [*setting, fetch]))
+            more = self._coefficients() if not goes_on and self._chance(0.3) else []
+            segment.more.append((last, [*setting, fetch, *more]))
             done += count
         if goes_on:
             self._beats += (segment.count - 1) * (self._beats - begin)
             self._next = len(self._job.memory) + self._beats
+
+    def _coefficients(self) -> list[Instruction]:
+        """A FETCH of coefficients that no pass uses: banks are written while the ring is."""
+        config, rng = self._config, self._rng
+        used = {address for segment in self._segments for step in segment.steps if isinstance(step, Pass)
+                for address in range(step.coef_base, step.coef_base + (1 << step.coef_mask_bits))}
+        free = sorted({*range(config.ring_words, config.coefficient_words)} - used)
+        if not free:
+            return []
+        records = [(rng.randrange(config.n_units), rng.choice(free), rng.getrandbits(config.coefficient_bits))
+                   for _ in range(rng.randint(1, 24))]
+        beats = record_beats(config, records)
+        if len(beats) > self._kinds[0].beats:
+            return []
+        base, self._next = len(self._job.memory) + self._beats, None
+        self._records.append((self._beats, beats))
+        self._beats += len(beats)
+        fetch = Fetch(self._kinds[0].number, self._register, len(beats), MemoryMode.COLUMNS)
+        return [Set(Unit.READER, self._register, base), fetch]
 
     def _pieces(self, beats: int) -> Iterator[tuple[_Kind, int, int, int]]:
         """Kinds of FETCHes, with their rows, beats and span, that bring so many ``beats``."""

@@ -7,6 +7,7 @@ programs, or all of a range FIRST:LAST. Without it a sample runs. The name of a 
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 import random
 from typing import NamedTuple
 
@@ -22,11 +23,18 @@ from wingbeat.gen.cosim.job import Trial
 from wingbeat.gen.cosim.testbench.simulators import SimulatorError
 from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming
 from wingbeat.hw.config import CoreConfig
-from wingbeat.hw.isa.instruction import Fault, Pass, Read, Sums, Write
+from wingbeat.hw.isa.descriptor import Descriptor, Move
+from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Mac, MemoryMode, Mode, Pass, Read, Set,
+                                         Store, Sums, Unit, Write)
+from wingbeat.hw.isa.record import record_beats
+from wingbeat.hw.isa.setup import SETUP_READER, SETUP_WRITER
+from wingbeat.hw.isa.walk import Walk
 from wingbeat.hw.numeric import largest, smallest
+from wingbeat.sim.cycles.ring import Unpack
 from wingbeat.sim.model.processor import BlockOutcome, ProcessorModel
+from wingbeat.sim.model.ring import mac_words
 from wingbeat.sim.stimulus.illegal import illegal_programs
-from wingbeat.sim.stimulus.processor import random_processor_config, random_processor_job
+from wingbeat.sim.stimulus.processor import ProcessorJob, random_processor_config, random_processor_job, random_setup
 from wingbeat.sim.stimulus.records import with_records
 from wingbeat.sim.stimulus.ring import with_macs
 
@@ -37,7 +45,7 @@ WATCHDOG = 1024
 DEADLINE = 300_000  # cycles, many times what the slowest of these programs takes
 SAMPLE = (8, 13, 4)  # small configurations: two with a vector unit and one without
 WITH_RING = 24  # a small one, too
-ON_ICARUS = (13, 4, 10, WITH_RING)
+ON_ICARUS = (13, 4, 10, 55)  # the last one has a ring
 SEEDS = seeds((*SAMPLE[1:], WITH_RING), N_PROGRAMS)
 
 
@@ -124,11 +132,17 @@ def run_cases(compare_cycles):
     return run_and_check
 
 
+@lru_cache(4)
+def core_of(config):
+    """Its Verilog is made once for the tests that share it."""
+    return Core(config)
+
+
 def runs_of(config, cases, simulator, seed):
     note = f"seed {seed} on {simulator}, {config!r}"
     trials = [trial for trial, _ in random.Random(f"order {seed}").sample(cases, len(cases))]
     try:
-        runs = Core(config).simulate(trials, simulator)
+        runs = core_of(config).simulate(trials, simulator)
     except SimulatorError as error:
         timings = {trial.name: trial.timing for trial in trials if f" {trial.name} (" in str(error)}
         raise AssertionError(f"{note}: {error}; {timings}") from error
@@ -191,6 +205,59 @@ def mixed_cases(config, rng, n_programs, n_timings, n_illegal):
         programs = rng.sample(illegal_programs(config, rng), n_illegal)
         cases += illegal_cases(programs, [random_timing(config, rng) for _ in programs])
     return cases
+
+
+def records_beside_a_matrix(config, macs, rng):
+    """A block whose matrix fills the ring, and behind that the coefficients of the next block: both go to the banks
+    while the MACs make room. For a core of one layer and one group of engines."""
+    rows, first = config.bank_rows, config.ring_words
+    words, own = sum(mac_words(config, mac) for mac in macs), config.coefficient_words - first
+    records = [(0, first + at, rng.getrandbits(config.coefficient_bits)) for at in rng.sample(range(own), own)]
+    line = Descriptor((), Move(0), tuple(Move(1 << bit) for bit in range(config.row_bits)), 1, 1)
+    half = Descriptor((), Move(0), line.step[:-1], 1, 1)
+    # Rows, results of both blocks, matrix, records.
+    data = random_elements(config, 4 * rows + len(record_beats(config, records)), rng)
+    data[4 * rows:] = record_beats(config, records)
+    everything = Walk((0,), 2 * rows - 2, 0)
+    read, write = (kind(0, 0, rows, MemoryMode.COLUMNS) for kind in (Read, Write))
+    fetch = Fetch(0, 1, words // (config.memory_elements // 2), MemoryMode.COLUMNS, destination=Destination.RING)
+    program = [
+        Set(Unit.READER, 0, 0), Set(Unit.READER, 1, 3 * rows), Set(Unit.READER, 2, 4 * rows), Set(Unit.WRITER, 0, rows),
+        read, Load(everything), fetch, Fetch(0, 2, len(data) - 4 * rows, MemoryMode.COLUMNS), read, Load(everything),
+        *macs, Store(Walk((0,), rows - 2, 0), rows), replace(write, descriptor=1, increment=rows),
+        Pass(Mode.BPMM, 0, rows, 1, (0,), first, 0, own.bit_length() - 1, first=True, last=True), Store(everything),
+        write, Halt()]
+    tables = {SETUP_READER: {0: line}, SETUP_WRITER: {0: line, 1: half}}
+    return ProcessorJob(random_setup(config, tables, rng), program, data, 2)
+
+
+def random_elements(config, beats, rng):
+    low, high = smallest(config.element_width), largest(config.element_width)
+    return np.random.default_rng(rng.getrandbits(32)).integers(low, high + 1, (beats, config.memory_elements))
+
+
+def test_records_while_the_ring_is_filled(need, run_cases, monkeypatch):
+    """Words of the ring wait for records of coefficients, which need the same banks, and none is lost."""
+    need("verilator")
+    config, rng = processor_config(WITH_RING)
+    cases, turns = [], []
+    step = Unpack.step
+
+    def watched(self, offered, hold, released):
+        turns.append(hold and self.left > 0 and not self.full)
+        step(self, offered, hold, released)
+
+    monkeypatch.setattr(Unpack, "step", watched)
+    for pairs, count in ((5, 1), (5, 3), (6, 1)):
+        # While the last row pairs of these are computed half a window more waits in front of a full ring.
+        macs = [*[Mac(4, 1, pairs, 2, 24, 0, 12)] * count, Mac(2, 1, 4, 2, 24, 0, 12)]
+        macs = [replace(mac, first=at == 0, last=at == count) for at, mac in enumerate(macs)]
+        job = records_beside_a_matrix(config, macs, rng)
+        want = expected(config, job)
+        for k, timing in enumerate((MemoryTiming(), MemoryTiming(7))):
+            cases.append((legal_trial(f"pairs{pairs}-{count}-{k}", job, timing), want))
+    run_cases(config, cases, "verilator", WITH_RING)
+    assert sum(turns) > 20, sum(turns)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

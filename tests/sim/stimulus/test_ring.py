@@ -13,12 +13,11 @@ from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, encode
 from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Loop, Mac, Mode, Pass, Read, Set, Store,
                                          Unit)
-from wingbeat.hw.isa.record import records_of
 from wingbeat.sim.cycles import array as array_cycles
 from wingbeat.sim.cycles import ring as ring_cycles
 from wingbeat.sim.cycles.estimate import estimate
 from wingbeat.sim.cycles.memory import MemorySpeed
-from wingbeat.sim.model.processor import ProcessorModel
+from wingbeat.sim.model.processor import ProcessorModel, fetched_records
 from wingbeat.sim.model.ring import panel_words
 from wingbeat.sim.stimulus.illegal import illegal_programs
 from wingbeat.sim.stimulus.macs import behind_ring
@@ -26,7 +25,7 @@ from wingbeat.sim.stimulus.processor import random_processor_config, random_proc
 from wingbeat.sim.stimulus.records import with_records
 from wingbeat.sim.stimulus.ring import with_macs
 
-SEEDS = range(20)
+SEEDS = range(17)
 FOUR_LAYERS = CoreConfig.of(engines=1, layers=4, width=14, element_width=12, coefficient_width=12, half_words=256,
                             coefficient_words=32, ring_words=16, stream_words=16, memory_bits=13, records=True)
 
@@ -100,10 +99,9 @@ def test_jobs_are_legal(cases):
         for step in job.program:
             if isinstance(step, Pass) and step.active:
                 assert step.coef_base >= config.ring_words, f"seed {seed}, {step}"
-        targets = {(target, address) for target, address, _ in records_of(config, job.memory[-16:])} \
-            if any(isinstance(step, Fetch) and step.destination is Destination.SETUP for step in job.program) else set()
-        own = {address for target, address in targets if target < config.n_units}
-        assert not own or min(own) >= config.ring_words, f"seed {seed}"
+        written = [address for beats in fetched_records(config, job.program, job.setup, job.memory) for beat in beats
+                   for target, address, _ in beat if target < config.n_units]
+        assert min(written, default=config.ring_words) >= config.ring_words, f"seed {seed}"
 
 
 def test_jobs_follow_from_the_seed(cases):
@@ -214,7 +212,7 @@ def test_rings_are_full_and_macs_starve(cases, monkeypatch):
                 speed = MemorySpeed(*((1,) if seed % 2 else (23, Fraction(config.stream_words, 3))))
                 found.append(estimate(config, job.program, job.setup, speed, skip, job.memory))
         assert found[0] == found[1], f"seed {seed}"
-    assert min(met["full"], met["starved"], met["between panels"]) > 100, met
+    assert min(met["full"], met["starved"], met["between panels"]) > 30, met
 
 
 def test_without_room_there_are_no_macs():
@@ -229,10 +227,13 @@ def test_without_room_there_are_no_macs():
 def test_a_ring_that_is_all_of_the_coefficients():
     """Then no pass has any."""
     config = FOUR_LAYERS.changed(ring_words=32)
-    rng = random.Random("all 0")
-    job = with_records(config, with_macs(config, random_processor_job(config, rng), rng), rng)
-    assert of_ring(job.program) and not any(step.active for step in job.program if isinstance(step, Pass))
-    assert any(step.destination is Destination.SETUP for step in job.program if isinstance(step, Fetch))
+    destinations = set()
+    for seed in range(3):
+        rng = random.Random(f"all {seed}")
+        job = with_records(config, with_macs(config, random_processor_job(config, rng), rng), rng)
+        assert not any(step.active for step in job.program if isinstance(step, Pass)), f"seed {seed}"
+        destinations |= {step.destination for step in job.program if isinstance(step, Fetch)}
+    assert destinations == set(Destination)
     step = Load(None)
     assert behind_ring(config, step, random.Random(0)) is step
 
