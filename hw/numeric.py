@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 __all__ = ["GUARD_BITS", "MAC_TERMS", "largest", "smallest", "round_half_up", "saturate", "truncate",
-           "coefficient_fraction_bits", "mac_guard_bits", "mac_bits", "streamed_coefficient", "pack_signed",
-           "unpack_signed"]
+           "coefficient_fraction_bits", "mac_guard_bits", "mac_dot_bits", "mac_bits", "streamed_coefficient",
+           "pack_signed", "unpack_signed"]
 
 GUARD_BITS = 4  # fraction bits of a product; the cut costs < 0.1 dB and saves a third of the adders
 
@@ -35,6 +35,11 @@ MAC_TERMS = 4096  # most products of one sum; more would need a wider accumulato
 def mac_guard_bits(coefficient_width):
     """Fraction bits of a product of a MAC: the cut is a bias, and many products are summed."""
     return min(8, coefficient_width - 2)
+
+
+def mac_dot_bits(width, coefficient_width):
+    """Bits of the sum of two cut products of a MAC, which are W + 2 bits and the guard bits each."""
+    return width + mac_guard_bits(coefficient_width) + 3
 
 
 def mac_bits(width, coefficient_width, element_width):

@@ -130,10 +130,14 @@ def placed(config: CoreConfig, *shapes: tuple[int, int]) -> list[Matrix]:
     matrices: list[Matrix] = []
     for rows, elements in shapes:
         matrices.append(Matrix.at(matrices[-1].end if matrices else 0, rows, elements, config))
-    if matrices[-1].end > 1 << config.memory_bits:
-        raise WingbeatError(f"memory.address_bits: {config.memory_bits} are too few for {matrices[-1].end} beats; "
-                            f"allowed are {(matrices[-1].end - 1).bit_length()} and more")
+    _check_room(config, matrices[-1].end)
     return matrices
+
+
+def _check_room(config: CoreConfig, beats: int) -> None:
+    if beats > 1 << config.memory_bits:
+        raise WingbeatError(f"memory.address_bits: {config.memory_bits} are too few for {beats} beats; allowed are "
+                            f"{(beats - 1).bit_length()} and more")
 
 
 def _multiplications(config: CoreConfig, task: Transfer) -> int:
@@ -284,9 +288,7 @@ def dense_workload(config: CoreConfig, tokens: int, inputs: int, outputs: int, s
     kernel = compile_dense(matrix, config, 1.25 * sample, by_output=True)
     source, target = placed(config, (tokens, inputs), (tokens, outputs))
     image = dense_image(config, kernel.weights, source)
-    if target.end + len(image) > 1 << config.memory_bits:
-        raise WingbeatError(f"memory.address_bits: {config.memory_bits} are too few for {target.end + len(image)} "
-                            f"beats; allowed are {(target.end + len(image) - 1).bit_length()} and more")
+    _check_room(config, target.end + len(image))
     tasks = multiply_dense(config, source, target, target.end, kernel.shift, "dense")
     memory = np.concatenate([_memory(config, target.end, [(source, x)]), image])
     reference = (x * step) @ kernel.weights.T * kernel.weight_unit

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig, Pipeline, Target
 from ..layouts import word
-from ..numeric import GUARD_BITS, coefficient_fraction_bits, mac_guard_bits
+from ..numeric import GUARD_BITS, coefficient_fraction_bits, mac_dot_bits, mac_guard_bits
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay, optional
@@ -44,8 +44,8 @@ class ButterflyParameters:
 
     @property
     def dot_bits(self) -> int:
-        """Bits of the sum of two products of a MAC, which are W + 2 bits and the guard bits each."""
-        return self.width + mac_guard_bits(self.coefficient_width) + 3
+        """Bits of the sum of two products of a MAC."""
+        return mac_dot_bits(self.width, self.coefficient_width)
 
 
 class ButterflyUnit(wiring.Component):

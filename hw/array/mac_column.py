@@ -8,11 +8,14 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig, Target
 from ..layouts import lanes
-from ..numeric import mac_bits, mac_guard_bits
+from ..isa.encoding import FIELDS
+from ..isa.instruction import Opcode
+from ..numeric import mac_bits, mac_dot_bits
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.pipeline import delay
 from ..primitives.saturate import clamp
 from ..primitives.shared import once
+from .parameters import mac_column_latency, mac_tree_levels
 
 __all__ = ["MacColumn", "MacColumnParameters"]
 
@@ -40,13 +43,13 @@ class MacColumnParameters:
 
     @property
     def dot_bits(self) -> int:
-        """Bits of the sum of two cut products, which are W + 2 bits and the guard bits each."""
-        return self.width + mac_guard_bits(self.coefficient_width) + 3
+        """Bits of the sum of two products of a unit."""
+        return mac_dot_bits(self.width, self.coefficient_width)
 
     @property
     def tree_levels(self) -> int:
         """Adder levels that make one sum of the P/2 dots of a group."""
-        return (self.lanes // 2).bit_length() - 1
+        return mac_tree_levels(self.lanes)
 
     @property
     def sum_bits(self) -> int:
@@ -60,9 +63,8 @@ class MacColumnParameters:
 
     @property
     def latency(self) -> int:
-        """Cycles from the last dots of an output to its value of re: tree, accumulator, capture, two shifts, rounding,
-        test, clamp."""
-        return self.tree_levels + 1 + 1 + 2 + 1 + 1 + 1
+        """Cycles from the last dots of an output to its value of re."""
+        return mac_column_latency(self.lanes)
 
 
 class MacColumn(wiring.Component):
@@ -88,7 +90,7 @@ class MacColumn(wiring.Component):
         self.parameters = p = parameters
         super().__init__({
             "dots": In(lanes(p.dot_bits, p.lanes // 2)), "valid": In(1), "first": In(1), "last": In(1),
-            "shift": In(5),
+            "shift": In(dict(FIELDS[Opcode.MAC])["shift"]),
             "o": Out(signed(p.width)), "o_valid": Out(1), "saturated": Out(1),
         })
 

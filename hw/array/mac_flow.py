@@ -85,7 +85,7 @@ class MacFlow(wiring.Component):
         with m.If(valid):
             m.d.sync += first.eq(last)
         # The shift of a value of re is due with its sum, four cycles before its end; that of im a cycle later.
-        due = dot_cycle(c, q) + mac_column_latency(c) - 4
+        due = dot_cycle(c, q) + mac_column_latency(c.lanes) - 4
         shift = self._at(m, self.fields.shift, due, f"shift{q}")
         m.d.comb += [column.valid.eq(valid), column.first.eq(first), column.last.eq(last),
                      column.shift.eq(Cat(delay(m, shift[0], 2, f"shift{q}_0"), delay(m, shift[1:3], 1, f"shift{q}_1"),

@@ -10,7 +10,8 @@ from ..primitives.parameters import LUT_PLACES
 
 __all__ = ["QUEUE_PLACES", "GAP_LIMIT", "PASS_LATENCY", "STORE_LEAD", "LEAST_STORE_LATENCY",
            "COEFFICIENT_ADDRESS_STAGES", "COEFFICIENT_GATE_STAGES", "read_cycles", "unit_lanes",
-           "mac_column_latency", "dot_cycle", "mac_capture", "mac_latency", "mac_spacing", "release_delay"]
+           "mac_tree_levels", "mac_column_latency", "dot_cycle", "mac_capture", "mac_latency", "mac_spacing",
+           "release_delay"]
 
 # What the queue in front of each unit of a processor holds, so that the program runs ahead of the units.
 QUEUE_PLACES = LUT_PLACES
@@ -34,10 +35,15 @@ def unit_lanes(column: int, number: int) -> tuple[int, int]:
     return low, low | 1 << column
 
 
-def mac_column_latency(config: CoreConfig) -> int:
+def mac_tree_levels(lanes: int) -> int:
+    """Adder levels that make one sum of the dots of the P/2 units of a column."""
+    return (lanes // 2).bit_length() - 1
+
+
+def mac_column_latency(lanes: int) -> int:
     """From the last dots of an output to its value of re: the tree over P/2 units, accumulator, capture, two shifts,
     rounding, test, clamp."""
-    return (config.lanes // 2).bit_length() - 1 + 7
+    return mac_tree_levels(lanes) + 1 + 1 + 2 + 1 + 1 + 1
 
 
 def dot_cycle(config: CoreConfig, column: int) -> int:
@@ -49,7 +55,7 @@ def dot_cycle(config: CoreConfig, column: int) -> int:
 def mac_capture(config: CoreConfig) -> int:
     """From the issue of the last group of an output to its value of re in all columns: the first ones wait for the
     last one."""
-    return dot_cycle(config, config.layers - 1) + mac_column_latency(config)
+    return dot_cycle(config, config.layers - 1) + mac_column_latency(config.lanes)
 
 
 def mac_latency(config: CoreConfig) -> int:

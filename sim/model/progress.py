@@ -15,6 +15,7 @@ from ...hw.config import CoreConfig
 from ...hw.isa.instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, Mac, Pass, Read, Set, Store, Sums,
                                    Unit, Wait, Write)
 from ...hw.isa.setup import UNITS
+from .ring import panel_words
 
 __all__ = ["RingUse", "check_progress", "check_executed"]
 
@@ -151,8 +152,7 @@ class _Run:
     def _multiply(self, step: Mac) -> tuple[bool, bool]:
         """Panels of a MAC as far as the ring has them; whether there was one, and whether it was the last."""
         assert self._ring is not None
-        config = self._ring.config
-        panel = config.lanes // config.layers * step.inputs
+        panel = panel_words(self._ring.config, step)
         left = step.outputs if self._panels_left is None else self._panels_left
         panels = min(left, (self.filled - self.released) // panel)
         self.released += panels * panel

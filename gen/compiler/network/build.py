@@ -6,7 +6,7 @@ scales that are left on the outputs of unit-pivot butterflies, bias and the weig
 table or in the next matrix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 import math
 
@@ -27,6 +27,7 @@ from ..kernel.layers import pair_indices
 from ..program.assemble import SumRows, Transfer
 from ..program.blocks import Start
 from ..program.dense import dense_image, multiply_dense
+from ..program.matrix import Matrix
 from ..program.operations import multiply_butterfly, mix_real, mixed_rows, transform_columns
 from .builder import Builder, Constant, Operation, Resources, Stored
 from .file import Mixing
@@ -44,53 +45,44 @@ def build_operation(step: Step, config: CoreConfig, stored: dict[int, Stored], m
                     resources: Resources, start: Start) -> Operation:
     """``stored``: where values stand, by id; that of the result is not put there. Raises WingbeatError."""
     try:
-        build = {"mixing": _Mixing, "mean": _Mean, "linear": _Dense}.get(step.kind, _Rows)
+        build = {"mixing": _Mixing, "mean": _Mean, "linear": _Dense}.get(step.kind, _Butterfly)
         return build(step, config, stored, memory, resources, start).operation()
     except WingbeatError as fault:
         raise WingbeatError(f"{step.name}: {fault}") from fault
 
 
 class _Rows(Builder):
-    """A butterfly over the features of each row, or a copy."""
+    """A matrix over the features of each row."""
 
-    def operation(self) -> Operation:
-        source = self.source.tensor.flat if self.step.flat else self.source.tensor.rows
-        most = self.rows_at_once
-        normalises = self.step.norm is not None and not self.step.flat
-        kernel, bias = self._kernel(min(source.rows, 1 << most.bit_length() - 1) if normalises else source.rows)
-        finish, result = self.finish(kernel.output_scale if self.step.weights else self._copied_scale(), bias)
-        transfers = multiply_butterfly(kernel, source, result.tensor.rows, self.resources.coefficients, self.step.name,
-                                       self.start, by_stack=self.config.records and source.rows <= most)
+    @property
+    def rows(self) -> Matrix:
+        """What the matrix reads."""
+        return self.source.tensor.flat if self.step.flat else self.source.tensor.rows
+
+    @property
+    def normalises(self) -> bool:
+        """Whether each row has statistics of its own, which must stand in the table while a block reads it."""
+        return self.step.norm is not None and not self.step.flat
+
+    def columns(self) -> np.ndarray:
+        """Factor of each column of the matrix (in_size,): what is read are integers."""
+        scale = self.norm_scale() * self.read_unit
+        return self._tiled(np.broadcast_to(scale, (self.step.source.shape.features,)))
+
+    def bias(self, own: np.ndarray | None, product: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
+        """``own`` bias of the matrix, and its ``product`` with what the norm adds."""
+        offset = self._tiled_offset()
+        if offset is None:
+            return own
+        return product(offset) if own is None else own + product(offset)
+
+    def done(self, result: Stored, transfers: Sequence[Transfer], finish: WriteSet | None, useful: int) -> Operation:
+        """The operation of ``transfers``, with both parameter sets and the sums they need."""
         tasks = _with_sets(transfers, self.normalise(), finish)
         sums = self.all_sums() if self.step.flat else []
-        if normalises:
+        if self.normalises:
             tasks = self._with_sums(tasks)
-        useful = source.rows * _multiplications(self.step.weights) if self.step.weights else 0
-        return Operation(self.step, result, tasks, sums, self.constants, useful, (kernel,))
-
-    def _kernel(self, rows: int) -> tuple[Kernel, np.ndarray | None]:
-        """The kernel for integers, and the bias."""
-        step, weights, config = self.step, self.step.weights, self.config
-        if weights is None:
-            return compile_copy(step.result.shape.features, config, least_size=config.memory_elements,
-                                rows=rows), self._tiled_offset()
-        columns = self._tiled(np.broadcast_to(self.norm_scale() * self.read_unit, (step.source.shape.features,)))
-        offset, bias = self._tiled_offset(), weights.bias
-        if offset is not None:
-            product = butterfly_multiply(weights.twiddle, offset, weights.increasing_stride, weights.out_size)
-            bias = product if bias is None else bias + product
-        sample = self.read_integers().reshape(-1, weights.in_size)
-        kernel = compile_butterfly(
-            _fold_columns(weights.twiddle, weights.increasing_stride, columns), config,
-            calibration=_some(sample), input_limit=float(largest(self.width)), in_size=weights.in_size,
-            out_size=weights.out_size, increasing_stride=weights.increasing_stride, rows=rows,
-            least_size=self._least_size(weights))
-        return kernel, bias
-
-    def _least_size(self, weights: ButterflyWeights) -> int:
-        """Small stacks go together: each would read all rows again."""
-        together = weights.size << (weights.n_stacks - 1).bit_length()
-        return max(self.config.memory_elements, min(_SMALL, together))
+        return Operation(self.step, result, tasks, sums, self.constants, useful)
 
     def _tiled(self, values: np.ndarray) -> np.ndarray:
         """Features of one token, for all tokens where they stand one after the other."""
@@ -100,12 +92,8 @@ class _Rows(Builder):
         offset = self.norm_offset()
         return None if offset is None else self._tiled(offset)
 
-    def _copied_scale(self) -> np.ndarray | float:
-        scale = self.norm_scale() * self.read_unit
-        return self._tiled(scale) if isinstance(scale, np.ndarray) else scale
-
     def _with_sums(self, tasks: Sequence[Transfer | SumRows]) -> list[Transfer | SumRows]:
-        """Sums of the rows of a block in front of the first stack that reads it."""
+        """Sums of the rows of a block in front of the first stack or tile that reads it."""
         found: list[Transfer | SumRows] = []
         matrix, seen = self.source.tensor.rows, set()
         for task in tasks:
@@ -118,37 +106,66 @@ class _Rows(Builder):
         return found
 
 
+class _Butterfly(_Rows):
+    """A butterfly over the features of each row, or a copy."""
+
+    def operation(self) -> Operation:
+        source, most = self.rows, self.rows_at_once
+        kernel, bias = self._kernel(min(source.rows, 1 << most.bit_length() - 1) if self.normalises else source.rows)
+        finish, result = self.finish(kernel.output_scale if self.step.weights else self._copied_scale(), bias)
+        transfers = multiply_butterfly(kernel, source, result.tensor.rows, self.resources.coefficients, self.step.name,
+                                       self.start, by_stack=self.config.records and source.rows <= most)
+        useful = source.rows * _multiplications(self.step.weights) if self.step.weights else 0
+        return self.done(result, transfers, finish, useful)
+
+    def _kernel(self, rows: int) -> tuple[Kernel, np.ndarray | None]:
+        """The kernel for integers, and the bias."""
+        step, weights, config = self.step, self.step.weights, self.config
+        if weights is None:
+            return compile_copy(step.result.shape.features, config, least_size=config.memory_elements,
+                                rows=rows), self._tiled_offset()
+        bias = self.bias(weights.bias, lambda offset: butterfly_multiply(weights.twiddle, offset,
+                                                                         weights.increasing_stride, weights.out_size))
+        sample = self.read_integers().reshape(-1, weights.in_size)
+        kernel = compile_butterfly(
+            _fold_columns(weights.twiddle, weights.increasing_stride, self.columns()), config,
+            calibration=_some(sample), input_limit=float(largest(self.width)), in_size=weights.in_size,
+            out_size=weights.out_size, increasing_stride=weights.increasing_stride, rows=rows,
+            least_size=self._least_size(weights))
+        return kernel, bias
+
+    def _least_size(self, weights: ButterflyWeights) -> int:
+        """Small stacks go together: each would read all rows again."""
+        together = weights.size << (weights.n_stacks - 1).bit_length()
+        return max(self.config.memory_elements, min(_SMALL, together))
+
+    def _copied_scale(self) -> np.ndarray | float:
+        scale = self.norm_scale() * self.read_unit
+        return self._tiled(scale) if isinstance(scale, np.ndarray) else scale
+
+
 class _Dense(_Rows):
     """A dense matrix over the features of each row."""
 
     def operation(self) -> Operation:
-        step, config = self.step, self.config
-        source = self.source.tensor.flat if step.flat else self.source.tensor.rows
-        normalises = step.norm is not None and not step.flat
+        source = self.rows
         kernel, bias = self._matrix()
-        image = dense_image(config, kernel.weights, source)
+        image = dense_image(self.config, kernel.weights, source)
         place = self.memory.take_beats(len(image))
         self.constants.append(Constant(Stored(place, 1.0), image, is_matrix=True))
         finish, result = self.finish(kernel.output_unit(1.0), bias)
-        transfers = multiply_dense(config, source, result.tensor.rows, place.base, kernel.shift, step.name,
-                                   self.rows_at_once if normalises else None)
-        tasks = _with_sets(transfers, self.normalise(), finish)
-        sums = self.all_sums() if step.flat else []
-        if normalises:
-            tasks = self._with_sums(tasks)
-        return Operation(step, result, tasks, sums, self.constants, source.rows * kernel.weights.size)
+        transfers = multiply_dense(self.config, source, result.tensor.rows, place.base, kernel.shift, self.step.name,
+                                   self.rows_at_once if self.normalises else None)
+        return self.done(result, transfers, finish, source.rows * kernel.weights.size)
 
     def _matrix(self) -> tuple[DenseKernel, np.ndarray | None]:
         """The kernel for integers, and the bias."""
         layer, config = self.step.layer, self.config
         assert layer is not None and layer.matrix is not None
-        columns = self._tiled(np.broadcast_to(self.norm_scale() * self.read_unit, (self.step.source.shape.features,)))
-        offset, bias = self._tiled_offset(), layer.bias
-        if offset is not None:
-            product = layer.matrix @ offset
-            bias = product if bias is None else bias + product
-        sample = self.read_integers().reshape(-1, layer.matrix.shape[1])
-        return compile_dense(layer.matrix * columns, config, _some(sample), by_output=config.vector_lanes > 0), bias
+        matrix = layer.matrix
+        sample = self.read_integers().reshape(-1, matrix.shape[1])
+        kernel = compile_dense(matrix * self.columns(), config, _some(sample), by_output=config.vector_lanes > 0)
+        return kernel, self.bias(layer.bias, lambda offset: matrix @ offset)
 
 
 class _Mixing(Builder):
@@ -181,7 +198,7 @@ class _Mixing(Builder):
         tasks = [*_with_sets(first, self.normalise(), split), *_with_sets(plain[len(first):], None, finish)]
         self.memory.release(middle)
         useful = 4 * (tokens // 2) * (hidden // 2) * (columns.log2_size + rows.log2_size) * self.memory.batch
-        return Operation(step, result, tasks, self.all_sums(), self.constants, useful, (columns, rows))
+        return Operation(step, result, tasks, self.all_sums(), self.constants, useful)
 
     def _between(self, columns: Kernel, between: np.ndarray) -> tuple[WriteSet | None, float, np.ndarray]:
         """Between the transforms: parameter set, unit, and the calibration inputs in that unit.
@@ -225,8 +242,7 @@ class _Mean(Builder):
         finish, result = self.finish(scale, self.norm_offset())
         tasks = transform_columns(kernel, self.source.tensor.tokens_down, result.tensor.tokens_down,
                                   self.resources.coefficients, step.name)
-        return Operation(step, result, _with_sets(tasks, self.normalise(), finish), self.all_sums(), self.constants, 0,
-                         (kernel,))
+        return Operation(step, result, _with_sets(tasks, self.normalise(), finish), self.all_sums(), self.constants, 0)
 
 
 def _multiplications(weights: ButterflyWeights) -> int:

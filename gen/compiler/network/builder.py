@@ -1,6 +1,6 @@
 """What the operations of a network have in common: where values stand, number formats, both parameter sets."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 import math
 from typing import Any, NamedTuple
@@ -13,7 +13,6 @@ from ....hw.isa.descriptor import Descriptor, Move
 from ....hw.isa.parameter_set import ROW_ADDRESS_BITS, WIDE_BITS, Activation, ReadSet, WriteSet
 from ....hw.isa.vector_tables import epsilon_parameter, scale_parameters
 from ....hw.numeric import largest
-from ..kernel.kernel import Kernel
 from ..program.assemble import SumRows, Transfer
 from ..program.blocks import Start
 from ..program.channels import ChannelTables
@@ -65,7 +64,6 @@ class Operation:
     sums: list[SumRows]
     constants: list[Constant]
     useful: int
-    kernels: tuple[Kernel, ...] = field(default=(), repr=False)
 
 
 class Resources:

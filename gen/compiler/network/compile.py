@@ -286,12 +286,14 @@ class _Compiler:
     def run(self, network: LoadedNetwork) -> CompiledNetwork:
         try:
             self._each(self._added)
-            self.open = self._segment(self.operations)
+            self.open = self._segment(self.operations, self.memory.end)
+            end = self.memory.end + (len(self.open.records.beats) if self.open.records else 0)
+            self._close()
         except WingbeatError:
             self._begin()
             self._each(self._operation)
-        self._close()
-        end = self._stream() if self.config.records else self.memory.end
+            self._close()
+            end = self._stream() if self.config.records else self.memory.end
         return CompiledNetwork(network, self.config, self.memory.batch, tuple(self.segments), self.source,
                                self.stored[id(self.lowered.output)], end)
 
@@ -308,7 +310,7 @@ class _Compiler:
             self.reported.add(number)
 
     def _stream(self) -> int:
-        """Every program fetches its setup, from behind the tensors. The end of the memory."""
+        """The records of every program behind the tensors, whose end is known now. The end of the memory."""
         end = self.memory.end
         for number, segment in enumerate(self.segments):
             streamed = stream(self.config, segment.tasks, segment.setup, end)
@@ -336,7 +338,7 @@ class _Compiler:
         operation = self._next(number)
         operations = [*self.operations, operation]
         try:
-            self.open = self._segment(operations)
+            self.open = self._segment(operations, 0)
         except WingbeatError as fault:
             raise WingbeatError(f"{self.lowered.steps[number].name}: {fault}") from fault
         self.operations = operations
@@ -350,10 +352,12 @@ class _Compiler:
         start: Start = "warm" if self.operations else "cold"
         return build_operation(self.lowered.steps[number], self.config, self.stored, self.memory, self.resources, start)
 
-    def _segment(self, operations: Sequence[Operation]) -> ProgramSegment:
+    def _segment(self, operations: Sequence[Operation], base: int) -> ProgramSegment:
+        """Whose records, if it has any, stand from beat ``base`` on."""
         tasks, setup = place_sums(self.config, operations), self.resources.channels.setup()
-        program, _ = _made(self.config, tasks, setup, 0)
-        return ProgramSegment(tuple(operations), tuple(tasks), program, setup)
+        program, beats = _made(self.config, tasks, setup, base)
+        records = Records(base, beats) if self.config.records else None
+        return ProgramSegment(tuple(operations), tuple(tasks), program, setup, records)
 
     def _close(self) -> None:
         """Ends the open segment. The next gets tables of its own: a step that did not fit may have changed these."""

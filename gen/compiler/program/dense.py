@@ -67,7 +67,7 @@ def tiling(config: CoreConfig, source: Matrix, outputs: int, most_rows: int | No
     chunk, padded, rows = config.memory_elements, source.parts * _part(config, source), source.rows
     if padded > MAC_TERMS:
         raise WingbeatError(f"inputs: {padded} of a dense product; allowed are 1..{MAC_TERMS}")
-    if padded * config.lanes // config.layers // config.lanes > config.ring_words:
+    if padded // config.layers > config.ring_words:
         raise WingbeatError(f"array.ring_words: {config.ring_words} are too few for a row of {padded} inputs; allowed "
                             f"are {1 << _bits(padded // config.layers)} and more")
     most_pairs = _bits(-(-rows // (2 * config.engines)))

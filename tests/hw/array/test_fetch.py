@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from support.faults import fault_of
+from support.programs import executed
 
 from wingbeat.hw.array.fetch import FetchUnit
 from wingbeat.hw.config import CoreConfig
@@ -63,17 +64,19 @@ def random_program(rng):
     return [*program, Halt()]
 
 
-def unrolled(program):
-    at, rounds, trace = 0, 0, []
-    while not isinstance(program[at], Halt):
-        if isinstance(program[at], Loop):
-            rounds += 1
-            again = rounds < program[at].count
-            at, rounds = (program[at].target, rounds) if again else (at + 1, 0)
-        else:
-            trace.append(program[at])
-            at += 1
-    return trace
+async def write(ctx, dut, words):
+    """Words (address, word) of the program memory."""
+    for address, word in words:
+        ctx.set(dut.write, {"target": SETUP_PROGRAM, "address": address, "data": word})
+        ctx.set(dut.write_en, 1)
+        await ctx.tick()
+    ctx.set(dut.write_en, 0)
+
+
+async def start(ctx, dut):
+    ctx.set(dut.start, 1)
+    await ctx.tick()
+    ctx.set(dut.start, 0)
 
 
 class Run:
@@ -87,18 +90,6 @@ class Run:
         self.running, self.idle_at = [], None  # running[cycle]; units are idle from cycle idle_at on
         self.bench = Bench(self.dut, seed)
         self.bench.noise(self.dut.write, self.dut.write_en)
-
-    async def write(self, ctx, words):
-        for address, word in words:
-            ctx.set(self.dut.write, {"target": SETUP_PROGRAM, "address": address, "data": word})
-            ctx.set(self.dut.write_en, 1)
-            await ctx.tick()
-        ctx.set(self.dut.write_en, 0)
-
-    async def start(self, ctx):
-        ctx.set(self.dut.start, 1)
-        await ctx.tick()
-        ctx.set(self.dut.start, 0)
 
     async def take(self, ctx, cycles, idle_from=0, reset_at=None):
         """Cycle 0 is the first after the start. Records what moves, and that offers are held."""
@@ -124,8 +115,8 @@ class Run:
 
     def all(self, cycles, **options):
         async def testbench(ctx):
-            await self.write(ctx, enumerate(encode(self.program)))
-            await self.start(ctx)
+            await write(ctx, self.dut, enumerate(encode(self.program)))
+            await start(ctx, self.dut)
             await self.take(ctx, cycles, **options)
         self.bench.process(testbench)
         self.bench.simulator.run()
@@ -141,7 +132,7 @@ def patterns(instructions, field_bits):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_programs(field_bits, stall, seed):
     program = random_program(random.Random(seed))
-    want = patterns(unrolled(program), field_bits)
+    want = patterns(executed(program), field_bits)
     run = Run(program, seed, stall).all(
         (6 + {Stall.NEVER: 0, Stall.OFTEN: 12}.get(stall, 7)) * len(want) + 200
     )
@@ -185,11 +176,11 @@ def test_every_word_of_the_memory_and_a_second_start(field_bits):
     run = Run(first)
 
     async def testbench(ctx):
-        await run.write(ctx, enumerate(encode(first)))
-        await run.start(ctx)
+        await write(ctx, run.dut, enumerate(encode(first)))
+        await start(ctx, run.dut)
         await run.take(ctx, 8 * most)
-        await run.write(ctx, enumerate(encode(second)))
-        await run.start(ctx)
+        await write(ctx, run.dut, enumerate(encode(second)))
+        await start(ctx, run.dut)
         await run.take(ctx, 60)
 
     run.bench.process(testbench)
@@ -205,17 +196,17 @@ def test_reset_in_a_loop(field_bits, reset_at):
     run = Run(program)
 
     async def testbench(ctx):
-        await run.write(ctx, enumerate(encode(program)))
-        await run.start(ctx)
+        await write(ctx, run.dut, enumerate(encode(program)))
+        await start(ctx, run.dut)
         await run.take(ctx, reset_at + 30, reset_at=reset_at)
         assert not any(run.running[reset_at + 1:]), "it runs on after the reset"
         run.taken.clear()
-        await run.start(ctx)
+        await start(ctx, run.dut)
         await run.take(ctx, 100)
 
     run.bench.process(testbench)
     run.bench.simulator.run()
-    assert [taken[1:] for taken in run.taken] == patterns(unrolled(program), field_bits), f"seed {reset_at}"
+    assert [taken[1:] for taken in run.taken] == patterns(executed(program), field_bits), f"seed {reset_at}"
 
 
 # --- In a processor -----------------------------------------------------------------------------------------------
@@ -343,7 +334,7 @@ def test_legal_programs_are_handed_out_in_order(field_bits):
         if INSTRUCTION_WORDS * len(job.program) <= PROCESSOR.program_words:
             programs.append(job.program)
     for program, (taken, faults) in zip(programs, run_processor(list(map(encode, programs)), seed, 60_000)):
-        steps = [step for step in unrolled(program) if not isinstance(step, Wait)]
+        steps = [step for step in executed(program) if not isinstance(step, Wait)]
         assert any(isinstance(step, Fetch) for each in programs for step in each), f"seed {seed}"
         assert not faults and len(taken) == len(steps), f"seed {seed}"
         for step, (name, payload) in zip(steps, taken):
@@ -387,14 +378,8 @@ def run_with_ring(program, idle_at, read_at, cycles=160):
     async def testbench(ctx):
         for name in UNITS:
             ctx.set(getattr(dut, name).ready, 1)
-        for address, word in enumerate(encode(program)):
-            ctx.set(dut.write, {"target": SETUP_PROGRAM, "address": address, "data": word})
-            ctx.set(dut.write_en, 1)
-            await ctx.tick()
-        ctx.set(dut.write_en, 0)
-        ctx.set(dut.start, 1)
-        await ctx.tick()
-        ctx.set(dut.start, 0)
+        await write(ctx, dut, enumerate(encode(program)))
+        await start(ctx, dut)
         for cycle in range(cycles):
             ctx.set(dut.units_idle, cycle >= idle_at)
             ctx.set(dut.ring_read, cycle in read_at)
@@ -454,14 +439,8 @@ def test_a_wait_behind_fetches_that_a_full_ring_holds_up(fetches):
     async def testbench(ctx):
         for signal in (dut.units_idle, dut.o_reader.ready, dut.records_idle, dut.ring_read):
             ctx.set(signal, 1)
-        for address, word in enumerate(encode(program)):
-            ctx.set(dut.write, {"target": SETUP_PROGRAM, "address": address, "data": word})
-            ctx.set(dut.write_en, 1)
-            await ctx.tick()
-        ctx.set(dut.write_en, 0)
-        ctx.set(dut.start, 1)
-        await ctx.tick()
-        ctx.set(dut.start, 0)
+        await write(ctx, dut, enumerate(encode(program)))
+        await start(ctx, dut)
         handed = ended = 0
         for cycle in range(60 * fetches):
             # All are handed out; then one ends every 20 cycles.

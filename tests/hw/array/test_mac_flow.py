@@ -100,7 +100,7 @@ class Plan:
     def _shift(self, shift, q, last):
         """A MacColumn shifts behind its tree, its accumulator and the capture: by the high bits of the shift first, a
         cycle later by the next two, then by the lowest; im a cycle later each."""
-        ready = last + mac_column_latency(self.c) - 5
+        ready = last + mac_column_latency(self.c.lanes) - 5
         for stage, (low, bits) in enumerate(((3, 2), (1, 2), (0, 1))):
             for part in range(2):
                 self.shifts[ready + stage + part, q, low] = (bits, shift >> low & (1 << bits) - 1)
@@ -259,7 +259,7 @@ def test_every_sum_meets_its_shift(drive, field_bits, layers):
             total += sum(re)
             if step["step_last"]:
                 shift = step["fields"] >> 58 & 31
-                at = cycle + lead[q] + mac_column_latency(config)
+                at = cycle + lead[q] + mac_column_latency(config.lanes)
                 wanted[at, q], wanted[at + 1, q] = ((2 * part + (1 << shift)) >> shift + 1 for part in (total, -total))
                 total = 0
     seen = drive(Columns(config), plan.steps, ("o", "capture_re", "capture_im"))
@@ -268,7 +268,7 @@ def test_every_sum_meets_its_shift(drive, field_bits, layers):
         found = unpack_signed(seen["o"][at] >> config.width * q & (1 << config.width) - 1, config.width)
         assert found == min(max(value, -limit), limit - 1), f"column {q}, cycle {at}, {plan.note}"
     ends = [cycle for cycle, step in enumerate(plan.steps) if step["step_last"]]
-    skew = lead[-1] + mac_column_latency(config)
+    skew = lead[-1] + mac_column_latency(config.lanes)
     for name, at in (("capture_re", skew), ("capture_im", skew + 1)):
         assert [cycle for cycle, bits in enumerate(seen[name]) if bits] == [end + at for end in ends], plan.note
 

@@ -41,7 +41,7 @@ def test_units_of_a_column_pair_the_lanes_that_differ_in_its_bit(layers):
 def test_latencies_of_a_mac_are_sums_of_those_of_its_parts(layers, spacing):
     config = CoreConfig.of(engines=2 if layers == 1 else 1, layers=layers, stream_words=1 << max(1, layers),
                            memory_bits=8, records=True, ring_words=64)
-    last, column = layers - 1, mac_column_latency(config)
+    last, column = layers - 1, mac_column_latency(config.lanes)
     assert column == MacColumnParameters.of(config).latency
     for q in range(layers):
         # A group reaches its column, then come the products and their sum.

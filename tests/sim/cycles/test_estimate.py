@@ -10,6 +10,8 @@ import random
 
 import pytest
 
+from support.programs import executed
+
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.kernels import fft_workload
 from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS
@@ -35,18 +37,6 @@ def job_of(seed):
     config = random_processor_config(rng)
     config = config.changed(in_flight=rng.choice((4, 9, 64, 256)))
     return config, random_processor_job(config, rng)
-
-
-def executed(program):
-    """The instructions in the order in which they are handed out."""
-    at, left = 0, 0
-    while not isinstance(step := program[at], Halt):
-        if isinstance(step, Loop):
-            left = (left or step.count) - 1
-            at = step.target if left else at + 1
-        else:
-            yield step
-            at += 1
 
 
 def tables(config, job):

@@ -7,6 +7,8 @@ import random
 import numpy as np
 import pytest
 
+from support.programs import executed
+
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, ENTRY_WORDS, OTHER
 from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, encode
@@ -25,18 +27,6 @@ def random_case(seed):
     rng = random.Random(seed)
     config = random_processor_config(rng)
     return config, random_processor_job(config, rng)
-
-
-def executed(program):
-    """Instructions in the order in which they are handed out."""
-    at, rounds = 0, 0
-    while not isinstance(program[at], Halt):
-        if isinstance(program[at], Loop):
-            rounds += 1
-            at, rounds = (program[at].target, rounds) if rounds < program[at].count else (at + 1, 0)
-            continue
-        yield program[at]
-        at += 1
 
 
 def unit_of(instruction):

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from support.faults import fault_of
+from support.programs import executed
 
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, encode
-from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Loop, Mac, Mode, Pass, Read, Set, Store,
+from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Load, Loop, Mac, Mode, Pass, Read, Set, Store,
                                          Unit)
 from wingbeat.sim.cycles import array as array_cycles
 from wingbeat.sim.cycles import ring as ring_cycles
@@ -63,18 +64,6 @@ def model_of(config, job):
 
 def of_ring(program):
     return [step for step in program if isinstance(step, Fetch) and step.destination is Destination.RING]
-
-
-def executed(program):
-    """Instructions in the order in which they are handed out."""
-    at, rounds = 0, 0
-    while not isinstance(program[at], Halt):
-        if isinstance(program[at], Loop):
-            rounds += 1
-            at, rounds = (program[at].target, rounds) if rounds < program[at].count else (at + 1, 0)
-            continue
-        yield program[at]
-        at += 1
 
 
 def blocks_of(program):
