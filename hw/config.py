@@ -180,7 +180,7 @@ class CoreConfig(BaseModel):
     def _ring_faults(self) -> Iterator[str]:
         if not self.ring_words:
             return
-        least = 2 * max(2, self.memory_elements // self.lanes)
+        least = 2 * max(self.lanes // self.layers, self.memory_elements // self.lanes)
         if self.ring_words & (self.ring_words - 1) or not least <= self.ring_words <= self.coefficient_words:
             yield (f"array.ring_words: {self.ring_words}; allowed are 0 and powers of two from {least} to "
                    f"coefficient_words = {self.coefficient_words}")

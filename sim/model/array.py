@@ -33,7 +33,8 @@ from .butterfly import Coefficients, butterfly, unpack_coefficients
 from .mac import mac
 from .shuffle import pass_indices, reverse_lanes
 
-__all__ = ["ArrayModel", "HeldBlock", "BlockResult", "block_bits", "check_overlaps", "overtaken"]
+__all__ = ["ArrayModel", "HeldBlock", "BlockResult", "block_bits", "check_overlaps", "mac_rows",
+           "overtaken"]
 
 
 class BlockResult(NamedTuple):
@@ -57,6 +58,19 @@ class HeldBlock:
     free: int
     exponent: int = 0
     saturated: bool = False
+
+
+def mac_rows(mac: Mac) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the banks that a MAC reads (pairs, inputs) and writes (pairs, outputs); ValueError where two results have
+    one place, or that of an input."""
+    pairs = np.arange(mac.pairs)[:, None]
+    read = (pairs << mac.log2_in_stride) + np.arange(mac.inputs)
+    written = mac.out_base | pairs << mac.log2_out_stride | np.arange(mac.outputs)
+    if np.unique(written).size < written.size:
+        raise ValueError(f"out_base: {mac.out_base} has bits of the strides: two results of the MAC have one place")
+    if np.isin(read, written).any():
+        raise ValueError(f"out_base: {mac.out_base} lays results of the MAC over its inputs")
+    return read, written
 
 
 def block_bits(walk: Walk) -> int:
@@ -178,13 +192,7 @@ class ArrayModel:
 
         A block that its LOAD made shorter gets room for the results. Raises ValueError where it lacks inputs."""
         config, p = self.config, self.config.lanes
-        pairs, lanes = np.arange(instruction.pairs)[:, None, None], np.arange(p)
-        rows_in = (pairs << instruction.log2_in_stride) + np.arange(instruction.inputs)[:, None]
-        results = (pairs << instruction.log2_out_stride) | np.arange(instruction.outputs)[:, None]
-        rows_out = instruction.out_base | results
-        inputs, outputs = rows_in * p + lanes, rows_out * p + lanes
-        if np.isin(rows_in, rows_out).any():
-            raise ValueError(f"out_base: {instruction.out_base} lays results of the MAC over its inputs")
+        inputs, outputs = (rows[..., None] * p + np.arange(p) for rows in mac_rows(instruction))
         if inputs.max() >= block.values.shape[2]:
             raise ValueError(f"inputs: the MAC reads index {inputs.max()}; the block ends at "
                              f"{block.values.shape[2] - 1}")

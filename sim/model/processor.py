@@ -22,7 +22,7 @@ from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load,
 from ...hw.isa.record import records_of
 from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
 from ...hw.numeric import saturate
-from .array import ArrayModel, check_overlaps
+from .array import ArrayModel, check_overlaps, mac_rows
 from .legality import field_fault
 from .memory import arranged, positions, read_addresses, read_elements, row_chunks, write_addresses, write_block
 from .races import Asking, first_race
@@ -158,10 +158,11 @@ class ProcessorModel:
         blocks = self._checked(self.array.program if program is None else encode(program))
         self.saturated, self.clamped, self.sums_clamped, outcomes = False, 0, [], []
         self.ring = Ring(self.config)
-        self._matrices = deque(command for command, _ in blocks.ahead if _is_matrix(command))
+        self._ahead = deque((command, tag) for command, tag in blocks.ahead
+                            if tag < len(blocks.reads) or isinstance(command.instruction, Fetch))
         for number in range(len(blocks.reads)):
             outcomes.append(self._block(blocks, number))
-        self._run_ahead(blocks, len(blocks.reads))
+        self._run_ahead(len(blocks.reads))
         return outcomes
 
     def fetched(self, words: Sequence[int]) -> list[list[list[SetupWrite]]]:
@@ -171,8 +172,7 @@ class ProcessorModel:
             if _is_matrix(command):
                 found.append([[] for _ in self._asked(command)])
             elif isinstance(command.instruction, Fetch):
-                beats = self.memory[self._asked(command)]
-                found.append([self._play(beat[None]) for beat in beats])
+                found.append([self._play(beat[None]) for beat in self._fetched(command)])
         return found
 
     def check(self, words: Sequence[int]) -> int:
@@ -188,7 +188,7 @@ class ProcessorModel:
         words = self._check_memory(blocks, counts)
         if self.config.ring_words:
             self._check_waits(blocks, words)
-            self._check_coefficients(blocks)
+            self._check_macs(blocks)
         check_overlaps(blocks.loads, blocks.stores)
         return blocks
 
@@ -303,13 +303,20 @@ class ProcessorModel:
         if left:
             raise ProgramFault(Fault.RING, f"HALT: {left} words are left in the ring", len(blocks.reads))
 
-    def _check_coefficients(self, blocks: _Blocks) -> None:
-        """Words of the ring come and go: no PASS of a program with MACs may read them."""
+    def _check_macs(self, blocks: _Blocks) -> None:
+        """Each for itself, and passes beside them: the words of the ring come and go, and a MAC measures nothing."""
         steps = [step for passes in blocks.passes for step in passes]
-        if not any(isinstance(step, Mac) for step in steps):
+        macs = [step for step in steps if isinstance(step, Mac)]
+        if not macs:
             return
-        for step in steps:
-            if isinstance(step, Pass) and step.mode is not Mode.PASS and step.active \
+        for mac in dict.fromkeys(macs):
+            mac_rows(mac)
+        for before, step in zip([None, *steps], steps):
+            if isinstance(step, Mac):
+                continue
+            if step.block_float and not step.first and isinstance(before, Mac):
+                raise ValueError("block_float: a PASS behind a MAC has no measure of its values; allowed is False")
+            if step.mode is not Mode.PASS and step.active \
                     and step.coef_base < self.config.ring_words:
                 raise ValueError(f"coef_base: {step.coef_base} of a PASS lies in the ring; allowed are "
                                  f"{self.config.ring_words} and more beside MACs")
@@ -323,6 +330,7 @@ class ProcessorModel:
         written: list[np.ndarray] = []
         askings: list[Asking] = []
         matrix_beats = [0]  # of all FETCHes of a matrix so far
+        least = self.config.coefficient_words  # word of a coefficient bank that records write
         use = TablesInUse(self.config)
         ahead = deque(blocks.ahead)
         changed = np.zeros(len(self.memory), dtype=bool)
@@ -336,7 +344,10 @@ class ProcessorModel:
                     if _is_matrix(early):
                         matrix_beats.append(matrix_beats[-1] + len(beats))
                     if isinstance(early.instruction, Fetch) and not _is_matrix(early):
-                        use.change(tag, early.instruction, self._play(self.memory[beats]), changed[beats].any())
+                        records = self._play(self._fetched(early))
+                        use.change(tag, early.instruction, records, changed[beats].any())
+                        least = min([least, *(address for target, address, _ in records
+                                              if target < self.config.n_units)])
                 if tag < len(blocks.reads):
                     read, write = blocks.reads[tag], blocks.writes[tag]
                     askings.append(Asking(tag, (read.instruction.after, read.instruction.after_beats),
@@ -361,6 +372,9 @@ class ProcessorModel:
         if race:
             raise ValueError(f"after: READ {race.tag} takes beat {race.beat}, which is beat {race.place} of WRITE "
                              f"{race.writer}; it has not waited for that")
+        if least < self.config.ring_words and any(isinstance(step, Mac) for _, step in blocks.steps):
+            raise ValueError(f"record: coefficient {least} lies in the ring; allowed are {self.config.ring_words} and "
+                             "more beside MACs")
         words = [word_sets(self.config, beats) for beats in matrix_beats]
         if matrix_beats[-1] % self.config.layers:
             raise ProgramFault(Fault.WATCHDOG, f"FETCH: {matrix_beats[-1]} beats of matrices are no whole sets of "
@@ -391,9 +405,8 @@ class ProcessorModel:
     def _block(self, blocks: _Blocks, tag: int) -> BlockOutcome:
         read, write = blocks.reads[tag], blocks.writes[tag]
         load, store = blocks.loads[tag], blocks.stores[tag]
-        self._run_ahead(blocks, tag)
-        before = self.clamped
-        words = self._words(read)
+        self._run_ahead(tag)
+        words, clamped_in = self._words(read)
         self._check_count("READ", "LOAD", tag, len(words), load)
         block, _ = self.array.load(load, words)
         for step in blocks.passes[tag]:
@@ -407,46 +420,59 @@ class ProcessorModel:
         table = self._table(SETUP_WRITER, step.descriptor)
         finish = partial(self.vector.finish, step.vector) if step.vector else None
         clamped = write_block(self.config, table, step, write.base, result.words, self.memory, finish)
-        self.clamped += clamped
-        self.saturated |= bool(clamped) or result.saturated
-        return BlockOutcome(result.exponent, result.saturated, self.clamped - before)
+        self._count(clamped)
+        self.saturated |= result.saturated
+        return BlockOutcome(result.exponent, result.saturated, clamped_in + clamped)
 
     def _matrix(self, step: Mac) -> np.ndarray:
         """The matrix of a MAC: of FETCHes as many as it needs. They may stand behind later READs, and find the memory
         that this block finds: what it writes itself would come too late for it."""
         while self.ring.words < mac_words(self.config, step):
-            self.ring.fetch(self.memory[self._asked(self._matrices.popleft())])
+            self._next_ahead()
         return self.ring.take(step)
 
-    def _run_ahead(self, blocks: _Blocks, tag: int) -> None:
-        """SUMS and FETCHes of records between READ ``tag`` - 1 and READ ``tag``."""
-        for early, number in blocks.ahead:
-            if number != tag or _is_matrix(early):
-                continue
-            if isinstance(early.instruction, Sums):
-                if tag < len(blocks.reads):
-                    self._sum_rows(early.instruction, early.base)
-                continue
-            self._play(self.memory[self._asked(early)])
+    def _run_ahead(self, tag: int) -> None:
+        """SUMS and FETCHes in front of READ ``tag`` that have not run."""
+        while self._ahead and self._ahead[0][1] <= tag:
+            self._next_ahead()
 
-    def _words(self, command: _Command) -> np.ndarray:
-        """Words of a block, normalised where the READ says so."""
+    def _next_ahead(self) -> None:
+        command, _ = self._ahead.popleft()
+        if isinstance(command.instruction, Sums):
+            self._sum_rows(command.instruction, command.base)
+        elif _is_matrix(command):
+            self.ring.fetch(self._fetched(command))
+        else:
+            self._play(self._fetched(command))
+
+    def _fetched(self, command: _Command) -> np.ndarray:
+        """The beats (n, 2K) that a FETCH brings, zeros where its descriptor has none."""
+        fetch = command.instruction
+        table = self._table(SETUP_READER, fetch.descriptor)
+        beats, elements, _ = read_elements(self.config, table, fetch, command.base, self.memory)
+        return elements[beats.valid]
+
+    def _words(self, command: _Command) -> tuple[np.ndarray, int]:
+        """Words of a block, normalised where the READ says so; how often an element was clamped."""
         read, base, _ = command
         table = self._table(SETUP_READER, read.descriptor)
         beats, elements, inside = read_elements(self.config, table, read, base, self.memory)
+        clamped = 0
         if read.vector:
             elements, clamped = self.vector.normalise(read.vector, beats, elements, inside)
-            self.clamped += clamped
-            self.saturated |= bool(clamped)
-        return arranged(self.config, read, elements)
+            self._count(clamped)
+        return arranged(self.config, read, elements), clamped
+
+    def _count(self, clamped: int) -> None:
+        self.clamped += clamped
+        self.saturated |= bool(clamped)
 
     def _sum_rows(self, sums: Sums, base: int) -> None:
         table = self._table(SETUP_READER, sums.descriptor)
         beats, elements, _ = read_elements(self.config, table, sums, base, self.memory)
         clamped = self.vector.sum_rows(sums.vector, beats, elements, row_chunks(table))
         self.sums_clamped.append(clamped)
-        self.clamped += clamped
-        self.saturated |= bool(clamped)
+        self._count(clamped)
 
     def _check_read(self, command: _Command, tag: int, load: Load) -> None:
         read = command.instruction

@@ -55,8 +55,7 @@ def illegal_programs(config: CoreConfig, rng: random.Random) -> list[IllegalProg
     Raises ValueError for a configuration in which some of the faults would be legal.
     """
     ranges = (("memory_bits", config.memory_bits, 12, 31), ("index_bits", config.index_bits, 2, 15),
-              ("descriptors", config.descriptors, 4 if config.ring_words else 3, 63),
-              ("ring_words", config.ring_words, 2 * config.lanes // config.layers if config.ring_words else 0, 1 << 16))
+              ("descriptors", config.descriptors, 4 if config.ring_words else 3, 63))
     for name, value, least, most in ranges:
         if not least <= value <= most:
             raise ValueError(f"{name}: {value} is not in {least}..{most}, where the corpus is illegal")

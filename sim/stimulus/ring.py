@@ -16,19 +16,17 @@ from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
 from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, encode
 from ...hw.isa.instruction import (Destination, Fetch, Instruction, Load, Loop, Mac, MemoryMode, Pass, Read, Set, Store,
-                                   Unit, Write)
+                                   Unit)
 from ...hw.isa.record import record_beats
-from ...hw.isa.setup import SETUP_READER, SETUP_WRITER
+from ...hw.isa.setup import SETUP_READER
 from ...hw.numeric import largest, smallest
-from ..model.memory import read_addresses, write_addresses
 from ..model.processor import ProcessorModel
 from ..model.ring import mac_groups, mac_words
 from .macs import MacBlock, behind_ring, random_mac_block
-from .processor import ProcessorJob, SetupWrites
+from .processor import ProcessorJob
 
 __all__ = ["with_macs"]
 
-_TABLES = (SETUP_READER, SETUP_WRITER)
 _TRIES = 30          # programs that are drawn for a job
 _BLOCK_TRIES = 12    # of them for each of its blocks
 _MOST_GROUPS = 6000  # of all MACs as they run
@@ -171,32 +169,7 @@ class _Draw:
             # A LOAD may overtake the STORE of the block before, which goes other ways now.
             program[:] = [replace(step, overlap=False, lag=0) if isinstance(step, Load) else step for step in program]
             refusal = _refusal(config, found)
-        return None if refusal or not self._keeps_matrices(setup) else found
-
-    def _keeps_matrices(self, setup: SetupWrites) -> bool:
-        """Whether no WRITE changes a matrix behind the FETCH that brings it: the model takes it when a MAC does."""
-        config = self._config
-        words = {target: np.zeros(config.descriptors * DESCRIPTOR_WORDS, dtype=np.int64) for target in _TABLES}
-        for target, address, word in setup:
-            if target in words:
-                words[target][address] = word
-        tables = {target: table.reshape(-1, DESCRIPTOR_WORDS).tolist() for target, table in words.items()}
-        registers = {unit: [0] * REGISTERS for unit in Unit}
-        fetched = np.zeros(1 << config.memory_bits, dtype=bool)
-        for step in (step for segment in self._segments for _ in range(segment.count) for step in segment.whole()):
-            if isinstance(step, Set):
-                registers[step.unit][step.register] = step.value
-            elif isinstance(step, Read | Write):
-                own = registers[Unit.WRITER if isinstance(step, Write) else Unit.READER]
-                base = own[step.register]
-                own[step.register] += step.increment
-                if isinstance(step, Fetch):
-                    fetched[read_addresses(config, tables[SETUP_READER][step.descriptor], step, base)] = True
-                elif isinstance(step, Write):
-                    writes = write_addresses(config, tables[SETUP_WRITER][step.descriptor], step, base)
-                    if fetched[writes.address[writes.enabled]].any():
-                        return False
-        return True
+        return None if refusal else found
 
     def _chance(self, probability: float) -> bool:
         return self._rng.random() < probability * (1 - self._plain)
@@ -388,7 +361,8 @@ def _random_kind(config: CoreConfig, number: int, is_line: bool, rng: random.Ran
     pitch = extent[1] + rng.choice((0, 0, 1, 3))
     chunks, rows = (most if rng.random() < 0.7 else rng.randint(1, most) for most in (extent[1], extent[0]))
     descriptor = Descriptor(tuple(moves["sub", i] for i in range(sub_bits)), moves["group", 0],
-                            tuple(moves["step", i] for i in range(bits)), pitch, chunks)
+                            tuple(moves["step", i] for i in range(bits)), pitch, chunks,
+                            tail=rng.choice((0, 0, rng.randrange(config.memory_elements))))
     return _Kind(number, descriptor, rows, rows * chunks, (extent[0] - 1) * pitch + extent[1], False)
 
 

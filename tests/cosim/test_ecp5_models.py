@@ -33,15 +33,16 @@ endmodule
 
 @pytest.fixture
 def simulate(tmp_path, need):
-    """Call with cell, parameters, connections and stimulus: the 36 bits seen after every edge, or the
-    error."""
+    """Call with cell, parameters, connections and stimulus, numbers or hexadecimal digits: the 36 bits seen after every
+    edge, or the error."""
     need("icarus")
 
     def run(cell, parameters, connections, stimulus):
         (tmp_path / "bench.v").write_text(BENCH.format(last=len(stimulus) - 1, cell=cell,
                                                        parameters=parameter_text(parameters),
                                                        connections=", ".join(connections)))
-        (tmp_path / "pins.hex").write_text("".join(f"{line:x}\n" for line in stimulus))
+        (tmp_path / "pins.hex").write_text("".join(f"{line}\n" if isinstance(line, str) else f"{line:x}\n"
+                                                    for line in stimulus))
         command = [str(find("icarus")), "-g2005", "-s", "bench", "-o", "bench.vvp", "bench.v", str(MODELS)]
         subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
         done = subprocess.run(["vvp", "-n", "bench.vvp"], cwd=tmp_path, capture_output=True, text=True,
@@ -109,3 +110,17 @@ def test_ram(simulate, width, register):
 def test_ram_refuses(simulate, parameters, changes, message):
     stimulus = [7 << 46] * 4
     assert message in simulate("DP16KD", parameters, ram_connections(18, **changes), stimulus)
+
+
+# --- carry chain ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("digits, bit", [("11x", "1"), ("10x", "0"), ("0x1", "1"), ("0x0", "0"), ("01x", "x")])
+def test_adders_ignore_what_their_table_ignores(simulate, part, digits, bit):
+    """C ? A : B with an operand that is undefined: registers without reset stand in front of the adders."""
+    pins = [f".{name}{part}(now[{4 * at}])" for at, name in enumerate("BAC")]
+    pins += [f".D{part}(1'b0)", *(f".{name}{1 - part}(1'b0)" for name in "ABCD"), ".CIN(1'b0)", f".S{part}(seen[0])"]
+    parameters = {"INIT0": 0xACAC, "INIT1": 0xACAC} if not part else {"INIT0": 0, "INIT1": 0xACAC}
+    seen, = simulate("CCU2C", parameters, pins, [digits])
+    assert seen[-1] == bit

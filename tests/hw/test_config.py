@@ -41,6 +41,8 @@ REFUSED_RINGS = [
      "array.ring_words: 16; allowed are 0 and powers of two from 4 to coefficient_words = 15"),
     (dict(engines=4, stream_words=16, ring_words=8),
      "array.ring_words: 8; allowed are 0 and powers of two from 16 to coefficient_words = 64"),
+    (dict(layers=4, stream_words=16, ring_words=4),
+     "array.ring_words: 4; allowed are 0 and powers of two from 8 to coefficient_words = 64"),
     (dict(records=False), "array.ring_words: 16 without memory.records; allowed is 0, or records = true"),
     (dict(layers=3, stream_words=8),
      "array.ring_words: 16 with array.layers = 3; allowed is 0, or 1, 2 or 4 layers"),
@@ -72,7 +74,7 @@ def test_a_ring_needs_a_memory():
 
 @pytest.mark.parametrize("choices, bits", [(dict(ring_words=4), 2), (dict(ring_words=64), 6), (dict(ring_words=0), 0),
                                            (dict(engines=4, stream_words=16, ring_words=16), 4),
-                                           (dict(layers=4, stream_words=16, ring_words=4), 2),
+                                           (dict(layers=4, stream_words=16, ring_words=8), 3),
                                            (dict(layers=1, engines=2, ring_words=8), 3)])
 def test_rings(choices, bits):
     """The smallest ones hold two panels of two inputs, or two sets of beats."""

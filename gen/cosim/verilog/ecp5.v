@@ -181,10 +181,23 @@ module CCU2C (input CIN, input A0, input B0, input C0, input D0, input A1, input
     parameter INJECT1_0 = "NO";
     parameter INJECT1_1 = "NO";
 
-    wire propagate0 = INIT0[{D0, C0, B0, A0}];
-    wire propagate1 = INIT1[{D1, C1, B1, A1}];
-    wire carry1 = propagate0 ? CIN : INIT0[{2'b00, B0, A0}];
-    assign COUT = propagate1 ? carry1 : INIT1[{2'b00, B1, A1}];
+    // Input by input, so that one that the table ignores may be undefined: an index would make the result so.
+    function lookup(input [15:0] table_bits, input d, input c, input b, input a);
+        reg [7:0] eight;
+        reg [3:0] four;
+        reg [1:0] two;
+        begin
+            eight = d ? table_bits[15:8] : table_bits[7:0];
+            four = c ? eight[7:4] : eight[3:0];
+            two = b ? four[3:2] : four[1:0];
+            lookup = a ? two[1] : two[0];
+        end
+    endfunction
+
+    wire propagate0 = lookup(INIT0, D0, C0, B0, A0);
+    wire propagate1 = lookup(INIT1, D1, C1, B1, A1);
+    wire carry1 = propagate0 ? CIN : lookup(INIT0, 1'b0, 1'b0, B0, A0);
+    assign COUT = propagate1 ? carry1 : lookup(INIT1, 1'b0, 1'b0, B1, A1);
     assign S0 = propagate0 ^ CIN;
     assign S1 = propagate1 ^ carry1;
 

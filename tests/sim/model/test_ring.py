@@ -1,12 +1,16 @@
 """The ring: every element of a matrix at its place, however its beats come in; what is left over; refusals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.descriptor import Descriptor, Move
-from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Mac, MemoryMode, Read, Set, Store, Unit,
-                                         Write)
+from wingbeat.hw.isa.encoding import encode
+from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Mac, MemoryMode, Mode, Pass, Read, Set,
+                                         Store, Unit, Write)
+from wingbeat.hw.isa.record import record_beats
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.hw.numeric import streamed_coefficient
 from wingbeat.sim.model.mac import mac as multiply
@@ -205,3 +209,96 @@ def test_beats_that_do_not_make_a_set(beats, code):
     with pytest.raises(ProgramFault) as found:
         model.run(program)
     assert found.value.code == code
+
+
+# --- What stands beside it ----------------------------------------------------------------------------------------
+
+COLUMNS = MemoryMode.COLUMNS
+MAC = Mac(2, 2, 2, 1, 4, 1, 9, first=True, last=True)
+FETCH = Fetch(1, 1, 99, COLUMNS, destination=Destination.RING)
+COPY = Pass(Mode.PASS, 0, 4, 0, (0,), first=True, last=True)
+
+
+def block(*passes, fetch=None, base=8):
+    """It reads 4 beats and writes 4, of the rows behind them or from ``base`` on."""
+    return [Read(0, 0, 9, COLUMNS), Load(Walk((0,), 6, 0)), *([fetch] if fetch else []), *passes,
+            Store(Walk((0,), 6, 0), base), Write(0, 0, 9, COLUMNS)]
+
+
+def run_beside(*program, row=None):
+    """Beats 0..3 times the matrix in beats 32..35, results in beats 16..19; the memory before and behind."""
+    half = 1 << 15
+    memory = np.random.default_rng(SEED).integers(-half, half, (64, PROCESSOR.memory_elements))
+    model = ProcessorModel(PROCESSOR, [rows_in(4), row or rows_in(4)], [rows_in(4)], memory.copy())
+    model.run([Set(Unit.READER, 1, 32), Set(Unit.WRITER, 0, 16), *program, Halt()])
+    return memory, model.memory
+
+
+def wanted(rows, matrix):
+    """What a block with MAC leaves, elements int64 (4, 4)."""
+    x = rows.reshape(2, 4, 2).swapaxes(1, 2).reshape(4, 4) << 2
+    values, _ = multiply(x, streamed_coefficient(matrix, 16, 17), MAC.shift, 18, 17)
+    rounded = np.clip(values + 2 >> 2, -(1 << 15), (1 << 15) - 1)
+    return rounded.reshape(2, 2, 4).swapaxes(1, 2).reshape(4, 4)
+
+
+def test_a_matrix_is_what_stood_there_when_it_was_fetched():
+    """Between its FETCH and its MAC a block writes over it."""
+    over = [Set(Unit.WRITER, 0, 32), FETCH, *block(COPY, base=0), Set(Unit.WRITER, 0, 16)]
+    before, behind = run_beside(*over, *block(MAC))
+    assert np.array_equal(behind[32:36], before[:4]) and not np.array_equal(before[32:36], before[:4])
+    assert np.array_equal(behind[16:20], wanted(before[:4], before[32:36])), f"seed {SEED}"
+
+
+def test_a_matrix_that_may_be_fetched_before_it_is_written_and_behind_that():
+    over = [Set(Unit.WRITER, 0, 32), *block(COPY, fetch=FETCH, base=0), Set(Unit.WRITER, 0, 16)]
+    with pytest.raises(ValueError, match="^after: READ 1 takes beat 32, which is beat 0 of WRITE 0"):
+        run_beside(*over, *block(MAC))
+
+
+@pytest.mark.parametrize("tail", [1, 3])
+def test_the_tail_of_a_fetch_is_zero(tail):
+    """As that of a READ; here every beat is the last one of a row."""
+    row = Descriptor((), Move(0), (Move(1), Move(2)), 1, 1, tail=tail, steps=4)
+    before, behind = run_beside(*block(MAC, fetch=FETCH), row=row)
+    matrix = before[32:36].copy()
+    matrix[:, tail:] = 0
+    assert np.array_equal(behind[16:20], wanted(before[:4], matrix)), f"seed {SEED}"
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(out_base=5), "out_base: 5 has bits of the strides: two results of the MAC have one place"),
+    (dict(out_base=6), "out_base: 6 has bits of the strides: two results of the MAC have one place"),
+    (dict(out_base=0), "out_base: 0 lays results of the MAC over its inputs")])
+def test_places_of_results(change, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        run_beside(*block(replace(MAC, **change), fetch=FETCH))
+
+
+def test_a_measured_pass_behind_a_mac_is_refused():
+    """Of the same block: the first pass of the next one measures what its LOAD has brought."""
+    measured = replace(COPY, block_float=True, growth=(0,))
+    with pytest.raises(ValueError, match="^block_float: a PASS behind a MAC has no measure of its values; allowed is"):
+        run_beside(*block(replace(MAC, last=False), replace(measured, first=False), fetch=FETCH))
+    before, behind = run_beside(*block(MAC, fetch=FETCH), Set(Unit.WRITER, 0, 24), *block(measured, base=0))
+    assert np.array_equal(behind[16:20], wanted(before[:4], before[32:36])), f"seed {SEED}"
+    assert np.array_equal(behind[24:28], before[:4])
+
+
+@pytest.mark.parametrize("address, refused", [(0, True), (7, True), (8, False)])
+def test_records_of_coefficients_in_the_ring(address, refused):
+    """Beside MACs there are none."""
+    config = config_of(1, 4, ring_words=8)
+    row = Descriptor((), Move(0), (), 1, 1, steps=1)
+    memory = np.zeros((64, config.memory_elements), dtype=np.int64)
+    memory[32:33] = record_beats(config, [(0, address, 1)])
+    model = ProcessorModel(config, [row, row], [row], memory)
+    records = [Set(Unit.READER, 1, 32), replace(FETCH, destination=Destination.SETUP)]
+    assert model.check(encode([*records, Halt()])) == 0
+    mac = Mac(4, 1, 1, 2, 4, 0, 9, first=True, last=True)
+    beside = [*records, Read(0, 0, 9, COLUMNS), Load(Walk((0,), 0, 0)), FETCH, mac, Store(Walk((0,), 0, 0), 8),
+              Write(0, 0, 9, COLUMNS), Halt()]
+    with pytest.raises(ValueError) as found:  # the matrix is too short in either case
+        model.run(beside)
+    assert (str(found.value) == f"record: coefficient {address} lies in the ring; allowed are 8 and more beside MACs"
+            ) is refused
