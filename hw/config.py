@@ -110,6 +110,7 @@ class CoreConfig(BaseModel):
     half_words: ClassVar[int] = _chosen("array", "half_words")
     coefficient_words: ClassVar[int] = _chosen("array", "coefficient_words")
     ring_words: ClassVar[int] = _chosen("array", "ring_words")
+    partial_words: ClassVar[int] = _chosen("array", "partial_words")
     program_words: ClassVar[int] = _chosen("array", "program_words")
     stream_words: ClassVar[int] = _chosen("array", "stream_words")
     memory_bits: ClassVar[int] = _chosen("memory", "address_bits", absent=0)
@@ -178,6 +179,10 @@ class CoreConfig(BaseModel):
             yield (f"array.stream_words: {k} is not a beat of a memory; allowed are {', '.join(map(str, allowed))}")
 
     def _ring_faults(self) -> Iterator[str]:
+        partial, steps = self.partial_words, self.lanes // self.layers
+        if partial and (partial & (partial - 1) or partial < steps or not self.ring_words):
+            yield (f"array.partial_words: {partial}; allowed are 0, and with array.ring_words powers of two from "
+                   f"{steps} on")
         if not self.ring_words:
             return
         least = 2 * max(self.lanes // self.layers, self.memory_elements // self.lanes)

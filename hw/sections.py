@@ -30,6 +30,8 @@ class ArraySection(_Section):
     coefficient_words: int = Field(256, ge=4, le=65536, description="words of each coefficient bank")
     ring_words: int = Field(0, ge=0, le=65536, description="lowest words of each coefficient bank, through which the "
                                                            "operands of a MAC stream, a power of two; 0: no MAC")
+    partial_words: int = Field(0, ge=0, le=32768, description="sums of two rows that every column keeps from a MAC for "
+                                                              "the next, a power of two; 0: inputs in one chunk only")
     program_words: int = Field(512, ge=32, le=PROGRAM_WORDS, description="32-bit words of program memory")
     stream_words: int = Field(2, ge=1, le=256, description="K, complex words per cycle on each data stream")
 

@@ -92,7 +92,7 @@ class Checker(wiring.Component):
 
     def _mac(self, fields):
         """Rows outside the half, groups that reach into the next row pair, one group alone, a panel that the ring
-        cannot hold, or more terms than the sums have bits for."""
+        cannot hold, more terms than the sums have bits for, or more sums than are kept."""
         c, rows = self._config, self._config.row_bits
         panel = c.ring_words // (c.lanes // c.layers)
         strides = []
@@ -102,7 +102,19 @@ class Checker(wiring.Component):
                 strides += [here & last[stride:].any(), here & fields.last_pair[max(0, rows - stride):].any()]
         most = min(panel, MAC_TERMS // c.lanes)
         return [*strides, fields.last_input == 0, fields.last_input >= most, fields.last_input[rows:].any(),
-                fields.last_output[rows:].any(), fields.out_base[rows:].any(), fields.zero.any()]
+                fields.last_output[rows:].any(), fields.out_base[rows:].any(), fields.zero.any(),
+                *((fields.merge | fields.keep) & condition for condition in self._sums(fields))]
+
+    def _sums(self, fields):
+        """More sums than are kept, numbers of outputs and row pairs rounded up to powers of two."""
+        c = self._config
+        if not c.partial_words:
+            return [Const(1)]
+        most = (c.partial_words * c.layers // c.lanes).bit_length() - 1  # bits of both together
+
+        def has(count, bits):
+            return count[bits - 1:].any() if bits else Const(1)
+        return [has(fields.last_output, bits) & has(fields.last_pair, most + 1 - bits) for bits in range(most + 2)]
 
     def _pass(self, fields):
         """A digit outside the half, more groups than it has, or coefficients that are not there."""

@@ -101,6 +101,8 @@ class Engine(wiring.Component):
         m.submodules[f"mac{q}"] = column = MacColumn(MacColumnParameters.of(c))
         m.d.comb += [*(given.eq(taken) for given, taken in zip(column.dots, dots)), column.valid.eq(control.valid),
                      column.first.eq(control.first), column.last.eq(control.last), column.shift.eq(control.shift)]
+        if c.partial_words:
+            m.d.comb += column.partial.eq(control.partial)
         skew = (c.layers - 1 - q) * c.butterfly_latency
         flag = column.saturated & column.o_valid
         self._values.append((delay(m, column.o, skew, f"value{q}"),
@@ -116,7 +118,8 @@ class Engine(wiring.Component):
                     m.d.sync += results[step * c.layers + q].re.eq(value)
                 with m.If(control.capture_im[step]):
                     m.d.sync += results[step * c.layers + q].im.eq(value)
-        m.d.sync += self.mac_saturated.eq(Cat(flag for _, flag in self._values).any())
+        saturated = Cat(flag for _, flag in self._values).any()
+        m.d.sync += self.mac_saturated.eq(saturated & ~control.keeps if c.partial_words else saturated)
         chosen = Signal(words.shape(), name="chosen")
         m.d.comb += chosen.eq(Mux(control.result, results, words))
         return chosen

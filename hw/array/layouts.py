@@ -8,7 +8,8 @@ from ..isa.encoding import FIELDS
 from ..isa.instruction import Opcode
 from ..isa.setup import coefficient_fields
 
-__all__ = ["coefficient", "unit_coefficient", "engine_control", "mac_control", "switches", "half_control"]
+__all__ = ["coefficient", "unit_coefficient", "engine_control", "mac_control", "partial_port", "switches",
+           "half_control"]
 
 
 def coefficient(width: int) -> data.StructLayout:
@@ -26,20 +27,31 @@ def unit_coefficient(width: int, has_mac: bool = False) -> data.StructLayout:
 def engine_control(config: CoreConfig) -> data.StructLayout:
     """What every engine does in the present cycle, each field for the stage that reads it
     (``hw/array/flow.py``)."""
-    mac = {"mac": mac_control(config.layers)} if config.ring_words else {}
+    mac = {"mac": mac_control(config)} if config.ring_words else {}
     return data.StructLayout({
         "half": unsigned(1), "pre": switches(config.layers), "post": switches(config.layers),
         "shifts": data.ArrayLayout(unsigned(config.shift_bits), config.layers), **mac})
 
 
-def mac_control(layers: int) -> data.StructLayout:
+def mac_control(config: CoreConfig) -> data.StructLayout:
     """What a MAC does: groups at the columns, the captures of the values of re and, a cycle later, im for each output
-    that a column has among P, and when the words of P outputs go to the banks."""
+    that a column has among P, and when the words of P outputs go to the banks. ``keeps``: those that would be captured
+    are no results."""
+    layers = config.layers
+    partial = {"partial": partial_port(config.partial_words)} if config.partial_words else {}
     column = data.StructLayout({"valid": unsigned(1), "first": unsigned(1), "last": unsigned(1),
-                                "shift": unsigned(dict(FIELDS[Opcode.MAC])["shift"])})
-    outputs = (1 << layers) // layers
+                                "shift": unsigned(dict(FIELDS[Opcode.MAC])["shift"]), **partial})
+    outputs = config.lanes // layers
+    keeps = {"keeps": unsigned(1)} if config.partial_words else {}
     return data.StructLayout({"columns": data.ArrayLayout(column, layers), "capture_re": unsigned(outputs),
-                              "capture_im": unsigned(outputs), "result": unsigned(1)})
+                              "capture_im": unsigned(outputs), "result": unsigned(1), **keeps})
+
+
+def partial_port(partial_words: int) -> data.StructLayout:
+    """Both ports of the kept sums of a column, of which re and im follow each other; ``merge``: what is read is
+    wanted."""
+    address = unsigned((2 * partial_words - 1).bit_length())
+    return data.StructLayout({"r_addr": address, "merge": unsigned(1), "w_en": unsigned(1), "w_addr": address})
 
 
 def switches(layers: int) -> data.StructLayout:

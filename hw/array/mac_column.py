@@ -13,8 +13,10 @@ from ..isa.instruction import Opcode
 from ..numeric import mac_bits, mac_dot_bits
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.pipeline import delay
+from ..primitives.ram import Ram, RamParameters
 from ..primitives.saturate import clamp
 from ..primitives.shared import once
+from .layouts import partial_port
 from .parameters import mac_column_latency, mac_tree_levels
 
 __all__ = ["MacColumn", "MacColumnParameters"]
@@ -22,12 +24,14 @@ __all__ = ["MacColumn", "MacColumnParameters"]
 
 @dataclass(frozen=True)
 class MacColumnParameters:
-    """Widths of a column: W, C, bits of an element of the memory; the P lanes of its P/2 units; technology."""
+    """Widths of a column: W, C, bits of an element of the memory; the P lanes of its P/2 units; how many sums of two
+    rows it keeps; technology."""
 
     width: int
     coefficient_width: int
     element_width: int
     lanes: int
+    partial_words: int = 0
     target: Target = Target.PORTABLE
 
     def __post_init__(self):
@@ -39,7 +43,8 @@ class MacColumnParameters:
 
     @classmethod
     def of(cls, config: CoreConfig) -> "MacColumnParameters":
-        return cls(config.width, config.coefficient_width, config.element_width, config.lanes, config.target)
+        return cls(config.width, config.coefficient_width, config.element_width, config.lanes, config.partial_words,
+                   config.target)
 
     @property
     def dot_bits(self) -> int:
@@ -62,6 +67,11 @@ class MacColumnParameters:
         return mac_bits(self.width, self.coefficient_width, self.element_width)
 
     @property
+    def partial_ram(self) -> RamParameters:
+        """Of the kept sums."""
+        return RamParameters(self.accumulator_bits, 2 * self.partial_words, self.target)
+
+    @property
     def latency(self) -> int:
         """Cycles from the last dots of an output to its value of re."""
         return mac_column_latency(self.lanes)
@@ -75,6 +85,12 @@ class MacColumn(wiring.Component):
     ``o``, says that the value was clamped. ``shift`` stands still from the first ``last`` of a pass until the last
     value of the pass has left.
 
+    With ``partial_words`` a column keeps sums. The sum of a group is made log2(P/2) cycles behind its dots.
+    ``partial.w_addr`` and ``w_en``: where the sum of re is kept, 2 cycles behind the sum of its last group; in the next
+    cycle that of im. ``partial.r_addr``: the kept sum that an output begins with, partial_lead cycles before the sum of
+    its first group for re, in the next one for im. Without ``partial.merge``, in the cycle before that sum and in that
+    of it, it begins with zero.
+
     Format: dots are sums of two cut products (``hw/numeric.py``), of at most MAC_TERMS products in an output; the sum
     is exact in accumulator_bits; one round half up by ``shift``, 0..31; saturation to W bits.
     Latency: log2(P/2) + 7 cycles from the dots with ``last`` to re at ``o``, im a cycle later.
@@ -82,7 +98,8 @@ class MacColumn(wiring.Component):
     Backpressure: none.
     Reset: outputs that have begun or have not left are forgotten, the next group is a first one. Data has no reset.
     Cost: 2 * (P/2 - 1) adders of dot_bits + 1 and more, 2 selecting adders of accumulator_bits, a selecting adder of
-    W + 4 bits, multiplexers of 1 * accumulator_bits, 3 * (W + 9) and 3 * (W + 3) bits.
+    W + 4 bits, multiplexers of 1 * accumulator_bits, 3 * (W + 9) and 3 * (W + 3) bits; a RAM of 2 * partial_words *
+    accumulator_bits.
     Source: docs/design.md section 3.
     """
 
@@ -91,6 +108,7 @@ class MacColumn(wiring.Component):
         super().__init__({
             "dots": In(lanes(p.dot_bits, p.lanes // 2)), "valid": In(1), "first": In(1), "last": In(1),
             "shift": In(dict(FIELDS[Opcode.MAC])["shift"]),
+            **({"partial": In(partial_port(p.partial_words))} if p.partial_words else {}),
             "o": Out(signed(p.width)), "o_valid": Out(1), "saturated": Out(1),
         })
 
@@ -101,18 +119,19 @@ class MacColumn(wiring.Component):
         valid, first, last = (delay(m, bit, p.tree_levels, f"group_{name}", reset_less=False) for name, bit in
                               (("valid", self.valid), ("first", self.first), ("last", self.last)))
         sum_re, sum_im = self._tree(m, "re"), self._tree(m, "im")
-        re = self._accumulate(m, "re", sum_re, valid, first)
+        value = Signal(signed(p.accumulator_bits), name="value", reset_less=True)
+        kept = self._kept(m, value) if p.partial_words else Const(0)
+        re = self._accumulate(m, "re", sum_re, valid, first, kept)
 
         # Im walks a cycle behind re. So each accumulator is complete when the shifter takes it, and a register of the
         # sum of a group does what one of the whole accumulator would have to do.
         sum_im = delay(m, sum_im, 1, "sum_im")
         valid_im, first_im = (delay(m, bit, 1, f"im_{name}", reset_less=False) for name, bit in
                               (("valid", valid), ("first", first)))
-        im = self._accumulate(m, "im", sum_im, valid_im, first_im)
+        im = self._accumulate(m, "im", sum_im, valid_im, first_im, kept)
 
         end_re = delay(m, valid & last, 1, "end_re", reset_less=False)
         end_im = delay(m, end_re, 1, "end_im", reset_less=False)
-        value = Signal(signed(p.accumulator_bits), name="value", reset_less=True)
         m.d.sync += value.eq(Mux(end_re, re, im))
 
         result, flag = self._finish(m, value)
@@ -134,12 +153,22 @@ class MacColumn(wiring.Component):
             values = level
         return values[0]
 
-    def _accumulate(self, m, part, group, valid, first):
-        """Sum of the groups since ``first``, which selects the zero inside the carry chain."""
+    def _kept(self, m, value):
+        """What an output begins with, re and then im; ``value`` is a sum that may be kept."""
+        p, port = self.parameters, self.partial
+        m.submodules.partial_ram = ram = Ram(p.partial_ram)
+        kept = Signal(value.shape(), name="kept", reset_less=True)
+        m.d.comb += [ram.r_en.eq(1), ram.r_addr.eq(port.r_addr), ram.w_en.eq(port.w_en), ram.w_addr.eq(port.w_addr),
+                     ram.w_data.eq(value)]
+        m.d.sync += kept.eq(Mux(port.merge, ram.r_data, 0))
+        return kept
+
+    def _accumulate(self, m, part, group, valid, first, kept):
+        """Sum of the groups since ``first``, which selects what it begins with inside the carry chain."""
         p = self.parameters
         accumulator = Signal(signed(p.accumulator_bits), name=f"accumulator_{part}", reset_less=True)
         m.submodules[f"add_{part}"] = adder = SelectAdder(SelectAdderParameters(p.accumulator_bits, p.target))
-        m.d.comb += [adder.addend.eq(group), adder.a.eq(accumulator), adder.b.eq(0), adder.select.eq(first)]
+        m.d.comb += [adder.addend.eq(group), adder.a.eq(accumulator), adder.b.eq(kept), adder.select.eq(first)]
         with m.If(valid):
             m.d.sync += accumulator.eq(adder.o)
         return accumulator

@@ -10,7 +10,7 @@ from ..layouts import instruction
 from ..primitives.pipeline import delay
 from ..primitives.signals import signals
 from .layouts import mac_control, switches
-from .parameters import dot_cycle, mac_capture, mac_column_latency, mac_latency
+from .parameters import dot_cycle, mac_capture, mac_column_latency, mac_latency, mac_tree_levels, partial_lead
 from .shuffle import steer
 
 __all__ = ["MacFlow"]
@@ -40,7 +40,7 @@ class MacFlow(wiring.Component):
         port = data.StructLayout({"valid": 1, "half": 1, "rows": data.ArrayLayout(c.row_bits, c.lanes)})
         super().__init__({
             "valid": In(1), "start": In(1), "step_last": In(1), "half": In(1), "fields": In(instruction(Opcode.MAC)),
-            "control": Out(mac_control(c.layers)), "post": Out(switches(c.layers)), "write": Out(port),
+            "control": Out(mac_control(c)), "post": Out(switches(c.layers)), "write": Out(port),
             "clamped_half": Out(1), "done": Out(1)})
 
     def elaborate(self, platform):
@@ -58,9 +58,11 @@ class MacFlow(wiring.Component):
         m.d.sync += [captured.eq(capture), step_before.eq(step)]
         with m.If(capture):
             m.d.sync += step.eq(step + 1)
-        m.d.comb += [self.control.capture_re.eq(capture << step), self.control.capture_im.eq(captured << step_before),
+        kept = self._kept(m, valid, ends) if c.partial_words else Const(0)
+        m.d.comb += [self.control.capture_re.eq((capture & ~kept) << step),
+                     self.control.capture_im.eq((captured & ~kept) << step_before),
                      self.clamped_half.eq(self._at(m, self.half, mac_capture(c) + 2, "clamped_half"))]
-        self._write(m, captured & (step_before == steps - 1))
+        self._write(m, captured & (step_before == steps - 1), kept)
         return m
 
     def _line(self, m, bit, cycles, name):
@@ -91,8 +93,47 @@ class MacFlow(wiring.Component):
                      column.shift.eq(Cat(delay(m, shift[0], 2, f"shift{q}_0"), delay(m, shift[1:3], 1, f"shift{q}_1"),
                                          shift[3:]))]
 
-    def _write(self, m, complete):
-        """``complete``: in the next cycle the words of P outputs stand in front of the shuffle."""
+    def _kept(self, m, valid, ends):
+        """Places of the sums that are kept; whether those that are captured are kept and no results."""
+        c = self._config
+        for q in range(c.layers):
+            sum_cycle = dot_cycle(c, q) + mac_tree_levels(c.lanes)
+            self._partial_read(m, q, sum_cycle, valid, ends)
+            self._partial_write(m, q, sum_cycle + 2, ends)
+        # A start may come a cycle behind the last capture of re: that of im belongs to the MAC before.
+        kept = self._at(m, self.fields.keep, mac_capture(c) + 1, "kept")
+        m.d.comb += self.control.keeps.eq(kept)
+        return kept
+
+    def _partial_read(self, m, q, sum_cycle, valid, ends):
+        """One sum after the other, re and im, for the first group of each output."""
+        port, cycle = self.control.columns[q].partial, sum_cycle - partial_lead(self._config)
+        is_first = Signal(name=f"reads_first{q}", init=1)
+        place = Signal(len(port.r_addr) - 1, name=f"read_place{q}")
+        read_im = Signal(name=f"read_im{q}")
+        with m.If(valid[cycle]):
+            m.d.sync += is_first.eq(ends[cycle])
+        m.d.sync += [read_im.eq(valid[cycle] & is_first), place.eq(place + read_im)]
+        with m.If(self._start[cycle - 1]):
+            m.d.sync += place.eq(0)
+        m.d.comb += [port.r_addr.eq(Cat(read_im, place)),
+                     port.merge.eq(self._at(m, self.fields.merge, sum_cycle - 1, f"merge{q}"))]
+
+    def _partial_write(self, m, q, cycle, ends):
+        """One sum after the other, re and im, behind the last group of each output. That of im may be kept when the
+        next MAC has begun."""
+        port = self.control.columns[q].partial
+        place = Signal(len(port.w_addr) - 1, name=f"write_place{q}")
+        write_im = Signal(name=f"write_im{q}")
+        m.d.sync += [write_im.eq(ends[cycle]), place.eq(place + write_im)]
+        with m.If(self._start[cycle]):
+            m.d.sync += place.eq(0)
+        keep = self._at(m, self.fields.keep, cycle + 1, f"keep{q}")
+        m.d.comb += [port.w_addr.eq(Cat(write_im, place)), port.w_en.eq((ends[cycle] | write_im) & keep)]
+
+    def _write(self, m, complete, kept):
+        """``complete``: in the next cycle the words of P outputs stand in front of the shuffle, if they are not
+        ``kept``."""
         c, ready = self._config, mac_latency(self._config) - 1
         begin = self._start[ready - 1]
         fields = Signal(self.fields.shape(), name="write_fields", reset_less=True)
@@ -118,8 +159,8 @@ class MacFlow(wiring.Component):
         post = steer(m, select, Const(0, 1), c.layers, to_banks=True)
         m.d.comb += [
             self.post.eq(delay(m, post, 1, "post")),
-            self.control.result.eq(delay(m, complete, 1, "result", reset_less=False)),
-            self.write.valid.eq(delay(m, complete, c.layers + 1, "write", reset_less=False)),
+            self.control.result.eq(delay(m, complete & ~kept, 1, "result", reset_less=False)),
+            self.write.valid.eq(delay(m, complete & ~kept, c.layers + 1, "write", reset_less=False)),
             self.write.half.eq(self._at(m, self.half, mac_latency(c) + c.layers, "write_half")),
             self.done.eq(delay(m, complete & is_last & fields.last, c.layers + 3, "done", reset_less=False))]
         late = delay(m, row, c.layers + 1, "write_row")

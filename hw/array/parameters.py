@@ -10,8 +10,8 @@ from ..primitives.parameters import LUT_PLACES
 
 __all__ = ["QUEUE_PLACES", "GAP_LIMIT", "PASS_LATENCY", "STORE_LEAD", "LEAST_STORE_LATENCY",
            "COEFFICIENT_ADDRESS_STAGES", "COEFFICIENT_GATE_STAGES", "read_cycles", "unit_lanes",
-           "mac_tree_levels", "mac_column_latency", "dot_cycle", "mac_capture", "mac_latency", "mac_spacing",
-           "release_delay"]
+           "mac_tree_levels", "mac_column_latency", "partial_lead", "dot_cycle", "mac_capture", "mac_latency",
+           "mac_spacing", "release_delay"]
 
 # What the queue in front of each unit of a processor holds, so that the program runs ahead of the units.
 QUEUE_PLACES = LUT_PLACES
@@ -44,6 +44,11 @@ def mac_column_latency(lanes: int) -> int:
     """From the last dots of an output to its value of re: the tree over P/2 units, accumulator, capture, two shifts,
     rounding, test, clamp."""
     return mac_tree_levels(lanes) + 1 + 1 + 2 + 1 + 1 + 1
+
+
+def partial_lead(config: CoreConfig) -> int:
+    """From the address of a kept sum to the adder that begins with it: the RAM and a register."""
+    return config.ram_latency + 1
 
 
 def dot_cycle(config: CoreConfig, column: int) -> int:

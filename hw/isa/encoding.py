@@ -31,7 +31,7 @@ _PASS = [("mode", 2), ("active", 4), ("descending", 1), ("digit", 4), ("last_gro
          ("coef_base", INDEX_BITS), ("coef_shift", 4), ("coef_mask_bits", 5), ("shifts", 4 * _SHIFT_BITS),
          ("block_float", 1), ("growth", 4 * _SHIFT_BITS)]
 _MAC = [("last_input", 12), ("last_output", 12), ("last_pair", 10), ("log2_in_stride", 4), ("out_base", INDEX_BITS),
-        ("log2_out_stride", 4), ("shift", 5)]
+        ("log2_out_stride", 4), ("shift", 5), ("merge", 1), ("keep", 1)]
 _BLOCK = [("gap", 8), ("first", 1), ("last", 1)]  # of PASS and MAC, at one place
 _READ = [*_MEMORY, ("after", 6), ("after_beats", 16)]
 FIELDS: dict[Opcode, list[tuple[str, int]]] = {

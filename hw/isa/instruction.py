@@ -140,6 +140,10 @@ class Mac:
     of the banks. Its results go to ``outputs`` groups, in the rows out_base | v * 2^log2_out_stride | o. A result is
     the exact sum of its products, shifted right by ``shift``, rounded half up and clamped. ``first``, ``last``,
     ``gap``: as in a PASS.
+
+    A sum of more inputs than a half holds is made in chunks: ``keep`` leaves the sums as they are in the columns and
+    writes no results, ``merge`` begins with those that the last MAC that kept some has left, which had as many outputs
+    and row pairs.
     """
 
     inputs: int
@@ -149,6 +153,8 @@ class Mac:
     out_base: int
     log2_out_stride: int
     shift: int
+    merge: bool = False
+    keep: bool = False
     gap: int = 0
     first: bool = False
     last: bool = False

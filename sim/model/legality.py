@@ -60,4 +60,11 @@ def _leaves_regions(c: CoreConfig, p: dict[str, int]) -> bool:
     rows = [(p["last_pair"] << p[f"log2_{side}_stride"]) + last
             for side, last in (("in", p["last_input"]), ("out", p["last_output"]))]
     return (not 0 < p["last_input"] < most or p["zero"] != 0 or max(*rows, p["out_base"]) >= c.bank_rows
-            or p["last_input"] >> p["log2_in_stride"] > 0 or p["last_output"] >> p["log2_out_stride"] > 0)
+            or p["last_input"] >> p["log2_in_stride"] > 0 or p["last_output"] >> p["log2_out_stride"] > 0
+            or (bool(p["merge"] or p["keep"]) and _leaves_sums(c, p)))
+
+
+def _leaves_sums(c: CoreConfig, p: dict[str, int]) -> bool:
+    """Whether the sums of a MAC, numbers of outputs and row pairs rounded up to powers of two, have no room."""
+    sums = c.lanes // c.layers << p["last_output"].bit_length() + p["last_pair"].bit_length()
+    return sums > c.partial_words

@@ -1,10 +1,10 @@
-"""Bit-exact model of a MAC pass: sums of cut products, rounded once."""
+"""Bit-exact model of a MAC: sums of cut products, rounded once."""
 
 import numpy as np
 
 from ...hw.numeric import MAC_TERMS, coefficient_fraction_bits, mac_guard_bits, round_half_up, saturate
 
-__all__ = ["mac"]
+__all__ = ["mac", "mac_sums"]
 
 _SLICE = 1 << 18  # bytes of products in the making: they stay in the cache
 
@@ -13,8 +13,16 @@ def mac(x: np.ndarray, weights: np.ndarray, shift: int, width: int,
         coefficient_width: int) -> tuple[np.ndarray, np.ndarray]:
     """Every row of ``x`` times every row of ``weights``: values int64 (rows, outputs), and whether each was clamped.
 
-    ``x`` is int64 (rows, K) of W-bit words, ``weights`` int64 (outputs, K) of C-bit coefficients. A product keeps
-    ``mac_guard_bits``, the exact sum is rounded half up by ``shift`` and saturated to W bits: ``hw/numeric.py``.
+    ``x`` and ``weights`` as for :func:`mac_sums`; the exact sum is rounded half up by ``shift`` and saturated to W
+    bits: ``hw/numeric.py``. Raises ValueError as :func:`mac_sums`.
+    """
+    return saturate(round_half_up(mac_sums(x, weights, coefficient_width), shift), width)
+
+
+def mac_sums(x: np.ndarray, weights: np.ndarray, coefficient_width: int) -> np.ndarray:
+    """The sums int64 (rows, outputs) of the products of rows of ``x``, int64 (rows, K) of W-bit words, with rows of
+    ``weights``, int64 (outputs, K) of C-bit coefficients. A product keeps ``mac_guard_bits``. Raises ValueError for
+    shapes that do not fit, and where K is more than MAC_TERMS.
     """
     if x.ndim != 2 or weights.ndim != 2 or x.shape[1] != weights.shape[1]:
         raise ValueError(f"weights: shape {weights.shape} does not fit x of shape {x.shape}; allowed are (rows, K) and "
@@ -29,7 +37,7 @@ def mac(x: np.ndarray, weights: np.ndarray, shift: int, width: int,
         few, many = (weights, x) if len(weights) <= len(x) else (x, weights)
         lost = _cut_off(few, many, cut)
         total = (total - (lost.T if few is weights else lost)) >> cut
-    return saturate(round_half_up(total, shift), width)
+    return total
 
 
 def _cut_off(few: np.ndarray, many: np.ndarray, bits: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load,
 from ...hw.isa.record import records_of
 from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
 from ...hw.numeric import saturate
-from .array import ArrayModel, check_overlaps, mac_rows
+from .array import ArrayModel, check_merges, check_overlaps, mac_rows
 from .legality import field_fault
 from .memory import arranged, positions, read_addresses, read_elements, row_chunks, write_addresses, write_block
 from .races import Asking, first_race
@@ -311,6 +311,7 @@ class ProcessorModel:
             return
         for mac in dict.fromkeys(macs):
             mac_rows(mac)
+        check_merges(self.config, macs)
         for before, step in zip([None, *steps], steps):
             if isinstance(step, Mac):
                 continue

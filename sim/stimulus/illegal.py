@@ -317,6 +317,11 @@ def _ring_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
         ("output-stride", {"last_output": 1}), ("output-rows", {"last_pair": 1, "log2_out_stride": rows}),
         ("out-base", {"out_base": 1 << rows}), ("far-out-base", {"out_base": 1 << 15}), ("zero", {"zero": 1}),
         ("zeros", {"zero": -1})]
+    sums = config.partial_words * config.layers // config.lanes
+    most = sums.bit_length() - 1
+    if most < rows:  # so many outputs have room in the half
+        changes += [(f"{field}-sums", {field: 1, "last_output": sums, "log2_out_stride": 15}) for field in
+                    ("merge", "keep")]
     for name, change in changes:
         yield Fault.PASS, f"mac-{name}", legal.block(step=[patched(legal.mac, **change)])
     for name, base in (("store-base", 1 << config.index_bits), ("store-far-base", 1 << 15)):

@@ -15,6 +15,7 @@ from ...hw.config import CoreConfig
 from ...hw.isa.instruction import Instruction, Mac, Pass, Store
 from ...hw.isa.walk import Walk
 from ...hw.numeric import MAC_TERMS, mac_guard_bits
+from ..model.array import mac_rows
 from ..model.ring import mac_groups, mac_words
 from ..model.shuffle import pass_indices
 from .array import random_passes
@@ -68,12 +69,12 @@ def random_mac_block(config: CoreConfig, load_bits: int, store: Store, rng: rand
     # Rows apart from those that were loaded, or any rows between them.
     region = _random_region(config, bits, store.walk, rng) if rng.random() < 0.7 else None
     defined = loaded.copy()
-    macs = [mac for mac in [_random_mac(config, defined, rng) for _ in range(rng.choice((0, 0, 1)))] if mac]
+    macs = [mac for _ in range(rng.choice((0, 0, 1))) for mac in _random_macs(config, defined, rng)]
     if region:
         macs += _filling_macs(config, region, defined, rng)
         store = Store(_moved(config, store.walk, region), region.base * config.lanes)
     elif not macs:
-        macs = [mac for mac in [_random_mac(config, defined, rng) for _ in range(rng.randint(1, 2))] if mac]
+        macs = [mac for _ in range(rng.randint(1, 2)) for mac in _random_macs(config, defined, rng)]
     wanted = region.rows.ravel() if region else np.arange(1 << bits - config.layers)
     if not macs or not defined[wanted].all():
         return None
@@ -126,9 +127,10 @@ def _filling_macs(config: CoreConfig, region: _Region, defined: np.ndarray, rng:
         mac = _reading_mac(config, free, 1 << part.pair_bits, rng)
         if mac is None:
             return []
-        found.append(replace(mac, outputs=outputs, out_base=part.base, log2_out_stride=part.stride))
-        if mac_groups(config, found[-1]) > _MOST_GROUPS:
+        mac = replace(mac, outputs=outputs, out_base=part.base, log2_out_stride=part.stride)
+        if mac_groups(config, mac) > _MOST_GROUPS:
             return []
+        found += _chunks(config, mac, free, rng)
     defined[region.rows.ravel()] = True
     return found
 
@@ -170,8 +172,19 @@ def _reading_mac(config: CoreConfig, free: np.ndarray, pairs: int, rng: random.R
     return None
 
 
-def _random_mac(config: CoreConfig, defined: np.ndarray, rng: random.Random) -> Mac | None:
-    """A MAC that reads rows that are ``defined`` and writes any others; marks them as defined."""
+def _chunks(config: CoreConfig, mac: Mac, free: np.ndarray, rng: random.Random) -> list[Mac]:
+    """A MAC, or two that make its results: the first one keeps its sums, of other rows that are ``free``."""
+    sums = config.lanes // config.layers << (mac.outputs - 1).bit_length() + (mac.pairs - 1).bit_length()
+    first = _reading_mac(config, free, mac.pairs, rng) if sums <= config.partial_words and rng.random() < 0.5 else None
+    if first is None or (first.inputs + mac.inputs) * config.lanes > MAC_TERMS:
+        return [mac]
+    first = replace(mac, inputs=first.inputs, log2_in_stride=first.log2_in_stride, keep=True)
+    return [first, replace(mac, merge=True)] if mac_groups(config, first) <= _MOST_GROUPS else [mac]
+
+
+def _random_macs(config: CoreConfig, defined: np.ndarray, rng: random.Random) -> list[Mac]:
+    """A MAC that reads rows that are ``defined`` and writes any others, in one chunk or two; marks them as defined.
+    None where chance does not find it."""
     for _ in range(8):
         pairs = rng.choice((1, 1, 2, 3, 4, rng.randint(1, max(1, config.bank_rows // 4))))
         mac = _reading_mac(config, defined, pairs, rng)
@@ -187,9 +200,10 @@ def _random_mac(config: CoreConfig, defined: np.ndarray, rng: random.Random) -> 
         if (mac.out_base & offsets).any() or np.isin(rows, _input_rows(mac)).any() \
                 or mac_groups(config, mac) > _MOST_GROUPS:
             continue
+        found = _chunks(config, mac, defined.copy(), rng)
         defined[rows] = True
-        return mac
-    return None
+        return found
+    return []
 
 
 def _input_rows(mac: Mac) -> np.ndarray:
@@ -253,7 +267,7 @@ def _gap(config: CoreConfig, before: Pass | Mac, step: Pass | Mac) -> int:
 
     A PASS begins when all results of a MAC stand in their banks. A MAC begins earlier, behind another one."""
     if isinstance(before, Mac):
-        needs = isinstance(step, Mac) and np.isin(_input_rows(step), before.out_base | _offsets(before)).any()
+        needs = isinstance(step, Mac) and np.isin(_input_rows(step), mac_rows(before)[1]).any()
         return mac_spacing(config) - 1 if needs else 0
     written = _turns(config, before)
     read = _turns(config, step)

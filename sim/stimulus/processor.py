@@ -67,12 +67,14 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreC
     config = config.changed(block_log=own.choice((0, 0, 2, 4, 64)))
     can_fetch = config.memory_elements >= config.record_elements
     config = config.changed(records=can_fetch and own.random() < 0.6)
-    return config.changed(ring_words=_random_ring(config, own))
+    config = config.changed(ring_words=_random_ring(config, own))
+    keeps = config.ring_words and own.random() < 0.6
+    return config.changed(partial_words=config.lanes // config.layers << own.randint(0, 5) if keeps else 0)
 
 
 def _random_ring(config: CoreConfig, rng: random.Random) -> int:
     """Words of a ring; 0 for most, and where there can be none."""
-    least = max(4, 2 * config.memory_elements // config.lanes)
+    least = 2 * max(config.lanes // config.layers, config.memory_elements // config.lanes)
     sizes = [1 << bits for bits in range(8) if least <= 1 << bits <= config.coefficient_words]
     fits = sizes and config.records and config.pipeline.is_deep and config.layers < 3 and config.descriptors > 3
     return rng.choice(sizes) if fits and rng.random() < 0.5 else 0

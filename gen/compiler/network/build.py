@@ -26,9 +26,10 @@ from ..kernel.kernel import Kernel
 from ..kernel.layers import pair_indices
 from ..program.assemble import SumRows, Transfer
 from ..program.blocks import Start
-from ..program.dense import dense_image, multiply_dense
+from ..program.dense import dense_image, multiply_dense, tiling
 from ..program.matrix import Matrix
 from ..program.operations import multiply_butterfly, mix_real, mixed_rows, transform_columns
+from ..program.stage import keeps
 from .builder import Builder, Constant, Operation, Resources, Stored
 from .file import Mixing
 from .formats import Format, peak_of, power_of_two_unit
@@ -93,15 +94,16 @@ class _Rows(Builder):
         return None if offset is None else self._tiled(offset)
 
     def _with_sums(self, tasks: Sequence[Transfer | SumRows]) -> list[Transfer | SumRows]:
-        """Sums of the rows of a block in front of the first stack or tile that reads it."""
+        """Sums of the rows of a block in front of the first stack, tile or chunk that reads some of them."""
         found: list[Transfer | SumRows] = []
         matrix, seen = self.source.tensor.rows, set()
         for task in tasks:
             assert isinstance(task, Transfer)
-            if task.block.read_at not in seen:
-                seen.add(task.block.read_at)
+            first = (task.block.read_at - matrix.base) // matrix.pitch
+            if first not in seen:
+                seen.add(first)
                 self._check_statistics(task.block.read_rows)
-                found.append(self.sums((task.block.read_at - matrix.base) // matrix.pitch, task.block.read_rows))
+                found.append(self.sums(first, task.block.read_rows))
             found.append(task)
         return found
 
@@ -150,12 +152,13 @@ class _Dense(_Rows):
     def operation(self) -> Operation:
         source = self.rows
         kernel, bias = self._matrix()
-        image = dense_image(self.config, kernel.weights, source)
+        cut = tiling(self.config, source, len(kernel.weights), self.rows_at_once if self.normalises else None)
+        image = dense_image(self.config, kernel.weights, source, cut)
         place = self.memory.take_beats(len(image))
         self.constants.append(Constant(Stored(place, 1.0), image, is_matrix=True))
         finish, result = self.finish(kernel.output_unit(1.0), bias)
-        transfers = multiply_dense(self.config, source, result.tensor.rows, place.base, kernel.shift, self.step.name,
-                                   self.rows_at_once if self.normalises else None)
+        transfers = multiply_dense(self.config, source, result.tensor.rows, cut, place.base, kernel.shift,
+                                   self.step.name)
         return self.done(result, transfers, finish, source.rows * kernel.weights.size)
 
     def _matrix(self) -> tuple[DenseKernel, np.ndarray | None]:
@@ -258,8 +261,9 @@ def _some(rows: np.ndarray) -> np.ndarray:
 
 def _with_sets(tasks: Sequence[Transfer], normalise: ReadSet | None,
                finish: WriteSet | None) -> list[Transfer | SumRows]:
-    """The tasks with both parameter sets in their stages."""
-    stages = {id(task.stage): replace(task.stage, normalise=normalise, finish=finish) for task in tasks}
+    """The tasks with both parameter sets in their stages; where sums are kept nothing is finished."""
+    stages = {id(task.stage): replace(task.stage, normalise=normalise, finish=None if keeps(task.stage) else finish)
+              for task in tasks}
     return [task._replace(stage=stages[id(task.stage)]) for task in tasks]
 
 

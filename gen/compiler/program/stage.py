@@ -18,7 +18,7 @@ from ....hw.isa.walk import Walk
 from ....sim.model.array import overtaken
 
 __all__ = ["Place", "LANE", "Side", "Block", "MatrixStream", "Stage", "build_stage", "build_mac_stage", "line",
-           "cell_bits"]
+           "keeps", "cell_bits"]
 
 
 class Place(NamedTuple):
@@ -113,6 +113,12 @@ class Stage:
         alike = all(getattr(mine, name) == getattr(theirs, name) for name in ("window", "sub", "inner", "mirror"))
         return (self.load.overlap and alike and mine.outer | theirs.outer == mine.outer
                 and (not more or more & -more > theirs.outer))
+
+
+def keeps(stage: Stage) -> bool:
+    """Whether the sums of its blocks are no results yet."""
+    last = stage.passes[-1]
+    return isinstance(last, Mac) and last.keep
 
 
 def cell_bits(config: CoreConfig, mode: MemoryMode) -> int:

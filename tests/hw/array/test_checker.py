@@ -118,6 +118,7 @@ def test_clear_forgets_what_was_handed_out(drive):
 RING = CoreConfig.of(engines=1, layers=1, half_words=64, coefficient_words=64, program_words=256, stream_words=2,
                      memory_bits=12, descriptors=4, records=True, ring_words=32)  # 32 rows, inputs of 16 groups
 LARGE = RING.changed(half_words=8192, coefficient_words=8192, ring_words=8192)    # MAC_TERMS end it, not the ring
+KEEPING = RING.changed(partial_words=16)  # 8 outputs of P words, two steps each
 WIDE = {2: RING.changed(layers=2, half_words=128, stream_words=4),
         4: RING.changed(layers=4, half_words=512, stream_words=16)}
 MULTIPLY = Mac(2, 1, 1, 1, 0, 0, 0, first=True, last=True)
@@ -145,7 +146,16 @@ LIMITS_OF_A_RING = {
     "base": (RING, 2, MULTIPLY, {"out_base": 31}, {"out_base": 32}, Fault.PASS),
     "high base": (RING, 2, MULTIPLY, {"shift": 31, "gap": 255}, {"out_base": 1 << 15}, Fault.PASS),
     "zero": (RING, 2, MULTIPLY, {"zero": 0}, {"zero": 1}, Fault.PASS),
-    "high zero": (RING, 2, MULTIPLY, {}, {"zero": 1 << 13}, Fault.PASS),
+    "high zero": (RING, 2, MULTIPLY, {}, {"zero": 1 << 11}, Fault.PASS),
+    "no sums": (RING, 2, MULTIPLY, {"keep": 0}, {"keep": 1}, Fault.PASS),
+    "no sums to merge": (RING, 2, MULTIPLY, {"merge": 0}, {"merge": 1}, Fault.PASS),
+    "sums": (KEEPING, 2, MULTIPLY, {"keep": 1, "last_output": 7, "log2_out_stride": 5},
+             {"keep": 1, "last_output": 8, "log2_out_stride": 5}, Fault.PASS),
+    "sums of pairs": (KEEPING, 2, MULTIPLY, {"merge": 1, "last_pair": 7}, {"merge": 1, "last_pair": 8}, Fault.PASS),
+    "sums of both": (KEEPING, 2, MULTIPLY, {"keep": 1, "last_pair": 3, "last_output": 1, "log2_out_stride": 1},
+                     {"keep": 1, "last_pair": 2, "last_output": 2, "log2_out_stride": 2}, Fault.PASS),
+    "results": (KEEPING, 2, MULTIPLY, {"last_pair": 7, "last_output": 3, "log2_out_stride": 2},
+                {"keep": 1, "merge": 1, "last_pair": 7, "last_output": 3, "log2_out_stride": 2}, Fault.PASS),
     "store base": (RING, 3, Store(WALK), {"base": 63}, {"base": 64}, Fault.WALK),
     "high store base": (RING, 3, Store(WALK), {"base": 0}, {"base": 1 << 15}, Fault.WALK),
     "no store base": (CONFIG, 3, Store(WALK), {"base": 0}, {"base": 1}, Fault.WALK),
@@ -169,7 +179,7 @@ def fault_of_model(config, words):
     return Fault.NONE, 0
 
 
-@pytest.mark.parametrize("configs", [(RING, CONFIG), (LARGE,)])
+@pytest.mark.parametrize("configs", [(RING, CONFIG), (LARGE,), (KEEPING,)])
 def test_limits_of_a_ring(drive, configs):
     """Legal at the limit, illegal one beyond; the model says the same."""
     for config in configs:
@@ -188,12 +198,13 @@ def test_limits_of_a_ring(drive, configs):
             assert want != Fault.NONE or model not in (Fault.PASS, Fault.WALK, Fault.MEMORY), fields
 
 
-@pytest.mark.parametrize("config", [RING, *WIDE.values()], ids=lambda config: f"{config.layers} layers")
+@pytest.mark.parametrize("config", [RING, *WIDE.values(), KEEPING, WIDE[4].changed(partial_words=128)],
+                         ids=lambda config: f"{config.layers} layers, {config.partial_words} sums")
 def test_macs_near_the_limits(drive, config):
     """Random MACs, most of which have one field at its border or one beyond: the verdict of the model."""
     seed, start = f"macs {config.layers}", [patched(each) for each in BLOCK[:2]]
     start[1] = patched(BLOCK[1], window=config.lanes - 1, inner=0, outer=0, last_step=0)
-    rng, programs = random.Random(seed), []
+    rng, programs, keeps = random.Random(seed), [], config.partial_words > 0
     for _ in range(90):
         stride_in, stride_out = rng.choice([1, 2, 3, 4, 5]), rng.choice([0, 1, 2, 3, 4, 5])
         ends = {"last_input": min(15, (1 << stride_in) - 1), "last_output": (1 << stride_out) - 1, "out_base": 31,
@@ -202,8 +213,9 @@ def test_macs_near_the_limits(drive, config):
         name = rng.choice([*ends, "last_pair"])
         fields[name] = ends[name] + rng.choice([0, 1, 1])
         fields |= rng.choice([{}, {}, {}, {"log2_in_stride": 15}, {"log2_out_stride": 15}])
-        programs.append([*start, patched(MULTIPLY, **{"log2_in_stride": stride_in, "log2_out_stride": stride_out,
-                                                      "shift": rng.randrange(32)} | fields)])
+        fields |= {"shift": rng.randrange(32), **{name: rng.randrange(1 + keeps) for name in ("keep", "merge")}}
+        strides = {"log2_in_stride": stride_in, "log2_out_stride": stride_out}
+        programs.append([*start, patched(MULTIPLY, **strides | fields)])
     verdicts = []
     for program, found in zip(programs, judged(drive, programs, config=config)):
         model, _ = fault_of_model(config, [word for words in [*program, patched(Halt())] for word in words])

@@ -229,48 +229,92 @@ class Columns(wiring.Component):
             m.d.comb += [column.dots.eq(self.dots[bits * q:bits * (q + 1)]), column.valid.eq(control.valid),
                          column.first.eq(control.first), column.last.eq(control.last), column.shift.eq(control.shift),
                          self.o[c.width * q:c.width * (q + 1)].eq(column.o)]
+            if c.partial_words:
+                m.d.comb += column.partial.eq(control.partial)
         m.d.comb += [self.capture_re.eq(flow.control.capture_re), self.capture_im.eq(flow.control.capture_im)]
         return m
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_every_sum_meets_its_shift(drive, field_bits, layers):
-    """MACs without a pause between them, whose shifts have nothing in common: each output is the sum of its own groups
-    at its own shift, and the capture sees it."""
-    config, seed = config_of(layers), f"{SEED} columns {layers}"
-    p, rng, plan = MacColumnParameters.of(config), random.Random(seed), Plan(config, seed, field_bits)
-    pairs = -(-mac_spacing(config) // 4)
-    for shift in (0, 21, 10, 31, 9):
-        plan.mac(Mac(2, 1, pairs, 1, 0, 0, shift), 0)
+def run_columns(drive, config, macs, plan):
+    """MACs without a pause between them: each output is the sum of its own groups and of what it begins with, at its
+    own shift, and the capture sees it where it is a result. Returns how many outputs were captured."""
+    p = MacColumnParameters.of(config)
+    for mac in macs:
+        plan.mac(mac, 0)
     plan.idle(mac_spacing(config) + 3)
-    lead = [dot_cycle(config, q) for q in range(layers)]
+    lead = [dot_cycle(config, q) for q in range(config.layers)]
     for step in plan.steps:
         step["dots"] = 0
-    wanted = {}  # by (cycle, column): the value of re; im is its negative
-    for q in range(layers):
-        total = 0
+    limit = 1 << config.width - 1
+    wanted, captures = {}, []  # by (cycle, column): the value of re; im is its negative
+    for q in range(config.layers):
+        kept, sums, running, total = [], [], iter(macs), 0
         for cycle, step in enumerate(plan.steps):
             if not step["valid"]:
                 continue
-            re = [rng.randrange(-1 << 22, 1 << 22) for _ in range(config.lanes // 2)]
+            if step["start"]:
+                mac, sums = next(running), []
+            re = [plan.rng.randrange(-1 << 22, 1 << 22) for _ in range(config.lanes // 2)]
             word = sum((value & (1 << p.dot_bits) - 1 | (-value & (1 << p.dot_bits) - 1) << p.dot_bits)
                        << 2 * p.dot_bits * unit for unit, value in enumerate(re))
             plan.steps[cycle + lead[q]]["dots"] |= word << q * p.dot_bits * config.lanes
             total += sum(re)
-            if step["step_last"]:
-                shift = step["fields"] >> 58 & 31
+            if not step["step_last"]:
+                continue
+            sums.append(total + (kept[len(sums)] if mac.merge else 0))
+            total = 0
+            if not mac.keep:
                 at = cycle + lead[q] + mac_column_latency(config.lanes)
-                wanted[at, q], wanted[at + 1, q] = ((2 * part + (1 << shift)) >> shift + 1 for part in (total, -total))
-                total = 0
+                wanted[at, q], wanted[at + 1, q] = ((2 * part + (1 << mac.shift)) >> mac.shift + 1
+                                                    for part in (sums[-1], -sums[-1]))
+                captures += [cycle + lead[-1] + mac_column_latency(config.lanes)] if q == 0 else []
+            elif len(sums) == mac.outputs * mac.pairs * config.lanes // config.layers:
+                kept = sums
     seen = drive(Columns(config), plan.steps, ("o", "capture_re", "capture_im"))
-    limit = 1 << config.width - 1
     for (at, q), value in wanted.items():
         found = unpack_signed(seen["o"][at] >> config.width * q & (1 << config.width) - 1, config.width)
         assert found == min(max(value, -limit), limit - 1), f"column {q}, cycle {at}, {plan.note}"
-    ends = [cycle for cycle, step in enumerate(plan.steps) if step["step_last"]]
-    skew = lead[-1] + mac_column_latency(config.lanes)
-    for name, at in (("capture_re", skew), ("capture_im", skew + 1)):
-        assert [cycle for cycle, bits in enumerate(seen[name]) if bits] == [end + at for end in ends], plan.note
+    for name, late in (("capture_re", 0), ("capture_im", 1)):
+        assert [cycle for cycle, bits in enumerate(seen[name]) if bits] == [at + late for at in captures], plan.note
+    return len(captures)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_every_sum_meets_its_shift(drive, field_bits, layers):
+    """Shifts that have nothing in common."""
+    config = config_of(layers)
+    pairs = -(-mac_spacing(config) // 4)
+    macs = [Mac(2, 1, pairs, 1, 0, 0, shift) for shift in (0, 21, 10, 31, 9)]
+    assert run_columns(drive, config, macs, Plan(config, f"{SEED} columns {layers}", field_bits)) == 5 * 2 * pairs
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1), (2, 1, 2), (3, 2, 1), (6, 1, 1), (40, 1, 1), (2, 2, 8)], ids=str)
+@LAYERS
+def test_kept_sums(drive, field_bits, layers, shape):
+    """In chunks of any lengths, as close to each other as MACs come, the shortest and the longest too; others that keep
+    nothing between them, and sums that two MACs begin with."""
+    config = config_of(layers).changed(partial_words=64)
+    inputs, outputs, pairs = shape
+    mac = Mac(inputs, outputs, pairs, 6, 0, 4, 12)
+    long = replace(mac, inputs=inputs + 5)
+    alone = Mac(3, 1, 3, 2, 0, 0, 14)
+    macs = [replace(mac, keep=True), replace(mac, merge=True), alone, replace(long, keep=True), alone,
+            replace(mac, merge=True, keep=True), replace(long, merge=True), replace(mac, merge=True), mac]
+    steps = config.lanes // config.layers
+    count = run_columns(drive, config, macs, Plan(config, f"{SEED} kept {layers} {shape}", field_bits))
+    assert count == steps * (4 * outputs * pairs + 2 * 3)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_kept_sums_are_no_results(drive, field_bits, keep):
+    """Nothing is written; the block ends when its results would have been."""
+    config = config_of(2).changed(partial_words=64)
+    bits = field_bits(Mac(2, 1, 2, 1, 0, 0, 9, keep=keep, last=True))
+    steps = [{"valid": 1, "start": n == 0, "step_last": n % 2, "half": 1, "fields": bits} for n in range(8)]
+    steps += [steps[-1] | {"valid": 0, "start": 0, "step_last": 0}] * (mac_spacing(config) + 3)
+    seen = drive(MacFlow(config), steps, ("write", "done"))
+    assert sum(bits & 1 for bits in seen["write"]) == (0 if keep else 2)
+    assert [cycle for cycle, done in enumerate(seen["done"]) if done] == [7 + mac_latency(config) + config.layers + 2]
 
 
 # --- In the flow unit ---------------------------------------------------------------------------------------------

@@ -38,8 +38,8 @@ def random_instruction(rng, layers):
         return Store(random_walk(rng, layers), rng.choice([0, rng.getrandbits(16)]))
     if kind is Mac:
         return Mac(rng.randint(1, 4096), rng.randint(1, 4096), rng.randint(1, 1024), rng.randrange(16),
-                   rng.getrandbits(16), rng.randrange(16), rng.randrange(32), rng.randrange(256),
-                   rng.random() < 0.5, rng.random() < 0.5)
+                   rng.getrandbits(16), rng.randrange(16), rng.randrange(32), rng.random() < 0.5, rng.random() < 0.5,
+                   rng.randrange(256), rng.random() < 0.5, rng.random() < 0.5)
     if kind is Loop:
         return Loop(rng.randrange(PROGRAM_WORDS // INSTRUCTION_WORDS), rng.randrange(1 << 24))
     if kind is Halt:
@@ -136,19 +136,19 @@ def words_of(bits):
 
 def test_words_of_a_ring_bit_by_bit():
     """A MAC ends as a PASS does, and the bits between are zero; the base of a STORE stands behind its walk."""
-    bits = (11 | 0xABB << 4 | 0x5C4 << 16 | 0x2E0 << 28 | 9 << 38 | 0xC0DE << 42 | 6 << 58 | 21 << 62 | 0xD5 << 81
-            | 1 << 89)
-    mac = Mac(0xABC, 0x5C5, 0x2E1, 9, 0xC0DE, 6, 21, 0xD5, first=True)
+    bits = (11 | 0xABB << 4 | 0x5C4 << 16 | 0x2E0 << 28 | 9 << 38 | 0xC0DE << 42 | 6 << 58 | 21 << 62 | 2 << 67
+            | 0xD5 << 81 | 1 << 89)
+    mac = Mac(0xABC, 0x5C5, 0x2E1, 9, 0xC0DE, 6, 21, False, True, 0xD5, first=True)
     assert encode([mac]) == words_of(bits) and decode(words_of(bits), 4) == [mac]
     last = Mac(1, 1, 1, 0, 0, 0, 0, last=True)
     assert encode([last]) == words_of(11 | 1 << 90) and decode(words_of(11 | 1 << 90), 1) == [last]
-    assert encode([Mac(4096, 4096, 1024, 15, 0xFFFF, 15, 31, 255, True, True)]) == words_of(
-        11 | (1 << 63) - 1 << 4 | 0x3FF << 81)
+    assert encode([Mac(4096, 4096, 1024, 15, 0xFFFF, 15, 31, True, True, 255, True, True)]) == words_of(
+        11 | (1 << 65) - 1 << 4 | 0x3FF << 81)
     raw = Opcode.MAC, {"last_input": 0xABB, "last_output": 0x5C4, "last_pair": 0x2E0, "log2_in_stride": 9,
-                       "out_base": 0xC0DE, "log2_out_stride": 6, "shift": 21, "zero": 0, "gap": 0xD5, "first": 1,
-                       "last": 0}
+                       "out_base": 0xC0DE, "log2_out_stride": 6, "shift": 21, "merge": 0, "keep": 1, "zero": 0,
+                       "gap": 0xD5, "first": 1, "last": 0}
     assert instruction_fields(words_of(bits)) == raw
-    assert patched(mac, zero=0x3FFF) == words_of(bits | 0x3FFF << 67)
+    assert patched(mac, zero=0xFFF) == words_of(bits | 0xFFF << 69)
 
     walk = Walk((2, 1), 0b1000, 0b10001)
     plain = 3 | 0b1000 << 4 | 0b10001 << 20 | 0b110 << 36 | 7 << 55

@@ -12,6 +12,7 @@ from wingbeat.sim.model.legality import field_fault
 PLAIN = CoreConfig.of(engines=2, layers=1, half_words=32, coefficient_words=24, stream_words=4, memory_bits=10,
                       descriptors=3)
 FULL = PLAIN.changed(records=True, ring_words=16, vector_lanes=2)
+KEEPING = FULL.changed(partial_words=8)  # 4 outputs of P words, two steps each, or of two row pairs 2
 LOAD, STORE = Load(Walk((0,), 30, 0)), Store(Walk((0,), 30, 0))
 PASS = Pass(Mode.BPMM, 0, 16, 1, (0,), coef_base=16, coef_mask_bits=3)
 MAC = Mac(4, 4, 1, 2, 8, 2, 0)
@@ -28,6 +29,10 @@ CASES = [
     (FULL, MAC, {"last_output": 4}, Fault.PASS), (FULL, MAC, {"last_pair": 3}, None),
     (FULL, MAC, {"last_pair": 4}, Fault.PASS), (FULL, MAC, {"out_base": 15}, None),
     (FULL, MAC, {"out_base": 16}, Fault.PASS), (FULL, MAC, {"zero": 1}, Fault.PASS),
+    (FULL, MAC, {"keep": 1}, Fault.PASS), (FULL, MAC, {"merge": 1}, Fault.PASS), (KEEPING, MAC, {"keep": 1}, None),
+    (KEEPING, MAC, {"merge": 1, "last_output": 2}, None), (KEEPING, MAC, {"merge": 1, "last_pair": 1}, Fault.PASS),
+    (KEEPING, MAC, {"keep": 1, "last_pair": 1, "last_output": 1}, None),
+    (KEEPING, MAC, {"keep": 1, "last_pair": 1, "last_output": 2}, Fault.PASS),
     (PLAIN, READ, {}, None), (PLAIN, READ, {"descriptor": 3}, Fault.MEMORY), (PLAIN, READ, {"mode": 3}, Fault.MEMORY),
     (PLAIN, READ, {"vector": 1}, Fault.MEMORY), (FULL, READ, {"vector": 1}, None),
     (PLAIN, Sums(0, 0, 4, MemoryMode.COLUMNS), {}, Fault.MEMORY), (PLAIN, WRITE, {}, None),

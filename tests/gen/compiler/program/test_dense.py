@@ -1,5 +1,7 @@
 """Dense products as programs, on the integer model: every size, how they are cut, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,15 +24,16 @@ def config_of(layers, **changes):
         ring_words=256, program_words=1024, memory_bits=14, records=True) | changes)
 
 
-def made(config, rows, inputs, outputs, rng):
+def made(config, rows, inputs, outputs, rng, parts=1):
     """Source, target, program, memory before, and the elements that must come out."""
     most = largest(config.element_width)
-    source = Matrix.at(0, rows, inputs, config)
+    source = replace(Matrix.at(0, rows, inputs // parts, config), elements=inputs, parts=parts)
     target = Matrix.at(source.end, rows, outputs, config)
     x, weights = (rng.integers(-most, most + 1, shape) for shape in ((rows, inputs), (outputs, inputs)))
-    image = dense_image(config, weights, source)
+    cut = tiling(config, source, outputs)
+    image = dense_image(config, weights, source, cut)
     memory = np.concatenate([source.pack(x, config), target.pack(np.zeros((rows, outputs), int), config), image])
-    program = assemble(config, multiply_dense(config, source, target, target.end, SHIFT, "dense"))
+    program = assemble(config, multiply_dense(config, source, target, cut, target.end, SHIFT, "dense"))
     values, _ = mac(x << config.width - config.element_width,
                     streamed_coefficient(weights, config.element_width, config.coefficient_width), SHIFT, config.width,
                     config.coefficient_width)
@@ -47,6 +50,32 @@ def test_any_size(layers, seed):
     target, program, memory, want = made(config, rows, inputs, outputs, rng)
     program.run_model(config, memory)
     assert np.array_equal(target.unpack(memory), want), f"seed {seed}: {rows} x {inputs} -> {outputs}"
+
+
+@pytest.mark.parametrize("layers", SHAPES)
+@pytest.mark.parametrize("seed", range(6))
+def test_inputs_in_chunks(layers, seed):
+    """Of rows that stand in one part and in several; the last chunk may be shorter, with a tail."""
+    rng = np.random.default_rng([seed, layers, 1])
+    parts = int(rng.choice([1, 1, 2, 4]))
+    rows, outputs = int(rng.integers(1, 40)), int(rng.integers(1, 70))
+    config = config_of(layers, half_words=64 << (layers == 4), partial_words=int(rng.choice([16, 64])),
+                       memory_bits=16, program_words=8192)
+    config = config.changed(ring_words=16 if layers < 4 else 32)
+    inputs = parts * int(rng.integers(65, 200))
+    target, program, memory, want = made(config, rows, inputs, outputs, rng, parts)
+    program.run_model(config, memory)
+    assert np.array_equal(target.unpack(memory), want), f"seed {seed}: {rows} x {inputs} in {parts} -> {outputs}"
+    macs = [step for stage in program.stages for step in stage.passes]
+    assert any(mac.keep for mac in macs) and any(mac.merge and not mac.keep for mac in macs), f"seed {seed}"
+
+
+def test_chunks_only_where_a_row_has_no_room():
+    config = config_of(2, partial_words=64)
+    for inputs, size in ((40, 40), (120, 120), (496, 496), (504, 504), (512, 256), (1000, 256)):
+        cut = tiling(config, Matrix.at(0, 4, inputs, config), 16)
+        assert cut.inputs == size, inputs
+        assert size >= inputs or cut.outputs[0] << cut.row_bits <= 128
 
 
 def test_the_padding_of_rows_is_zero():
@@ -77,7 +106,8 @@ def test_long_matrices_come_in_pieces():
     """A descriptor moves by less than 2^15 beats."""
     config = config_of(2, half_words=4096, ring_words=1024, coefficient_words=1024, memory_bits=18)
     source = Matrix.at(0, 4, 512, config)
-    tasks = multiply_dense(config, source, Matrix.at(source.end, 4, 512, config), 4096, SHIFT, "dense")
+    cut = tiling(config, source, 512)
+    tasks = multiply_dense(config, source, Matrix.at(source.end, 4, 512, config), cut, 4096, SHIFT, "dense")
     [matrix] = {task.stage.matrix for task in tasks}
     assert matrix.pieces * matrix.beats == 512 * 512 // config.memory_elements and matrix.pieces == 2
     fetches = [step for step in assemble(config, tasks).instructions if isinstance(step, Fetch)]
@@ -87,7 +117,10 @@ def test_long_matrices_come_in_pieces():
 @pytest.mark.parametrize("changes, inputs, message", [
     ({"ring_words": 0}, 16, "^array.ring_words: 0; a dense product needs a ring$"),
     ({"ring_words": 16}, 40, "^array.ring_words: 16 are too few for a row of 40 inputs; allowed are 32 and more$"),
-    ({"half_words": 64}, 64, "^array.half_words: 64 are too few for a row of 64 inputs and 8 outputs; allowed are"),
+    ({"half_words": 64}, 64, "^array.half_words: 64 are too few for a row of 64 inputs and 8 outputs; allowed are 128 "
+                             "and more, or array.partial_words$"),
+    ({"half_words": 64, "partial_words": 2}, 64,
+     "^array.partial_words: 2 are too few for 8 outputs; allowed are 4 and more$"),
     ({}, 4097, r"^inputs: 4104 of a dense product; allowed are 1\.\.4096$")])
 def test_refusals(changes, inputs, message):
     config = config_of(2, **changes)
