@@ -28,13 +28,13 @@ from ...hw.isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS, decode, encode
 from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Mac, Mode, Opcode, Pass, Store
 from ...hw.isa.setup import EXPONENT_BITS, SETUP_PROGRAM
 from ...hw.isa.walk import Walk, walk_indices
-from ...hw.numeric import MAC_TERMS, round_half_up, saturate
+from ...hw.numeric import round_half_up, saturate
 from .butterfly import Coefficients, butterfly, unpack_coefficients
 from .mac import mac_sums
+from .mac_rules import mac_rows
 from .shuffle import pass_indices, reverse_lanes
 
-__all__ = ["ArrayModel", "HeldBlock", "BlockResult", "block_bits", "check_merges", "check_overlaps",
-           "mac_rows", "overtaken"]
+__all__ = ["ArrayModel", "HeldBlock", "BlockResult", "block_bits", "check_overlaps", "overtaken"]
 
 
 class BlockResult(NamedTuple):
@@ -58,41 +58,6 @@ class HeldBlock:
     free: int
     exponent: int = 0
     saturated: bool = False
-
-
-def mac_rows(mac: Mac) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the banks that a MAC reads (pairs, inputs) and writes (pairs, outputs), none where it keeps its sums;
-    ValueError where two results have one place, or that of an input."""
-    pairs = np.arange(mac.pairs)[:, None]
-    read = (pairs << mac.log2_in_stride) + np.arange(mac.inputs)
-    written = mac.out_base | pairs << mac.log2_out_stride | np.arange(mac.outputs)
-    if mac.keep:
-        return read, written[:, :0]
-    if np.unique(written).size < written.size:
-        raise ValueError(f"out_base: {mac.out_base} has bits of the strides: two results of the MAC have one place")
-    if np.isin(read, written).any():
-        raise ValueError(f"out_base: {mac.out_base} lays results of the MAC over its inputs")
-    return read, written
-
-
-def check_merges(config: CoreConfig, macs: Sequence[Mac]) -> None:
-    """Whether every MAC that merges finds the sums of as many outputs and row pairs as it has, and none has too many
-    terms; ``macs`` in the order in which they run. Raises ValueError naming what is wrong."""
-    kept: Mac | None = None
-    kept_terms = 0
-    for mac in macs:
-        terms = mac.inputs * config.lanes
-        if mac.merge:
-            if kept is None:
-                raise ValueError("merge: no MAC before has kept sums")
-            if (kept.outputs, kept.pairs) != (mac.outputs, mac.pairs):
-                raise ValueError(f"merge: {mac.outputs} outputs of {mac.pairs} row pairs; the sums that were kept are "
-                                 f"{kept.outputs} of {kept.pairs}")
-            terms += kept_terms
-        if terms > MAC_TERMS:
-            raise ValueError(f"merge: {terms} words of a sum are too many; allowed are {MAC_TERMS}")
-        if mac.keep:
-            kept, kept_terms = mac, terms
 
 
 def block_bits(walk: Walk) -> int:
@@ -214,7 +179,7 @@ class ArrayModel:
         """Multiply the rows of ``block`` with ``matrix``, coefficients int64 (outputs * P, inputs * P), in place.
 
         A block that its LOAD made shorter gets room for the results. Sums that are merged are those of the last MAC
-        that kept some, see :func:`check_merges`. Raises ValueError where the block lacks inputs."""
+        that kept some, see :func:`~.mac_rules.check_macs`. Raises ValueError where the block lacks inputs."""
         config, p = self.config, self.config.lanes
         inputs, outputs = (rows[..., None] * p + np.arange(p) for rows in mac_rows(instruction))
         if inputs.max() >= block.values.shape[2]:

@@ -17,13 +17,14 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, decode, encode, instruction_fields, loop_target
-from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, Mac, MemoryMode, Mode, Opcode, Pass,
+from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, Mac, MemoryMode, Opcode, Pass,
                                    Read, Set, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.record import records_of
 from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
 from ...hw.numeric import saturate
-from .array import ArrayModel, check_merges, check_overlaps, mac_rows
+from .array import ArrayModel, check_overlaps
 from .legality import field_fault
+from .mac_rules import check_macs
 from .memory import arranged, positions, read_addresses, read_elements, row_chunks, write_addresses, write_block
 from .races import Asking, first_race
 from .progress import RingUse, check_executed
@@ -188,7 +189,7 @@ class ProcessorModel:
         words = self._check_memory(blocks, counts)
         if self.config.ring_words:
             self._check_waits(blocks, words)
-            self._check_macs(blocks)
+            check_macs(self.config, [step for passes in blocks.passes for step in passes])
         check_overlaps(blocks.loads, blocks.stores)
         return blocks
 
@@ -302,25 +303,6 @@ class ProcessorModel:
             raise ProgramFault(Fault.WATCHDOG, str(circle)) from None
         if left:
             raise ProgramFault(Fault.RING, f"HALT: {left} words are left in the ring", len(blocks.reads))
-
-    def _check_macs(self, blocks: _Blocks) -> None:
-        """Each for itself, and passes beside them: the words of the ring come and go, and a MAC measures nothing."""
-        steps = [step for passes in blocks.passes for step in passes]
-        macs = [step for step in steps if isinstance(step, Mac)]
-        if not macs:
-            return
-        for mac in dict.fromkeys(macs):
-            mac_rows(mac)
-        check_merges(self.config, macs)
-        for before, step in zip([None, *steps], steps):
-            if isinstance(step, Mac):
-                continue
-            if step.block_float and not step.first and isinstance(before, Mac):
-                raise ValueError("block_float: a PASS behind a MAC has no measure of its values; allowed is False")
-            if step.mode is not Mode.PASS and step.active \
-                    and step.coef_base < self.config.ring_words:
-                raise ValueError(f"coef_base: {step.coef_base} of a PASS lies in the ring; allowed are "
-                                 f"{self.config.ring_words} and more beside MACs")
 
     def _check_memory(self, blocks: _Blocks, counts: bool) -> list[int]:
         """Goes through the blocks with the tables as each of them finds them: races in memory, records that change

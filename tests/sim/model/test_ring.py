@@ -266,25 +266,6 @@ def test_the_tail_of_a_fetch_is_zero(tail):
     assert np.array_equal(behind[16:20], wanted(before[:4], matrix)), f"seed {SEED}"
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(out_base=5), "out_base: 5 has bits of the strides: two results of the MAC have one place"),
-    (dict(out_base=6), "out_base: 6 has bits of the strides: two results of the MAC have one place"),
-    (dict(out_base=0), "out_base: 0 lays results of the MAC over its inputs")])
-def test_places_of_results(change, message):
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        run_beside(*block(replace(MAC, **change), fetch=FETCH))
-
-
-def test_a_measured_pass_behind_a_mac_is_refused():
-    """Of the same block: the first pass of the next one measures what its LOAD has brought."""
-    measured = replace(COPY, block_float=True, growth=(0,))
-    with pytest.raises(ValueError, match="^block_float: a PASS behind a MAC has no measure of its values; allowed is"):
-        run_beside(*block(replace(MAC, last=False), replace(measured, first=False), fetch=FETCH))
-    before, behind = run_beside(*block(MAC, fetch=FETCH), Set(Unit.WRITER, 0, 24), *block(measured, base=0))
-    assert np.array_equal(behind[16:20], wanted(before[:4], before[32:36])), f"seed {SEED}"
-    assert np.array_equal(behind[24:28], before[:4])
-
-
 @pytest.mark.parametrize("address, refused", [(0, True), (7, True), (8, False)])
 def test_records_of_coefficients_in_the_ring(address, refused):
     """Beside MACs there are none."""
