@@ -11,11 +11,12 @@ import pytest
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_nothing(tmp_path, number):
-    """In a folder that exists and in a new one, while the Verilog is being written."""
+    """In a folder that exists and in a new one, while the Verilog is being written; these tests may run under nohup."""
     (tmp_path / "here").mkdir()
     for target in ("here", "new/core"):
         run = subprocess.Popen([sys.executable, "-c", "from wingbeat.gen.cli.entry import run; run()", "generate",
-                                "--preset", "processor-16", "-o", target], cwd=tmp_path, stderr=subprocess.PIPE)
+                                "--preset", "processor-16", "-o", target], cwd=tmp_path, stderr=subprocess.PIPE,
+                               preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
         while run.poll() is None and not list(tmp_path.rglob("new/rtl")):
             time.sleep(0.01)
         run.send_signal(number)
@@ -31,7 +32,8 @@ def test_a_signal_while_the_commands_are_imported(number):
                "    def find_spec(self, name, *more):\n"
                f"        if name.endswith('cli.app'): os.kill(os.getpid(), {number.value})\n"
                "sys.meta_path.insert(0, Finder()); run()")
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60,
+                         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     assert (run.returncode, run.stderr) == (128 + number, b"")
 
 
