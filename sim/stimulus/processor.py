@@ -62,13 +62,15 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreC
         target=rng.choice((Target.PORTABLE, Target.PORTABLE, Target.ECP5)),
         pipeline=rng.choice((Pipeline.DEEP, Pipeline.DEEP, Pipeline.SHORT)))
     config = random_vector_unit(config, rng)
-    # From a source of its own: nothing else that is drawn changes with it.
-    own = random.Random(str(config.choices()))
+    # From a source of its own, which a new field does not change: nothing else that is drawn changes with it.
+    choices = config.choices()
+    del choices["array"]["partial_words"]
+    own = random.Random(str(choices))
     config = config.changed(block_log=own.choice((0, 0, 2, 4, 64)))
     can_fetch = config.memory_elements >= config.record_elements
     config = config.changed(records=can_fetch and own.random() < 0.6)
     config = config.changed(ring_words=_random_ring(config, own))
-    keeps = config.ring_words and own.random() < 0.6
+    keeps = config.ring_words and own.random() < 0.8
     return config.changed(partial_words=config.lanes // config.layers << own.randint(0, 5) if keeps else 0)
 
 
