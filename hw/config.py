@@ -111,6 +111,7 @@ class CoreConfig(BaseModel):
     coefficient_words: ClassVar[int] = _chosen("array", "coefficient_words")
     ring_words: ClassVar[int] = _chosen("array", "ring_words")
     partial_words: ClassVar[int] = _chosen("array", "partial_words")
+    sparse: ClassVar[bool] = _chosen("array", "sparse")
     program_words: ClassVar[int] = _chosen("array", "program_words")
     stream_words: ClassVar[int] = _chosen("array", "stream_words")
     memory_bits: ClassVar[int] = _chosen("memory", "address_bits", absent=0)
@@ -183,6 +184,8 @@ class CoreConfig(BaseModel):
         if partial and (partial & (partial - 1) or partial < steps or not self.ring_words):
             yield (f"array.partial_words: {partial}; allowed are 0, and with array.ring_words powers of two from "
                    f"{steps} on")
+        if self.sparse and (self.layers > 2 or not self.ring_words):
+            yield "array.sparse: true; allowed is false, or with array.ring_words 1 or 2 layers"
         if not self.ring_words:
             return
         least = 2 * max(self.lanes // self.layers, self.memory_elements // self.lanes)

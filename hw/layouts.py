@@ -3,10 +3,12 @@
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
+from .config import CoreConfig
 from .isa.bit_fields import WORD_BITS, Fields
 from .isa.descriptor import DESCRIPTOR_WORDS
 from .isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from .isa.instruction import Opcode
+from .isa.sparse import PICK_BITS
 from .isa.setup import BLOCK_FIELDS, COUNTED_CAUSES, COUNTED_UNITS, EXPONENT_BITS, SETUP, TAG_BITS
 
 __all__ = ["word", "lanes", "instruction", "pass_command", "store_command", "ring_write", "memory_command",
@@ -47,10 +49,13 @@ def store_command(has_base: bool) -> data.StructLayout:
     return layout_of(FIELDS[Opcode.STORE] if has_base else FIELDS[Opcode.STORE][:-1])
 
 
-def ring_write(ring_bits: int, coefficient_width: int, n_units: int) -> data.StructLayout:
-    """A word for every coefficient bank, at one address of the ring."""
-    pair = data.StructLayout({"c0": signed(coefficient_width), "c1": signed(coefficient_width)})
-    return data.StructLayout({"address": unsigned(ring_bits), "words": data.ArrayLayout(pair, n_units)})
+def ring_write(config: CoreConfig) -> data.StructLayout:
+    """A word for every coefficient bank, at one address of the ring; where matrices may be sparse ``picks``, the member
+    of its group that each lane takes."""
+    pair = data.StructLayout({"c0": signed(config.coefficient_width), "c1": signed(config.coefficient_width)})
+    picks = {"picks": data.ArrayLayout(unsigned(PICK_BITS), config.lanes)} if config.sparse else {}
+    return data.StructLayout({"address": unsigned(config.ring_bits), "words": data.ArrayLayout(pair, config.n_units),
+                              **picks})
 
 
 def memory_command() -> data.StructLayout:

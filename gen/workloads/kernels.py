@@ -22,7 +22,7 @@ from ..compiler.kernel.kernel import Kernel
 from ..compiler.kernel.passes import Scaling
 from ..compiler.program.assemble import Program, Transfer, assemble
 from ..compiler.program.coefficients import CoefficientSpace
-from ..compiler.program.dense import dense_image, multiply_dense, tiling
+from ..compiler.program.dense import DenseProduct
 from ..compiler.program.matrix import Matrix
 from ..compiler.program.operations import multiply_butterfly, mix_real, mixed_rows, transform_rows
 from ..compiler.program.split import SplitKernel, split_butterfly, split_fft, split_rows
@@ -287,10 +287,10 @@ def dense_workload(config: CoreConfig, tokens: int, inputs: int, outputs: int, s
                  for rng, rows in ((weights, 256), (numbers, tokens)))
     kernel = compile_dense(matrix, config, 1.25 * sample, by_output=True)
     source, target = placed(config, (tokens, inputs), (tokens, outputs))
-    cut = tiling(config, source, outputs)
-    image = dense_image(config, kernel.weights, source, cut)
+    product = DenseProduct(config, source, outputs)
+    image = product.image(kernel.weights)
     _check_room(config, target.end + len(image))
-    tasks = multiply_dense(config, source, target, cut, target.end, kernel.shift, "dense")
+    tasks = product.transfers(target, target.end, kernel.shift, "dense")
     memory = np.concatenate([_memory(config, target.end, [(source, x)]), image])
     reference = (x * step) @ kernel.weights.T * kernel.weight_unit
     return Workload("dense", inputs, tokens, config, assemble(config, tasks), memory, source, step, target,

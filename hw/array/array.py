@@ -21,6 +21,7 @@ from .fetch import FetchUnit
 from .flow import Flow
 from .load_unit import LoadUnit
 from .parameters import QUEUE_PLACES
+from .pick_memory import PickMemory
 from .row_buffer import HalfPorts
 from .sequencer import Sequencer
 from .store_unit import StoreUnit
@@ -35,7 +36,7 @@ def _processor_ports(config: CoreConfig) -> dict:
     hw/array/mac_counter.py."""
     records = {"plays": In(1), "fetch_ended": In(1), "records_idle": In(1)} if config.records else {}
     count = config.ring_bits + 1
-    ring = {"ring_write": In(ring_write(config.ring_bits, config.coefficient_width, config.n_units)),
+    ring = {"ring_write": In(ring_write(config)),
             "ring_write_en": In(1), "ring_hold": Out(1), "filled": In(count), "released": Out(count)}
     return {**records, **(ring if config.ring_words else {}),
             "o_reader": Out(stream.Signature(memory_command())), "o_writer": Out(stream.Signature(memory_command())),
@@ -132,6 +133,10 @@ class Array(wiring.Component):
             coefficients.ring_write_en.eq(self.ring_write_en), self.ring_hold.eq(coefficients.ring_hold),
             sequencer.filled.eq(self.filled), self.released.eq(sequencer.released), sequencer.clear.eq(start),
             block_float.mac_half.eq(flow.clamped_half)]
+        if self._config.sparse:
+            m.submodules.picks = picks = PickMemory(self._config)
+            m.d.comb += [picks.place.eq(sequencer.place), picks.write.eq(self.ring_write),
+                         picks.write_en.eq(self.ring_write_en), flow.picks.eq(picks.o)]
 
     def _commands(self, m, fetch, load, sequencer, store):
         """Connects the fetch unit with the units. Returns whether instructions wait in queues."""

@@ -8,6 +8,7 @@ from ..config import CoreConfig
 from ..isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS
 from ..isa.instruction import OF_RECORDS, OF_RING, Destination, Fault, MemoryMode, Opcode
 from ..isa.setup import TAG_BITS
+from ..isa.sparse import LOG2_GROUPS
 from ..isa.walk import SubOrder
 from ..layouts import instruction
 from ..numeric import MAC_TERMS
@@ -55,6 +56,9 @@ class Checker(wiring.Component):
         walks = [(kinds[Opcode.LOAD] | kinds[Opcode.STORE], condition)
                  for condition in self._walk(fields[Opcode.STORE])]
         base = fields[Opcode.STORE].base
+        load = fields[Opcode.LOAD]
+        walks.append((kinds[Opcode.LOAD], load.plain & (load.window != self._config.lanes - 1)
+                      if self._config.sparse else load.plain))
         walks.append((kinds[Opcode.STORE], base[self._config.index_bits if self._config.ring_words else 0:].any()))
         # Conditions and the kinds that they are for; they meet a cycle later.
         faults = {
@@ -103,7 +107,15 @@ class Checker(wiring.Component):
         most = min(panel, MAC_TERMS // c.lanes)
         return [*strides, fields.last_input == 0, fields.last_input >= most, fields.last_input[rows:].any(),
                 fields.last_output[rows:].any(), fields.out_base[rows:].any(), fields.zero.any(),
-                *((fields.merge | fields.keep) & condition for condition in self._sums(fields))]
+                *((fields.merge | fields.keep) & condition for condition in self._sums(fields)),
+                *self._sparse(fields)]
+
+    def _sparse(self, fields):
+        """A group that is too large, or one that has fewer members than elements."""
+        if not self._config.sparse:
+            return [(fields.last_pick | fields.log2_group | fields.log2_apart).any()]
+        return [fields.log2_group > LOG2_GROUPS, *((fields.log2_group == bits) & fields.last_pick[bits:].any()
+                                                   for bits in range(LOG2_GROUPS))]
 
     def _sums(self, fields):
         """More sums than are kept, numbers of outputs and row pairs rounded up to powers of two."""
@@ -142,7 +154,7 @@ class Checker(wiring.Component):
         fetches = []
         if c.records:
             fetch, is_fetch = fields[Opcode.FETCH], kinds[Opcode.FETCH]
-            most = Destination.RING if c.ring_words else Destination.SETUP
+            most = Destination.PICKS if c.sparse else Destination.RING if c.ring_words else Destination.SETUP
             fetches = [(is_fetch, fetch.descriptor >= c.descriptors), (is_fetch, fetch.destination == 0),
                        (is_fetch, fetch.destination > most)]
         return [*fetches, (reads, (read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)),

@@ -40,7 +40,7 @@ class CoefficientMemory(wiring.Component):
     def __init__(self, config: CoreConfig):
         self._config = config
         ring = {"mac": In(1), "ring": In(config.ring_bits), "ring_hold": Out(1), "ring_write_en": In(1),
-                "ring_write": In(ring_write(config.ring_bits, config.coefficient_width, config.n_units))}
+                "ring_write": In(ring_write(config))}
         super().__init__({
             **(ring if config.ring_words else {}), "group": In(config.row_bits),
             "pass_fields": In(instruction(Opcode.PASS)),

@@ -1,11 +1,12 @@
 """Flow unit: addresses and control of the engines, each at the cycle in which the words pass by."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..isa.instruction import Opcode
+from ..isa.sparse import PICK_BITS
 from ..layouts import instruction
 from ..primitives.pipeline import delay
 from .address import GroupAddress
@@ -25,7 +26,8 @@ class Flow(wiring.Component):
     single bits travel.
 
     With a ring ``mac`` says that the pass is a MAC, and stands still like the fields: its groups read ``row``, and a
-    MacFlow takes its results to the banks.
+    MacFlow takes its results to the banks. ``picks``: what PickMemory says of the group that was issued
+    address_latency - 1 cycles ago; only a sparse MAC looks at them.
 
     Format: none, control only.
     Latency: from ``valid`` to the row address register of a bank address_latency, to column q ``column_cycle(q)``, to
@@ -44,7 +46,8 @@ class Flow(wiring.Component):
         rows = data.ArrayLayout(c.row_bits, c.lanes)
         port = data.StructLayout({"valid": 1, "half": 1, "rows": rows})
         mac = {"mac": In(1), "mac_fields": In(instruction(Opcode.MAC)), "row": In(c.row_bits), "step_last": In(1),
-               "clamped_half": Out(1)}
+               "clamped_half": Out(1),
+               **({"picks": In(data.ArrayLayout(PICK_BITS, c.lanes))} if c.sparse else {})}
         super().__init__({
             **(mac if c.ring_words else {}), "valid": In(1), "start": In(1), "finish": In(1), "half": In(1),
             "pass_fields": In(instruction(Opcode.PASS)),
@@ -73,7 +76,7 @@ class Flow(wiring.Component):
         m.submodules.read = read = GroupAddress(c.index_bits, c.layers, c.pipeline, bool(c.ring_words))
         m.d.comb += [
             read.valid.eq(self.valid), read.start.eq(self.start), read.digit.eq(self.pass_fields.digit),
-            self.group.eq(read.group), self.read.rows.eq(read.rows),
+            self.group.eq(read.group), *([] if c.sparse else [self.read.rows.eq(read.rows)]),
             self.read.valid.eq(self._valid[c.address_latency - 1]),
             self.read.half.eq(self._at(m, self.half, c.address_latency - 1, "read_half"))]
 
@@ -90,7 +93,8 @@ class Flow(wiring.Component):
         control, fields = self.control, self.pass_fields
         # Switches are worked out a cycle or more before they are due: they drive wide multiplexers.
         selected = c.address_latency - 1
-        pre = steer(m, read.select, self._at(m, fields.descending, selected, "pre_reverse"), c.layers, to_banks=False)
+        lanes_select = self._sparse(m, read) if c.sparse else read.select
+        pre = steer(m, lanes_select, self._at(m, fields.descending, selected, "pre_reverse"), c.layers, to_banks=False)
         post = steer(m, write.select, self._at(m, fields.descending, end - 1, "post_reverse"), c.layers, to_banks=True)
         m.d.comb += [
             control.half.eq(self._at(m, self.half, c.address_latency + c.ram_latency, "select_half")),
@@ -121,6 +125,18 @@ class Flow(wiring.Component):
             m.d.comb += self.control.post.eq(mac.post)
         with m.If(mac.done):
             m.d.comb += self.done.eq(1)
+
+    def _sparse(self, m, read):
+        """Rows of the read port: those of a sparse MAC with the picks of their lanes. Its words stand plain. Returns
+        what the shuffle selects by."""
+        c, fields, cycle = self._config, self.mac_fields, self._config.address_latency - 1
+        is_sparse = self._at(m, self.mac & (fields.log2_group != 0), cycle, "is_sparse")
+        places = self._at(m, (1 << fields.log2_apart)[:c.row_bits], cycle, "pick_places")
+        for bank, pick in enumerate(self.picks):
+            spread = Cat(Cat(pick[j] & places[b - j] for j in range(PICK_BITS) if b >= j).any()
+                         for b in range(c.row_bits))
+            m.d.comb += self.read.rows[bank].eq(read.rows[bank] | (spread & is_sparse.replicate(c.row_bits)))
+        return read.select & ~is_sparse.replicate(c.layers)
 
     def _taps(self, m, bit, cycles, name):
         taps = []

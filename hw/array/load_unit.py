@@ -133,7 +133,9 @@ class LoadUnit(wiring.Component):
         m.submodules.bank = bank = BankAddress(c.index_bits, c.layers, c.pipeline)
         m.d.comb += [bank.base.eq(walker.base), bank.window.eq(command.window),
                      self.rows.eq(delay(m, bank.rows, c.layers, "rows"))]
-        switches = steer(m, bank.select, shuffle_reverses(order, c.layers), c.layers, to_banks=True)
+        # Plain words go to the banks of their lanes.
+        select = bank.select & ~command.plain.replicate(c.layers) if c.sparse else bank.select
+        switches = steer(m, select, shuffle_reverses(order, c.layers), c.layers, to_banks=True)
         for j in range(c.engines_per_beat):
             ordered = Signal(words[j].shape(), name=f"ordered{j}", reset_less=True)
             stage += ordered.eq(permuted(m, words[j], order, c.layers, to_banks=True) if c.layers > 2 else words[j])

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..isa.instruction import Opcode
+from ..isa.sparse import LOG2_GROUPS
 from ..layouts import instruction
 from ..primitives.pipeline import delay
 from ..primitives.signals import signals
@@ -81,16 +82,32 @@ class MacCounter(wiring.Component):
     def _rows(self, m, sweep_last):
         """The row of the present group: the inputs of a row pair again and again, then those of the next one."""
         row_pair, next_pair, stride = signals("row_pair next_pair stride", self.row.shape(), reset_less=True)
+        next_row = self._sparse_row(m) if self._config.sparse else self.row + 1
         # A row pair takes four groups or more, so the next one may take its time.
         m.d.sync += [stride.eq(1 << self.fields.log2_in_stride), next_pair.eq(row_pair + stride)]
         with m.If(self.step):
-            m.d.sync += self.row.eq(self.row + 1)
+            m.d.sync += self.row.eq(next_row)
         with m.If(self.step & self.step_last):
             m.d.sync += self.row.eq(row_pair)
         with m.If(self.step & sweep_last):
             m.d.sync += [self.row.eq(next_pair), row_pair.eq(next_pair)]
         with m.If(self.load | (self.step & self.panel_last)):
             m.d.sync += [self.row.eq(0), row_pair.eq(0)]
+
+    def _sparse_row(self, m):
+        """The row of the next group of a row pair: the same one for each of the picks of a group, then the next one
+        whose bits of the member are zero. They come from the picks."""
+        new = self.next_fields
+        members = Signal(self.row.shape(), name="members", reset_less=True)  # the bits of the member
+        picks_left = Signal(new.last_pick.shape(), name="picks_left")
+        is_last_pick = Signal(name="is_last_pick")
+        m.d.comb += is_last_pick.eq(picks_left == 0)
+        with m.If(self.step):
+            m.d.sync += picks_left.eq(Mux(is_last_pick | self.step_last, self.fields.last_pick, picks_left - 1))
+        with m.If(self.load):
+            m.d.sync += [members.eq(((1 << new.log2_group) - 1)[:LOG2_GROUPS] << new.log2_apart),
+                         picks_left.eq(new.last_pick)]
+        return Mux(is_last_pick, ((self.row | members) + 1) & ~members, self.row)
 
     def _places(self, m, sweep_last, is_last_pair):
         """Places in the ring, and how many words of it are there and may go."""

@@ -124,6 +124,8 @@ class Processor(wiring.Component):
             unpack.i.valid.eq(reader.o.valid & wanted & beat.present), unpack.clear.eq(array.start),
             unpack.hold.eq(array.ring_hold), unpack.released.eq(array.released), array.filled.eq(unpack.filled),
             array.ring_write.eq(unpack.write), array.ring_write_en.eq(unpack.write_en)]
+        if self._config.sparse:
+            m.d.comb += [unpack.sparse.eq(beat.picks), unpack.restart.eq(reader.o.valid & reader.o.ready & beat.last)]
         with m.If(wanted):
             m.d.comb += [player.i.valid.eq(0), reader.o.ready.eq(unpack.i.ready | ~beat.present)]
         return unpack

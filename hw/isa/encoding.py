@@ -21,7 +21,7 @@ INSTRUCTION_WORDS = 3  # 32-bit words of one instruction
 OPCODE_BITS = 4
 INDEX_BITS = 16        # of an index in an instruction, enough for the largest half
 _SHIFT_BITS = 3        # of one column in ``shifts`` and ``growth``
-_COUNTED = ("input", "output", "pair")  # of a MAC: it has their numbers, the instruction the last ones
+_COUNTED = ("input", "output", "pair", "pick")  # of a MAC: it has their numbers, the instruction the last ones
 
 # Every field behind the opcode, least significant first.
 _WALK = [("inner", INDEX_BITS), ("outer", INDEX_BITS), ("window", INDEX_BITS), ("rotation", 2), ("reverse", 1),
@@ -31,12 +31,13 @@ _PASS = [("mode", 2), ("active", 4), ("descending", 1), ("digit", 4), ("last_gro
          ("coef_base", INDEX_BITS), ("coef_shift", 4), ("coef_mask_bits", 5), ("shifts", 4 * _SHIFT_BITS),
          ("block_float", 1), ("growth", 4 * _SHIFT_BITS)]
 _MAC = [("last_input", 12), ("last_output", 12), ("last_pair", 10), ("log2_in_stride", 4), ("out_base", INDEX_BITS),
-        ("log2_out_stride", 4), ("shift", 5), ("merge", 1), ("keep", 1)]
+        ("log2_out_stride", 4), ("shift", 5), ("merge", 1), ("keep", 1), ("last_pick", 4), ("log2_group", 3),
+        ("log2_apart", 4)]
 _BLOCK = [("gap", 8), ("first", 1), ("last", 1)]  # of PASS and MAC, at one place
 _READ = [*_MEMORY, ("after", 6), ("after_beats", 16)]
 FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.HALT: [],
-    Opcode.LOAD: [*_WALK, ("overlap", 1), ("lead", 15)],
+    Opcode.LOAD: [*_WALK, ("overlap", 1), ("lead", 14), ("plain", 1)],
     Opcode.PASS: [*_PASS, *_BLOCK],
     Opcode.STORE: [*_WALK, ("base", INDEX_BITS)],
     Opcode.LOOP: [("target", 12), ("count", 24), ("target_above", 4)],
@@ -52,7 +53,8 @@ _TARGET_BITS = dict(FIELDS[Opcode.LOOP])["target"]
 PROGRAM_WORDS = 1 << sum(width for name, width in FIELDS[Opcode.LOOP] if name.startswith("target"))  # at most
 SIGNED = {"increment"}  # two's complement; every other field is unsigned
 VALUES = f"""
-* ``last_group``, ``last_input``, ``last_output``, ``last_pair``: the number of groups or row pairs, less one.
+* ``last_group``, ``last_input``, ``last_output``, ``last_pair``, ``last_pick``: the number of groups, row pairs or
+  elements, less one.
 * ``last_step``: the number of steps that a group of engines takes, less one. A step is 2^``sub_bits`` beats, or two
   where ``sub_order`` is MIRROR.
 * ``sub_order``, ``sub_at``, ``sub_bits``: ``sub`` holds the ``sub_bits`` bits from ``sub_at`` on; with MIRROR
@@ -164,7 +166,7 @@ def _instruction(opcode: Opcode, values: dict[str, Any], layers: int) -> Instruc
         values["walk"] = _walk(values, layers)
         if opcode is Opcode.LOAD:
             values["lag"] = values.pop("lead") - LOAD_DECISION
-            values["overlap"] = bool(values["overlap"])
+            values |= {name: bool(values[name]) for name in ("overlap", "plain")}
     elif opcode is Opcode.PASS:
         values["groups"] = values.pop("last_group") + 1
         for name in ("shifts", "growth"):
@@ -177,7 +179,7 @@ def _instruction(opcode: Opcode, values: dict[str, Any], layers: int) -> Instruc
     elif opcode is Opcode.MAC:
         del values["zero"]
         values |= {f"{name}s": values.pop(f"last_{name}") + 1 for name in _COUNTED}
-        values |= {name: bool(values[name]) for name in ("first", "last")}
+        values |= {name: bool(values[name]) for name in ("merge", "keep", "first", "last")}
     elif opcode is Opcode.LOOP:
         values = {"target": loop_target(values) // INSTRUCTION_WORDS, "count": values["count"]}
     elif opcode in (Opcode.READ, Opcode.SUMS, Opcode.FETCH, Opcode.WRITE):

@@ -71,6 +71,7 @@ class Destination(IntEnum):
 
     SETUP = 1  # the player: records of setup writes
     RING = 2   # the ring of a MAC: rows of its matrix
+    PICKS = 3  # the same of a sparse matrix, with beats that say where its elements belong
 
 
 class Unit(IntEnum):
@@ -94,12 +95,15 @@ class Load:
     """Fill a half from the input stream.
 
     With ``overlap`` beat t is accepted once the store that empties the same half has read beat t + lag;
-    without it the load waits until that store has ended. A half that no store empties is filled at once.
+    without it the load waits until that store has ended. A half that no store empties is filled at once. ``plain``: the
+    words go to the banks that their lowest index bits name, where a sparse MAC looks for them; the lanes are these bits
+    then.
     """
 
     walk: Walk
     overlap: bool = False
     lag: int = 0
+    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,11 @@ class Mac:
     A sum of more inputs than a half holds is made in chunks: ``keep`` leaves the sums as they are in the columns and
     writes no results, ``merge`` begins with those that the last MAC that kept some has left, which had as many outputs
     and row pairs.
+
+    With ``log2_group`` > 0 the matrix is sparse: of every M = 2^log2_group inputs of an output, which lie P *
+    2^log2_apart apart, N = ``picks`` have an element. ``inputs`` counts groups of those that have one. Group g takes
+    for each lane the input of row (q >> log2_apart, m, q mod 2^log2_apart), highest bits first, q = g / N; the word of
+    the ring says m for each lane, the same for the S outputs of a cycle.
     """
 
     inputs: int
@@ -155,6 +164,9 @@ class Mac:
     shift: int
     merge: bool = False
     keep: bool = False
+    picks: int = 1
+    log2_group: int = 0
+    log2_apart: int = 0
     gap: int = 0
     first: bool = False
     last: bool = False

@@ -39,8 +39,10 @@ def reader_beat(config: CoreConfig) -> data.StructLayout:
 
 
 def fetch_marks(config: CoreConfig) -> dict[str, int]:
-    """With records ``setup``: it belongs to a FETCH. With a ring ``ring``: to one whose beats go there."""
-    return {"setup": 1, **({"ring": 1} if config.ring_words else {})} if config.records else {}
+    """With records ``setup``: it belongs to a FETCH. With a ring ``ring``: to one whose beats go there; ``picks``:
+    those of a sparse matrix."""
+    marks = {"setup": config.records, "ring": config.ring_words > 0, "picks": config.sparse}
+    return {name: 1 for name, is_there in marks.items() if is_there}
 
 
 def vector_tag() -> data.StructLayout:
@@ -158,7 +160,9 @@ class Reader(wiring.Component):
             if has_records:
                 m.d.sync += marks.setup.eq(is_fetch)
             if self._config.ring_words:
-                m.d.sync += marks.ring.eq(command.destination == Destination.RING)
+                m.d.sync += marks.ring.eq(command.destination >= Destination.RING)
+            if self._config.sparse:
+                m.d.sync += marks.picks.eq(command.destination == Destination.PICKS)
         in_flight = self._beats(m, sequence, mode, changes, marks)
         m.d.sync += self._empty.eq(~self.running & ~in_flight)
         m.d.comb += self.idle.eq(self._empty & ~held)

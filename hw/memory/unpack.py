@@ -1,11 +1,12 @@
 """Unpack: beats of a matrix to the words of the coefficient ring."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..array.parameters import unit_lanes
 from ..config import CoreConfig
+from ..isa.sparse import PICK_BITS, pick_sets
 from ..layouts import ring_write
 from ..numeric import streamed_coefficient
 from ..primitives.signals import signals
@@ -21,6 +22,10 @@ class Unpack(wiring.Component):
     j the inputs j*P + low (c1) and j*P + high (c0), see ``unit_lanes``. ``write_en``: ``write`` is written, unless
     ``hold`` says that the banks are written by somebody else. Addresses go up by one from 0, modulo ring_words.
 
+    Where matrices may be ``sparse``, a beat of picks stands in front of every ``pick_sets`` sets of a sparse one;
+    ``restart``: the next beat is the first of a FETCH, which begins with picks. ``write.picks``: for each lane those of
+    the word.
+
     ``filled`` and ``released`` count wide words modulo 2 * ring_words: those written, from the cycle behind their
     ``write_en`` on, and those that nobody reads any more. Their difference never passes ring_words. ``released`` only
     goes up, never past ``filled``, and may come late. ``clear``: as after reset, with ``released`` 0 in the next cycle;
@@ -34,7 +39,8 @@ class Unpack(wiring.Component):
     Backpressure: ``i`` takes all beats of a set but the last one at once; that waits for the last word of the set
     before, so a gate leads there from ``hold``. ``write`` is always taken but for ``hold``.
     Reset: empty.
-    Cost: 2S - 1 registers of a beat, S of which have a multiplexer but for their upper P elements; two comparators.
+    Cost: 2S - 1 registers of a beat, S of which have a multiplexer but for their upper P elements; two comparators;
+    where matrices may be sparse a register of a beat and one of its picks.
     Source: docs/reference/processor.md, Operands.
 
     Raises ValueError where the configuration has no ring.
@@ -45,9 +51,10 @@ class Unpack(wiring.Component):
             raise ValueError("ring_words: 0; an Unpack needs a ring")
         self._config = config
         counter = config.ring_bits + 1
-        write = ring_write(config.ring_bits, config.coefficient_width, config.n_units)
+        sparse = {"sparse": In(1), "restart": In(1)} if config.sparse else {}
         super().__init__({
-            "i": In(stream.Signature(memory_beat(config))), "write": Out(write), "write_en": Out(1), "hold": In(1),
+            "i": In(stream.Signature(memory_beat(config))), "write": Out(ring_write(config)), "write_en": Out(1),
+            "hold": In(1), **sparse,
             "released": In(counter), "filled": Out(counter), "clear": In(1), "idle": Out(1)})
 
     def elaborate(self, platform):
@@ -60,11 +67,13 @@ class Unpack(wiring.Component):
         place = Signal(layers, init=1, name="place")  # of the next beat in its set, one bit each
         left = Signal(len(beat) // step, name="words_left")  # as many ones as words
         is_last_beat, is_last_word, is_blocked, is_moving = signals("is_last_beat is_last_word is_blocked is_moving")
-        m.d.comb += [is_last_beat.eq(place[-1]), is_last_word.eq(~left[1]), self.idle.eq(place[0] & ~left[0])]
+        is_picks = self._picks(m, beat, is_last_beat, is_last_word, is_moving) if self._config.sparse else Const(0)
+        m.d.comb += [is_last_beat.eq(place[-1] & ~is_picks), is_last_word.eq(~left[1]),
+                     self.idle.eq(place[0] & ~left[0])]
 
-        with m.If(self.i.valid & ~is_last_beat):
+        with m.If(self.i.valid & ~is_last_beat & ~is_picks):
             m.d.sync += [register.eq(source) for register, source in zip(chain, [*chain[1:], beat])]
-        with m.If(self.i.valid & self.i.ready):
+        with m.If(self.i.valid & self.i.ready & ~is_picks):
             m.d.sync += place.eq(place.rotate_left(1))
         # The enable of these many registers knows nothing of i.valid: what they take without it is no word.
         with m.If(is_moving):
@@ -83,6 +92,30 @@ class Unpack(wiring.Component):
         with m.If(self.clear):
             m.d.sync += [place.eq(1), left.eq(0)]
         return m
+
+    def _picks(self, m, beat, is_last_beat, is_last_word, is_moving):
+        """Keeps a beat of picks and sends those of each set along with its words. Returns whether the present beat is
+        one of picks."""
+        c = self._config
+        width, picks = c.element_width, data.ArrayLayout(PICK_BITS, c.memory_elements)
+        kept = Signal(len(beat), name="kept_picks", reset_less=True)  # of the next set lowest in each element
+        leaving = Signal(picks, name="leaving_picks", reset_less=True)
+        sets_left = Signal(range(pick_sets(c) + 1), name="sets_left")  # that the beat of picks serves
+        is_picks = Signal(name="is_picks")
+        m.d.comb += [is_picks.eq(self.sparse & (sets_left == 0)), self.write.picks.eq(leaving.as_value())]
+        step = PICK_BITS * c.lanes
+        with m.If(is_moving):
+            m.d.sync += leaving.eq(Mux(is_last_word, Cat(kept.word_select(e, width)[:PICK_BITS] for e in
+                                                         range(c.memory_elements)),
+                                       Cat(leaving.as_value()[step:], leaving.as_value()[-step:])))
+        with m.If(self.i.valid & is_picks):
+            m.d.sync += [kept.eq(beat), sets_left.eq(pick_sets(c))]
+        with m.Elif(self.i.valid & self.i.ready & is_last_beat):
+            m.d.sync += [kept.eq(Cat(kept.word_select(e, width) >> PICK_BITS for e in range(c.memory_elements))),
+                         sets_left.eq(sets_left - self.sparse)]
+        with m.If(self.restart | self.clear):
+            m.d.sync += sets_left.eq(0)
+        return is_picks
 
     def _count(self, m):
         """Counters and address. Returns the flag of a full ring, which falls a cycle late but rises in time."""

@@ -275,7 +275,7 @@ class _Processor(_Array):
     def _beat_of_block(self) -> ReaderBeat | None:
         """The beat of the reader, where it is on offer to the array: not a record, nor behind one that is played."""
         beat = self.reader.out[0] if self.reader.out else None
-        is_fetched = beat is not None and beat[3] in (BeatKind.RECORDS, BeatKind.MATRIX)
+        is_fetched = beat is not None and beat[3] in (BeatKind.RECORDS, BeatKind.MATRIX, BeatKind.SPARSE)
         return None if is_fetched or not self.player.idle else beat
 
     def _play(self) -> bool:
@@ -285,19 +285,23 @@ class _Processor(_Array):
         is_present = beat is not None and beat[2] > 0
         taken = is_record and (self.player.ready or not is_present)
         if self.unpack is not None:
-            taken |= self._fill(beat is not None and beat[3] is BeatKind.MATRIX, is_present)
+            taken |= self._fill(beat if beat is not None and beat[3] is not BeatKind.RECORDS else None)
         self.player.step(taken and is_present and is_record)
         if taken and beat is not None and beat[1]:
             self.fetches -= 1
         return taken
 
-    def _fill(self, is_matrix: bool, is_present: bool) -> bool:
-        """A cycle of the ring, before the sequencer's; whether it takes the beat of the reader."""
+    def _fill(self, beat: ReaderBeat | None) -> bool:
+        """A cycle of the ring, before the sequencer's; whether it takes ``beat``, which the reader offers."""
         unpack, counter, hold = self.unpack, self.sequencer.counter, self.player.holds_banks
         assert unpack is not None and counter is not None
-        taken = is_matrix and (unpack.ready(hold) or not is_present)
+        sparse = beat is not None and beat[3] is BeatKind.SPARSE
+        is_matrix = sparse or (beat is not None and beat[3] is BeatKind.MATRIX)
+        is_present = is_matrix and beat is not None and beat[2] > 0
+        taken = is_matrix and (unpack.ready(hold, sparse) or not is_present)
+        ends = taken and beat is not None and bool(beat[1])
         self.filled = unpack.filled
-        unpack.step(is_matrix and is_present, hold, counter.released)
+        unpack.step(is_present, hold, counter.released, sparse, ends)
         return taken
 
     def count_port(self, asks: bool, writes: bool, writing: bool, no_write: bool) -> None:

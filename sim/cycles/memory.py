@@ -139,7 +139,11 @@ class BeatKind(Enum):
     SUMS = auto()
     RECORDS = auto()
     MATRIX = auto()
+    SPARSE = auto()
 
+
+_FETCHED = {Destination.SETUP: BeatKind.RECORDS, Destination.RING: BeatKind.MATRIX,
+            Destination.PICKS: BeatKind.SPARSE}
 
 # Mode, whether it is the last of its block, what it is (Tables.read_beats), and what becomes of it.
 ReaderBeat = tuple[MemoryMode, bool, int, BeatKind]
@@ -340,7 +344,7 @@ class Reader:
             if isinstance(command, Sums):
                 self.kind = BeatKind.SUMS
             elif isinstance(command, Fetch):
-                self.kind = BeatKind.MATRIX if command.destination is Destination.RING else BeatKind.RECORDS
+                self.kind = _FETCHED[command.destination]
                 assert self.player is not None
                 self.player.begin()
             else:

@@ -7,19 +7,21 @@ Register-accurate models of the control. One ``step`` is one clock cycle. Words 
 from ...hw.array.parameters import release_delay
 from ...hw.config import CoreConfig
 from ...hw.isa.instruction import Mac
+from ...hw.isa.sparse import pick_sets
 from ..model.ring import panel_words
 
 __all__ = ["MacCounter", "Unpack"]
 
 
 class Unpack:
-    """``ready``: a beat is taken; ``filled``: words that were written; ``idle``: no beat and no word is inside."""
+    """``ready``: a beat is taken; ``filled``: words that were written; ``idle``: no beat and no word is inside.
+    ``sets_left``: sets that the last beat of picks still serves."""
 
-    __slots__ = ("layers", "words", "size", "place", "left", "filled", "full")
+    __slots__ = ("layers", "words", "size", "served", "place", "left", "filled", "full", "sets_left")
 
     def __init__(self, config: CoreConfig):
         self.layers, self.words = config.layers, config.memory_elements // config.lanes
-        self.size = config.ring_words
+        self.size, self.served, self.sets_left = config.ring_words, pick_sets(config), 0
         self.place = self.left = self.filled = 0  # of the next beat in its set; words of a set that have not left
         self.full = False
 
@@ -27,14 +29,22 @@ class Unpack:
     def idle(self) -> bool:
         return not self.place and not self.left
 
-    def ready(self, hold: bool) -> bool:
+    def ready(self, hold: bool, sparse: bool) -> bool:
         writes = self.left > 0 and not self.full and not hold
+        if sparse and not self.sets_left:
+            return True
         return self.place < self.layers - 1 or (self.left <= 1 and (writes or not self.left))
 
-    def step(self, offered: bool, hold: bool, released: int) -> None:
+    def step(self, offered: bool, hold: bool, released: int, sparse: bool, restart: bool) -> None:
         """``offered``: there is a beat; ``hold``: the banks are written by the setup port; ``released`` words are free
-        again."""
-        ready, is_last = self.ready(hold), self.place == self.layers - 1
+        again; ``sparse``: it belongs to a FETCH with picks; ``restart``: the next one begins a FETCH."""
+        ready, is_last = self.ready(hold, sparse), self.place == self.layers - 1
+        if sparse and not self.sets_left:
+            self.sets_left, offered = self.served * offered, False
+        elif sparse:
+            self.sets_left -= offered and ready and is_last
+        if restart:
+            self.sets_left = 0
         writes = self.left > 0 and not self.full and not hold
         if writes or not self.left:
             self.left = self.left - 1 if self.left > 1 else self.words * (offered and is_last)

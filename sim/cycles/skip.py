@@ -58,7 +58,8 @@ _VECTOR = (
     attrgetter(*(f"arbiter.{name}" for name in (
         "out", "free", "space", "granted", "to_reader", "arrived",
         *(f"{queue}.{part}" for queue in ("owners", "waiting") for part in _QUEUE)))))
-_RING = attrgetter("unpack.place", "unpack.left", "unpack.full", "player.holds", "sequencer.drain", "sequencer.drained",
+_RING = attrgetter("unpack.place", "unpack.left", "unpack.full", "unpack.sets_left", "player.holds", "sequencer.drain",
+                   "sequencer.drained",
                    *(f"sequencer.counter.{name}" for name in ("next_filled", "first_filled", "read")))
 _RING_COUNTERS = ("unpack.filled", *(f"sequencer.counter.{name}" for name in (
     "left", "begun", "surplus", "released", "panels")))

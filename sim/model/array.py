@@ -80,6 +80,10 @@ def overtaken(load: Load, store: Walk, base: int = 0) -> str:
     size = 1 + int(max(loaded.max(), stored.max()))
     read_in = np.full(size, -1, dtype=np.int64)
     read_in[stored] = np.arange(len(stored))[:, None] // store.step_beats
+    if load.plain:  # its words may stand where others of their row stood
+        rows = np.full(-(-size // loaded.shape[1]) * loaded.shape[1], -1, dtype=np.int64)
+        rows[:size] = read_in
+        read_in = rows.reshape(-1, loaded.shape[1]).max(axis=1).repeat(loaded.shape[1])
     step = np.arange(len(loaded))[:, None] // load.walk.step_beats
     early = np.argwhere(read_in[loaded] > step + load.lag)
     if len(early):
@@ -188,7 +192,7 @@ class ArrayModel:
         missing = outputs.max(initial=0) + 1 - block.values.shape[2]
         if missing > 0:
             block.values = np.pad(block.values, ((0, 0), (0, 0), (0, int(missing))))
-        x = block.values[:, :, inputs].reshape(-1, instruction.inputs * p)
+        x = block.values[:, :, inputs].reshape(-1, matrix.shape[1])
         sums = mac_sums(x, matrix, config.coefficient_width)
         if instruction.merge:
             sums += self.kept

@@ -2,6 +2,7 @@
 
 from ...hw.config import CoreConfig
 from ...hw.isa.instruction import OF_RECORDS, OF_RING, Destination, Fault, MemoryMode, Opcode
+from ...hw.isa.sparse import LOG2_GROUPS
 from ...hw.isa.walk import SubOrder
 from ...hw.numeric import MAC_TERMS
 
@@ -14,6 +15,8 @@ def field_fault(config: CoreConfig, opcode: Opcode, values: dict[str, int]) -> t
         return Fault.OPCODE, "ring_words is 0, there is no ring"
     if opcode in OF_RECORDS and not config.records:
         return Fault.OPCODE, "records is false, there is no player"
+    if opcode is Opcode.LOAD and values["plain"] and not (config.sparse and values["window"] == config.lanes - 1):
+        return Fault.WALK, "plain words are those of the lowest index bits, and sparse is true"
     if opcode in (Opcode.LOAD, Opcode.STORE) and _leaves_half(config, values):
         return Fault.WALK, "the walk leaves the half"
     if opcode is Opcode.PASS and _leaves_memory(config, values):
@@ -29,7 +32,8 @@ def field_fault(config: CoreConfig, opcode: Opcode, values: dict[str, int]) -> t
 
 def _memory_fault(config: CoreConfig, opcode: Opcode, values: dict[str, int]) -> tuple[Fault | None, str]:
     if opcode is Opcode.FETCH:
-        destinations = [Destination.SETUP, *([Destination.RING] if config.ring_words else [])]
+        destinations = [Destination.SETUP, *([Destination.RING] if config.ring_words else []),
+                        *([Destination.PICKS] if config.sparse else [])]
         if values["descriptor"] >= config.descriptors or values["destination"] not in destinations:
             return Fault.MEMORY, (f"descriptor {values['descriptor']} or destination {values['destination']} is out of "
                                   "range")
@@ -61,7 +65,14 @@ def _leaves_regions(c: CoreConfig, p: dict[str, int]) -> bool:
             for side, last in (("in", p["last_input"]), ("out", p["last_output"]))]
     return (not 0 < p["last_input"] < most or p["zero"] != 0 or max(*rows, p["out_base"]) >= c.bank_rows
             or p["last_input"] >> p["log2_in_stride"] > 0 or p["last_output"] >> p["log2_out_stride"] > 0
-            or (bool(p["merge"] or p["keep"]) and _leaves_sums(c, p)))
+            or (bool(p["merge"] or p["keep"]) and _leaves_sums(c, p)) or _has_no_group(c, p))
+
+
+def _has_no_group(c: CoreConfig, p: dict[str, int]) -> bool:
+    """Whether a group of a MAC is too large, or has fewer members than elements."""
+    if not c.sparse:
+        return bool(p["last_pick"] or p["log2_group"] or p["log2_apart"])
+    return p["log2_group"] > LOG2_GROUPS or p["last_pick"] >> p["log2_group"] > 0
 
 
 def _leaves_sums(c: CoreConfig, p: dict[str, int]) -> bool:

@@ -14,21 +14,21 @@ def mac(x: np.ndarray, weights: np.ndarray, shift: int, width: int,
     """Every row of ``x`` times every row of ``weights``: values int64 (rows, outputs), and whether each was clamped.
 
     ``x`` and ``weights`` as for :func:`mac_sums`; the exact sum is rounded half up by ``shift`` and saturated to W
-    bits: ``hw/numeric.py``. Raises ValueError as :func:`mac_sums`.
+    bits: ``hw/numeric.py``. Raises ValueError as :func:`mac_sums`, and where K is more than MAC_TERMS.
     """
+    if x.shape[1] > MAC_TERMS:
+        raise ValueError(f"x: {x.shape[1]} words of a sum are too many; allowed are {MAC_TERMS}")
     return saturate(round_half_up(mac_sums(x, weights, coefficient_width), shift), width)
 
 
 def mac_sums(x: np.ndarray, weights: np.ndarray, coefficient_width: int) -> np.ndarray:
     """The sums int64 (rows, outputs) of the products of rows of ``x``, int64 (rows, K) of W-bit words, with rows of
-    ``weights``, int64 (outputs, K) of C-bit coefficients. A product keeps ``mac_guard_bits``. Raises ValueError for
-    shapes that do not fit, and where K is more than MAC_TERMS.
+    ``weights``, int64 (outputs, K) of C-bit coefficients, of which at most MAC_TERMS of a row are not zero. A product
+    keeps ``mac_guard_bits``. Raises ValueError for shapes that do not fit.
     """
     if x.ndim != 2 or weights.ndim != 2 or x.shape[1] != weights.shape[1]:
         raise ValueError(f"weights: shape {weights.shape} does not fit x of shape {x.shape}; allowed are (rows, K) and "
                          f"(outputs, K)")
-    if x.shape[1] > MAC_TERMS:
-        raise ValueError(f"x: {x.shape[1]} words of a sum are too many; allowed are {MAC_TERMS}")
     cut = coefficient_fraction_bits(coefficient_width) - mac_guard_bits(coefficient_width)
     # Sums of MAC_TERMS products have less than 53 bits, so the fast product of float matrices is exact.
     total = (x.astype(np.float64) @ weights.astype(np.float64).T).astype(np.int64)

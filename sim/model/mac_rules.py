@@ -5,19 +5,28 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...hw.config import CoreConfig
-from ...hw.isa.instruction import Mac, Mode, Pass
+from ...hw.isa.instruction import Load, Mac, Mode, Pass
 from ...hw.numeric import MAC_TERMS
+from .ring import input_rows
 
 __all__ = ["check_macs", "mac_rows"]
 
 
-def check_macs(config: CoreConfig, steps: Sequence[Pass | Mac]) -> None:
+def check_macs(config: CoreConfig, blocks: Sequence[tuple[Load, Sequence[Pass | Mac]]]) -> None:
     """Raises ValueError naming the field of the first step of a program that breaks a rule: words of the ring come and
-    go, a MAC measures nothing for a pass behind it, and what it merges must have been kept."""
+    go, a MAC measures nothing for a pass behind it, what it merges must have been kept, and a sparse one looks for its
+    inputs where a plain LOAD puts them, which nothing else does. ``blocks``: the LOAD of each and its passes."""
+    steps = [step for _, passes in blocks for step in passes]
     macs = [step for step in steps if isinstance(step, Mac)]
     for mac in dict.fromkeys(macs):
         mac_rows(mac)
+        if mac.inputs % mac.picks:
+            raise ValueError(f"inputs: {mac.inputs} of a MAC; allowed are multiples of picks = {mac.picks}")
     _check_merges(config, macs)
+    for load, passes in blocks:
+        for step in passes:
+            if load.plain != (isinstance(step, Mac) and step.log2_group > 0):
+                raise ValueError(f"plain: {load.plain} of a LOAD; a sparse MAC, and nothing else, needs True")
     for before, step in zip([None, *steps], steps):
         if isinstance(step, Mac) or not macs:
             continue
@@ -32,7 +41,7 @@ def mac_rows(mac: Mac) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the banks that a MAC reads (pairs, inputs) and writes (pairs, outputs), none where it keeps its sums;
     ValueError where two results have one place, or that of an input."""
     pairs = np.arange(mac.pairs)[:, None]
-    read = (pairs << mac.log2_in_stride) + np.arange(mac.inputs)
+    read = (pairs << mac.log2_in_stride) + np.arange(input_rows(mac))
     written = mac.out_base | pairs << mac.log2_out_stride | np.arange(mac.outputs)
     if mac.keep:
         return read, written[:, :0]

@@ -28,7 +28,7 @@ from .mac_rules import check_macs
 from .memory import arranged, positions, read_addresses, read_elements, row_chunks, write_addresses, write_block
 from .races import Asking, first_race
 from .progress import RingUse, check_executed
-from .ring import Ring, mac_words, word_sets
+from .ring import Ring, mac_words, set_beats, word_sets
 from .tables_in_use import TablesInUse
 from .vector_unit import VectorUnit
 
@@ -189,7 +189,7 @@ class ProcessorModel:
         words = self._check_memory(blocks, counts)
         if self.config.ring_words:
             self._check_waits(blocks, words)
-            check_macs(self.config, [step for passes in blocks.passes for step in passes])
+            check_macs(self.config, list(zip(blocks.loads, blocks.passes)))
         check_overlaps(blocks.loads, blocks.stores)
         return blocks
 
@@ -325,7 +325,8 @@ class ProcessorModel:
                     askings.append(Asking(tag, (early.instruction.after, early.instruction.after_beats), beats))
                     use.command(tag, early.instruction, early.waited)
                     if _is_matrix(early):
-                        matrix_beats.append(matrix_beats[-1] + len(beats))
+                        matrix_beats.append(matrix_beats[-1] + set_beats(self.config, early.instruction.destination,
+                                                                         len(beats)))
                     if isinstance(early.instruction, Fetch) and not _is_matrix(early):
                         records = self._play(self._fetched(early))
                         use.change(tag, early.instruction, records, changed[beats].any())
@@ -424,7 +425,7 @@ class ProcessorModel:
         if isinstance(command.instruction, Sums):
             self._sum_rows(command.instruction, command.base)
         elif _is_matrix(command):
-            self.ring.fetch(self._fetched(command))
+            self.ring.fetch(self._fetched(command), command.instruction.destination is Destination.PICKS)
         else:
             self._play(self._fetched(command))
 
@@ -479,7 +480,7 @@ class ProcessorModel:
 
 
 def _is_matrix(command: _Command) -> bool:
-    return isinstance(command.instruction, Fetch) and command.instruction.destination is Destination.RING
+    return isinstance(command.instruction, Fetch) and command.instruction.destination is not Destination.SETUP
 
 
 def fetched_records(config: CoreConfig, program: Sequence[Instruction], setup: Sequence[SetupWrite],

@@ -26,7 +26,7 @@ from ..kernel.kernel import Kernel
 from ..kernel.layers import pair_indices
 from ..program.assemble import SumRows, Transfer
 from ..program.blocks import Start
-from ..program.dense import dense_image, multiply_dense, tiling
+from ..program.dense import DenseProduct
 from ..program.matrix import Matrix
 from ..program.operations import multiply_butterfly, mix_real, mixed_rows, transform_columns
 from ..program.stage import keeps
@@ -152,13 +152,13 @@ class _Dense(_Rows):
     def operation(self) -> Operation:
         source = self.rows
         kernel, bias = self._matrix()
-        cut = tiling(self.config, source, len(kernel.weights), self.rows_at_once if self.normalises else None)
-        image = dense_image(self.config, kernel.weights, source, cut)
+        product = DenseProduct(self.config, source, len(kernel.weights),
+                               most_rows=self.rows_at_once if self.normalises else None)
+        image = product.image(kernel.weights)
         place = self.memory.take_beats(len(image))
         self.constants.append(Constant(Stored(place, 1.0), image, is_matrix=True))
         finish, result = self.finish(kernel.output_unit(1.0), bias)
-        transfers = multiply_dense(self.config, source, result.tensor.rows, cut, place.base, kernel.shift,
-                                   self.step.name)
+        transfers = product.transfers(result.tensor.rows, place.base, kernel.shift, self.step.name)
         return self.done(result, transfers, finish, source.rows * kernel.weights.size)
 
     def _matrix(self) -> tuple[DenseKernel, np.ndarray | None]:

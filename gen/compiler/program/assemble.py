@@ -16,14 +16,14 @@ from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ....hw.isa.encoding import INSTRUCTION_WORDS
-from ....hw.isa.instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, MemoryMode, Read, Set, Sums,
+from ....hw.isa.instruction import (Fetch, Halt, Instruction, Loop, MemoryMode, Read, Set, Sums,
                                     Unit, Write)
 from ....hw.isa.parameter_set import SET_WORDS, SETS, ReadSet, WriteSet
 from ....hw.isa.setup import SETUP_READER, SETUP_WRITER, SETUP_READ_SETS, SETUP_WRITE_SETS
 from ....sim.model.memory import read_addresses, write_addresses
 from ....sim.model.processor import BlockOutcome, ProcessorModel
 from ....sim.model.progress import RingUse, check_progress
-from ....sim.model.ring import word_sets
+from ....sim.model.ring import set_beats, word_sets
 from .stage import Block, Stage
 
 __all__ = ["Transfer", "SumRows", "Program", "Work", "SetNumbers", "TableNumbers", "DescriptorTable", "Fetched",
@@ -148,7 +148,8 @@ def check_assembled(config: CoreConfig, instructions: Sequence[Instruction]) -> 
     if need > config.program_words:
         raise WingbeatError(f"program_words: {config.program_words} is too small for a program of {need} words; "
                             f"allowed are {1 << (need - 1).bit_length()} and more")
-    ring = RingUse(config, lambda fetch: word_sets(config, fetch.rows))  # they are lines, a beat a row
+    ring = RingUse(config, lambda fetch: word_sets(config, set_beats(config, fetch.destination, fetch.rows)))
+
     try:
         check_progress(instructions, ring)
     except ValueError as fault:
@@ -281,7 +282,7 @@ def _fetch(work: Work, number: int, tables: TableNumbers, waits: "_Waits",
                 _step(work.read_places, number), after, beats,
                 tables.read_sets.number(stage.normalise, number) if stage.normalise else 0)
     before = work.blocks[number - 2].stage if number >= 2 else None
-    load = stage.load if before is not None and stage.follows(before) else Load(stage.load.walk)
+    load = stage.load if before is not None and stage.follows(before) else replace(stage.load, overlap=False, lag=0)
     return [*before_read, read, load, *_matrix(work, number, tables)]
 
 
@@ -291,11 +292,11 @@ def _matrix(work: Work, number: int, tables: TableNumbers) -> list[Instruction]:
     stage = work.blocks[number].stage
     if not stage.matrix:
         return []
-    piece, beats, count = stage.matrix
-    step = _step(work.matrix_places, work.matrix_numbers[number])
-    fetch = Fetch(tables.readers.number(piece), _MATRIX_REGISTER, beats, MemoryMode.COLUMNS, beats,
-                  destination=Destination.RING)
-    return [*[fetch] * (count - 1), replace(fetch, increment=step - (count - 1) * beats)]
+    pieces, destination = stage.matrix
+    fetches = [Fetch(tables.readers.number(piece), _MATRIX_REGISTER, beats, MemoryMode.COLUMNS, beats,
+                     destination=destination) for piece, beats in pieces]
+    step, before = _step(work.matrix_places, work.matrix_numbers[number]), sum(beats for _, beats in pieces[:-1])
+    return [*fetches[:-1], replace(fetches[-1], increment=step - before)]
 
 
 def _sums(work: Work, at: int, number: int, tables: TableNumbers, waits: "_Waits") -> Sums:

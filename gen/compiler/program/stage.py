@@ -12,7 +12,7 @@ import numpy as np
 
 from ....hw.config import CoreConfig
 from ....hw.isa.descriptor import Descriptor, Move
-from ....hw.isa.instruction import Load, Mac, MemoryMode, Pass, Store
+from ....hw.isa.instruction import Destination, Load, Mac, MemoryMode, Pass, Store
 from ....hw.isa.parameter_set import ReadSet, WriteSet
 from ....hw.isa.walk import Walk
 from ....sim.model.array import overtaken
@@ -50,11 +50,11 @@ class Block(NamedTuple):
 
 
 class MatrixStream(NamedTuple):
-    """The matrix of the MACs of a block: beats one after the other, ``pieces`` FETCHes of ``beats`` beats each."""
+    """The matrix of the MACs of a block: beats one after the other, in ``pieces`` of a FETCH each, descriptor and
+    number of beats. ``destination``: RING, or PICKS of a sparse one."""
 
-    piece: Descriptor
-    beats: int
-    pieces: int
+    pieces: tuple[tuple[Descriptor, int], ...]
+    destination: Destination
 
 
 @dataclass(frozen=True)
@@ -197,13 +197,14 @@ def build_mac_stage(name: str, config: CoreConfig, mac: Mac, matrix: MatrixStrea
         descriptors.append(_descriptor(config, side, steps, sub))
     # Regions do not meet, but a load must not be over before the store is.
     lag = max(0, walks[1].steps - walks[0].steps)
-    return Stage(name, Load(walks[0], True, lag), walks[1], Store(walks[1], mac.out_base * config.lanes), (mac,),
-                 np.empty((0, 3), dtype=np.int64), descriptors[0], read.mode, descriptors[1], write.mode, matrix=matrix)
+    return Stage(name, Load(walks[0], True, lag, plain=mac.log2_group > 0), walks[1],
+                 Store(walks[1], mac.out_base * config.lanes), (mac,), np.empty((0, 3), dtype=np.int64), descriptors[0],
+                 read.mode, descriptors[1], write.mode, matrix=matrix)
 
 
 def line(config: CoreConfig, beats: int) -> Descriptor:
-    """``beats`` beats one after the other, a multiple of ``config.beat_groups``."""
-    steps = beats // config.beat_groups
+    """``beats`` beats one after the other."""
+    steps = -(-beats // config.beat_groups)
     moves = tuple(Move(config.beat_groups << bit) for bit in range((steps - 1).bit_length()))
     return Descriptor((), Move(1), moves, 1, 1, steps=steps)
 

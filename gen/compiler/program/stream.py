@@ -203,7 +203,8 @@ def _descriptors(work: Work, readers: DescriptorTable, writers: DescriptorTable)
         readers.number(stage.read)
         writers.number(stage.write)
         if stage.matrix:
-            readers.number(stage.matrix.piece)
+            for piece, _ in stage.matrix.pieces:
+                readers.number(piece)
     return [*readers.setup(SETUP_READER), *writers.setup(SETUP_WRITER)]
 
 

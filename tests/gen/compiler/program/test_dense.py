@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.compiler.program.assemble import assemble
-from wingbeat.gen.compiler.program.dense import dense_image, multiply_dense, tiling
+from wingbeat.gen.compiler.program.dense import DenseProduct
 from wingbeat.gen.compiler.program.matrix import Matrix
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
@@ -30,10 +30,10 @@ def made(config, rows, inputs, outputs, rng, parts=1):
     source = replace(Matrix.at(0, rows, inputs // parts, config), elements=inputs, parts=parts)
     target = Matrix.at(source.end, rows, outputs, config)
     x, weights = (rng.integers(-most, most + 1, shape) for shape in ((rows, inputs), (outputs, inputs)))
-    cut = tiling(config, source, outputs)
-    image = dense_image(config, weights, source, cut)
+    product = DenseProduct(config, source, outputs)
+    image = product.image(weights)
     memory = np.concatenate([source.pack(x, config), target.pack(np.zeros((rows, outputs), int), config), image])
-    program = assemble(config, multiply_dense(config, source, target, cut, target.end, SHIFT, "dense"))
+    program = assemble(config, product.transfers(target, target.end, SHIFT, "dense"))
     values, _ = mac(x << config.width - config.element_width,
                     streamed_coefficient(weights, config.element_width, config.coefficient_width), SHIFT, config.width,
                     config.coefficient_width)
@@ -73,7 +73,7 @@ def test_inputs_in_chunks(layers, seed):
 def test_chunks_only_where_a_row_has_no_room():
     config = config_of(2, partial_words=64)
     for inputs, size in ((40, 40), (120, 120), (496, 496), (504, 504), (512, 256), (1000, 256)):
-        cut = tiling(config, Matrix.at(0, 4, inputs, config), 16)
+        cut = DenseProduct(config, Matrix.at(0, 4, inputs, config), 16).tiling
         assert cut.inputs == size, inputs
         assert size >= inputs or cut.outputs[0] << cut.row_bits <= 128
 
@@ -90,7 +90,7 @@ def test_the_padding_of_rows_is_zero():
 @pytest.mark.parametrize("rows, inputs, outputs, row_bits, tiles", [
     (8, 16, 16, 1, (16,)), (1000, 16, 16, 3, (16,)), (4, 64, 72, 0, (64, 8)), (4, 120, 8, 0, (8,))])
 def test_how_it_is_cut(rows, inputs, outputs, row_bits, tiles):
-    found = tiling(config_of(2), Matrix.at(0, rows, inputs, config_of(2)), outputs)
+    found = DenseProduct(config_of(2), Matrix.at(0, rows, inputs, config_of(2)), outputs).tiling
     assert found.outputs == tiles and (found.row_bits == row_bits or rows > 100)
 
 
@@ -106,10 +106,9 @@ def test_long_matrices_come_in_pieces():
     """A descriptor moves by less than 2^15 beats."""
     config = config_of(2, half_words=4096, ring_words=1024, coefficient_words=1024, memory_bits=18)
     source = Matrix.at(0, 4, 512, config)
-    cut = tiling(config, source, 512)
-    tasks = multiply_dense(config, source, Matrix.at(source.end, 4, 512, config), cut, 4096, SHIFT, "dense")
+    tasks = DenseProduct(config, source, 512).transfers(Matrix.at(source.end, 4, 512, config), 4096, SHIFT, "dense")
     [matrix] = {task.stage.matrix for task in tasks}
-    assert matrix.pieces * matrix.beats == 512 * 512 // config.memory_elements and matrix.pieces == 2
+    assert [beats for _, beats in matrix.pieces] == [512 * 512 // config.memory_elements // 2] * 2
     fetches = [step for step in assemble(config, tasks).instructions if isinstance(step, Fetch)]
     assert len(fetches) == 2 and all(step.destination is Destination.RING for step in fetches)
 
@@ -125,4 +124,4 @@ def test_long_matrices_come_in_pieces():
 def test_refusals(changes, inputs, message):
     config = config_of(2, **changes)
     with pytest.raises(WingbeatError, match=message):
-        tiling(config, Matrix.at(0, 4, inputs, config), 8)
+        DenseProduct(config, Matrix.at(0, 4, inputs, config), 8)
