@@ -29,13 +29,13 @@ class Unpack:
     def idle(self) -> bool:
         return not self.place and not self.left
 
-    def ready(self, hold: bool, sparse: bool) -> bool:
+    def ready(self, hold: bool, sparse: bool = False) -> bool:
         writes = self.left > 0 and not self.full and not hold
         if sparse and not self.sets_left:
             return True
         return self.place < self.layers - 1 or (self.left <= 1 and (writes or not self.left))
 
-    def step(self, offered: bool, hold: bool, released: int, sparse: bool, restart: bool) -> None:
+    def step(self, offered: bool, hold: bool, released: int, sparse: bool = False, restart: bool = False) -> None:
         """``offered``: there is a beat; ``hold``: the banks are written by the setup port; ``released`` words are free
         again; ``sparse``: it belongs to a FETCH with picks; ``restart``: the next one begins a FETCH."""
         ready, is_last = self.ready(hold, sparse), self.place == self.layers - 1

@@ -16,7 +16,7 @@ def mac(x: np.ndarray, weights: np.ndarray, shift: int, width: int,
     ``x`` and ``weights`` as for :func:`mac_sums`; the exact sum is rounded half up by ``shift`` and saturated to W
     bits: ``hw/numeric.py``. Raises ValueError as :func:`mac_sums`, and where K is more than MAC_TERMS.
     """
-    if x.shape[1] > MAC_TERMS:
+    if x.ndim == 2 and x.shape[1] > MAC_TERMS:
         raise ValueError(f"x: {x.shape[1]} words of a sum are too many; allowed are {MAC_TERMS}")
     return saturate(round_half_up(mac_sums(x, weights, coefficient_width), shift), width)
 

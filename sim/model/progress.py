@@ -103,7 +103,8 @@ class _Run:
                     break
                 if isinstance(step, Fetch):
                     # Beats of a READ in front of it stand in its way until a LOAD takes them.
-                    if step.destination is not Destination.SETUP and (self._reads > self._loaded or not self._fill(step)):
+                    is_matrix = step.destination is not Destination.SETUP
+                    if is_matrix and (self._reads > self._loaded or not self._fill(step)):
                         break
                     self._fetching -= 1
                 elif not isinstance(step, Sums):

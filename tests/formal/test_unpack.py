@@ -15,7 +15,7 @@ from wingbeat.hw.memory.unpack import Unpack
 TWO = CoreConfig.of(engines=1, layers=2, width=18, element_width=8, coefficient_width=8, coefficient_words=8,
                     ring_words=4, half_words=16, program_words=32, stream_words=4, memory_bits=12, records=True)
 ONE = TWO.changed(layers=1, engines=2, ring_words=8)
-FOUR = TWO.changed(layers=4, half_words=64, stream_words=16)
+FOUR = TWO.changed(layers=4, half_words=64, stream_words=16, ring_words=8)
 LONG = TWO.changed(engines=2, stream_words=8, ring_words=8)
 CONFIGS = pytest.mark.parametrize("config", [ONE, TWO, FOUR, LONG], ids=["one", "two", "four", "long"])
 FRAMES = 20

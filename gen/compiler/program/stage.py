@@ -12,13 +12,17 @@ import numpy as np
 
 from ....hw.config import CoreConfig
 from ....hw.isa.descriptor import Descriptor, Move
-from ....hw.isa.instruction import Destination, Load, Mac, MemoryMode, Pass, Store
+from ....hw.isa.encoding import FIELDS, LOAD_DECISION
+from ....hw.isa.instruction import Destination, Load, Mac, MemoryMode, Opcode, Pass, Store
 from ....hw.isa.parameter_set import ReadSet, WriteSet
 from ....hw.isa.walk import Walk
 from ....sim.model.array import overtaken
 
 __all__ = ["Place", "LANE", "Side", "Block", "MatrixStream", "Stage", "build_stage", "build_mac_stage", "line",
            "keeps", "cell_bits"]
+
+
+_LATEST_LEAD = (1 << dict(FIELDS[Opcode.LOAD])["lead"]) - 1
 
 
 class Place(NamedTuple):
@@ -172,13 +176,13 @@ def build_stage(name: str, config: CoreConfig, passes: Sequence[Pass], image: np
     lengths = [len(subs[0]), 1 if write.mirror else len(subs[1])]
     # What the store leaves out must come last, so that the tiles of both have the same numbers.
     aligned = not skipped or set(outer[len(outer) - len(skipped):]) == skipped
-    overlap = lengths[0] == lengths[1] and aligned
+    lag = (1 << len(orders[0][0])) - 1
+    overlap = lengths[0] == lengths[1] and aligned and lag + LOAD_DECISION <= _LATEST_LEAD
     walks = [Walk(window, _mask(inner), _mask(rest), () if mirror else sub, mirror)
              for window, sub, mirror, (inner, rest) in zip(windows, subs, (0, write.mirror), orders)]
     descriptors = [_descriptor(config, side, [*inner, *rest], sub)
                    for side, (inner, rest), sub in zip((read, write), orders, subs)]
-    lag = (1 << len(orders[0][0])) - 1 if overlap else 0
-    stage = Stage(name, Load(walks[0], overlap, lag), walks[1], Store(walks[1]), tuple(passes), image,
+    stage = Stage(name, Load(walks[0], overlap, lag if overlap else 0), walks[1], Store(walks[1]), tuple(passes), image,
                   descriptors[0], read.mode, descriptors[1], write.mode)
     if not last:
         return stage

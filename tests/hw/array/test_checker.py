@@ -119,6 +119,7 @@ RING = CoreConfig.of(engines=1, layers=1, half_words=64, coefficient_words=64, p
                      memory_bits=12, descriptors=4, records=True, ring_words=32)  # 32 rows, inputs of 16 groups
 LARGE = RING.changed(half_words=8192, coefficient_words=8192, ring_words=8192)    # MAC_TERMS end it, not the ring
 KEEPING = RING.changed(partial_words=16)  # 8 outputs of P words, two steps each
+SPARSE = RING.changed(sparse=True)
 WIDE = {2: RING.changed(layers=2, half_words=128, stream_words=4),
         4: RING.changed(layers=4, half_words=512, stream_words=16)}
 MULTIPLY = Mac(2, 1, 1, 1, 0, 0, 0, first=True, last=True)
@@ -146,7 +147,19 @@ LIMITS_OF_A_RING = {
     "base": (RING, 2, MULTIPLY, {"out_base": 31}, {"out_base": 32}, Fault.PASS),
     "high base": (RING, 2, MULTIPLY, {"shift": 31, "gap": 255}, {"out_base": 1 << 15}, Fault.PASS),
     "zero": (RING, 2, MULTIPLY, {"zero": 0}, {"zero": 1}, Fault.PASS),
-    "high zero": (RING, 2, MULTIPLY, {}, {"zero": 1 << 11}, Fault.PASS),
+    "dense group": (RING, 2, MULTIPLY, {}, {"log2_group": 1}, Fault.PASS),
+    "dense picks": (RING, 2, MULTIPLY, {}, {"last_pick": 8}, Fault.PASS),
+    "dense stride": (RING, 2, MULTIPLY, {}, {"log2_apart": 1}, Fault.PASS),
+    "plain": (RING, 1, BLOCK[1], {"plain": 0}, {"plain": 1}, Fault.WALK),
+    "group": (SPARSE, 2, MULTIPLY, {"log2_group": 4, "last_pick": 15}, {"log2_group": 5}, Fault.PASS),
+    "large group": (SPARSE, 2, MULTIPLY, {"log2_group": 2, "log2_apart": 15}, {"log2_group": 7}, Fault.PASS),
+    "picks": (SPARSE, 2, MULTIPLY, {"log2_group": 2, "last_pick": 3}, {"log2_group": 2, "last_pick": 4},
+              Fault.PASS),
+    "pick": (SPARSE, 2, MULTIPLY, {"last_pick": 0}, {"last_pick": 1}, Fault.PASS),
+    "picks of 8": (SPARSE, 2, MULTIPLY, {"log2_group": 3, "last_pick": 7}, {"log2_group": 3, "last_pick": 8},
+                   Fault.PASS),
+    "plain lanes": (SPARSE, 1, BLOCK[1], {"plain": 1}, {"plain": 1, "window": 2}, Fault.WALK),
+    "picks of a FETCH": (SPARSE, 0, FETCH, {"destination": 3}, {"destination": 0}, Fault.MEMORY),
     "no sums": (RING, 2, MULTIPLY, {"keep": 0}, {"keep": 1}, Fault.PASS),
     "no sums to merge": (RING, 2, MULTIPLY, {"merge": 0}, {"merge": 1}, Fault.PASS),
     "sums": (KEEPING, 2, MULTIPLY, {"keep": 1, "last_output": 7, "log2_out_stride": 5},
@@ -179,7 +192,7 @@ def fault_of_model(config, words):
     return Fault.NONE, 0
 
 
-@pytest.mark.parametrize("configs", [(RING, CONFIG), (LARGE,), (KEEPING,)])
+@pytest.mark.parametrize("configs", [(RING, CONFIG), (LARGE,), (KEEPING, SPARSE)])
 def test_limits_of_a_ring(drive, configs):
     """Legal at the limit, illegal one beyond; the model says the same."""
     for config in configs:

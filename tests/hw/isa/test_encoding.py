@@ -1,5 +1,6 @@
 """Instructions: encoding there and back, refusals, walks and the order in which blocks overlap."""
 
+from dataclasses import replace
 import random
 from itertools import product
 
@@ -33,13 +34,14 @@ def random_walk(rng, layers, bits=16):
 def random_instruction(rng, layers):
     kind = rng.choice([Load, Pass, Mac, Store, Loop, Halt])
     if kind is Load:
-        return Load(random_walk(rng, layers), rng.random() < 0.5, rng.randrange(30))
+        return Load(random_walk(rng, layers), rng.random() < 0.5, rng.randrange(30), rng.random() < 0.5)
     if kind is Store:
         return Store(random_walk(rng, layers), rng.choice([0, rng.getrandbits(16)]))
     if kind is Mac:
         return Mac(rng.randint(1, 4096), rng.randint(1, 4096), rng.randint(1, 1024), rng.randrange(16),
                    rng.getrandbits(16), rng.randrange(16), rng.randrange(32), rng.random() < 0.5, rng.random() < 0.5,
-                   rng.randrange(256), rng.random() < 0.5, rng.random() < 0.5)
+                   rng.randint(1, 16), rng.randrange(8), rng.randrange(16), rng.randrange(256), rng.random() < 0.5,
+                   rng.random() < 0.5)
     if kind is Loop:
         return Loop(rng.randrange(PROGRAM_WORDS // INSTRUCTION_WORDS), rng.randrange(1 << 24))
     if kind is Halt:
@@ -97,6 +99,7 @@ def test_words_bit_by_bit():
     assert loop_target(instruction_fields(encode([Loop(6667, 7)]))[1]) == far
     load = Load(Walk((2, 1), 0b1000, 0b10001), True, 3)
     bits = 1 | 0b1000 << 4 | 0b10001 << 20 | 0b110 << 36 | 0 << 52 | 0 << 54 | 7 << 55 | 1 << 80 | 5 << 81
+    assert encode([replace(load, plain=True)])[2] == bits >> 64 | 1 << 31
     assert encode([load]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
     step = Pass(Mode.FFT, 3, 9, 1, (1, 2), 5, 6, 7, True, True, (4, 6), 11, True, False)
     bits, at = 2, 4
@@ -137,18 +140,18 @@ def words_of(bits):
 def test_words_of_a_ring_bit_by_bit():
     """A MAC ends as a PASS does, and the bits between are zero; the base of a STORE stands behind its walk."""
     bits = (11 | 0xABB << 4 | 0x5C4 << 16 | 0x2E0 << 28 | 9 << 38 | 0xC0DE << 42 | 6 << 58 | 21 << 62 | 2 << 67
-            | 0xD5 << 81 | 1 << 89)
-    mac = Mac(0xABC, 0x5C5, 0x2E1, 9, 0xC0DE, 6, 21, False, True, 0xD5, first=True)
+            | 11 << 69 | 4 << 73 | 9 << 76 | 0xD5 << 81 | 1 << 89)
+    mac = Mac(0xABC, 0x5C5, 0x2E1, 9, 0xC0DE, 6, 21, False, True, 12, 4, 9, 0xD5, first=True)
     assert encode([mac]) == words_of(bits) and decode(words_of(bits), 4) == [mac]
     last = Mac(1, 1, 1, 0, 0, 0, 0, last=True)
     assert encode([last]) == words_of(11 | 1 << 90) and decode(words_of(11 | 1 << 90), 1) == [last]
-    assert encode([Mac(4096, 4096, 1024, 15, 0xFFFF, 15, 31, True, True, 255, True, True)]) == words_of(
-        11 | (1 << 65) - 1 << 4 | 0x3FF << 81)
+    assert encode([Mac(4096, 4096, 1024, 15, 0xFFFF, 15, 31, True, True, 16, 7, 15, 255, True, True)]) == words_of(
+        11 | (1 << 76) - 1 << 4 | 0x3FF << 81)
     raw = Opcode.MAC, {"last_input": 0xABB, "last_output": 0x5C4, "last_pair": 0x2E0, "log2_in_stride": 9,
-                       "out_base": 0xC0DE, "log2_out_stride": 6, "shift": 21, "merge": 0, "keep": 1, "zero": 0,
-                       "gap": 0xD5, "first": 1, "last": 0}
+                       "out_base": 0xC0DE, "log2_out_stride": 6, "shift": 21, "merge": 0, "keep": 1, "last_pick": 11,
+                       "log2_group": 4, "log2_apart": 9, "zero": 0, "gap": 0xD5, "first": 1, "last": 0}
     assert instruction_fields(words_of(bits)) == raw
-    assert patched(mac, zero=0xFFF) == words_of(bits | 0xFFF << 69)
+    assert patched(mac, zero=1) == words_of(bits | 1 << 80)
 
     walk = Walk((2, 1), 0b1000, 0b10001)
     plain = 3 | 0b1000 << 4 | 0b10001 << 20 | 0b110 << 36 | 7 << 55
@@ -158,7 +161,7 @@ def test_words_of_a_ring_bit_by_bit():
     assert decode(encode([Store(walk)]), 2) == [Store(walk)]
 
 
-@pytest.mark.parametrize("destination, code", [(Destination.SETUP, 1), (Destination.RING, 2)])
+@pytest.mark.parametrize("destination, code", [(Destination.SETUP, 1), (Destination.RING, 2), (Destination.PICKS, 3)])
 def test_words_of_a_fetch_bit_by_bit(destination, code):
     fetch = Fetch(5, 3, 40, MemoryMode.COLUMNS, -2, 7, 9, destination=destination, fence=True)
     bits = 9 | 5 << 4 | 3 << 10 | 0xFFFFFFFE << 13 | 40 << 45 | 7 << 68 | 9 << 74 | code << 90 | 1 << 92
@@ -172,7 +175,7 @@ GOOD = dict(mode=Mode.PASS, digit=0, groups=1, active=0, shifts=(0,))
 @pytest.mark.parametrize(
     "instruction, message",
     [
-        (Load(Walk((0,), 0, 0), True, 0x7FFE), "^instruction 1 LOAD: lead: 32768 does not fit 15 bits$"),
+        (Load(Walk((0,), 0, 0), True, 0x3FFE), "^instruction 1 LOAD: lead: 16384 does not fit 14 bits$"),
         (Store(Walk((0,), 1 << 16, 0)), "^instruction 1 STORE: inner: 65536 does not fit 16 bits$"),
         (Store(Walk((0,), 2, 1 << 17)), "^instruction 1 STORE: outer: 131072 does not fit 16 bits$"),
         (Store(Walk((16,), 0, 0)), "^instruction 1 STORE: window: 65536 does not fit 16 bits$"),

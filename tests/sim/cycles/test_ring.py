@@ -17,7 +17,7 @@ from wingbeat.sim.model.ring import mac_groups, mac_words, panel_words, word_set
 
 SEED = 73
 # S, K, words of the ring: a set of S beats makes 2K/P words, fewer than S, as many and more.
-SHAPES = [(1, 2, 8), (1, 8, 16), (2, 4, 4), (2, 16, 16), (4, 16, 4), (4, 64, 16)]
+SHAPES = [(1, 2, 8), (1, 8, 16), (2, 4, 4), (2, 16, 16), (4, 32, 8), (4, 64, 16)]
 
 
 def config_of(layers, stream_words, ring_words):
