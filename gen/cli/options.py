@@ -14,8 +14,8 @@ from ..files import write_json
 from ..presets import select as configurations
 
 __all__ = ["PresetOption", "ConfigOption", "SetOption", "MemoryOption", "SizesOption", "TokensOption", "HiddenOption",
-           "ExpandOption", "InputsOption", "OutputsOption", "refuse_unused_sizes", "seed_option", "select_config",
-           "on_native", "integers", "print_rows", "sizes_of", "save_json"]
+           "ExpandOption", "InputsOption", "OutputsOption", "PatternOption", "refuse_unused_sizes", "seed_option",
+           "select_config", "on_native", "integers", "print_rows", "sizes_of", "save_json"]
 
 PresetOption = Annotated[str | None, typer.Option("--preset", metavar="P", help="see `wingbeat presets`")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="F.toml", help="a configuration file")]
@@ -24,10 +24,11 @@ MemoryOption = Annotated[str | None, typer.Option("--memory", metavar="M",
                                                   help="of a processor: ideal or delay:LATENCY,WORDS_PER_CYCLE")]
 SizesOption = Annotated[str | None, typer.Option(metavar="64,128", help="points per row; if not given, 64 to the "
                                                                         "largest")]
-TokensOption = Annotated[int, typer.Option(metavar="T", help="rows of fft2-real, ffn and dense")]
+TokensOption = Annotated[int, typer.Option(metavar="T", help="rows of fft2-real, ffn, dense and nm")]
 HiddenOption = Annotated[int, typer.Option(metavar="H", help="elements of the rows of fft2-real and ffn")]
-InputsOption = Annotated[int, typer.Option("--in", metavar="I", help="elements of the rows of dense")]
-OutputsOption = Annotated[int, typer.Option("--out", metavar="O", help="elements of the results of dense")]
+InputsOption = Annotated[int, typer.Option("--in", metavar="I", help="elements of the rows of dense and nm")]
+OutputsOption = Annotated[int, typer.Option("--out", metavar="O", help="elements of the results of dense and nm")]
+PatternOption = Annotated[str, typer.Option(metavar="N:M", help="of every M inputs nm has N")]
 ExpandOption = Annotated[int, typer.Option(metavar="X", help="inner layer of ffn, in H")]
 
 
@@ -46,12 +47,14 @@ def refuse_unused_sizes(context: typer.Context, kernels: Sequence[str]) -> None:
     """Refuse the sizes and blocks of the kernels that are not among ``kernels``."""
     if not {"bpmm", "fft"} & set(kernels):
         refuse_unused(context, "with --kernel bpmm or fft", "sizes", "blocks")
-    if not {"fft2-real", "ffn", "dense"} & set(kernels):
-        refuse_unused(context, "with --kernel fft2-real, ffn or dense", "tokens")
+    if not {"fft2-real", "ffn", "dense", "nm"} & set(kernels):
+        refuse_unused(context, "with --kernel fft2-real, ffn, dense or nm", "tokens")
     if not {"fft2-real", "ffn"} & set(kernels):
         refuse_unused(context, "with --kernel fft2-real or ffn", "hidden")
-    if "dense" not in kernels:
-        refuse_unused(context, "with --kernel dense", "inputs", "outputs")
+    if not {"dense", "nm"} & set(kernels):
+        refuse_unused(context, "with --kernel dense or nm", "inputs", "outputs")
+    if "nm" not in kernels:
+        refuse_unused(context, "with --kernel nm", "pattern")
     if "ffn" not in kernels:
         refuse_unused(context, "with --kernel ffn", "expand")
 

@@ -20,6 +20,7 @@ from ..cosim.core import Build, Core
 from ..cosim.job import Run, Trial, job_trial
 from ..cosim.selftest import model_blocks
 from ..cosim.timing import MemoryTiming
+from ..compiler.kernel.sparse import Pattern
 from ..workloads.kernels import (ArrayWorkload, Workload, array_workload, bpmm_workload, dense_workload, ffn_workload,
                                  fft_workload, mixing_workload)
 
@@ -27,7 +28,7 @@ __all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "OperationSize", "array_workl
            "bench_processor", "run_deadline", "run_mismatches", "run_workload", "workloads"]
 
 KERNELS = ("bpmm", "fft")        # of one size each
-PROGRAMS = ("fft2-real", "ffn", "dense")  # whole operations of a processor
+PROGRAMS = ("fft2-real", "ffn", "dense", "nm")  # whole operations of a processor
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,14 @@ def _measure(build: Build, work: ArrayWorkload, blocks: int) -> KernelFigures:
 @dataclass(frozen=True)
 class OperationSize:
     """Size of a whole operation: ``expand`` is the width of the inner layer of a feed-forward network, in hidden;
-    ``inputs`` and ``outputs`` are those of a dense matrix."""
+    ``inputs`` and ``outputs`` are those of a dense or N:M matrix, ``pattern`` that of the latter."""
 
     tokens: int = 1024
     hidden: int = 1024
     expand: int = 4
     inputs: int = 1024
     outputs: int = 1024
+    pattern: str = "2:4"
 
 
 def array_workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int], *, blocks: int = 4,
@@ -143,6 +145,9 @@ def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int],
             made.append(ffn_workload(config, shape.tokens, shape.hidden, shape.expand, seed, scaling))
         elif kernel == "dense":
             made.append(dense_workload(config, shape.tokens, shape.inputs, shape.outputs, seed))
+        elif kernel == "nm":
+            made.append(dense_workload(config, shape.tokens, shape.inputs, shape.outputs, seed,
+                                       Pattern.parse(shape.pattern)))
         else:
             made.append(mixing_workload(config, shape.tokens, shape.hidden, seed, scaling))
     return made

@@ -18,6 +18,7 @@ from ...sim.reference.linear import butterfly_multiply, fft
 from ...sim.reference.metrics import sqnr_db
 from ..compiler.kernel.compile import checked_log2, compile_butterfly, compile_fft
 from ..compiler.kernel.dense import compile_dense
+from ..compiler.kernel.sparse import Pattern, kept_weights
 from ..compiler.kernel.kernel import Kernel
 from ..compiler.kernel.passes import Scaling
 from ..compiler.program.assemble import Program, Transfer, assemble
@@ -275,23 +276,30 @@ def ffn_workload(config: CoreConfig, tokens: int, hidden: int, expand: int, seed
                     second.output_scale, False, reference, useful, 0)
 
 
-def dense_workload(config: CoreConfig, tokens: int, inputs: int, outputs: int, seed: int) -> Workload:
-    """A random dense matrix (outputs, inputs) on ``tokens`` rows. Raises WingbeatError for what does not fit."""
+def dense_workload(config: CoreConfig, tokens: int, inputs: int, outputs: int, seed: int,
+                   pattern: Pattern | None = None) -> Workload:
+    """A random matrix (outputs, inputs) on ``tokens`` rows, dense or pruned to ``pattern``. Raises WingbeatError for
+    what does not fit."""
     for name, value in (("--tokens", tokens), ("--in", inputs), ("--out", outputs)):
         if value < 1:
             raise WingbeatError(f"{name}: {value}; allowed are numbers >= 1")
     weights, numbers = _generators(seed, tokens, inputs, outputs)
     matrix = weights.standard_normal((outputs, inputs)) / np.sqrt(inputs)
+    if pattern:
+        pattern = pattern.fitted(config, inputs)
+        matrix *= kept_weights(matrix, pattern, config.layers)
     step = 1 / largest(config.element_width)
     sample, x = (np.rint(rng.uniform(-1, 1, (rows, inputs)) / step).astype(np.int64)
                  for rng, rows in ((weights, 256), (numbers, tokens)))
     kernel = compile_dense(matrix, config, 1.25 * sample, by_output=True)
     source, target = placed(config, (tokens, inputs), (tokens, outputs))
-    product = DenseProduct(config, source, outputs)
+    product = DenseProduct(config, source, outputs, pattern)
     image = product.image(kernel.weights)
     _check_room(config, target.end + len(image))
-    tasks = product.transfers(target, target.end, kernel.shift, "dense")
+    name = "nm" if pattern else "dense"
+    tasks = product.transfers(target, target.end, kernel.shift, name)
     memory = np.concatenate([_memory(config, target.end, [(source, x)]), image])
     reference = (x * step) @ kernel.weights.T * kernel.weight_unit
-    return Workload("dense", inputs, tokens, config, assemble(config, tasks), memory, source, step, target,
-                    kernel.output_unit(step), False, reference, tokens * inputs * outputs, 0)
+    useful = tokens * np.count_nonzero(matrix)
+    return Workload(name, inputs, tokens, config, assemble(config, tasks), memory, source, step, target,
+                    kernel.output_unit(step), False, reference, int(useful), 0)

@@ -47,10 +47,11 @@ def compile_dense(weights: np.ndarray, config: CoreConfig, inputs: np.ndarray, *
     fills the elements of the result. ``by_output``: every output has a unit of its own, else one power of two is that
     of all.
 
-    Raises WingbeatError for more inputs than a sum may have.
+    Raises WingbeatError for more weights that are not zero than a sum may have.
     """
-    if weights.shape[1] > MAC_TERMS:
-        raise WingbeatError(f"in: {weights.shape[1]} features; allowed are 1..{MAC_TERMS}")
+    terms = int(np.max(np.count_nonzero(weights, axis=1)))
+    if terms > MAC_TERMS:
+        raise WingbeatError(f"in: {terms} weights of a row are not zero; allowed are 1..{MAC_TERMS}")
     bits = min(config.element_width, config.coefficient_width)
     unused = config.element_width - bits
     peaks = np.max(np.abs(weights), axis=1, keepdims=True)

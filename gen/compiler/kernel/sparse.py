@@ -12,7 +12,7 @@ from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.sparse import LOG2_GROUPS
 
-__all__ = ["Pattern", "compress", "find_stride"]
+__all__ = ["Pattern", "compress", "find_stride", "kept_weights"]
 
 _GROUPS = tuple(1 << bits for bits in range(1, LOG2_GROUPS + 1))
 
@@ -37,6 +37,13 @@ class Pattern(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.n}:{self.m}"
+
+    def fitted(self, config: CoreConfig, inputs: int) -> "Pattern":
+        """With the largest stride of those that need the fewest zeros behind ``inputs``."""
+        least, chunk = config.lanes, config.memory_elements
+        strides = [1 << bits for bits in range(least.bit_length() - 1, 13)
+                   if 1 << bits == least or self.m << bits <= inputs]
+        return self._replace(stride=min(strides, key=lambda stride: (-inputs % (self.m * max(stride, chunk)), -stride)))
 
     @property
     def span(self) -> int:
@@ -91,6 +98,19 @@ def _first_fault(weights: np.ndarray, pattern: Pattern, shared: int) -> tuple[in
     rows = f"row {first}" if shared == 1 else f"rows {first} to {first + shared - 1}, which share a pattern"
     return first, (f"{rows}: {used[row, block, place]} of the inputs {names} have weights; allowed are {pattern.n}, "
                    f"for {pattern} with a stride of {pattern.stride}")
+
+
+def kept_weights(weights: np.ndarray, pattern: Pattern, shared: int) -> np.ndarray:
+    """Which of ``weights`` (outputs, inputs) magnitude pruning keeps, bool: of each group the N largest, for ``shared``
+    outputs after each other those whose squares together are the largest."""
+    squares = _grouped(weights.astype(np.float64) ** 2, pattern)
+    whole = np.zeros((-(-len(squares) // shared) * shared, *squares.shape[1:]))
+    whole[:len(squares)] = squares
+    together = whole.reshape(-1, shared, *squares.shape[1:]).sum(axis=1)
+    order = np.argsort(-together, axis=2, kind="stable")[:, :, :pattern.n]
+    kept = np.zeros(together.shape, dtype=bool)
+    np.put_along_axis(kept, order, True, axis=2)
+    return np.asarray(kept.reshape(len(kept), -1).repeat(shared, axis=0)[:len(weights), :weights.shape[1]])
 
 
 def compress(config: CoreConfig, weights: np.ndarray, pattern: Pattern) -> tuple[np.ndarray, np.ndarray]:

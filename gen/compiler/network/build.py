@@ -24,6 +24,7 @@ from ..kernel.compile import compile_butterfly, compile_copy, compile_fft, compi
 from ..kernel.dense import DenseKernel, compile_dense
 from ..kernel.kernel import Kernel
 from ..kernel.layers import pair_indices
+from ..kernel.sparse import Pattern, find_stride
 from ..program.assemble import SumRows, Transfer
 from ..program.blocks import Start
 from ..program.dense import DenseProduct
@@ -147,19 +148,30 @@ class _Butterfly(_Rows):
 
 
 class _Dense(_Rows):
-    """A dense matrix over the features of each row."""
+    """A dense or N:M matrix over the features of each row."""
 
     def operation(self) -> Operation:
         source = self.rows
         kernel, bias = self._matrix()
-        product = DenseProduct(self.config, source, len(kernel.weights),
-                               most_rows=self.rows_at_once if self.normalises else None)
+        product = DenseProduct(self.config, source, len(kernel.weights), self._pattern(),
+                               self.rows_at_once if self.normalises else None)
         image = product.image(kernel.weights)
         place = self.memory.take_beats(len(image))
         self.constants.append(Constant(Stored(place, 1.0), image, is_matrix=True))
         finish, result = self.finish(kernel.output_unit(1.0), bias)
         transfers = product.transfers(result.tensor.rows, place.base, kernel.shift, self.step.name)
-        return self.done(result, transfers, finish, source.rows * kernel.weights.size)
+        assert self.step.layer is not None and self.step.layer.matrix is not None
+        useful = self.step.layer.matrix.size if product.pattern is None else np.count_nonzero(self.step.layer.matrix)
+        return self.done(result, transfers, finish, source.rows * int(useful))
+
+    def _pattern(self) -> Pattern | None:
+        """That of a sparse layer, with a stride that the weights keep to."""
+        layer, config = self.step.layer, self.config
+        assert layer is not None and layer.matrix is not None
+        if layer.pattern is None or layer.pattern.stride:
+            return layer.pattern
+        stride = find_stride(layer.matrix, layer.pattern, config.layers, config.lanes)
+        return layer.pattern._replace(stride=stride)
 
     def _matrix(self) -> tuple[DenseKernel, np.ndarray | None]:
         """The kernel for integers, and the bias."""

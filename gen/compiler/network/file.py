@@ -15,7 +15,7 @@
 | kind | fields | tensors | x becomes |
 |---|---|---|---|
 | `butterfly` | `weights`; `out_features`, `increasing_stride` | NAME.twiddle, optional NAME.bias | tokens x out |
-| `linear` | `weights` | NAME.weight (out, in), optional NAME.bias | tokens x out |
+| `linear` | `weights`; `sparsity` = "N:M", `stride` | NAME.weight (out, in), optional NAME.bias | tokens x out |
 | `position` | `weights` | NAME (tokens, features) | x + NAME |
 | `residual` | `layers`, none of them a residual | | x + layers(x) |
 | `layernorm` | `weights`, `epsilon` = 1e-5 | NAME.weight, optional NAME.bias (features,) | normalised features |
@@ -74,10 +74,13 @@ class Butterfly(_Table):
 
 
 class Linear(_Table):
-    """A dense matrix over the features of each token; names and shapes are those of torch's nn.Linear."""
+    """A matrix over the features of each token; names and shapes are those of torch's nn.Linear. ``sparsity`` "N:M": of
+    every M inputs that lie ``stride`` apart each output has N weights at most."""
 
     kind: Literal["linear"]
     weights: ButterflyName
+    sparsity: Annotated[str, Field(max_length=8)] | None = None
+    stride: Annotated[int, Field(ge=1, le=4096)] | None = None
 
 
 class Position(_Table):

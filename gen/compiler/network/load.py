@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ....hw.errors import WingbeatError
+from ..kernel.sparse import Pattern
 from ..checkpoint import ButterflyWeights, Checkpoint, printable, real_array
 from .file import (LARGEST_SIDE, Attention, Butterfly, Flatten, LayerNorm, LayerSpec, Linear, Mean, Mixing,
                    NetworkFile, PlainSpec, Position, Residual, read_network_file)
@@ -45,7 +46,8 @@ class LoadedLayer:
     """One layer with its float64 tensors. ``path`` is its place in the file, such as ``layers[2].layers[0]``.
 
     ``input``, ``output``: shapes in front and behind. ``butterflies``: one of a butterfly, q, k, v, out of an
-    attention. ``matrix`` (out, in), ``bias`` (out,): of a linear layer, the bias may be missing. ``scale``, ``offset``
+    attention. ``matrix`` (out, in), ``bias`` (out,), ``pattern``: of a linear layer, the bias may be missing, and the
+    pattern of a dense one. ``scale``, ``offset``
     (features,): LayerNorm, the offset may be missing. ``position`` (tokens, features). ``layers``: what a residual adds
     to its input. What a kind does not have is empty.
     """
@@ -61,6 +63,7 @@ class LoadedLayer:
     layers: tuple["LoadedLayer", ...] = ()
     matrix: np.ndarray | None = None
     bias: np.ndarray | None = None
+    pattern: Pattern | None = None
 
     @property
     def kind(self) -> str:
@@ -182,9 +185,26 @@ class _Loader:
         matrix = real_array(name, self.checkpoint.tensor(name))
         if matrix.ndim != 2 or matrix.shape[1] != shape.features or not 1 <= len(matrix) <= LARGEST_SIDE:
             raise WingbeatError(f"{name}: shape {matrix.shape}; allowed are (1..{LARGEST_SIDE}, {shape.features})")
+        pattern = self._pattern(spec, where)
         has_bias = f"{self.prefix}{stem}bias" in self.checkpoint.names
         bias = self._tensor(f"{stem}bias", where, matrix.shape[:1]) if has_bias else None
-        return LoadedLayer(where, spec, shape, Shape(shape.tokens, len(matrix)), matrix=matrix, bias=bias)
+        return LoadedLayer(where, spec, shape, Shape(shape.tokens, len(matrix)), matrix=matrix, bias=bias,
+                           pattern=pattern)
+
+    @staticmethod
+    def _pattern(spec: Linear, where: str) -> Pattern | None:
+        """What the file says; the stride is 0 where the weights are to say it."""
+        if spec.sparsity is None:
+            if spec.stride is not None:
+                raise WingbeatError(f"{where}: stride without sparsity; allowed beside sparsity")
+            return None
+        try:
+            pattern = Pattern.parse(spec.sparsity)
+        except WingbeatError as fault:
+            raise WingbeatError(f"{where}: sparsity: {str(fault).removeprefix('pattern: ')}") from fault
+        if spec.stride is not None and spec.stride & spec.stride - 1:
+            raise WingbeatError(f"{where}: stride: {spec.stride}; allowed are powers of two")
+        return pattern._replace(stride=spec.stride or 0)
 
     def _claim(self, name: str, where: str) -> None:
         if name in self.user:
