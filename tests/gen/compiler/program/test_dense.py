@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from wingbeat.gen.compiler.kernel.sparse import Pattern, kept_weights
 from wingbeat.gen.compiler.program.assemble import assemble
 from wingbeat.gen.compiler.program.dense import DenseProduct
 from wingbeat.gen.compiler.program.matrix import Matrix
@@ -24,13 +25,15 @@ def config_of(layers, **changes):
         ring_words=256, program_words=1024, memory_bits=14, records=True) | changes)
 
 
-def made(config, rows, inputs, outputs, rng, parts=1):
+def made(config, rows, inputs, outputs, rng, parts=1, pattern=None):
     """Source, target, program, memory before, and the elements that must come out."""
     most = largest(config.element_width)
     source = replace(Matrix.at(0, rows, inputs // parts, config), elements=inputs, parts=parts)
     target = Matrix.at(source.end, rows, outputs, config)
     x, weights = (rng.integers(-most, most + 1, shape) for shape in ((rows, inputs), (outputs, inputs)))
-    product = DenseProduct(config, source, outputs)
+    if pattern:
+        weights *= kept_weights(weights, pattern, config.layers)
+    product = DenseProduct(config, source, outputs, pattern)
     image = product.image(weights)
     memory = np.concatenate([source.pack(x, config), target.pack(np.zeros((rows, outputs), int), config), image])
     program = assemble(config, product.transfers(target, target.end, SHIFT, "dense"))
@@ -68,6 +71,53 @@ def test_inputs_in_chunks(layers, seed):
     assert np.array_equal(target.unpack(memory), want), f"seed {seed}: {rows} x {inputs} in {parts} -> {outputs}"
     macs = [step for stage in program.stages for step in stage.passes]
     assert any(mac.keep for mac in macs) and any(mac.merge and not mac.keep for mac in macs), f"seed {seed}"
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("pattern", [Pattern(1, 2, 4), Pattern(2, 4, 16), Pattern(1, 4, 4), Pattern(3, 8, 8),
+                                     Pattern(2, 16, 4)], ids=str)
+def test_sparse_matrices(layers, pattern):
+    """Of any size, in one chunk and in several, from rows in one part and in several."""
+    rng = np.random.default_rng([layers, *pattern])
+    chunks = set()
+    for parts, half_words, inputs in ((1, 512, int(rng.integers(1, 200))), (1, 512, 700), (4, 512, 256)):
+        config = config_of(layers, half_words=half_words, partial_words=64, sparse=True, memory_bits=16,
+                           program_words=8192)
+        rows, outputs = int(rng.integers(1, 40)), int(rng.integers(1, 40))
+        target, program, memory, want = made(config, rows, inputs, outputs, rng, parts, pattern)
+        program.run_model(config, memory)
+        assert np.array_equal(target.unpack(memory), want), f"{rows} x {inputs} in {parts} -> {outputs}"
+        chunks |= {step.keep for stage in program.stages for step in stage.passes}
+    assert chunks == {False, True}
+
+
+@pytest.mark.parametrize("changes, pattern, parts, message", [
+    ({"sparse": False}, Pattern(2, 4, 4), 1, "^array.sparse: false; a product with a matrix of 2:4 needs true$"),
+    ({}, Pattern(2, 4, 2), 1, "^stride: 2 of the groups; allowed are powers of two from 4 on$"),
+    ({}, Pattern(2, 4, 12), 1, "^stride: 12 of the groups; allowed are powers of two from 4 on$"),
+    ({}, Pattern(2, 4, 64), 2, "^inputs: 64 in 2 parts for 2:4 with a stride of 64; allowed are parts of 2"),
+    ({"ring_words": 16}, Pattern(2, 4, 16), 1, "^array.ring_words: 16 are too few for a row of 128 inputs; allowed are "
+                                               "32 and more$")])
+def test_refused_sparse_matrices(changes, pattern, parts, message):
+    config = config_of(2, **dict(sparse=True) | changes)
+    source = replace(Matrix.at(0, 4, 32, config), elements=32 * parts, parts=parts) if parts > 1 else Matrix.at(
+        0, 4, 100, config)
+    with pytest.raises(WingbeatError, match=message):
+        DenseProduct(config, source, 8, pattern)
+
+
+def test_picks_come_in_whole_groups_of_a_fetch():
+    """Every FETCH begins with picks, and none is longer than a descriptor reaches."""
+    config = config_of(2, half_words=4096, ring_words=1024, coefficient_words=1024, memory_bits=18, sparse=True)
+    source = Matrix.at(0, 4, 512, config)
+    product = DenseProduct(config, source, 1024, Pattern(2, 4, 128))
+    tasks = product.transfers(Matrix.at(source.end, 4, 1024, config), 4096, SHIFT, "nm")
+    for matrix in {task.stage.matrix for task in tasks}:
+        assert matrix.destination is Destination.PICKS and len(matrix.pieces) > 1
+        assert all(beats % 9 == 0 for _, beats in matrix.pieces[:-1])
+        assert all(beats <= 1 << 14 for _, beats in matrix.pieces)
+    beats = sum(beats for task in tasks for _, beats in task.stage.matrix.pieces)
+    assert beats == len(product.image(np.zeros((1024, 512), dtype=np.int64)))
 
 
 def test_chunks_only_where_a_row_has_no_room():
