@@ -3,7 +3,8 @@
     "b24 position (norm mix) (norm b40x2- gelu b24!) mean b5"
 
 b24: a butterfly with 24 outputs, x2: of two blocks, -: strides decrease, !: without bias. d24: a linear layer, d24!
-without bias. A residual stands in parentheses. norm! has no bias, mixnone no norm; tanh is the other gelu.
+without bias, d24/2:4 pruned for a core of two layers. A residual stands in parentheses. norm! has no bias, mixnone no
+norm; tanh is the other gelu.
 """
 
 from itertools import count
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from wingbeat.gen.compiler.kernel.sparse import Pattern, kept_weights
 from wingbeat.gen.compiler.network.load import load_network
 from wingbeat.gen.presets.select import load_preset
 
@@ -46,8 +48,8 @@ class Tables:
         name = f"{word[0]}{next(self.names)}"
         if match := re.fullmatch(r"b(\d+)(?:x(\d))?(-?)(!?)", word):
             return self.butterfly(name, int(match[1]), int(match[2] or 1), match[3], match[4])
-        if match := re.fullmatch(r"d(\d+)(!?)", word):
-            return self.linear(name, int(match[1]), match[2])
+        if match := re.fullmatch(r"d(\d+)(!?)(?:/(\d+:\d+))?", word):
+            return self.linear(name, int(match[1]), match[2], match[3])
         if word.startswith("norm"):
             self.tensors[f"{name}.weight"] = self.rng.uniform(0.3, 1.2, self.features)
             if word == "norm":
@@ -72,12 +74,16 @@ class Tables:
         self.features = out
         return {"kind": "butterfly", "weights": name, "out_features": out, "increasing_stride": not decreasing}
 
-    def linear(self, name, out, without_bias):
-        self.tensors[f"{name}.weight"] = self.rng.standard_normal((out, self.features)) / math.sqrt(self.features)
+    def linear(self, name, out, without_bias, sparsity):
+        weight = self.rng.standard_normal((out, self.features)) / math.sqrt(self.features)
+        if sparsity:
+            pattern = Pattern.parse(sparsity)
+            weight *= kept_weights(weight, pattern._replace(stride=max(4, self.features // pattern.m & -8)), 2)
+        self.tensors[f"{name}.weight"] = weight
         if not without_bias:
             self.tensors[f"{name}.bias"] = 0.3 * self.rng.standard_normal(out)
         self.features = out
-        return {"kind": "linear", "weights": name}
+        return {"kind": "linear", "weights": name, **({"sparsity": sparsity} if sparsity else {})}
 
     def twiddle(self, out, n_blocks):
         bits = max(1, (self.features - 1).bit_length())
@@ -121,8 +127,8 @@ class Networks:
 
     @staticmethod
     def ring(**changes):
-        """The same with a ring, for linear layers."""
-        return load_preset("hybrid-16").changed(**{"records": True, "ring_words": 512} | changes)
+        """The same with a ring, for linear layers, dense and sparse ones."""
+        return load_preset("hybrid-16").changed(**{"records": True, "ring_words": 512, "sparse": True} | changes)
 
 
 @pytest.fixture(scope="session")

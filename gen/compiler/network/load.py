@@ -185,25 +185,25 @@ class _Loader:
         matrix = real_array(name, self.checkpoint.tensor(name))
         if matrix.ndim != 2 or matrix.shape[1] != shape.features or not 1 <= len(matrix) <= LARGEST_SIDE:
             raise WingbeatError(f"{name}: shape {matrix.shape}; allowed are (1..{LARGEST_SIDE}, {shape.features})")
-        pattern = self._pattern(spec, where)
+        pattern = self._pattern(spec)
         has_bias = f"{self.prefix}{stem}bias" in self.checkpoint.names
         bias = self._tensor(f"{stem}bias", where, matrix.shape[:1]) if has_bias else None
         return LoadedLayer(where, spec, shape, Shape(shape.tokens, len(matrix)), matrix=matrix, bias=bias,
                            pattern=pattern)
 
     @staticmethod
-    def _pattern(spec: Linear, where: str) -> Pattern | None:
+    def _pattern(spec: Linear) -> Pattern | None:
         """What the file says; the stride is 0 where the weights are to say it."""
         if spec.sparsity is None:
             if spec.stride is not None:
-                raise WingbeatError(f"{where}: stride without sparsity; allowed beside sparsity")
+                raise WingbeatError("stride without sparsity; allowed beside sparsity")
             return None
         try:
             pattern = Pattern.parse(spec.sparsity)
         except WingbeatError as fault:
-            raise WingbeatError(f"{where}: sparsity: {str(fault).removeprefix('pattern: ')}") from fault
+            raise WingbeatError(f"sparsity: {str(fault).removeprefix('pattern: ')}") from fault
         if spec.stride is not None and spec.stride & spec.stride - 1:
-            raise WingbeatError(f"{where}: stride: {spec.stride}; allowed are powers of two")
+            raise WingbeatError(f"stride: {spec.stride}; allowed are powers of two")
         return pattern._replace(stride=spec.stride or 0)
 
     def _claim(self, name: str, where: str) -> None:

@@ -3,6 +3,8 @@
 Every size is padded inside; nothing of that may be seen.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -54,7 +56,9 @@ CASES = [
     ("d40! d24! d3", 4, 6), ("d24! norm", 4, 16), ("norm d24 gelu d8", 5, 13), ("d16 position", 4, 16),
     ("(norm d40 gelu d16)", 4, 16), ("(d16) (d16)", 4, 16), ("flatten d10", 4, 16), ("flatten d10", 3, 6),
     ("norm flatten d4", 5, 12), ("d24 flatten d3", 7, 5), ("mean d5", 4, 16), ("d8 mean", 4, 16),
-    ("b16 d24 b8", 4, 16), ("d20! b16! d4", 4, 16), ("(norm mix) d32 relu b16", 8, 16), ("d33 tanh d65", 2, 31)]
+    ("b16 d24 b8", 4, 16), ("d20! b16! d4", 4, 16), ("(norm mix) d32 relu b16", 8, 16), ("d33 tanh d65", 2, 31),
+    ("d24/2:4", 4, 16), ("(norm d64/2:4 gelu d16/1:4)", 4, 16), ("d16/1:2 b16 d24 d8/2:8", 3, 32),
+    ("norm flatten d10/4:8", 4, 16), ("d40!/2:4 flatten d3", 4, 64)]
 
 
 @pytest.mark.thin(3)
@@ -83,7 +87,7 @@ def test_what_is_clamped_is_told(networks):
 
 
 @pytest.mark.parametrize("changes, message", [
-    ({"ring_words": 0}, "^d0: array.ring_words: 0; a dense product needs a ring$"),
+    ({"ring_words": 0, "sparse": False}, "^d0: array.ring_words: 0; a dense product needs a ring$"),
     ({"ring_words": 16}, "^d0: array.ring_words: 16 are too few for a row of 200 inputs; allowed are 128 and more$"),
     ({"half_words": 128}, "^d0: array.half_words: 128 are too few for a row of 200 inputs and 8 outputs; allowed are"),
     ({"memory_bits": 8}, "memory.address_bits: 8 are too few")])
@@ -95,7 +99,7 @@ def test_cores_that_are_too_small(networks, changes, message):
 
 def test_too_many_inputs(networks):
     network, x = networks.load("flatten d3", 70, 60)
-    with pytest.raises(WingbeatError, match=r"in: 4200 features; allowed are 1\.\.4096$"):
+    with pytest.raises(WingbeatError, match=r"in: 4200 weights of a row are not zero; allowed are 1\.\.4096$"):
         compile_network(network, networks.ring(ring_words=4096, coefficient_words=8192), x, 8)
 
 
@@ -107,3 +111,43 @@ def test_matrices_stand_in_the_image_once(networks):
              for found in (small, large)]
     assert sizes[0] == sizes[1] == [24 * 2, 8 * 3]
     assert [region.name for region in large.regions() if region.role.value == "matrix"] == ["d0", "d2"]
+
+
+# --- N:M ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.thin(1)
+@pytest.mark.parametrize("fields, message", [
+    ('sparsity = "2:3"', r"^layers\[0\] \(linear\): sparsity: '2:3'; allowed are N:M with M of 2, 4, 8, 16 and N of 1"),
+    ('stride = 4', r"^layers\[0\] \(linear\): stride without sparsity; allowed beside sparsity$"),
+    ('sparsity = "2:4", stride = 12', r"^layers\[0\] \(linear\): stride: 12; allowed are powers of two$"),
+    ('sparsity = "2:4", stride = 0', r"stride: 0"), ('sparsity = 2', r"sparsity")])
+def test_refused_sparsity(tmp_path, fields, message):
+    network, checkpoint = write(tmp_path, up__weight=np.ones((7, 5)))
+    network.write_text(TOML.replace('"up"}', f'"up", {fields}}}'))
+    with pytest.raises(WingbeatError, match=message):
+        load_network(network, checkpoint)
+
+
+def test_only_what_is_kept_streams(networks):
+    """And is counted: half of the multiplications, and for 16 bits picks of a sixteenth of the elements' beats more."""
+    loaded = [networks.load(text, 4, 64) for text in ("d16!/2:4", "d16!")]
+    found, dense = (compile_network(network, networks.ring(), x, 8) for network, x in loaded)
+    assert found.operations[0].useful * 2 == dense.operations[0].useful
+    beats = [each.operations[0].constants[0].stored.tensor.beats for each in (found, dense)]
+    assert beats == [16 * 4 + 16 * 4 // 8, 16 * 8]
+
+
+@pytest.mark.parametrize("change, changes, message", [
+    (lambda w: w, {"sparse": False}, "^d0: array.sparse: false; a product with a matrix of 2:4 needs true$"),
+    (np.ones_like, {}, "^d0: rows 0 to 1, which share a pattern: 4 of the inputs 0, .*; allowed are 2, for 2:4"),
+    (lambda w: w * (np.arange(16)[:, None] != 2), {}, None)])
+def test_weights_that_do_not_keep_to_it(networks, change, changes, message):
+    network, x = networks.load("d16!/2:4", 4, 64)
+    matrix = change(network.layers[0].matrix)
+    network = replace(network, layers=(replace(network.layers[0], matrix=matrix), *network.layers[1:]))
+    if message is None:
+        assert len(compile_network(network, networks.ring(**changes), x, 8).operations) == 1
+        return
+    with pytest.raises(WingbeatError, match=message):
+        compile_network(network, networks.ring(**changes), x, 8)
