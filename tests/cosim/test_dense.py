@@ -6,9 +6,10 @@ import pytest
 
 from wingbeat.gen.compiler.kernel.sparse import Pattern
 from wingbeat.gen.cosim.core import Core
+from wingbeat.gen.cosim.job import Trial
 from wingbeat.gen.cosim.testbench.simulators import find
 from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming
-from wingbeat.gen.explore.measure import run_mismatches, run_workload
+from wingbeat.gen.explore.measure import run_deadline, run_mismatches
 from wingbeat.gen.workloads.kernels import dense_workload
 from wingbeat.hw.config import CoreConfig
 from wingbeat.sim.cycles.estimate import estimate
@@ -16,9 +17,9 @@ from wingbeat.sim.cycles.memory import MemorySpeed
 from wingbeat.sim.reference.metrics import sqnr_db
 
 SHAPES = {1: dict(engines=4), 2: dict(engines=2), 4: dict(engines=1, stream_words=16)}
-TIMINGS = [MemoryTiming(), MemoryTiming(40, Fraction(3)), MemoryTiming(2, Fraction(1))]
+TIMINGS = [MemoryTiming(), MemoryTiming(20, Fraction(3, 2))]
 # Tokens, inputs, outputs: one block; rows, tiles and a tail; inputs in chunks; all odd.
-SIZES = [(16, 32, 32), (37, 60, 70), (9, 700, 40), (5, 131, 13)]
+SIZES = [(16, 32, 32), (21, 40, 30), (3, 300, 16), (5, 131, 13)]
 PATTERNS = ["1:2", "2:4", "1:4", "2:8", "4:8", "3:16"]
 
 
@@ -38,36 +39,30 @@ def core(request):
     return config, Core(config).build()
 
 
-def check(build, works, timing):
-    for work in works:
-        run, note = run_workload(build, work, timing), f"{work.name} {work.rows} x {work.points}, {timing}"
-        assert run_mismatches(work, run) == 0, note
+def works_of(config):
+    """Dense products of all sizes, and all patterns where there are any."""
+    works = [dense_workload(config, *size, seed) for seed, size in enumerate(SIZES)]
+    patterns = PATTERNS if config.sparse else []
+    return works + [dense_workload(config, *SIZES[number % len(SIZES)], number, Pattern.parse(text))
+                    for number, text in enumerate(patterns)]
+
+
+def test_products(core):
+    """On memories of every speed, and with all stalls."""
+    config, build = core
+    works = works_of(config)
+    timings = [*TIMINGS, *(MemoryTiming(5, Fraction(2), stalls, 3) for stalls in sorted(MEMORY_STALLS))]
+    pairs = {f"{at}-{number}": (work, timing) for at, work in enumerate(works) for number, timing in enumerate(timings)
+             if number < 1 or at % 3 == number % 3}
+    runs = build.simulate([Trial(name, work.program.setup, work.program.instructions, work.memory, timing,
+                                 deadline=run_deadline(work, timing), n_blocks=len(work.program.stages))
+                           for name, (work, timing) in pairs.items()])
+    for run, (work, timing) in zip(runs, pairs.values(), strict=True):
+        note = f"{work.name} {work.rows} x {work.points}, {timing}"
+        assert not run.error and run_mismatches(work, run) == 0, note
         assert sqnr_db(work.reference, work.result(run.data)) > 75, note
         if timing.stalls == "none":
             speed = MemorySpeed(timing.latency, timing.words_per_cycle)
             found = estimate(work.config, work.program.instructions, work.program.setup, speed, image=work.memory)
             assert run.counters.total == found.total and run.counters.computing == found.computing, note
             assert {name: run.status[name] for name in found.units} == found.units, note
-
-
-@pytest.mark.parametrize("timing", TIMINGS, ids=lambda timing: f"{timing.latency},{timing.words_per_cycle}")
-def test_dense(core, timing):
-    config, build = core
-    check(build, [dense_workload(config, *size, seed) for seed, size in enumerate(SIZES)], timing)
-
-
-@pytest.mark.parametrize("timing", TIMINGS, ids=lambda timing: f"{timing.latency},{timing.words_per_cycle}")
-def test_sparse(core, timing):
-    """All patterns where there are any."""
-    config, build = core
-    works = [dense_workload(config, *SIZES[number % len(SIZES)], number, Pattern.parse(text))
-             for number, text in enumerate(PATTERNS if config.sparse else [])]
-    check(build, works, timing)
-
-
-@pytest.mark.parametrize("stalls", sorted(MEMORY_STALLS))
-def test_stalls_change_nothing(core, stalls):
-    config, build = core
-    patterns = [None, Pattern(2, 4)] if config.sparse else [None]
-    works = [dense_workload(config, *size, 7, pattern) for size in SIZES[1:3] for pattern in patterns]
-    check(build, works, MemoryTiming(5, Fraction(2), stalls, 3))
