@@ -14,14 +14,13 @@ from ..primitives.queue import CommandQueue
 from ..primitives.signals import signals
 from ..primitives.stream import Downsizer, Upsizer
 from .block_float import BlockFloat
-from .coefficients import CoefficientMemory
+from .coefficients import CoefficientMemory, PickMemory
 from .counters import Counters
 from .engine import Engine
 from .fetch import FetchUnit
 from .flow import Flow
 from .load_unit import LoadUnit
 from .parameters import QUEUE_PLACES
-from .pick_memory import PickMemory
 from .row_buffer import HalfPorts
 from .sequencer import Sequencer
 from .store_unit import StoreUnit
