@@ -8,7 +8,7 @@ from ...hw.isa.sparse import PICK_BITS, pick_sets
 from ...hw.numeric import streamed_coefficient
 
 __all__ = ["Ring", "panel_words", "mac_words", "mac_groups", "input_rows", "word_sets", "set_beats", "matrix_beats",
-           "sparse_beats"]
+           "sparse_beats", "pick_beats"]
 
 
 def panel_words(config: CoreConfig, mac: Mac) -> int:
@@ -53,14 +53,21 @@ def sparse_beats(config: CoreConfig, elements: np.ndarray, picks: np.ndarray) ->
     :func:`matrix_beats`; ``picks``, int64 (outputs / S, inputs): the member of its group that each belongs to. Raises
     ValueError as :func:`matrix_beats`."""
     sets = matrix_beats(config, elements).reshape(-1, config.layers, config.memory_elements)
-    members, found = picks.reshape(len(sets), config.memory_elements), []
-    shifts = PICK_BITS * np.arange(pick_sets(config))[:, None]
-    for first in range(0, len(sets), len(shifts)):
+    packed, found = pick_beats(config, picks.reshape(len(sets), config.memory_elements)), []
+    for number, beat in enumerate(packed):
+        own = sets[number * pick_sets(config):(number + 1) * pick_sets(config)]
+        found += [beat[None], own.reshape(-1, config.memory_elements)]
+    return np.concatenate(found)
+
+
+def pick_beats(config: CoreConfig, members: np.ndarray) -> np.ndarray:
+    """Picks of sets, int64 (sets, 2K), as the beats that stand in front of every ``pick_sets`` of them."""
+    shifts, found = PICK_BITS * np.arange(pick_sets(config))[:, None], []
+    for first in range(0, len(members), len(shifts)):
         own = members[first:first + len(shifts)]
         packed = (own << shifts[:len(own)]).sum(axis=0)
-        packed -= (packed >> config.element_width - 1) << config.element_width
-        found += [packed[None], sets[first:first + len(shifts)].reshape(-1, config.memory_elements)]
-    return np.concatenate(found)
+        found.append(packed - ((packed >> config.element_width - 1 & 1) << config.element_width))
+    return np.array(found, dtype=np.int64).reshape(-1, config.memory_elements)
 
 
 class Ring:

@@ -13,10 +13,11 @@ import numpy as np
 from ...hw.array.parameters import GAP_LIMIT, mac_spacing
 from ...hw.config import CoreConfig
 from ...hw.isa.instruction import Instruction, Mac, Pass, Store
+from ...hw.isa.sparse import LOG2_GROUPS
 from ...hw.isa.walk import Walk
 from ...hw.numeric import MAC_TERMS, mac_guard_bits
-from ..model.array import mac_rows
-from ..model.ring import mac_groups, mac_words
+from ..model.mac_rules import mac_rows
+from ..model.ring import input_rows, mac_groups, mac_words
 from ..model.shuffle import pass_indices
 from .array import random_passes
 
@@ -61,24 +62,27 @@ def behind_ring(config: CoreConfig, step: Instruction, rng: random.Random) -> In
     return replace(step, coef_mask_bits=bits, coef_base=base)
 
 
-def random_mac_block(config: CoreConfig, load_bits: int, store: Store, rng: random.Random) -> MacBlock | None:
+def random_mac_block(config: CoreConfig, load_bits: int, store: Store, rng: random.Random,
+                     sparse: bool = False) -> MacBlock | None:
     """Passes, MACs among them, of a block that a LOAD fills up to index 2^``load_bits`` - 1, and the STORE for its
-    results, which walks through as many words as ``store``. None where chance does not find them."""
+    results, which walks through as many words as ``store``. ``sparse``: of a plain LOAD, sparse MACs alone. None where
+    chance does not find them."""
     bits = store.walk.index_mask.bit_length()
     loaded = np.arange(config.bank_rows) < 1 << load_bits - config.layers
     # Rows apart from those that were loaded, or any rows between them.
-    region = _random_region(config, bits, store.walk, rng) if rng.random() < 0.7 else None
+    region = _random_region(config, bits, store.walk, rng) if sparse or rng.random() < 0.7 else None
     defined = loaded.copy()
-    macs = [mac for _ in range(rng.choice((0, 0, 1))) for mac in _random_macs(config, defined, rng)]
+    more = 0 if sparse else rng.choice((0, 0, 1))
+    macs = [mac for _ in range(more) for mac in _random_macs(config, defined, rng)]
     if region:
-        macs += _filling_macs(config, region, defined, rng)
+        macs += _filling_macs(config, region, defined, rng, sparse)
         store = Store(_moved(config, store.walk, region), region.base * config.lanes)
     elif not macs:
         macs = [mac for _ in range(rng.randint(1, 2)) for mac in _random_macs(config, defined, rng)]
     wanted = region.rows.ravel() if region else np.arange(1 << bits - config.layers)
     if not macs or not defined[wanted].all():
         return None
-    steps = _mixed(config, macs, load_bits, defined, rng)
+    steps = macs if sparse else _mixed(config, macs, load_bits, defined, rng)
     words = sum(mac_words(config, step) for step in steps if isinstance(step, Mac))
     # The words of a block are whole sets of beats; those of a MAC need not be.
     if words % (config.memory_elements // config.lanes):
@@ -116,7 +120,8 @@ def _moved(config: CoreConfig, walk: Walk, region: _Region) -> Walk:
     return Walk(window, mask(walk.inner), mask(walk.outer), sub, walk.mirror)
 
 
-def _filling_macs(config: CoreConfig, region: _Region, defined: np.ndarray, rng: random.Random) -> list[Mac]:
+def _filling_macs(config: CoreConfig, region: _Region, defined: np.ndarray, rng: random.Random,
+                  sparse: bool) -> list[Mac]:
     """MACs that write every row of ``region``, in any order. Marks what is ``defined`` then."""
     parts = list(_parts(region, rng))
     rng.shuffle(parts)
@@ -124,7 +129,7 @@ def _filling_macs(config: CoreConfig, region: _Region, defined: np.ndarray, rng:
     free[region.rows.ravel()] = False
     found = []
     for part, outputs in parts:
-        mac = _reading_mac(config, free, 1 << part.pair_bits, rng)
+        mac = _reading_mac(config, free, 1 << part.pair_bits, rng, sparse)
         if mac is None:
             return []
         mac = replace(mac, outputs=outputs, out_base=part.base, log2_out_stride=part.stride)
@@ -157,15 +162,22 @@ def _parts(region: _Region, rng: random.Random) -> Iterator[tuple[_Region, int]]
         yield region, 1 << row_bits
 
 
-def _reading_mac(config: CoreConfig, free: np.ndarray, pairs: int, rng: random.Random) -> Mac | None:
+def _reading_mac(config: CoreConfig, free: np.ndarray, pairs: int, rng: random.Random,
+                 sparse: bool = False) -> Mac | None:
     """A MAC of ``pairs`` row pairs that reads ``free`` rows only; its results are to be given a place."""
     most = min(config.ring_words // (config.lanes // config.layers), MAC_TERMS // config.lanes, len(free))
     if 2 * pairs > len(free):
         return None
     for _ in range(8):
         inputs = min(most, rng.choice((2, 3, 4, 6, 8, rng.randint(2, max(2, most)))))
-        stride = rng.randint((inputs - 1).bit_length(), max((inputs - 1).bit_length(), config.row_bits))
-        mac = Mac(inputs, 1, pairs, stride, 0, 0, _random_shift(config, inputs, rng))
+        mac = Mac(inputs, 1, pairs, 0, 0, 0, _random_shift(config, inputs, rng))
+        if sparse:
+            group, apart = rng.randint(1, LOG2_GROUPS), rng.randint(0, 3)
+            picks = rng.randint(1, min(inputs, 1 << group))
+            mac = replace(mac, inputs=inputs // picks * picks, picks=picks, log2_group=group, log2_apart=apart)
+        least = (input_rows(mac) - 1).bit_length()
+        mac = replace(mac, log2_in_stride=rng.randint(least, max(least, config.row_bits)))
+        inputs = mac.inputs
         rows = _input_rows(mac)
         if inputs > 1 and rows.max() < len(free) and free[rows].all():
             return mac
@@ -175,10 +187,11 @@ def _reading_mac(config: CoreConfig, free: np.ndarray, pairs: int, rng: random.R
 def _chunks(config: CoreConfig, mac: Mac, free: np.ndarray, rng: random.Random) -> list[Mac]:
     """A MAC, or two that make its results: the first one keeps its sums, of other rows that are ``free``."""
     sums = config.lanes // config.layers << (mac.outputs - 1).bit_length() + (mac.pairs - 1).bit_length()
-    first = _reading_mac(config, free, mac.pairs, rng) if sums <= config.partial_words and rng.random() < 0.5 else None
+    fits = sums <= config.partial_words and rng.random() < 0.5
+    first = _reading_mac(config, free, mac.pairs, rng, mac.log2_group > 0) if fits else None
     if first is None or (first.inputs + mac.inputs) * config.lanes > MAC_TERMS:
         return [mac]
-    first = replace(mac, inputs=first.inputs, log2_in_stride=first.log2_in_stride, keep=True)
+    first = replace(first, outputs=mac.outputs, out_base=mac.out_base, log2_out_stride=mac.log2_out_stride, keep=True)
     return [first, replace(mac, merge=True)] if mac_groups(config, first) <= _MOST_GROUPS else [mac]
 
 
@@ -208,7 +221,7 @@ def _random_macs(config: CoreConfig, defined: np.ndarray, rng: random.Random) ->
 
 def _input_rows(mac: Mac) -> np.ndarray:
     """Rows that a MAC reads, int64 (pairs * inputs,)."""
-    return ((np.arange(mac.pairs) << mac.log2_in_stride)[:, None] + np.arange(mac.inputs)).ravel()
+    return ((np.arange(mac.pairs) << mac.log2_in_stride)[:, None] + np.arange(input_rows(mac))).ravel()
 
 
 def _offsets(mac: Mac) -> np.ndarray:

@@ -64,14 +64,15 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreC
     config = random_vector_unit(config, rng)
     # From a source of its own, which a new field does not change: nothing else that is drawn changes with it.
     choices = config.choices()
-    del choices["array"]["partial_words"]
+    del choices["array"]["partial_words"], choices["array"]["sparse"]
     own = random.Random(str(choices))
     config = config.changed(block_log=own.choice((0, 0, 2, 4, 64)))
     can_fetch = config.memory_elements >= config.record_elements
     config = config.changed(records=can_fetch and own.random() < 0.6)
     config = config.changed(ring_words=_random_ring(config, own))
     keeps = config.ring_words and own.random() < 0.8
-    return config.changed(partial_words=config.lanes // config.layers << own.randint(0, 5) if keeps else 0)
+    partial_words = config.lanes // config.layers << own.randint(0, 5) if keeps else 0
+    return config.changed(partial_words=partial_words, sparse=config.ring_words > 0 and own.random() < 0.6)
 
 
 def _random_ring(config: CoreConfig, rng: random.Random) -> int:

@@ -19,9 +19,11 @@ from ...hw.isa.instruction import (Destination, Fetch, Instruction, Load, Loop, 
                                    Unit)
 from ...hw.isa.record import record_beats
 from ...hw.isa.setup import SETUP_READER
+from ...hw.isa.sparse import pick_sets
+from ...hw.isa.walk import Walk
 from ...hw.numeric import largest, smallest
 from ..model.processor import ProcessorModel
-from ..model.ring import mac_groups, mac_words
+from ..model.ring import mac_groups, mac_words, pick_beats
 from .macs import MacBlock, behind_ring, random_mac_block
 from .processor import ProcessorJob
 
@@ -62,12 +64,15 @@ def _free_register(job: ProcessorJob) -> int | None:
 
 class _Block(NamedTuple):
     """A block of a segment: where its passes begin, where a FETCH behind its READ may stand, how many bits of the index
-    its LOADs fill; beats of its matrix."""
+    its LOADs fill, and where a LOAD that is its alone stands, or -1; beats of its matrix, and the picks (words, P) of a
+    sparse one."""
 
     at: int
     behind_read: int
     bits: int
+    load: int
     beats: int = 0
+    picks: np.ndarray | None = None
 
     def moved(self, place: int, by: int) -> "_Block":
         """As it is once there are more instructions behind ``place``."""
@@ -147,6 +152,7 @@ class _Draw:
         self._beats = 0         # of matrices behind the memory of the job
         self._records: list[tuple[int, np.ndarray]] = []  # between them, from which beat on
         self._next: int | None = None  # what the register holds
+        self._picks = 0  # MACs that have some
 
     def job(self) -> ProcessorJob | None:
         """The job, None where the model refuses it."""
@@ -198,7 +204,10 @@ class _Draw:
                 steps, at = segment.steps, block.at
                 end, store = next((place, step) for place, step in enumerate(steps) if place >= at
                                   and isinstance(step, Store))
-                found = self._mac_block(block, store) if rng.random() < share else None
+                if rng.random() >= share:
+                    continue
+                sparse = config.sparse and block.load >= 0 and rng.random() < 0.85
+                found = self._mac_block(block, store, sparse)
                 if found is None:
                     continue
                 macs = [step for step in found.steps if isinstance(step, Mac)]
@@ -210,17 +219,21 @@ class _Draw:
                 longer = len(found.steps) + at - end
                 words = sum(mac_words(config, mac) for mac in macs)
                 beats = words * config.lanes // config.memory_elements * config.layers
-                segment.blocks = [block._replace(beats=beats), *(old.moved(at, longer) for old in segment.blocks)]
+                if sparse:
+                    steps[block.load] = _plain(config, steps[block.load])
+                    self._picks += len(macs)
+                block = block._replace(beats=beats, picks=_random_picks(config, macs, rng) if sparse else None)
+                segment.blocks = [block, *(old.moved(at, longer) for old in segment.blocks)]
         return groups > 0
 
-    def _mac_block(self, block: _Block, store: Store) -> MacBlock | None:
-        tries = (random_mac_block(self._config, block.bits, store, self._rng) for _ in range(_BLOCK_TRIES))
+    def _mac_block(self, block: _Block, store: Store, sparse: bool) -> MacBlock | None:
+        tries = (random_mac_block(self._config, block.bits, store, self._rng, sparse) for _ in range(_BLOCK_TRIES))
         return next((found for found in tries if found), None)
 
     def _blocks(self) -> list[list[_Block]]:
         """The blocks of every segment."""
         found: list[dict[int, _Block]] = [{} for _ in self._segments]
-        fronts: list[tuple[int, int, int]] = []
+        fronts: list[tuple[int, int, int, int]] = []
         begun = 0
         for number, segment in enumerate(self._segments):
             for _ in range(segment.count):
@@ -229,12 +242,13 @@ class _Draw:
                     if type(step) is Read:
                         read = at
                     elif isinstance(step, Load):
-                        fronts.append((number, read + 1, step.walk.index_mask.bit_length()))
+                        fronts.append((number, read + 1, step.walk.index_mask.bit_length(), at))
                     elif isinstance(step, Pass) and step.first:
-                        owner, behind_read, bits = fronts[begun]
+                        owner, behind_read, bits, load = fronts[begun]
                         here = owner == number and not segment.loop
                         old = found[number].get(at)
-                        found[number][at] = _Block(at, behind_read if here else 0, min(bits, old.bits if old else bits))
+                        found[number][at] = _Block(at, behind_read if here else 0, min(bits, old.bits if old else bits),
+                                                   load if here else -1)
                         begun += 1
         return [list(blocks.values()) for blocks in found]
 
@@ -248,7 +262,8 @@ class _Draw:
         held = config.ring_words * config.lanes // config.memory_elements * config.layers
         for number, segment in enumerate(self._segments[:-1]):
             most = min(held, self._segments[number + 1 + self._segments[number + 1].loop].beats)
-            if segment.loop or not self._chance(0.4):
+            # A FETCH with picks begins with a block.
+            if segment.loop or self._picks or not self._chance(0.4):
                 most = 0
             found.append(found[-1] if segment.loop else rng.randint(0, most))
         return [*found, 0]
@@ -259,6 +274,9 @@ class _Draw:
         rng, segment = self._rng, self._segments[number]
         # In a loop the same beats again and again, or every time the next ones.
         goes_on = segment.loop and segment.count * beats < _MOST_BEATS // 4 and rng.random() < 0.5
+        if any(block.picks is not None for block in segment.blocks):
+            self._fetch_by_block(number)
+            return
         taken = np.cumsum([0, *(block.beats for block in segment.blocks)])
         last, done, begin = 0, 0, self._beats
         for kind, rows, count, span in self._pieces(beats):
@@ -270,17 +288,50 @@ class _Draw:
                 self._next = None
             else:
                 setting = self._address(number, done == 0, goes_on, span)
-            after = rng.choice((1, 1, 2, 3)) if self._chance(0.5 if shared else 0.2) else 0
-            fetch = Fetch(
-                kind.number, self._register, rows, rng.choice(list(MemoryMode)), span, after,
-                rng.choice((0, 0, 1, 5)) if after else 0, vector=rng.choice((0, 0, rng.randrange(16))),
-                destination=Destination.RING, fence=rng.random() < 0.2)
+            fetch = self._matrix_fetch(kind, rows, span, 0.5 if shared else 0.2)
             more = self._coefficients() if not goes_on and self._chance(0.3) else []
             segment.more.append((last, [*setting, fetch, *more]))
             done += count
         if goes_on:
             self._beats += (segment.count - 1) * (self._beats - begin)
             self._next = len(self._job.memory) + self._beats
+
+    def _fetch_by_block(self, number: int) -> None:
+        """FETCHes of a segment in which blocks have sparse matrices, each with picks in front."""
+        segment, last = self._segments[number], 0
+        for at, block in enumerate(segment.blocks):
+            pieces = self._pieces(block.beats) if block.picks is None else self._sparse_pieces(block)
+            for kind, rows, _, span in pieces:
+                last = max(last, self._place(segment, at))
+                setting = self._address(number, True, False, span)
+                fetch = self._matrix_fetch(kind, rows, span, 0.2)
+                if block.picks is not None:
+                    fetch = replace(fetch, destination=Destination.PICKS)
+                segment.more.append((last, [*setting, fetch]))
+
+    def _matrix_fetch(self, kind: "_Kind", rows: int, span: int, waits: float) -> Fetch:
+        """A FETCH of part of a matrix, which waits for a block with probability ``waits``."""
+        rng = self._rng
+        after = rng.choice((1, 1, 2, 3)) if self._chance(waits) else 0
+        return Fetch(kind.number, self._register, rows, rng.choice(list(MemoryMode)), span, after,
+                     rng.choice((0, 0, 1, 5)) if after else 0, vector=rng.choice((0, 0, rng.randrange(16))),
+                     destination=Destination.RING, fence=rng.random() < 0.2)
+
+    def _sparse_pieces(self, block: _Block) -> Iterator[tuple["_Kind", int, int, int]]:
+        """As :meth:`_pieces`, of whole sets with their picks, whose beats get their place in memory."""
+        config, rng, line = self._config, self._rng, self._kinds[0]
+        assert block.picks is not None
+        members = block.picks.reshape(-1, config.memory_elements)
+        served, done = pick_sets(config), 0
+        while done < len(members):
+            most = max(1, (line.beats - 1) // (config.layers * served + 1) * served)
+            count = min(len(members) - done, most, rng.choice((most, most, rng.randint(1, most))))
+            packed = pick_beats(config, members[done:done + count])
+            beats = count * config.layers + len(packed)
+            self._records += [(self._beats + at * (served * config.layers + 1), beat[None])
+                              for at, beat in enumerate(packed)]
+            yield line, beats, beats, beats
+            done += count
 
     def _coefficients(self) -> list[Instruction]:
         """A FETCH of coefficients that no pass uses: banks are written while the ring is."""
@@ -340,6 +391,23 @@ class _Draw:
             before = self._segments[number - 1]
             before.more.append((len(before.steps), setting))
         return []
+
+
+def _plain(config: CoreConfig, step: Instruction) -> Load:
+    """A plain LOAD of as many words as ``step``."""
+    assert isinstance(step, Load)
+    lanes = config.lanes - 1
+    return Load(Walk(tuple(range(config.layers)), step.walk.index_mask & ~lanes, 0), plain=True)
+
+
+def _random_picks(config: CoreConfig, macs: Sequence[Mac], rng: random.Random) -> np.ndarray:
+    """Picks for the words of sparse MACs, int64 (words, P): of each group N members in any order."""
+    numbers, found = np.random.default_rng(rng.getrandbits(32)), []
+    for mac in macs:
+        groups = mac_words(config, mac) // mac.picks
+        order = numbers.random((groups, 1 << mac.log2_group, config.lanes)).argsort(axis=1)[:, :mac.picks]
+        found.append(order.reshape(-1, config.lanes))
+    return np.concatenate(found)
 
 
 def _random_kind(config: CoreConfig, number: int, is_line: bool, rng: random.Random) -> _Kind:
