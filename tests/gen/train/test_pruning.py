@@ -1,10 +1,21 @@
-"""Masks of N:M and the way to a pattern, without PyTorch."""
+"""Masks of N:M and the way to a pattern, without PyTorch; the pruned networks of the package keep to theirs."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from wingbeat.gen.compiler.kernel.sparse import Pattern
+from wingbeat.gen.compiler.network.load import load_network
+from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.train.pruning import choose_mask, pattern_of, phases, spread, with_pattern
+from wingbeat.gen.workloads import digits, shipped
+
+NETWORKS = Path(shipped.__file__).parent / "networks"
+PRUNED = {"digits_2of4": "2:4", "digits_1of4": "1:4"}
+SERIES = ("digits_dense", *PRUNED)
 
 
 def members(inputs, m, stride):
@@ -85,3 +96,42 @@ def test_only_linear_layers_of_residuals_get_the_pattern():
     assert [pattern_of(layer) for layer in (found["layers"][0], first[1], found["layers"][4])] \
         == [None, Pattern(2, 4, 4), None]
     assert {layer["sparsity"] for layer in (first[1], first[3], last[0])} == {"2:4"}
+
+
+# --- the networks of the package --------------------------------------------------------------------------------
+
+
+def record_of(name):
+    return json.loads((NETWORKS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", PRUNED)
+def test_weights_of_the_shipped_networks_keep_the_pattern(name):
+    tensors, record = load_file(NETWORKS / f"{name}.safetensors"), record_of(name)
+    assert (record["sparsity"], record["shared"]) == (PRUNED[name], 2)
+    n, m = map(int, PRUNED[name].split(":"))
+    for layer in ("block0.w1", "block0.w2", "block1.w1", "block1.w2"):
+        used = tensors[f"{layer}.weight"] != 0
+        inputs = used.shape[1]
+        assert inputs in (64, 256)
+        pairs = used[0::2] | used[1::2]
+        for group in members(inputs, m, inputs // m):
+            assert pairs[:, group].sum(axis=1).max() <= n
+        assert used.mean() > 0.99 * n / m
+    for layer in ("embed", "head"):
+        assert (tensors[f"{layer}.weight"] != 0).all()
+    assert record["parameters"] == sum(tensor.size for tensor in tensors.values())
+    assert record["nonzero_parameters"] == sum(np.count_nonzero(tensor) for tensor in tensors.values())
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_shipped_networks_do_what_their_records_say(name):
+    network = load_network(NETWORKS / f"{name}.toml", NETWORKS / f"{name}.safetensors")
+    patterns = [layer.pattern for outer in network.layers for layer in outer.layers if layer.kind == "linear"]
+    wanted = Pattern.parse(PRUNED[name]) if name in PRUNED else None
+    assert patterns == [wanted and spread(wanted, inputs) for inputs in (64, 256, 64, 256)]
+    record, split = record_of(name), digits.load_split()
+    assert record["held_out_sha256"] == split.fingerprint and set(record["beside"]) == set(SERIES) - {name}
+    hits = forward(network, split.held_images)[-1][1][:, 0].argmax(1) == split.held_labels
+    assert hits.mean() == pytest.approx(record["accuracy"]["float"], abs=1 / len(hits))
+    assert f"{record['nonzero_parameters']:,}" in (NETWORKS / f"{name}.log").read_text(encoding="utf-8")
