@@ -15,7 +15,7 @@ from wingbeat.gen.compiler.kernel.sparse import Pattern  # noqa: E402
 from wingbeat.gen.compiler.checkpoint import read_checkpoint  # noqa: E402
 from wingbeat.gen.compiler.network.load import load_network  # noqa: E402
 from wingbeat.gen.compiler.network.reference import forward  # noqa: E402
-from wingbeat.gen.train import digits, listops  # noqa: E402
+from wingbeat.gen.train import digits, listops, task  # noqa: E402
 from wingbeat.gen.train.export import toml_text, export_network  # noqa: E402
 from wingbeat.gen.train.layers import Attention, Butterfly, Dense, FourierMixing  # noqa: E402
 from wingbeat.gen.train.network import Network, fabnet, with_attention, with_linear  # noqa: E402
@@ -417,6 +417,23 @@ def test_a_series_inherits_and_does_not_depend_on_what_comes_behind(tmp_path, ca
         "2 outputs share a mask; the weights of 2:4 come first", "pattern 1:4"]
     tensors = load_file(tmp_path / "both" / "digits_1of4.safetensors")
     assert all(kept(tensors[f"block{block}.{name}.weight"], 1, 4, 2) for block in (0, 1) for name in ("w1", "w2"))
+
+
+def test_every_step_begins_where_the_one_before_ended(tmp_path, monkeypatch):
+    ways = []
+
+    def counting(network, data, settings, shared, seed, log):
+        """In the place of a training: each step leaves its number in one weight."""
+        weight = network.pruned()[0].weight
+        ways.append((str(network.pruned()[0].pattern), seed, [int(value) for value in weight[0, :4].tolist()]))
+        with torch.no_grad():
+            weight[0, :4] *= 0 if len(ways) == 1 else 1
+            weight[0, len(ways) - 1] = len(ways)
+
+    monkeypatch.setattr(task, "prune", counting)
+    digits.main(["-o", str(tmp_path), "--epochs", "1", "--tuning-epochs", "1", "--matrices", "1:4", "2:4"])
+    assert [(pattern, seed) for pattern, seed, _ in ways] == [("3:4", 3), ("2:4", 4), ("1:4", 5)]
+    assert [weights for *_, weights in ways][1:] == [[1, 0, 0, 0], [1, 2, 0, 0]]  # and not what fine-tuning made of it
 
 
 @pytest.mark.parametrize("words, message", [
