@@ -18,13 +18,20 @@ def _inline(value: Any) -> str:
     return json.dumps(value)  # TOML's text, numbers and truth values are JSON's
 
 
+def _table(layer: Description) -> Description:
+    """What the file says of a layer."""
+    inner = {"layers": [_table(each) for each in layer["layers"]]} if "layers" in layer else {}
+    return {key: value for key, value in (layer | inner).items() if layer["kind"] != "linear" or key != "out_features"}
+
+
 def toml_text(description: Description) -> str:
-    """The network file of a description; ``tomllib`` reads the description back."""
+    """The network file of a description; ``tomllib`` reads the description back, but for ``out_features`` of linear
+    layers, which their tensors have."""
     lines = [f"name = {_inline(description['name'])}", "", "[input]"]
     lines += [f"{key} = {_inline(value)}" for key, value in description["input"].items()]
     for layer in description["layers"]:
         lines += ["", "[[layers]]"]
-        for key, value in layer.items():
+        for key, value in _table(layer).items():
             if isinstance(value, list):
                 lines += [f"{key} = [", *(f"    {_inline(each)}," for each in value), "]"]
             else:
@@ -36,10 +43,12 @@ def export_network(folder: Path, network: Network, record: dict[str, Any], log: 
     """Write the four files, named after the network. ``record`` becomes the .json.
 
     The tensors are float32; sizes and strides of the butterflies stand in the text metadata, where
-    ``gen/compiler/checkpoint.py`` looks for them. Raises WingbeatError where a file cannot be written.
+    ``gen/compiler/checkpoint.py`` looks for them. Weights outside of a mask are zeros. Raises
+    WingbeatError where a file cannot be written.
     """
     if network.dense:
-        raise ValueError("network: dense matrices stand in no network file; allowed are butterflies")
+        raise ValueError("network: a baseline has dense matrices where its description has butterflies; allowed are "
+                         "networks that are what they are described as")
     name = network.description["name"]
     tensors = {key: value.detach().numpy() for key, value in network.tensors().items()}
     metadata = {f"{weights}.{key}": str(getattr(layer, key)) for weights, layer in network.butterflies()

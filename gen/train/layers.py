@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..compiler.kernel.sparse import Pattern
 from .fake_quantise import FakeQuantise
+from .pruning import choose_mask
 
 __all__ = ["Linear", "Butterfly", "Dense", "FourierMixing", "Attention", "LayerNorm", "Position", "Residual", "GELU",
            "Mean", "Flatten", "NORMALISED_LIMIT", "LAYER_NORM_EPSILON"]
@@ -71,24 +73,44 @@ class Butterfly(nn.Module):
 
 
 class Dense(nn.Module):
-    """The dense matrix of the baselines, ``weight`` (out_size, in_size), in the place of a butterfly."""
+    """A matrix ``weight`` (out_size, in_size) and bias, dense until :meth:`choose` has found the mask of ``pattern``.
 
-    def __init__(self, in_size: int, out_size: int, generator: torch.Generator):
+    While ``is_fixed`` is not set, the weights outside of the mask learn as if they stood there.
+    """
+
+    def __init__(self, in_size: int, out_size: int, generator: torch.Generator, pattern: Pattern | None = None):
         super().__init__()
-        self.in_size, self.out_size = in_size, out_size
+        self.in_size, self.out_size, self.pattern = in_size, out_size, pattern
         self.weight = nn.Parameter(torch.randn((out_size, in_size), generator=generator) / math.sqrt(in_size))
         self.bias = nn.Parameter(torch.zeros(out_size))
+        self.mask: torch.Tensor | None = None
+        self.is_fixed = False
 
     @property
     def multiplications(self) -> int:
         """Of one row."""
-        return self.in_size * self.out_size
+        return self.out_size * (self.pattern.terms(self.in_size) if self.pattern else self.in_size)
 
     def tensors(self) -> dict[str, nn.Parameter]:
         return {"weight": self.weight, "bias": self.bias}
 
+    def choose(self, shared: int) -> None:
+        """The mask of the largest weights, of a layer with a pattern; ``shared`` outputs have one in common."""
+        if self.pattern is not None:
+            self.mask = torch.from_numpy(choose_mask(self.weight.detach().numpy(), self.pattern, shared))
+
+    def clear(self) -> None:
+        """Zeros outside of the mask."""
+        if self.mask is not None:
+            with torch.no_grad():
+                self.weight.mul_(self.mask)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.linear(x, self.weight, self.bias)
+        weight: torch.Tensor = self.weight
+        if self.mask is not None:
+            masked = weight * self.mask
+            weight = masked if self.is_fixed else weight + (masked - weight).detach()
+        return functional.linear(x, weight, self.bias)
 
 
 Linear = Butterfly | Dense

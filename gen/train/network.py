@@ -1,9 +1,10 @@
 """Hybrid butterfly networks in PyTorch, built from what the network file NAME.toml says.
 
 A *description* is that file as a plain dict: ``name``, ``input`` (tokens, and features or vocabulary) and ``layers``,
-tables with a ``kind``. The tables of butterflies name ``out_features`` and ``increasing_stride``, so that a
-description says everything but the weights. :func:`fabnet` writes the description of a FABNet-style network (arXiv
-2209.09570), :class:`Network` is the module.
+tables with a ``kind``. The tables of butterflies name ``out_features`` and ``increasing_stride``, those of linear
+layers ``out_features`` (which the file leaves out, the tensor has it), so that a description says everything but the
+weights. :func:`fabnet` writes the description of a FABNet-style network (arXiv 2209.09570), :class:`Network` is the
+module.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,8 +17,9 @@ from torch.nn import functional
 from .fake_quantise import FakeQuantise
 from .layers import (LAYER_NORM_EPSILON, Attention, Butterfly, Dense, Flatten, FourierMixing, GELU, LayerNorm, Linear,
                      Mean, Position, Residual)
+from .pruning import pattern_of
 
-__all__ = ["Network", "fabnet", "with_attention"]
+__all__ = ["Network", "fabnet", "with_attention", "with_linear"]
 
 Description = dict[str, Any]
 
@@ -69,15 +71,30 @@ def with_attention(description: Description, heads: int = 4) -> Description:
     return description | {"layers": changed(description["layers"], "")}
 
 
+def with_linear(description: Description) -> Description:
+    """The same network, called NAME_dense, with dense matrices in the places of the butterflies."""
+    def changed(layers: list[Description]) -> list[Description]:
+        found = []
+        for layer in layers:
+            if layer["kind"] == "residual":
+                layer = layer | {"layers": changed(layer["layers"])}
+            elif layer["kind"] == "butterfly":
+                layer = {"kind": "linear", "weights": layer["weights"], "out_features": layer["out_features"]}
+            found.append(layer)
+        return found
+    return description | {"name": f"{description['name']}_dense", "layers": changed(description["layers"])}
+
+
 class Network(nn.Module):
     """The network of a description: (count, tokens, features), or whole numbers (count, tokens) where the input has a
     vocabulary, to (count, classes).
 
-    ``seed`` draws the first weights and the dropout. ``dense``: dense matrices stand in the places of the butterflies
-    (a baseline, which no network file describes). ``n_blocks``: {weights: blocks} of butterflies with more than one.
-    ``multiplications`` counts the real ones of one input: a dense matrix rows * columns and nothing behind one-hot
-    tokens, where it is a table; a butterfly with unit pivots one per output and factor; Fourier mixing and attention as
-    their methods below say. What both kinds of network have alike is not counted: LayerNorm, GELU, requantising.
+    ``seed`` draws the first weights and the dropout. ``dense``: dense matrices stand in the places of the butterflies,
+    those of attentions too (a baseline, which no network file describes). ``n_blocks``: {weights: blocks} of
+    butterflies with more than one. ``multiplications`` counts the real ones of one input: a dense matrix rows * columns
+    and nothing behind one-hot tokens, where it is a table; a pruned one as many as its pattern leaves; a butterfly with
+    unit pivots one per output and factor; Fourier mixing and attention as their methods below say. What all kinds of
+    network have alike is not counted: LayerNorm, GELU, requantising.
     """
 
     def __init__(self, description: Description, seed: int, dense: bool = False, dropout: float = 0.0,
@@ -108,6 +125,10 @@ class Network(nn.Module):
             parts = layer.projections.items() if isinstance(layer, Attention) else [("", layer)]
             yield from ((f"{name}.{part}".rstrip("."), each) for part, each in parts if isinstance(each, Butterfly))
 
+    def pruned(self) -> list[Dense]:
+        """The matrices with a pattern."""
+        return [layer for layer in self._weights.values() if isinstance(layer, Dense) and layer.pattern is not None]
+
     def tensors(self) -> dict[str, nn.Parameter]:
         """All weights by their names in the file."""
         return {f"{name}.{key}".rstrip("."): value for name, layer in self._weights.items()
@@ -117,6 +138,11 @@ class Network(nn.Module):
     def parameter_count(self) -> int:
         """Numbers that are learned."""
         return sum(value.numel() for value in self.parameters())
+
+    @property
+    def nonzero_count(self) -> int:
+        """Those of them that are not zero."""
+        return sum(int(torch.count_nonzero(value)) for value in self.parameters())
 
     # --- construction: _tokens and _features follow the shape through the layers ------------------------
 
@@ -141,23 +167,31 @@ class Network(nn.Module):
         self._weights[name] = module
         return module
 
-    def _linear(self, name: str, out: int, increasing_stride: bool = True) -> Linear:
-        if self.dense:
-            made: Linear = Dense(self._features, out, self._generator)
-        else:
-            made = Butterfly(self._features, out, self._generator, increasing_stride, self._n_blocks.get(name, 1))
-        if not (self.dense and self._is_one_hot):
+    def _counted(self, made: Linear) -> Linear:
+        if not (isinstance(made, Dense) and self._is_one_hot):
             self.multiplications += self._tokens * made.multiplications
         return made
 
+    def _structured(self, name: str, out: int, increasing_stride: bool = True) -> Linear:
+        if self.dense:
+            return self._counted(Dense(self._features, out, self._generator))
+        return self._counted(Butterfly(self._features, out, self._generator, increasing_stride,
+                                       self._n_blocks.get(name, 1)))
+
     def _butterfly(self, layer: Description) -> nn.Module:
-        made = self._linear(layer["weights"], layer["out_features"], layer.get("increasing_stride", True))
+        made = self._structured(layer["weights"], layer["out_features"], layer.get("increasing_stride", True))
+        self._features = layer["out_features"]
+        return self._keep(layer, made)
+
+    def _linear(self, layer: Description) -> nn.Module:
+        made = self._counted(Dense(self._features, layer["out_features"], self._generator, pattern_of(layer)))
         self._features = layer["out_features"]
         return self._keep(layer, made)
 
     def _attention(self, layer: Description) -> nn.Module:
         """Four projections, and features products per pair of tokens for the logits and again for the sum."""
-        parts = {part: self._linear(f"{layer['weights']}.{part}", self._features) for part in ("q", "k", "v", "out")}
+        parts = {part: self._structured(f"{layer['weights']}.{part}", self._features)
+                 for part in ("q", "k", "v", "out")}
         self.multiplications += 2 * self._tokens ** 2 * self._features
         return self._keep(layer, Attention(parts, layer["heads"]))
 
@@ -185,6 +219,7 @@ class Network(nn.Module):
 
     _makers: dict[str, Callable[["Network", Description], nn.Module]] = {
         "butterfly": _butterfly,
+        "linear": _linear,
         "position": lambda self, layer: self._keep(layer, Position(self._tokens, self._features, self._generator)),
         "residual": _residual,
         "layernorm": lambda self, layer: self._keep(layer, LayerNorm(

@@ -1,19 +1,24 @@
-"""What the training scripts share: options, one run of a network beside its dense baseline, the table, the files."""
+"""What the training scripts share: options, one run of a network beside its dense baseline, or a series of pruned
+networks behind a dense one, the table, the files."""
 
 import argparse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 import time
 from typing import Any
 
 import torch
 
+from ...hw.errors import WingbeatError
+from ..compiler.kernel.sparse import Pattern
 from .export import export_network
 from .fake_quantise import set_width
-from .network import Description, Network, with_attention
-from .training import Data, Settings, accuracy, fine_tune, fit
+from .network import Description, Network, with_attention, with_linear
+from .pruning import phases, with_pattern
+from .training import Data, Settings, accuracy, fine_tune, fit, prune
 
 __all__ = ["Task", "run_task"]
 
@@ -25,7 +30,8 @@ class Task:
     """A data set and the networks trained on it.
 
     ``networks`` are butterfly networks, the first one's structure with dense matrices and softmax attention is the
-    baseline. ``split`` goes into the record: what the data are, their hash, what a guess reaches.
+    baseline, and with dense matrices alone what is pruned. ``split`` goes into the record: what the data are, their
+    hash, what a guess reaches.
     """
 
     networks: tuple[Description, ...]
@@ -46,7 +52,28 @@ def _options(what: str, settings: Settings, arguments: list[str] | None) -> argp
     parser.add_argument("--validate", action="store_true",
                         help="score a fifth of the training part instead of the held-out part; write nothing")
     parser.add_argument("--no-baseline", action="store_true", help="leave the dense network out")
-    return parser.parse_args(arguments)
+    parser.add_argument("--matrices", nargs="+", type=_matrices, default=["butterfly"], metavar="KIND",
+                        help="butterfly, or dense and patterns N:M, which inherit from the dense network")
+    parser.add_argument("--shared", type=int, default=2, choices=range(1, 5),
+                        help="outputs after each other that have one mask: S of the array")
+    parser.add_argument("--phase-epochs", type=int, default=settings.phase_epochs,
+                        help="epochs of each step towards a pattern")
+    options = parser.parse_args(arguments)
+    if "butterfly" in options.matrices and len(options.matrices) > 1:
+        parser.error("--matrices: butterfly among others; allowed alone")
+    return options
+
+
+def _matrices(text: str) -> str | Pattern:
+    if text in ("butterfly", "dense"):
+        return text
+    try:
+        pattern = Pattern.parse(text)
+    except WingbeatError as fault:
+        raise argparse.ArgumentTypeError(f"{fault}, dense and butterfly") from fault
+    if pattern.n == pattern.m:
+        raise argparse.ArgumentTypeError(f"pattern: {text!r}; allowed are N below M")
+    return pattern
 
 
 def _validation(task: Task) -> Task:
@@ -66,18 +93,27 @@ def _scores(network: Network, held: Data) -> dict[str, float]:
     return scores
 
 
+Log = Callable[[str], None]
+State = dict[str, torch.Tensor]
+
+
 @dataclass(frozen=True, eq=False)
 class _Trained:
-    """A network and what is known of it: ``row`` of the table, ``lines`` of the log."""
+    """A network and what is known of it: ``row`` of the table, ``lines`` of the log, ``state`` before fine-tuning."""
 
     name: str
     network: Network
     row: dict[str, Any]
     lines: list[str]
+    state: State
 
 
-def _train(task: Task, name: str, network: Network, settings: Settings, seed: int) -> _Trained:
-    """Float training, then fine-tuning, then all accuracies."""
+def _copied(network: Network) -> State:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def _train(task: Task, name: str, settings: Settings, seed: int, learn: Callable[[Settings, Log], Network]) -> _Trained:
+    """What ``learn`` does in float, then fine-tuning, then all accuracies."""
     lines: list[str] = []
 
     def log(line: str) -> None:
@@ -87,35 +123,83 @@ def _train(task: Task, name: str, network: Network, settings: Settings, seed: in
     start = time.monotonic()
     log(f"seed {seed}, {len(task.training.inputs)} training and {len(task.held.inputs)} {task.held_name} inputs, "
         f"torch {torch.__version__}, {settings}")
-    if network.dense:
-        settings = replace(settings, learning_rate=settings.dense_rate)
-    fit(network, task.training, settings, seed, log)
-    before = accuracy(network, task.held)
+    network = learn(settings, log)
+    before, state = accuracy(network, task.held), _copied(network)
     log(f"accuracy {before:.4f} before fine-tuning at {settings.tuning_width} bits")
     fine_tune(network, task.training, settings, seed, log)
     scores = _scores(network, task.held)
     log(f"{task.held_name} accuracy " + ", ".join(f"{key} {score:.4f}" for key, score in scores.items())
         + f" after {time.monotonic() - start:.0f} s")
-    row = {"parameters": network.parameter_count, "multiplications": network.multiplications,
-           "accuracy_before_fine_tuning": before, "accuracy": scores}
-    return _Trained(name, network, row, lines)
+    row = {"parameters": network.parameter_count, "nonzero_parameters": network.nonzero_count,
+           "multiplications": network.multiplications, "accuracy_before_fine_tuning": before, "accuracy": scores}
+    return _Trained(name, network, row, lines, state)
 
 
 def _table(rows: dict[str, dict[str, Any]], guesses: dict[str, float]) -> list[str]:
-    lines = [f"{'':24}{'parameters':>12}{'multiplications':>17}" + "".join(
+    lines = [f"{'':24}{'parameters':>12}{'not zero':>12}{'multiplications':>17}" + "".join(
         f"{name:>9}" for name in ("float", *(f"{width} bits" for width in WIDTHS)))]
     for name, row in rows.items():
-        lines.append(f"{name:24}{row['parameters']:12,}{row['multiplications']:17,}" + "".join(
-            f"{score:9.4f}" for score in row["accuracy"].values()))
-    return lines + [f"{name:53}{score:9.4f}" for name, score in guesses.items()]
+        lines.append(f"{name:24}{row['parameters']:12,}{row['nonzero_parameters']:12,}{row['multiplications']:17,}"
+                     + "".join(f"{score:9.4f}" for score in row["accuracy"].values()))
+    return lines + [f"{name:65}{score:9.4f}" for name, score in guesses.items()]
 
 
-def _networks(task: Task, settings: Settings, seed: int, with_baseline: bool) -> dict[str, Network]:
-    networks = {each["name"]: Network(each, seed, dropout=settings.dropout) for each in task.networks}
+def _fitted(task: Task, description: Description, dense: bool, seed: int, settings: Settings, log: Log) -> Network:
+    """A network that starts from random weights."""
+    network = Network(description, seed, dense, settings.dropout)
+    fit(network, task.training, settings, seed, log)
+    return network
+
+
+def _inherited(task: Task, base: Description, target: Pattern, shared: int, seed: int,
+               states: dict[tuple[Pattern, ...], State], settings: Settings, log: Log) -> Network:
+    """The network ``base`` with the pattern ``target``, by all patterns on the way that are not there yet. ``states``:
+    weights by the patterns that led to them, () being the dense ones; new ones are added."""
+    way = phases(target)
+    known = max(length for length in range(len(way)) if way[:length] in states)
+    log(f"{shared} outputs share a mask; the weights of {way[known - 1] if known else 'the dense network'} come first")
+    for step in range(known, len(way)):
+        network = Network(with_pattern(base, way[step], _pruned_name(base, way[step])), seed, dropout=settings.dropout)
+        network.load_state_dict(states[way[:step]])
+        log(f"pattern {way[step]}")
+        prune(network, task.training, settings, shared, seed + 2 + step, log)
+        states[way[:step + 1]] = _copied(network)
+    return network
+
+
+def _pruned_name(base: Description, pattern: Pattern) -> str:
+    return f"{base['name'].removesuffix('_dense')}_{pattern.n}of{pattern.m}"
+
+
+def _butterflies(task: Task, settings: Settings, seed: int, with_baseline: bool) -> list[_Trained]:
+    """The networks of the task and the baseline: two at a time, each on one thread, so that sums are taken in the same
+    order everywhere."""
+    learners = {each["name"]: (settings, partial(_fitted, task, each, False, seed)) for each in task.networks}
     if with_baseline:
         dense = with_attention(task.networks[0])
-        networks[f"{dense['name']}, dense"] = Network(dense, seed, dense=True, dropout=settings.dropout)
-    return networks
+        learners[f"{dense['name']}, dense"] = (replace(settings, learning_rate=settings.dense_rate),
+                                               partial(_fitted, task, dense, True, seed))
+    with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        running = [pool.submit(_train, task, name, own, seed, learn) for name, (own, learn) in learners.items()]
+        return [each.result() for each in running]
+
+
+def _series(task: Task, settings: Settings, seed: int, patterns: list[Pattern], shared: int) -> list[_Trained]:
+    """The first network of the task with dense matrices, then those with ``patterns``, the loosest first."""
+    torch.set_num_threads(1)
+    settings = replace(settings, learning_rate=settings.dense_rate)
+    base = with_linear(task.networks[0])
+    patterns = sorted(set(patterns), key=lambda each: (-each.n / each.m, each.m))
+    for pattern in patterns:
+        with_pattern(base, pattern, base["name"])  # refuses what does not fit, before anything is trained
+    found = [_train(task, base["name"], settings, seed, partial(_fitted, task, base, False, seed))]
+    states: dict[tuple[Pattern, ...], State] = {(): found[0].state}
+    for pattern in patterns:
+        learn = partial(_inherited, task, base, pattern, shared, seed, states)
+        trained = _train(task, _pruned_name(base, pattern), settings, seed, learn)
+        trained.row.update(sparsity=str(pattern), shared=shared, phases=[str(each) for each in phases(pattern)])
+        found.append(trained)
+    return found
 
 
 def _write(folder: Path, task: Task, all_trained: list[_Trained], settings: Settings, seed: int,
@@ -131,21 +215,19 @@ def _write(folder: Path, task: Task, all_trained: list[_Trained], settings: Sett
 
 
 def run_task(what: str, load: Callable[[], Task], settings: Settings, arguments: list[str] | None = None) -> None:
-    """The whole script: options, data (``load`` makes the task), training, table, files.
-
-    Two networks are trained at a time, each on one thread, so that sums are taken in the same order everywhere.
-    """
+    """The whole script: options, data (``load`` makes the task), training, table, files."""
     options = _options(what, settings, arguments)
-    settings = replace(settings, epochs=options.epochs, tuning_epochs=options.tuning_epochs)
+    settings = replace(settings, epochs=options.epochs, tuning_epochs=options.tuning_epochs,
+                       phase_epochs=options.phase_epochs)
     torch.use_deterministic_algorithms(True)
     task = load()
     if options.validate:
         task = _validation(task)
-    networks = _networks(task, settings, options.seed, not options.no_baseline)
-    with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        running = [pool.submit(_train, task, name, network, settings, options.seed)
-                   for name, network in networks.items()]
-        all_trained = [each.result() for each in running]
+    if options.matrices == ["butterfly"]:
+        all_trained = _butterflies(task, settings, options.seed, not options.no_baseline)
+    else:
+        patterns = [each for each in options.matrices if isinstance(each, Pattern)]
+        all_trained = _series(task, settings, options.seed, patterns, options.shared)
     table = _table({trained.name: trained.row for trained in all_trained}, task.guesses)
     print("\n".join(table))
     if not options.validate:

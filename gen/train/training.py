@@ -1,4 +1,4 @@
-"""The training loop: float first, then fine-tuning with the roundings of the hardware.
+"""The training loop: float first, pruning if wanted, then fine-tuning with the roundings of the hardware.
 
 Everything random comes from generators of the seed: same seed, same machine, same weights.
 """
@@ -13,7 +13,7 @@ from torch.nn import functional
 from .fake_quantise import calibrate, set_width
 from .network import Network
 
-__all__ = ["Settings", "Data", "accuracy", "fit", "fine_tune"]
+__all__ = ["Settings", "Data", "accuracy", "fit", "prune", "fine_tune"]
 
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -22,7 +22,8 @@ Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 class Settings:
     """How to train. ``dense_rate`` is the learning rate of the dense baseline. ``averaging`` is of the moving average
     of the weights, which is what is kept; ``tuning_epochs`` epochs at ``tuning_rate`` times the learning rate follow
-    with elements of ``tuning_width`` bits."""
+    with elements of ``tuning_width`` bits. Each step of a pruning takes ``phase_epochs`` epochs at ``phase_rate`` times
+    the learning rate, with fixed masks in the share ``fixed_share`` of them, which comes last."""
 
     epochs: int
     batch: int = 64
@@ -35,6 +36,9 @@ class Settings:
     tuning_epochs: int = 0
     tuning_rate: float = 0.1
     tuning_width: int = 8
+    phase_epochs: int = 1
+    phase_rate: float = 0.5
+    fixed_share: float = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +66,15 @@ def _lerp(average: dict[str, torch.Tensor], network: Network, keep: float) -> No
 
 
 def _epochs(network: Network, data: Data, settings: Settings, generator: torch.Generator,
-            log: Callable[[str], None]) -> None:
-    """AdamW with one cycle of the learning rate; leaves the moving average of the weights in ``network``."""
+            log: Callable[[str], None], begin: Callable[[int], None] = lambda epoch: None) -> None:
+    """AdamW with one cycle of the learning rate; leaves the moving average of the weights in ``network``. ``begin`` is
+    called with the number of each epoch before it."""
     steps = settings.epochs * (len(data.inputs) // settings.batch)
     optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=steps, pct_start=0.1)
     average = {name: value.detach().clone() for name, value in network.named_parameters()}
     for epoch in range(settings.epochs):
+        begin(epoch)
         network.train()
         total, hits = 0.0, 0
         for pick in torch.randperm(len(data.inputs), generator=generator).split(settings.batch):
@@ -89,11 +95,32 @@ def _epochs(network: Network, data: Data, settings: Settings, generator: torch.G
             log(f"epoch {epoch + 1:4d}  loss {total / batches:.4f}  "
                 f"accuracy while training {hits / (batches * settings.batch):.4f}")
     network.load_state_dict(average)
+    for layer in network.pruned():
+        layer.clear()
 
 
 def fit(network: Network, data: Data, settings: Settings, seed: int, log: Callable[[str], None]) -> None:
     """Train ``network`` in float."""
     _epochs(network, data, settings, torch.Generator().manual_seed(seed), log)
+
+
+def prune(network: Network, data: Data, settings: Settings, shared: int, seed: int,
+          log: Callable[[str], None]) -> None:
+    """Train on in float while the masks of the matrices with a pattern are chosen, see gen/train/pruning.py.
+
+    ``shared`` outputs after each other have one mask.
+    """
+    fixed_from = settings.phase_epochs - max(1, round(settings.fixed_share * settings.phase_epochs))
+
+    def begin(epoch: int) -> None:
+        for layer in network.pruned():
+            if epoch <= fixed_from:
+                layer.choose(shared)
+            layer.is_fixed = epoch >= fixed_from
+
+    _epochs(network, data, replace(settings, epochs=settings.phase_epochs,
+                                   learning_rate=settings.learning_rate * settings.phase_rate),
+            torch.Generator().manual_seed(seed), log, begin)
 
 
 def fine_tune(network: Network, data: Data, settings: Settings, seed: int, log: Callable[[str], None]) -> None:

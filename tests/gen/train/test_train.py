@@ -6,19 +6,22 @@ import tomllib
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 torch = pytest.importorskip("torch", reason="TORCH IS NOT INSTALLED: training is not tested")
 
 from wingbeat.gen.workloads import listops as listops_data  # noqa: E402
+from wingbeat.gen.compiler.kernel.sparse import Pattern  # noqa: E402
 from wingbeat.gen.compiler.checkpoint import read_checkpoint  # noqa: E402
 from wingbeat.gen.compiler.network.load import load_network  # noqa: E402
 from wingbeat.gen.compiler.network.reference import forward  # noqa: E402
-from wingbeat.gen.train import digits, listops  # noqa: E402
+from wingbeat.gen.train import digits, listops, task  # noqa: E402
 from wingbeat.gen.train.export import toml_text, export_network  # noqa: E402
-from wingbeat.gen.train.layers import Attention, Butterfly, FourierMixing  # noqa: E402
-from wingbeat.gen.train.network import Network, fabnet, with_attention  # noqa: E402
+from wingbeat.gen.train.layers import Attention, Butterfly, Dense, FourierMixing  # noqa: E402
+from wingbeat.gen.train.network import Network, fabnet, with_attention, with_linear  # noqa: E402
+from wingbeat.gen.train.pruning import with_pattern  # noqa: E402
 from wingbeat.gen.train.fake_quantise import FakeQuantise, calibrate, fake_quantise, set_width  # noqa: E402
-from wingbeat.gen.train.training import Data, Settings, accuracy, fine_tune, fit  # noqa: E402
+from wingbeat.gen.train.training import Data, Settings, accuracy, fine_tune, fit, prune  # noqa: E402
 from wingbeat.sim.reference.linear import butterfly_multiply, mixing  # noqa: E402
 
 
@@ -28,6 +31,10 @@ def generator(seed=1):
 
 def small(mixers=("mixing", "attention"), pooling="mean", inputs=None):
     return fabnet("tiny", inputs or {"tokens": 4, "features": 6}, 16, 2, mixers, 5, pooling)
+
+
+def sparse(pattern, mixers=("mixing",)):
+    return with_pattern(with_linear(small(mixers)), Pattern.parse(pattern), "tiny_pruned")
 
 
 def randomised(network, seed=7):
@@ -123,6 +130,37 @@ def test_butterflies_of_more_blocks_and_the_other_direction_survive_the_checkpoi
         np.testing.assert_allclose(network(x).numpy(), forward(loaded, x.numpy())[-1][1][:, 0], rtol=1e-3)
 
 
+def kept(weights, n, m, shared):
+    """Whether of M inputs, spread over the whole row, at most N have weights, ``shared`` outputs taken together."""
+    together = (np.asarray(weights) != 0).reshape(-1, shared, m, weights.shape[1] // m).any(axis=1)
+    return together.sum(axis=1).max() <= n
+
+
+def test_pruned_networks_load_elsewhere_keep_their_pattern_and_compute_the_same(tmp_path):
+    network = randomised(Network(sparse("2:4"), 1))
+    for layer in network.pruned():
+        layer.choose(2)
+        layer.clear()
+    export_network(tmp_path, network, {}, [])
+    tensors = load_file(tmp_path / "tiny_pruned.safetensors")
+    assert all(kept(tensors[f"block0.{name}.weight"], 2, 4, 2) for name in ("w1", "w2"))
+    assert np.count_nonzero(tensors["block0.w1.weight"]) == 32 * 8
+    assert network.nonzero_count == network.parameter_count - 2 * 32 * 8
+    x = torch.randn((3, 4, 6), generator=generator())
+    loaded = load_network(tmp_path / "tiny_pruned.toml", tmp_path / "tiny_pruned.safetensors")
+    with torch.no_grad():
+        np.testing.assert_allclose(network(x).numpy(), forward(loaded, x.numpy())[-1][1][:, 0], rtol=1e-3)
+
+
+def test_the_network_file_of_linear_layers():
+    text = toml_text(sparse("2:4"))
+    assert '[[layers]]\nkind = "linear"\nweights = "embed"\n\n' in text and "out_features" not in text
+    assert '    { kind = "linear", weights = "block0.w1", sparsity = "2:4", stride = 4 },\n    { kind = "gelu" },\n' \
+        '    { kind = "linear", weights = "block0.w2", sparsity = "2:4", stride = 8 },\n' in text
+    dense = toml_text(with_linear(small()))
+    assert dense.startswith('name = "tiny_dense"\n') and 'weights = "block0.w1" }' in dense and "sparsity" not in dense
+
+
 @pytest.mark.parametrize("description", [digits.DESCRIPTION, *listops.DESCRIPTIONS], ids=lambda each: each["name"])
 def test_the_network_file_is_the_description(description):
     assert tomllib.loads(toml_text(description)) == description
@@ -138,6 +176,9 @@ def test_multiplications_counted_by_hand():
     assert Network(baseline, 1, dense=True).multiplications == dense
     one_hot = baseline | {"input": {"tokens": 4, "vocabulary": 6}}
     assert Network(one_hot, 1, dense=True).multiplications == dense - 4 * 6 * 16
+    linear = 4 * 6 * 16 + mix + 2 * (4 * 16 * 32) + 16 * 5
+    assert Network(with_linear(small(("mixing",))), 1).multiplications == linear
+    assert Network(sparse("1:4"), 1).multiplications == linear - 2 * (4 * 16 * 32) * 3 // 4
     # B times a transposed B: the two factors in the middle have the same stride and are one.
     assert Butterfly(8, 8, generator(), n_blocks=2).multiplications == 8 * (2 * 3 - 1)
 
@@ -175,7 +216,7 @@ def test_what_cannot_be_built_is_refused(call, message):
 
 
 def test_dense_networks_have_no_file(tmp_path):
-    with pytest.raises(ValueError, match="allowed are butterflies"):
+    with pytest.raises(ValueError, match="a baseline has dense matrices"):
         export_network(tmp_path, Network(small(), 1, dense=True), {}, [])
     assert not list(tmp_path.iterdir())
 
@@ -300,3 +341,106 @@ def test_validation_writes_nothing_and_does_not_look_at_the_held_out_part(tmp_pa
     listops.main(["-o", str(tmp_path), "--epochs", "1", "--tuning-epochs", "0", "--validate", "--no-baseline"])
     assert not list(tmp_path.iterdir())
     assert "240 training and 60 validation inputs" in capsys.readouterr().out
+
+
+# --- pruning ----------------------------------------------------------------------------------------------------
+
+
+def test_weights_outside_of_the_mask_learn_until_it_is_fixed():
+    layer, x = Dense(8, 2, generator(), Pattern(1, 4, 2)), torch.randn((5, 8), generator=generator(2))
+    assert layer.multiplications == 2 * 2
+    dense = layer(x)
+    layer.choose(2)
+    assert layer.mask.sum() == 2 * 2 and torch.equal(layer.mask[0], layer.mask[1])
+    layer(x).sum().backward()
+    torch.testing.assert_close(layer.weight.grad, x.sum(0).expand(2, -1))
+    assert not torch.equal(layer(x), dense)
+    before, layer.weight.grad, layer.is_fixed = layer(x), None, True
+    torch.testing.assert_close(layer(x), before)
+    layer(x).sum().backward()
+    torch.testing.assert_close(layer.weight.grad, x.sum(0) * layer.mask)
+    layer.clear()
+    assert torch.count_nonzero(layer.weight) == 2 * 2
+    torch.testing.assert_close(layer(x), before)
+
+
+@pytest.mark.parametrize("epochs, share, chosen", [(8, 0.25, 7), (4, 0.5, 3), (1, 0.25, 1), (2, 0.1, 2)])
+def test_masks_are_chosen_every_epoch_until_the_last_ones(monkeypatch, epochs, share, chosen):
+    network, calls, states = Network(sparse("2:4"), 1), [], []
+    choose = Dense.choose
+
+    def counted(layer, shared):
+        calls.append(shared)
+        choose(layer, shared)
+
+    monkeypatch.setattr(Dense, "choose", counted)
+    settings = replace(QUICK, phase_epochs=epochs, fixed_share=share)
+    prune(network, separable(64), settings, 2, 1, lambda line: states.append(network.pruned()[0].is_fixed))
+    assert calls == [2] * 2 * chosen  # two matrices
+    assert states == [False] * (chosen - 1) + [True] * (epochs - chosen + 1)
+
+
+def test_pruned_networks_learn_and_keep_their_pattern_in_fine_tuning():
+    settings = replace(QUICK, phase_epochs=8)
+    network = Network(sparse("1:4"), 1)
+    fit(network, separable(), settings, 1, lambda line: None)
+    prune(network, separable(), settings, 2, 1, lambda line: None)
+    masks = [layer.mask.clone() for layer in network.pruned()]
+    fine_tune(network, separable(), settings, 1, lambda line: None)
+    set_width(network, 8)
+    assert accuracy(network, separable()) > 0.9
+    for layer, mask in zip(network.pruned(), masks, strict=True):
+        assert torch.equal(layer.mask, mask) and torch.equal(layer.weight, layer.weight * mask)
+        assert torch.count_nonzero(layer.weight) == mask.sum() and kept(layer.weight.detach().numpy(), 1, 4, 2)
+
+
+SHORT = ["--epochs", "2", "--tuning-epochs", "1", "--phase-epochs", "1"]
+
+
+def test_a_series_inherits_and_does_not_depend_on_what_comes_behind(tmp_path, capsys):
+    digits.main(["-o", str(tmp_path / "both"), *SHORT, "--matrices", "1:4", "2:4"])
+    out = capsys.readouterr().out
+    digits.main(["-o", str(tmp_path / "one"), *SHORT, "--matrices", "2:4", "--shared", "2"])
+    names = ("digits_dense", "digits_2of4", "digits_1of4")
+    assert {p.name for p in (tmp_path / "both").iterdir()} == {f"{name}.{end}" for name in names
+                                                               for end in ("json", "log", "safetensors", "toml")}
+    for name in names[:2]:
+        both, one = (load_file(tmp_path / folder / f"{name}.safetensors") for folder in ("both", "one"))
+        assert all(np.array_equal(both[key], one[key]) for key in both)
+    record = json.loads((tmp_path / "both" / "digits_1of4.json").read_text())
+    assert (record["sparsity"], record["shared"], record["phases"]) == ("1:4", 2, ["3:4", "2:4", "1:4"])
+    assert set(record["beside"]) == set(names[:2])
+    assert record["nonzero_parameters"] == record["parameters"] - 4 * 64 * 256 * 3 // 4
+    lines = [line for line in out.splitlines() if "pattern " in line or "come first" in line]
+    assert [line.split(" ", 1)[1] for line in lines] == [
+        "2 outputs share a mask; the weights of the dense network come first", "pattern 3:4", "pattern 2:4",
+        "2 outputs share a mask; the weights of 2:4 come first", "pattern 1:4"]
+    tensors = load_file(tmp_path / "both" / "digits_1of4.safetensors")
+    assert all(kept(tensors[f"block{block}.{name}.weight"], 1, 4, 2) for block in (0, 1) for name in ("w1", "w2"))
+
+
+def test_every_step_begins_where_the_one_before_ended(tmp_path, monkeypatch):
+    ways = []
+
+    def counting(network, data, settings, shared, seed, log):
+        """In the place of a training: each step leaves its number in one weight."""
+        weight = network.pruned()[0].weight
+        ways.append((str(network.pruned()[0].pattern), seed, [int(value) for value in weight[0, :4].tolist()]))
+        with torch.no_grad():
+            weight[0, :4] *= 0 if len(ways) == 1 else 1
+            weight[0, len(ways) - 1] = len(ways)
+
+    monkeypatch.setattr(task, "prune", counting)
+    digits.main(["-o", str(tmp_path), "--epochs", "1", "--tuning-epochs", "1", "--matrices", "1:4", "2:4"])
+    assert [(pattern, seed) for pattern, seed, _ in ways] == [("3:4", 3), ("2:4", 4), ("1:4", 5)]
+    assert [weights for *_, weights in ways][1:] == [[1, 0, 0, 0], [1, 2, 0, 0]]  # and not what fine-tuning made of it
+
+
+@pytest.mark.parametrize("words, message", [
+    (["butterfly", "2:4"], "butterfly among others; allowed alone"), (["4:4"], "'4:4'; allowed are N below M"),
+    (["3:5"], "'3:5'; allowed are N:M with M of"), (["sparse"], "dense and butterfly"),
+    (["2:4", "--shared", "5"], "--shared")])
+def test_matrices_that_cannot_be_trained_are_refused(tmp_path, capsys, words, message):
+    with pytest.raises(SystemExit):
+        digits.main(["-o", str(tmp_path), "--matrices", *words])
+    assert message in capsys.readouterr().err
