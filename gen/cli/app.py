@@ -231,7 +231,8 @@ def demo(images: Annotated[int | None, typer.Option(metavar="N", help="held-out 
 
 
 @app.command()
-def evaluate(network: Annotated[str, typer.Argument(metavar="NAME", help="digits, listops or listops_attention")],
+def evaluate(network: Annotated[str, typer.Argument(metavar="NAME", help="digits, digits_dense, digits_2of4, "
+                                                                        "digits_1of4, listops or listops_attention")],
              preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
              json_file: JsonOption = None) -> None:
     """Accuracy of a shipped network on its held-out data: in float and on the integer model at every element width."""

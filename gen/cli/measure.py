@@ -53,6 +53,24 @@ def bench_kernels(context: typer.Context, preset: PresetOption = None, config: C
     return 1 if any(row["mismatches"] for row in rows) else 0
 
 
+@bench.command("networks")
+def bench_networks(names: Annotated[list[str], typer.Argument(metavar="NAME...", help="shipped networks")],
+                   preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+                   images: Annotated[int, typer.Option(help="held-out inputs of each")] = 32,
+                   memory: MemoryOption = None, json_file: JsonOption = None) -> int:
+    """Networks side by side on one simulated processor: multiplications, cycles, memory traffic, accuracy. Exit code 1
+    if an element differs from the integer model."""
+    chosen = on_native(select_config(preset, config, settings))
+    from ..cosim.timing import MemoryTiming
+    from ..explore.compare import compare_networks
+    with progress("bench", 1 + len(names)) as step:
+        found = compare_networks(names, chosen, images, MemoryTiming.parse(memory or "ideal"), report=step)
+    rows = [asdict(each) for each in found]
+    save_json(json_file, rows)
+    print_rows(rows, 4)
+    return 1 if any(row["mismatches"] for row in rows) else 0
+
+
 @bench.command("fabnet-block")
 def bench_fabnet(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
                  tokens: Annotated[int, typer.Option(metavar="T", help="tokens of the input")] = 1024,

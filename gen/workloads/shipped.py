@@ -58,7 +58,9 @@ def _expression(tokens: np.ndarray) -> str:
     return " ".join(listops.VOCABULARY[token] for token in tokens if token != listops.PADDING)
 
 
-TASKS: dict[str, Callable[[], _Data]] = {"digits": _digits, "listops": _listops, "listops_attention": _listops}
+TASKS: dict[str, Callable[[], _Data]] = {
+    **dict.fromkeys(("digits", "digits_dense", "digits_2of4", "digits_1of4"), _digits),
+    "listops": _listops, "listops_attention": _listops}
 
 
 def load_dataset(name: str) -> Dataset:
