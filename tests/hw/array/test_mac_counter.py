@@ -274,12 +274,14 @@ def test_random_sparse_shapes(drive, field_bits, layers, fill, pauses):
 @pytest.mark.parametrize("layers", [1, 2])
 def test_rows_of_a_sparse_mac(drive, field_bits, layers):
     """2 of 4 in groups of every second row; 3 of 8 in groups of neighbours, the last of which has one element; 2 of 2,
-    the rows of a dense MAC but for the bit of the member."""
-    config = config_of(layers, rows=64, sparse=True)
+    the rows of a dense MAC but for the bit of the member; 4 of 16, the largest groups."""
+    config = config_of(layers, rows=256, sparse=True)
     for mac, rows in (
             (Mac(8, 2, 2, 4, 0, 0, 0, picks=2, log2_group=2, log2_apart=1), [0, 0, 1, 1, 8, 8, 9, 9]),
             (Mac(7, 1, 2, 5, 0, 0, 0, picks=3, log2_group=3), [0, 0, 0, 8, 8, 8, 16]),
-            (Mac(6, 1, 3, 3, 0, 0, 0, picks=2, log2_group=1), [0, 0, 2, 2, 4, 4])):
+            (Mac(6, 1, 3, 3, 0, 0, 0, picks=2, log2_group=1), [0, 0, 2, 2, 4, 4]),
+            (Mac(13, 1, 2, 7, 0, 0, 0, picks=4, log2_group=4, log2_apart=1),
+             [0, 0, 0, 0, 1, 1, 1, 1, 32, 32, 32, 32, 33])):
         script = Script(config, field_bits, f"{SEED} {mac}")
         script.run(mac)
         script.idle(release_delay(config) + 6)
