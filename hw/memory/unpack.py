@@ -29,8 +29,8 @@ class Unpack(wiring.Component):
     ``filled`` and ``released`` count wide words modulo 2 * ring_words: those written, from the cycle behind their
     ``write_en`` on, and those that nobody reads any more. Their difference never passes ring_words. ``released`` only
     goes up, never past ``filled``, and may come late. ``clear``: as after reset, with ``released`` 0 in the next cycle;
-    a beat that is taken and a word that is written in the cycle of ``clear`` do not count. ``idle``: neither a beat nor
-    a word is inside.
+    a beat that is taken and a word that is written in the cycle of ``clear`` do not count. ``idle``: neither a beat
+    of a set nor a word is inside; picks may be.
 
     Format: elements to coefficients by ``streamed_coefficient``.
     Latency: UNPACK_LATENCY, which is one cycle, from the last beat of a set to its first word; one cycle from a

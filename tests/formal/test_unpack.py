@@ -1,4 +1,5 @@
 """Proofs of Unpack: every element comes once, in order and at its place; the ring is never overrun; filled is true.
+The same with beats of picks between the sets, and every pick comes with its element.
 
 One element is marked, any of any beat, and where it has to appear is counted: that is enough, as a block that does not
 look at what it moves cannot know it from others. The counts also say when a beat is taken and when a word is written,
@@ -10,6 +11,7 @@ from amaranth.lib import wiring
 import pytest
 
 from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.isa.sparse import PICK_BITS, pick_sets
 from wingbeat.hw.memory.unpack import Unpack
 
 TWO = CoreConfig.of(engines=1, layers=2, width=18, element_width=8, coefficient_width=8, coefficient_words=8,
@@ -17,6 +19,8 @@ TWO = CoreConfig.of(engines=1, layers=2, width=18, element_width=8, coefficient_
 ONE = TWO.changed(layers=1, engines=2, ring_words=8)
 FOUR = TWO.changed(layers=4, half_words=64, stream_words=16, ring_words=8)
 LONG = TWO.changed(engines=2, stream_words=8, ring_words=8)
+SPARSE_ONE, SPARSE_TWO = ONE.changed(sparse=True), TWO.changed(sparse=True)
+SPARSE = pytest.mark.parametrize("config", [SPARSE_ONE, SPARSE_TWO], ids=["one", "two"])
 CONFIGS = pytest.mark.parametrize("config", [ONE, TWO, FOUR, LONG], ids=["one", "two", "four", "long"])
 FRAMES = 20
 
@@ -34,12 +38,15 @@ def steps_back(m, value, clear):
 class Counts:
     """What was taken, written and released, counted outside of the block.
 
-    ``late``: cycles until the block sees what is released; ``early``: cycles before it is.
+    ``late``: cycles until the block sees what is released; ``early``: cycles before it is. Where matrices may be
+    sparse, FETCHes of both kinds follow each other. A dense one may end anywhere; a sparse one has whole sets, and
+    begins with one. ``is_picks``: the present beat is one of picks.
     """
 
     def __init__(self, m, dut, free, config, late=0, early=0):
         size, words = config.ring_words, config.memory_elements // config.lanes
-        taken = dut.i.valid & dut.i.ready
+        self.is_picks = Signal()
+        taken = dut.i.valid & dut.i.ready & ~self.is_picks
         self.place, self.inside = Signal(range(config.layers + 1)), Signal(range(words + 1))
         self.written, released = Signal(range(2 * size)), Signal(range(2 * size), name="released")
         self.seen = Signal(range(2 * size))  # words in use as far as the block knows
@@ -55,8 +62,43 @@ class Counts:
                      self.inside.eq(self.inside - dut.write_en + Mux(taken & self.is_last, words, 0))]
         with m.If(taken):
             m.d.sync += self.place.eq(Mux(self.is_last, 0, self.place + 1))
+        if config.sparse:
+            self._drive_fetches(m, dut, free, config)
         with m.If(dut.clear):
             m.d.sync += [each.eq(0) for each in (self.written, self.seen, released, self.inside, self.place)]
+
+    def _drive_fetches(self, m, dut, free, config):
+        beat = Signal(range(pick_sets(config) * config.layers + 1))  # the present one, from that of picks on
+        is_sparse, is_whole, moves = Signal(), Signal(), dut.i.valid & dut.i.ready
+        m.d.comb += [
+            dut.sparse.eq(is_sparse), self.is_picks.eq(is_sparse & (beat == 0)),
+            is_whole.eq(Mux(moves & ~self.is_picks, self.is_last, self.place == 0)),
+            dut.restart.eq(free.signal() & (is_whole | ~is_sparse))]
+        with m.If(moves & is_sparse):
+            m.d.sync += beat.eq(Mux(beat == pick_sets(config) * config.layers, 0, beat + 1))
+        with m.If(dut.restart | dut.clear):
+            m.d.sync += [beat.eq(0), is_sparse.eq(free.signal() & (is_whole | dut.clear))]
+
+
+class Pick:
+    """Any pick of any beat of picks, its ``value``, and ``is_due``: the present beat has its element, the one with its
+    ``number``. Nothing is chosen any more once something is ``marked``."""
+
+    def __init__(self, m, dut, free, config, counts, marked):
+        elements, sets = dut.i.payload.elements, pick_sets(config)
+        self.is_due, self.value, self.number = Signal(), Signal(PICK_BITS), Signal(range(len(elements)))
+        waits, ahead = Signal(), Signal(range(sets))  # sets in front of that of the element
+        number, ahead_now = free.signal(self.number.shape()), free.signal(ahead.shape())
+        moves = dut.i.valid & dut.i.ready
+        m.d.comb += self.is_due.eq(waits & (ahead == 0) & ~counts.is_picks)
+        with m.If(moves & ~counts.is_picks & counts.is_last):
+            m.d.sync += [ahead.eq(ahead - 1), waits.eq(waits & (ahead != 0))]
+        with m.If(moves & counts.is_picks & ~marked & free.signal()):
+            picks = Cat(Value.cast(element).word_select(ahead_now, PICK_BITS) for element in elements)
+            m.d.sync += [waits.eq(1), ahead.eq(ahead_now), self.number.eq(number),
+                         self.value.eq(picks.word_select(number, PICK_BITS))]
+        with m.If(dut.restart | dut.clear):
+            m.d.sync += waits.eq(0)
 
 
 def control(holds, free, config, frames=None, fault=None, never_full=False, **owner):
@@ -70,7 +112,8 @@ def control(holds, free, config, frames=None, fault=None, never_full=False, **ow
         m.d.comb += [
             Assert(dut.filled == counts.written), Assert(counts.used <= size),
             Assert(dut.write_en == (has_word & ~dut.hold & (counts.seen != size))),
-            Assert(dut.i.ready == (~counts.is_last | ~has_word | ((counts.inside == 1) & dut.write_en))),
+            Assert(dut.i.ready == (counts.is_picks | ~counts.is_last | ~has_word
+                                   | ((counts.inside == 1) & dut.write_en))),
             Assert(dut.idle == (~has_word & (counts.place == 0)))]
         with m.If(dut.write_en):
             m.d.comb += [Assert(dut.write.address == counts.written[:-1]), Assert(counts.used != size)]
@@ -81,7 +124,8 @@ def control(holds, free, config, frames=None, fault=None, never_full=False, **ow
 
 
 def order(holds, free, config, frames=None, fault=None, never_there=False, lowest=8, of_lane=None):
-    """The marked element, its ``lowest`` bits; of any lane or of one. ``never_there``: that it never comes out."""
+    """The marked element, its ``lowest`` bits; of any lane or of one. ``never_there``: that it never comes
+    out, of a sparse matrix where there may be one."""
     lanes, half = config.lanes, config.lanes // 2
 
     def what(m, dut):
@@ -99,16 +143,28 @@ def order(holds, free, config, frames=None, fault=None, never_there=False, lowes
         m.d.comb += number.eq(free.signal(number.shape()))
         if of_lane is not None:
             m.d.comb += number[:len(lane)].eq(of_lane)
+        may_mark, pick, has_pick = Const(1), None, Signal()
+        if config.sparse:
+            pick = Pick(m, dut, free, config, counts, marked)
+            may_mark = ~counts.is_picks & (~dut.sparse | pick.is_due)
+            with m.If(dut.sparse):
+                m.d.comb += number.eq(pick.number)
+            with m.If(~marked):
+                m.d.sync += has_pick.eq(dut.sparse)
         arrives = waiting & dut.write_en & (ahead == 0)
         m.d.sync += [ahead.eq(ahead - dut.write_en), waiting.eq(waiting & ~arrives)]
-        with m.If(dut.i.valid & dut.i.ready & ~marked & free.signal()):
+        with m.If(dut.i.valid & dut.i.ready & ~marked & may_mark & free.signal()):
             m.d.sync += [
                 marked.eq(1), waiting.eq(1), column.eq(counts.place), lane.eq(number),
                 ahead.eq(counts.inside - dut.write_en + number[len(lane):]),
                 value.eq(Cat(elements).word_select(number, lowest))]
         with m.If(arrives):
             place = Cat(lane, column) if config.layers > 1 else lane
-            m.d.comb += [Assert(Cat(out).word_select(place, lowest) == value), Assert(Const(not never_there))]
+            m.d.comb += Assert(Cat(out).word_select(place, lowest) == value)
+            if never_there:
+                m.d.comb += Assert(~has_pick if pick else Const(0))
+            if pick:
+                m.d.comb += Assert(~has_pick | (dut.write.picks.as_value().word_select(lane, PICK_BITS) == pick.value))
         with m.If(dut.clear):
             m.d.sync += waiting.eq(0)
 
@@ -154,6 +210,18 @@ class Fault(wiring.Component):
         elif self.name == "swaps columns":
             words = dut.write.words.as_value()
             m.d.comb += self.write.words.eq(Cat(words[len(words) // 2:], words[:len(words) // 2]))
+        elif self.name == "swaps picks":
+            picks = dut.write.picks.as_value()
+            m.d.comb += self.write.picks.eq(Cat(picks[PICK_BITS:], picks[:PICK_BITS]))
+        elif self.name == "picks of the word before":
+            late = Signal.like(dut.write.picks)
+            with m.If(dut.write_en):
+                m.d.sync += late.eq(dut.write.picks)
+            m.d.comb += self.write.picks.eq(late)
+        elif self.name == "picks are elements":
+            m.d.comb += dut.sparse.eq(0)
+        elif self.name == "a FETCH goes on behind its end":
+            m.d.comb += dut.restart.eq(0)
         return m
 
 
@@ -166,6 +234,10 @@ CONTROL_FAULTS = ["the word under hold is lost", "hold is late", "one word too m
                   "idle with a beat inside"]
 ORDER_FAULTS = ["the word under hold is lost", "takes what it cannot hold", "takes a beat twice", "forgets to clear",
                 "swaps c0 and c1", "swaps columns"]
+
+
+PICK_FAULTS = ["swaps picks", "picks of the word before", "picks are elements", "a FETCH goes on behind its end",
+               "forgets to clear"]
 
 
 @CONFIGS
@@ -211,3 +283,24 @@ def test_the_marked_element_comes(holds, free):
 @pytest.mark.parametrize("fault", ORDER_FAULTS)
 def test_faults_of_order_are_refuted(holds, free, fault):
     assert not order(holds, free, TWO, FRAMES, fault)
+
+
+@SPARSE
+def test_beats_of_picks_move_at_once(holds, free, config):
+    assert control(holds, free, config)
+
+
+@SPARSE
+def test_every_pick_with_its_element(holds, free, config):
+    """And every element once and in order, of dense FETCHes between sparse ones too."""
+    assert order(holds, free, config, lowest=1)
+
+
+def test_the_marked_element_of_a_sparse_matrix_comes(holds, free):
+    assert not order(holds, free, SPARSE_TWO, FRAMES, never_there=True)
+
+
+@pytest.mark.thin(1)
+@pytest.mark.parametrize("fault", PICK_FAULTS)
+def test_faults_of_picks_are_refuted(holds, free, fault):
+    assert not order(holds, free, SPARSE_TWO, FRAMES, fault, lowest=1)

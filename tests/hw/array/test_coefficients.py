@@ -1,5 +1,5 @@
-"""Coefficient memory: addresses of every unit, what each mode makes of a word, writes, and the stated
-latency.
+"""Coefficient memory: addresses of every unit, what each mode makes of a word, writes, and the stated latency; and the
+picks of sparse matrices.
 """
 
 from collections import defaultdict
@@ -7,11 +7,12 @@ import random
 
 import pytest
 
-from wingbeat.hw.array.coefficients import CoefficientMemory
+from wingbeat.hw.array.coefficients import CoefficientMemory, PickMemory
 from wingbeat.hw.array.parameters import release_delay
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.instruction import Mode, Pass
 from wingbeat.hw.isa.setup import SETUP_CONTROL, SETUP_PROGRAM
+from wingbeat.hw.isa.sparse import PICK_BITS
 
 SEED = 23
 
@@ -237,3 +238,75 @@ def test_stated_latency_of_the_ring(drive, field_bits, layers):
     script.macs([5])
     script.groups(hidden, range(16))
     script.check(drive, f"layers {layers}, seed {SEED}")
+
+
+# --- Picks --------------------------------------------------------------------------------------------------------
+
+PICK_WRITTEN = 2  # cycles from a write to the first read that sees it
+
+
+def with_picks(layers):
+    return CoreConfig.of(engines=4 >> layers, layers=layers, half_words=64, stream_words=4,
+                         coefficient_words=16, ring_words=16, memory_bits=8, records=True, sparse=True)
+
+
+def pick_step(rng, config, place=None, address=None, picks=None):
+    """Inputs of a cycle: a read, and with ``address`` a write; noise where there is none."""
+    size = config.ring_words
+    fields = {"address": rng.randrange(size) if address is None else address,
+              "picks": [rng.getrandbits(PICK_BITS) for _ in range(config.lanes)] if picks is None else picks}
+    return {"place": rng.randrange(size) if place is None else place, "write": fields, "write_en": address is not None}
+
+
+def picks_of(config, bits):
+    return [bits >> PICK_BITS * lane & (1 << PICK_BITS) - 1 for lane in range(config.lanes)]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_picks_are_written_and_read_in_every_cycle(drive, layers):
+    """Any places; what was written in the two cycles before a read and in its own may be missing."""
+    config, seed = with_picks(layers), f"{SEED} {layers}"
+    rng, places = random.Random(seed), range(config.ring_words)
+    steps = [pick_step(rng, config, address=address) for address in places]
+    for _ in range(300):
+        recent = [step["write"]["address"] for step in steps[-4:]]  # a read of what has just come is what breaks
+        steps.append(pick_step(rng, config, rng.choice([None, *recent]), rng.choice([None, *places])))
+    seen = drive(PickMemory(config), [*steps, *[pick_step(rng, config)] * config.ram_latency], ("o",))["o"]
+    held, checked = [None] * len(places), 0
+    for cycle, step in enumerate(steps):
+        written = steps[cycle - PICK_WRITTEN] if cycle >= PICK_WRITTEN else {"write_en": 0}
+        if written["write_en"]:
+            held[written["write"]["address"]] = written["write"]["picks"]
+        late = [other["write"]["address"] for other in steps[max(0, cycle - PICK_WRITTEN + 1):cycle + 1]
+                if other["write_en"]]
+        if cycle >= config.ring_words + PICK_WRITTEN and step["place"] not in late:
+            found = picks_of(config, seen[cycle + config.ram_latency])
+            assert found == held[step["place"]], f"place {step['place']}, cycle {cycle}, seed {seed}"
+            checked += 1
+    assert checked > 200, f"seed {seed}"
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_stated_latency_of_the_picks(drive, layers):
+    """The first read that sees a write is PICK_WRITTEN cycles behind it; it shows ram_latency cycles later."""
+    config, rng = with_picks(layers), random.Random(SEED)
+    old, new = [3, 12, 5, 10][:config.lanes], [12, 3, 10, 5][:config.lanes]
+    steps = [pick_step(rng, config, address=9, picks=old), *[pick_step(rng, config, place=0)] * 4,
+             pick_step(rng, config, place=0, address=9, picks=new)]
+    steps += [pick_step(rng, config, place=0)] * (PICK_WRITTEN - 1)
+    steps += [pick_step(rng, config, place=9), *[pick_step(rng, config, place=0)] * (config.ram_latency + 2)]
+    at = next(cycle for cycle, step in enumerate(steps) if step["place"] == 9 and not step["write_en"])
+    seen = drive(PickMemory(config), steps, ("o",))["o"]
+    assert [cycle for cycle, bits in enumerate(seen) if picks_of(config, bits) == new] == [at + config.ram_latency]
+
+
+def test_reset_keeps_the_picks(drive):
+    config, rng = with_picks(2), random.Random(SEED)
+    steps = [pick_step(rng, config, address=address) for address in range(config.ring_words)]
+    steps += [pick_step(rng, config) for _ in range(6)]
+    reads = [pick_step(rng, config, place=place) for place in range(config.ring_words)]
+    more = [pick_step(rng, config)] * config.ram_latency
+    seen = drive(PickMemory(config), [*steps, *reads, *more], ("o",), (config.ring_words + 3,))["o"]
+    for place in range(config.ring_words):
+        found = picks_of(config, seen[len(steps) + place + config.ram_latency])
+        assert found == steps[place]["write"]["picks"], f"place {place}, seed {SEED}"

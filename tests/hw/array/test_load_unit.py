@@ -26,6 +26,10 @@ CONFIGS = [dict(layers=1, engines=1, half_words=16, stream_words=2),
            dict(layers=1, engines=4, half_words=32, stream_words=4, memory_bits=8),
            dict(layers=2, engines=2, half_words=64, stream_words=4, memory_bits=8),
            dict(layers=2, engines=2, half_words=32, stream_words=8, memory_bits=8, pipeline="short")]
+RING = dict(memory_bits=8, coefficient_words=16, ring_words=16, records=True, sparse=True)
+SPARSE = [dict(layers=1, engines=4, half_words=32, stream_words=4) | RING,
+          dict(layers=2, engines=1, half_words=64, stream_words=4) | RING,
+          dict(layers=2, engines=4, half_words=32, stream_words=8) | RING]
 SEED = 29
 
 
@@ -54,7 +58,7 @@ def make_block(c, load, numbers):
         elements.reshape(walk.steps, c.beat_groups, walk.step_beats, c.engines_per_beat, c.lanes, 2)
         << c.width - c.element_width
     )
-    banks, rows = route(index, c.layers)
+    banks, rows = (index & c.lanes - 1, index >> c.layers) if load.plain else route(index, c.layers)
     for beat in range(len(index)):
         step, sub = divmod(beat, walk.step_beats)
         for engine in range(c.engines):
@@ -257,6 +261,22 @@ def test_overlap_stays_behind_the_store(field_bits, fields, slow):
     blocks = equal_blocks(c, 5, SEED, overlap=True)
     harness = Harness(c, blocks, SEED, pace=lambda rng: rng.randint(1, slow * c.beat_groups))
     harness.run(field_bits, 6000).check(f"seed {SEED}")
+
+
+@pytest.mark.parametrize("fields", SPARSE, ids=str)
+@pytest.mark.parametrize("source, commands", [(Stall.NEVER, Stall.NEVER), (Stall.RANDOM, Stall.OFTEN)])
+def test_plain_words_go_to_the_bank_of_their_lane(field_bits, fields, source, commands):
+    """In any order of the lanes, with sub-steps and mirror pairs; the words of a block between them are hashed."""
+    c, rng, numbers = config_of(fields), random.Random(SEED), np.random.default_rng(SEED)
+    blocks = []
+    for kind in ("plain", "plain", "hashed", "plain", "any", "plain", "plain"):
+        walk = walk_of(rng, c, len(blocks) % 3 == 2)
+        while kind != "any" and walk.window_mask != c.lanes - 1:
+            walk = walk_of(rng, c, len(blocks) % 3 == 2)
+        blocks.append(make_block(c, Load(walk, plain=kind == "plain"), numbers))
+    harness = Harness(c, blocks, SEED, source, commands, pace=lambda rng: rng.choice([1, 1, 2, 5]))
+    harness.run(field_bits, 6000).check(f"seed {SEED}")
+    assert len({block.load.walk.window for block in blocks if block.load.plain}) == c.layers, f"seed {SEED}"
 
 
 def test_stated_latency_and_throughput(field_bits):

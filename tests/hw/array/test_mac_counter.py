@@ -1,4 +1,5 @@
-"""MAC counter against a plain nest of loops: rows, places, ends, words that are there and that may go, clear, reset."""
+"""MAC counter against a plain nest of loops: rows, of sparse MACs too, places, ends, words that are there and that may
+go, clear, reset."""
 
 from dataclasses import dataclass, replace
 import random
@@ -16,10 +17,10 @@ OUTPUTS = ("row", "place", "step_last", "panel_last", "ends", "released", "is_ne
            "is_read")
 
 
-def config_of(layers, ring_words=32, rows=64):
+def config_of(layers, ring_words=32, rows=64, sparse=False):
     return CoreConfig.of(engines=2 if layers == 1 else 1, layers=layers, half_words=rows << layers, stream_words=1 <<
                          max(1, layers), coefficient_words=ring_words, ring_words=ring_words, memory_bits=8,
-                         records=True)
+                         records=True, sparse=sparse)
 
 
 def panel_of(config, mac):
@@ -37,6 +38,35 @@ def random_mac(config, rng, most_groups=400):
         mac = Mac(inputs, rng.choice([1, 1, 2, 3, 5]), pairs, stride, 0, 0, 0)
         if inputs <= 1 << stride and panel_of(config, mac) * mac.outputs * pairs <= most_groups:
             return mac
+
+
+def random_sparse_mac(config, rng, most_groups=400):
+    """Any shape whose panel the ring holds and whose rows a half has."""
+    panel, rows = config.ring_words * config.layers // config.lanes, config.bank_rows
+    while True:
+        log2_group, log2_apart = rng.randint(1, 4), rng.choice([0, 1, 2, rng.randint(0, 5)])
+        picks = rng.choice([1, 1 << log2_group, rng.randint(1, 1 << log2_group)])
+        inputs = rng.choice([2, 3, picks, panel // picks * picks, panel, rng.randint(2, panel)])
+        mac = Mac(inputs, rng.choice([1, 1, 2, 3]), 1, 0, 0, 0, 0, picks=picks, log2_group=log2_group,
+                  log2_apart=log2_apart)
+        whole = 1 << log2_apart + log2_group
+        used = row_of(mac, inputs - 1) // whole * whole + whole
+        if inputs < 2 or used > rows:
+            continue
+        least = (used - 1).bit_length()
+        stride = rng.choice([least, rng.randint(least, config.row_bits)])
+        mac = replace(mac, pairs=rng.choice([1, min(2, rows >> stride), min(3, rows >> stride)]),
+                      log2_in_stride=stride)
+        if panel_of(config, mac) * mac.outputs * mac.pairs <= most_groups:
+            return mac
+
+
+def row_of(mac, g):
+    """Row of group g of a row pair, as the docstring of Mac has it; the bits of the member are zero."""
+    if not mac.log2_group:
+        return g
+    q = g // mac.picks
+    return q >> mac.log2_apart << mac.log2_apart + mac.log2_group | q % (1 << mac.log2_apart)
 
 
 @dataclass(frozen=True)
@@ -57,8 +87,8 @@ def groups_of(config, mac):
             for step in range(steps):
                 for i in range(mac.inputs):
                     step_last, is_last_pair = i == mac.inputs - 1, pair == mac.pairs - 1
-                    found.append(Group((pair << mac.log2_in_stride) + i, (outputs * steps + step) * mac.inputs + i,
-                                       step_last, step_last and is_last_pair and step == steps - 1, False,
+                    row, word = (pair << mac.log2_in_stride) + row_of(mac, i), (outputs * steps + step) * mac.inputs + i
+                    found.append(Group(row, word, step_last, step_last and is_last_pair and step == steps - 1, False,
                                        is_last_pair))
     found[-2] = replace(found[-2], ends=True)
     return found
@@ -215,6 +245,51 @@ def test_random_shapes(drive, field_bits, layers, fill, pauses):
     script.check(drive)
     assert all(values == {False, True} for values in script.found.values()), f"{script.note}: {script.found}"
     assert script.begun > 4 * config.ring_words, script.note
+
+
+@pytest.mark.parametrize("fill, pauses", [(1.0, 0.0), (0.15, 0.4)])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_random_sparse_shapes(drive, field_bits, layers, fill, pauses):
+    """Sparse MACs behind each other and dense ones between them; some are loaded with the last group of the one
+    before, some later."""
+    config, rng = config_of(layers, rows=256, sparse=True), random.Random(f"{SEED} sparse {layers} {fill}")
+    script, macs = Script(config, field_bits, f"{SEED} sparse {layers} {fill}", fill, pauses), []
+    for number in range(8):
+        kinds = (random_sparse_mac, random_mac if number & 2 else random_sparse_mac)[::(-1) ** number]
+        first, second = (kind(config, rng, 250) for kind in kinds)
+        script.run(first, rng.choice([0, 0, 1, 5]), rng.choice([None, second]))
+        macs.append(first)
+        if script.current is second:
+            script.run(second)
+            macs.append(second)
+        script.idle(rng.choice([0, 3, 50]))
+    script.idle(release_delay(config) + 6)
+    script.check(drive)
+    kinds = [mac.log2_group > 0 for mac in macs]
+    assert {(True, False), (False, True), (True, True)} <= set(zip(kinds, kinds[1:])), script.note
+    assert any(mac.picks > 1 and mac.pairs > 1 for mac in macs), script.note
+    assert any(mac.log2_apart and mac.pairs > 1 for mac in macs), script.note
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_rows_of_a_sparse_mac(drive, field_bits, layers):
+    """2 of 4 in groups of every second row; 3 of 8 in groups of neighbours, the last of which has one element; 2 of 2,
+    the rows of a dense MAC but for the bit of the member; 4 of 16, the largest groups."""
+    config = config_of(layers, rows=256, sparse=True)
+    for mac, rows in (
+            (Mac(8, 2, 2, 4, 0, 0, 0, picks=2, log2_group=2, log2_apart=1), [0, 0, 1, 1, 8, 8, 9, 9]),
+            (Mac(7, 1, 2, 5, 0, 0, 0, picks=3, log2_group=3), [0, 0, 0, 8, 8, 8, 16]),
+            (Mac(6, 1, 3, 3, 0, 0, 0, picks=2, log2_group=1), [0, 0, 2, 2, 4, 4]),
+            (Mac(13, 1, 2, 7, 0, 0, 0, picks=4, log2_group=4, log2_apart=1),
+             [0, 0, 0, 0, 1, 1, 1, 1, 32, 32, 32, 32, 33])):
+        script = Script(config, field_bits, f"{SEED} {mac}")
+        script.run(mac)
+        script.idle(release_delay(config) + 6)
+        seen = script.check(drive)
+        found = [row for row, step in zip(seen["row"], script.steps) if step["step"]]
+        steps = config.lanes // config.layers
+        assert found == [(pair << mac.log2_in_stride) + row for _ in range(mac.outputs) for pair in range(mac.pairs)
+                         for _ in range(steps) for row in rows], script.note
 
 
 def test_large_counts(drive, field_bits):

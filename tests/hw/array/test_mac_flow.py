@@ -1,5 +1,5 @@
 """MAC flow: every event of a MAC at its stated cycle behind the issue of its groups, several MACs as close as they may
-be; with the columns behind it; and in the flow unit, where passes come before and behind it."""
+be; with the columns behind it; and in the flow unit, where passes come before and behind it, also of sparse MACs."""
 
 from dataclasses import replace
 import random
@@ -16,6 +16,7 @@ from wingbeat.hw.array.mac_flow import MacFlow
 from wingbeat.hw.array.parameters import dot_cycle, mac_capture, mac_column_latency, mac_latency, mac_spacing
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Mac, Mode, Pass
+from wingbeat.hw.isa.sparse import PICK_BITS
 from wingbeat.hw.numeric import unpack_signed
 from wingbeat.sim.model.shuffle import bank_of, pass_indices, route, switches_for
 
@@ -48,6 +49,11 @@ def to_banks(config, row):
 
 def write_bits(config, half, row):
     return 1 | half << 1 | sum(row << config.row_bits * bank for bank in range(config.lanes)) << 2
+
+
+def read_bits(config, half, rows):
+    """As ``write_bits``, of a row for each bank."""
+    return 1 | half << 1 | sum(row << config.row_bits * bank for bank, row in enumerate(rows)) << 2
 
 
 def last_groups(config, mac):
@@ -320,11 +326,13 @@ def test_kept_sums_are_no_results(drive, field_bits, keep):
 # --- In the flow unit ---------------------------------------------------------------------------------------------
 
 class Flows:
-    """Passes and MACs in a flow unit, each as early as the sequencer may send it."""
+    """Passes and MACs in a flow unit, each as early as the sequencer may send it. Where matrices may be sparse, picks
+    come with every group; those of a dense MAC and of a pass are noise."""
 
     def __init__(self, config, seed, field_bits):
         self.c, self.rng, self.field_bits, self.note = config, random.Random(seed), field_bits, f"seed {seed}"
         self.steps, self.reads, self.writes, self.posts, self.dones = [], {}, {}, {}, []
+        self.pres, self.picks = {}, {}
         self.pass_from = self.mac_from = self.half = 0
 
     def issue(self, step, groups, begin, spacing, **still):
@@ -341,7 +349,7 @@ class Flows:
             at = begin + g + c.address_latency
             port = 1 | self.half << 1 | sum(int(row) << c.row_bits * bank for bank, row in enumerate(rows[g])) << 2
             self.reads[at - 1] = self.writes[at + c.pipeline_latency - 1] = port
-            self.posts[at + c.pipeline_latency - 1 - c.layers] = switches_for(
+            self.posts[at + c.pipeline_latency - 1 - c.layers] = self.pres[at + c.ram_latency + 1] = switches_for(
                 np.arange(c.lanes) ^ int(banks[g, 0]), c.layers)
         if step.last:
             self.dones.append(begin + step.groups - 1 + c.address_latency + c.pipeline_latency + 1)
@@ -355,8 +363,17 @@ class Flows:
                                    pass_fields=int(mac.first) << 89 - 4 | int(mac.last) << 90 - 4)
         for number, (is_last, complete, _) in enumerate(groups):
             cycle, row = begin + number, self.rng.randrange(c.bank_rows)
+            at = cycle + c.address_latency
+            if mac.log2_group:
+                row &= ~((1 << mac.log2_group) - 1 << mac.log2_apart)  # of the member
+                picks = [self.rng.randrange(1 << mac.log2_group) for _ in range(c.lanes)]
+                self.picks[at - 1] = sum(pick << PICK_BITS * lane for lane, pick in enumerate(picks))
+                self.reads[at - 1] = read_bits(c, self.half, [row | pick << mac.log2_apart for pick in picks])
+                self.pres[at + c.ram_latency + 1] = switches_for(np.arange(c.lanes), c.layers)
+            else:
+                self.reads[at - 1] = write_bits(c, self.half, row)
+                self.pres[at + c.ram_latency + 1] = to_banks(c, row)
             self.steps[cycle] |= {"row": row, "step_last": is_last}
-            self.reads[cycle + c.address_latency - 1] = write_bits(c, self.half, row)
             if complete:
                 output, pair = complete
                 row = mac.out_base | pair << mac.log2_out_stride | output
@@ -370,6 +387,9 @@ class Flows:
         c = self.c
         self.steps += [self.steps[-1] | {"valid": 0, "start": 0, "finish": 0, "step_last": 0}
                        for _ in range(mac_spacing(c) + 8)]
+        if c.sparse:
+            for cycle, step in enumerate(self.steps):
+                step["picks"] = self.picks.get(cycle, self.rng.getrandbits(PICK_BITS * c.lanes))
         seen = drive(Flow(c), self.steps, ("read", "write", "control", "done"))
         for name, wanted in (("read", self.reads), ("write", self.writes)):
             for cycle, port in enumerate(seen[name]):
@@ -377,9 +397,10 @@ class Flows:
                 assert port & 1 == (cycle in wanted), note
                 assert cycle not in wanted or port == wanted[cycle], f"{note}: {port:#x} where {wanted[cycle]:#x}"
         switches = 3 * (c.layers // 2) + c.layers % 2
-        for cycle, wanted in self.posts.items():
-            found = seen["control"][cycle] >> 1 + switches & (1 << switches) - 1
-            assert found == wanted, f"post in cycle {cycle}, {self.note}: {found:#b} where {wanted:#b}"
+        for name, shift, plan in (("pre", 1, self.pres), ("post", 1 + switches, self.posts)):
+            for cycle, wanted in plan.items():
+                found = seen["control"][cycle] >> shift & (1 << switches) - 1
+                assert found == wanted, f"{name} in cycle {cycle}, {self.note}: {found:#b} where {wanted:#b}"
         assert [cycle for cycle, bit in enumerate(seen["done"]) if bit] == self.dones, self.note
 
 
@@ -397,3 +418,27 @@ def test_passes_and_macs_in_the_flow_unit(drive, field_bits, layers):
             flow.run_pass(Pass(Mode.BPMM, rng.randrange(config.index_bits // layers), rng.choice([1, 20, 64]), 0,
                                (0,) * layers, first=True, last=rng.random() < 0.5))
     flow.check(drive)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_sparse_macs_in_the_flow_unit(drive, field_bits, layers):
+    """Each bank reads the row that the pick of its lane says, and no word changes its lane. A dense MAC and a pass know
+    nothing of picks, as close to a sparse one as they come."""
+    config, seed = config_of(layers).changed(sparse=True), f"{SEED} sparse {layers}"
+    flow, rng = Flows(config, seed, field_bits), random.Random(seed)
+    kinds = ["sparse", "pass", "sparse", "sparse", "dense", "sparse", "dense", "pass", "dense", "dense", "pass"]
+    for kind in [*kinds, *kinds[2:6]]:
+        flow.half ^= 1
+        if kind == "pass":
+            flow.run_pass(Pass(Mode.BPMM, rng.randrange(config.index_bits // layers), rng.choice([1, 20]), 0,
+                               (0,) * layers, first=True, last=rng.random() < 0.5))
+            continue
+        mac = replace(random_mac(config, rng, 90), first=True)
+        if kind == "sparse":
+            log2_group = rng.randint(1, PICK_BITS)
+            mac = replace(mac, picks=1, log2_group=log2_group, log2_apart=rng.randint(0, config.row_bits - log2_group))
+        flow.run_mac(mac)
+    flow.check(drive)
+    starts = [cycle for cycle, step in enumerate(flow.steps) if step["start"]]
+    gaps = {later - start for start, later in zip(starts, starts[1:])}
+    assert {config.pass_spacing, mac_spacing(config)} <= gaps, f"{gaps}, {flow.note}"

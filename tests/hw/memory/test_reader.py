@@ -9,7 +9,7 @@ import pytest
 
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor, Move
-from wingbeat.hw.isa.instruction import Fetch, MemoryMode, Read, Set, Unit
+from wingbeat.hw.isa.instruction import Destination, Fetch, MemoryMode, Read, Set, Unit
 from wingbeat.hw.isa.setup import TAG_BITS
 from wingbeat.hw.memory.reader import Reader
 from wingbeat.sim.bench.stream import Bench, Stall
@@ -22,9 +22,10 @@ PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.
 LINE = Descriptor((), Move(0, 1), tuple(Move(0, 2 << bit) for bit in range(6)), pitch=100, chunks=128)
 
 
-def config(groups=2, pipeline=Pipeline.DEEP, records=False):
+def config(groups=2, pipeline=Pipeline.DEEP, records=False, sparse=False):
     return CoreConfig.of(engines=2 * groups, layers=1, width=WIDTH, element_width=WIDTH, stream_words=ELEMENTS // 2,
-                         memory_bits=MEMORY_BITS, descriptors=4, pipeline=pipeline, records=records)
+                         memory_bits=MEMORY_BITS, descriptors=4, pipeline=pipeline, records=records,
+                         **(dict(coefficient_words=16, ring_words=16, sparse=True) if sparse else {}))
 
 
 def content(address):
@@ -46,15 +47,17 @@ def random_descriptor(rng, groups):
                       steps=rng.randint(1, 1 << len(order) - cut))
 
 
-def random_commands(rng, descriptors, count, waiting, fetches=False):
-    """SETs of all registers, then READs with some more among them, and with ``fetches`` FETCHes."""
+def random_commands(rng, descriptors, count, waiting, fetches=()):
+    """SETs of all registers, then READs with some more among them, and FETCHes to any of the destinations
+    ``fetches``."""
     commands = [Set(Unit.READER, register, rng.getrandbits(MEMORY_BITS)) for register in range(8)]
     for number in range(count):
         if rng.random() < 0.2:
             commands.append(Set(Unit.READER, rng.randrange(8), rng.getrandbits(MEMORY_BITS)))
         if fetches and rng.random() < 0.6:
             commands.append(Fetch(rng.randrange(len(descriptors)), rng.randrange(3), rng.choice([1, 3, 60000]),
-                                  MemoryMode.COLUMNS, rng.randint(-300, 300), fence=rng.random() < 0.5))
+                                  MemoryMode.COLUMNS, rng.randint(-300, 300), destination=rng.choice(fetches),
+                                  fence=rng.random() < 0.5))
         after = rng.randint(0, min(number, 3)) if waiting else 0
         commands.append(Read(rng.randrange(len(descriptors)), rng.randrange(3), rng.choice([2, 5, 60000]),
                              MemoryMode(rng.randrange(3)), rng.randint(-300, 300), after,
@@ -62,23 +65,31 @@ def random_commands(rng, descriptors, count, waiting, fetches=False):
     return commands
 
 
-def beats_of(read, descriptor, groups, base, mode, records):
+def marks_of(read, records, sparse):
+    """Marks of the beats of a block, lowest first in ``o``: setup, ring, picks; and the bit of ``present``."""
+    destination = read.destination if isinstance(read, Fetch) else 0
+    marks = [destination > 0, *([destination >= Destination.RING, destination == Destination.PICKS] if sparse else [])]
+    return sum(mark << at for at, mark in enumerate(marks)), records << len(marks)
+
+
+def beats_of(read, descriptor, groups, base, mode, records, sparse):
     """Bit patterns of ``o`` for one block, and the beat numbers that it requests; ``mode``: that of its beats."""
     words, addresses = [], []
+    marks, present = marks_of(read, records, sparse)
     row, chunk = descriptor.positions(groups)
     for number, (r, c) in enumerate(zip((row & 0xFFFF).tolist(), (chunk & 0xFFFF).tolist())):
-        beat = isinstance(read, Fetch) << ELEMENTS * WIDTH + 4
+        beat = marks << ELEMENTS * WIDTH + 4
         if r < read.rows and c < descriptor.chunks:
             addresses.append(int(base + row[number] * descriptor.pitch + chunk[number]) % (1 << MEMORY_BITS))
             element_bits = content(addresses[-1])
             if c == descriptor.chunks - 1 and descriptor.tail:
                 element_bits &= (1 << WIDTH * descriptor.tail) - 1
-            beat |= element_bits | records << ELEMENTS * WIDTH + 5
+            beat |= element_bits | present << ELEMENTS * WIDTH + 4
         words.append(beat | int(mode) << ELEMENTS * WIDTH | (number == len(row) - 1) << ELEMENTS * WIDTH + 2)
     return words, addresses
 
 
-def expected(commands, descriptors, groups, records):
+def expected(commands, descriptors, groups, records, sparse):
     """Per READ what ``beats_of`` returns."""
     registers, blocks, mode = [0] * 8, [], MemoryMode.COLUMNS
     for command in commands:
@@ -88,7 +99,7 @@ def expected(commands, descriptors, groups, records):
             base = registers[command.register]
             is_fetch = isinstance(command, Fetch)
             words, addresses = beats_of(command, descriptors[command.descriptor], groups, base,
-                                        mode if is_fetch else command.mode, records)
+                                        mode if is_fetch else command.mode, records, sparse)
             blocks.append((words, addresses))
             if not is_fetch:
                 words[0] |= (command.mode != mode) << ELEMENTS * WIDTH + 3
@@ -120,11 +131,12 @@ class Setup:
     """
 
     def __init__(self, seed, commands, descriptors, field_bits, *, groups=2, pipeline=Pipeline.DEEP, in_flight=4,
-                 latency=lambda: 1, ready=Stall.NEVER, sink=Stall.NEVER, writing=0, records=False):
-        self.dut = Reader(config(groups, pipeline, records), in_flight)
+                 latency=lambda: 1, ready=Stall.NEVER, sink=Stall.NEVER, writing=0, records=False,
+                 sparse=False):
+        self.dut = Reader(config(groups, pipeline, records, sparse), in_flight)
         self.bench, self._rng = Bench(self.dut, seed), random.Random(seed)
         self.bench.noise(self.dut.write, self.dut.write_en)
-        self.blocks = expected(commands, descriptors, groups, records)
+        self.blocks = expected(commands, descriptors, groups, records, sparse)
         self.played = []  # in which cycles the player, whom nobody plays here, says that it is done
         self.words = [word for words, _ in self.blocks for word in words]
         self._table = [(number * DESCRIPTOR_WORDS + at, word) for number, descriptor in enumerate(descriptors)
@@ -347,7 +359,7 @@ def test_fetches(seed, sink, field_bits):
     left and the player is done. A FETCH has no tag."""
     rng = random.Random(seed)
     descriptors = [random_descriptor(rng, 2) for _ in range(4)]
-    commands = random_commands(rng, descriptors, 10, waiting=False, fetches=True)
+    commands = random_commands(rng, descriptors, 10, waiting=False, fetches=(Destination.SETUP,))
     setup = Setup(seed, commands, descriptors, field_bits, pipeline=rng.choice(list(Pipeline)), in_flight=64, sink=sink,
                   latency=lambda: rng.choice([1, 2, 30]), records=True).run()
     assert any(isinstance(each, Fetch) for each in commands)
@@ -358,6 +370,17 @@ def test_fetches(seed, sink, field_bits):
         if isinstance(command, Fetch) and command.fence:
             left = setup.beats[ends[blocks.index(command)] - 1]
             assert taken > left and any(setup.played[left:taken]), f"command {number + 1}, {setup.bench.seed_note}"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fetches_to_the_ring(seed, field_bits):
+    """The beats of a FETCH know where they go, and that they are of a sparse matrix; those of a READ know nothing."""
+    rng = random.Random(seed)
+    descriptors = [random_descriptor(rng, 2) for _ in range(4)]
+    commands = random_commands(rng, descriptors, 10, waiting=False, fetches=tuple(Destination))
+    Setup(seed, commands, descriptors, field_bits, in_flight=64, sink=rng.choice([Stall.NEVER, Stall.RANDOM]),
+          latency=lambda: rng.choice([1, 2, 30]), records=True, sparse=True).run()
+    assert {each.destination for each in commands if isinstance(each, Fetch)} >= {*Destination}, f"seed {seed}"
 
 
 async def give(ctx, dut, command, field_bits):

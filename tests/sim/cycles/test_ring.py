@@ -10,6 +10,7 @@ from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.bit_fields import bits_of_words
 from wingbeat.hw.isa.encoding import OPCODE_BITS, encode
 from wingbeat.hw.isa.instruction import Mac
+from wingbeat.hw.isa.sparse import pick_sets
 from wingbeat.hw.memory.unpack import Unpack
 from wingbeat.sim.bench.stream import Bench
 from wingbeat.sim.cycles import ring
@@ -28,15 +29,26 @@ def config_of(layers, stream_words, ring_words):
 
 class FilledRing:
     """An Unpack and its model. Beats come with probability ``offer``, the setup port holds the banks with ``hold``,
-    words that were written are released with ``release``, some at a time. ``seen``: by name, what the model has
-    said."""
+    words that were written are released with ``release``, some at a time. Where matrices may be sparse, so is every
+    other FETCH, of any number of sets. ``seen``: by name, what the model has said."""
 
     def __init__(self, config, seed, offer, hold, release):
         self.c, self.note = config, f"{config.layers} layers, seed {seed}"
         self.rng, self.chances = random.Random(seed), (offer, hold, release)
         self.model, self.dut = ring.Unpack(config), Unpack(config)
         self.seen = {"ready": set(), "idle": set(), "full": set()}
-        self.beats = 0
+        self.beats = 0  # of sets
+        self.picks = 0  # beats of them
+        self.is_sparse, self.fetch = False, []  # whether each beat that is left of it is one of a set
+
+    def _begin(self):
+        """The next FETCH; a sparse one where the one before was not."""
+        self.is_sparse = self.c.sparse and not self.is_sparse
+        sets = self.rng.choice([1, pick_sets(self.c), self.rng.randint(1, 3 * pick_sets(self.c))])
+        for number in range(sets):
+            self.fetch += [False] * (self.is_sparse and number % pick_sets(self.c) == 0) + [True] * self.c.layers
+        if self.c.sparse and self.rng.random() < 0.3:
+            self.fetch.append(None)  # it has not come from memory
 
     async def run(self, ctx, cycles):
         dut, model, rng, (offer, hold, release) = self.dut, self.model, self.rng, self.chances
@@ -44,21 +56,35 @@ class FilledRing:
         for cycle in range(cycles):
             note = f"cycle {cycle}, {self.note}"
             offered, holds = offered or rng.random() < offer, rng.random() < hold
+            if not self.fetch:
+                self._begin()
             if rng.random() < release:
                 released = rng.randint(released, model.filled)
-            ctx.set(dut.i.valid, offered)
+            of_set = self.fetch[0]
+            is_there = offered and of_set is not None
+            ctx.set(dut.i.valid, is_there)
             ctx.set(dut.i.payload, dut.i.payload.shape().from_bits(rng.getrandbits(len(dut.i.payload.as_value()))))
             ctx.set(dut.hold, holds)
             ctx.set(dut.released, released % (2 * self.c.ring_words))
+            if self.c.sparse:
+                ctx.set(dut.sparse, self.is_sparse)
+                taken = offered and (of_set is None or ctx.get(dut.i.ready))
+                ctx.set(dut.restart, taken and len(self.fetch) == 1)
             _, _, ready, filled, idle = await ctx.tick().sample(dut.i.ready, dut.filled, dut.idle)
-            wanted = model.ready(holds), model.idle
+            wanted = model.ready(holds, self.is_sparse), model.idle
             assert (bool(ready), bool(idle)) == wanted, f"ready and idle {ready, idle} where {wanted}, {note}"
             assert filled == model.filled % (2 * self.c.ring_words), f"filled, {note}"
             for name, value in zip(self.seen, (*wanted, model.filled - released == self.c.ring_words)):
                 self.seen[name].add(value)
-            self.beats += offered and ready
-            model.step(offered, holds, released)
-            offered = offered and not ready
+            taken = offered and (of_set is None or ready)
+            model.step(is_there, holds, released, self.is_sparse, taken and len(self.fetch) == 1)
+            if taken:
+                self.fetch.pop(0)
+                self.beats, self.picks = self.beats + (of_set is True), self.picks + (of_set is False)
+            offered = offered and not taken
+
+
+CHANCES = ((0.9, 0.1, 0.9), (1.0, 0.3, 0.04), (0.3, 0.5, 0.5))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -66,16 +92,31 @@ class FilledRing:
 def test_unpack(shape):
     """Much comes and little is held, and the ring full most of the time; little comes into an empty one."""
     config = config_of(*shape)
-    for chances in ((0.9, 0.1, 0.9), (1.0, 0.3, 0.04), (0.3, 0.5, 0.5)):
-        filled = FilledRing(config, f"{SEED} {shape} {chances}", *chances)
-        bench = Bench(filled.dut)
-        bench.process(lambda ctx, filled=filled: filled.run(ctx, 300))
-        bench.simulator.run()
-        assert filled.seen["ready"] == filled.seen["idle"] == {False, True}, filled.note
-        left = word_sets(config, filled.beats) - filled.model.filled
-        assert 0 <= left <= config.memory_elements // config.lanes and filled.model.filled > 8, filled.note
-        if chances[2] < 0.1:
-            assert True in filled.seen["full"], filled.note
+    for chances in CHANCES:
+        fill(config, f"{SEED} {shape} {chances}", chances)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:4], ids=str)
+@pytest.mark.thin(1)
+def test_unpack_of_sparse_matrices(shape):
+    """The same with beats of picks, which wait for nothing."""
+    config = config_of(*shape).changed(sparse=True)
+    runs = [fill(config, f"{SEED} sparse {shape} {chances}", chances) for chances in CHANCES]
+    assert sum(filled.picks for filled in runs) > 8, f"{shape}, seed {SEED}"
+
+
+def fill(config, seed, chances):
+    """A FilledRing that has run."""
+    filled = FilledRing(config, seed, *chances)
+    bench = Bench(filled.dut)
+    bench.process(lambda ctx: filled.run(ctx, 300))
+    bench.simulator.run()
+    assert filled.seen["ready"] == filled.seen["idle"] == {False, True}, filled.note
+    left = word_sets(config, filled.beats) - filled.model.filled
+    assert 0 <= left <= config.memory_elements // config.lanes and filled.model.filled > 8, filled.note
+    if chances[2] < 0.1:
+        assert True in filled.seen["full"], filled.note
+    return filled
 
 
 class EmptiedRing:
