@@ -236,8 +236,8 @@ def evaluate(network: Annotated[str, typer.Argument(metavar="NAME", help="digits
              preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
              json_file: JsonOption = None) -> None:
     """Accuracy of a shipped network on its held-out data: in float and on the integer model at every element width."""
-    chosen = select_config(preset or (None if config else "hybrid-16"), config, settings)
-    from .evaluate import evaluate_task
+    from .evaluate import default_preset, evaluate_task
+    chosen = select_config(preset or (None if config else default_preset(network)), config, settings)
     save_json(json_file, evaluate_task(network, chosen))
 
 

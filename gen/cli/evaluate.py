@@ -9,10 +9,16 @@ from ..console import out, percent, print_table, progress
 from ..explore.network import WIDTHS, label_accuracy, width_figures
 from ..workloads.shipped import load_dataset
 
-__all__ = ["evaluate_task"]
+__all__ = ["default_preset", "evaluate_task"]
 
 _BATCH = 64                                     # on the model alone, so as large as the table of rows bears
-_ROOM = {"statistics_rows": 1 << 16, "memory_bits": 22, "program_words": 4096}
+_ROOM = {"statistics_rows": 1 << 16, "memory_bits": 22, "program_words": 8192}
+
+
+def default_preset(name: str) -> str:
+    """A preset that runs the shipped network ``name``: one with a ring where it has linear layers."""
+    network = load_dataset(name).network
+    return "matrix-16" if any(layer.kind == "linear" for layer in network.walk()) else "hybrid-16"
 
 
 def evaluate_task(name: str, config: CoreConfig) -> dict[str, Any]:

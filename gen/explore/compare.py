@@ -41,18 +41,16 @@ def compare_networks(names: Sequence[str], config: CoreConfig, images: int, timi
     """The shipped networks ``names`` on the simulated Verilog of ``config``, one batch of ``images`` held-out inputs
     each. Raises WingbeatError for an unknown network, or one that does not fit."""
     step, found = report or (lambda name: None), []
-    if not 1 <= images:
-        raise WingbeatError(f"--images: {images}; allowed are numbers >= 1")
+    tasks = [load_dataset(name) for name in names]
+    most = min(default_batch(task.network, config) for task in tasks)
+    if not 1 <= images <= most:
+        raise WingbeatError(f"--images: {images}; allowed are 1..{most}, a batch")
     build = Core(config).build(simulator)
     step("build")
-    for name in names:
-        task = load_dataset(name)
-        if images > len(task.inputs):
-            raise WingbeatError(f"--images: {images}; allowed are 1..{len(task.inputs)}")
-        batch = min(default_batch(task.network, config), 1 << (images - 1).bit_length())
+    for name, task in zip(names, tasks):
+        batch = 1 << (images - 1).bit_length()
         compiled = compile_network(task.network, config, task.calibration, batch, check=False)
-        inputs = task.inputs[:images]
-        run = simulate_network(compiled, build, inputs, timing)
+        run = simulate_network(compiled, build, task.inputs[:images], timing)
         useful = sum(operation.useful for operation in compiled.operations)
         found.append(NetworkFigures(
             name, task.record["parameters"], task.record.get("nonzero_parameters", task.record["parameters"]),

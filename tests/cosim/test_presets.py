@@ -29,7 +29,10 @@ def test_array(preset, need, compare):
     compare(config, jobs, Core(config).simulate(trials), f"preset {preset}, seed {SEED}")
 
 
-@pytest.mark.parametrize("preset", presets(lambda config: config.is_processor, later=["hybrid-16", "processor-16"]))
+LATER = ["hybrid-16", "matrix-16", "processor-16"]
+
+
+@pytest.mark.parametrize("preset", presets(lambda config: config.is_processor, later=LATER))
 def test_processor(preset, need):
     need("verilator")
     config = load_preset(preset)

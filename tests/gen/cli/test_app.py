@@ -161,7 +161,7 @@ REFUSED = {
     "sizes of ffn": (["simulate", "--preset", "processor-16", "--kernel", "ffn", "--sizes", "64"], None,
                      ["--sizes: 64; allowed only with --kernel bpmm or fft"]),
     "tokens of fft": (["program", "--preset", "processor-16", "--kernel", "fft", "--tokens", "64", "-o", "out"], None,
-                      ["--tokens: 64; allowed only with --kernel fft2-real, ffn or dense"]),
+                      ["--tokens: 64; allowed only with --kernel fft2-real, ffn, dense or nm"]),
     "expand of mixing": (["program", "--preset", "processor-16", "--kernel", "fft2-real", "--expand", "2", "-o", "out"],
                          None, ["--expand: 2; allowed only with --kernel ffn"]),
     "tokens of kernels": (["bench", "kernels", "--preset", "tiny", "--tokens", "64"], None, ["--tokens: 64; allowed"]),

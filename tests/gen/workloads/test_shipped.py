@@ -41,8 +41,12 @@ def test_record_has_what_the_table_needs(task):
     for row in (record, *record["beside"].values()):
         assert row["parameters"] > 0 and row["multiplications"] > 0
         assert set(row["accuracy"]) == {"float", "16 bits", "12 bits", "8 bits"}
-    dense = next(row for name, row in record["beside"].items() if name.endswith("dense"))
-    assert dense["multiplications"] > record["multiplications"] and dense["parameters"] > record["parameters"]
+    dense = next((row for name, row in record["beside"].items() if name.endswith("dense")), None)
+    if task.name == "digits_dense":
+        assert dense is None
+        return
+    assert dense["multiplications"] > record["multiplications"]
+    assert dense["parameters"] > record.get("nonzero_parameters", record["parameters"])
 
 
 def test_log_ends_with_the_table(task):
@@ -65,7 +69,7 @@ def test_pictures(task):
 
 
 def test_unknown_network_is_refused():
-    with pytest.raises(WingbeatError, match="^network: 'letters' is not one of digits, listops, listops_attention$"):
+    with pytest.raises(WingbeatError, match=f"^network: 'letters' is not one of {', '.join(TASKS)}$"):
         load_dataset("letters")
 
 
