@@ -23,6 +23,7 @@ from ...sim.model.ring import mac_groups
 from ..compiler.kernel.compile import compile_butterfly, compile_fft
 from ..compiler.kernel.kernel import Job, Kernel
 from ..compiler.kernel.passes import Scaling
+from ..compiler.kernel.sparse import Pattern
 from ..compiler.program.assemble import Program, assemble
 from ..compiler.program.coefficients import CoefficientSpace
 from ..compiler.program.operations import multiply_butterfly, transform_rows
@@ -148,14 +149,15 @@ def model_blocks(config: CoreConfig, job: Job) -> list[BlockResult]:
 
 def small_programs(config: CoreConfig, seed: int = _SEED) -> Iterator[Case]:
     """Programs that ``config`` takes: a butterfly matrix and the way back, a Fourier transform of rows, real mixing,
-    with a vector unit a FABNet block, with a ring a dense matrix; each in two sizes, all with static scaling.
+    with a vector unit a FABNet block, with a ring a dense matrix and, where it may be, a sparse one; each in two sizes,
+    all with static scaling.
 
     Raises :class:`WingbeatError`, the last refusal, when the processor is too small for all of them.
     """
     refusal, found = None, False
     for points in (config.memory_elements, 2 * config.memory_elements):  # a row fills a beat, or two
         for make in (_butterfly, _fft, _mixing, *((_network,) if config.vector_lanes else ()),
-                     *((_dense,) if config.ring_words else ())):
+                     *((_dense,) if config.ring_words else ()), *((_sparse,) if config.sparse else ())):
             try:
                 name, program, memory = make(config, points, seed)
             except WingbeatError as fault:
@@ -195,6 +197,12 @@ def _dense(config: CoreConfig, points: int, seed: int) -> _Made:
     """Several blocks, rows that fill none, results that fill no beat."""
     work = kernels.dense_workload(config, 4 * config.engines + 3, points, points - 1, seed)
     return f"dense{points}", work.program, work.memory
+
+
+def _sparse(config: CoreConfig, points: int, seed: int) -> _Made:
+    """As a dense one; groups of 8, of which as many stream as fills beats."""
+    work = kernels.dense_workload(config, 4 * config.engines + 3, 8 * points, points - 1, seed, Pattern(3, 8))
+    return f"nm{8 * points}", work.program, work.memory
 
 
 def _mixing(config: CoreConfig, points: int, seed: int) -> _Made:

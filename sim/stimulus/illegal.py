@@ -14,7 +14,7 @@ import numpy as np
 from ...hw.array.parameters import QUEUE_PLACES
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import Descriptor, Move
-from ...hw.isa.encoding import patched, INSTRUCTION_WORDS
+from ...hw.isa.encoding import INSTRUCTION_WORDS, instruction_fields, patched
 from ...hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Loop, Mac, MemoryMode, Mode, Opcode, Pass,
                                    Read, Set, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.parameter_set import SET_WORDS, WriteSet
@@ -270,7 +270,7 @@ def _fetch_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     """A FETCH is judged as a READ, but that it is none; its records must be for the tables."""
     block = legal.block()
     for name, change in (("descriptor", {"descriptor": config.descriptors}), ("no-destination", {"destination": 0}),
-                         ("destination", {"destination": 3}),
+                         *(() if config.sparse else [("picks", {"destination": Destination.PICKS})]),
                          *(() if config.ring_words else [("ring", {"destination": Destination.RING})])):
         yield Fault.MEMORY, f"fetch-{name}", [patched(legal.fetch, **change), *block]
     for target, first in legal.host_records.items():
@@ -317,6 +317,10 @@ def _ring_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
         ("output-stride", {"last_output": 1}), ("output-rows", {"last_pair": 1, "log2_out_stride": rows}),
         ("out-base", {"out_base": 1 << rows}), ("far-out-base", {"out_base": 1 << 15}), ("zero", {"zero": 1}),
         ("zeros", {"zero": -1})]
+    changes += [("large-group", {"log2_group": 5}), ("group", {"log2_group": 7}), ("picks", {"last_pick": 1}),
+                ("many-picks", {"log2_group": 2, "last_pick": 4}), ("all-picks", {"log2_group": 3, "last_pick": 15})]
+    if not config.sparse:
+        changes += [("sparse", {"log2_group": 1}), ("apart", {"log2_apart": 1})]
     sums = config.partial_words * config.layers // config.lanes
     most = sums.bit_length() - 1
     if most < rows:  # so many outputs have room in the half
@@ -324,6 +328,10 @@ def _ring_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
                     ("merge", "keep")]
     for name, change in changes:
         yield Fault.PASS, f"mac-{name}", legal.block(step=[patched(legal.mac, **change)])
+    window = instruction_fields(patched(legal.load))[1]["window"]
+    others = [] if config.sparse and window == config.lanes - 1 else [window]
+    for other in (*others, 2 * config.lanes - 2):
+        yield Fault.WALK, f"plain-{other}", legal.block(load=[patched(legal.load, plain=1, window=other)])
     for name, base in (("store-base", 1 << config.index_bits), ("store-far-base", 1 << 15)):
         yield Fault.WALK, name, legal.block(store=[patched(legal.store, base=base)])
     read, load, step, _, _ = block = legal.block()

@@ -243,9 +243,9 @@ def test_records_while_the_ring_is_filled(need, run_cases, monkeypatch):
     cases, turns = [], []
     step = Unpack.step
 
-    def watched(self, offered, hold, released):
+    def watched(self, offered, hold, released, *kind):
         turns.append(hold and self.left > 0 and not self.full)
-        step(self, offered, hold, released)
+        step(self, offered, hold, released, *kind)
 
     monkeypatch.setattr(Unpack, "step", watched)
     for pairs, count in ((5, 1), (5, 3), (6, 1)):

@@ -26,7 +26,7 @@ from wingbeat.sim.stimulus.processor import random_processor_config, random_proc
 from wingbeat.sim.stimulus.records import with_records
 from wingbeat.sim.stimulus.ring import with_macs
 
-SEEDS = (*range(17), 57, 59)
+SEEDS = (*range(15), 26, 31, 46)
 FOUR_LAYERS = CoreConfig.of(engines=1, layers=4, width=14, element_width=12, coefficient_width=12, half_words=256,
                             coefficient_words=32, ring_words=16, stream_words=16, memory_bits=13, records=True)
 
@@ -63,7 +63,7 @@ def model_of(config, job):
 
 
 def of_ring(program):
-    return [step for step in program if isinstance(step, Fetch) and step.destination is Destination.RING]
+    return [step for step in program if isinstance(step, Fetch) and step.destination is not Destination.SETUP]
 
 
 def blocks_of(program):
@@ -119,6 +119,7 @@ def test_jobs_reach_every_case(cases):
                         ("wide stride", mac.inputs < 1 << mac.log2_in_stride),
                         ("wide output stride", mac.outputs < 1 << mac.log2_out_stride), ("gap", mac.gap > 0),
                         ("first", mac.first), ("last", mac.last), ("keep", mac.keep), ("merge", mac.merge),
+                        ("sparse", mac.log2_group > 0), ("sparse and kept", mac.log2_group > 0 and mac.keep),
                         ("fills the ring", panel_words(config, mac) == config.ring_words)}
         met |= {("after", step.after > 0) for step in of_ring(job.program)}
         met |= {("fence", step.fence) for step in of_ring(job.program)}
@@ -126,7 +127,7 @@ def test_jobs_reach_every_case(cases):
     want = {*(("S", s) for s in (1, 2, 4)), *(("pairs", n) for n in (1, 2, 3)), *(("outputs", n) for n in (1, 2, 3, 4)),
             *((name, flag) for flag in (False, True) for name in (
                 "vector unit", "base", "wide stride", "wide output stride", "gap", "first", "last", "fills the ring",
-                "after", "fence", "block float in front", "keep", "merge")),
+                "after", "fence", "block float in front", "keep", "merge", "sparse", "sparse and kept")),
             ("odd inputs", 0), ("odd inputs", 1), ("Mac", "Mac"), ("Mac", "Pass"), ("Pass", "Mac"),
             "in front of the READ", "behind the READ", "behind the MAC", "behind the next READ", "in a loop", "goes on",
             "of the job", "part of a set", "butterfly", "FFT", "records"}
@@ -144,7 +145,7 @@ def kinds_of_places(config, job, beats):
     words = 0
     needs = np.cumsum([0, *(panel_words(config, step) * step.outputs for step in program if isinstance(step, Mac))])
     for at, step in enumerate(program):
-        if isinstance(step, Fetch) and step.destination is Destination.RING:
+        if isinstance(step, Fetch) and step.destination is not Destination.SETUP:
             mac = int(np.searchsorted(needs, words, side="right")) - 1
             block = of_block[min(mac, len(of_block) - 1)]
             found |= {"in front of the READ" if reads[at] < block else "behind the READ"}
@@ -222,7 +223,7 @@ def test_a_ring_that_is_all_of_the_coefficients():
         job = with_records(config, with_macs(config, random_processor_job(config, rng), rng), rng)
         assert not any(step.active for step in job.program if isinstance(step, Pass)), f"seed {seed}"
         destinations |= {step.destination for step in job.program if isinstance(step, Fetch)}
-    assert destinations == set(Destination)
+    assert destinations == {Destination.SETUP, Destination.RING}  # four layers have no picks
     step = Load(None)
     assert behind_ring(config, step, random.Random(0)) is step
 
