@@ -70,6 +70,21 @@ def test_programs(need, simulator, bus):
         assert "ideal" in name or cycles[name] > cycles[f"{name.split('-')[0]}-ideal"], (bus, cycles)
 
 
+@pytest.mark.slow
+def test_operands_from_memory(need):
+    """FETCHes of records and matrices, dense and sparse ones, over the bus."""
+    need("verilator")
+    fields = FIELDS | {"records": True, "ring_words": 64, "partial_words": 16, "sparse": True, "memory_bits": 13}
+    plain = CoreConfig.of(**fields, width=16, element_width=16)
+    config = CoreConfig.model_validate({**plain.choices(), "bus": {"memory": "axi4", "data_width": 64}})
+    cases = {f"{case.name}-{name}": (case, case.under(timing, name)) for case in small_programs(config, SEED)
+             if case.name in ("dense16", "nm64", "nm128") for name, timing in timings()}
+    assert len(cases) > 10
+    for run in Core(config).simulate([trial for _, trial in cases.values()], "verilator"):
+        case = cases[run.trial.name][0]
+        assert not run.error and case.mismatches(run) == 0, f"{run.trial.name}, seed {SEED}"
+
+
 def small(name="mixing8", **changes):
     [case] = [case for case in small_programs(axi_config(**changes), SEED) if case.name == name]
     return case

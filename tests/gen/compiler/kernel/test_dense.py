@@ -76,5 +76,5 @@ def test_odd_matrices(weights, by_output):
 def test_no_rows_and_too_many_inputs():
     config = config_of(18, 17, 16)
     assert compile_dense(np.ones((2, 3)), config, np.zeros((0, 3), dtype=np.int64), by_output=True).shift == 0
-    with pytest.raises(WingbeatError, match=r"^in: 4097 features; allowed are 1\.\.4096$"):
+    with pytest.raises(WingbeatError, match=r"^in: 4097 weights of a row are not zero; allowed are 1\.\.4096$"):
         compile_dense(np.ones((1, 4097)), config, np.zeros((1, 4097), dtype=np.int64), by_output=True)
