@@ -74,7 +74,8 @@ def test_programs(need, simulator, bus):
 def test_operands_from_memory(need):
     """FETCHes of records and matrices, dense and sparse ones, over the bus."""
     need("verilator")
-    fields = FIELDS | {"records": True, "ring_words": 64, "partial_words": 16, "sparse": True, "memory_bits": 13}
+    fields = FIELDS | {"records": True, "ring_words": 64, "partial_words": 16, "sparse": True, "memory_bits": 13,
+                       "half_words": 256}
     plain = CoreConfig.of(**fields, width=16, element_width=16)
     config = CoreConfig.model_validate({**plain.choices(), "bus": {"memory": "axi4", "data_width": 64}})
     cases = {f"{case.name}-{name}": (case, case.under(timing, name)) for case in small_programs(config, SEED)
