@@ -11,6 +11,7 @@ import pytest
 
 
 from wingbeat.gen.cli.evaluate import evaluate_task
+from wingbeat.gen.compiler.kernel.sparse import Pattern
 from wingbeat.gen.compiler.network.compile import compile_network, default_batch
 from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.cosim.network import predict_network
@@ -19,7 +20,7 @@ from wingbeat.gen.explore.fabnet import chain_cycles
 from wingbeat.gen.explore.network import label_accuracy
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import BlockShape, compile_block, vector_multipliers
-from wingbeat.gen.workloads.kernels import bpmm_workload, ffn_workload, fft_workload, mixing_workload
+from wingbeat.gen.workloads.kernels import bpmm_workload, dense_workload, ffn_workload, fft_workload, mixing_workload
 from wingbeat.gen.workloads.shipped import load_dataset
 from wingbeat.sim.cycles.estimate import estimate
 from wingbeat.sim.cycles.memory import MemorySpeed
@@ -123,6 +124,33 @@ def test_both_documents_show_the_same_utilisation():
     for kernel, name in (("bpmm", "butterfly matrix"), ("fft", "FFT")):
         assert row(README, name)[:len(sizes)] == [row(RESULTS, f"`array128-s1`, {kernel}")[SIZES.index(size)]
                                                     for size in sizes]
+
+
+# --- Products -----------------------------------------------------------------------------------------------------
+
+def product_cycles(tokens, inputs, outputs, pattern=None):
+    config, pattern = load_preset("matrix-16"), Pattern.parse(pattern) if pattern else None
+    work = dense_workload(config, tokens, inputs, outputs, 1, pattern)
+    found = estimate(config, work.program.instructions, work.program.setup, MemorySpeed(40, Fraction(4)),
+                     image=work.memory)
+    return found.total, work.useful / (config.n_multipliers * found.total)
+
+
+@pytest.mark.parametrize("size", [(17, 64, 64), *(pytest.param(size, marks=LONG) for size in (
+    (64, 512, 512), (64, 300, 200), (17, 1000, 1000), (17, 768, 3072), (17, 3072, 768)))], ids=str)
+def test_dense_products(size):
+    cycles, utilisation = product_cycles(*size)
+    cells = row(RESULTS, " | ".join(f"{side:,}" for side in size))[2:]
+    assert cells[:2] == [f"{cycles:,}", f"{utilisation:.3f}"]
+
+
+@LONG
+@pytest.mark.parametrize("pattern", ["1:2", "2:4", "4:8", "1:4", "2:8"])
+def test_sparse_products(pattern):
+    cycles, utilisation = product_cycles(64, 512, 512, pattern)
+    dense = int(row(RESULTS, "64 | 512 | 512")[2].replace(",", ""))
+    n, m = map(int, pattern.split(":"))
+    assert row(RESULTS, pattern)[:3] == [f"{cycles:,}", f"{utilisation:.3f}", f"{dense * n / m / cycles:.4f}"]
 
 
 # --- Networks -----------------------------------------------------------------------------------------------------

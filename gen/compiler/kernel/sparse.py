@@ -78,12 +78,17 @@ def _grouped(weights: np.ndarray, pattern: Pattern) -> np.ndarray:
     return padded.reshape(outputs, -1, pattern.m, pattern.stride)
 
 
+def _together(weights: np.ndarray, pattern: Pattern, shared: int) -> np.ndarray:
+    """:func:`_grouped` for ``shared`` outputs after each other, (outputs / shared, shared, .., M, stride)."""
+    groups = _grouped(weights, pattern)
+    whole = np.zeros((-(-len(groups) // shared) * shared, *groups.shape[1:]), dtype=groups.dtype)
+    whole[:len(groups)] = groups
+    return whole.reshape(-1, shared, *groups.shape[1:])
+
+
 def _shared_mask(weights: np.ndarray, pattern: Pattern, shared: int) -> np.ndarray:
     """Which members of each group one of ``shared`` outputs needs, bool (outputs / shared, .., M, stride)."""
-    mask = _grouped(weights, pattern) != 0
-    whole = np.zeros((-(-len(mask) // shared) * shared, *mask.shape[1:]), dtype=bool)
-    whole[:len(mask)] = mask
-    return np.asarray(whole.reshape(-1, shared, *mask.shape[1:]).any(axis=1))
+    return np.asarray(_together(weights != 0, pattern, shared).any(axis=1))
 
 
 def _first_fault(weights: np.ndarray, pattern: Pattern, shared: int) -> tuple[int, str] | None:
@@ -103,12 +108,9 @@ def _first_fault(weights: np.ndarray, pattern: Pattern, shared: int) -> tuple[in
 def kept_weights(weights: np.ndarray, pattern: Pattern, shared: int) -> np.ndarray:
     """Which of ``weights`` (outputs, inputs) magnitude pruning keeps, bool: of each group the N largest, for ``shared``
     outputs after each other those whose squares together are the largest."""
-    squares = _grouped(weights.astype(np.float64) ** 2, pattern)
-    whole = np.zeros((-(-len(squares) // shared) * shared, *squares.shape[1:]))
-    whole[:len(squares)] = squares
-    together = whole.reshape(-1, shared, *squares.shape[1:]).sum(axis=1)
-    order = np.argsort(-together, axis=2, kind="stable")[:, :, :pattern.n]
-    kept = np.zeros(together.shape, dtype=bool)
+    squares = _together(weights.astype(np.float64) ** 2, pattern, shared).sum(axis=1)
+    order = np.argsort(-squares, axis=2, kind="stable")[:, :, :pattern.n]
+    kept = np.zeros(squares.shape, dtype=bool)
     np.put_along_axis(kept, order, True, axis=2)
     return np.asarray(kept.reshape(len(kept), -1).repeat(shared, axis=0)[:len(weights), :weights.shape[1]])
 
