@@ -7,7 +7,7 @@ from ...hw.config import CoreConfig
 from ..compiler.network.reference import forward
 from ..console import out, percent, print_table, progress
 from ..explore.network import WIDTHS, label_accuracy, width_figures
-from ..workloads.shipped import load_dataset
+from ..workloads.shipped import load_dataset, load_trained
 
 __all__ = ["default_preset", "evaluate_task"]
 
@@ -17,8 +17,7 @@ _ROOM = {"statistics_rows": 1 << 16, "memory_bits": 22, "program_words": 8192}
 
 def default_preset(name: str) -> str:
     """A preset that runs the shipped network ``name``: one with a ring where it has linear layers."""
-    network = load_dataset(name).network
-    return "matrix-16" if any(layer.kind == "linear" for layer in network.walk()) else "hybrid-16"
+    return "matrix-16" if any(layer.kind == "linear" for layer in load_trained(name).walk()) else "hybrid-16"
 
 
 def evaluate_task(name: str, config: CoreConfig) -> dict[str, Any]:

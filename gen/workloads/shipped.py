@@ -12,7 +12,7 @@ from ...hw.errors import WingbeatError
 from ..compiler.network.load import LoadedNetwork, load_network
 from . import digits, listops
 
-__all__ = ["TASKS", "Dataset", "load_dataset"]
+__all__ = ["TASKS", "Dataset", "load_dataset", "load_trained"]
 
 _CALIBRATION = 512  # training inputs that show the range of the data, at most
 
@@ -63,14 +63,19 @@ TASKS: dict[str, Callable[[], _Data]] = {
     "listops": _listops, "listops_attention": _listops}
 
 
-def load_dataset(name: str) -> Dataset:
-    """Raises WingbeatError for an unknown name, or weights that were trained with other data."""
+def load_trained(name: str) -> LoadedNetwork:
+    """The network without its data. Raises WingbeatError for an unknown name."""
     if name not in TASKS:
         raise WingbeatError(f"network: {name!r} is not one of {', '.join(TASKS)}")
     folder = resources.files(__package__) / "networks"
     with resources.as_file(folder / f"{name}.toml") as toml, resources.as_file(folder / f"{name}.safetensors") as path:
-        network = load_network(toml, path)
-    record = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        return load_network(toml, path)
+
+
+def load_dataset(name: str) -> Dataset:
+    """Raises WingbeatError for an unknown name, or weights that were trained with other data."""
+    network = load_trained(name)
+    record = json.loads((resources.files(__package__) / "networks" / f"{name}.json").read_text(encoding="utf-8"))
     data = TASKS[name]()
     if record["held_out_sha256"] != data.fingerprint:
         raise WingbeatError(f"{name}.json: held_out_sha256 = {record['held_out_sha256']!r}; the data have "

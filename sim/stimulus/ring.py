@@ -152,7 +152,6 @@ class _Draw:
         self._beats = 0         # of matrices behind the memory of the job
         self._records: list[tuple[int, np.ndarray]] = []  # between them, from which beat on
         self._next: int | None = None  # what the register holds
-        self._picks = 0  # MACs that have some
 
     def job(self) -> ProcessorJob | None:
         """The job, None where the model refuses it."""
@@ -221,7 +220,6 @@ class _Draw:
                 beats = words * config.lanes // config.memory_elements * config.layers
                 if sparse:
                     steps[block.load] = _plain(config, steps[block.load])
-                    self._picks += len(macs)
                 block = block._replace(beats=beats, picks=_random_picks(config, macs, rng) if sparse else None)
                 segment.blocks = [block, *(old.moved(at, longer) for old in segment.blocks)]
         return groups > 0
@@ -260,10 +258,11 @@ class _Draw:
         config, rng = self._config, self._rng
         found = [0]
         held = config.ring_words * config.lanes // config.memory_elements * config.layers
+        has_picks = any(block.picks is not None for segment in self._segments for block in segment.blocks)
         for number, segment in enumerate(self._segments[:-1]):
             most = min(held, self._segments[number + 1 + self._segments[number + 1].loop].beats)
             # A FETCH with picks begins with a block.
-            if segment.loop or self._picks or not self._chance(0.4):
+            if segment.loop or has_picks or not self._chance(0.4):
                 most = 0
             found.append(found[-1] if segment.loop else rng.randint(0, most))
         return [*found, 0]
