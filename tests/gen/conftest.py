@@ -3,8 +3,8 @@
     "b24 position (norm mix) (norm b40x2- gelu b24!) mean b5"
 
 b24: a butterfly with 24 outputs, x2: of two blocks, -: strides decrease, !: without bias. d24: a linear layer, d24!
-without bias, d24/2:4 pruned for a core of two layers. A residual stands in parentheses. norm! has no bias, mixnone no
-norm; tanh is the other gelu.
+without bias, d24/2:4 pruned for a core of two layers. attention/ddbb: q and k dense, v and out butterflies, as all
+four are of attention. A residual stands in parentheses. norm! has no bias, mixnone no norm; tanh is the other gelu.
 """
 
 from itertools import count
@@ -58,10 +58,13 @@ class Tables:
         if word == "position":
             self.tensors[name] = 0.5 * self.rng.standard_normal((self.tokens, self.features))
             return {"kind": "position", "weights": name}
-        if word == "attention":
-            for part in ("q", "k", "v", "out"):
-                self.tensors[f"{name}.{part}.twiddle"] = self.twiddle(self.features, 1)
-            return {"kind": "attention", "weights": name, "heads": 1}
+        if match := re.fullmatch("attention(?:/([bd]{4}))?", word):
+            for part, kind in zip(("q", "k", "v", "out"), match[1] or "bbbb"):
+                if kind == "d":
+                    self.linear(f"{name}.{part}", self.features, "", "")
+                else:
+                    self.butterfly(f"{name}.{part}", self.features, 1, "", "")
+            return {"kind": "attention", "weights": name, "heads": 2}
         if word in ("mean", "flatten"):
             self.features *= self.tokens if word == "flatten" else 1
             self.tokens = 1

@@ -20,7 +20,7 @@
 | `residual` | `layers`, none of them a residual | | x + layers(x) |
 | `layernorm` | `weights`, `epsilon` = 1e-5 | NAME.weight, optional NAME.bias (features,) | normalised features |
 | `mixing` | `norm` = "ortho", "none"; `scaling` = "static", "safe" | | Re(FFT2(x)), "ortho": / sqrt(tokens*features) |
-| `attention` | `weights`, `heads` | butterflies NAME.q, NAME.k, NAME.v, NAME.out | softmax attention |
+| `attention` | `weights`, `heads` | of butterfly or linear NAME.q, NAME.k, NAME.v, NAME.out | softmax attention |
 | `gelu` | `approximate` = "none" (erf) or "tanh" | | GELU(x) |
 | `relu` | | | max(x, 0) |
 | `mean` | | | mean over tokens, 1 x features |
@@ -110,7 +110,7 @@ class Mixing(_Table):
 
 
 class Attention(_Table):
-    """Softmax attention whose four projections are butterflies."""
+    """Softmax attention; the tensors tell of each of its four projections whether it is a butterfly or dense."""
 
     kind: Literal["attention"]
     weights: Name

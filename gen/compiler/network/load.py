@@ -45,11 +45,11 @@ class Shape(NamedTuple):
 class LoadedLayer:
     """One layer with its float64 tensors. ``path`` is its place in the file, such as ``layers[2].layers[0]``.
 
-    ``input``, ``output``: shapes in front and behind. ``butterflies``: one of a butterfly, q, k, v, out of an
-    attention. ``matrix`` (out, in), ``bias`` (out,), ``pattern``: of a linear layer, the bias may be missing, and the
-    pattern of a dense one. ``scale``, ``offset``
-    (features,): LayerNorm, the offset may be missing. ``position`` (tokens, features). ``layers``: what a residual adds
-    to its input. What a kind does not have is empty.
+    ``input``, ``output``: shapes in front and behind. ``butterflies``: the one of a butterfly. ``matrix`` (out, in),
+    ``bias`` (out,), ``pattern``: of a linear layer, the bias may be missing, and the pattern of a dense one. ``scale``,
+    ``offset`` (features,): LayerNorm, the offset may be missing. ``position`` (tokens, features). ``layers``: what a
+    residual adds to its input. ``projections``: q, k, v, out of an attention, butterflies or linear layers. What a kind
+    does not have is empty.
     """
 
     path: str
@@ -61,6 +61,7 @@ class LoadedLayer:
     offset: np.ndarray | None = None
     position: np.ndarray | None = None
     layers: tuple["LoadedLayer", ...] = ()
+    projections: tuple["LoadedLayer", ...] = ()
     matrix: np.ndarray | None = None
     bias: np.ndarray | None = None
     pattern: Pattern | None = None
@@ -161,13 +162,16 @@ class _Loader:
     def _plain(self, spec: PlainSpec, shape: Shape, where: str, wanted: Callable[[], int | None]) -> LoadedLayer:
         match spec:
             case Butterfly():
-                weights = self._butterfly(spec.weights, shape.features, wanted, where, spec)
+                weights = self._butterfly(spec, shape.features, wanted, where)
                 return LoadedLayer(where, spec, shape, Shape(shape.tokens, weights.out_size), butterflies=(weights,))
             case Linear():
                 return self._linear(spec, shape, where)
             case Attention():
-                projections = self._projections(spec, shape.features, where)
-                return LoadedLayer(where, spec, shape, shape, butterflies=projections)
+                if shape.features % spec.heads:
+                    raise WingbeatError(f"heads: {spec.heads}; allowed are divisors of {shape.features} features")
+                projections = tuple(self._projection(f"{spec.weights}.{part}", shape, f"{where}.{part}")
+                                    for part in ("q", "k", "v", "out"))
+                return LoadedLayer(where, spec, shape, shape, projections=projections)
             case Position():
                 position = self._tensor(spec.weights, where, shape)
                 return LoadedLayer(where, spec, shape, shape, position=position)
@@ -221,17 +225,16 @@ class _Loader:
             raise WingbeatError(f"{name}: shape {raw.shape}; allowed is {tuple(shape)}")
         return real_array(name, raw)
 
-    def _butterfly(self, name: str, features: int, wanted: Callable[[], int | None], where: str,
-                   spec: Butterfly | None = None) -> ButterflyWeights:
+    def _butterfly(self, spec: Butterfly, features: int, wanted: Callable[[], int | None],
+                   where: str) -> ButterflyWeights:
         """``wanted`` gives the out_size that the layers behind insist on; asked when nothing nearer tells it."""
-        name = (self.prefix + name).removesuffix("" if name else ".")
+        name = (self.prefix + spec.weights).removesuffix("" if spec.weights else ".")
         stem = f"{name}." if name else ""
         self._claim(stem + "twiddle", where)
         has_bias = stem + "bias" in self.checkpoint.names
         if has_bias:
             self._claim(stem + "bias", where)
-        given = {"in_size": features, "out_size": spec.out_features if spec else None,
-                 "increasing_stride": spec.increasing_stride if spec else None}
+        given = {"in_size": features, "out_size": spec.out_features, "increasing_stride": spec.increasing_stride}
         said = self.checkpoint.options(name)
         for option, value in said.items():
             if given[option] is not None and value != given[option]:
@@ -248,17 +251,21 @@ class _Loader:
                                 f"behind); allowed are {high - weights.size + 1}..{high}")
         return weights
 
-    def _projections(self, spec: Attention, features: int, where: str) -> tuple[ButterflyWeights, ...]:
-        if features % spec.heads:
-            raise WingbeatError(f"heads: {spec.heads}; allowed are divisors of {features} features")
-        found = []
-        for part in ("q", "k", "v", "out"):
-            weights = self._butterfly(f"{spec.weights}.{part}", features, lambda: features, where)
-            if weights.out_size != features:
-                raise WingbeatError(f"{self.prefix}{spec.weights}.{part}: {weights.out_size} features come out; "
-                                    f"allowed are {features}")
-            found.append(weights)
-        return tuple(found)
+    def _projection(self, name: str, shape: Shape, where: str) -> LoadedLayer:
+        """A matrix of an attention; the tensors tell whether it is a butterfly or dense."""
+        full, names = self.prefix + name, self.checkpoint.names
+        ends = [end for end in ("twiddle", "weight") if f"{full}.{end}" in names]
+        if len(ends) != 1:
+            found = " and ".join(ends) or "no tensor"
+            raise WingbeatError(f"{full}: {found} in {self.checkpoint.path.name!r}; allowed is {full}.twiddle of a "
+                                f"butterfly or {full}.weight of a dense matrix")
+        # Not validated: the name of an attention may be as long as that of a layer, and this one is longer.
+        spec: PlainSpec = (Butterfly.model_construct(kind="butterfly", weights=name) if ends == ["twiddle"]
+                           else Linear.model_construct(kind="linear", weights=name))
+        layer = self._plain(spec, shape, where, lambda: shape.features)
+        if layer.output != shape:
+            raise WingbeatError(f"{full}: {layer.output.features} features come out; allowed are {shape.features}")
+        return layer
 
     def _wanted(self, specs: Sequence[LayerSpec], end: int | None) -> int | None:
         """Features that the layers behind a butterfly insist on, None if they take any."""

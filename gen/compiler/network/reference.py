@@ -9,7 +9,7 @@ import numpy as np
 from ....hw.errors import WingbeatError
 from ....sim.reference.functions import attention, gelu, standardise, tanh_gelu
 from ....sim.reference.linear import butterfly_multiply, mixing
-from ..checkpoint import ButterflyWeights, real_array
+from ..checkpoint import real_array
 from .file import Attention, Butterfly, Flatten, Gelu, LayerNorm, Linear, Mean, Mixing, Position, Relu
 from .load import LoadedLayer, LoadedNetwork
 
@@ -66,7 +66,9 @@ def apply_layer(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
 def _applied(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
     match layer.spec:
         case Butterfly():
-            return _product(layer.butterflies[0], x)
+            [weights] = layer.butterflies
+            y = butterfly_multiply(weights.twiddle, x, weights.increasing_stride, weights.out_size)
+            return y if weights.bias is None else y + weights.bias
         case Linear():
             assert layer.matrix is not None
             y = x @ layer.matrix.T
@@ -79,8 +81,8 @@ def _applied(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
         case Mixing(norm=norm):
             return mixing(x) / (math.sqrt(x.shape[-1] * x.shape[-2]) if norm == "ortho" else 1)
         case Attention(heads=heads):
-            q, k, v = (_product(weights, x) for weights in layer.butterflies[:3])
-            return _product(layer.butterflies[3], attention(q, k, v, heads))
+            q, k, v = (_applied(projection, x) for projection in layer.projections[:3])
+            return _applied(layer.projections[3], attention(q, k, v, heads))
         case Gelu(approximate="tanh"):
             return tanh_gelu(x)
         case Gelu():
@@ -92,8 +94,3 @@ def _applied(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
         case Flatten():
             return x.reshape(len(x), 1, -1)
     raise AssertionError(f"{layer.path}: no reference of {layer.kind}")
-
-
-def _product(weights: ButterflyWeights, x: np.ndarray) -> np.ndarray:
-    y = butterfly_multiply(weights.twiddle, x, weights.increasing_stride, weights.out_size)
-    return y if weights.bias is None else y + weights.bias

@@ -196,21 +196,37 @@ def test_a_whole_network(tmp_path, pooling, scale, approximate):
     assert np.allclose(results[-1][1][:, 0], y, rtol=1e-10, atol=1e-10)
 
 
-def test_attention(tmp_path):
+@pytest.mark.parametrize("kinds", ["bbbb", "dddd", "dbbd"])
+def test_attention(tmp_path, kinds):
+    """Of each projection the tensors tell whether it is a butterfly or dense."""
     rng = np.random.default_rng(6)
-    t = {}
-    for part in ("q", "k", "v", "out"):
-        t |= {f"a.{part}.twiddle": torch_twiddle(rng, 6, 6), f"a.{part}.bias": rng.standard_normal(6)}
+    t, matrices = {}, {}
+    for part, kind in zip(("q", "k", "v", "out"), kinds):
+        name = "twiddle" if kind == "b" else "weight"
+        tensor = torch_twiddle(rng, 6, 6) if kind == "b" else rng.standard_normal((6, 6))
+        t |= {f"a.{part}.{name}": tensor, f"a.{part}.bias": rng.standard_normal(6)}
+        matrices[part] = dense(tensor, 6, 6) if kind == "b" else tensor
     network = load_network(*write(tmp_path, text(layer("attention", weights="a", heads=2), tokens=3, features=6), t))
+    assert [each.kind for each in network.layers[0].projections] == [{"b": "butterfly", "d": "linear"}[kind]
+                                                                     for kind in kinds]
     x = rng.standard_normal((2, 3, 6))
-    q, k, v = (x @ dense(t[f"a.{part}.twiddle"], 6, 6).T + t[f"a.{part}.bias"] for part in "qkv")
+    q, k, v = (x @ matrices[part].T + t[f"a.{part}.bias"] for part in "qkv")
     joined = np.zeros((2, 3, 6))
     for image in range(2):
         for h in (slice(0, 3), slice(3, 6)):
             e = np.exp(q[image, :, h] @ k[image, :, h].T / math.sqrt(3))
             joined[image, :, h] = e / e.sum(axis=1, keepdims=True) @ v[image, :, h]
-    expected = joined @ dense(t["a.out.twiddle"], 6, 6).T + t["a.out.bias"]
+    expected = joined @ matrices["out"].T + t["a.out.bias"]
     assert np.allclose(forward(network, x)[-1][1], expected)
+
+
+def test_attention_with_a_long_name_and_dense_projections_without_bias(tmp_path):
+    name = "n" * 128
+    tensors = {f"{name}.{part}.weight": np.eye(8) for part in ("q", "k", "v", "out")}
+    network = load_network(*write(tmp_path, text(layer("attention", weights=name, heads=1), tokens=2), tensors))
+    assert [each.path for each in network.layers[0].projections] == [f"layers[0].{part}"
+                                                                     for part in ("q", "k", "v", "out")]
+    assert all(each.bias is None for each in network.layers[0].projections)
 
 
 def test_vocabulary(tmp_path):
@@ -294,6 +310,7 @@ def changed(*layers, **kwargs):
     return text(*layers, **{"tokens": 2} | kwargs)
 
 
+ATTENTION = changed(layer("attention", weights="a", heads=2))
 BAD_TENSORS = {
     # tensors, network file, metadata, what the one line must hold
     "twiddle missing": (base(q_twiddle=None), BASE, {}, ["layers[0] (butterfly)", "q.twiddle: no tensor"]),
@@ -367,9 +384,18 @@ BAD_TENSORS = {
     "flatten too large": (base(), changed(layer("flatten"), tokens=65536), {}, ["layers[0] (flatten)", "65536"]),
     "heads of 8 features": (base(), changed(layer("attention", weights="a", heads=3)), {},
                             ["heads: 3", "divisors of 8"]),
-    "projection missing": (base(), changed(layer("attention", weights="a", heads=2)), {}, ["a.q.twiddle: no tensor"]),
-    "projection too small": ({"a.q.twiddle": TWIDDLE, "a.q.bias": np.ones(7)},
-                             changed(layer("attention", weights="a", heads=2)), {}, ["a.q: 7 features", "8"]),
+    "projection missing": (base(), ATTENTION, {}, ["layers[0] (attention)", "a.q: no tensor in 'net.safetensors'",
+                                                   "a.q.twiddle of a butterfly or a.q.weight of a dense matrix"]),
+    "projection twice": ({"a.q.twiddle": TWIDDLE, "a.q.weight": np.eye(8)}, ATTENTION, {},
+                         ["a.q: twiddle and weight in", "a.q.twiddle of a butterfly or a.q.weight of a dense matrix"]),
+    "projection too small": ({"a.q.twiddle": TWIDDLE, "a.q.bias": np.ones(7)}, ATTENTION, {}, ["a.q: 7 features", "8"]),
+    "dense projection too small": ({"a.q.weight": np.ones((7, 8))}, ATTENTION, {}, ["a.q: 7 features", "8"]),
+    "dense projection too wide": ({"a.q.weight": np.ones((8, 9))}, ATTENTION, {},
+                                  ["a.q.weight: shape (8, 9)", "(1..65536, 8)"]),
+    "dense projection with a long bias": ({"a.q.weight": np.eye(8), "a.q.bias": np.ones(9)}, ATTENTION, {},
+                                          ["a.q.bias: shape (9,)", "(8,)"]),
+    "projection of another layer": ({"a.q.weight": np.eye(8)}, changed(layer("linear", weights="a.q"), layer(
+        "attention", weights="a", heads=2)), {}, ["a.q.weight: used by layers[0] already"]),
 }
 
 

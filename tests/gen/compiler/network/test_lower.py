@@ -103,7 +103,8 @@ def test_names_tell_the_layer(networks):
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("text, where", [("attention", "layers[0]"), ("b16 (norm attention)", "layers[1].layers[1]")])
+@pytest.mark.parametrize("text, where", [("attention", "layers[0]"), ("b16 (norm attention)", "layers[1].layers[1]"),
+                                         ("attention/dddd", "layers[0]")])
 def test_attention_is_refused_in_one_line(networks, text, where):
     network, inputs = networks.load(text)
     with pytest.raises(WingbeatError) as caught:
