@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from ..workloads.digits import load_split
-from .network import fabnet
+from .network import fabnet, with_linear
 from .task import Task, run_task
 from .training import Data, Settings
 
@@ -41,7 +41,7 @@ def load_task() -> Task:
     """scikit-learn's digits, split as ``gen/workloads/digits.py`` does."""
     split = load_split()
     return Task(
-        networks=(DESCRIPTION,),
+        networks=(DESCRIPTION,), dense=with_linear(DESCRIPTION),
         training=Data(torch.tensor(split.train_images, dtype=torch.float32), torch.tensor(split.train_labels),
                       _augmented),
         held=Data(torch.tensor(split.held_images, dtype=torch.float32), torch.tensor(split.held_labels)),

@@ -18,15 +18,18 @@ def _inline(value: Any) -> str:
     return json.dumps(value)  # TOML's text, numbers and truth values are JSON's
 
 
+_TOLD_BY_TENSORS = {"linear": "out_features", "attention": "dense"}
+
+
 def _table(layer: Description) -> Description:
     """What the file says of a layer."""
     inner = {"layers": [_table(each) for each in layer["layers"]]} if "layers" in layer else {}
-    return {key: value for key, value in (layer | inner).items() if layer["kind"] != "linear" or key != "out_features"}
+    return {key: value for key, value in (layer | inner).items() if key != _TOLD_BY_TENSORS.get(layer["kind"])}
 
 
 def toml_text(description: Description) -> str:
-    """The network file of a description; ``tomllib`` reads the description back, but for ``out_features`` of linear
-    layers, which their tensors have."""
+    """The network file of a description; ``tomllib`` reads the description back, but for what the tensors tell:
+    ``out_features`` of linear layers and ``dense`` of attentions."""
     lines = [f"name = {_inline(description['name'])}", "", "[input]"]
     lines += [f"{key} = {_inline(value)}" for key, value in description["input"].items()]
     for layer in description["layers"]:
@@ -46,9 +49,6 @@ def export_network(folder: Path, network: Network, record: dict[str, Any], log: 
     ``gen/compiler/checkpoint.py`` looks for them. Weights outside of a mask are zeros. Raises
     WingbeatError where a file cannot be written.
     """
-    if network.dense:
-        raise ValueError("network: a baseline has dense matrices where its description has butterflies; allowed are "
-                         "networks that are what they are described as")
     name = network.description["name"]
     tensors = {key: value.detach().numpy() for key, value in network.tensors().items()}
     metadata = {f"{weights}.{key}": str(getattr(layer, key)) for weights, layer in network.butterflies()

@@ -2,9 +2,9 @@
 
 A *description* is that file as a plain dict: ``name``, ``input`` (tokens, and features or vocabulary) and ``layers``,
 tables with a ``kind``. The tables of butterflies name ``out_features`` and ``increasing_stride``, those of linear
-layers ``out_features`` (which the file leaves out, the tensor has it), so that a description says everything but the
-weights. :func:`fabnet` writes the description of a FABNet-style network (arXiv 2209.09570), :class:`Network` is the
-module.
+layers ``out_features``, and ``dense = True`` says that the projections of an attention are dense; the file leaves these
+two out, as the tensors tell them. So a description says everything but the weights. :func:`fabnet` writes the
+description of a FABNet-style network (arXiv 2209.09570), :class:`Network` is the module.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -72,7 +72,8 @@ def with_attention(description: Description, heads: int = 4) -> Description:
 
 
 def with_linear(description: Description) -> Description:
-    """The same network, called NAME_dense, with dense matrices in the places of the butterflies."""
+    """The same network, called NAME_dense, with dense matrices in the places of the butterflies, those of attentions
+    too."""
     def changed(layers: list[Description]) -> list[Description]:
         found = []
         for layer in layers:
@@ -80,6 +81,8 @@ def with_linear(description: Description) -> Description:
                 layer = layer | {"layers": changed(layer["layers"])}
             elif layer["kind"] == "butterfly":
                 layer = {"kind": "linear", "weights": layer["weights"], "out_features": layer["out_features"]}
+            elif layer["kind"] == "attention":
+                layer = layer | {"dense": True}
             found.append(layer)
         return found
     return description | {"name": f"{description['name']}_dense", "layers": changed(description["layers"])}
@@ -89,18 +92,17 @@ class Network(nn.Module):
     """The network of a description: (count, tokens, features), or whole numbers (count, tokens) where the input has a
     vocabulary, to (count, classes).
 
-    ``seed`` draws the first weights and the dropout. ``dense``: dense matrices stand in the places of the butterflies,
-    those of attentions too (a baseline, which no network file describes). ``n_blocks``: {weights: blocks} of
-    butterflies with more than one. ``multiplications`` counts the real ones of one input: a dense matrix rows * columns
-    and nothing behind one-hot tokens, where it is a table; a pruned one as many as its pattern leaves; a butterfly with
-    unit pivots one per output and factor; Fourier mixing and attention as their methods below say. What all kinds of
-    network have alike is not counted: LayerNorm, GELU, requantising.
+    ``seed`` draws the first weights and the dropout. ``n_blocks``: {weights: blocks} of butterflies with more than one.
+    ``multiplications`` counts the real ones of one input: a dense matrix rows * columns and nothing behind one-hot
+    tokens, where it is a table; a pruned one as many as its pattern leaves; a butterfly with unit pivots one per output
+    and factor; Fourier mixing and attention as their methods below say. What all kinds of network have alike is not
+    counted: LayerNorm, GELU, requantising.
     """
 
-    def __init__(self, description: Description, seed: int, dense: bool = False, dropout: float = 0.0,
+    def __init__(self, description: Description, seed: int, dropout: float = 0.0,
                  n_blocks: Mapping[str, int] | None = None):
         super().__init__()
-        self.description, self.dense, self.dropout = description, dense, dropout
+        self.description, self.dropout = description, dropout
         self.multiplications = 0
         self._n_blocks, self._generator = dict(n_blocks or {}), torch.Generator().manual_seed(seed)
         self._weights: dict[str, nn.Module] = {}
@@ -173,8 +175,6 @@ class Network(nn.Module):
         return made
 
     def _structured(self, name: str, out: int, increasing_stride: bool = True) -> Linear:
-        if self.dense:
-            return self._counted(Dense(self._features, out, self._generator))
         return self._counted(Butterfly(self._features, out, self._generator, increasing_stride,
                                        self._n_blocks.get(name, 1)))
 
@@ -190,7 +190,8 @@ class Network(nn.Module):
 
     def _attention(self, layer: Description) -> nn.Module:
         """Four projections, and features products per pair of tokens for the logits and again for the sum."""
-        parts = {part: self._structured(f"{layer['weights']}.{part}", self._features)
+        parts = {part: self._counted(Dense(self._features, self._features, self._generator)) if layer.get("dense")
+                 else self._structured(f"{layer['weights']}.{part}", self._features)
                  for part in ("q", "k", "v", "out")}
         self.multiplications += 2 * self._tokens ** 2 * self._features
         return self._keep(layer, Attention(parts, layer["heads"]))

@@ -30,11 +30,12 @@ class Task:
     """A data set and the networks trained on it.
 
     ``networks`` are butterfly networks, the first one's structure with dense matrices and softmax attention is the
-    baseline, and with dense matrices alone what is pruned. ``split`` goes into the record: what the data are, their
-    hash, what a guess reaches.
+    baseline. ``dense`` is what ``--matrices dense`` trains, and what is pruned. ``split`` goes into the record: what
+    the data are, their hash, what a guess reaches.
     """
 
     networks: tuple[Description, ...]
+    dense: Description
     training: Data
     held: Data
     split: dict[str, Any]
@@ -144,9 +145,9 @@ def _table(rows: dict[str, dict[str, Any]], guesses: dict[str, float]) -> list[s
     return lines + [f"{name:65}{score:9.4f}" for name, score in guesses.items()]
 
 
-def _fitted(task: Task, description: Description, dense: bool, seed: int, settings: Settings, log: Log) -> Network:
+def _fitted(task: Task, description: Description, seed: int, settings: Settings, log: Log) -> Network:
     """A network that starts from random weights."""
-    network = Network(description, seed, dense, settings.dropout)
+    network = Network(description, seed, settings.dropout)
     fit(network, task.training, settings, seed, log)
     return network
 
@@ -159,7 +160,7 @@ def _inherited(task: Task, base: Description, target: Pattern, shared: int, seed
     known = max(length for length in range(len(way)) if way[:length] in states)
     log(f"{shared} outputs share a mask; the weights of {way[known - 1] if known else 'the dense network'} come first")
     for step in range(known, len(way)):
-        network = Network(with_pattern(base, way[step], _pruned_name(base, way[step])), seed, dropout=settings.dropout)
+        network = Network(with_pattern(base, way[step], _pruned_name(base, way[step])), seed, settings.dropout)
         network.load_state_dict(states[way[:step]])
         log(f"pattern {way[step]}")
         prune(network, task.training, settings, shared, seed + 2 + step, log)
@@ -174,25 +175,25 @@ def _pruned_name(base: Description, pattern: Pattern) -> str:
 def _butterflies(task: Task, settings: Settings, seed: int, with_baseline: bool) -> list[_Trained]:
     """The networks of the task and the baseline: two at a time, each on one thread, so that sums are taken in the same
     order everywhere."""
-    learners = {each["name"]: (settings, partial(_fitted, task, each, False, seed)) for each in task.networks}
+    learners = {each["name"]: (settings, partial(_fitted, task, each, seed)) for each in task.networks}
     if with_baseline:
-        dense = with_attention(task.networks[0])
-        learners[f"{dense['name']}, dense"] = (replace(settings, learning_rate=settings.dense_rate),
-                                               partial(_fitted, task, dense, True, seed))
+        learners[f"{task.networks[0]['name']}, dense"] = (
+            replace(settings, learning_rate=settings.dense_rate),
+            partial(_fitted, task, with_linear(with_attention(task.networks[0])), seed))
     with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         running = [pool.submit(_train, task, name, own, seed, learn) for name, (own, learn) in learners.items()]
         return [each.result() for each in running]
 
 
 def _series(task: Task, settings: Settings, seed: int, patterns: list[Pattern], shared: int) -> list[_Trained]:
-    """The first network of the task with dense matrices, then those with ``patterns``, the loosest first."""
+    """The dense network of the task, then those with ``patterns``, the loosest first."""
     torch.set_num_threads(1)
     settings = replace(settings, learning_rate=settings.dense_rate)
-    base = with_linear(task.networks[0])
+    base = task.dense
     patterns = sorted(set(patterns), key=lambda each: (-each.n / each.m, each.m))
     for pattern in patterns:
         with_pattern(base, pattern, base["name"])  # refuses what does not fit, before anything is trained
-    found = [_train(task, base["name"], settings, seed, partial(_fitted, task, base, False, seed))]
+    found = [_train(task, base["name"], settings, seed, partial(_fitted, task, base, seed))]
     states: dict[tuple[Pattern, ...], State] = {(): found[0].state}
     for pattern in patterns:
         learn = partial(_inherited, task, base, pattern, shared, seed, states)
@@ -206,7 +207,7 @@ def _write(folder: Path, task: Task, all_trained: list[_Trained], settings: Sett
            table: list[str]) -> None:
     rows = {trained.name: trained.row for trained in all_trained}
     for trained in all_trained:
-        if trained.network.dense:
+        if trained.name != trained.network.description["name"]:  # the baseline is a row of the table alone
             continue
         record = {"seed": seed, "settings": asdict(settings), **task.split, **trained.row, "guesses": task.guesses,
                   "beside": {name: row for name, row in rows.items() if name != trained.name},

@@ -95,18 +95,20 @@ def test_dropout_keeps_the_mean_and_rests_outside_training():
 @pytest.mark.parametrize("pooling", ["mean", "flatten"])
 @pytest.mark.parametrize("inputs", [{"tokens": 4, "features": 6}, {"tokens": 8, "vocabulary": 5}], ids=str)
 @pytest.mark.parametrize("mixers", [("mixing",), ("mixing", "attention")], ids=str)
-def test_files_load_elsewhere_and_compute_the_same(tmp_path, mixers, inputs, pooling):
-    network = randomised(Network(small(mixers, pooling, inputs), 1))
+@pytest.mark.parametrize("described", [lambda each: each, with_linear], ids=["butterfly", "dense"])
+def test_files_load_elsewhere_and_compute_the_same(tmp_path, described, mixers, inputs, pooling):
+    network = randomised(Network(described(small(mixers, pooling, inputs)), 1))
+    name = network.description["name"]
     export_network(tmp_path, network, {"seed": 1}, ["a line"])
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"tiny.{end}" for end in ("json", "log", "safetensors",
-                                                                                     "toml")]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{name}.{end}" for end in ("json", "log", "safetensors",
+                                                                                       "toml")]
     if "vocabulary" in inputs:
         x = torch.randint(0, 5, (3, 8), generator=generator())
     else:
         x = torch.randn((3, 4, 6), generator=generator())
     with torch.no_grad():
         logits = network(x).numpy()
-    loaded = load_network(tmp_path / "tiny.toml", tmp_path / "tiny.safetensors")
+    loaded = load_network(tmp_path / f"{name}.toml", tmp_path / f"{name}.safetensors")
     wanted = forward(loaded, x.numpy())[-1][1][:, 0]
     np.testing.assert_allclose(logits, wanted, atol=1e-4 * np.abs(wanted).max(), err_msg="weights of seed 7")
 
@@ -159,6 +161,7 @@ def test_the_network_file_of_linear_layers():
         '    { kind = "linear", weights = "block0.w2", sparsity = "2:4", stride = 8 },\n' in text
     dense = toml_text(with_linear(small()))
     assert dense.startswith('name = "tiny_dense"\n') and 'weights = "block0.w1" }' in dense and "sparsity" not in dense
+    assert '{ kind = "attention", weights = "block1.attention", heads = 4 }' in dense
 
 
 @pytest.mark.parametrize("description", [digits.DESCRIPTION, *listops.DESCRIPTIONS], ids=lambda each: each["name"])
@@ -172,10 +175,10 @@ def test_multiplications_counted_by_hand():
     attention = 4 * (4 * 16 * 4) + 2 * 4 * 4 * 16
     assert Network(small(("attention",)), 1).multiplications == embed + attention + w1 + w2 + head
     dense = 4 * 6 * 16 + 4 * (4 * 16 * 16) + 2 * 4 * 4 * 16 + 2 * (4 * 16 * 32) + 16 * 5
-    baseline = with_attention(small(("mixing",)))
-    assert Network(baseline, 1, dense=True).multiplications == dense
+    baseline = with_linear(with_attention(small(("mixing",))))
+    assert Network(baseline, 1).multiplications == dense
     one_hot = baseline | {"input": {"tokens": 4, "vocabulary": 6}}
-    assert Network(one_hot, 1, dense=True).multiplications == dense - 4 * 6 * 16
+    assert Network(one_hot, 1).multiplications == dense - 4 * 6 * 16
     linear = 4 * 6 * 16 + mix + 2 * (4 * 16 * 32) + 16 * 5
     assert Network(with_linear(small(("mixing",))), 1).multiplications == linear
     assert Network(sparse("1:4"), 1).multiplications == linear - 2 * (4 * 16 * 32) * 3 // 4
@@ -184,7 +187,7 @@ def test_multiplications_counted_by_hand():
 
 
 def test_baseline_has_the_depth_and_the_sizes_of_the_butterflies():
-    plain, dense = Network(digits.DESCRIPTION, 1), Network(with_attention(digits.DESCRIPTION), 1, dense=True)
+    plain, dense = Network(digits.DESCRIPTION, 1), Network(with_linear(with_attention(digits.DESCRIPTION)), 1)
     shapes = [{name: value.shape for name, value in each.tensors().items() if name.endswith("bias")
                and "attention" not in name} for each in (plain, dense)]
     assert shapes[0] == shapes[1]
@@ -213,12 +216,6 @@ def test_what_cannot_be_built_is_refused(call, message):
     with pytest.raises(ValueError, match="allowed|become") as caught:
         call()
     assert message in str(caught.value)
-
-
-def test_dense_networks_have_no_file(tmp_path):
-    with pytest.raises(ValueError, match="a baseline has dense matrices"):
-        export_network(tmp_path, Network(small(), 1, dense=True), {}, [])
-    assert not list(tmp_path.iterdir())
 
 
 # --- fake quantisation ------------------------------------------------------------------------------------------
@@ -417,6 +414,27 @@ def test_a_series_inherits_and_does_not_depend_on_what_comes_behind(tmp_path, ca
         "2 outputs share a mask; the weights of 2:4 come first", "pattern 1:4"]
     tensors = load_file(tmp_path / "both" / "digits_1of4.safetensors")
     assert all(kept(tensors[f"block{block}.{name}.weight"], 1, 4, 2) for block in (0, 1) for name in ("w1", "w2"))
+
+
+def test_the_dense_network_of_listops_is_its_baseline(tmp_path, monkeypatch):
+    """The baseline beside the butterfly networks and the network of `--matrices dense` are trained alike."""
+    monkeypatch.setattr(listops, "load_split", lambda: listops_data.load_split(300, 100))
+    short = ["--epochs", "1", "--tuning-epochs", "1"]
+    listops.main(["-o", str(tmp_path / "all"), *short])
+    listops.main(["-o", str(tmp_path / "dense"), *short, "--matrices", "dense"])
+    assert {p.name for p in (tmp_path / "dense").iterdir()} == {f"listops_dense.{end}" for end in
+                                                               ("json", "log", "safetensors", "toml")}
+    record = json.loads((tmp_path / "dense" / "listops_dense.json").read_text())
+    beside = json.loads((tmp_path / "all" / "listops.json").read_text())["beside"]["listops, dense"]
+    assert {key: record[key] for key in beside} == beside and record["guesses"]["majority class"] == 0.1
+    assert (record["parameters"], record["multiplications"]) == (106_378, 7_864_960)
+    tensors = load_file(tmp_path / "dense" / "listops_dense.safetensors")
+    assert tensors["block2.attention.out.weight"].shape == (64, 64)
+    assert not any("twiddle" in name for name in tensors)
+    network = load_network(*(tmp_path / "dense" / f"listops_dense.{end}" for end in ("toml", "safetensors")))
+    split = listops_data.load_split(300, 100)
+    hits = forward(network, split.held_tokens)[-1][1][:, 0].argmax(1) == split.held_labels
+    assert abs(hits.mean() - record["accuracy"]["float"]) <= 0.01
 
 
 def test_every_step_begins_where_the_one_before_ended(tmp_path, monkeypatch):
