@@ -232,13 +232,18 @@ def demo(images: Annotated[int | None, typer.Option(metavar="N", help="held-out 
 
 @app.command()
 def evaluate(network: Annotated[str, typer.Argument(metavar="NAME", help="digits, digits_dense, digits_2of4, "
-                                                                        "digits_1of4, listops or listops_attention")],
+                                                                        "digits_1of4, listops, listops_attention or "
+                                                                        "listops_dense")],
              preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
-             json_file: JsonOption = None) -> None:
-    """Accuracy of a shipped network on its held-out data: in float and on the integer model at every element width."""
+             images: Annotated[int | None, typer.Option(metavar="N", help="held-out inputs on the Verilog too")] = None,
+             json_file: JsonOption = None) -> int:
+    """Accuracy of a shipped network on its held-out data: in float and on the integer model at every element width,
+    attention on the host. Exit code 1 if the Verilog differs from the model."""
     from .evaluate import default_preset, evaluate_task
     chosen = select_config(preset or (None if config else default_preset(network)), config, settings)
-    save_json(json_file, evaluate_task(network, chosen))
+    found = evaluate_task(network, chosen, images)
+    save_json(json_file, found)
+    return 1 if found["verilog"] and (found["verilog"]["mismatches"] or not found["verilog"]["predicted"]) else 0
 
 
 @app.command()

@@ -9,10 +9,11 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...sim.reference.metrics import sqnr_db
-from ..compiler.network.compile import CompiledNetwork, compile_network
+from ..compiler.network.compile import CompiledNetwork
 from ..compiler.network.load import LoadedNetwork
 from ..compiler.network.lower import lower
 from ..compiler.network.reference import forward
+from ..compiler.network.split import compile_split
 from ..cosim.network import OperationCycles, operation_cycles, predict_network
 
 __all__ = ["LayerFigures", "WidthFigures", "WIDTHS", "check_labels", "label_accuracy", "classes", "layer_figures",
@@ -46,13 +47,17 @@ class LayerFigures:
 @dataclass(frozen=True)
 class WidthFigures:
     """The network with elements of ``width`` bits: results against float64, share of the inputs whose largest result is
-    where float has it, and the accuracy where labels are known (float's own beside it)."""
+    where float has it, and the accuracy where labels are known (float's own beside it). ``clamped``: how often an
+    element was clamped on its way in, or between memory and array; ``saturated_blocks``: blocks with clamped values
+    inside."""
 
     width: int
     sqnr_db: float
     agreement: float
     accuracy: float | None
     float_accuracy: float | None
+    clamped: int
+    saturated_blocks: int
 
 
 def layer_figures(compiled: CompiledNetwork, inputs: Any,
@@ -84,16 +89,18 @@ def total_figures(figures: Sequence[LayerFigures]) -> LayerFigures:
 def width_figures(network: LoadedNetwork, config: CoreConfig, calibration: Any, inputs: Any, batch: int,
                   labels: np.ndarray | None = None, widths: Sequence[int] = WIDTHS,
                   report: Callable[[str], None] | None = None) -> list[WidthFigures]:
-    """The network on the integer model with elements of each width the array has, calibrated each time anew."""
+    """The network on the integer model with elements of each width the array has, calibrated each time anew; attention
+    on the host (gen/compiler/network/split.py)."""
     step, exact = report or (lambda name: None), forward(network, inputs)[-1][1]
     found = []
     for width in widths:
         if width > config.width:
             continue
         changed = config.changed(element_width=width)
-        results = compile_network(network, changed, calibration, batch, check=False).execute_model(inputs).results
+        results, clamped = compile_split(network, changed, calibration, batch).execute_model(inputs)
         found.append(WidthFigures(width, sqnr_db(exact, results), float(np.mean(classes(exact) == classes(results))),
-                                  label_accuracy(results, labels), label_accuracy(exact, labels)))
+                                  label_accuracy(results, labels), label_accuracy(exact, labels),
+                                  sum(each.elements for each in clamped), sum(each.blocks for each in clamped)))
         step(f"{width} bits")
     return found
 

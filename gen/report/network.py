@@ -17,6 +17,6 @@ def print_layers(layers: list[LayerFigures], name: str = "layer") -> None:
 
 def print_widths(widths: list[WidthFigures]) -> None:
     """A row for each element width."""
-    print_table(["bits an element", "SQNR dB", "as float decides", "accuracy", "float"],
+    print_table(["bits an element", "SQNR dB", "as float decides", "accuracy", "float", "clamped", "saturated blocks"],
                 [(each.width, f"{each.sqnr_db:.1f}", percent(each.agreement), percent(each.accuracy),
-                  percent(each.float_accuracy)) for each in widths])
+                  percent(each.float_accuracy), each.clamped, each.saturated_blocks) for each in widths])

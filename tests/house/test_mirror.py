@@ -20,7 +20,6 @@ UNTESTED = {
     "boards/ulx3s.py": "boards/test_verilog_top.py",
     "gen/cli/bench.py": "gen/workloads/test_fabnet.py",
     "gen/cli/doctor.py": "gen/cli/test_app.py",
-    "gen/cli/evaluate.py": "gen/cli/test_app.py",
     "gen/cli/measure.py": "gen/cli/test_app.py",
     "gen/cli/options.py": "gen/cli/test_app.py",
     "gen/cli/simulate.py": "gen/cli/test_app.py",
