@@ -60,7 +60,7 @@ def _expression(tokens: np.ndarray) -> str:
 
 TASKS: dict[str, Callable[[], _Data]] = {
     **dict.fromkeys(("digits", "digits_dense", "digits_2of4", "digits_1of4"), _digits),
-    "listops": _listops, "listops_attention": _listops}
+    **dict.fromkeys(("listops", "listops_attention", "listops_dense"), _listops)}
 
 
 def load_trained(name: str) -> LoadedNetwork:

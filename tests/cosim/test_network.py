@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from wingbeat.gen.compiler.network.compile import compile_network
+from wingbeat.gen.compiler.network.file import Attention
+from wingbeat.gen.compiler.network.load import LoadedLayer, LoadedNetwork, Shape
 from wingbeat.gen.compiler.network.reference import forward
+from wingbeat.gen.compiler.network.split import compile_split
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.network import simulate_network
 from wingbeat.gen.cosim.testbench.simulators import find
 from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming
 from wingbeat.gen.presets.select import load_preset
-from wingbeat.gen.workloads.fabnet import BlockShape, compile_block, fabnet_network
+from wingbeat.gen.workloads.fabnet import BlockShape, compile_block, fabnet_network, random_matrix
 from wingbeat.gen.workloads.shipped import load_dataset
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.record import records_of
@@ -75,6 +78,39 @@ def test_several_programs(build):
     compiled, x = chain(CONFIG.changed(program_words=512), 3)
     assert len(compiled.segments) > 1
     check_chain(replace(compiled, config=CONFIG), build, x)
+
+
+def check_split(split, build, x):
+    """All programs on the Verilog, attention on the host between them."""
+    runs = []
+
+    def run(compiled, values):
+        runs.append(simulate_network(compiled, build, values))
+        return runs[-1].results
+
+    np.testing.assert_array_equal(split.execute(x, run), split.execute_model(x).results)
+    assert len(runs) == len(split.programs) and all(each.mismatches == 0 and each.predicted for each in runs)
+
+
+def test_attention_on_the_host(build):
+    """A block, an attention behind it, and three inputs in batches of two."""
+    rng, size = np.random.default_rng(6), Shape(SHAPE.tokens, SHAPE.hidden)
+    projections = []
+    for name in ("a.q", "a.k", "a.v", "a.out"):
+        spec, weights, *_ = random_matrix(name, SHAPE.hidden, SHAPE.hidden, rng)
+        projections.append(LoadedLayer(name, spec, size, size, weights))
+    attention = LoadedLayer("layers[2]", Attention(kind="attention", weights="a", heads=4), size, size,
+                            projections=tuple(projections))
+    network = LoadedNetwork("attends", size, None, (*fabnet_network(SHAPE, 1, 3).layers, attention))
+    x = rng.standard_normal((3, *size))
+    check_split(compile_split(network, CONFIG, rng.standard_normal((4, *size)), 2), build, x)
+
+
+@pytest.mark.campaign
+def test_the_dense_listops(need):
+    need("verilator")
+    task, config = load_dataset("listops_dense"), load_preset("matrix-16")
+    check_split(compile_split(task.network, config, task.calibration, 16), Core(config).build(), task.inputs[:16])
 
 
 @pytest.mark.campaign

@@ -81,7 +81,7 @@ def test_a_bad_number_of_images_is_refused(model_as_simulator, images):
 
 @pytest.mark.parametrize("arguments, line", [
     (["--network", "letters"], "network: 'letters' is not one of digits, digits_dense, digits_2of4, digits_1of4, "
-                               "listops, listops_attention"),
+                               "listops, listops_attention, listops_dense"),
     (["--preset", "tiny"], "memory: tiny has no [memory]; allowed is a processor"),
     (["--preset", "processor-16"], "embed: vector: processor_16 has no [vector]; allowed is a processor with one, "
                                    "for LayerNorm, scales, bias, activations and sums of tensors"),
