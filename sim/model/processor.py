@@ -25,10 +25,11 @@ from ...hw.numeric import saturate
 from .array import ArrayModel, check_overlaps
 from .legality import field_fault
 from .mac_rules import check_macs
-from .memory import arranged, positions, read_addresses, read_elements, row_chunks, write_addresses, write_block
+from .memory import arranged, positions, read_elements, row_chunks, write_addresses, write_block
 from .races import Asking, first_race
 from .progress import RingUse, check_executed
 from .ring import Ring, mac_words, set_beats, word_sets
+from .row_ids import RowIds
 from .tables_in_use import TablesInUse
 from .vector_unit import VectorUnit
 
@@ -126,6 +127,7 @@ class ProcessorModel:
         self.config, self.memory, self.saturated, self.clamped = config, memory, False, 0
         self.sums_clamped: list[int] = []
         self.array, self.vector, self.ring = ArrayModel(config), VectorUnit(config), Ring(config)
+        self.row_ids = RowIds(config)
         self.tables = {target: [0] * (config.descriptors * DESCRIPTOR_WORDS) for target in (SETUP_READER, SETUP_WRITER)}
         self.registers = {unit: [0] * REGISTERS for unit in Unit}
         for target, descriptors in ((SETUP_READER, reader), (SETUP_WRITER, writer)):
@@ -158,7 +160,7 @@ class ProcessorModel:
         """
         blocks = self._checked(self.array.program if program is None else encode(program))
         self.saturated, self.clamped, self.sums_clamped, outcomes = False, 0, [], []
-        self.ring = Ring(self.config)
+        self.ring, self.row_ids = Ring(self.config), RowIds(self.config)
         self._ahead = deque((command, tag) for command, tag in blocks.ahead
                             if tag < len(blocks.reads) or isinstance(command.instruction, Fetch))
         for number in range(len(blocks.reads)):
@@ -170,10 +172,10 @@ class ProcessorModel:
         """See :func:`fetched_records`."""
         found: list[list[list[SetupWrite]]] = []
         for command, _ in self._fetch(list(words)).ahead:
-            if _is_matrix(command):
-                found.append([[] for _ in self._asked(command)])
-            elif isinstance(command.instruction, Fetch):
+            if _brings_records(command):
                 found.append([self._play(beat[None]) for beat in self._fetched(command)])
+            elif isinstance(command.instruction, Fetch):
+                found.append([[] for _ in self._asked(command)])
         return found
 
     def check(self, words: Sequence[int]) -> int:
@@ -310,6 +312,7 @@ class ProcessorModel:
         every FETCH of a matrix brings."""
         own = self.tables, self.vector, self.array.coefficients
         self.tables, self.vector, self.array.coefficients = deepcopy(own)
+        self.row_ids = RowIds(self.config)
         written: list[np.ndarray] = []
         askings: list[Asking] = []
         matrix_beats = [0]  # of all FETCHes of a matrix so far
@@ -327,7 +330,12 @@ class ProcessorModel:
                     if _is_matrix(early):
                         matrix_beats.append(matrix_beats[-1] + set_beats(self.config, early.instruction.destination,
                                                                          len(beats)))
-                    if isinstance(early.instruction, Fetch) and not _is_matrix(early):
+                    if isinstance(early.instruction, Fetch) and early.instruction.destination is Destination.IDS:
+                        if changed[beats].any():
+                            raise ValueError(f"ids: the FETCH before READ {tag} brings results of the program; allowed "
+                                             "are ids that it does not write")
+                        self._keep_ids(early)
+                    if _brings_records(early):
                         records = self._play(self._fetched(early))
                         use.change(tag, early.instruction, records, changed[beats].any())
                         least = min([least, *(address for target, address, _ in records
@@ -368,7 +376,10 @@ class ProcessorModel:
     def _asked(self, command: _Command) -> np.ndarray:
         """The beats that a command of the reader asks for."""
         read = command.instruction
-        return self._inside(read_addresses(self.config, self._table(SETUP_READER, read.descriptor), read, command.base))
+        beats = positions(self.config, self._table(SETUP_READER, read.descriptor), read.rows, command.base)
+        if read.by_id:
+            beats = self.row_ids.located(beats)
+        return self._inside(beats.address[beats.valid])
 
     def _play(self, beats: np.ndarray) -> list[SetupWrite]:
         """The records in ``beats``, all written."""
@@ -426,8 +437,16 @@ class ProcessorModel:
             self._sum_rows(command.instruction, command.base)
         elif _is_matrix(command):
             self.ring.fetch(self._fetched(command), command.instruction.destination is Destination.PICKS)
-        else:
+        elif _brings_records(command):
             self._play(self._fetched(command))
+        else:
+            self._keep_ids(command)
+
+    def _keep_ids(self, command: _Command) -> None:
+        """The ids that a FETCH brings."""
+        bad = self.row_ids.fetch(self._table(SETUP_READER, command.instruction.descriptor), self._fetched(command))
+        if bad is not None:
+            raise ProgramFault(Fault.ID, f"id: {bad} names no row of its table")
 
     def _fetched(self, command: _Command) -> np.ndarray:
         """The beats (n, 2K) that a FETCH brings, zeros where its descriptor has none."""
@@ -440,7 +459,8 @@ class ProcessorModel:
         """Words of a block, normalised where the READ says so; how often an element was clamped."""
         read, base, _ = command
         table = self._table(SETUP_READER, read.descriptor)
-        beats, elements, inside = read_elements(self.config, table, read, base, self.memory)
+        beats, elements, inside = read_elements(self.config, table, read, base, self.memory,
+                                                self.row_ids.located if read.by_id else None)
         clamped = 0
         if read.vector:
             elements, clamped = self.vector.normalise(read.vector, beats, elements, inside)
@@ -480,7 +500,12 @@ class ProcessorModel:
 
 
 def _is_matrix(command: _Command) -> bool:
-    return isinstance(command.instruction, Fetch) and command.instruction.destination is not Destination.SETUP
+    return isinstance(command.instruction, Fetch) and command.instruction.destination in (Destination.RING,
+                                                                                         Destination.PICKS)
+
+
+def _brings_records(command: _Command) -> bool:
+    return isinstance(command.instruction, Fetch) and command.instruction.destination is Destination.SETUP
 
 
 def fetched_records(config: CoreConfig, program: Sequence[Instruction], setup: Sequence[SetupWrite],
