@@ -163,7 +163,8 @@ class Checker(wiring.Component):
                 fetches.append((is_fetch, (fetch.destination == Destination.IDS) & ~fetch.fence))
         # Rows that are found by their ids have no sums.
         by_id = (read.vector.any() if c.row_ids else Const(1)) | kinds[Opcode.SUMS]
-        return [*fetches, (reads, read.by_id & by_id), (reads, (read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)),
+        return [*fetches, (reads, read.by_id & by_id),
+                (reads, (read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)),
                 (reads, none & read.vector.any()), (kinds[Opcode.SUMS], none),
                 (kinds[Opcode.WRITE], none & write.vector.any()),
                 (kinds[Opcode.WRITE], (write.descriptor >= c.descriptors) | (write.mode > MemoryMode.SPLIT)),

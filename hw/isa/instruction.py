@@ -198,7 +198,8 @@ class Read:
     Beats are addressed by ``descriptor`` from the address in ``register`` on, to which ``increment`` beats (signed) are
     added afterwards; rows from ``rows`` on are zeros. It waits for the WRITE ``after`` tags back, or for the first
     ``after_beats`` beats of it. ``vector``: parameter set of the rows that are normalised, docs/reference/vector.md; 0:
-    none. ``by_id``: what is counted up are not the numbers of beats but those of ids, and the beats those of their rows.
+    none. ``by_id``: the descriptor counts up numbers of ids, from that in ``register`` on; the beats are those of their
+    rows.
     """
 
     descriptor: int

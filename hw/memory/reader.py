@@ -139,8 +139,7 @@ class Reader(wiring.Component):
         with m.If(begun):
             m.d.sync += held.eq(0)
         if self._config.row_ids:
-            m.d.comb += sequence.start.payload.by_id.eq(command.by_id)
-            self._row_ids(m, sequence)
+            self._row_ids(m, sequence, command)
 
         permit, is_bad = self._dependency(m, command, begin & ~uncounted, begun & ~uncounted)
         has_wait, is_refusal, refused = signals("has_wait is_refusal refused")
@@ -160,35 +159,36 @@ class Reader(wiring.Component):
             m.d.sync += changes.eq(0)
         with m.If(begin & ~uncounted):
             m.d.sync += [mode.eq(command.mode), changes.eq(is_other_mode)]
-        marks = Signal(data.StructLayout({"set": SET_BITS, "sums": 1} | fetch_marks(self._config)), name="marks",
-                       reset_less=True)
-        with m.If(begin):
-            m.d.sync += [marks.set.eq(command.vector), marks.sums.eq(sums)]
-            if has_records:
-                m.d.sync += marks.setup.eq(is_fetch)
-            if self._config.ring_words:
-                m.d.sync += marks.ring.eq((command.destination == Destination.RING)
-                                            | (command.destination == Destination.PICKS))
-            if self._config.sparse:
-                m.d.sync += marks.picks.eq(command.destination == Destination.PICKS)
-            if self._config.row_ids:
-                m.d.sync += marks.ids.eq(command.destination == Destination.IDS)
-        in_flight = self._beats(m, sequence, mode, changes, marks)
+        in_flight = self._beats(m, sequence, mode, changes, self._marks(m, command, begin, sums))
         m.d.sync += self._empty.eq(~self.running & ~in_flight)
         # A bad id is known when nothing else is inside.
         m.d.comb += self.idle.eq(self._empty & ~held & ~(self.bad_id if self._config.row_ids else 0))
         return m
 
-    def _row_ids(self, m, sequence):
+    def _row_ids(self, m, sequence, command):
         """Element 0 of every beat of ids as it leaves. A fence keeps the descriptor of their FETCH in the sequence, and
         later READs away, until the last of them is kept."""
         m.submodules.row_ids = row_ids = RowIds(self._config)
         beat, leaves = self.o.payload, self.o.valid & self.o.ready
         m.d.comb += [
+            sequence.start.payload.by_id.eq(command.by_id),
             row_ids.id.eq(beat.beat.elements[0]), row_ids.id_valid.eq(leaves & beat.ids & beat.present),
             row_ids.clear.eq(leaves & beat.last), row_ids.base.eq(sequence.other), row_ids.format.eq(sequence.keep),
             row_ids.number.eq(sequence.id_number), row_ids.moving.eq(sequence.moving),
             sequence.place.eq(row_ids.place), self.bad_id.eq(row_ids.refused)]
+
+    def _marks(self, m, command, begin, sums):
+        """What goes along with every beat of the block that has begun last."""
+        c = self._config
+        marks = Signal(data.StructLayout({"set": SET_BITS, "sums": 1} | fetch_marks(c)), name="marks", reset_less=True)
+        found = {"set": command.vector, "sums": sums}
+        if c.records:
+            is_matrix = Cat(command.destination == code for code in (Destination.RING, Destination.PICKS)).any()
+            found |= {"setup": command.destination.any(), "ring": is_matrix,
+                      "picks": command.destination == Destination.PICKS, "ids": command.destination == Destination.IDS}
+        with m.If(begin):
+            m.d.sync += [marks[name].eq(found[name]) for name in marks.shape().members]
+        return marks
 
     def _fence(self, m, begins):
         """Whether the records of a FETCH with a fence, which ``begins`` in a cycle, are still to come."""

@@ -47,7 +47,8 @@ class RowIds(wiring.Component):
         c = self._config
         number_bits = c.row_ids.bit_length() - 1
         m.submodules.table = table = Ram(RamParameters(c.memory_bits, c.row_ids, c.target, c.pipeline))
-        own = Signal(data.StructLayout({"id": c.element_width, "number": number_bits}), name="own", reset_less=True)
+        incoming = Signal(data.StructLayout({"id": c.element_width, "number": number_bits}), name="incoming",
+                          reset_less=True)
         kept = Signal(data.StructLayout({"place": c.memory_bits, "number": number_bits}), name="kept", reset_less=True)
         has_id, is_kept, is_over = signals("has_id is_kept is_over")
         number = Signal(number_bits, name="next_number")
@@ -55,12 +56,12 @@ class RowIds(wiring.Component):
             m.d.sync += number.eq(0)
         with m.Elif(self.id_valid):
             m.d.sync += number.eq(number + 1)
-        m.d.comb += is_over.eq(own.id > self.format.last_id)
+        m.d.comb += is_over.eq(incoming.id > self.format.last_id)
         # Rows stand apart by as many bits as an address has at most.
         shift = self.format.log2_pitch[:(c.memory_bits - 1).bit_length()]
         m.d.sync += [
-            own.id.eq(self.id), own.number.eq(number), has_id.eq(self.id_valid),
-            kept.place.eq(self.base + (own.id << shift)), kept.number.eq(own.number),
+            incoming.id.eq(self.id), incoming.number.eq(number), has_id.eq(self.id_valid),
+            kept.place.eq(self.base + (incoming.id << shift)), kept.number.eq(incoming.number),
             is_kept.eq(has_id & ~is_over), self.refused.eq(has_id & is_over)]
         m.d.comb += [
             table.w_en.eq(is_kept), table.w_addr.eq(kept.number), table.w_data.eq(kept.place),

@@ -43,8 +43,8 @@ from ....hw.errors import WingbeatError
 from ....hw.names import ALLOWED_NAMES, is_module_name
 from ..checkpoint import printable
 
-__all__ = ["NetworkFile", "Input", "Butterfly", "Linear", "Embedding", "Position", "LayerNorm", "Mixing", "Attention", "Gelu",
-           "Relu", "Mean", "Flatten", "Residual", "PlainSpec", "LayerSpec", "LARGEST_SIDE", "read_network_file"]
+__all__ = ["NetworkFile", "Input", "Butterfly", "Linear", "Embedding", "Position", "LayerNorm", "Mixing", "Attention",
+           "Gelu", "Relu", "Mean", "Flatten", "Residual", "PlainSpec", "LayerSpec", "LARGEST_SIDE", "read_network_file"]
 
 LARGEST_SIDE = 1 << 16  # tokens, features: the largest butterfly of gen/compiler/checkpoint.py
 _PART = "[A-Za-z0-9_-]+"

@@ -18,8 +18,8 @@ from ....hw.isa.parameter_set import ReadSet, WriteSet
 from ....hw.isa.walk import Walk
 from ....sim.model.array import overtaken
 
-__all__ = ["Place", "LANE", "Side", "IdFetch", "Block", "MatrixStream", "Stage", "build_stage", "build_mac_stage", "line",
-           "keeps", "cell_bits"]
+__all__ = ["Place", "LANE", "Side", "IdFetch", "Block", "MatrixStream", "Stage", "build_stage", "build_mac_stage",
+           "line", "keeps", "cell_bits"]
 
 
 _LATEST_LEAD = (1 << dict(FIELDS[Opcode.LOAD])["lead"]) - 1

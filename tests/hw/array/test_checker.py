@@ -16,7 +16,8 @@ from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS, encode, pat
 from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Mac, MemoryMode, Mode, Opcode, Pass,
                                          Read, Set, Store, Unit, Wait, Write)
 from wingbeat.hw.isa.walk import Walk
-from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
+from wingbeat.sim.model.handout import ProgramFault
+from wingbeat.sim.model.processor import ProcessorModel
 from wingbeat.sim.stimulus.illegal import illegal_programs
 
 CONFIG = CoreConfig.of(engines=1, layers=1, half_words=8, coefficient_words=8, program_words=256, stream_words=2,

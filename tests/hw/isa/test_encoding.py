@@ -161,10 +161,11 @@ def test_words_of_a_ring_bit_by_bit():
     assert decode(encode([Store(walk)]), 2) == [Store(walk)]
 
 
-@pytest.mark.parametrize("destination, code", [(Destination.SETUP, 1), (Destination.RING, 2), (Destination.PICKS, 3)])
+@pytest.mark.parametrize("destination, code", [(Destination.SETUP, 1), (Destination.RING, 2), (Destination.PICKS, 3),
+                                               (Destination.IDS, 4)])
 def test_words_of_a_fetch_bit_by_bit(destination, code):
     fetch = Fetch(5, 3, 40, MemoryMode.COLUMNS, -2, 7, 9, destination=destination, fence=True)
-    bits = 9 | 5 << 4 | 3 << 10 | 0xFFFFFFFE << 13 | 40 << 45 | 7 << 68 | 9 << 74 | code << 90 | 1 << 92
+    bits = 9 | 5 << 4 | 3 << 10 | 0xFFFFFFFE << 13 | 40 << 45 | 7 << 68 | 9 << 74 | code << 91 | 1 << 94
     assert encode([fetch]) == words_of(bits) and decode(words_of(bits), 1) == [fetch]
     assert encode([Wait()]) == [10, 0, 0] and decode([10, 0, 0], 1) == [Wait()]
 

@@ -11,7 +11,8 @@ from wingbeat.hw.isa.instruction import Halt, Load, Loop, MemoryMode, Mode, Pass
 from wingbeat.hw.isa.setup import SETUP_READER, SETUP_WRITER
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.array import ArrayModel
-from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
+from wingbeat.sim.model.handout import ProgramFault
+from wingbeat.sim.model.processor import ProcessorModel
 
 CONFIG = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
                        coefficient_words=256, stream_words=8, memory_bits=12)

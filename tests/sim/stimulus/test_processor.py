@@ -15,7 +15,8 @@ from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, encode
 from wingbeat.hw.isa.instruction import Halt, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit, Write, Fault
 from wingbeat.hw.isa.parameter_set import SETS, Activation
 from wingbeat.hw.isa.setup import SETUP_PROGRAM, SETUP_READ_SETS, SETUP_WRITE_SETS, SETUP_WRITER, UNITS
-from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
+from wingbeat.sim.model.handout import ProgramFault
+from wingbeat.sim.model.processor import ProcessorModel
 from wingbeat.sim.model.vector_unit import VectorUnit
 from wingbeat.sim.stimulus.illegal import illegal_programs
 from wingbeat.sim.stimulus.processor import random_processor_config, random_processor_job
