@@ -126,8 +126,8 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
 # Blocks without a picture, and why.
 NO_PICTURE = {
     "primitives/adder.py": "The block has no registers: its sum follows its operands in the same cycle.",
-    "memory/row_ids.py": "A table: an id is kept three cycles after it comes, a place is there one or two after it is asked "
-                         "for.",
+    "memory/row_ids.py": "A table: an id is kept three cycles after it comes, a place is there one or two cycles after "
+                         "it is asked for.",
     "core/axi_processor.py": "The timing is that of the processor and of the AXI master, each on its own page.",
 }
 

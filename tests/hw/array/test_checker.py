@@ -24,7 +24,7 @@ CONFIG = CoreConfig.of(engines=1, layers=1, half_words=8, coefficient_words=8, p
                        memory_bits=12, descriptors=4, records=True)
 JUDGED, PERIOD = 3, 7  # an instruction is judged when it has stood so long; cycles from one to the next
 # What the checker does not see.
-LATE = (Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG, Fault.RECORD, Fault.RING)
+LATE = (Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG, Fault.RECORD, Fault.RING, Fault.ID)
 WALK = Walk((0,), 0b110, 0)
 STEP = Pass(Mode.PASS, 0, 4, 0, (0,), first=True, last=True)
 BLOCK = [Read(0, 0, 1, MemoryMode.COLUMNS), Load(WALK), STEP, Store(WALK), Write(0, 0, 1, MemoryMode.COLUMNS)]

@@ -238,13 +238,14 @@ def test_illegal_programs_end_in_their_code(seed):
         assert case.writable.stop <= len(case.memory) < 1 << config.memory_bits, f"seed {seed}, {case.name}"
 
 
-@pytest.mark.parametrize("lanes, records, ring", [(0, False, 0), (4, True, 0), (0, True, 16)])
-def test_corpus_is_whole(lanes, records, ring):
-    config = CORPUS.changed(vector_lanes=lanes, records=records, ring_words=ring)
+@pytest.mark.parametrize("lanes, records, ring, ids", [(0, False, 0, 0), (4, True, 0, 16), (0, True, 16, 0)])
+def test_corpus_is_whole(lanes, records, ring, ids):
+    config = CORPUS.changed(vector_lanes=lanes, records=records, ring_words=ring, row_ids=ids)
     corpus = illegal_programs(config, random.Random(0))
     names = [case.name for case in corpus]
     assert len(corpus) >= 60 and len(set(names)) == len(names)
-    never = {Fault.NONE, *(() if records else (Fault.RECORD,)), *(() if ring else (Fault.RING,))}
+    never = {Fault.NONE, *(() if records else (Fault.RECORD,)), *(() if ring else (Fault.RING,)),
+             *(() if ids else (Fault.ID,))}
     for code in set(Fault) - never:
         for place in ("first", "later", "loop"):
             assert sum(case.code is code and case.name.endswith(place) for case in corpus) >= 4, (code, place)
