@@ -17,10 +17,10 @@ class RowIds(wiring.Component):
     """Keeps for every id of a FETCH the beat at which its row begins.
 
     ``id``, where ``id_valid``: the next id; that behind ``clear`` has number 0. ``base``: the first beat of row 0;
-    ``format``: ``ID_FIELDS``, which say how far rows stand apart, 2^``log2_pitch`` beats, and the largest id. Both stay
-    until the last id is kept. An id above the largest is not kept: ``refused`` is high for one cycle.
-    ``number``: the id that a read wants; ``place``: the begin of its row, ram_latency cycles with ``moving`` later. An
-    id is kept three cycles after its ``id_valid``.
+    ``format``: ``ID_FIELDS``, which say how far rows stand apart, 2^``log2_pitch`` beats, less than 2^memory_bits, and
+    the largest id. Both stay until the last id is kept. An id above the largest is not kept: ``refused`` is high for
+    one cycle. ``number``: the id that a read wants; ``place``: the begin of its row, ram_latency cycles with ``moving``
+    later. An id is kept three cycles after its ``id_valid``.
 
     Format: ids unsigned, of element_width bits; beats unsigned, modulo 2^memory_bits; numbers modulo row_ids.
     Latency: ``place`` ram_latency moves, ``refused`` 2 cycles.

@@ -24,6 +24,8 @@ class RowIds:
         one. Raises ValueError for more ids than have room."""
         other = unpack(OTHER_FIELDS, descriptor_entry(table, OTHER))
         form = unpack(ID_FIELDS, other["keep"])
+        if form["log2_pitch"] >= self._config.memory_bits:
+            raise ValueError(f"log2_pitch: {form['log2_pitch']} of rows; allowed are 0..{self._config.memory_bits - 1}")
         if len(beats) > self._config.row_ids:
             raise ValueError(f"row_ids: {self._config.row_ids} are too few for a FETCH of {len(beats)} ids")
         ids = beats[:, 0] & (1 << self._config.element_width) - 1

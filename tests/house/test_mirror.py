@@ -79,7 +79,6 @@ UNTESTED = {
     "hw/core/processor.py": "cosim/test_processor.py",
     "hw/core/unit_counters.py": "cosim/test_processor_cycles.py",
     "hw/errors.py": "gen/cli/test_app.py",
-    "hw/isa/descriptor.py": "hw/memory/test_sequence.py",
     "hw/isa/instruction.py": "hw/isa/test_encoding.py",
     "hw/isa/link_frame.py": "hw/link/test_link.py",
     "hw/isa/parameter_set.py": "sim/model/test_vector_unit.py",

@@ -205,8 +205,9 @@ class CompiledNetwork:
         if run.clamped:
             return
         least, width = least_sqnr_db(self.config.element_width), self.config.element_width
-        x = encode_inputs(self.network, inputs)
-        places = [("inputs", sqnr_db(x, quantise(x / self.input.unit, width)[0] * self.input.unit))]
+        x, places = encode_inputs(self.network, inputs), []
+        if not self.network.takes_ids:
+            places.append(("inputs", sqnr_db(x, quantise(x / self.input.unit, width)[0] * self.input.unit)))
         if self.error is not None and self.sqnr_db is not None:
             least = least if self.sqnr_db >= least else self.sqnr_db - _TOLERANCE_DB
             places.append(("results", level_db(run.results, self.error)))

@@ -17,6 +17,8 @@ from .stage import IdFetch, Stage, line
 
 __all__ = ["pick_rows"]
 
+_MOST_IDS = 1 << 15  # of one FETCH: an event of a descriptor moves by no more
+
 
 def pick_rows(kernel: Kernel, ids: Matrix, table: Matrix, target: Matrix, coefficients: CoefficientSpace, name: str,
               start: Start = "cold") -> list[Transfer]:
@@ -29,7 +31,7 @@ def pick_rows(kernel: Kernel, ids: Matrix, table: Matrix, target: Matrix, coeffi
     if not config.row_ids:
         raise WingbeatError(f"memory.row_ids: 0 of {config.name}; allowed are powers of two, for an embedding")
     transfers: list[Transfer] = []
-    for first, rows in parts_of(ids.rows, config.row_ids):
+    for first, rows in parts_of(ids.rows, min(config.row_ids, _MOST_IDS)):
         # As the reader counts: row r is id number r, whose beats follow one another.
         numbers = Matrix(0, rows, table.elements, 1)
         part = replace(target, base=target.base + first * target.pitch, rows=rows)

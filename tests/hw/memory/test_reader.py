@@ -49,9 +49,6 @@ def random_descriptor(rng, groups):
                       steps=rng.randint(1, 1 << len(order) - cut))
 
 
-OPERANDS = (Destination.SETUP, Destination.RING, Destination.PICKS)
-
-
 def random_commands(rng, descriptors, count, waiting, fetches=()):
     """SETs of all registers, then READs with some more among them, and FETCHes to any of the destinations
     ``fetches``."""
@@ -384,13 +381,14 @@ def test_fetches(seed, sink, field_bits):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_fetches_to_the_ring(seed, field_bits):
-    """The beats of a FETCH know where they go, and that they are of a sparse matrix; those of a READ know nothing."""
+    """The beats of a FETCH know where they go, and whether to the ids or a sparse matrix; those of a READ nothing."""
     rng = random.Random(seed)
     descriptors = [random_descriptor(rng, 2) for _ in range(4)]
-    commands = random_commands(rng, descriptors, 10, waiting=False, fetches=OPERANDS)
+    commands = [replace(each, fence=True) if isinstance(each, Fetch) else each
+                for each in random_commands(rng, descriptors, 20, waiting=False, fetches=tuple(Destination))]
     Setup(seed, commands, descriptors, field_bits, in_flight=64, sink=rng.choice([Stall.NEVER, Stall.RANDOM]),
-          latency=lambda: rng.choice([1, 2, 30]), records=True, sparse=True).run()
-    assert {each.destination for each in commands if isinstance(each, Fetch)} >= {*OPERANDS}, f"seed {seed}"
+          latency=lambda: rng.choice([1, 2, 30]), records=True, sparse=True, row_ids=ROW_IDS).run()
+    assert {each.destination for each in commands if isinstance(each, Fetch)} >= {*Destination}, f"seed {seed}"
 
 
 IDS = Descriptor((), Move(1), (Move(2), Move(4), Move(8)), 1, 1, other=1000, keep=MASK | 2 << 16)
@@ -414,22 +412,24 @@ def random_id_commands(rng, count):
     return descriptors, commands
 
 
-@pytest.mark.parametrize("sink", [Stall.NEVER, Stall.RANDOM], ids=lambda s: s.value)
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("seed", range(12))
-def test_rows_by_id(seed, sink, field_bits):
+def test_rows_by_id(seed, field_bits):
     """Behind the fence of their FETCH, with other blocks between; an id that names no row is told once."""
     rng = random.Random(seed)
     descriptors, commands = random_id_commands(rng, 10)
     Setup(seed, commands, descriptors, field_bits, pipeline=rng.choice(list(Pipeline)), in_flight=rng.choice([4, 64]),
-          sink=sink, latency=lambda: rng.choice([1, 2, 30]), ready=rng.choice([Stall.NEVER, Stall.RANDOM]),
-          records=True, row_ids=ROW_IDS).run()
+          sink=rng.choice([Stall.NEVER, Stall.RANDOM]), latency=lambda: rng.choice([1, 2, 30]),
+          ready=rng.choice([Stall.NEVER, Stall.RANDOM]), records=True, row_ids=ROW_IDS).run()
     assert any(each.by_id for each in commands if isinstance(each, Read)), f"seed {seed}"
 
 
+@pytest.mark.thin(1)
 @PIPELINES
-@pytest.mark.parametrize("limit", [MASK, MASK // 2])
+@pytest.mark.parametrize("limit", [MASK, (content(ROW_IDS - 1) & MASK) - 1])
 def test_ids_that_name_no_row(limit, pipeline, field_bits):
-    """Two cycles behind their beats, before the reader is idle; all others are found behind the fence."""
+    """Two cycles behind their beats, before the reader is idle, the last one too; all others are found behind the
+    fence."""
     bad = [number for number in range(ROW_IDS) if content(number) & MASK > limit]
     row, by_id = Descriptor((), Move(0, 1), (), pitch=1, chunks=2, by_id=True), read(descriptor=1, by_id=True)
     commands = [FETCH_IDS, *(step for number in range(ROW_IDS) if number not in bad

@@ -230,6 +230,40 @@ def test_vocabulary(tmp_path):
         assert message in str(caught.value)
 
 
+E = layer("embedding", weights="e")
+
+
+def embedding(*layers, vocabulary=5, **top):
+    return text(*layers, tokens=3, **top).replace("features = 8", f"vocabulary = {vocabulary}")
+
+
+@pytest.mark.parametrize("weights, prefix, name", [("e", "", "e.weight"), ("", "", "weight"),
+                                                   ("word", "model.", "model.word.weight")])
+def test_embedding(tmp_path, weights, prefix, name):
+    """Row n of the table for a token of number n, as torch has it; tokens are one number each, and no other input."""
+    rng = np.random.default_rng(11)
+    table, place = rng.standard_normal((5, 7)).astype(np.float32), rng.standard_normal((3, 7))
+    toml = embedding(layer("embedding", weights=weights), PLACE, top=f'prefix = "{prefix}"')
+    network = load_network(*write(tmp_path, toml, {name: table, f"{prefix}p": place}))
+    assert network.takes_ids and (network.input, network.output) == ((3, 1), (3, 7))
+    tokens = np.array([[0, 4, 2], [1, 1, 3]], dtype=np.uint8)
+    found = forward(network, tokens)
+    assert [path for path, _ in found] == ["layers[0]", "layers[1]"]
+    one_hot = np.eye(5)[tokens]
+    assert np.array_equal(found[0][1], one_hot @ table.astype(np.float64))
+    assert np.array_equal(found[1][1], one_hot @ table.astype(np.float64) + place)
+    encoded = encode_inputs(network, tokens)
+    assert encoded.dtype == np.float64 and np.array_equal(encoded, tokens[:, :, None])
+    for bad, message in ((tokens.astype(int) + 1, "inputs: tokens 1..5; allowed are 0..4"),
+                         (tokens.astype(int) - 1, "inputs: tokens -1..3"), (tokens[:, :2], "inputs: shape (2, 2)"),
+                         (tokens.astype(float), "inputs: float64 (2, 3); allowed are integers (count, 3)"),
+                         (one_hot, "inputs: float64 (2, 3, 5)"), (encoded, "inputs: float64 (2, 3, 1)"),
+                         (tokens[..., None], "inputs: uint8 (2, 3, 1)"), (tokens[0], "inputs: uint8 (3,)")):
+        with pytest.raises(WingbeatError) as caught:
+            encode_inputs(network, bad)
+        one_line(caught, [message])
+
+
 def test_results_beyond_float64_name_their_layer(tmp_path, recwarn):
     """A few layers of the largest weights are enough."""
     twiddle = torch_twiddle(np.random.default_rng(8), 8, 8)
@@ -368,6 +402,21 @@ BAD_TENSORS = {
     "heads of 8 features": (base(), changed(layer("attention", weights="a", heads=3)), {},
                             ["heads: 3", "divisors of 8"]),
     "projection missing": (base(), changed(layer("attention", weights="a", heads=2)), {}, ["a.q.twiddle: no tensor"]),
+    "embedding of features": ({"e.weight": np.ones((8, 4))}, changed(E), {},
+                              ["layers[0] (embedding)", "it has no tokens", "behind an input with a vocabulary"]),
+    "embedding behind another": ({"q.twiddle": TWIDDLE, "q.bias": np.ones(8), "e.weight": np.ones((8, 4))},
+                                 embedding(B, E, vocabulary=8), {}, ["layers[1] (embedding)", "the first layer"]),
+    "two embeddings": ({"e.weight": np.ones((5, 4)), "f.weight": np.ones((5, 4))},
+                       embedding(E, layer("embedding", weights="f")), {}, ["layers[1] (embedding)", "no tokens"]),
+    "embedding inside of a residual": ({"e.weight": np.ones((8, 8))}, embedding(layer("residual", layers=[E])), {},
+                                       ["layers[0].layers[0] (embedding)", "the first layer"]),
+    "table missing": ({"e": np.ones((5, 4))}, embedding(E), {}, ["layers[0] (embedding)", "e.weight: no tensor"]),
+    "table too short": ({"e.weight": np.ones((4, 5))}, embedding(E), {}, ["e.weight: shape (4, 5)", "(5, 1..65536)"]),
+    "table of one dimension": ({"e.weight": np.ones(5)}, embedding(E), {}, ["e.weight: shape (5,)", "allowed are"]),
+    "table without features": ({"e.weight": np.ones((5, 0))}, embedding(E), {}, ["e.weight: shape (5, 0)"]),
+    "nan in the table": ({"e.weight": np.full((5, 4), np.nan)}, embedding(E), {}, ["e.weight: nan at [0, 0]"]),
+    "bias of an embedding": ({"e.weight": np.ones((5, 4)), "e.bias": np.ones(4)}, embedding(E), {},
+                             ["e.bias: no layer uses"]),
     "projection too small": ({"a.q.twiddle": TWIDDLE, "a.q.bias": np.ones(7)},
                              changed(layer("attention", weights="a", heads=2)), {}, ["a.q: 7 features", "8"]),
 }
