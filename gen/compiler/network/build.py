@@ -290,8 +290,14 @@ def _multiplications(weights: ButterflyWeights) -> int:
 
 
 def _some(rows: np.ndarray) -> np.ndarray:
-    """At most _ROWS of the rows, evenly taken."""
-    return rows[::-(-len(rows) // _ROWS)]
+    """At most _ROWS of the rows: those whose sums can be largest, and others by chance. Every so many of them would
+    always be of the same features."""
+    if len(rows) <= _ROWS:
+        return rows
+    size = np.abs(rows).sum(axis=1)
+    largest_ones = np.argpartition(size, -_ROWS // 2)[-_ROWS // 2:]
+    others = np.random.default_rng(0).choice(len(rows), _ROWS // 2, replace=False)
+    return rows[np.union1d(largest_ones, others)]
 
 
 def _with_sets(tasks: Sequence[Transfer], normalise: ReadSet | None,
