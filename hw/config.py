@@ -119,6 +119,7 @@ class CoreConfig(BaseModel):
     in_flight: ClassVar[int] = _chosen("memory", "in_flight")
     watchdog: ClassVar[int] = _chosen("memory", "watchdog")
     records: ClassVar[bool] = _chosen("memory", "records")
+    row_ids: ClassVar[int] = _chosen("memory", "row_ids")
     block_log: ClassVar[int] = _chosen("memory", "block_log")
     vector_lanes: ClassVar[int] = _chosen("vector", "lanes", absent=0)
     channel_beats: ClassVar[int] = _chosen("vector", "channel_beats")
@@ -160,6 +161,9 @@ class CoreConfig(BaseModel):
             faults.append(f"memory.records: true, and a beat of {self.memory_elements} elements of "
                           f"{self.element_width} bits is less than a record; allowed is false, or beats of "
                           f"{self.record_elements} elements")
+        if self.row_ids and (self.row_ids < 2 or self.row_ids & self.row_ids - 1 or not self.records):
+            faults.append(f"memory.row_ids: {self.row_ids}; allowed are 0, and with memory.records powers of two from "
+                          "2 on")
         if self.block_log == 1 or self.block_log & self.block_log - 1:
             faults.append(f"memory.block_log: {self.block_log}; allowed are 0 and powers of two from 2 on")
         faults += [*self._stream_faults(), *self._ring_faults(), *self._vector_faults(), *self._bus_faults()]

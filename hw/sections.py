@@ -45,6 +45,8 @@ class MemorySection(_Section):
     in_flight: int = Field(256, ge=4, le=1024, description="beats between the memory and the array")
     watchdog: int = Field(65536, ge=256, le=1 << 30, description="cycles without a move that stop a program")
     records: bool = Field(False, description="FETCH plays records of the memory on the setup port")
+    row_ids: int = Field(0, ge=0, le=65536, description="ids of rows, fetched from memory, by which READs find rows of "
+                                                        "an embedding, a power of two; 0: none")
     block_log: int = Field(0, ge=0, le=65536, description="blocks of a program whose exponents a host can read "
                                                            "afterwards, a power of two; 0: none")
 

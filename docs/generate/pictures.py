@@ -97,6 +97,7 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "memory/player.py": (Shot("Player", "i.valid i.ready write_valid write.target idle", "i.valid", 2),),
     "memory/unpack.py": (Shot("Unpack", "i.valid i.ready write_en write.address hold filled released idle", "i", 2, 26,
                               design="dense"),),
+    "memory/row_ids.py": (),
     "memory/reader.py": (Shot("Reader", "i_command.valid i_command.ready read beats o.valid o.ready waiting",
                               "i_command.valid", 1, 28),),
     "memory/scatter.py": (Shot("Scatter", "i.valid i.ready i.payload.mode i.payload.words o", "i", 1),),
@@ -125,6 +126,8 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
 # Blocks without a picture, and why.
 NO_PICTURE = {
     "primitives/adder.py": "The block has no registers: its sum follows its operands in the same cycle.",
+    "memory/row_ids.py": "A table: an id is kept three cycles after it comes, a place is there one or two cycles after "
+                         "it is asked for.",
     "core/axi_processor.py": "The timing is that of the processor and of the AXI master, each on its own page.",
 }
 

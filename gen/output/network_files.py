@@ -128,7 +128,8 @@ def write_network(folder: Path, compiled: CompiledNetwork, calibration: Calibrat
     facts = _manifest(compiled, calibration, layers, widths)
     write_json(folder / SCHEMA, json_schema(NetworkFacts))
     write_text(folder / "README.md", render("network.md.j2", facts=facts, core=config.name,
-                                            vocabulary=compiled.network.vocabulary, decided=compiled.output.decided))
+                                            vocabulary=compiled.network.vocabulary,
+                                            takes_ids=compiled.network.takes_ids, decided=compiled.output.decided))
     write_manifest(folder, facts)
 
 

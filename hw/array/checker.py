@@ -154,10 +154,17 @@ class Checker(wiring.Component):
         fetches = []
         if c.records:
             fetch, is_fetch = fields[Opcode.FETCH], kinds[Opcode.FETCH]
-            most = Destination.PICKS if c.sparse else Destination.RING if c.ring_words else Destination.SETUP
-            fetches = [(is_fetch, fetch.descriptor >= c.descriptors), (is_fetch, fetch.destination == 0),
-                       (is_fetch, fetch.destination > most)]
-        return [*fetches, (reads, (read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)),
+            known = [fetch.destination == code for code, is_there in (
+                (Destination.SETUP, True), (Destination.RING, c.ring_words), (Destination.PICKS, c.sparse),
+                (Destination.IDS, c.row_ids)) if is_there]
+            fetches = [(is_fetch, fetch.descriptor >= c.descriptors), (is_fetch, ~Cat(known).any()),
+                       (is_fetch, fetch.by_id)]
+            if c.row_ids:
+                fetches.append((is_fetch, (fetch.destination == Destination.IDS) & ~fetch.fence))
+        # Rows that are found by their ids have no sums.
+        by_id = (read.vector.any() if c.row_ids else Const(1)) | kinds[Opcode.SUMS]
+        return [*fetches, (reads, read.by_id & by_id),
+                (reads, (read.descriptor >= c.descriptors) | (read.mode > MemoryMode.PAIRS)),
                 (reads, none & read.vector.any()), (kinds[Opcode.SUMS], none),
                 (kinds[Opcode.WRITE], none & write.vector.any()),
                 (kinds[Opcode.WRITE], (write.descriptor >= c.descriptors) | (write.mode > MemoryMode.SPLIT)),

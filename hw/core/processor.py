@@ -68,6 +68,9 @@ class Processor(wiring.Component):
         wiring.connect(m, array.o, writer.i)
         player, beats = self._player(m, array, reader) if c.records else (None, reader.o)
         unpack = self._unpack(m, array, reader, player) if c.ring_words else None
+        if c.row_ids:  # which the reader keeps itself
+            with m.If(reader.o.payload.ids):
+                m.d.comb += [player.i.valid.eq(0), reader.o.ready.eq(1)]
         stopped = self._faults(m, array, reader, writer, player)
         setup_write = self._setup(m, array, reader, writer, player)
         vector = self._vector(m, reader, beats, gather, writer, stopped, setup_write)
@@ -234,6 +237,8 @@ class Processor(wiring.Component):
         # A fault of the program is known with its own tag, others with that of the oldest block.
         with m.If(~stopped):
             refused = self.port.refused if player is None else self.port.refused | player.refused
+            if self._config.row_ids:
+                refused |= reader.bad_id
             m.d.sync += [stopped.eq((array.fault != Fault.NONE) | reader.bad_after | refused | is_timeout),
                          tag.eq(completed)]
             with m.If(array.fault != Fault.NONE):
@@ -245,6 +250,9 @@ class Processor(wiring.Component):
             if player is not None:
                 with m.Elif(player.refused):
                     m.d.sync += code.eq(Fault.RECORD)
+            if self._config.row_ids:
+                with m.Elif(reader.bad_id):
+                    m.d.sync += code.eq(Fault.ID)
             with m.Elif(is_timeout):
                 m.d.sync += code.eq(Fault.WATCHDOG)
         with m.Elif(code == Fault.NONE):  # a register was upset: who has stopped must not look as if it were done

@@ -12,8 +12,8 @@ import numpy as np
 from .bit_fields import bits_of_words, pack, words_of_bits
 
 __all__ = ["Move", "Descriptor", "ENTRIES", "ENTRY_WORDS", "DESCRIPTOR_WORDS", "DIFFERENCE", "SHAPE_FIELDS",
-           "OTHER_FIELDS", "SUB_EVENTS", "GROUP_EVENT", "STEP_EVENT", "STEP_EVENTS", "ORIGIN", "SHAPE", "OTHER",
-           "descriptor_entry"]
+           "OTHER_FIELDS", "ID_FIELDS", "SUB_EVENTS", "GROUP_EVENT", "STEP_EVENT", "STEP_EVENTS", "ORIGIN", "SHAPE",
+           "OTHER", "descriptor_entry"]
 
 ENTRIES = 32      # of one descriptor
 ENTRY_WORDS = 2   # of 32 bits
@@ -27,6 +27,7 @@ ORIGIN, SHAPE, OTHER = 25, 26, 27  # entries behind the events
 DIFFERENCE = [("beats", 32), ("rows", 16), ("chunks", 16)]  # an event, and ORIGIN: what is added to the position
 SHAPE_FIELDS = [("last_step", 16), ("sub_bits", 16), ("chunks", 16), ("tail", 16)]
 OTHER_FIELDS = [("other", 32), ("keep", 32)]
+ID_FIELDS = [("last_id", 16), ("log2_pitch", 16)]  # ``keep`` of a FETCH of ids; ``other`` is the first beat of row 0
 
 
 def descriptor_entry(words: Sequence[int], entry: int) -> int:
@@ -49,7 +50,7 @@ class Descriptor:
     the move from one group of engines to the next. ``pitch``: beats from a row to the next. ``chunks``: valid beats of
     a row; in the last of them ``tail`` elements are valid, 0 for all. ``steps``: how many steps there are, all counts
     of the bits by default. ``other``: second address of SPLIT and FOLD. ``keep``: address bits that FOLD does not
-    mirror.
+    mirror. ``by_id``: of a READ by id; a row moves ``pitch`` ids, a chunk none.
 
     Raises ValueError naming the field.
     """
@@ -64,6 +65,7 @@ class Descriptor:
     other: int = 0
     steps: int = 0
     keep: int = 0
+    by_id: bool = False
 
     def __post_init__(self) -> None:
         if not self.steps:
@@ -124,5 +126,5 @@ class Descriptor:
 
     def _entry(self, to: Move, back: Move) -> int:
         rows, chunks = to.rows - back.rows, to.chunks - back.chunks
-        moved = {"beats": rows * self.pitch + chunks, "rows": rows, "chunks": chunks}
+        moved = {"beats": rows * self.pitch + (0 if self.by_id else chunks), "rows": rows, "chunks": chunks}
         return pack(DIFFERENCE, {name: moved[name] & (1 << bits) - 1 for name, bits in DIFFERENCE})

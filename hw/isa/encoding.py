@@ -34,7 +34,7 @@ _MAC = [("last_input", 12), ("last_output", 12), ("last_pair", 10), ("log2_in_st
         ("log2_out_stride", 4), ("shift", 5), ("merge", 1), ("keep", 1), ("last_pick", 4), ("log2_group", 3),
         ("log2_apart", 4)]
 _BLOCK = [("gap", 8), ("first", 1), ("last", 1)]  # of PASS and MAC, at one place
-_READ = [*_MEMORY, ("after", 6), ("after_beats", 16)]
+_READ = [*_MEMORY, ("after", 6), ("after_beats", 16), ("by_id", 1)]
 FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.HALT: [],
     Opcode.LOAD: [*_WALK, ("overlap", 1), ("lead", 14), ("plain", 1)],
@@ -45,7 +45,7 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.WRITE: [*_MEMORY, ("fold_from", 1), ("fold_rows", 16)],
     Opcode.SET: [("unit", 1), ("register", 3), ("value", 32)],
     Opcode.SUMS: _READ,
-    Opcode.FETCH: [*_READ, ("destination", 2), ("fence", 1)],
+    Opcode.FETCH: [*_READ, ("destination", 3), ("fence", 1)],
     Opcode.WAIT: [],
     Opcode.MAC: [*_MAC, ("zero", sum(width for _, width in _PASS) - sum(width for _, width in _MAC)), *_BLOCK],
 }
@@ -185,6 +185,8 @@ def _instruction(opcode: Opcode, values: dict[str, Any], layers: int) -> Instruc
     elif opcode in (Opcode.READ, Opcode.SUMS, Opcode.FETCH, Opcode.WRITE):
         values["mode"] = MemoryMode(values["mode"])
         values["increment"] -= (values["increment"] >> 31) << 32
+        if opcode is not Opcode.WRITE:
+            values["by_id"] = bool(values["by_id"])
         if opcode is Opcode.FETCH:
             values |= {"destination": Destination(values["destination"]), "fence": bool(values["fence"])}
     elif opcode is Opcode.SET:

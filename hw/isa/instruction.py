@@ -53,6 +53,7 @@ class Fault(IntEnum):
     MEMORY = 10
     RECORD = 11
     RING = 12
+    ID = 13
 
 
 class MemoryMode(IntEnum):
@@ -72,6 +73,7 @@ class Destination(IntEnum):
     SETUP = 1  # the player: records of setup writes
     RING = 2   # the ring of a MAC: rows of its matrix
     PICKS = 3  # the same of a sparse matrix, with beats that say where its elements belong
+    IDS = 4    # the ids of rows, one a beat, by which a READ finds them
 
 
 class Unit(IntEnum):
@@ -196,7 +198,8 @@ class Read:
     Beats are addressed by ``descriptor`` from the address in ``register`` on, to which ``increment`` beats (signed) are
     added afterwards; rows from ``rows`` on are zeros. It waits for the WRITE ``after`` tags back, or for the first
     ``after_beats`` beats of it. ``vector``: parameter set of the rows that are normalised, docs/reference/vector.md; 0:
-    none.
+    none. ``by_id``: the descriptor counts up numbers of ids, from that in ``register`` on; the beats are those of their
+    rows.
     """
 
     descriptor: int
@@ -207,6 +210,7 @@ class Read:
     after: int = 0
     after_beats: int = 0
     vector: int = 0
+    by_id: bool = False
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ class Fetch(Read):
     """Bring operands from memory, docs/reference/processor.md, Operands: a READ whose beats go to ``destination``. It
     has no tag; ``after`` counts from the tag that the next READ has. What stands behind it in the reader's order finds
     it done: every block whose READ does. With ``fence`` the reader takes its next command only then, which the
-    descriptors need that it reads itself. ``mode`` and ``vector`` mean nothing."""
+    descriptors and ids need that it uses itself. ``mode`` and ``vector`` mean nothing."""
 
     destination: Destination = Destination.SETUP
     fence: bool = False

@@ -39,13 +39,15 @@ UNPACK_LATENCY = 1  # from the last beat of a set to its first word at the coeff
 
 @dataclass(frozen=True)
 class SequenceTiming:
-    """Of a BeatSequence."""
+    """Of a BeatSequence; ``by_id``: of one that finds rows by their ids."""
 
     pipeline: Pipeline
+    by_id: bool = False
 
     @classmethod
-    def of(cls, config: CoreConfig) -> "SequenceTiming":
-        return cls(config.pipeline)
+    def of(cls, config: CoreConfig, reads: bool = False) -> "SequenceTiming":
+        """``reads``: that of the reader, not of the writer."""
+        return cls(config.pipeline, reads and config.row_ids > 0)
 
     @property
     def start_cycles(self) -> int:
@@ -58,9 +60,14 @@ class SequenceTiming:
         return self.pipeline.ram_latency + 1 + self.pipeline.is_deep
 
     @property
-    def count_stages(self) -> int:
+    def judge_stages(self) -> int:
         """Registers from a count to its position as it is judged, in a deep pipeline a stage later."""
         return self.sum_stages + self.pipeline.is_deep
+
+    @property
+    def count_stages(self) -> int:
+        """Registers from a count to the beat of its position: the place of its row, where that comes from a table."""
+        return self.judge_stages + (self.pipeline.ram_latency + 1 if self.by_id else 0)
 
     @property
     def latency(self) -> int:

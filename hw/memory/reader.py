@@ -19,6 +19,7 @@ from ..primitives.stream import SkidBuffer
 from .gather import memory_beat
 from .parameters import PROGRESS_BITS
 from .port import MemoryParameters
+from .row_ids import RowIds
 from .sequence import BeatSequence
 
 __all__ = ["Reader", "reader_beat"]
@@ -40,8 +41,9 @@ def reader_beat(config: CoreConfig) -> data.StructLayout:
 
 def fetch_marks(config: CoreConfig) -> dict[str, int]:
     """With records ``setup``: it belongs to a FETCH. With a ring ``ring``: to one whose beats go there; ``picks``:
-    those of a sparse matrix."""
-    marks = {"setup": config.records, "ring": config.ring_words > 0, "picks": config.sparse}
+    those of a sparse matrix. ``ids``: to one of ids, which go no further."""
+    marks = {"setup": config.records, "ring": config.ring_words > 0, "picks": config.sparse,
+             "ids": config.row_ids > 0}
     return {name: 1 for name, is_there in marks.items() if is_there}
 
 
@@ -70,7 +72,8 @@ class Reader(wiring.Component):
     A READ with ``after`` > n waits for nothing that exists: ``bad_after`` is high for one cycle, and the reader takes
     nothing more until it is reset. A descriptor outside the table gives undefined beats. SUMS wait like the READ that
     follows them, and do not count; nor does a FETCH. Behind a FETCH with ``fence`` the next command is taken when
-    all beats have left and ``played`` says that the records are in their tables.
+    all beats have left and ``played`` says that the records are in their tables; ids are in theirs then. ``bad_id``: an
+    id names no row, one cycle.
 
     ``running``: the last position of a READ has not had its turn; it falls a cycle late. ``waiting``: only its
     ``after`` keeps a READ from its begin. ``idle``: no READ and no beat is inside; it rises a cycle late. ``tag``:
@@ -109,13 +112,14 @@ class Reader(wiring.Component):
             "read": Out(stream.Signature(config.memory_bits)), "beats": In(stream.Signature(memory.beat)),
             "o": Out(stream.Signature(reader_beat(config))),
             "idle": Out(1), "running": Out(1), "waiting": Out(1), "tag": Out(TAG_BITS), "bad_after": Out(1),
+            **({"bad_id": Out(1)} if config.row_ids else {}),
         })
         self.count = Signal(TAG_BITS, name="count", reset_less=True)  # public: a test of its wrap begins near it
         self._empty = Signal(name="empty", init=1)
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.sequence = sequence = BeatSequence(self._config)
+        m.submodules.sequence = sequence = BeatSequence(self._config, self._config.row_ids > 0)
         has_records = self._config.records
         command = Signal(instruction(Opcode.FETCH if has_records else Opcode.READ), name="command", reset_less=True)
         # ``held``: a READ is in ``command``. ``known``: the registers behind ``command`` have followed it.
@@ -134,6 +138,8 @@ class Reader(wiring.Component):
                          held.eq(self.i_command.valid & ~self.i_command.payload.set)]
         with m.If(begun):
             m.d.sync += held.eq(0)
+        if self._config.row_ids:
+            self._row_ids(m, sequence, command)
 
         permit, is_bad = self._dependency(m, command, begin & ~uncounted, begun & ~uncounted)
         has_wait, is_refusal, refused = signals("has_wait is_refusal refused")
@@ -153,20 +159,36 @@ class Reader(wiring.Component):
             m.d.sync += changes.eq(0)
         with m.If(begin & ~uncounted):
             m.d.sync += [mode.eq(command.mode), changes.eq(is_other_mode)]
-        marks = Signal(data.StructLayout({"set": SET_BITS, "sums": 1} | fetch_marks(self._config)), name="marks",
-                       reset_less=True)
-        with m.If(begin):
-            m.d.sync += [marks.set.eq(command.vector), marks.sums.eq(sums)]
-            if has_records:
-                m.d.sync += marks.setup.eq(is_fetch)
-            if self._config.ring_words:
-                m.d.sync += marks.ring.eq(command.destination >= Destination.RING)
-            if self._config.sparse:
-                m.d.sync += marks.picks.eq(command.destination == Destination.PICKS)
-        in_flight = self._beats(m, sequence, mode, changes, marks)
+        in_flight = self._beats(m, sequence, mode, changes, self._marks(m, command, begin, sums))
         m.d.sync += self._empty.eq(~self.running & ~in_flight)
-        m.d.comb += self.idle.eq(self._empty & ~held)
+        # A bad id is known when nothing else is inside.
+        m.d.comb += self.idle.eq(self._empty & ~held & ~(self.bad_id if self._config.row_ids else 0))
         return m
+
+    def _row_ids(self, m, sequence, command):
+        """Element 0 of every beat of ids as it leaves. A fence keeps the descriptor of their FETCH in the sequence, and
+        later READs away, until the last of them is kept."""
+        m.submodules.row_ids = row_ids = RowIds(self._config)
+        beat, leaves = self.o.payload, self.o.valid & self.o.ready
+        m.d.comb += [
+            sequence.start.payload.by_id.eq(command.by_id),
+            row_ids.id.eq(beat.beat.elements[0]), row_ids.id_valid.eq(leaves & beat.ids & beat.present),
+            row_ids.clear.eq(leaves & beat.last), row_ids.base.eq(sequence.other), row_ids.format.eq(sequence.keep),
+            row_ids.number.eq(sequence.id_number), row_ids.moving.eq(sequence.moving),
+            sequence.place.eq(row_ids.place), self.bad_id.eq(row_ids.refused)]
+
+    def _marks(self, m, command, begin, sums):
+        """What goes along with every beat of the block that has begun last."""
+        c = self._config
+        marks = Signal(data.StructLayout({"set": SET_BITS, "sums": 1} | fetch_marks(c)), name="marks", reset_less=True)
+        found = {"set": command.vector, "sums": sums}
+        if c.records:
+            is_matrix = Cat(command.destination == code for code in (Destination.RING, Destination.PICKS)).any()
+            found |= {"setup": command.destination.any(), "ring": is_matrix,
+                      "picks": command.destination == Destination.PICKS, "ids": command.destination == Destination.IDS}
+        with m.If(begin):
+            m.d.sync += [marks[name].eq(found[name]) for name in marks.shape().members]
+        return marks
 
     def _fence(self, m, begins):
         """Whether the records of a FETCH with a fence, which ``begins`` in a cycle, are still to come."""

@@ -22,9 +22,12 @@ _SUB_BITS = SUB_EVENTS - 1
 _STEP_BITS = dict(SHAPE_FIELDS)["last_step"]
 
 
-def sequence_start(memory_bits: int) -> data.StructLayout:
-    """A block to count through: ``base`` is the beat at row 0, chunk 0; rows from ``rows`` on are not valid."""
-    return data.StructLayout({"descriptor": _FIELDS["descriptor"], "base": memory_bits, "rows": _FIELDS["rows"]})
+def sequence_start(memory_bits: int, has_ids: bool = False) -> data.StructLayout:
+    """A block to count through: ``base`` is the beat at row 0, chunk 0; rows from ``rows`` on are not valid. ``by_id``,
+    where there are ids: addresses are numbers of ids, and a chunk is so many beats behind the begin of their row."""
+    by_id = {"by_id": 1} if has_ids else {}
+    return data.StructLayout({"descriptor": _FIELDS["descriptor"], "base": memory_bits, "rows": _FIELDS["rows"],
+                              **by_id})
 
 
 def beat_position(memory_bits: int) -> data.StructLayout:
@@ -41,36 +44,40 @@ class BeatSequence(wiring.Component):
     table two cycles after its ``write_en``; words outside the table are dropped. ``start``: one block; a descriptor
     outside the table gives undefined beats. ``o``: the beats of the block, in the order of docs/reference/processor.md.
     ``chunks``, ``other`` and ``keep`` are those of the block whose beats are on ``o``; they stay until the next
-    ``start`` has moved.
+    ``start`` has moved. With ``has_ids`` the address of a block ``by_id`` is a number ``id_number``, and
+    ram_latency cycles with ``moving`` later ``place`` is the beat where its row begins.
 
     The next count is known before it is needed. So the event that leads to it, its entry of the table, the sum and, in
     a deep pipeline, its comparisons each have cycles of their own. All registers of the path move together with the
     skid buffer at its end.
 
     Format: addresses unsigned, modulo 2^memory_bits; ``row`` and ``chunk`` 16 bits, two's complement, modulo 2^16.
-    Latency: ``latency`` cycles from ``start`` to the first beat on ``o`` (10, in a short pipeline 6).
+    Latency: ``latency`` cycles from ``start`` to the first beat on ``o`` (10, in a short pipeline 6; with ``has_ids``
+    13 and 8).
     Throughput: one beat per cycle. ``start.ready`` rises two cycles after the last beat of a block has left ``o``; so
     the first beat of a block that waits is there ``latency`` + 2 cycles after that last beat (12, short 8).
     Backpressure: ``start.ready`` and ``o.valid`` come out of registers, ``o.payload`` through one multiplexer.
     Reset: idle; the table is kept.
     Cost: two RAMs of descriptors * 32 words of 32 bits, adders of memory_bits and twice 16 bits, two registers of a
-    beat.
+    beat; with ``has_ids`` ram_latency + 1 more and an adder.
     Source: docs/decisions/0011-descriptors-are-tables-of-differences.md; docs/reference/processor.md, Descriptors.
     """
 
-    def __init__(self, config: CoreConfig):
-        self._config = config
+    def __init__(self, config: CoreConfig, has_ids: bool = False):
+        self._config, self._has_ids = config, has_ids
+        self._timing = SequenceTiming(config.pipeline, has_ids)
+        ids = {"id_number": Out(config.memory_bits), "moving": Out(1), "place": In(config.memory_bits)}
         super().__init__({
             "write": In(table_write()), "write_en": In(1),
-            "start": In(stream.Signature(sequence_start(config.memory_bits))),
+            "start": In(stream.Signature(sequence_start(config.memory_bits, has_ids))),
             "o": Out(stream.Signature(beat_position(config.memory_bits))),
-            "chunks": Out(16), "other": Out(32), "keep": Out(32),
+            "chunks": Out(16), "other": Out(32), "keep": Out(32), **(ids if has_ids else {}),
         })
 
     @property
     def latency(self) -> int:
         """Cycles from ``start`` to its first beat, when nothing stalls."""
-        return SequenceTiming.of(self._config).latency
+        return self._timing.latency
 
     def elaborate(self, platform):
         m = Module()
@@ -108,7 +115,7 @@ class BeatSequence(wiring.Component):
         m.d.sync += [last_chunk.eq(self.chunks - 1), has_tail.eq(tail != 0)]  # in time for the first beat
 
         # From ``accept``: the shape, the counters, the path and the skid buffer.
-        assert self.latency == c.ram_latency + 2 + SequenceTiming.of(c).count_stages + 1
+        assert self.latency == c.ram_latency + 2 + self._timing.count_stages + 1
         position = self._accumulate(m, differences, ready, running, final, moving)
         judged = Signal(data.StructLayout({"address": c.memory_bits, "row": 16, "chunk": 16, "row_inside": 1,
                                            "chunk_inside": 1, "first_chunk": 1, "last_chunk": 1}),
@@ -119,6 +126,8 @@ class BeatSequence(wiring.Component):
             stage += [
                 judged.row_inside.eq(position.row < rows), judged.chunk_inside.eq(position.chunk < self.chunks),
                 judged.first_chunk.eq(position.chunk == 0), judged.last_chunk.eq(position.chunk == last_chunk)]
+        if self._has_ids:
+            judged = self._located(m, judged, moving)
         m.d.comb += [
             skid.i.valid.eq(position.valid), skid.i.payload.last.eq(position.last),
             skid.i.payload.valid.eq(judged.row_inside & judged.chunk_inside),
@@ -127,6 +136,21 @@ class BeatSequence(wiring.Component):
         m.d.comb += [skid.i.payload[name].eq(judged[name]) for name in ("address", "row", "chunk", "first_chunk")]
         m.d.comb += [self.o.payload[name].eq(skid.o.payload[name]) for name in skid.o.payload.shape().members]
         return m
+
+    def _located(self, m, judged, moving):
+        """Positions ram_latency + 1 moves later, with the beat that the id of their row says where they go by id."""
+        by_id = Signal(name="by_id", reset_less=True)
+        with m.If(self.start.ready):
+            m.d.sync += by_id.eq(self.start.payload.by_id)
+        m.d.comb += [self.id_number.eq(judged.address), self.moving.eq(moving)]
+        for stage in range(self._config.ram_latency + 1):
+            following = Signal.like(judged, name=f"located_{stage}", reset_less=True)
+            with m.If(moving):
+                m.d.sync += following.eq(judged)
+                if stage == self._config.ram_latency:
+                    m.d.sync += following.address.eq(Mux(by_id, self.place + judged.chunk, judged.address))
+            judged = following
+        return judged
 
     def _table(self, m, entry, moving):
         """The two RAMs; the differences of ``entry`` show ram_latency moves later."""
@@ -213,11 +237,10 @@ class BeatSequence(wiring.Component):
     def _accumulate(self, m, differences, ready, running, final, moving):
         """Position, in the cycle behind the differences. Its ``valid`` and ``last`` belong to the position that has
         been judged: the same one, in a deep pipeline the one a stage further."""
-        memory_bits, deep = self._config.memory_bits, self._config.pipeline.is_deep
-        timing = SequenceTiming.of(self._config)
+        memory_bits, deep, timing = self._config.memory_bits, self._config.pipeline.is_deep, self._timing
         stages = timing.count_stages
         assert timing.sum_stages == self._config.ram_latency + 1 + deep, "table, near, sum"
-        assert stages == timing.sum_stages + deep, "judged"
+        assert timing.judge_stages == timing.sum_stages + deep, "judged"
         position = Signal(data.StructLayout({"valid": 1, "last": 1, "address": memory_bits, "row": 16, "chunk": 16}),
                           name="position", reset_less=True)
         count_stages = Signal(stages, name="count_stages")

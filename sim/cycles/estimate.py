@@ -275,7 +275,7 @@ class _Processor(_Array):
     def _beat_of_block(self) -> ReaderBeat | None:
         """The beat of the reader, where it is on offer to the array: not a record, nor behind one that is played."""
         beat = self.reader.out[0] if self.reader.out else None
-        is_fetched = beat is not None and beat[3] in (BeatKind.RECORDS, BeatKind.MATRIX, BeatKind.SPARSE)
+        is_fetched = beat is not None and beat[3] in (BeatKind.RECORDS, BeatKind.MATRIX, BeatKind.SPARSE, BeatKind.IDS)
         return None if is_fetched or not self.player.idle else beat
 
     def _play(self) -> bool:
@@ -284,6 +284,7 @@ class _Processor(_Array):
         is_record = beat is not None and beat[3] is BeatKind.RECORDS
         is_present = beat is not None and beat[2] > 0
         taken = is_record and (self.player.ready or not is_present)
+        taken |= beat is not None and beat[3] is BeatKind.IDS
         if self.unpack is not None:
             taken |= self._fill(beat if beat is not None and beat[3] is not BeatKind.RECORDS else None)
         self.player.step(taken and is_present and is_record)

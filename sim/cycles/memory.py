@@ -140,10 +140,11 @@ class BeatKind(Enum):
     RECORDS = auto()
     MATRIX = auto()
     SPARSE = auto()
+    IDS = auto()
 
 
 _FETCHED = {Destination.SETUP: BeatKind.RECORDS, Destination.RING: BeatKind.MATRIX,
-            Destination.PICKS: BeatKind.SPARSE}
+            Destination.PICKS: BeatKind.SPARSE, Destination.IDS: BeatKind.IDS}
 
 # Mode, whether it is the last of its block, what it is (Tables.read_beats), and what becomes of it.
 ReaderBeat = tuple[MemoryMode, bool, int, BeatKind]
@@ -203,8 +204,8 @@ class BeatSequence:
 
     __slots__ = ("start_cycles", "top", "idle", "over", "starting", "left", "pipe", "held", "at", "beats")
 
-    def __init__(self, config: CoreConfig):
-        timing = SequenceTiming.of(config)
+    def __init__(self, config: CoreConfig, reads: bool = False):
+        timing = SequenceTiming.of(config, reads)
         self.start_cycles, self.top = timing.start_cycles, 1 << timing.count_stages - 1
         self.idle, self.over, self.starting, self.left = True, False, 0, 0
         self.pipe = self.held = self.at = 0
@@ -293,7 +294,7 @@ class Reader:
                  "waits", "running")
 
     def __init__(self, config: CoreConfig, tables: Tables, player: Player | None = None):
-        self.tables, self.sequence = tables, BeatSequence(config)
+        self.tables, self.sequence = tables, BeatSequence(config, reads=True)
         self.player, self.fenced = player, False
         self.command: Read | None = None
         self.held = self.known = self.begun = self.may = self.begins = self.blocked = False

@@ -32,17 +32,25 @@ def field_fault(config: CoreConfig, opcode: Opcode, values: dict[str, int]) -> t
 
 def _memory_fault(config: CoreConfig, opcode: Opcode, values: dict[str, int]) -> tuple[Fault | None, str]:
     if opcode is Opcode.FETCH:
-        destinations = [Destination.SETUP, *([Destination.RING] if config.ring_words else []),
-                        *([Destination.PICKS] if config.sparse else [])]
-        if values["descriptor"] >= config.descriptors or values["destination"] not in destinations:
-            return Fault.MEMORY, (f"descriptor {values['descriptor']} or destination {values['destination']} is out of "
-                                  "range")
-        return None, ""
+        return _fetch_fault(config, values)
     most = MemoryMode.SPLIT if opcode is Opcode.WRITE else MemoryMode.PAIRS
     if values["descriptor"] >= config.descriptors or values["mode"] > most:
         return Fault.MEMORY, f"descriptor {values['descriptor']} or mode {values['mode']} is out of range"
     if (values["vector"] or opcode is Opcode.SUMS) and not config.vector_lanes:
         return Fault.MEMORY, f"vector {values['vector']}: vector_lanes is 0, there is no vector unit"
+    if values.get("by_id") and (not config.row_ids or values["vector"] or opcode is Opcode.SUMS):
+        return Fault.MEMORY, "by_id: allowed with row_ids > 0, of rows that are not normalised"
+    return None, ""
+
+
+def _fetch_fault(config: CoreConfig, values: dict[str, int]) -> tuple[Fault | None, str]:
+    destinations = [Destination.SETUP, *([Destination.RING] if config.ring_words else []),
+                    *([Destination.PICKS] if config.sparse else []), *([Destination.IDS] if config.row_ids else [])]
+    if values["descriptor"] >= config.descriptors or values["destination"] not in destinations or values["by_id"]:
+        return Fault.MEMORY, (f"descriptor {values['descriptor']} or destination {values['destination']} is out of "
+                              f"range, or by_id {values['by_id']} is not 0")
+    if values["destination"] == Destination.IDS and not values["fence"]:
+        return Fault.MEMORY, "fence: 0 of a FETCH of ids; allowed is 1"
     return None, ""
 
 

@@ -45,6 +45,9 @@ class Writes(NamedTuple):
 # Positions, addresses (n, v), chosen and contents (n, v, 2K), memory -> contents, and how often one was clamped.
 Finish = Callable[[Positions, np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, int]]
 
+# Positions of a READ by id -> those of its beats.
+Locate = Callable[[Positions], Positions]
+
 
 @dataclass(frozen=True)
 class _Shape:
@@ -129,10 +132,13 @@ def read_block(config: CoreConfig, table: Sequence[int], instruction: Read, base
     return arranged(config, instruction, elements)
 
 
-def read_elements(config: CoreConfig, table: Sequence[int], instruction: Read, base: int,
-                  memory: np.ndarray) -> tuple[Positions, np.ndarray, np.ndarray]:
-    """The beats of a READ, their elements (n, 2K), and which of these are inside the rows (n, 2K): the others are 0."""
+def read_elements(config: CoreConfig, table: Sequence[int], instruction: Read, base: int, memory: np.ndarray,
+                  located: Locate | None = None) -> tuple[Positions, np.ndarray, np.ndarray]:
+    """The beats of a READ, their elements (n, 2K), and which of these are inside the rows (n, 2K): the others are 0.
+    ``located``: where the positions of one by id are (``RowIds.located``)."""
     shape, beats = _shape(table), positions(config, table, instruction.rows, base)
+    if located is not None:
+        beats = located(beats)
     _check_inside(memory, beats.address[beats.valid])
     elements = np.zeros((len(beats.address), config.memory_elements), dtype=np.int64)
     elements[beats.valid] = memory[beats.address[beats.valid]]

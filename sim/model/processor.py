@@ -6,47 +6,34 @@ overlapped, so the model also refuses programs whose result would depend on when
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
-from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, decode, encode, instruction_fields, loop_target
+from ...hw.isa.encoding import REGISTERS, decode, encode
 from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, Mac, MemoryMode, Opcode, Pass,
                                    Read, Set, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.record import records_of
 from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
 from ...hw.numeric import saturate
 from .array import ArrayModel, check_overlaps
+from .handout import Blocks, Command, ProgramFault, executed, misplaced
 from .legality import field_fault
 from .mac_rules import check_macs
-from .memory import arranged, positions, read_addresses, read_elements, row_chunks, write_addresses, write_block
+from .memory import arranged, positions, read_elements, row_chunks, write_addresses, write_block
 from .races import Asking, first_race
 from .progress import RingUse, check_executed
 from .ring import Ring, mac_words, set_beats, word_sets
+from .row_ids import RowIds
 from .tables_in_use import TablesInUse
 from .vector_unit import VectorUnit
 
-__all__ = ["BlockOutcome", "ProcessorModel", "ProgramFault", "fetched_records"]
-
-
-_PASSES = (Opcode.PASS, Opcode.MAC)
-
-
-class ProgramFault(ValueError):
-    """A program that the hardware stops with error ``code`` and ``tag``.
-
-    The tag is None where it says how far the other blocks have come by then: REFUSED and WATCHDOG.
-    """
-
-    def __init__(self, code: Fault, message: str, tag: int | None = None):
-        super().__init__(message)
-        self.code, self.tag = code, tag
+__all__ = ["BlockOutcome", "ProcessorModel", "fetched_records"]
 
 
 class BlockOutcome(NamedTuple):
@@ -56,52 +43,6 @@ class BlockOutcome(NamedTuple):
     exponent: int
     saturated: bool
     clamped: int = 0
-
-
-class _Command(NamedTuple):
-    """A command of a memory unit, the base address that it finds, and how many FETCHes WAITs before it waited for."""
-
-    instruction: Any
-    base: int
-    waited: int
-
-
-@dataclass
-class _Blocks:
-    """The instructions of each unit in order, as handed out."""
-
-    reads: list[_Command] = field(default_factory=list)
-    ahead: list[tuple[_Command, int]] = field(default_factory=list)  # SUMS and FETCHes, with the number of READs before
-    fetches: int = 0
-    waited: int = 0  # of these, by WAITs
-    loads: list[Load] = field(default_factory=list)
-    passes: list[list[Pass | Mac]] = field(default_factory=list)
-    stores: list[Store] = field(default_factory=list)
-    writes: list[_Command] = field(default_factory=list)
-    steps: list[tuple[int, Instruction]] = field(default_factory=list)  # all of them, with their numbers
-    inside: bool = False  # a block whose last pass has not come
-
-    def add(self, instruction: Load | Pass | Mac | Store) -> None:
-        if isinstance(instruction, Load):
-            self.loads.append(instruction)
-        elif isinstance(instruction, Store):
-            self.stores.append(instruction)
-        else:
-            if instruction.first:
-                self.passes.append([])
-            self.passes[-1].append(instruction)
-            self.inside = not instruction.last
-
-    @property
-    def computed(self) -> int:
-        return len(self.passes) - self.inside
-
-    def tag(self, opcode: Opcode | None) -> int:
-        """Tag of the next instruction of this kind; the number of READs for kinds without a block."""
-        tags: dict[Opcode | None, int] = {
-            Opcode.LOAD: len(self.loads), **dict.fromkeys(_PASSES, self.computed), Opcode.STORE: len(self.stores),
-            Opcode.WRITE: len(self.writes)}
-        return tags.get(opcode, len(self.reads))
 
 
 class ProcessorModel:
@@ -126,6 +67,7 @@ class ProcessorModel:
         self.config, self.memory, self.saturated, self.clamped = config, memory, False, 0
         self.sums_clamped: list[int] = []
         self.array, self.vector, self.ring = ArrayModel(config), VectorUnit(config), Ring(config)
+        self.row_ids = RowIds(config)
         self.tables = {target: [0] * (config.descriptors * DESCRIPTOR_WORDS) for target in (SETUP_READER, SETUP_WRITER)}
         self.registers = {unit: [0] * REGISTERS for unit in Unit}
         for target, descriptors in ((SETUP_READER, reader), (SETUP_WRITER, writer)):
@@ -158,7 +100,7 @@ class ProcessorModel:
         """
         blocks = self._checked(self.array.program if program is None else encode(program))
         self.saturated, self.clamped, self.sums_clamped, outcomes = False, 0, [], []
-        self.ring = Ring(self.config)
+        self.ring, self.row_ids = Ring(self.config), RowIds(self.config)
         self._ahead = deque((command, tag) for command, tag in blocks.ahead
                             if tag < len(blocks.reads) or isinstance(command.instruction, Fetch))
         for number in range(len(blocks.reads)):
@@ -170,17 +112,17 @@ class ProcessorModel:
         """See :func:`fetched_records`."""
         found: list[list[list[SetupWrite]]] = []
         for command, _ in self._fetch(list(words)).ahead:
-            if _is_matrix(command):
-                found.append([[] for _ in self._asked(command)])
-            elif isinstance(command.instruction, Fetch):
+            if command.destination is Destination.SETUP:
                 found.append([self._play(beat[None]) for beat in self._fetched(command)])
+            elif isinstance(command.instruction, Fetch):
+                found.append([[] for _ in self._asked(command)])
         return found
 
     def check(self, words: Sequence[int]) -> int:
         """Number of blocks of the program ``words`` (32 bits each) if :meth:`run` would run it, else raises like it."""
         return len(self._checked(list(words), counts=True).reads)
 
-    def _checked(self, words: list[int], counts: bool = False) -> _Blocks:
+    def _checked(self, words: list[int], counts: bool = False) -> Blocks:
         """``counts``: also whether the memory units move as many words as the array."""
         blocks = self._fetch(words)
         self._check_after(blocks)
@@ -195,10 +137,10 @@ class ProcessorModel:
 
     # --- fetch: what is handed out, and what is refused ---------------------------------------
 
-    def _fetch(self, words: list[int]) -> _Blocks:
+    def _fetch(self, words: list[int]) -> Blocks:
         """All instructions up to the HALT, judged in the order of the program; address registers as they go."""
-        blocks = _Blocks()
-        for number, opcode, values, raw in self._executed(words, blocks):
+        blocks = Blocks()
+        for number, opcode, values, raw in executed(words, blocks):
             code, why = self._judge(opcode, values, blocks)
             if code:
                 kind = None if code is Fault.OPCODE else opcode
@@ -213,68 +155,19 @@ class ProcessorModel:
                 blocks.waited = blocks.fetches
             elif isinstance(instruction, Sums | Fetch):
                 blocks.fetches += isinstance(instruction, Fetch)
-                command = _Command(instruction, self._base(Unit.READER, instruction), blocks.waited)
+                command = Command(instruction, self._base(Unit.READER, instruction), blocks.waited)
                 blocks.ahead.append((command, len(blocks.reads)))
             elif isinstance(instruction, Read):
-                blocks.reads.append(_Command(instruction, self._base(Unit.READER, instruction), blocks.waited))
+                blocks.reads.append(Command(instruction, self._base(Unit.READER, instruction), blocks.waited))
             elif isinstance(instruction, Write):
-                blocks.writes.append(_Command(instruction, self._base(Unit.WRITER, instruction), blocks.waited))
+                blocks.writes.append(Command(instruction, self._base(Unit.WRITER, instruction), blocks.waited))
             elif isinstance(instruction, Load | Pass | Mac | Store):
                 blocks.add(instruction)
         raise AssertionError("a program ends with a HALT or a fault")
 
-    @staticmethod
-    def _executed(words: list[int], blocks: _Blocks) -> Iterator[tuple[int, Opcode, dict[str, int], list[int]]]:
-        """Number, opcode, fields and words of the instructions as the fetch unit meets them, loops unrolled.
-
-        ``blocks`` is what has been handed out, for the tag of a fault."""
-        at, looping, left = 0, -1, 0
-        while True:
-            number = at // INSTRUCTION_WORDS
-            if at + INSTRUCTION_WORDS > len(words):
-                raise ProgramFault(Fault.LOOP, f"instruction {number}: the program has no HALT before its end",
-                                   blocks.tag(None))
-            raw = words[at:at + INSTRUCTION_WORDS]
-            try:
-                opcode, values = instruction_fields(raw)
-            except ValueError as error:
-                raise ProgramFault(Fault.OPCODE, f"instruction {number}: {error}", blocks.tag(None)) from None
-            if opcode is Opcode.LOOP:
-                target = loop_target(values)
-                if target >= at or looping not in (-1, at):
-                    why = f"target {target} is not before word {at}, or the loop stands in another"
-                    raise ProgramFault(Fault.LOOP, f"instruction {number} LOOP: {why}", blocks.tag(opcode))
-                left = (values["count"] if looping < 0 else left) - 1
-                looping = at if left > 0 else -1
-                at = target if left > 0 else at + INSTRUCTION_WORDS
-                continue
-            yield number, opcode, values, raw
-            at += INSTRUCTION_WORDS
-
-    def _judge(self, opcode: Opcode, values: dict[str, int], blocks: _Blocks) -> tuple[Fault | None, str]:
+    def _judge(self, opcode: Opcode, values: dict[str, int], blocks: Blocks) -> tuple[Fault | None, str]:
         code, why = field_fault(self.config, opcode, values)
-        return (code, why) if code else self._misplaced(opcode, values, blocks)
-
-    @staticmethod
-    def _misplaced(opcode: Opcode, values: dict[str, int], blocks: _Blocks) -> tuple[Fault | None, str]:
-        """Each kind of instruction needs a block that has come as far as the kind before it."""
-        read, loaded, begun = len(blocks.reads), len(blocks.loads), len(blocks.passes)
-        stored, written = len(blocks.stores), len(blocks.writes)
-        is_end = opcode in (Opcode.HALT, Opcode.WAIT)
-        input_faults = {
-            "a LOAD without a READ": opcode is Opcode.LOAD and loaded == read,
-            "a first PASS without a LOAD": opcode in _PASSES and values["first"] and begun == loaded,
-            "a PASS outside a block, or a first one inside": opcode in _PASSES and values["first"] == blocks.inside,
-            "a block that was read has no passes": is_end and (blocks.inside or read != begun)}
-        output_faults = {
-            "a STORE without a computed block": opcode is Opcode.STORE and stored == blocks.computed,
-            "a WRITE without a STORE": opcode is Opcode.WRITE and written == stored,
-            "a block that was computed is not written": is_end and written != blocks.computed}
-        for code, faults in ((Fault.INPUT, input_faults), (Fault.OUTPUT, output_faults)):
-            for why, found in faults.items():
-                if found:
-                    return code, why
-        return None, ""
+        return (code, why) if code else misplaced(opcode, values, blocks)
 
     def _base(self, unit: Unit, instruction: Read | Write) -> int:
         registers = self.registers[unit]
@@ -285,7 +178,7 @@ class ProcessorModel:
     # --- blocks -------------------------------------------------------------------------------
 
     @staticmethod
-    def _check_after(blocks: _Blocks) -> None:
+    def _check_after(blocks: Blocks) -> None:
         asked: list[tuple[int, Read]] = [(tag, ahead.instruction) for ahead, tag in blocks.ahead]
         asked += [(tag, read.instruction) for tag, read in enumerate(blocks.reads)]
         for tag, read in sorted(asked, key=lambda one: one[0]):
@@ -294,7 +187,7 @@ class ProcessorModel:
                 raise ProgramFault(Fault.AFTER, f"after: {read.after} of {name} {tag} names a block before the first",
                                    tag)
 
-    def _check_waits(self, blocks: _Blocks, words: list[int]) -> None:
+    def _check_waits(self, blocks: Blocks, words: list[int]) -> None:
         """Whether the program ends; ``words`` that every FETCH of a matrix brings for the ring."""
         coming = iter(words)
         try:
@@ -304,12 +197,13 @@ class ProcessorModel:
         if left:
             raise ProgramFault(Fault.RING, f"HALT: {left} words are left in the ring", len(blocks.reads))
 
-    def _check_memory(self, blocks: _Blocks, counts: bool) -> list[int]:
+    def _check_memory(self, blocks: Blocks, counts: bool) -> list[int]:
         """Goes through the blocks with the tables as each of them finds them: races in memory, records that change
         what is in use, and, with ``counts``, words that are missing or too many. Returns the words of the ring that
         every FETCH of a matrix brings."""
         own = self.tables, self.vector, self.array.coefficients
         self.tables, self.vector, self.array.coefficients = deepcopy(own)
+        self.row_ids = RowIds(self.config)
         written: list[np.ndarray] = []
         askings: list[Asking] = []
         matrix_beats = [0]  # of all FETCHes of a matrix so far
@@ -324,10 +218,15 @@ class ProcessorModel:
                     beats = self._asked(early)
                     askings.append(Asking(tag, (early.instruction.after, early.instruction.after_beats), beats))
                     use.command(tag, early.instruction, early.waited)
-                    if _is_matrix(early):
+                    if early.brings_matrix:
                         matrix_beats.append(matrix_beats[-1] + set_beats(self.config, early.instruction.destination,
                                                                          len(beats)))
-                    if isinstance(early.instruction, Fetch) and not _is_matrix(early):
+                    if early.destination is Destination.IDS:
+                        if changed[beats].any():
+                            raise ValueError(f"ids: the FETCH before READ {tag} brings results of the program; allowed "
+                                             "are ids that it does not write")
+                        self._keep_ids(early)
+                    if early.destination is Destination.SETUP:
                         records = self._play(self._fetched(early))
                         use.change(tag, early.instruction, records, changed[beats].any())
                         least = min([least, *(address for target, address, _ in records
@@ -365,10 +264,13 @@ class ProcessorModel:
                                                f"{self.config.layers}")
         return [behind - before for before, behind in zip(words, words[1:])]
 
-    def _asked(self, command: _Command) -> np.ndarray:
+    def _asked(self, command: Command) -> np.ndarray:
         """The beats that a command of the reader asks for."""
         read = command.instruction
-        return self._inside(read_addresses(self.config, self._table(SETUP_READER, read.descriptor), read, command.base))
+        beats = positions(self.config, self._table(SETUP_READER, read.descriptor), read.rows, command.base)
+        if read.by_id:
+            beats = self.row_ids.located(beats)
+        return self._inside(beats.address[beats.valid])
 
     def _play(self, beats: np.ndarray) -> list[SetupWrite]:
         """The records in ``beats``, all written."""
@@ -386,7 +288,7 @@ class ProcessorModel:
             raise ProgramFault(Fault.REFUSED, f"address: {outside[0]} is not in 0..{len(self.memory) - 1}, the memory")
         return addresses
 
-    def _block(self, blocks: _Blocks, tag: int) -> BlockOutcome:
+    def _block(self, blocks: Blocks, tag: int) -> BlockOutcome:
         read, write = blocks.reads[tag], blocks.writes[tag]
         load, store = blocks.loads[tag], blocks.stores[tag]
         self._run_ahead(tag)
@@ -424,23 +326,32 @@ class ProcessorModel:
         command, _ = self._ahead.popleft()
         if isinstance(command.instruction, Sums):
             self._sum_rows(command.instruction, command.base)
-        elif _is_matrix(command):
+        elif command.brings_matrix:
             self.ring.fetch(self._fetched(command), command.instruction.destination is Destination.PICKS)
-        else:
+        elif command.destination is Destination.SETUP:
             self._play(self._fetched(command))
+        else:
+            self._keep_ids(command)
 
-    def _fetched(self, command: _Command) -> np.ndarray:
+    def _keep_ids(self, command: Command) -> None:
+        """The ids that a FETCH brings."""
+        bad = self.row_ids.fetch(self._table(SETUP_READER, command.instruction.descriptor), self._fetched(command))
+        if bad is not None:
+            raise ProgramFault(Fault.ID, f"id: {bad} names no row of its table")
+
+    def _fetched(self, command: Command) -> np.ndarray:
         """The beats (n, 2K) that a FETCH brings, zeros where its descriptor has none."""
         fetch = command.instruction
         table = self._table(SETUP_READER, fetch.descriptor)
         beats, elements, _ = read_elements(self.config, table, fetch, command.base, self.memory)
         return elements[beats.valid]
 
-    def _words(self, command: _Command) -> tuple[np.ndarray, int]:
+    def _words(self, command: Command) -> tuple[np.ndarray, int]:
         """Words of a block, normalised where the READ says so; how often an element was clamped."""
         read, base, _ = command
         table = self._table(SETUP_READER, read.descriptor)
-        beats, elements, inside = read_elements(self.config, table, read, base, self.memory)
+        beats, elements, inside = read_elements(self.config, table, read, base, self.memory,
+                                                self.row_ids.located if read.by_id else None)
         clamped = 0
         if read.vector:
             elements, clamped = self.vector.normalise(read.vector, beats, elements, inside)
@@ -458,12 +369,12 @@ class ProcessorModel:
         self.sums_clamped.append(clamped)
         self._count(clamped)
 
-    def _check_read(self, command: _Command, tag: int, load: Load) -> None:
+    def _check_read(self, command: Command, tag: int, load: Load) -> None:
         read = command.instruction
         beats = len(positions(self.config, self._table(SETUP_READER, read.descriptor), read.rows, command.base).address)
         self._check_count("READ", "LOAD", tag, beats * self.config.stream_words, load)
 
-    def _check_write(self, command: _Command, tag: int, store: Store) -> None:
+    def _check_write(self, command: Command, tag: int, store: Store) -> None:
         write = command.instruction
         table = self._table(SETUP_WRITER, write.descriptor)
         beats = len(write_addresses(self.config, table, write, command.base).address)
@@ -477,10 +388,6 @@ class ProcessorModel:
 
     def _table(self, target: int, descriptor: int) -> list[int]:
         return self.tables[target][descriptor * DESCRIPTOR_WORDS:(descriptor + 1) * DESCRIPTOR_WORDS]
-
-
-def _is_matrix(command: _Command) -> bool:
-    return isinstance(command.instruction, Fetch) and command.instruction.destination is not Destination.SETUP
 
 
 def fetched_records(config: CoreConfig, program: Sequence[Instruction], setup: Sequence[SetupWrite],

@@ -103,7 +103,7 @@ class _Run:
                     break
                 if isinstance(step, Fetch):
                     # Beats of a READ in front of it stand in its way until a LOAD takes them.
-                    is_matrix = step.destination is not Destination.SETUP
+                    is_matrix = step.destination in (Destination.RING, Destination.PICKS)
                     if is_matrix and (self._reads > self._loaded or not self._fill(step)):
                         break
                     self._fetching -= 1

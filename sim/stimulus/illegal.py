@@ -168,6 +168,7 @@ def _faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     yield from _vector_faults(config, legal) if config.vector_lanes else _faults_without_vector_unit(legal)
     yield from _count_faults(legal)
     yield from _fetch_faults(config, legal) if config.records else ()
+    yield from _id_faults(config, legal)
     yield from _ring_faults(config, legal) if config.ring_words else _faults_without_ring(legal)
     nop = patched(Set(Unit.READER, 0, 0))
     yield Fault.LOOP, "forward", [nop, patched(Loop(1000, 2)), *legal.block()]
@@ -287,6 +288,30 @@ def _fetch_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     yield Fault.OUTPUT, "wait-before-write", [read, load, step, store, wait, write]
     for after in (4, 63):
         yield Fault.AFTER, f"fetch-after{after}", [patched(legal.fetch, rows=0, after=after), *block]
+
+
+def _id_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
+    """READs by id where nobody keeps ids, or of rows that are normalised; ids that name no row."""
+    block = legal.block()
+    if not config.row_ids:
+        yield Fault.MEMORY, "by-id", legal.block(read=[patched(legal.read, by_id=1)])
+    if config.vector_lanes:
+        yield Fault.MEMORY, "by-id-vector", legal.block(read=[patched(legal.read, by_id=1, vector=3)])
+        yield Fault.MEMORY, "sums-by-id", [patched(legal.sums, by_id=1), *block]
+    if not config.records:
+        return
+    yield Fault.MEMORY, "fetch-by-id", [patched(legal.fetch, by_id=1, rows=0), *block]
+    for destination in (*(() if config.row_ids else (Destination.IDS,)), 5, 6, 7):
+        changed = patched(legal.fetch, destination=int(destination), fence=1, rows=0)
+        yield Fault.MEMORY, f"fetch-destination{int(destination)}", [changed, *block]
+    if config.row_ids:
+        ids = replace(legal.fetch, destination=Destination.IDS, fence=True)
+        yield Fault.MEMORY, "ids-without-fence", [patched(ids, fence=0, rows=0), *block]
+        # Descriptor 0 knows of row 0 alone, and a record for nobody begins with another number.
+        for target, first in legal.host_records.items():
+            setting = patched(Set(Unit.READER, 6, first))
+            yield Fault.ID, f"id-{target}", [setting, patched(ids), *block]
+            yield Fault.ID, f"id-{target}-behind", [*block, setting, patched(ids)]
 
 
 def _count_faults(legal: _Legal) -> Iterator[Faulty]:

@@ -64,7 +64,7 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreC
     config = random_vector_unit(config, rng)
     # From a source of its own, which a new field does not change: nothing else that is drawn changes with it.
     choices = config.choices()
-    del choices["array"]["partial_words"], choices["array"]["sparse"]
+    del choices["array"]["partial_words"], choices["array"]["sparse"], choices["memory"]["row_ids"]
     own = random.Random(str(choices))
     config = config.changed(block_log=own.choice((0, 0, 2, 4, 64)))
     can_fetch = config.memory_elements >= config.record_elements
@@ -72,7 +72,8 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreC
     config = config.changed(ring_words=_random_ring(config, own))
     keeps = config.ring_words and own.random() < 0.8
     partial_words = config.lanes // config.layers << own.randint(0, 5) if keeps else 0
-    return config.changed(partial_words=partial_words, sparse=config.ring_words > 0 and own.random() < 0.6)
+    config = config.changed(partial_words=partial_words, sparse=config.ring_words > 0 and own.random() < 0.6)
+    return config.changed(row_ids=own.choice((0, 16, 128)) if config.records else 0)
 
 
 def _random_ring(config: CoreConfig, rng: random.Random) -> int:

@@ -16,7 +16,7 @@ from ...hw.isa.setup import NO_TARGET, SETUP_READ_SETS, SETUP_READER, SETUP_WRIT
 from ..model.processor import ProcessorModel
 from .processor import ProcessorJob
 
-__all__ = ["with_records"]
+__all__ = ["with_records", "free_descriptors", "free_registers", "is_legal", "inserted"]
 
 _MOST = 48        # records of one FETCH
 _TRIES = 6        # FETCHes that are tried for a program
@@ -26,23 +26,25 @@ _ANY = MemoryMode.COLUMNS
 def with_records(config: CoreConfig, job: ProcessorJob, rng: random.Random) -> ProcessorJob:
     """``job`` with some FETCHes more, each with the weakest ``after`` with which the program is legal; as it was where
     nothing of it is free for them."""
-    descriptor, register = _free_descriptor(config, job), _free_register(job)
-    if descriptor is None or register is None:
+    descriptors, registers = free_descriptors(config, job), free_registers(job)
+    if not descriptors or not registers:
         return job
     for _ in range(_TRIES):
-        job = _with_one(config, job, descriptor, register, rng)
+        job = _with_one(config, job, descriptors[0], registers[0], rng)
     return job
 
 
-def _free_descriptor(config: CoreConfig, job: ProcessorJob) -> int | None:
+def free_descriptors(config: CoreConfig, job: ProcessorJob) -> list[int]:
+    """Numbers of the reader's descriptors that ``job`` does not use."""
     used = {address // DESCRIPTOR_WORDS for target, address, _ in job.setup if target == SETUP_READER}
-    return next((number for number in range(config.descriptors) if number not in used), None)
+    return [number for number in range(config.descriptors) if number not in used]
 
 
-def _free_register(job: ProcessorJob) -> int | None:
+def free_registers(job: ProcessorJob) -> list[int]:
+    """Numbers of the reader's registers that ``job`` does not use."""
     used = {step.register for step in job.program if isinstance(step, Read)}
     used |= {step.register for step in job.program if isinstance(step, Set) and step.unit is Unit.READER}
-    return next((number for number in range(REGISTERS) if number not in used), None)
+    return [number for number in range(REGISTERS) if number not in used]
 
 
 def _with_one(config: CoreConfig, job: ProcessorJob, descriptor: int, register: int,
@@ -61,14 +63,15 @@ def _with_one(config: CoreConfig, job: ProcessorJob, descriptor: int, register: 
     waits = [Wait()] if rng.random() < 0.3 else []
     for after, after_beats in ((0, 0), (3, 0), (2, 0), (1, rng.choice((1, 2, 5))), (1, 0)):
         fetch = Fetch(descriptor, register, 1, _ANY, 0, after, after_beats, fence=fence)
-        program = _inserted(job.program, at, [Set(Unit.READER, register, len(job.memory)), fetch, *waits])
+        program = inserted(job.program, at, [Set(Unit.READER, register, len(job.memory)), fetch, *waits])
         found = replace(job, setup=setup, program=program, memory=memory)
-        if _is_legal(config, found):
+        if is_legal(config, found):
             return found
     return job
 
 
-def _is_legal(config: CoreConfig, job: ProcessorJob) -> bool:
+def is_legal(config: CoreConfig, job: ProcessorJob) -> bool:
+    """Whether the model runs ``job``."""
     model = ProcessorModel(config, [], [], job.memory.copy())
     for write in job.setup:
         model.write_setup(*write)
@@ -130,7 +133,7 @@ def _other_set(job: ProcessorJob, rng: random.Random) -> list[SetupWrite]:
             if SET_WORDS * source + at in words]
 
 
-def _inserted(program: Sequence[Instruction], at: int, more: Sequence[Instruction]) -> list[Instruction]:
+def inserted(program: Sequence[Instruction], at: int, more: Sequence[Instruction]) -> list[Instruction]:
     """``more`` in front of instruction ``at``; a LOOP that begins there begins with them."""
     moved = [replace(step, target=step.target + len(more)) if isinstance(step, Loop) and step.target > at else step
              for step in program]

@@ -5,10 +5,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from wingbeat.gen.compiler.network.compile import compile_network
 from wingbeat.gen.compiler.network.file import Attention
-from wingbeat.gen.compiler.network.load import LoadedLayer, LoadedNetwork, Shape
+from wingbeat.gen.compiler.network.load import LoadedLayer, LoadedNetwork, Shape, load_network
 from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.compiler.network.split import compile_split
 from wingbeat.gen.cosim.core import Core
@@ -19,12 +20,13 @@ from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import BlockShape, compile_block, fabnet_network, random_matrix
 from wingbeat.gen.workloads.shipped import load_dataset
 from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.isa.instruction import Destination, Fetch
 from wingbeat.hw.isa.record import records_of
 from wingbeat.sim.reference.metrics import sqnr_db
 
 CONFIG = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=256,
                        coefficient_words=450, program_words=4096, stream_words=8, memory_bits=14, descriptors=48,
-                       vector_lanes=8, channel_beats=48, statistics_rows=128, records=True)
+                       vector_lanes=8, channel_beats=48, statistics_rows=128, records=True, row_ids=64)
 SHAPE = BlockShape(tokens=16, hidden=64, ffn=128)
 
 
@@ -111,6 +113,32 @@ def test_the_dense_listops(need):
     need("verilator")
     task, config = load_dataset("listops_dense"), load_preset("matrix-16")
     check_split(compile_split(task.network, config, task.calibration, 16), Core(config).build(), task.inputs[:16])
+
+
+EMBEDDING = """name = "net"
+layers = [{kind = "embedding", weights = "e"}, {kind = "position", weights = "p"}, {kind = "layernorm", weights = "n"}]
+[input]
+tokens = 48
+vocabulary = 500
+"""
+
+
+@pytest.mark.parametrize("timing", [MemoryTiming(), MemoryTiming(40, Fraction(6)), MemoryTiming(5, stalls="bursts")],
+                         ids=lambda timing: f"{timing.latency},{timing.words_per_cycle},{timing.stalls}")
+def test_an_embedding(build, tmp_path, timing):
+    """The ids of a batch come in two FETCHes; a row is no multiple of a beat."""
+    rng = np.random.default_rng(6)
+    (tmp_path / "net.toml").write_text(EMBEDDING)
+    save_file({"e.weight": rng.standard_normal((500, 20)), "p": rng.standard_normal((48, 20)),
+               "n.weight": np.ones(20)}, tmp_path / "net.safetensors")
+    network, x = load_network(tmp_path / "net.toml", tmp_path / "net.safetensors"), rng.integers(500, size=(5, 48))
+    x[0, :3] = 0, 499, 499
+    compiled = compile_network(network, CONFIG, x, 2)
+    fetched = [step for step in compiled.segments[0].program.instructions if isinstance(step, Fetch)]
+    assert sum(step.destination is Destination.IDS for step in fetched) == 2
+    run = simulate_network(compiled, build, x[:3], timing)
+    assert run.mismatches == 0 and run.predicted == (timing.stalls == "none")
+    assert sqnr_db(forward(network, x[:3])[-1][1], run.results) > 65
 
 
 @pytest.mark.campaign

@@ -33,6 +33,7 @@ from wingbeat.hw.numeric import largest, smallest
 from wingbeat.sim.cycles.ring import Unpack
 from wingbeat.sim.model.processor import BlockOutcome, ProcessorModel
 from wingbeat.sim.model.ring import mac_words
+from wingbeat.sim.stimulus.ids import with_ids
 from wingbeat.sim.stimulus.illegal import illegal_programs
 from wingbeat.sim.stimulus.processor import ProcessorJob, random_processor_config, random_processor_job, random_setup
 from wingbeat.sim.stimulus.records import with_records
@@ -162,7 +163,7 @@ def legal_cases(config, rng, n_programs, n_timings):
         if config.ring_words:
             job = with_macs(config, job, rng)
         if config.records:
-            job = with_records(config, job, rng)
+            job = with_ids(config, with_records(config, job, rng), rng)
         timings = [MemoryTiming(), *(random_timing(config, rng) for _ in range(n_timings - 1))]
         want = expected(config, job)
         cases += [(legal_trial(f"program{number}-{k}", job, timing), want) for k, timing in enumerate(timings)]
@@ -283,7 +284,8 @@ def test_every_illegal_program(seed, need, run_cases):
     need("verilator")
     config, rng = processor_config(seed)
     programs = illegal_programs(config, rng)
-    never = {Fault.NONE, *(() if config.records else (Fault.RECORD,)), *(() if config.ring_words else (Fault.RING,))}
+    never = {Fault.NONE, *(() if config.records else (Fault.RECORD,)), *(() if config.ring_words else (Fault.RING,)),
+             *(() if config.row_ids else (Fault.ID,))}
     assert len(programs) >= 150 and {program.code for program in programs} == set(Fault) - never, f"seed {seed}"
     if config.ring_words and not IS_CAMPAIGN:
         without = config.changed(ring_words=0, partial_words=0)

@@ -3,8 +3,9 @@
     "b24 position (norm mix) (norm b40x2- gelu b24!) mean b5"
 
 b24: a butterfly with 24 outputs, x2: of two blocks, -: strides decrease, !: without bias. d24: a linear layer, d24!
-without bias, d24/2:4 pruned for a core of two layers. attention/ddbb: q and k dense, v and out butterflies, as all
-four are of attention. A residual stands in parentheses. norm! has no bias, mixnone no norm; tanh is the other gelu.
+without bias, d24/2:4 pruned for a core of two layers. e24: an embedding, at the begin and with vocabulary=True only:
+``features`` is then the number of its rows. attention/ddbb: q and k dense, v and out butterflies, as all four are of
+attention. A residual stands in parentheses. norm! has no bias, mixnone no norm; tanh is the other gelu.
 """
 
 from itertools import count
@@ -50,6 +51,8 @@ class Tables:
             return self.butterfly(name, int(match[1]), int(match[2] or 1), match[3], match[4])
         if match := re.fullmatch(r"d(\d+)(!?)(?:/(\d+:\d+))?", word):
             return self.linear(name, int(match[1]), match[2], match[3])
+        if match := re.fullmatch(r"e(\d+)", word):
+            return self.embedding(name, int(match[1]))
         if word.startswith("norm"):
             self.tensors[f"{name}.weight"] = self.rng.uniform(0.3, 1.2, self.features)
             if word == "norm":
@@ -87,6 +90,11 @@ class Tables:
             self.tensors[f"{name}.bias"] = 0.3 * self.rng.standard_normal(out)
         self.features = out
         return {"kind": "linear", "weights": name, **({"sparsity": sparsity} if sparsity else {})}
+
+    def embedding(self, name, out):
+        self.tensors[f"{name}.weight"] = self.rng.standard_normal((self.features, out))
+        self.features = out
+        return {"kind": "embedding", "weights": name}
 
     def twiddle(self, out, n_blocks):
         bits = max(1, (self.features - 1).bit_length())
@@ -132,6 +140,11 @@ class Networks:
     def ring(**changes):
         """The same with a ring, for linear layers, dense and sparse ones."""
         return load_preset("hybrid-16").changed(**{"records": True, "ring_words": 512, "sparse": True} | changes)
+
+    @staticmethod
+    def by_id(**changes):
+        """The same with ids of rows, for an embedding."""
+        return Networks.ring(**{"row_ids": 64} | changes)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ REFUSED = [
     (dict(memory_bits=8, block_log=1), "memory.block_log: 1; allowed are 0 and powers of two from 2 on"),
     (dict(memory_bits=8, block_log=24), "memory.block_log: 24; allowed are 0 and powers of two from 2 on"),
 ]
+IDS = dict(engines=2, stream_words=4, memory_bits=8, records=True)
 RING = dict(layers=2, stream_words=4, memory_bits=8, records=True, coefficient_words=64, ring_words=16)
 REFUSED_RINGS = [
     (dict(ring_words=24), "array.ring_words: 24; allowed are 0 and powers of two from 4 to coefficient_words = 64"),
@@ -65,6 +66,28 @@ def test_refused_rings(choices, message):
         CoreConfig.of(**RING | choices)
     assert [error["msg"] for error in fault.value.errors()] == [f"Value error, {message}"]
     assert CoreConfig.of(**RING | choices | dict(ring_words=0)).ring_words == 0
+
+
+@pytest.mark.parametrize("choices, row_ids", [(dict(), 1), (dict(), 3), (dict(), 24), (dict(), 65535),
+                                              (dict(records=False), 8), (dict(records=False), 3)])
+def test_refused_ids(choices, row_ids):
+    with pytest.raises(ValidationError) as fault:
+        CoreConfig.of(**IDS | choices, row_ids=row_ids)
+    assert [error["msg"] for error in fault.value.errors()] == [
+        f"Value error, memory.row_ids: {row_ids}; allowed are 0, and with memory.records powers of two from 2 on"]
+
+
+@pytest.mark.parametrize("row_ids", [-1, 65537, 131072])
+def test_ids_out_of_range(row_ids):
+    with pytest.raises(ValidationError) as fault:
+        CoreConfig.of(**IDS, row_ids=row_ids)
+    assert [error["loc"] for error in fault.value.errors()] == [("memory", "row_ids")]
+
+
+def test_ids():
+    assert [CoreConfig.of(**IDS, row_ids=1 << bits).row_ids for bits in range(1, 17)] == [2 ** n for n in range(1, 17)]
+    assert CoreConfig.of(**IDS | dict(records=False), row_ids=0).row_ids == 0
+    assert CoreConfig.of(**IDS).row_ids == CoreConfig.of().row_ids == 0
 
 
 def test_a_ring_needs_a_memory():

@@ -3,7 +3,8 @@
 import pytest
 
 from wingbeat.hw.isa.setup import SETUP_PROGRAM
-from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
+from wingbeat.sim.model.handout import ProgramFault
+from wingbeat.sim.model.processor import ProcessorModel
 
 
 def fault_of(config, case):

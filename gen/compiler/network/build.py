@@ -28,12 +28,13 @@ from ..kernel.sparse import Pattern, find_stride
 from ..program.assemble import SumRows, Transfer
 from ..program.blocks import Start
 from ..program.dense import DenseProduct
+from ..program.embedding import pick_rows
 from ..program.matrix import Matrix
 from ..program.operations import multiply_butterfly, mix_real, mixed_rows, transform_columns
 from ..program.stage import keeps
 from .builder import Builder, Constant, Operation, Resources, Stored
 from .file import Mixing
-from .formats import Format, peak_of, power_of_two_unit
+from .formats import Format, least_exponent, peak_of, power_of_two_unit
 from .lower import Step
 from .tensors import TensorMemory
 
@@ -47,7 +48,7 @@ def build_operation(step: Step, config: CoreConfig, stored: dict[int, Stored], m
                     resources: Resources, start: Start) -> Operation:
     """``stored``: where values stand, by id; that of the result is not put there. Raises WingbeatError."""
     try:
-        build = {"mixing": _Mixing, "mean": _Mean, "linear": _Dense}.get(step.kind, _Butterfly)
+        build = {"mixing": _Mixing, "mean": _Mean, "linear": _Dense, "embedding": _Embedding}.get(step.kind, _Butterfly)
         return build(step, config, stored, memory, resources, start).operation()
     except WingbeatError as fault:
         raise WingbeatError(f"{step.name}: {fault}") from fault
@@ -183,6 +184,28 @@ class _Dense(_Rows):
         return kernel, self.bias(layer.bias, lambda offset: matrix @ offset)
 
 
+class _Embedding(_Rows):
+    """Rows of a table by the ids of the tokens."""
+
+    def operation(self) -> Operation:
+        step, config = self.step, self.config
+        assert step.layer is not None and step.layer.matrix is not None
+        table, source = step.layer.matrix, self.source.tensor.rows
+        if len(table) > 1 << config.element_width:
+            raise WingbeatError(f"vocabulary: {len(table)}; allowed are 1..{1 << config.element_width}, for elements "
+                                f"of {config.element_width} bits")
+        # All of the table is known, so there is nothing to leave room for.
+        unit = power_of_two_unit(peak_of(table), self.width, 1.0)
+        unit = Format(self.width, max(unit.exponent, least_exponent(step.result, self.width)))
+        place = self.memory.take_table(*table.shape)
+        self.constants.append(Constant(Stored(place, unit.unit), unit.integers(table)))
+        kernel = compile_copy(table.shape[1], config, least_size=config.memory_elements, rows=source.rows)
+        finish, result = self.finish(unit.unit, None)
+        transfers = pick_rows(kernel, source, place.rows, result.tensor.rows, self.resources.coefficients, step.name,
+                              self.start)
+        return self.done(result, transfers, finish, 0)
+
+
 class _Mixing(Builder):
     """Re(FFT2) of each input."""
 
@@ -267,8 +290,14 @@ def _multiplications(weights: ButterflyWeights) -> int:
 
 
 def _some(rows: np.ndarray) -> np.ndarray:
-    """At most _ROWS of the rows, evenly taken."""
-    return rows[::-(-len(rows) // _ROWS)]
+    """At most _ROWS of the rows: those whose sums can be largest, and others by chance. Every so many of them would
+    always be of the same features."""
+    if len(rows) <= _ROWS:
+        return rows
+    size = np.abs(rows).sum(axis=1)
+    largest_ones = np.argpartition(size, -_ROWS // 2)[-_ROWS // 2:]
+    others = np.random.default_rng(0).choice(len(rows), _ROWS // 2, replace=False)
+    return rows[np.union1d(largest_ones, others)]
 
 
 def _with_sets(tasks: Sequence[Transfer], normalise: ReadSet | None,

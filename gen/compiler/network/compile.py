@@ -127,11 +127,14 @@ class CompiledNetwork:
 
     def memory(self, inputs: Any) -> tuple[np.ndarray, int]:
         """The memory (beats, 2K) with at most ``batch`` inputs in it, and how many of their values were clamped."""
-        x = encode_inputs(self.network, inputs)
+        x, width = encode_inputs(self.network, inputs), self.config.element_width
         if not 1 <= len(x) <= self.batch:
             raise WingbeatError(f"inputs: {len(x)}; allowed are 1..{self.batch}")
         memory, tensor = self.image(), self.input.tensor
-        integers, clamped = quantise(x / self.input.unit, self.config.element_width)
+        if self.network.takes_ids:  # numbers without sign
+            integers, clamped = (x.astype(np.int64) + (1 << width - 1)) % (1 << width) - (1 << width - 1), 0
+        else:
+            integers, clamped = quantise(x / self.input.unit, width)
         memory[tensor.base:tensor.base + tensor.beats] = tensor.pack(integers)
         return memory, clamped
 
@@ -202,8 +205,9 @@ class CompiledNetwork:
         if run.clamped:
             return
         least, width = least_sqnr_db(self.config.element_width), self.config.element_width
-        x = encode_inputs(self.network, inputs)
-        places = [("inputs", sqnr_db(x, quantise(x / self.input.unit, width)[0] * self.input.unit))]
+        x, places = encode_inputs(self.network, inputs), []
+        if not self.network.takes_ids:
+            places.append(("inputs", sqnr_db(x, quantise(x / self.input.unit, width)[0] * self.input.unit)))
         if self.error is not None and self.sqnr_db is not None:
             least = least if self.sqnr_db >= least else self.sqnr_db - _TOLERANCE_DB
             places.append(("results", level_db(run.results, self.error)))
@@ -276,7 +280,7 @@ class _Compiler:
         given, config = self.lowered.input, self.config
         self.memory = TensorMemory(config, self.batch)
         chosen = Format(config.element_width, least_exponent(given, config.element_width))
-        self.source = Stored(self.memory.take(*given.shape), chosen.unit)
+        self.source = Stored(self.memory.take(*given.shape), 1.0 if self.lowered.takes_ids else chosen.unit)
         self.stored: dict[int, Stored] = {id(given): self.source}
         self.segments: list[ProgramSegment] = []
         self.operations: list[Operation] = []  # of the segment that is open

@@ -6,7 +6,8 @@
 
     [input]
     tokens = 8
-    features = 8                        # or vocabulary = V: tokens are numbers below V, one-hot rows of V features
+    features = 8                        # or vocabulary = V: tokens are numbers below V, for all layers but an embedding
+                                        # one-hot rows of V features
 
     [[layers]]                          # in order; x is tokens x features at every point
     kind = "butterfly"
@@ -16,6 +17,7 @@
 |---|---|---|---|
 | `butterfly` | `weights`; `out_features`, `increasing_stride` | NAME.twiddle, optional NAME.bias | tokens x out |
 | `linear` | `weights`; `sparsity` = "N:M", `stride` | NAME.weight (out, in), optional NAME.bias | tokens x out |
+| `embedding` | `weights` | NAME.weight (vocabulary, features) | row of each token; the first layer |
 | `position` | `weights` | NAME (tokens, features) | x + NAME |
 | `residual` | `layers`, none of them a residual | | x + layers(x) |
 | `layernorm` | `weights`, `epsilon` = 1e-5 | NAME.weight, optional NAME.bias (features,) | normalised features |
@@ -41,8 +43,8 @@ from ....hw.errors import WingbeatError
 from ....hw.names import ALLOWED_NAMES, is_module_name
 from ..checkpoint import printable
 
-__all__ = ["NetworkFile", "Input", "Butterfly", "Linear", "Position", "LayerNorm", "Mixing", "Attention", "Gelu",
-           "Relu", "Mean", "Flatten", "Residual", "PlainSpec", "LayerSpec", "LARGEST_SIDE", "read_network_file"]
+__all__ = ["NetworkFile", "Input", "Butterfly", "Linear", "Embedding", "Position", "LayerNorm", "Mixing", "Attention",
+           "Gelu", "Relu", "Mean", "Flatten", "Residual", "PlainSpec", "LayerSpec", "LARGEST_SIDE", "read_network_file"]
 
 LARGEST_SIDE = 1 << 16  # tokens, features: the largest butterfly of gen/compiler/checkpoint.py
 _PART = "[A-Za-z0-9_-]+"
@@ -81,6 +83,13 @@ class Linear(_Table):
     weights: ButterflyName
     sparsity: Annotated[str, Field(max_length=8)] | None = None
     stride: Annotated[int, Field(ge=1, le=4096)] | None = None
+
+
+class Embedding(_Table):
+    """A row of a table for each token, which is its number; names and shapes are those of torch's nn.Embedding."""
+
+    kind: Literal["embedding"]
+    weights: ButterflyName
 
 
 class Position(_Table):
@@ -142,7 +151,7 @@ class Flatten(_Table):
     kind: Literal["flatten"]
 
 
-PlainSpec = Butterfly | Linear | Position | LayerNorm | Mixing | Attention | Gelu | Relu | Mean | Flatten
+PlainSpec = Butterfly | Linear | Embedding | Position | LayerNorm | Mixing | Attention | Gelu | Relu | Mean | Flatten
 
 
 class Residual(_Table):

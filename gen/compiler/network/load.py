@@ -28,7 +28,7 @@ import numpy as np
 from ....hw.errors import WingbeatError
 from ..kernel.sparse import Pattern
 from ..checkpoint import ButterflyWeights, Checkpoint, printable, real_array
-from .file import (LARGEST_SIDE, Attention, Butterfly, Flatten, LayerNorm, LayerSpec, Linear, Mean, Mixing,
+from .file import (LARGEST_SIDE, Attention, Butterfly, Embedding, Flatten, LayerNorm, LayerSpec, Linear, Mean, Mixing,
                    NetworkFile, PlainSpec, Position, Residual, read_network_file)
 
 __all__ = ["Shape", "LoadedLayer", "LoadedNetwork", "load_network"]
@@ -46,10 +46,10 @@ class LoadedLayer:
     """One layer with its float64 tensors. ``path`` is its place in the file, such as ``layers[2].layers[0]``.
 
     ``input``, ``output``: shapes in front and behind. ``butterflies``: the one of a butterfly. ``matrix`` (out, in),
-    ``bias`` (out,), ``pattern``: of a linear layer, the bias may be missing, and the pattern of a dense one. ``scale``,
-    ``offset`` (features,): LayerNorm, the offset may be missing. ``position`` (tokens, features). ``layers``: what a
-    residual adds to its input. ``projections``: q, k, v, out of an attention, butterflies or linear layers. What a kind
-    does not have is empty.
+    ``bias`` (out,), ``pattern``: of a linear layer, the bias may be missing, and the pattern of a dense one. ``matrix``
+    (vocabulary, features): of an embedding. ``scale``, ``offset`` (features,): LayerNorm, the offset may be missing.
+    ``position`` (tokens, features). ``layers``: what a residual adds to its input. ``projections``: q, k, v, out of an
+    attention, butterflies or linear layers. What a kind does not have is empty.
     """
 
     path: str
@@ -91,6 +91,11 @@ class LoadedNetwork:
     def output(self) -> Shape:
         return self.layers[-1].output
 
+    @property
+    def takes_ids(self) -> bool:
+        """Whether tokens stand in memory as their numbers, one feature each, for an embedding."""
+        return self.layers[0].kind == "embedding"
+
     def walk(self) -> Iterator[LoadedLayer]:
         """All layers in the order of their results: the layers of a residual, then the residual."""
         for layer in self.layers:
@@ -109,7 +114,8 @@ def load_network(toml_path: str | Path, checkpoint_path: str | Path) -> LoadedNe
     file = read_network_file(toml_path)
     loader = _Loader(Checkpoint(checkpoint_path), file)
     given = file.input
-    shape = Shape(given.tokens, given.features or given.vocabulary or 0)
+    has_ids = isinstance(file.layers[0], Embedding)
+    shape = Shape(given.tokens, given.features or (1 if has_ids else given.vocabulary or 0))
     layers = loader.layers(file.layers, shape, "", None)
     loader.check_all_used()
     return LoadedNetwork(file.name, shape, given.vocabulary, layers, tuple(loader.assumed))
@@ -121,6 +127,7 @@ class _Loader:
     def __init__(self, checkpoint: Checkpoint, file: NetworkFile):
         self.checkpoint = checkpoint
         self.prefix, self.ignore = file.prefix, file.ignore
+        self.vocabulary = file.input.vocabulary
         self.user: dict[str, str] = {}
         self.assumed: list[str] = []
         for name in file.ignore:
@@ -166,6 +173,8 @@ class _Loader:
                 return LoadedLayer(where, spec, shape, Shape(shape.tokens, weights.out_size), butterflies=(weights,))
             case Linear():
                 return self._linear(spec, shape, where)
+            case Embedding():
+                return self._embedding(spec, shape, where)
             case Attention():
                 if shape.features % spec.heads:
                     raise WingbeatError(f"heads: {spec.heads}; allowed are divisors of {shape.features} features")
@@ -194,6 +203,16 @@ class _Loader:
         bias = self._tensor(f"{stem}bias", where, matrix.shape[:1]) if has_bias else None
         return LoadedLayer(where, spec, shape, Shape(shape.tokens, len(matrix)), matrix=matrix, bias=bias,
                            pattern=pattern)
+
+    def _embedding(self, spec: Embedding, shape: Shape, where: str) -> LoadedLayer:
+        if where != "layers[0]" or self.vocabulary is None:
+            raise WingbeatError("it has no tokens; allowed is the first layer, behind an input with a vocabulary")
+        name = f"{self.prefix}{spec.weights}{'.' if spec.weights else ''}weight"
+        self._claim(name, where)
+        matrix = real_array(name, self.checkpoint.tensor(name))
+        if matrix.ndim != 2 or len(matrix) != self.vocabulary or not 1 <= matrix.shape[1] <= LARGEST_SIDE:
+            raise WingbeatError(f"{name}: shape {matrix.shape}; allowed are ({self.vocabulary}, 1..{LARGEST_SIDE})")
+        return LoadedLayer(where, spec, shape, Shape(shape.tokens, matrix.shape[1]), matrix=matrix)
 
     @staticmethod
     def _pattern(spec: Linear) -> Pattern | None:

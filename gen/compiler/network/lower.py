@@ -14,7 +14,7 @@ import numpy as np
 from ....hw.errors import WingbeatError
 from ....sim.reference.functions import standardise
 from ..checkpoint import ButterflyWeights
-from .file import Attention, Butterfly, Flatten, Gelu, LayerNorm, Linear, Mean, Mixing, Position, Relu
+from .file import Attention, Butterfly, Embedding, Flatten, Gelu, LayerNorm, Linear, Mean, Mixing, Position, Relu
 from .load import LoadedLayer, LoadedNetwork, Shape
 from .reference import apply_layer, encode_inputs
 
@@ -79,6 +79,11 @@ class Lowered:
     steps: tuple[Step, ...]
 
     @property
+    def takes_ids(self) -> bool:
+        """Whether the inputs are numbers of tokens."""
+        return self.steps[0].kind == "embedding"
+
+    @property
     def output(self) -> Value:
         return self.steps[-1].result
 
@@ -130,8 +135,8 @@ class _Lowering:
         match layer.spec:
             case Attention():
                 raise WingbeatError(f"{layer.path} (attention): no processor runs it; allowed are butterfly, linear, "
-                                    "position, residual, layernorm, mixing, gelu, relu, mean, flatten")
-            case Butterfly() | Linear():
+                                    "embedding, position, residual, layernorm, mixing, gelu, relu, mean, flatten")
+            case Butterfly() | Linear() | Embedding():
                 return self.step(layer.weights or layer.path, layer, at, floats)
             case Mixing() | Mean():
                 if at.flat:

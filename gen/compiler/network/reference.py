@@ -10,7 +10,7 @@ from ....hw.errors import WingbeatError
 from ....sim.reference.functions import attention, gelu, standardise, tanh_gelu
 from ....sim.reference.linear import butterfly_multiply, mixing
 from ..checkpoint import real_array
-from .file import Attention, Butterfly, Flatten, Gelu, LayerNorm, Linear, Mean, Mixing, Position, Relu
+from .file import Attention, Butterfly, Embedding, Flatten, Gelu, LayerNorm, Linear, Mean, Mixing, Position, Relu
 from .load import LoadedLayer, LoadedNetwork
 
 __all__ = ["encode_inputs", "forward", "apply_layer"]
@@ -19,7 +19,8 @@ __all__ = ["encode_inputs", "forward", "apply_layer"]
 def encode_inputs(network: LoadedNetwork, inputs: Any) -> np.ndarray:
     """``inputs`` as float64 (count, tokens, features).
 
-    Where the network has a vocabulary, integers (count, tokens) become one-hot rows. Raises WingbeatError.
+    Where the network has a vocabulary, integers (count, tokens) become one-hot rows, for an embedding rows of one
+    feature. Raises WingbeatError.
     """
     array = np.asarray(inputs)
     if network.vocabulary and array.ndim == 2 and array.dtype.kind in "iu":
@@ -27,7 +28,10 @@ def encode_inputs(network: LoadedNetwork, inputs: Any) -> np.ndarray:
             raise WingbeatError(f"inputs: shape {array.shape}; allowed is (count, {network.input.tokens})")
         if array.size and not 0 <= array.min() <= array.max() < network.vocabulary:
             raise WingbeatError(f"inputs: tokens {array.min()}..{array.max()}; allowed are 0..{network.vocabulary - 1}")
-        return np.eye(network.vocabulary)[array]
+        return array[..., None].astype(np.float64) if network.takes_ids else np.eye(network.vocabulary)[array]
+    if network.takes_ids:
+        raise WingbeatError(f"inputs: {array.dtype} {array.shape}; allowed are integers (count, "
+                            f"{network.input.tokens}), the numbers of tokens")
     if array.ndim != 3 or array.shape[1:] != network.input:
         raise WingbeatError(f"inputs: shape {array.shape}; allowed is (count, {network.input.tokens}, "
                             f"{network.input.features})")
@@ -74,6 +78,9 @@ def _applied(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
             # One product of all rows: many small ones are slow, 60 times where the processor has other work too.
             y = (x.reshape(-1, x.shape[-1]) @ layer.matrix.T).reshape(*x.shape[:-1], -1)
             return y if layer.bias is None else y + layer.bias
+        case Embedding():
+            assert layer.matrix is not None
+            return layer.matrix[x[..., 0].astype(np.int64)]
         case Position():
             return x + layer.position
         case LayerNorm(epsilon=epsilon):

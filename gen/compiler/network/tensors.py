@@ -82,6 +82,14 @@ class TensorMemory:
         self._take(base, beats)
         return Tensor(base, tokens, self.batch, features, pitch, elements)
 
+    def take_table(self, rows: int, features: int) -> Tensor:
+        """Rows of ``features`` elements where no tensor has ever been; they are the same for all inputs."""
+        elements = self._config.memory_elements
+        pitch = 1 << (-(-features // elements) - 1).bit_length()
+        tensor = Tensor(self.end, rows, 1, features, pitch, elements)
+        self._take(tensor.base, tensor.beats)
+        return tensor
+
     def take_beats(self, beats: int) -> Tensor:
         """Beats one after the other where no tensor has ever been, one a row; they are the same for all inputs."""
         base = self.end

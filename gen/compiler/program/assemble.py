@@ -16,7 +16,7 @@ from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ....hw.isa.encoding import INSTRUCTION_WORDS
-from ....hw.isa.instruction import (Fetch, Halt, Instruction, Loop, MemoryMode, Read, Set, Sums,
+from ....hw.isa.instruction import (Destination, Fetch, Halt, Instruction, Loop, MemoryMode, Read, Set, Sums,
                                     Unit, Write)
 from ....hw.isa.parameter_set import SET_WORDS, SETS, ReadSet, WriteSet
 from ....hw.isa.setup import SETUP_READER, SETUP_WRITER, SETUP_READ_SETS, SETUP_WRITE_SETS
@@ -32,6 +32,7 @@ __all__ = ["Transfer", "SumRows", "Program", "Work", "SetNumbers", "TableNumbers
 _MOST_AFTER = 63
 _SUMS_REGISTER = 1
 _MATRIX_REGISTER = 3  # register 2 belongs to records, stream.py
+_ID_REGISTER = 4
 _LONGEST_LOOP = 64  # blocks of the longest loop body that is looked for
 
 
@@ -72,7 +73,9 @@ class Program:
 
 
 def read_beats(config: CoreConfig, stage: Stage, block: Block) -> np.ndarray:
-    """Numbers of the beats that a block reads, in order."""
+    """Numbers of the beats that a block reads, in order; none by id, which are constant."""
+    if stage.read.by_id:
+        return np.empty(0, dtype=np.int64)
     read = Read(0, 0, block.read_rows, stage.read_mode)
     return read_addresses(config, stage.read.words(config.beat_groups), read, block.read_at)
 
@@ -277,13 +280,24 @@ def _fetch(work: Work, number: int, tables: TableNumbers, waits: "_Waits",
     if number >= len(work.blocks):
         return before_read
     stage, block = work.blocks[number]
+    before_read += _ids(block, tables)
     after, beats = waits.reads[number]
     read = Read(tables.readers.number(stage.read), 0, block.read_rows, stage.read_mode,
                 _step(work.read_places, number), after, beats,
-                tables.read_sets.number(stage.normalise, number) if stage.normalise else 0)
+                tables.read_sets.number(stage.normalise, number) if stage.normalise else 0, stage.read.by_id)
     before = work.blocks[number - 2].stage if number >= 2 else None
     load = stage.load if before is not None and stage.follows(before) else replace(stage.load, overlap=False, lag=0)
     return [*before_read, read, load, *_matrix(work, number, tables)]
+
+
+def _ids(block: Block, tables: TableNumbers) -> list[Instruction]:
+    """The FETCH of the ids of a block."""
+    if block.ids is None:
+        return []
+    descriptor, rows, at = block.ids
+    return [Set(Unit.READER, _ID_REGISTER, at),
+            Fetch(tables.readers.number(descriptor), _ID_REGISTER, rows, MemoryMode.COLUMNS,
+                  destination=Destination.IDS, fence=True)]
 
 
 def _matrix(work: Work, number: int, tables: TableNumbers) -> list[Instruction]:

@@ -18,8 +18,8 @@ from ....hw.isa.parameter_set import ReadSet, WriteSet
 from ....hw.isa.walk import Walk
 from ....sim.model.array import overtaken
 
-__all__ = ["Place", "LANE", "Side", "Block", "MatrixStream", "Stage", "build_stage", "build_mac_stage", "line",
-           "keeps", "cell_bits"]
+__all__ = ["Place", "LANE", "Side", "IdFetch", "Block", "MatrixStream", "Stage", "build_stage", "build_mac_stage",
+           "line", "keeps", "cell_bits"]
 
 
 _LATEST_LEAD = (1 << dict(FIELDS[Opcode.LOAD])["lead"]) - 1
@@ -40,9 +40,17 @@ class Place(NamedTuple):
 LANE = "lane"
 
 
+class IdFetch(NamedTuple):
+    """The ids that a block and those behind it read by: the descriptor of their FETCH, how many, the first beat."""
+
+    descriptor: Descriptor
+    rows: int
+    at: int
+
+
 class Block(NamedTuple):
-    """One block of a stage: first beat and valid rows on each side, the rows that FOLD mirrors, and the first beat of
-    the matrix that streams past."""
+    """One block of a stage: first beat and valid rows on each side, the rows that FOLD mirrors, the first beat of the
+    matrix that streams past, and what is fetched in front of it. By id the first beat is the number of the first id."""
 
     read_at: int
     read_rows: int
@@ -51,6 +59,7 @@ class Block(NamedTuple):
     fold_from: int = 0
     fold_rows: int = 0
     matrix_at: int = 0
+    ids: IdFetch | None = None
 
 
 class MatrixStream(NamedTuple):

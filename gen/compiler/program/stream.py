@@ -199,9 +199,11 @@ def _descriptors(work: Work, readers: DescriptorTable, writers: DescriptorTable)
     """All that the program needs but that of its FETCHes."""
     for sums in work.sums:
         readers.number(sums.read)
-    for stage, _ in work.blocks:
+    for stage, block in work.blocks:
         readers.number(stage.read)
         writers.number(stage.write)
+        if block.ids is not None:
+            readers.number(block.ids.descriptor)
         if stage.matrix:
             for piece, _ in stage.matrix.pieces:
                 readers.number(piece)

@@ -13,6 +13,7 @@ from wingbeat.gen.cosim.network import NetworkRun, operation_cycles, predict_net
 from wingbeat.gen.explore.network import classes
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.shipped import Dataset
+from wingbeat.sim.reference.metrics import sqnr_db
 
 ROW = {"parameters": 7, "multiplications": 8, "accuracy": {"float": 0.5}}
 HOST = ["softmax of layers[1].layers[1] (a2)", "sum of layers[1]"]
@@ -76,6 +77,13 @@ def test_cycles_are_those_of_all_programs(command, task):
     split = compile_split(task.network, load_preset(evaluate.default_preset("tiny")), task.calibration, found["batch"])
     assert found["batch"] == 32 and sum(layer["cycles"] for layer in found["layers"]) == sum(
         each.total for compiled in split.programs.values() for each in predict_network(compiled))
+
+
+def test_larger_blocks_change_no_integer(command, task):
+    _, found = command.run()
+    split = compile_split(task.network, load_preset(evaluate.default_preset("tiny")), task.calibration, 4)
+    assert found["widths"][0]["sqnr_db"] == sqnr_db(forward(task.network, task.inputs)[-1][1],
+                                                    split.execute_model(task.inputs).results)
 
 
 @pytest.mark.parametrize("text, preset", [("b16 (norm attention) mean b5", "hybrid-16"), ("d16 mean b5", "matrix-16"),

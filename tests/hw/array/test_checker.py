@@ -16,14 +16,15 @@ from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS, encode, pat
 from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Mac, MemoryMode, Mode, Opcode, Pass,
                                          Read, Set, Store, Unit, Wait, Write)
 from wingbeat.hw.isa.walk import Walk
-from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
+from wingbeat.sim.model.handout import ProgramFault
+from wingbeat.sim.model.processor import ProcessorModel
 from wingbeat.sim.stimulus.illegal import illegal_programs
 
 CONFIG = CoreConfig.of(engines=1, layers=1, half_words=8, coefficient_words=8, program_words=256, stream_words=2,
                        memory_bits=12, descriptors=4, records=True)
 JUDGED, PERIOD = 3, 7  # an instruction is judged when it has stood so long; cycles from one to the next
 # What the checker does not see.
-LATE = (Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG, Fault.RECORD, Fault.RING)
+LATE = (Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG, Fault.RECORD, Fault.RING, Fault.ID)
 WALK = Walk((0,), 0b110, 0)
 STEP = Pass(Mode.PASS, 0, 4, 0, (0,), first=True, last=True)
 BLOCK = [Read(0, 0, 1, MemoryMode.COLUMNS), Load(WALK), STEP, Store(WALK), Write(0, 0, 1, MemoryMode.COLUMNS)]

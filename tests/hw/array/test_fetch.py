@@ -216,7 +216,7 @@ PROCESSOR = CoreConfig.of(engines=1, layers=1, half_words=8, coefficient_words=8
 UNITS = {"o_load": (Load,), "o_pass": (Pass,), "o_store": (Store,), "o_reader": (Read, Sums, Set),
          "o_writer": (Write, Set)}
 # What the fetch unit does not see; RING only where there is one.
-LATE = (Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG, Fault.RECORD, Fault.RING)
+LATE = (Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG, Fault.RECORD, Fault.RING, Fault.ID)
 
 
 def is_fetch(name, payload):

@@ -125,6 +125,9 @@ def test_words_bit_by_bit():
         read = kind(5, 3, 40, MemoryMode.PAIRS, -2, 7, 9, vector=11)
         bits = opcode | 5 << 4 | 3 << 10 | 0xFFFFFFFE << 13 | 40 << 45 | 2 << 61 | 11 << 64 | 7 << 68 | 9 << 74
         assert encode([read]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64], kind
+        by_id = replace(read, by_id=True)
+        assert encode([by_id]) == words_of(bits | 1 << 90) and decode(words_of(bits | 1 << 90), 1) == [by_id], kind
+        assert decode(words_of(bits), 1)[0].by_id is False and decode(words_of(bits | 1 << 90), 1)[0].by_id is True
     write = Write(5, 3, 40, MemoryMode.SPLIT, 16, 1, 33, vector=11)
     bits = 6 | 5 << 4 | 3 << 10 | 16 << 13 | 40 << 45 | 5 << 61 | 11 << 64 | 1 << 68 | 33 << 69
     assert encode([write]) == [bits & 0xFFFFFFFF, bits >> 32 & 0xFFFFFFFF, bits >> 64]
@@ -161,11 +164,13 @@ def test_words_of_a_ring_bit_by_bit():
     assert decode(encode([Store(walk)]), 2) == [Store(walk)]
 
 
-@pytest.mark.parametrize("destination, code", [(Destination.SETUP, 1), (Destination.RING, 2), (Destination.PICKS, 3)])
+@pytest.mark.parametrize("destination, code", [(Destination.SETUP, 1), (Destination.RING, 2), (Destination.PICKS, 3),
+                                               (Destination.IDS, 4)])
 def test_words_of_a_fetch_bit_by_bit(destination, code):
     fetch = Fetch(5, 3, 40, MemoryMode.COLUMNS, -2, 7, 9, destination=destination, fence=True)
-    bits = 9 | 5 << 4 | 3 << 10 | 0xFFFFFFFE << 13 | 40 << 45 | 7 << 68 | 9 << 74 | code << 90 | 1 << 92
+    bits = 9 | 5 << 4 | 3 << 10 | 0xFFFFFFFE << 13 | 40 << 45 | 7 << 68 | 9 << 74 | code << 91 | 1 << 94
     assert encode([fetch]) == words_of(bits) and decode(words_of(bits), 1) == [fetch]
+    assert patched(fetch, by_id=1) == words_of(bits | 1 << 90)
     assert encode([Wait()]) == [10, 0, 0] and decode([10, 0, 0], 1) == [Wait()]
 
 

@@ -1,9 +1,10 @@
-"""Reader: random READs through a slow memory, what they wait for, latencies, errors, resets."""
+"""Reader: random READs through a slow memory, by id too, what they wait for, latencies, errors, resets."""
 
-from collections import deque
-from dataclasses import dataclass
+from collections import deque, namedtuple
+from dataclasses import replace
 import random
 
+from amaranth.hdl import Const
 import numpy as np
 import pytest
 
@@ -18,13 +19,14 @@ pytestmark = pytest.mark.thin(4)
 
 MEMORY_BITS, ELEMENTS, WIDTH = 14, 8, 10
 MASK = (1 << WIDTH) - 1
+ROW_IDS = 16
 PIPELINES = pytest.mark.parametrize("pipeline", list(Pipeline), ids=lambda p: p.value)
 LINE = Descriptor((), Move(0, 1), tuple(Move(0, 2 << bit) for bit in range(6)), pitch=100, chunks=128)
 
 
-def config(groups=2, pipeline=Pipeline.DEEP, records=False, sparse=False):
+def config(groups=2, pipeline=Pipeline.DEEP, records=False, sparse=False, row_ids=0):
     return CoreConfig.of(engines=2 * groups, layers=1, width=WIDTH, element_width=WIDTH, stream_words=ELEMENTS // 2,
-                         memory_bits=MEMORY_BITS, descriptors=4, pipeline=pipeline, records=records,
+                         memory_bits=MEMORY_BITS, descriptors=4, pipeline=pipeline, records=records, row_ids=row_ids,
                          **(dict(coefficient_words=16, ring_words=16, sparse=True) if sparse else {}))
 
 
@@ -65,61 +67,62 @@ def random_commands(rng, descriptors, count, waiting, fetches=()):
     return commands
 
 
-def marks_of(read, records, sparse):
-    """Marks of the beats of a block, lowest first in ``o``: setup, ring, picks; and the bit of ``present``."""
-    destination = read.destination if isinstance(read, Fetch) else 0
-    marks = [destination > 0, *([destination >= Destination.RING, destination == Destination.PICKS] if sparse else [])]
-    return sum(mark << at for at, mark in enumerate(marks)), records << len(marks)
+class Twin:
+    """Blocks, an entry for each READ and FETCH: bit patterns of ``o`` and the beat numbers that it requests. ``bad``:
+    how many ids named no row; ``places``: where the rows of the ids begin."""
 
-
-def beats_of(read, descriptor, groups, base, mode, records, sparse):
-    """Bit patterns of ``o`` for one block, and the beat numbers that it requests; ``mode``: that of its beats."""
-    words, addresses = [], []
-    marks, present = marks_of(read, records, sparse)
-    row, chunk = descriptor.positions(groups)
-    for number, (r, c) in enumerate(zip((row & 0xFFFF).tolist(), (chunk & 0xFFFF).tolist())):
-        beat = marks << ELEMENTS * WIDTH + 4
-        if r < read.rows and c < descriptor.chunks:
-            addresses.append(int(base + row[number] * descriptor.pitch + chunk[number]) % (1 << MEMORY_BITS))
-            element_bits = content(addresses[-1])
-            if c == descriptor.chunks - 1 and descriptor.tail:
-                element_bits &= (1 << WIDTH * descriptor.tail) - 1
-            beat |= element_bits | present << ELEMENTS * WIDTH + 4
-        words.append(beat | int(mode) << ELEMENTS * WIDTH | (number == len(row) - 1) << ELEMENTS * WIDTH + 2)
-    return words, addresses
-
-
-def expected(commands, descriptors, groups, records, sparse):
-    """Per READ what ``beats_of`` returns."""
-    registers, blocks, mode = [0] * 8, [], MemoryMode.COLUMNS
-    for command in commands:
-        if isinstance(command, Set):
-            registers[command.register] = command.value
-        else:
-            base = registers[command.register]
+    def __init__(self, commands, descriptors, dut_config):
+        self._config, self.blocks, self.bad, self.places = dut_config, [], 0, {}
+        registers, mode = [0] * 8, MemoryMode.COLUMNS
+        for command in commands:
+            if isinstance(command, Set):
+                registers[command.register] = command.value
+                continue
+            base, descriptor = registers[command.register], descriptors[command.descriptor]
             is_fetch = isinstance(command, Fetch)
-            words, addresses = beats_of(command, descriptors[command.descriptor], groups, base,
-                                        mode if is_fetch else command.mode, records, sparse)
-            blocks.append((words, addresses))
-            if not is_fetch:
+            self.blocks.append(self._beats(command, descriptor, base, mode if is_fetch else command.mode))
+            words, addresses = self.blocks[-1]
+            if is_fetch and command.destination == Destination.IDS:
+                self._keep(descriptor, addresses)
+            elif not is_fetch:
                 words[0] |= (command.mode != mode) << ELEMENTS * WIDTH + 3
                 mode = command.mode
             registers[command.register] = (base + command.increment) % (1 << MEMORY_BITS)
-    return blocks
+
+    def _keep(self, descriptor, addresses):
+        row_ids = [content(address) & MASK for address in addresses]
+        self.bad += sum(each > descriptor.keep & 0xFFFF for each in row_ids)
+        self.places |= {number % ROW_IDS: descriptor.other + (each << (descriptor.keep >> 16))
+                        for number, each in enumerate(row_ids) if each <= descriptor.keep & 0xFFFF}
+
+    def _marks(self, read):
+        """Marks of the beats of a block, lowest first in ``o``: setup, ring, picks, ids; and the bit of ``present``."""
+        destination, c = read.destination if isinstance(read, Fetch) else 0, self._config
+        marks = [destination > 0, *([destination in (Destination.RING, Destination.PICKS)] if c.ring_words else []),
+                 *([destination == Destination.PICKS] if c.sparse else []),
+                 *([destination == Destination.IDS] if c.row_ids else [])]
+        return sum(mark << at for at, mark in enumerate(marks)), c.records << len(marks)
+
+    def _beats(self, read, descriptor, base, mode):  # the mode of its beats
+        words, addresses = [], []
+        marks, present = self._marks(read)
+        row, chunk = descriptor.positions(self._config.beat_groups)
+        for number, (r, c) in enumerate(zip((row & 0xFFFF).tolist(), (chunk & 0xFFFF).tolist())):
+            beat = marks << ELEMENTS * WIDTH + 4
+            if r < read.rows and c < descriptor.chunks:
+                at = int(base + row[number] * descriptor.pitch)
+                begin = self.places[at % (1 << MEMORY_BITS) % ROW_IDS] if read.by_id else at
+                addresses.append((begin + c) % (1 << MEMORY_BITS))
+                element_bits = content(addresses[-1])
+                if c == descriptor.chunks - 1 and descriptor.tail:
+                    element_bits &= (1 << WIDTH * descriptor.tail) - 1
+                beat |= element_bits | present << ELEMENTS * WIDTH + 4
+            words.append(beat | int(mode) << ELEMENTS * WIDTH | (number == len(row) - 1) << ELEMENTS * WIDTH + 2)
+        return words, addresses
 
 
-@dataclass
-class Cycle:
-    """What the reader shows and sees in one cycle."""
-
-    idle: int
-    running: int
-    waiting: int
-    bad_after: int
-    tag: int
-    completed: int
-    progress: int
-    request: int
+# What the reader shows and sees in one cycle.
+Cycle = namedtuple("Cycle", "idle running waiting bad_after bad_id tag completed progress request")
 
 
 class Setup:
@@ -132,11 +135,13 @@ class Setup:
 
     def __init__(self, seed, commands, descriptors, field_bits, *, groups=2, pipeline=Pipeline.DEEP, in_flight=4,
                  latency=lambda: 1, ready=Stall.NEVER, sink=Stall.NEVER, writing=0, records=False,
-                 sparse=False):
-        self.dut = Reader(config(groups, pipeline, records, sparse), in_flight)
+                 sparse=False, row_ids=0):
+        dut_config = config(groups, pipeline, records, sparse, row_ids)
+        self.dut = Reader(dut_config, in_flight)
         self.bench, self._rng = Bench(self.dut, seed), random.Random(seed)
         self.bench.noise(self.dut.write, self.dut.write_en)
-        self.blocks = expected(commands, descriptors, groups, records, sparse)
+        twin = Twin(commands, descriptors, dut_config)
+        self.blocks, self.bad_ids = twin.blocks, twin.bad
         self.played = []  # in which cycles the player, whom nobody plays here, says that it is done
         self.words = [word for words, _ in self.blocks for word in words]
         self._table = [(number * DESCRIPTOR_WORDS + at, word) for number, descriptor in enumerate(descriptors)
@@ -161,6 +166,7 @@ class Setup:
         if words is None:
             assert self._addresses == [a for _, addresses in self.blocks for a in addresses], self.bench.seed_note
             assert self.history[-1].idle and not self.history[-1].running, self.bench.seed_note
+            assert sum(seen.bad_id for seen in self.history) == self.bad_ids, self.bench.seed_note
         return self
 
     async def _drive(self, ctx):
@@ -236,7 +242,8 @@ class Setup:
 
     async def _watch(self, ctx):
         dut, skip = self.dut, len(self._table)
-        ports = (dut.idle, dut.running, dut.waiting, dut.bad_after, dut.tag, dut.completed, dut.progress)
+        bad_id = dut.bad_id if hasattr(dut, "bad_id") else Const(0)
+        ports = (dut.idle, dut.running, dut.waiting, dut.bad_after, bad_id, dut.tag, dut.completed, dut.progress)
         async for _, reset, valid, ready, *values in ctx.tick().sample(dut.read.valid, dut.read.ready, *ports):
             if reset:
                 self.history.clear()
@@ -374,13 +381,64 @@ def test_fetches(seed, sink, field_bits):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_fetches_to_the_ring(seed, field_bits):
-    """The beats of a FETCH know where they go, and that they are of a sparse matrix; those of a READ know nothing."""
+    """The beats of a FETCH know where they go, and whether to the ids or a sparse matrix; those of a READ nothing."""
     rng = random.Random(seed)
     descriptors = [random_descriptor(rng, 2) for _ in range(4)]
-    commands = random_commands(rng, descriptors, 10, waiting=False, fetches=tuple(Destination))
+    commands = [replace(each, fence=True) if isinstance(each, Fetch) else each
+                for each in random_commands(rng, descriptors, 20, waiting=False, fetches=tuple(Destination))]
     Setup(seed, commands, descriptors, field_bits, in_flight=64, sink=rng.choice([Stall.NEVER, Stall.RANDOM]),
-          latency=lambda: rng.choice([1, 2, 30]), records=True, sparse=True).run()
+          latency=lambda: rng.choice([1, 2, 30]), records=True, sparse=True, row_ids=ROW_IDS).run()
     assert {each.destination for each in commands if isinstance(each, Fetch)} >= {*Destination}, f"seed {seed}"
+
+
+IDS = Descriptor((), Move(1), (Move(2), Move(4), Move(8)), 1, 1, other=1000, keep=MASK | 2 << 16)
+FETCH_IDS = Fetch(0, 0, 99, MemoryMode.COLUMNS, destination=Destination.IDS, fence=True)
+
+
+def random_id_commands(rng, count):
+    """A FETCH of as many ids as there is room for, then READs by id and not, FETCHes of records and of more ids."""
+    form = rng.choice([MASK // 2, MASK]) | rng.randrange(6) << 16
+    descriptors = [IDS, replace(random_descriptor(rng, 2), pitch=1, by_id=True),
+                   replace(random_descriptor(rng, 2), other=rng.getrandbits(MEMORY_BITS), keep=form),
+                   random_descriptor(rng, 2)]
+    commands = [FETCH_IDS]
+    for command in random_commands(rng, descriptors, count, False, [Destination.SETUP, Destination.IDS]):
+        if isinstance(command, Fetch):
+            command = replace(command, descriptor=rng.choice([0, 2]), fence=True)
+        elif isinstance(command, Read):
+            by_id = rng.random() < 0.7
+            command = replace(command, by_id=by_id, descriptor=1 if by_id else rng.choice([0, 2, 3]))
+        commands.append(command)
+    return descriptors, commands
+
+
+@pytest.mark.thin(2)
+@pytest.mark.parametrize("seed", range(12))
+def test_rows_by_id(seed, field_bits):
+    """Behind the fence of their FETCH, with other blocks between; an id that names no row is told once."""
+    rng = random.Random(seed)
+    descriptors, commands = random_id_commands(rng, 10)
+    Setup(seed, commands, descriptors, field_bits, pipeline=rng.choice(list(Pipeline)), in_flight=rng.choice([4, 64]),
+          sink=rng.choice([Stall.NEVER, Stall.RANDOM]), latency=lambda: rng.choice([1, 2, 30]),
+          ready=rng.choice([Stall.NEVER, Stall.RANDOM]), records=True, row_ids=ROW_IDS).run()
+    assert any(each.by_id for each in commands if isinstance(each, Read)), f"seed {seed}"
+
+
+@pytest.mark.thin(1)
+@PIPELINES
+@pytest.mark.parametrize("limit", [MASK, (content(ROW_IDS - 1) & MASK) - 1])
+def test_ids_that_name_no_row(limit, pipeline, field_bits):
+    """Two cycles behind their beats, before the reader is idle, the last one too; all others are found behind the
+    fence."""
+    bad = [number for number in range(ROW_IDS) if content(number) & MASK > limit]
+    row, by_id = Descriptor((), Move(0, 1), (), pitch=1, chunks=2, by_id=True), read(descriptor=1, by_id=True)
+    commands = [FETCH_IDS, *(step for number in range(ROW_IDS) if number not in bad
+                             for step in (Set(Unit.READER, 0, number), by_id))]
+    tables = [replace(IDS, keep=limit), row]
+    setup = Setup(0, commands, tables, field_bits, pipeline=pipeline, records=True, row_ids=ROW_IDS).run()
+    told = [cycle for cycle, seen in enumerate(setup.history) if seen.bad_id]
+    assert told == [setup.beats[number] + 2 for number in bad] and bool(bad) is (limit < MASK)
+    assert not any(setup.history[cycle].idle for cycle in told)
 
 
 async def give(ctx, dut, command, field_bits):

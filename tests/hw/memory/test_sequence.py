@@ -1,5 +1,7 @@
-"""Beat sequence: random descriptors against ``Descriptor.positions``, under stalls; latency, throughput, resets."""
+"""Beat sequence: random descriptors against ``Descriptor.positions``, under stalls; latency, throughput, resets; with
+ids, the places of rows that a table names."""
 
+from dataclasses import replace
 import random
 
 import numpy as np
@@ -52,14 +54,21 @@ def table_writes(descriptors, groups):
             for at, word in enumerate(descriptor.words(groups)) if word]
 
 
-def beats_of(descriptor, groups, base, rows, memory_bits=MEMORY_BITS):
-    """The fields of every beat of a block."""
+def place_of(number):
+    """Where the row of an id begins."""
+    return number * 0x9E3B1 + 77 & (1 << MEMORY_BITS) - 1
+
+
+def beats_of(descriptor, groups, base, rows):
+    """The fields of every beat of a block. By id, the address of a beat that is not valid is open: 0."""
     row, chunk = descriptor.positions(groups)
-    address = (base + row * descriptor.pitch + chunk) % (1 << memory_bits)
+    address = (base + row * descriptor.pitch + (0 if descriptor.by_id else chunk)) % (1 << MEMORY_BITS)
     row, chunk = row & 0xFFFF, chunk & 0xFFFF
     at_end = chunk == (descriptor.chunks - 1) % (1 << 16)
     tail = at_end & (descriptor.tail != 0)
     valid = (row < rows) & (chunk < descriptor.chunks)
+    if descriptor.by_id:
+        address = np.where(valid, place_of(address) + chunk & (1 << MEMORY_BITS) - 1, 0)
     last = np.arange(len(row)) == len(row) - 1
     names = ("address", "row", "chunk", "valid", "first_chunk", "last_chunk", "tail", "tail_elements", "last")
     columns = (address, row, chunk, valid, chunk == 0, at_end, tail, np.where(tail, descriptor.tail, 0), last)
@@ -74,10 +83,12 @@ def fields(dut, word):
 
 class Setup:
     """A sequence, its descriptors, and a bench that writes the table and then starts ``blocks``, tuples of number of
-    the descriptor, base and rows. ``starts`` are the cycles in which blocks were taken."""
+    the descriptor, base and rows. ``starts`` are the cycles in which blocks were taken. With ``has_ids`` a block of a
+    descriptor ``by_id`` is one, and the bench has the table of places."""
 
-    def __init__(self, seed, groups, descriptors, blocks, pipeline=Pipeline.DEEP, source=Stall.NEVER, sink=Stall.NEVER):
-        self.dut = BeatSequence(config(groups, pipeline))
+    def __init__(self, seed, groups, descriptors, blocks, pipeline=Pipeline.DEEP, source=Stall.NEVER, sink=Stall.NEVER,
+                 has_ids=False):
+        self.dut, self._has_ids = BeatSequence(config(groups, pipeline), has_ids), has_ids
         self.bench, self.starts, self._groups = Bench(self.dut, seed), [], groups
         self.bench.noise(self.dut.write, self.dut.write_en)
         self._descriptors, self._blocks = descriptors, blocks
@@ -88,6 +99,9 @@ class Setup:
         self._go = source.willing(random.Random(seed))
         self.bench.process(self._drive, background=True)
         self.bench.process(self._watch, background=True)
+        if has_ids:
+            self._stages = [0] * pipeline.ram_latency
+            self.bench.process(self._look_up, background=True)
         self.got = self.bench.sink(self.dut.o, len(self.expected), sink)
 
     def run(self, reset_at=None):
@@ -96,7 +110,11 @@ class Setup:
         self.bench.run(len(self.writes) + 40 * len(self.expected) + 60 * len(self.blocks) + 100, at)
         note = self.bench.seed_note
         got = [fields(self.dut, word) for word in self.got.words]
+        by_id = [self._descriptors[number].by_id for (number, _, _), block in zip(self._blocks, self.blocks)
+                 for _ in block]
         for number, beat in enumerate(got):
+            if by_id[number] and not beat["valid"]:
+                beat["address"] = 0
             assert beat == self.expected[number], f"beat {number}, {note}"
         shapes = [(each.chunks, each.other, each.keep) for each in (self._descriptors[number]
                                                              for number, _, _ in self._blocks)]
@@ -120,9 +138,20 @@ class Setup:
             ctx.set(self.dut.start.valid, waits)
             if waits:
                 number, base, rows = self._blocks[len(self.starts)]
-                ctx.set(self.dut.start.payload, {"descriptor": number, "base": base, "rows": rows})
+                self._offer(ctx, number, base, rows, self._descriptors[number].by_id)
             else:
-                ctx.set(self.dut.start.payload, {"descriptor": 7, "base": 12345, "rows": 77})
+                self._offer(ctx, 7, 12345, 77, random.Random(cycle).random() < 0.5)
+
+    def _offer(self, ctx, number, base, rows, by_id):
+        fields = {"descriptor": number, "base": base, "rows": rows, **({"by_id": by_id} if self._has_ids else {})}
+        ctx.set(self.dut.start.payload, fields)
+
+    async def _look_up(self, ctx):
+        """A RAM whose stages move with ``moving``."""
+        async for _, _, moving, number in ctx.tick().sample(self.dut.moving, self.dut.id_number):
+            if moving:
+                self._stages = [place_of(number), *self._stages[:-1]]
+            ctx.set(self.dut.place, self._stages[-1])
 
     async def _watch(self, ctx):
         dut = self.dut
@@ -167,13 +196,32 @@ def test_all_bits_of_the_steps():
     Setup(0, 1, [descriptor], [(0, 7, 3000)]).run()
 
 
+@SINKS
+@pytest.mark.parametrize("source", [Stall.NEVER, Stall.RANDOM], ids=lambda s: s.value)
 @PIPELINES
-def test_stated_latency_and_throughput(pipeline):
+@pytest.mark.parametrize("groups", [1, 3])
+def test_random_blocks_with_ids(groups, pipeline, source, sink):
+    """By id and not, in turn and at random."""
+    seed = 7000 + 1000 * groups + list(Stall).index(sink) + 10 * list(Stall).index(source)
+    rng = random.Random(seed)
+    descriptors = [replace(random_descriptor(rng, groups, 80), by_id=number > 0, pitch=rng.choice([1, 1, 9]))
+                   for number in range(3)]
+    blocks = random_blocks(rng, descriptors, 8)
+    blocks[:4] = [(number, *block[1:]) for number, block in zip((1, 0, 2, 0), blocks)]
+    setup = Setup(seed, groups, descriptors, blocks, pipeline, source, sink, has_ids=True)
+    setup.run()
+
+
+@PIPELINES
+@pytest.mark.parametrize("has_ids", [False, True])
+def test_stated_latency_and_throughput(has_ids, pipeline):
     descriptors = [Descriptor((Move(1),) * 2, Move(9), (Move(4),) * 3, pitch=8, chunks=1),
                    Descriptor((), Move(0), (), pitch=1, chunks=1),
                    Descriptor((), Move(1), (Move(3),) * 4, pitch=1, chunks=1)]
-    setup = Setup(0, 3, descriptors, [(0, 0, 9), (1, 0, 9), (2, 0, 9), (0, 0, 9)], pipeline)
+    descriptors = [replace(each, by_id=has_ids and at != 1) for at, each in enumerate(descriptors)]
+    setup = Setup(0, 3, descriptors, [(0, 0, 9), (1, 0, 9), (2, 0, 9), (0, 0, 9)], pipeline, has_ids=has_ids)
     setup.run()
+    assert setup.dut.latency == ((13, 8) if has_ids else (10, 6))[pipeline is Pipeline.SHORT]
     cycle = setup.starts[0] + setup.dut.latency
     for block, start in zip(setup.blocks, setup.starts):
         assert start + setup.dut.latency == cycle
@@ -188,6 +236,18 @@ def test_reset_mid_block(reset_at):
     rng = random.Random(reset_at)
     descriptors = [random_descriptor(rng, 3, 60) for _ in range(3)]
     Setup(reset_at, 3, descriptors, random_blocks(rng, descriptors, 4), sink=Stall.RANDOM).run(reset_at)
+    descriptors = [replace(each, by_id=True) for each in descriptors]
+    Setup(reset_at, 3, descriptors, random_blocks(rng, descriptors, 4), sink=Stall.RANDOM, has_ids=True).run(reset_at)
+
+
+def test_a_row_by_id_is_as_long_as_its_chunks():
+    """Ids in any order of rows; the beats of a row follow its begin, also beyond the end of the memory."""
+    descriptor = Descriptor((), Move(0), (Move(0, 1), Move(2), Move(1)), pitch=3, chunks=2, by_id=True)
+    setup = Setup(0, 1, [descriptor], [(0, 40, 9)], has_ids=True)
+    setup.run()
+    begins = [place_of(40 + 3 * row) for row in (0, 2, 1, 3)]
+    words = [fields(setup.dut, word)["address"] for word in setup.got.words]
+    assert words == [begin + chunk & (1 << MEMORY_BITS) - 1 for begin in begins for chunk in (0, 1)]
 
 
 def test_words_outside_the_table_are_dropped():

@@ -12,12 +12,15 @@ from wingbeat.sim.model.legality import field_fault
 PLAIN = CoreConfig.of(engines=2, layers=1, half_words=32, coefficient_words=24, stream_words=4, memory_bits=10,
                       descriptors=3)
 FULL = PLAIN.changed(records=True, ring_words=16, vector_lanes=2)
+BY_ID = PLAIN.changed(records=True, row_ids=8, vector_lanes=2)
 KEEPING = FULL.changed(partial_words=8)  # 4 outputs of P words, two steps each, or of two row pairs 2
 LOAD, STORE = Load(Walk((0,), 30, 0)), Store(Walk((0,), 30, 0))
 PASS = Pass(Mode.BPMM, 0, 16, 1, (0,), coef_base=16, coef_mask_bits=3)
 MAC = Mac(4, 4, 1, 2, 8, 2, 0)
 READ, WRITE = Read(2, 0, 4, MemoryMode.PAIRS), Write(2, 0, 4, MemoryMode.SPLIT)
 FETCH = Fetch(2, 0, 4, MemoryMode.COLUMNS, destination=Destination.RING)
+IDS = Fetch(2, 0, 4, MemoryMode.COLUMNS, destination=Destination.IDS, fence=True)
+SUMS = Sums(0, 0, 4, MemoryMode.COLUMNS)
 
 # Core, instruction, raw fields that are other, fault.
 CASES = [
@@ -39,6 +42,15 @@ CASES = [
     (PLAIN, WRITE, {"mode": 6}, Fault.MEMORY), (PLAIN, FETCH, {}, Fault.OPCODE), (PLAIN, Wait(), {}, Fault.OPCODE),
     (FULL, FETCH, {}, None), (FULL, FETCH, {"destination": 3}, Fault.MEMORY),
     (FULL, FETCH, {"destination": 0}, Fault.MEMORY), (FULL.changed(ring_words=0), FETCH, {}, Fault.MEMORY),
+    (PLAIN, READ, {"by_id": 1}, Fault.MEMORY), (FULL, READ, {"by_id": 1}, Fault.MEMORY),
+    (BY_ID, READ, {"by_id": 1}, None), (BY_ID, READ, {"by_id": 1, "vector": 1}, Fault.MEMORY),
+    (BY_ID, READ, {"by_id": 1, "mode": 3}, Fault.MEMORY), (BY_ID, READ, {"by_id": 1, "descriptor": 3}, Fault.MEMORY),
+    (BY_ID, SUMS, {}, None), (BY_ID, SUMS, {"by_id": 1}, Fault.MEMORY), (FULL, SUMS, {"by_id": 1}, Fault.MEMORY),
+    (BY_ID, IDS, {}, None), (BY_ID, IDS, {"fence": 0}, Fault.MEMORY), (BY_ID, IDS, {"by_id": 1}, Fault.MEMORY),
+    (FULL, IDS, {}, Fault.MEMORY), (PLAIN, IDS, {}, Fault.OPCODE), (BY_ID, IDS, {"descriptor": 3}, Fault.MEMORY),
+    (BY_ID, IDS, {"destination": 1, "fence": 0}, None), (BY_ID, IDS, {"destination": 1, "by_id": 1}, Fault.MEMORY),
+    (BY_ID, IDS, {"destination": 2}, Fault.MEMORY), (BY_ID, IDS, {"destination": 5}, Fault.MEMORY),
+    (FULL, FETCH, {"by_id": 1}, Fault.MEMORY), (FULL, FETCH, {"destination": 4}, Fault.MEMORY),
     (PLAIN, Set(Unit.READER, 0, 1023), {}, None), (PLAIN, Set(Unit.READER, 0, 1024), {}, Fault.MEMORY)]
 
 

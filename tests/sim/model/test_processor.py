@@ -6,12 +6,16 @@ import pytest
 
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_fft
 from wingbeat.hw.config import CoreConfig
-from wingbeat.hw.isa.descriptor import ENTRY_WORDS, ORIGIN, SHAPE, Descriptor, Move
-from wingbeat.hw.isa.instruction import Halt, Load, Loop, MemoryMode, Mode, Pass, Read, Set, Store, Unit, Write, Fault
+from wingbeat.hw.isa.bit_fields import pack
+from wingbeat.hw.isa.descriptor import ENTRY_WORDS, ID_FIELDS, ORIGIN, SHAPE, Descriptor, Move
+from wingbeat.hw.isa.encoding import encode
+from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Loop, MemoryMode, Mode, Pass, Read, Set,
+                                         Store, Unit, Write)
 from wingbeat.hw.isa.setup import SETUP_READER, SETUP_WRITER
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.array import ArrayModel
-from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
+from wingbeat.sim.model.handout import ProgramFault
+from wingbeat.sim.model.processor import ProcessorModel
 
 CONFIG = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,
                        coefficient_words=256, stream_words=8, memory_bits=12)
@@ -143,10 +147,10 @@ WALK = Walk((0,), 0b110, 0)
 COPY = Pass(Mode.PASS, 0, 4, 0, (0,), first=True, last=True)
 
 
-def block(read=0, write=8, **wait):
+def block(read=0, write=8, descriptor=0, **wait):
     """Copy four beats; SETs in front, so that a test names places."""
-    return [Set(Unit.READER, 0, read), Read(0, 0, 4, MemoryMode.COLUMNS, **wait), Load(WALK), COPY, Store(WALK),
-            Set(Unit.WRITER, 0, write), Write(0, 0, 4, MemoryMode.COLUMNS)]
+    return [Set(Unit.READER, 0, read), Read(descriptor, 0, 4, MemoryMode.COLUMNS, **wait), Load(WALK), COPY,
+            Store(WALK), Set(Unit.WRITER, 0, write), Write(0, 0, 4, MemoryMode.COLUMNS)]
 
 
 def model():
@@ -189,6 +193,90 @@ def test_what_needs_no_wait():
     before = m.memory.copy()
     m.run([*block(0, 0), *block(4, 0), *block(12, 4), *block(20, 4), Halt()])
     assert np.array_equal(m.memory[:4], before[4:8]) and np.array_equal(m.memory[4:8], before[20:24])
+
+
+# --- rows by id ---------------------------------------------------------------------------------------
+
+BY_ID = SMALL.changed(engines=2, stream_words=4, memory_bits=7, records=True, row_ids=8)
+# Four ids, of rows of two beats that stand four apart from beat 64 on; and a READ of two rows, chunk by chunk.
+IDS = Descriptor((), Move(0), (Move(1), Move(2)), 1, 1, other=64, keep=pack(ID_FIELDS, {"last_id": 9, "log2_pitch": 2}))
+ROWS = Descriptor((), Move(0), (Move(0, 1), Move(1)), 1, 2, by_id=True)
+FETCH = Fetch(0, 3, 99, MemoryMode.COLUMNS, destination=Destination.IDS, fence=True)
+
+
+def copy_by_id(first, write, rows=2, **wait):
+    """The rows of ids ``first`` and ``first`` + 1."""
+    return [Set(Unit.READER, 0, first), Read(1, 0, rows, MemoryMode.COLUMNS, by_id=True, **wait), Load(WALK), COPY,
+            Store(WALK), Set(Unit.WRITER, 0, write), Write(0, 0, 4, MemoryMode.COLUMNS)]
+
+
+def run_by_id(program, ids=(3, 0, 9, 3), at=20, beats=128):
+    """The memory before and behind, with ``ids`` from beat ``at`` on."""
+    memory = np.random.default_rng(5).integers(-1 << 15, 1 << 15, (beats, 8))
+    memory[at:at + len(ids), 0] = ids
+    m = ProcessorModel(BY_ID, [IDS, ROWS, FOUR], [FOUR], memory.copy())
+    program = [Set(Unit.READER, 3, at), *program, Halt()]
+    assert m.check(encode(program)) == len(m.run(program))
+    return memory, m.memory
+
+
+def rows_of(memory, *ids):
+    return np.concatenate([memory[64 + 4 * each:66 + 4 * each] for each in ids])
+
+
+def test_rows_by_id():
+    """Those of the ids that the last FETCH has brought, wherever they stand; two rows of three blocks."""
+    before, behind = run_by_id([FETCH, *copy_by_id(0, 0), *copy_by_id(2, 4), *copy_by_id(1, 8)])
+    assert np.array_equal(behind[:12], rows_of(before, 3, 0, 9, 3, 0, 9))
+    more = [Set(Unit.READER, 3, 21), FETCH]
+    before, behind = run_by_id([FETCH, *copy_by_id(0, 0), *more, *copy_by_id(0, 4)], (3, 0, 9, 1, 5))
+    assert np.array_equal(behind[:8], rows_of(before, 3, 0, 0, 9))
+    assert np.array_equal(behind[12:], before[12:])
+
+
+def test_rows_that_are_not_valid_need_no_id():
+    """And are zeros."""
+    before, behind = run_by_id([FETCH, *copy_by_id(3, 0, rows=1)])
+    assert np.array_equal(behind[:2], rows_of(before, 3)) and not behind[2:4].any()
+
+
+def test_a_read_by_id_waits_for_rows_that_a_block_writes():
+    program = [*block(0, 64 + 4 * 9, descriptor=2), FETCH]
+    with pytest.raises(ValueError, match="^after: READ 1 takes beat 100, which is beat 0 of WRITE 0; it has not"):
+        run_by_id([*program, *copy_by_id(2, 8)])
+    before, behind = run_by_id([*program, *copy_by_id(2, 8, after=1)])
+    assert np.array_equal(behind[8:12], np.concatenate([before[:2], rows_of(before, 3)]))
+
+
+@pytest.mark.parametrize("program, message", [
+    (copy_by_id(0, 0), "^by_id: id 0 of 0 that were fetched$"),
+    ([*copy_by_id(0, 0), FETCH], "^by_id: id 0 of 0 that were fetched$"),
+    ([FETCH, *copy_by_id(3, 0)], "^by_id: id 4 of 4 that were fetched$"),
+    ([*block(0, 22, descriptor=2), FETCH, *copy_by_id(0, 8)],
+     "^ids: the FETCH before READ 1 brings results of the program; allowed are ids that it does not write$"),
+    ([*block(0, 22, descriptor=2), Fetch(**vars(FETCH) | {"after": 1})], "^ids: the FETCH before READ 1 brings")])
+def test_refused_ids(program, message):
+    with pytest.raises(ValueError, match=message) as found:
+        run_by_id(program)
+    assert not isinstance(found.value, ProgramFault)
+
+
+@pytest.mark.parametrize("ids, bad", [((3, 10, 9, 3), 10), ((3, 0, 9, -1), 0xFFFF), ((9, 9, 9, 9), None)])
+def test_ids_that_name_no_row(ids, bad):
+    """Also where no READ asks for them."""
+    if bad is None:
+        run_by_id([FETCH], ids)
+        return
+    for program in ([FETCH], [FETCH, *copy_by_id(0, 0)]):
+        with pytest.raises(ProgramFault, match=f"^id: {bad} names no row of its table$") as fault:
+            run_by_id(program, ids)
+        assert fault.value.code is Fault.ID
+
+
+def test_a_row_beyond_the_memory():
+    with pytest.raises(ProgramFault, match=r"^address: 100 is not in 0\.\.99, the memory$") as fault:
+        run_by_id([FETCH, *copy_by_id(2, 0)], beats=100)
+    assert fault.value.code is Fault.REFUSED
 
 
 # --- registers, loops, refusals -----------------------------------------------------------------------

@@ -20,6 +20,7 @@ from wingbeat.sim.cycles.skip import Skipper
 from wingbeat.sim.model.progress import RingUse, check_executed, check_progress
 from wingbeat.sim.model.ring import mac_words
 from wingbeat.sim.stimulus.processor import random_processor_config, random_processor_job
+from wingbeat.sim.stimulus.ids import with_ids
 from wingbeat.sim.stimulus.records import with_records
 
 SET = Set(Unit.READER, 7, 0)
@@ -48,7 +49,7 @@ def jobs(count):
         config = random_processor_config(rng)
         job = random_processor_job(config, rng)
         if config.records:
-            job = with_records(config, job, rng)
+            job = with_ids(config, with_records(config, job, rng), rng)
         yield seed, config, job, rng
 
 

@@ -14,7 +14,8 @@ from wingbeat.hw.isa.record import record_beats
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.hw.numeric import streamed_coefficient
 from wingbeat.sim.model.mac import mac as multiply
-from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
+from wingbeat.sim.model.handout import ProgramFault
+from wingbeat.sim.model.processor import ProcessorModel
 from wingbeat.sim.model.ring import Ring, mac_groups, mac_words, matrix_beats, panel_words, word_sets
 
 SEED = 71

@@ -13,7 +13,8 @@ from wingbeat.hw.isa.parameter_set import Activation, ReadSet, WriteSet, read_se
 from wingbeat.hw.isa.setup import SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_WRITE_SETS
 from wingbeat.hw.isa.vector_tables import GeluTable, channel_word, epsilon_parameter, scale_parameters
 from wingbeat.hw.isa.walk import Walk
-from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
+from wingbeat.sim.model.handout import ProgramFault
+from wingbeat.sim.model.processor import ProcessorModel
 from wingbeat.sim.reference.functions import erf_complement
 
 CONFIG = CoreConfig.of(engines=4, layers=2, width=18, element_width=16, coefficient_width=17, half_words=64,

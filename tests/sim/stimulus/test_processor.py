@@ -15,7 +15,8 @@ from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, encode
 from wingbeat.hw.isa.instruction import Halt, Load, Loop, MemoryMode, Pass, Read, Set, Store, Sums, Unit, Write, Fault
 from wingbeat.hw.isa.parameter_set import SETS, Activation
 from wingbeat.hw.isa.setup import SETUP_PROGRAM, SETUP_READ_SETS, SETUP_WRITE_SETS, SETUP_WRITER, UNITS
-from wingbeat.sim.model.processor import ProcessorModel, ProgramFault
+from wingbeat.sim.model.handout import ProgramFault
+from wingbeat.sim.model.processor import ProcessorModel
 from wingbeat.sim.model.vector_unit import VectorUnit
 from wingbeat.sim.stimulus.illegal import illegal_programs
 from wingbeat.sim.stimulus.processor import random_processor_config, random_processor_job
@@ -237,13 +238,14 @@ def test_illegal_programs_end_in_their_code(seed):
         assert case.writable.stop <= len(case.memory) < 1 << config.memory_bits, f"seed {seed}, {case.name}"
 
 
-@pytest.mark.parametrize("lanes, records, ring", [(0, False, 0), (4, True, 0), (0, True, 16)])
-def test_corpus_is_whole(lanes, records, ring):
-    config = CORPUS.changed(vector_lanes=lanes, records=records, ring_words=ring)
+@pytest.mark.parametrize("lanes, records, ring, ids", [(0, False, 0, 0), (4, True, 0, 16), (0, True, 16, 0)])
+def test_corpus_is_whole(lanes, records, ring, ids):
+    config = CORPUS.changed(vector_lanes=lanes, records=records, ring_words=ring, row_ids=ids)
     corpus = illegal_programs(config, random.Random(0))
     names = [case.name for case in corpus]
     assert len(corpus) >= 60 and len(set(names)) == len(names)
-    never = {Fault.NONE, *(() if records else (Fault.RECORD,)), *(() if ring else (Fault.RING,))}
+    never = {Fault.NONE, *(() if records else (Fault.RECORD,)), *(() if ring else (Fault.RING,)),
+             *(() if ids else (Fault.ID,))}
     for code in set(Fault) - never:
         for place in ("first", "later", "loop"):
             assert sum(case.code is code and case.name.endswith(place) for case in corpus) >= 4, (code, place)

@@ -4,6 +4,7 @@ Inputs calibrate and are measured, so nothing may be clamped but what leaves the
 weights are such that it does not happen where it is not meant.
 """
 
+from dataclasses import replace
 from itertools import chain
 import warnings
 
@@ -19,7 +20,7 @@ from wingbeat.gen.compiler.network.lower import lower
 from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.compiler.program.assemble import assemble
 from wingbeat.gen.compiler.program.stream import stream
-from wingbeat.gen.compiler.quality import SaturationWarning, least_sqnr_db
+from wingbeat.gen.compiler.quality import AccuracyWarning, SaturationWarning, least_sqnr_db
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.shipped import load_dataset
 from wingbeat.hw.errors import WingbeatError
@@ -96,6 +97,99 @@ def test_layers_of_every_kind_in_every_order(networks, text, tokens, features):
 def test_vocabularies(networks, text):
     found, inputs = compiled(networks, text, features=10, vocabulary=True)
     assert inputs.ndim == 2 and quality(found, inputs) > SQNR
+
+
+# --- Embeddings ---------------------------------------------------------------------------------------------------
+
+EMBEDDINGS = [("e16", 4, 10), ("e24", 3, 100), ("e5", 4, 7), ("e1", 4, 9), ("e7", 1, 1), ("e300", 2, 12),
+              ("e24 position", 4, 10), ("e16 norm", 4, 20), ("e10 norm! d5", 3, 20), ("e16 relu", 4, 10),
+              ("e24 gelu d8", 4, 10), ("e20 mean d3", 5, 9), ("e16 flatten d5", 4, 10), ("e16 mix", 4, 30),
+              ("e16 (b16) b5", 4, 10), ("e16 (relu)", 4, 10), ("e16 (norm d40 gelu d16)", 4, 33), ("e24 d7", 4, 10),
+              ("e16 position (norm mix) (norm d24 relu d16) norm flatten d10", 4, 50)]
+
+
+def embedded(networks, text, tokens=4, vocabulary=10, batch=8, **changes):
+    network, inputs = networks.load(text, tokens, vocabulary, vocabulary=True)
+    return compile_network(network, networks.by_id(**changes), inputs, batch), inputs
+
+
+@pytest.mark.parametrize("text, tokens, vocabulary", EMBEDDINGS)
+def test_embeddings(networks, text, tokens, vocabulary):
+    found, inputs = embedded(networks, text, tokens, vocabulary)
+    assert len(found.segments) == 1 and not saturated(found, inputs)
+    assert quality(found, inputs) > 66
+    assert found.run_model(inputs).shape == (24, *found.network.output)
+
+
+@pytest.mark.parametrize("row_ids, fetches", [(8, 4), (32, 1), (2, 16)])
+def test_more_tokens_of_a_batch_than_ids(networks, row_ids, fetches):
+    found, inputs = embedded(networks, "e24 norm d5", row_ids=row_ids)
+    blocks = [task.block for task in found.operations[0].tasks if hasattr(task, "block")]
+    assert sum(block.ids is not None for block in blocks) == fetches
+    whole, _ = embedded(networks, "e24 norm d5")
+    assert np.array_equal(found.run_model(inputs), whole.run_model(inputs))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 32])
+def test_embeddings_do_not_depend_on_the_batch(networks, batch):
+    text = "e16 position (norm mix) norm flatten d10"
+    found, inputs = embedded(networks, text, batch=batch, row_ids=16)
+    whole, _ = embedded(networks, text)
+    results = whole.run_model(inputs)
+    for count in {1, 3, batch} & set(range(1, batch + 1)):
+        assert np.array_equal(found.run_model(inputs[:count]), results[:count]), f"{count} inputs"
+
+
+@pytest.mark.parametrize("changes", [{"descriptors": 6}, {"program_words": 128}], ids=str)
+def test_embeddings_of_small_processors(networks, changes):
+    text = "e16 position (norm mix) (norm d24 relu d16) norm flatten d10"
+    found, inputs = embedded(networks, text, row_ids=16, **changes)
+    whole, _ = embedded(networks, text, row_ids=16)
+    assert len(whole.segments) == 1 and len(found.segments) > 1
+    assert np.array_equal(found.run_model(inputs), whole.run_model(inputs))
+
+
+@pytest.mark.parametrize("width, vocabulary", [(16, 40000), (8, 256), (12, 4096)])
+def test_large_vocabularies(networks, width, vocabulary):
+    """The sign of an element does not count; the last id is the largest one."""
+    found, inputs = embedded(networks, "e8", 4, vocabulary, element_width=width)
+    inputs[0] = vocabulary - 1, 0, vocabulary // 2, 1
+    memory, clamped = found.memory(inputs[:8])
+    assert not clamped and (memory[:32, 0] < 0).any() and found.input.unit == 1
+    table = found.network.layers[0].matrix
+    assert np.abs(found.execute_model(inputs).results - table[inputs]).max() <= found.output.unit / 2
+
+
+@pytest.mark.parametrize("width, tokens", [(16, [39999, 32768, 0, 7]), (8, [128, 255, 200, 3]), (16, [0, 0, 0, 0])])
+def test_numbers_of_tokens_are_exact(networks, width, tokens):
+    """Nothing warns of inputs, whatever their numbers are."""
+    found, _ = embedded(networks, "e8", 4, {16: 40000, 8: 256}[width], element_width=width)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found.run_model(np.array([tokens]))
+
+
+def test_rows_of_zeros_and_a_row_far_out(networks):
+    """The table decides on its unit, whatever the inputs of the calibration have seen of it."""
+    network, inputs = networks.load("e24", 4, 10, vocabulary=True)
+    table = network.layers[0].matrix.copy()
+    table[3], table[7] = 0, 100 * table[7]
+    network = replace(network, layers=(replace(network.layers[0], matrix=table),))
+    with pytest.warns(AccuracyWarning, match="in e0: 47"):  # the other rows are small in that unit
+        found = compile_network(network, networks.by_id(), inputs[~(inputs == 7).any(axis=1)][:4], 4)
+    tokens = np.array([[3, 7, 3, 1], [7, 7, 0, 3]])
+    results = found.run_model(tokens)
+    assert not results[tokens == 3].any() and not saturated(found, tokens)
+    assert np.abs(results - table[tokens]).max() <= found.output.unit / 2
+    assert found.output.unit < 2 * np.abs(table).max() / (1 << 15)
+
+
+@pytest.mark.parametrize("vocabulary, changes, message", [
+    (10, {"row_ids": 0}, "e0: memory.row_ids: 0 of hybrid_16; allowed are powers of two, for an embedding"),
+    (300, {"element_width": 8}, "e0: vocabulary: 300; allowed are 1..256, for elements of 8 bits"),
+    (4000, {"memory_bits": 8}, "e0: memory.address_bits: 8 are too few for ")])
+def test_refused_embeddings(networks, vocabulary, changes, message):
+    assert refusal(lambda: embedded(networks, "e8", 4, vocabulary, **changes)).startswith(message)
 
 
 WHOLE = "b16 position (norm mix) (norm b24 relu b16) norm flatten b10"

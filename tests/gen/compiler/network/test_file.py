@@ -60,7 +60,7 @@ BAD_TOML = {
     "layers a number": (OK.replace(f"[{B}]", "3"), ["layers: 3"]),
     "layers one table": (OK.replace(f"[{B}]", B), ["layers: {"]),
     "layer a number": (text("3"), ["layers[0]"]),
-    "layer without a kind": (text("{}"), ["layers[0].kind: missing", "allowed are butterfly"]),
+    "layer without a kind": (text("{}"), ["layers[0].kind: missing", "allowed are butterfly, linear, embedding"]),
     "unknown kind": (text(B, '{kind = "conv"}'), ["layers[1].kind: 'conv'", "allowed are butterfly"]),
     "kind a number": (text("{kind = 3}"), ["layers[0].kind: 3"]),
     "kind a list": (text("{kind = [3]}"), ["layers[0].kind: [3]"]),
@@ -74,6 +74,10 @@ BAD_TOML = {
     "weights with NUL": (text('{kind = "layernorm", weights = "a\\u0000"}'), ["layers[0].weights"]),
     "weights too long": (text(f'{{kind = "position", weights = "{LONG}"}}'), ["layers[0].weights", "128"]),
     "weights empty": (text('{kind = "position", weights = ""}'), ["layers[0].weights: ''"]),
+    "embedding without weights": (text('{kind = "embedding"}'), ["layers[0].weights: missing"]),
+    "embedding with a size": (text('{kind = "embedding", weights = "e", features = 8}'),
+                              ["layers[0].features: unknown", "allowed are kind, weights"]),
+    "embedding a path": (text('{kind = "embedding", weights = "../e"}'), ["layers[0].weights: '../e'"]),
     "unknown field": (text('{kind = "relu", weights = "r"}'), ["layers[0].weights: unknown", "allowed are kind"]),
     "out_features zero": (text('{kind = "butterfly", weights = "q", out_features = 0}'), ["layers[0].out_features: 0"]),
     "out_features huge": (text('{kind = "butterfly", weights = "q", out_features = 1099511627776}'),
@@ -126,6 +130,7 @@ def test_network_file_that_is_none(tmp_path, make):
 def test_attention_and_unaffected_files_are_read(tmp_path):
     """The corpus above fails for its faults only: its base files are good."""
     for good in (OK, 'name = "n"\n' + TOP, text('{kind = "attention", weights = "a", heads = 2}', '{kind = "mixing"}'),
-                 text('{kind = "residual", layers = [{kind = "gelu"}, {kind = "relu"}]}')):
+                 text('{kind = "residual", layers = [{kind = "gelu"}, {kind = "relu"}]}'),
+                 text('{kind = "embedding", weights = "e"}', '{kind = "embedding", weights = ""}')):
         (tmp_path / "net.toml").write_text(good)
         assert read_network_file(tmp_path / "net.toml").layers

@@ -196,30 +196,6 @@ def test_a_whole_network(tmp_path, pooling, scale, approximate):
     assert np.allclose(results[-1][1][:, 0], y, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("kinds", ["bbbb", "dddd", "dbbd"])
-def test_attention(tmp_path, kinds):
-    """Of each projection the tensors tell whether it is a butterfly or dense."""
-    rng = np.random.default_rng(6)
-    t, matrices = {}, {}
-    for part, kind in zip(("q", "k", "v", "out"), kinds):
-        name = "twiddle" if kind == "b" else "weight"
-        tensor = torch_twiddle(rng, 6, 6) if kind == "b" else rng.standard_normal((6, 6))
-        t |= {f"a.{part}.{name}": tensor, f"a.{part}.bias": rng.standard_normal(6)}
-        matrices[part] = dense(tensor, 6, 6) if kind == "b" else tensor
-    network = load_network(*write(tmp_path, text(layer("attention", weights="a", heads=2), tokens=3, features=6), t))
-    assert [each.kind for each in network.layers[0].projections] == [{"b": "butterfly", "d": "linear"}[kind]
-                                                                     for kind in kinds]
-    x = rng.standard_normal((2, 3, 6))
-    q, k, v = (x @ matrices[part].T + t[f"a.{part}.bias"] for part in "qkv")
-    joined = np.zeros((2, 3, 6))
-    for image in range(2):
-        for h in (slice(0, 3), slice(3, 6)):
-            e = np.exp(q[image, :, h] @ k[image, :, h].T / math.sqrt(3))
-            joined[image, :, h] = e / e.sum(axis=1, keepdims=True) @ v[image, :, h]
-    expected = joined @ matrices["out"].T + t["a.out.bias"]
-    assert np.allclose(forward(network, x)[-1][1], expected)
-
-
 def test_attention_with_a_long_name_and_dense_projections_without_bias(tmp_path):
     name = "n" * 128
     tensors = {f"{name}.{part}.weight": np.eye(8) for part in ("q", "k", "v", "out")}
@@ -244,6 +220,40 @@ def test_vocabulary(tmp_path):
         with pytest.raises(WingbeatError) as caught:
             encode_inputs(network, bad)
         assert message in str(caught.value)
+
+
+E = layer("embedding", weights="e")
+
+
+def embedding(*layers, vocabulary=5, **top):
+    return text(*layers, tokens=3, **top).replace("features = 8", f"vocabulary = {vocabulary}")
+
+
+@pytest.mark.parametrize("weights, prefix, name", [("e", "", "e.weight"), ("", "", "weight"),
+                                                   ("word", "model.", "model.word.weight")])
+def test_embedding(tmp_path, weights, prefix, name):
+    """Row n of the table for a token of number n, as torch has it; tokens are one number each, and no other input."""
+    rng = np.random.default_rng(11)
+    table, place = rng.standard_normal((5, 7)).astype(np.float32), rng.standard_normal((3, 7))
+    toml = embedding(layer("embedding", weights=weights), PLACE, top=f'prefix = "{prefix}"')
+    network = load_network(*write(tmp_path, toml, {name: table, f"{prefix}p": place}))
+    assert network.takes_ids and (network.input, network.output) == ((3, 1), (3, 7))
+    tokens = np.array([[0, 4, 2], [1, 1, 3]], dtype=np.uint8)
+    found = forward(network, tokens)
+    assert [path for path, _ in found] == ["layers[0]", "layers[1]"]
+    one_hot = np.eye(5)[tokens]
+    assert np.array_equal(found[0][1], one_hot @ table.astype(np.float64))
+    assert np.array_equal(found[1][1], one_hot @ table.astype(np.float64) + place)
+    encoded = encode_inputs(network, tokens)
+    assert encoded.dtype == np.float64 and np.array_equal(encoded, tokens[:, :, None])
+    for bad, message in ((tokens.astype(int) + 1, "inputs: tokens 1..5; allowed are 0..4"),
+                         (tokens.astype(int) - 1, "inputs: tokens -1..3"), (tokens[:, :2], "inputs: shape (2, 2)"),
+                         (tokens.astype(float), "inputs: float64 (2, 3); allowed are integers (count, 3)"),
+                         (one_hot, "inputs: float64 (2, 3, 5)"), (encoded, "inputs: float64 (2, 3, 1)"),
+                         (tokens[..., None], "inputs: uint8 (2, 3, 1)"), (tokens[0], "inputs: uint8 (3,)")):
+        with pytest.raises(WingbeatError) as caught:
+            encode_inputs(network, bad)
+        one_line(caught, [message])
 
 
 def test_results_beyond_float64_name_their_layer(tmp_path, recwarn):
@@ -396,6 +406,21 @@ BAD_TENSORS = {
                                           ["a.q.bias: shape (9,)", "(8,)"]),
     "projection of another layer": ({"a.q.weight": np.eye(8)}, changed(layer("linear", weights="a.q"), layer(
         "attention", weights="a", heads=2)), {}, ["a.q.weight: used by layers[0] already"]),
+    "embedding of features": ({"e.weight": np.ones((8, 4))}, changed(E), {},
+                              ["layers[0] (embedding)", "it has no tokens", "behind an input with a vocabulary"]),
+    "embedding behind another": ({"q.twiddle": TWIDDLE, "q.bias": np.ones(8), "e.weight": np.ones((8, 4))},
+                                 embedding(B, E, vocabulary=8), {}, ["layers[1] (embedding)", "the first layer"]),
+    "two embeddings": ({"e.weight": np.ones((5, 4)), "f.weight": np.ones((5, 4))},
+                       embedding(E, layer("embedding", weights="f")), {}, ["layers[1] (embedding)", "no tokens"]),
+    "embedding inside of a residual": ({"e.weight": np.ones((8, 8))}, embedding(layer("residual", layers=[E])), {},
+                                       ["layers[0].layers[0] (embedding)", "the first layer"]),
+    "table missing": ({"e": np.ones((5, 4))}, embedding(E), {}, ["layers[0] (embedding)", "e.weight: no tensor"]),
+    "table too short": ({"e.weight": np.ones((4, 5))}, embedding(E), {}, ["e.weight: shape (4, 5)", "(5, 1..65536)"]),
+    "table of one dimension": ({"e.weight": np.ones(5)}, embedding(E), {}, ["e.weight: shape (5,)", "allowed are"]),
+    "table without features": ({"e.weight": np.ones((5, 0))}, embedding(E), {}, ["e.weight: shape (5, 0)"]),
+    "nan in the table": ({"e.weight": np.full((5, 4), np.nan)}, embedding(E), {}, ["e.weight: nan at [0, 0]"]),
+    "bias of an embedding": ({"e.weight": np.ones((5, 4)), "e.bias": np.ones(4)}, embedding(E), {},
+                             ["e.bias: no layer uses"]),
 }
 
 

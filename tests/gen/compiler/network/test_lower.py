@@ -44,6 +44,20 @@ def test_what_goes_through_memory_together(networks, text):
     assert ", ".join(map(shown, lower(network, inputs).steps)) == STEPS[text]
 
 
+@pytest.mark.parametrize("text, steps", [
+    ("e24", "embedding"), ("e24 position relu", "embedding +p, copy relu"),
+    ("e16 norm b3", "embedding, norm> butterfly"), ("e16 gelu (b16)", "embedding gelu, butterfly +x"),
+    ("e16 flatten b3", "embedding, flat> butterfly"), ("e16 mean", "embedding, mean"), ("b16 relu", None)])
+def test_embeddings_and_vocabularies(networks, text, steps):
+    """An embedding goes with what follows it as a butterfly does; without one tokens are one-hot rows."""
+    network, inputs = networks.load(text, features=9, vocabulary=True)
+    lowered = lower(network, inputs)
+    assert lowered.takes_ids is network.takes_ids is (steps is not None)
+    assert ", ".join(map(shown, lowered.steps)) == (steps or STEPS[text])
+    assert np.array_equal(lowered.input.floats, inputs[..., None] if steps else np.eye(9)[inputs])
+    assert np.allclose(lowered.output.floats, forward(network, inputs)[-1][1])
+
+
 def test_a_flat_tensor_of_one_token_is_as_it_was(networks):
     network, inputs = networks.load("flatten b3", tokens=1)
     assert [shown(step) for step in lower(network, inputs).steps] == ["butterfly"]

@@ -70,6 +70,13 @@ def test_parts_together_are_the_network(networks, text, vocabulary):
     assert not any(each.elements for each in found.clamped)
 
 
+def test_an_embedding_gets_the_numbers_of_tokens(networks):
+    network, inputs = networks.load("e16 (norm attention/dddd) mean d5", features=24, vocabulary=True)
+    split = compile_split(network, networks.ring(row_ids=64), inputs, 4)
+    assert shown(split.parts).startswith("[embedding] x + (softmax(")
+    assert sqnr_db(forward(network, inputs)[-1][1], split.execute_model(inputs).results) > 60
+
+
 def test_a_network_without_attention_is_its_only_part(networks):
     network, inputs = networks.load("b16 position (norm mix) (norm d24 gelu b16) mean d5", vocabulary=True)
     assert split_network(network) == (network,)

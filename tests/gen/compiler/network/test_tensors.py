@@ -51,6 +51,20 @@ def test_what_is_released_is_taken_again():
     assert memory.take(1, 4).base == first.base + 2
 
 
+@pytest.mark.parametrize("rows, features, pitch", [(1, 4, 1), (7, 5, 2), (5, 9, 4), (3, 17, 8)])
+def test_a_table_stands_behind_all(rows, features, pitch):
+    """Whatever the batch; rows are a power of two of beats apart, and nothing that was free is taken."""
+    memory = TensorMemory(CONFIG, 8)
+    first, second = memory.take(4, 16), memory.take(1, 3)
+    memory.release(first)
+    table = memory.take_table(rows, features)
+    assert table == Tensor(second.base + second.beats, rows, 1, features, pitch, 4)
+    assert memory.end == table.base + rows * pitch
+    assert memory.take(9, 16).base >= table.base + table.beats
+    with pytest.raises(WingbeatError, match="^memory.address_bits: 10 are too few for "):
+        memory.take_table(1 << CONFIG.memory_bits, features)
+
+
 def test_a_copy_goes_its_own_way():
     memory = TensorMemory(CONFIG, 1)
     memory.take(4, 16)
