@@ -72,6 +72,7 @@ class Sequencer(wiring.Component):
         conditions = armed & ~issue & loaded & spaced & gap_over
         if c.ring_words:
             conditions &= self._mac(m, next_pass, occupied, armed, issue, ended)
+            m.d.sync += self._ready_mac.eq(conditions & self._next_is_mac)
         m.d.sync += [armed.eq(occupied & ~issue), ready.eq(conditions)]
         self._distances(m, next_pass, ended, spaced, gap_over)
 
@@ -98,6 +99,8 @@ class Sequencer(wiring.Component):
         with m.If(~occupied):
             m.d.sync += next_is_mac.eq(self.i.payload.mac)
         self._counter, self._next_is_mac, self._next_mac = counter, next_is_mac, next_mac
+        # ``ready`` where the instruction is a MAC, and ``valid`` where it was: what they enable is wide.
+        self._ready_mac, self._steps = signals("ready_mac steps")
         drain = Signal(range(mac_spacing(self._config)), name="drain")
         drained = Signal(name="drained", init=1)
         with m.If(self.valid & self.mac):
@@ -108,7 +111,7 @@ class Sequencer(wiring.Component):
         m.d.comb += [is_waiting.eq(self.mac & ~self.valid & ~ended),
                      self.starved.eq(is_waiting | (~self.valid & armed & next_is_mac & ~counter.is_first_filled)),
                      counter.next_fields.eq(next_mac), counter.fields.eq(self.mac_fields),
-                     counter.load.eq(issue & next_is_mac), counter.step.eq(self.valid & self.mac),
+                     counter.load.eq(self._ready_mac & ended), counter.step.eq(self._steps),
                      counter.filled.eq(self.filled), counter.clear.eq(self.clear)]
         m.d.comb += [getattr(self, name).eq(getattr(counter, name))
                      for name in ("row", "place", "step_last", "released", "is_read")]
@@ -125,10 +128,12 @@ class Sequencer(wiring.Component):
         m.d.comb += [is_closed.eq(~self.valid | counter.panel_last), runs.eq(~is_closed | counter.is_next_filled),
                      counter.opens.eq(counter.load | (self.mac & ~ended & is_closed & counter.is_next_filled))]
         with m.If(self.mac & ~ended):
-            m.d.sync += [self.valid.eq(runs), ended.eq(self.valid & counter.ends)]
+            m.d.sync += [self.valid.eq(runs), ended.eq(self.valid & counter.ends), self._steps.eq(runs)]
+        with m.Else():
+            m.d.sync += self._steps.eq(0)
         with m.If(issue):
-            m.d.sync += self.mac.eq(next_is_mac)
-        with m.If(issue & next_is_mac):
+            m.d.sync += [self.mac.eq(next_is_mac), self._steps.eq(next_is_mac)]
+        with m.If(counter.load):
             kept = {"first": next_pass.first, "last": next_pass.last}
             m.d.sync += [self.pass_fields.eq(0), *(self.pass_fields[name].eq(value) for name, value in kept.items()),
                          self.mac_fields.eq(self._next_mac), ended.eq(0)]
