@@ -32,11 +32,12 @@ def _processor_ports(config: CoreConfig) -> dict:
     """Commands of the memory units, faults, and what the units do, for the processor around the array. ``plays``: what
     stands on ``i_setup`` is a record, which waits for nothing; ``fetch_ended``: the last beat of a FETCH goes to the
     player, which is idle where ``records_idle``. With a ring its words come in, as in hw/array/coefficients.py and
-    hw/array/mac_counter.py."""
+    hw/array/mac_counter.py; not where ``ring_hold``, as a word of the setup port is written into a bank.
+    ``unread`` is a fault too, hw/array/fetch.py."""
     records = {"plays": In(1), "fetch_ended": In(1), "records_idle": In(1)} if config.records else {}
     count = config.ring_bits + 1
     ring = {"ring_write": In(ring_write(config)),
-            "ring_write_en": In(1), "ring_hold": Out(1), "filled": In(count), "released": Out(count)}
+            "ring_write_en": In(1), "ring_hold": Out(1), "filled": In(count), "released": Out(count), "unread": Out(1)}
     return {**records, **(ring if config.ring_words else {}),
             "o_reader": Out(stream.Signature(memory_command())), "o_writer": Out(stream.Signature(memory_command())),
             "memory_idle": In(1), "stop": In(1), "start": Out(1), "running": Out(1),
@@ -129,7 +130,7 @@ class Array(wiring.Component):
             flow.mac.eq(sequencer.mac), flow.mac_fields.eq(sequencer.mac_fields), flow.row.eq(sequencer.row),
             flow.step_last.eq(sequencer.step_last), coefficients.mac.eq(sequencer.mac),
             coefficients.ring.eq(sequencer.place), coefficients.ring_write.eq(self.ring_write),
-            coefficients.ring_write_en.eq(self.ring_write_en), self.ring_hold.eq(coefficients.ring_hold),
+            coefficients.ring_write_en.eq(self.ring_write_en),
             sequencer.filled.eq(self.filled), self.released.eq(sequencer.released), sequencer.clear.eq(start),
             block_float.mac_half.eq(flow.clamped_half)]
         if self._config.sparse:
@@ -150,7 +151,7 @@ class Array(wiring.Component):
         if self._config.records:
             m.d.comb += [fetch.fetch_ended.eq(self.fetch_ended), fetch.records_idle.eq(self.records_idle)]
         if self._config.ring_words:
-            m.d.comb += fetch.ring_read.eq(sequencer.is_read)
+            m.d.comb += [fetch.ring_read.eq(sequencer.is_read), self.unread.eq(fetch.unread)]
         m.d.comb += [fetch.stop.eq(self.stop), self.fault.eq(fetch.fault), self.fault_tag.eq(fetch.fault_tag)]
         queued = Signal(name="queued")
         empty = []
@@ -234,6 +235,8 @@ class Array(wiring.Component):
         stage = optional(m, self._config.pipeline)
         stage += [write.eq(payload), write_valid.eq(accepted),
                   write_program.eq(accepted & (payload.target == SETUP_PROGRAM))]
+        if self._config.ring_words:  # n_units is a power of two: target < n_units
+            stage += self.ring_hold.eq(accepted & ~payload.target[self._config.n_units.bit_length() - 1:].any())
         command = (payload.target == SETUP_CONTROL) & (payload.data[:8] == CONTROL_START)
         # The upper bits are judged a cycle later: if one is set the port was closed for that cycle, and no
         # start.

@@ -120,12 +120,14 @@ class Processor(wiring.Component):
         beat = reader.o.payload
         wanted = Signal(name="wanted")  # the beat is one of a matrix
         m.d.comb += [
-            wanted.eq(beat.setup & beat.ring), unpack.i.payload.eq(beat.beat),
+            wanted.eq(beat.ring), unpack.i.payload.eq(beat.beat),
             unpack.i.valid.eq(reader.o.valid & wanted & beat.present), unpack.clear.eq(array.start),
             unpack.hold.eq(array.ring_hold), unpack.released.eq(array.released), array.filled.eq(unpack.filled),
             array.ring_write.eq(unpack.write), array.ring_write_en.eq(unpack.write_en)]
         if self._config.sparse:
-            m.d.comb += [unpack.sparse.eq(beat.picks), unpack.restart.eq(reader.o.valid & reader.o.ready & beat.last)]
+            # Beats of others begin nothing here: their ready is no matter.
+            m.d.comb += [unpack.sparse.eq(beat.picks), unpack.restart.eq(
+                reader.o.valid & wanted & beat.last & (unpack.i.ready | ~beat.present))]
         with m.If(wanted):
             m.d.comb += [player.i.valid.eq(0), reader.o.ready.eq(unpack.i.ready | ~beat.present)]
         return unpack
@@ -236,6 +238,8 @@ class Processor(wiring.Component):
             refused = self.port.refused if player is None else self.port.refused | player.refused
             m.d.sync += [stopped.eq((array.fault != Fault.NONE) | reader.bad_after | refused | is_timeout),
                          tag.eq(completed)]
+            if self._config.ring_words:
+                m.d.sync += code.eq(Fault.NONE)  # as it is: its enable would be the OR of all faults
             with m.If(array.fault != Fault.NONE):
                 m.d.sync += [code.eq(array.fault), tag.eq(array.fault_tag)]
             with m.Elif(reader.bad_after):
@@ -247,6 +251,9 @@ class Processor(wiring.Component):
                     m.d.sync += code.eq(Fault.RECORD)
             with m.Elif(is_timeout):
                 m.d.sync += code.eq(Fault.WATCHDOG)
+            if self._config.ring_words:  # it comes late: behind all others
+                with m.If(array.unread):
+                    m.d.sync += [stopped.eq(1), code.eq(Fault.RING), tag.eq(array.fault_tag)]
         with m.Elif(code == Fault.NONE):  # a register was upset: who has stopped must not look as if it were done
             m.d.sync += code.eq(Fault.WATCHDOG)
         m.d.comb += [array.stop.eq(stopped), self.status.error.eq(code), self.status.tag.eq(tag)]

@@ -386,7 +386,10 @@ def run_with_ring(program, idle_at, read_at, cycles=160):
             ctx.set(dut.records_idle, 1)
             ports = [signal for name in UNITS for signal in (getattr(dut, name).valid,
                                                              getattr(dut, name).payload.as_value())]
-            _, _, runs, fault, tag, *values = await ctx.tick().sample(dut.running, dut.fault, dut.fault_tag, *ports)
+            _, _, runs, fault, unread, tag, *values = await ctx.tick().sample(dut.running, dut.fault, dut.unread,
+                                                                              dut.fault_tag, *ports)
+            assert not (fault and unread)
+            fault = Fault.RING if unread else fault
             taken.extend((cycle, name, values[2 * n + 1]) for n, name in enumerate(UNITS) if values[2 * n])
             faults.extend([(cycle, fault, tag)] * (fault != Fault.NONE))
             running.append(runs)
