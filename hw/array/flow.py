@@ -1,6 +1,6 @@
 """Flow unit: addresses and control of the engines, each at the cycle in which the words pass by."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -130,12 +130,14 @@ class Flow(wiring.Component):
         """Rows of the read port: those of a sparse MAC with the picks of their lanes. Its words stand plain. Returns
         what the shuffle selects by."""
         c, fields, cycle = self._config, self.mac_fields, self._config.address_latency - 1
-        is_sparse = self._at(m, self.mac & (fields.log2_group != 0), cycle, "is_sparse")
-        places = self._at(m, (1 << fields.log2_apart)[:c.row_bits], cycle, "pick_places")
+        sparse = self.mac & (fields.log2_group != 0)
+        is_sparse = self._at(m, sparse, cycle, "is_sparse")
+        # A dense MAC has no place for them: no gate more behind the RAM.
+        places = self._at(m, Mux(sparse, 1 << fields.log2_apart, 0)[:c.row_bits], cycle, "pick_places")
         for bank, pick in enumerate(self.picks):
             spread = Cat(Cat(pick[j] & places[b - j] for j in range(PICK_BITS) if b >= j).any()
                          for b in range(c.row_bits))
-            m.d.comb += self.read.rows[bank].eq(read.rows[bank] | (spread & is_sparse.replicate(c.row_bits)))
+            m.d.comb += self.read.rows[bank].eq(read.rows[bank] | spread)
         return read.select & ~is_sparse.replicate(c.layers)
 
     def _taps(self, m, bit, cycles, name):

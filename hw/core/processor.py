@@ -133,8 +133,8 @@ class Processor(wiring.Component):
         return unpack
 
     def _setup(self, m, array, reader, writer, player):
-        """The array takes every setup write and ignores those for the tables. Records go first. Returns the write and
-        its strobe, a cycle later."""
+        """The array takes every setup write and ignores those for the tables. Records go first. Returns the write,
+        its strobe and, with records, that of the sets of READs, a cycle later."""
         port, given = self.i_setup, array.i_setup
         write = Signal(setup(), name="write")
         if player is None:
@@ -152,7 +152,11 @@ class Processor(wiring.Component):
                          unit.write_en.eq(wanted)]
         setup_strobe = Signal(name="setup_strobe")
         m.d.sync += setup_strobe.eq(given.valid & given.ready)
-        return write, setup_strobe
+        if player is None:
+            return write, setup_strobe, None
+        writes_sets = Signal(name="write_sets")  # its sets are far away
+        m.d.sync += writes_sets.eq(given.valid & given.ready & (given.payload.target == SETUP_READ_SETS))
+        return write, setup_strobe, writes_sets
 
     def _vector(self, m, reader, beats, gather, writer, stopped, setup_write):
         """The vector unit, or wires, between reader, whose ``beats`` of blocks come in, writer and memory port. Returns
@@ -166,7 +170,7 @@ class Processor(wiring.Component):
             self._gated(m, reader.read, port.read, stopped)
             self._gated(m, writer.memory, port.write, stopped)
             return facts
-        write, setup_strobe = setup_write
+        write, setup_strobe, writes_sets = setup_write
         m.submodules.store = store = VectorStore(c)
         m.submodules.arbiter = arbiter = ReadArbiter(c, c.in_flight)
         m.submodules.normalise = normalise = Normalise(
@@ -194,7 +198,8 @@ class Processor(wiring.Component):
         m.d.comb += [
             store.setup.eq(write), store.setup_en.eq(setup_strobe), normalise.write.address.eq(write.address),
             normalise.write.data.eq(write.data),
-            normalise.write_en.eq(setup_strobe & (write.target == SETUP_READ_SETS)),
+            normalise.write_en.eq(setup_strobe & (write.target == SETUP_READ_SETS) if writes_sets is None
+                                  else writes_sets),
             facts.rows_busy.eq(normalise.busy), facts.writes_busy.eq(store.busy),
             facts.saturated.eq(normalise.saturated | store.saturated)]
         return facts
@@ -221,11 +226,16 @@ class Processor(wiring.Component):
         # Many SETs in a row move nothing else.
         moves += [commands.valid & commands.ready for commands in (array.o_reader, array.o_writer)]
         # Beats of a SUMS or FETCH go no further, and may all have been asked for long ago.
-        if self._config.vector_lanes or self._config.records:
+        moving = moved
+        if self._config.ring_words:  # as in _activity: that ready is late
+            offered, taken = signals("beat_offered beat_taken")
+            m.d.sync += [offered.eq(reader.o.valid), taken.eq(reader.o.ready)]
+            moving = moved | (offered & taken)
+        elif self._config.vector_lanes or self._config.records:
             moves.append(reader.o.valid & reader.o.ready)
         m.d.sync += [moved.eq(Cat(*moves, self.port.written).any()),
                      is_timeout.eq(idle_cycles == self._config.watchdog), clear.eq(array.start)]
-        with m.If(moved | ~array.running):
+        with m.If(moving | ~array.running):
             m.d.sync += idle_cycles.eq(0)
         with m.Elif(~is_timeout):
             m.d.sync += idle_cycles.eq(idle_cycles + 1)

@@ -67,10 +67,11 @@ class Unpack(wiring.Component):
         leaving = [Signal(len(beat), name=f"leaving_{q}", reset_less=True) for q in range(layers)]
         place = Signal(layers, init=1, name="place")  # of the next beat in its set, one bit each
         left = Signal(len(beat) // step, name="words_left")  # as many ones as words
-        is_last_beat, is_last_word, is_blocked, is_moving = signals("is_last_beat is_last_word is_blocked is_moving")
+        # The inverse of left: wide registers hang on it, and a beat that waits on the other.
+        is_last_word, has_no_word = signals("is_last_word has_no_word", init=1)
+        is_last_beat, is_blocked, is_moving = signals("is_last_beat is_blocked is_moving")
         is_picks = self._picks(m, beat, is_last_beat, is_last_word, is_moving) if self._config.sparse else Const(0)
-        m.d.comb += [is_last_beat.eq(place[-1] & ~is_picks), is_last_word.eq(~left[1]),
-                     self.idle.eq(place[0] & ~left[0])]
+        m.d.comb += [is_last_beat.eq(place[-1] & ~is_picks), self.idle.eq(place[0] & ~left[0])]
 
         for register, is_next in zip(waiting, place):
             with m.If(is_next):
@@ -79,20 +80,21 @@ class Unpack(wiring.Component):
             m.d.sync += place.eq(place.rotate_left(1))
         # The enable of these many registers knows nothing of i.valid: what they take without it is no word.
         with m.If(is_moving):
-            m.d.sync += left.eq(Mux(is_last_word, (self.i.valid & is_last_beat).replicate(len(left)), left >> 1))
+            next_left = Mux(left[1], left >> 1, (self.i.valid & is_last_beat).replicate(len(left)))
+            m.d.sync += [left.eq(next_left), is_last_word.eq(~next_left[1]),
+                         has_no_word.eq(~next_left[0])]
             for register, source in zip(leaving, [*waiting, beat]):
                 rest = Cat(register[step:], source[-step:])  # what is above the last word does not matter
                 m.d.sync += register.eq(Mux(is_last_word, source, rest))
 
         is_full = self._count(m)
-        # Each from is_blocked and not from one another: is_moving goes to so many registers that it is slow.
         m.d.comb += [
             is_blocked.eq(is_full | self.hold),
-            self.write_en.eq(left[0] & ~is_blocked), is_moving.eq(~(left[0] & is_blocked)),
+            self.write_en.eq(left[0] & ~is_blocked), is_moving.eq(has_no_word | ~is_blocked),
             self.i.ready.eq(~(is_last_beat & (left[1] | (left[0] & is_blocked))))]
         self._connect(m, leaving)
         with m.If(self.clear):
-            m.d.sync += [place.eq(1), left.eq(0)]
+            m.d.sync += [place.eq(1), left.eq(0), is_last_word.eq(1), has_no_word.eq(1)]
         return m
 
     def _picks(self, m, beat, is_last_beat, is_last_word, is_moving):
@@ -103,9 +105,10 @@ class Unpack(wiring.Component):
         kept = Signal(len(beat), name="kept_picks", reset_less=True)
         leaving = Signal(picks, name="leaving_picks", reset_less=True)
         number = Signal(range(sets), name="set_number")  # of the next set among those that the beat of picks serves
-        is_due = Signal(init=1, name="is_due")  # where the matrix is sparse, the next beat is one of picks
-        is_picks = Signal(name="is_picks")
-        m.d.comb += [is_picks.eq(self.sparse & is_due), self.write.picks.eq(leaving.as_value())]
+        # Where the matrix is sparse, the next beat is one of picks; and the inverse, as above.
+        is_due = Signal(init=1, name="is_due")
+        has_picks, is_picks = signals("has_picks is_picks")
+        m.d.comb += [is_picks.eq(self.sparse & ~has_picks), self.write.picks.eq(leaving.as_value())]
         step = PICK_BITS * c.lanes
         own = Signal(picks, name="own_picks")  # those of the next set
         with m.Switch(number):
@@ -116,12 +119,15 @@ class Unpack(wiring.Component):
         with m.If(is_moving):
             m.d.sync += leaving.eq(Mux(is_last_word, own.as_value(),
                                        Cat(leaving.as_value()[step:], leaving.as_value()[-step:])))
+        stays = Signal(name="stays")
+        ends = self.i.valid & self.i.ready & is_last_beat
+        m.d.comb += stays.eq(Mux(has_picks, ~(ends & (number == sets - 1)), self.i.valid & self.sparse)
+                             & ~(self.restart | self.clear))
+        m.d.sync += [is_due.eq(~stays), has_picks.eq(stays)]
         with m.If(is_due):  # follows the input until there are picks
-            m.d.sync += [kept.eq(beat), number.eq(0), is_due.eq(~(self.i.valid & self.sparse))]
-        with m.Elif(self.i.valid & self.i.ready & is_last_beat):
-            m.d.sync += [number.eq(number + 1), is_due.eq(number == sets - 1)]
-        with m.If(self.restart | self.clear):
-            m.d.sync += is_due.eq(1)
+            m.d.sync += [kept.eq(beat), number.eq(0)]
+        with m.Elif(ends):
+            m.d.sync += number.eq(number + 1)
         return is_picks
 
     def _count(self, m):
