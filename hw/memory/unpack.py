@@ -69,8 +69,9 @@ class Unpack(wiring.Component):
         left = Signal(len(beat) // step, name="words_left")  # as many ones as words
         # The inverse of left: wide registers hang on it, and a beat that waits on the other.
         is_last_word, has_no_word = signals("is_last_word has_no_word", init=1)
-        is_last_beat, is_blocked, is_moving = signals("is_last_beat is_blocked is_moving")
-        is_picks = self._picks(m, beat, is_last_beat, is_last_word, is_moving) if self._config.sparse else Const(0)
+        is_last_beat, is_blocked, is_moving, stalls = signals("is_last_beat is_blocked is_moving stalls")
+        ends_set = self.i.valid & place[-1] & ~stalls  # if the beat is not one of picks
+        is_picks = self._picks(m, beat, ends_set, is_last_word, is_moving) if self._config.sparse else Const(0)
         m.d.comb += [is_last_beat.eq(place[-1] & ~is_picks), self.idle.eq(place[0] & ~left[0])]
 
         for register, is_next in zip(waiting, place):
@@ -91,13 +92,13 @@ class Unpack(wiring.Component):
         m.d.comb += [
             is_blocked.eq(is_full | self.hold),
             self.write_en.eq(left[0] & ~is_blocked), is_moving.eq(has_no_word | ~is_blocked),
-            self.i.ready.eq(~(is_last_beat & (left[1] | (left[0] & is_blocked))))]
+            stalls.eq(left[1] | (left[0] & is_blocked)), self.i.ready.eq(~(is_last_beat & stalls))]
         self._connect(m, leaving)
         with m.If(self.clear):
             m.d.sync += [place.eq(1), left.eq(0), is_last_word.eq(1), has_no_word.eq(1)]
         return m
 
-    def _picks(self, m, beat, is_last_beat, is_last_word, is_moving):
+    def _picks(self, m, beat, ends_set, is_last_word, is_moving):
         """Keeps a beat of picks and sends those of each set along with its words. Returns whether the present beat is
         one of picks."""
         c = self._config
@@ -120,13 +121,12 @@ class Unpack(wiring.Component):
             m.d.sync += leaving.eq(Mux(is_last_word, own.as_value(),
                                        Cat(leaving.as_value()[step:], leaving.as_value()[-step:])))
         stays = Signal(name="stays")
-        ends = self.i.valid & self.i.ready & is_last_beat
-        m.d.comb += stays.eq(Mux(has_picks, ~(ends & (number == sets - 1)), self.i.valid & self.sparse)
+        m.d.comb += stays.eq(Mux(has_picks, ~(ends_set & (number == sets - 1)), self.i.valid & self.sparse)
                              & ~(self.restart | self.clear))
         m.d.sync += [is_due.eq(~stays), has_picks.eq(stays)]
         with m.If(is_due):  # follows the input until there are picks
             m.d.sync += [kept.eq(beat), number.eq(0)]
-        with m.Elif(ends):
+        with m.Elif(ends_set):
             m.d.sync += number.eq(number + 1)
         return is_picks
 
