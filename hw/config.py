@@ -112,6 +112,8 @@ class CoreConfig(BaseModel):
     ring_words: ClassVar[int] = _chosen("array", "ring_words")
     partial_words: ClassVar[int] = _chosen("array", "partial_words")
     sparse: ClassVar[bool] = _chosen("array", "sparse")
+    softmax_pairs: ClassVar[int] = _chosen("array", "softmax_pairs")
+    finishers: ClassVar[int] = _chosen("array", "finishers")
     program_words: ClassVar[int] = _chosen("array", "program_words")
     stream_words: ClassVar[int] = _chosen("array", "stream_words")
     memory_bits: ClassVar[int] = _chosen("memory", "address_bits", absent=0)
@@ -190,6 +192,11 @@ class CoreConfig(BaseModel):
                    f"{steps} on")
         if self.sparse and (self.layers > 2 or not self.ring_words):
             yield "array.sparse: true; allowed is false, or with array.ring_words 1 or 2 layers"
+        pairs = self.softmax_pairs
+        if pairs and (pairs & pairs - 1 or not self.partial_words):
+            yield f"array.softmax_pairs: {pairs}; allowed are 0, and with array.partial_words powers of two"
+        if self.engines % self.finishers:
+            yield f"array.finishers: {self.finishers}; allowed are divisors of {self.engines} engines"
         if not self.ring_words:
             return
         least = 2 * max(self.lanes // self.layers, self.memory_elements // self.lanes)

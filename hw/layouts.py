@@ -38,10 +38,12 @@ def instruction(opcode: Opcode) -> data.StructLayout:
 
 
 def pass_command(has_mac: bool) -> data.StructLayout:
-    """Command of the sequencer: a PASS; with ``has_mac`` its fields, or where ``mac`` is set those of a MAC."""
+    """Command of the sequencer: a PASS; with ``has_mac`` its fields, or where ``mac`` is set those of a MAC; where
+    ``mask`` is, those of a MASK."""
     if not has_mac:
         return instruction(Opcode.PASS)
-    return data.StructLayout({"fields": unsigned(instruction(Opcode.PASS).size), "mac": unsigned(1)})
+    bits = max(instruction(opcode).size for opcode in (Opcode.PASS, Opcode.MAC, Opcode.MASK))
+    return data.StructLayout({"fields": unsigned(bits), "mac": unsigned(1), "mask": unsigned(1)})
 
 
 def store_command(has_base: bool) -> data.StructLayout:

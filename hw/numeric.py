@@ -12,6 +12,16 @@
 * A *MAC output* is the sum of products of words with streamed coefficients. A product keeps ``mac_guard_bits``
   fraction bits, the bits below are cut off. The sum of at most ``MAC_TERMS`` products is exact in ``mac_bits`` bits. It
   is shifted right with round half up, then saturated to W bits: one rounding, however many terms.
+* *Softmax*: a *logit*, base 2, is a sum of products shifted right with round half up and saturated to ``LOGIT_BITS``,
+  of which ``LOGIT_FRACTION_BITS`` are fraction bits. The *exponent* of P logits of a row is the whole part of the
+  largest. 2^(s - exponent - 1) is read off 2^``EXPONENT_SEGMENT_BITS`` chords (``segment_table``), shifted right with
+  round half up, and a word of W - 1 fraction bits, less than 1: a *probability*. The sum of P products of probabilities
+  loses ``ALIGNMENT_CUT`` bits and the distance of its exponent from the largest one, in one shift with round half up;
+  from ``DEAD_ALIGNMENT`` on it is 0. The *total* of the probabilities has ``TOTAL_GUARD_BITS`` more; what a new maximum
+  moves is shifted right with round half up. The division multiplies with the reciprocal of the total's mantissa, which
+  is read off 2^``RECIPROCAL_SEGMENT_BITS`` chords (``reciprocal_table``), ``RECIPROCAL_BITS`` bits. In front of it the
+  sum is shifted right with round half up and saturated to W bits; behind it the product is, by up to ``LATE_SHIFTS``
+  less than the reciprocal has bits where the sum is that small.
 * A *streamed coefficient* is an element of a memory as a number of C bits, ``streamed_coefficient``.
 * The *stream format* is the upper ``element_width`` bits of a value: load shifts left by W - EW, store
   rounds half up and saturates.
@@ -23,13 +33,53 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["GUARD_BITS", "MAC_TERMS", "largest", "smallest", "round_half_up", "saturate", "truncate",
+__all__ = ["GUARD_BITS", "MAC_TERMS", "LOGIT_BITS", "LOGIT_FRACTION_BITS", "LEAST_LOGIT", "EXPONENT_SEGMENT_BITS",
+           "POWER_BITS", "CHORD_BITS", "SLOPE_FRACTION_BITS",
+           "ALIGNMENT_CUT", "DEAD_ALIGNMENT", "TOTAL_GUARD_BITS", "RECIPROCAL_BITS", "RECIPROCAL_SEGMENT_BITS",
+           "LATE_SHIFTS",
+           "segment_table", "reciprocal_table", "largest", "smallest", "round_half_up", "saturate", "truncate",
            "coefficient_fraction_bits", "mac_guard_bits", "mac_dot_bits", "mac_bits", "streamed_coefficient",
            "pack_signed", "unpack_signed"]
 
 GUARD_BITS = 4  # fraction bits of a product; the cut costs < 0.1 dB and saves a third of the adders
 
 MAC_TERMS = 4096  # most products of one sum; more would need a wider accumulator
+
+LOGIT_BITS = 21
+LOGIT_FRACTION_BITS = 12     # one less costs 1.4 dB of an attention, two cost 5
+LEAST_LOGIT = -(1 << LOGIT_BITS - 1 - LOGIT_FRACTION_BITS)  # its whole part
+POWER_BITS = 18           # of 2^f, f in [0, 1), one of them the one in front
+CHORD_BITS = 14              # of the rise of a chord of it
+SLOPE_FRACTION_BITS = 16     # of what a logit loses for the distance of its key
+EXPONENT_SEGMENT_BITS = 4    # 8 chords would cost 7 dB
+ALIGNMENT_CUT = 2            # of the guard bits of a product: the accumulators stay as they are for other sums
+DEAD_ALIGNMENT = 32          # a key that counts 2^-32 of another
+TOTAL_GUARD_BITS = 2
+RECIPROCAL_BITS = 17
+RECIPROCAL_SEGMENT_BITS = 7  # an error of 2^-16.4; the exact quotient gains 0.1 dB and needs a divider
+
+LATE_SHIFTS = 8              # for results far smaller than values: a key has all the weight, and no value
+
+
+def reciprocal_table():
+    """Begin and fall of the chords of 1 / l, l in [1, 2), RECIPROCAL_BITS fraction bits each, lowered as those of
+    ``segment_table``."""
+    number, one, table = 1 << RECIPROCAL_SEGMENT_BITS, 1 << RECIPROCAL_BITS, []
+    for k in range(number):
+        low, middle, high = (1 / (1 + (k + part) / number) for part in (0, 0.5, 1))
+        begin = min(round((low - ((low + high) / 2 - middle) / 2) * one), one - 1)
+        table.append((begin, round((low - high) * one)))
+    return table
+
+
+def segment_table():
+    """Begin and rise of the chords of 2^f, f in [0, 1), 17 fraction bits each. A chord is lowered by half of its error
+    in the middle, so that its error changes sign."""
+    number, one, table = 1 << EXPONENT_SEGMENT_BITS, 1 << 17, []
+    for k in range(number):
+        low, middle, high = (2.0 ** ((k + part) / number) for part in (0, 0.5, 1))
+        table.append((round((low - ((low + high) / 2 - middle) / 2) * one), round((high - low) * one)))
+    return table
 
 
 def mac_guard_bits(coefficient_width):

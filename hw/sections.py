@@ -33,6 +33,10 @@ class ArraySection(_Section):
     partial_words: int = Field(0, ge=0, le=32768, description="sums of two rows that every column keeps from a MAC for "
                                                               "the next, a power of two; 0: inputs in one chunk only")
     sparse: bool = Field(False, description="MACs with N:M matrices, of which the elements that are zero do not stream")
+    softmax_pairs: int = Field(0, ge=0, le=1024, description="row pairs of an engine whose softmax is under way, a "
+                                                             "power of two; 0: no softmax attention")
+    finishers: int = Field(1, ge=1, le=64, description="units that make probabilities of logits; each serves an equal "
+                                                       "part of the engines")
     program_words: int = Field(512, ge=32, le=PROGRAM_WORDS, description="32-bit words of program memory")
     stream_words: int = Field(2, ge=1, le=256, description="K, complex words per cycle on each data stream")
 

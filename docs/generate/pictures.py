@@ -113,6 +113,13 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
                              Shot("Upsizer", "i o", "i", 0, design="upsizer"),
                              Shot("Downsizer", "i o", "i", 0, design="downsizer")),
     "primitives/transposer.py": (Shot("Transposer", "i.valid i.ready i.payload.cells i.payload.last o", "i", 1),),
+    "softmax/chain.py": (),
+    "softmax/exponential.py": (),
+    "softmax/finisher.py": (),
+    "softmax/key_mask.py": (),
+    "softmax/reciprocal.py": (),
+    "softmax/row_memory.py": (),
+    "softmax/row_state.py": (),
     "vector/activation.py": (Shot("ActivationLane", "y rectify gelu fall z clamped", "gelu", 2),),
     "vector/argmax.py": (Shot("Argmax", "i o busy", "i", 1),),
     "vector/normalise.py": (Shot("Normalise", "i o idle", "o", 6, 24),),
@@ -129,6 +136,19 @@ NO_PICTURE = {
     "memory/row_ids.py": "A table: an id is kept three cycles after it comes, a place is there one or two cycles after "
                          "it is asked for.",
     "core/axi_processor.py": "The timing is that of the processor and of the AXI master, each on its own page.",
+    "softmax/chain.py": "Only a design with softmax has it: every register takes its neighbour's value a cycle behind "
+                        "its control.",
+    "softmax/exponential.py": "Only a design with softmax has it: logits go in and, after a fixed number of cycles, "
+                              "probabilities come out.",
+    "softmax/finisher.py": "Only a design with softmax has it; its latencies stand in the list of latencies.",
+    "softmax/key_mask.py": "Only a design with softmax has it: a distance follows each step by one cycle, a decision "
+                           "by two.",
+    "softmax/reciprocal.py": "Only a design with softmax has it: a total goes in, its reciprocal comes out a fixed "
+                             "number of cycles later.",
+    "softmax/row_memory.py": "Only a design with softmax has it: each column gets its shifts a fixed number of cycles "
+                             "behind the row.",
+    "softmax/row_state.py": "Only a design with softmax has it: a share goes in, the total of its row is there eight "
+                            "cycles later.",
 }
 
 

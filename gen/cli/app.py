@@ -26,9 +26,9 @@ from ..console import JsonOption, err, file_option, out, print_table, progress, 
 from ..files import kept_folder, output_folder
 from ..presets import select as configurations
 from .measure import bench
-from .options import (ConfigOption, ExpandOption, HiddenOption, InputsOption, MemoryOption, OutputsOption,
-                      PatternOption, PresetOption, SetOption, SizesOption, TokensOption, integers, refuse_unused_sizes,
-                      save_json, seed_option, select_config, sizes_of)
+from .options import (CausalOption, ConfigOption, ExpandOption, FeaturesOption, HeadsOption, HiddenOption, InputsOption,
+                      MemoryOption, OutputsOption, PatternOption, PresetOption, SetOption, SizesOption, TokensOption,
+                      integers, refuse_unused_sizes, save_json, seed_option, select_config, sizes_of)
 
 __all__ = ["app", "main"]
 
@@ -80,10 +80,13 @@ def simulate(context: typer.Context, preset: PresetOption = None, config: Config
              settings: SetOption = None,
              simulator: Annotated[str, typer.Option(help="verilator or icarus")] = "verilator",
              kernel: Annotated[list[str] | None, typer.Option(
-                 help="of a processor: bpmm, fft, fft2-real, ffn, dense or nm instead of small programs")] = None,
+                 help="of a processor, instead of small programs: bpmm, fft, fft2-real, ffn, dense, nm or "
+                      "attention")] = None,
              sizes: SizesOption = None, tokens: TokensOption = 1024, hidden: HiddenOption = 1024,
              expand: ExpandOption = 4, inputs: InputsOption = 1024,
-             outputs: OutputsOption = 1024, pattern: PatternOption = "2:4", memory: MemoryOption = None,
+             outputs: OutputsOption = 1024, pattern: PatternOption = "2:4",
+             heads: HeadsOption = 1, features: FeaturesOption = 64, causal: CausalOption = False,
+             memory: MemoryOption = None,
              trace: Annotated[Path | None, typer.Option(metavar="DIR", help="of a processor: timelines of its units, "
                                                                             "SVG and HTML")] = None,
              vcd: Annotated[Path | None, file_option("--vcd", "FILE", "of a processor: waves")] = None,
@@ -104,7 +107,7 @@ def simulate(context: typer.Context, preset: PresetOption = None, config: Config
     from ..explore.measure import OperationSize, workloads
     from ..cosim.timing import MemoryTiming
     from .simulate import check_core
-    shape = OperationSize(tokens, hidden, expand, inputs, outputs, pattern)
+    shape = OperationSize(tokens, hidden, expand, inputs, outputs, pattern, heads, features, causal)
     work = workloads(chosen, kernel, sizes_of(chosen, sizes), shape, scaling=scaling, seed=seed) if kernel else []
     timing = MemoryTiming.parse(memory or "ideal") if memory or work else None
     with kept_folder(trace, "--trace") as folder, progress("simulate", 3) as step:
@@ -144,10 +147,12 @@ def compile_(context: typer.Context,
 def program(context: typer.Context,
             output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="folder for the files")],
             preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
-            kernel: Annotated[list[str] | None, typer.Option(help="bpmm, fft, fft2-real, ffn, dense or nm")] = None,
+            kernel: Annotated[list[str] | None, typer.Option(
+                help="bpmm, fft, fft2-real, ffn, dense, nm or attention")] = None,
             sizes: SizesOption = None, tokens: TokensOption = 1024, hidden: HiddenOption = 1024,
             expand: ExpandOption = 4, inputs: InputsOption = 1024,
             outputs: OutputsOption = 1024, pattern: PatternOption = "2:4",
+            heads: HeadsOption = 1, features: FeaturesOption = 64, causal: CausalOption = False,
             scaling: Annotated[Scaling, typer.Option(help="of the layers")] = "static",
             blocks: Annotated[int, typer.Option(help="blocks of rows")] = 4,
             seed: Annotated[int, seed_option("draws weights and data")] = 1) -> None:
@@ -159,7 +164,7 @@ def program(context: typer.Context,
     with output_folder(output) as folder:
         points = sizes_of(chosen, sizes)
         if chosen.is_processor:
-            size = OperationSize(tokens, hidden, expand, inputs, outputs, pattern)
+            size = OperationSize(tokens, hidden, expand, inputs, outputs, pattern, heads, features, causal)
             work = workloads(chosen, kernel or KERNELS, points, size, blocks=blocks, scaling=scaling, seed=seed)
             written = write_programs(work, folder)
         else:
@@ -237,8 +242,8 @@ def evaluate(network: Annotated[str, typer.Argument(metavar="NAME", help="digits
              preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
              images: Annotated[int | None, typer.Option(metavar="N", help="held-out inputs on the Verilog too")] = None,
              json_file: JsonOption = None) -> int:
-    """Accuracy of a shipped network on its held-out data: in float and on the integer model at every element width,
-    attention on the host. Exit code 1 if the Verilog differs from the model."""
+    """Accuracy of a shipped network on its held-out data: in float and on the integer model at every element width.
+    Softmax is left to the host where the core has none. Exit code 1 if the Verilog differs from the model."""
     from .evaluate import default_preset, evaluate_task
     chosen = select_config(preset or (None if config else default_preset(network)), config, settings)
     found = evaluate_task(network, chosen, images)

@@ -21,14 +21,14 @@ __all__ = ["default_preset", "evaluate_task"]
 
 # On the model alone: the fewer blocks the faster, and they do not change the integers.
 _BATCH = 128
-_ROOM = {"statistics_rows": 1 << 16, "memory_bits": 22, "program_words": 8192, "half_words": 1 << 15}
+_ROOM = {"statistics_rows": 1 << 16, "memory_bits": 22, "program_words": 1 << 16, "half_words": 1 << 15}
 
 
 def default_preset(name: str) -> str:
-    """A preset that runs the shipped network ``name``: one with a ring where it has linear layers, which reads by id
-    for an embedding."""
+    """A preset that runs the shipped network ``name``: one with softmax where it has attention, a ring where it has
+    linear layers, which reads by id for an embedding."""
     kinds = {each.kind for layer in load_trained(name).walk() for each in (layer, *layer.projections)}
-    return "matrix-16" if kinds & {"linear", "embedding"} else "hybrid-16"
+    return "attention-16" if "attention" in kinds else "matrix-16" if kinds & {"linear", "embedding"} else "hybrid-16"
 
 
 def evaluate_task(name: str, config: CoreConfig, images: int | None = None) -> dict[str, Any]:

@@ -24,11 +24,14 @@ MemoryOption = Annotated[str | None, typer.Option("--memory", metavar="M",
                                                   help="of a processor: ideal or delay:LATENCY,WORDS_PER_CYCLE")]
 SizesOption = Annotated[str | None, typer.Option(metavar="64,128", help="points per row; if not given, 64 to the "
                                                                         "largest")]
-TokensOption = Annotated[int, typer.Option(metavar="T", help="rows of fft2-real, ffn, dense and nm")]
+TokensOption = Annotated[int, typer.Option(metavar="T", help="rows of fft2-real, ffn, dense, nm and attention")]
 HiddenOption = Annotated[int, typer.Option(metavar="H", help="elements of the rows of fft2-real and ffn")]
 InputsOption = Annotated[int, typer.Option("--in", metavar="I", help="elements of the rows of dense and nm")]
 OutputsOption = Annotated[int, typer.Option("--out", metavar="O", help="elements of the results of dense and nm")]
 PatternOption = Annotated[str, typer.Option(metavar="N:M", help="of every M inputs nm has N")]
+HeadsOption = Annotated[int, typer.Option(help="of attention")]
+FeaturesOption = Annotated[int, typer.Option(metavar="D", help="of a head of attention")]
+CausalOption = Annotated[bool, typer.Option("--causal", help="attention: no token sees one behind it")]
 ExpandOption = Annotated[int, typer.Option(metavar="X", help="inner layer of ffn, in H")]
 
 
@@ -47,8 +50,10 @@ def refuse_unused_sizes(context: typer.Context, kernels: Sequence[str]) -> None:
     """Refuse the sizes and blocks of the kernels that are not among ``kernels``."""
     if not {"bpmm", "fft"} & set(kernels):
         refuse_unused(context, "with --kernel bpmm or fft", "sizes", "blocks")
-    if not {"fft2-real", "ffn", "dense", "nm"} & set(kernels):
-        refuse_unused(context, "with --kernel fft2-real, ffn, dense or nm", "tokens")
+    if not {"fft2-real", "ffn", "dense", "nm", "attention"} & set(kernels):
+        refuse_unused(context, "with --kernel fft2-real, ffn, dense, nm or attention", "tokens")
+    if "attention" not in kernels:
+        refuse_unused(context, "with --kernel attention", "heads", "features", "causal")
     if not {"fft2-real", "ffn"} & set(kernels):
         refuse_unused(context, "with --kernel fft2-real or ffn", "hidden")
     if not {"dense", "nm"} & set(kernels):

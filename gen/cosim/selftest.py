@@ -17,7 +17,7 @@ from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...hw.isa.bit_fields import field_places
 from ...hw.isa.setup import SETUP
-from ...hw.isa.instruction import Mac
+from ...hw.isa.instruction import Mac, Pass
 from ...sim.model.array import ArrayModel, BlockResult
 from ...sim.model.ring import mac_groups
 from ..compiler.kernel.compile import compile_butterfly, compile_fft
@@ -175,7 +175,7 @@ def program_case(config: CoreConfig, name: str, program: Program, memory: np.nda
     if deadline is None:
         beats = sum(stage.load.walk.beats + stage.store.walk.beats for stage in program.stages) * config.beat_groups
         groups = sum(mac_groups(config, step) if isinstance(step, Mac) else step.groups + step.gap
-                     for stage in program.stages for step in stage.passes)
+                     for stage in program.stages for step in stage.passes if isinstance(step, Mac | Pass))
         deadline = 10_000 + 4 * len(program.setup) + 40 * (beats + groups) + 1000 * len(program.stages)
     after = memory.copy()
     program.run_model(config, after)

@@ -21,14 +21,14 @@ from ..cosim.job import Run, Trial, job_trial
 from ..cosim.selftest import model_blocks
 from ..cosim.timing import MemoryTiming
 from ..compiler.kernel.sparse import Pattern
-from ..workloads.kernels import (ArrayWorkload, Workload, array_workload, bpmm_workload, dense_workload, ffn_workload,
-                                 fft_workload, mixing_workload)
+from ..workloads.kernels import (ArrayWorkload, Workload, array_workload, attention_workload, bpmm_workload,
+                                 dense_workload, ffn_workload, fft_workload, mixing_workload)
 
 __all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "OperationSize", "array_workloads", "bench_kernels",
            "bench_processor", "run_deadline", "run_mismatches", "run_workload", "workloads"]
 
 KERNELS = ("bpmm", "fft")        # of one size each
-PROGRAMS = ("fft2-real", "ffn", "dense", "nm")  # whole operations of a processor
+PROGRAMS = ("fft2-real", "ffn", "dense", "nm", "attention")  # whole operations of a processor
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def _measure(build: Build, work: ArrayWorkload, blocks: int) -> KernelFigures:
 @dataclass(frozen=True)
 class OperationSize:
     """Size of a whole operation: ``expand`` is the width of the inner layer of a feed-forward network, in hidden;
-    ``inputs`` and ``outputs`` are those of a dense or N:M matrix, ``pattern`` that of the latter."""
+    ``inputs`` and ``outputs`` are those of a dense or N:M matrix, ``pattern`` that of the latter; ``heads`` of
+    ``features`` each, ``causal`` or not, those of attention."""
 
     tokens: int = 1024
     hidden: int = 1024
@@ -119,6 +120,9 @@ class OperationSize:
     inputs: int = 1024
     outputs: int = 1024
     pattern: str = "2:4"
+    heads: int = 1
+    features: int = 64
+    causal: bool = False
 
 
 def array_workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int], *, blocks: int = 4,
@@ -145,6 +149,8 @@ def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int],
             made.append(ffn_workload(config, shape.tokens, shape.hidden, shape.expand, seed, scaling))
         elif kernel == "dense":
             made.append(dense_workload(config, shape.tokens, shape.inputs, shape.outputs, seed))
+        elif kernel == "attention":
+            made.append(attention_workload(config, shape.tokens, shape.heads, shape.features, shape.causal, seed))
         elif kernel == "nm":
             made.append(dense_workload(config, shape.tokens, shape.inputs, shape.outputs, seed,
                                        Pattern.parse(shape.pattern)))

@@ -19,7 +19,7 @@ from ...hw.isa.bit_fields import Fields, field_places
 from ...hw.isa.descriptor import (DESCRIPTOR_WORDS, DIFFERENCE, GROUP_EVENT, ORIGIN, OTHER, OTHER_FIELDS, SHAPE,
                                   SHAPE_FIELDS, STEP_EVENT)
 from ...hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, SIGNED
-from ...hw.isa.instruction import OF_RECORDS, OF_RING, Fault, MemoryMode, Opcode
+from ...hw.isa.instruction import OF_RECORDS, OF_RING, OF_SOFTMAX, Fault, MemoryMode, Opcode
 from ...hw.isa.parameter_set import READ_SET, SET_WORDS, SETS, WRITE_SET, Activation
 from ...hw.isa.setup import (coefficient_fields, CONTROL_START, SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_CONTROL,
                              SETUP_PROGRAM, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER)
@@ -136,7 +136,8 @@ def describe_memory_map(config: CoreConfig) -> dict[str, Any]:
             "instructions": {o.name: {"opcode": int(o), "fields": _packed(FIELDS[o], OPCODE_BITS, SIGNED)}
                              for o in Opcode if (config.is_processor or o not in _OF_MEMORY)
                              and (config.records or o not in OF_RECORDS)
-                             and (config.ring_words or o not in OF_RING)},
+                             and (config.ring_words or o not in OF_RING)
+                             and (config.softmax_pairs or o not in OF_SOFTMAX)},
         },
         "control": {"target": SETUP_CONTROL, "start": CONTROL_START},
         **(_describe_tables(config) if config.is_processor else {}),

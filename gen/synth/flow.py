@@ -37,6 +37,8 @@ from .units import unit
 __all__ = ["synthesize", "synthesize_component", "run_yosys", "cell_counts", "PLACERS"]
 
 PLACERS = ("heap", "static", "sa")  # of nextpnr
+# Steps of its placer `static`, which goes on for ever where block RAMs stay on one another; others end after about 540.
+MOST_STEPS = 1000
 
 
 def synthesize(config: CoreConfig, unit_name: str | None = None, **options: Any) -> dict[str, Any]:
@@ -186,7 +188,7 @@ def _place(family: Family, name: str, options: list[str], seeds: tuple[int, ...]
         output = f"seed{seed}.json"
         command = [_tool(f"yowasp-{family.nextpnr}"), "--json", f"{name}.json", "--report", output,
                    "--seed", str(seed), "--timing-allow-fail", *options]
-        log = _run(family.nextpnr, command, folder)
+        log = _run(family.nextpnr, command, folder, f"seed {seed}")
         (folder / f"seed{seed}.log").write_text(log, encoding="utf-8")
         figures = json.loads((folder / output).read_text(encoding="utf-8"))
         speeds[str(seed)] = round(min(clock["achieved"] for clock in figures["fmax"].values()), 2)
@@ -204,16 +206,26 @@ def _tool(name: str) -> str:
     return found
 
 
-def _run(name: str, command: list[str], folder: Path) -> str:
+def _run(name: str, command: list[str], folder: Path, note: str = "") -> str:
+    lines: list[str] = []
     # Yosys writes the names of its temporary files into scripts, which take no blanks.
-    run = subprocess.run(command, cwd=folder, env={**os.environ, "TMPDIR": "."}, stdin=subprocess.DEVNULL,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace",
-                         check=False)
+    with subprocess.Popen(command, cwd=folder, env={**os.environ, "TMPDIR": "."}, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace") as run:
+        assert run.stdout is not None
+        try:
+            for line in run.stdout:
+                lines.append(line)
+                if line.startswith(f"Info: iter={MOST_STEPS} steplen="):
+                    raise RuntimeError(f"{name}: {note} is not placed after {MOST_STEPS} steps of --placer static; "
+                                       f"other --seeds or --placer heap may be; see {keep_log(''.join(lines))}")
+        except BaseException:
+            run.kill()
+            raise
     if run.returncode:
-        faults = [line for line in run.stdout.splitlines() if "ERROR" in line] or run.stdout.splitlines()[-1:]
+        faults = [line.rstrip("\n") for line in lines if "ERROR" in line] or [line.rstrip("\n") for line in lines[-1:]]
         raise RuntimeError(f"{name}: {faults[0] if faults else f'exit code {run.returncode}'}; see "
-                           f"{keep_log(run.stdout)}")
-    return run.stdout
+                           f"{keep_log(''.join(lines))}")
+    return "".join(lines)
 
 
 def _yosys_version() -> str:

@@ -4,23 +4,28 @@ What the benchmark measures, the trace shows and the sensitivity study repeats.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+import math
 
 import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...hw.isa.instruction import Pass
+from ...hw.isa.setup import SETUP_LENGTHS
 from ...hw.numeric import largest
 from ...sim.model.processor import BlockOutcome
+from ...sim.reference.functions import attended, attention
 from ...sim.reference.linear import butterfly_multiply, fft
 from ...sim.reference.metrics import sqnr_db
+from ..compiler.kernel.attention import attention_shifts
 from ..compiler.kernel.compile import checked_log2, compile_butterfly, compile_fft
 from ..compiler.kernel.dense import compile_dense
 from ..compiler.kernel.sparse import Pattern, kept_weights
 from ..compiler.kernel.kernel import Kernel
 from ..compiler.kernel.passes import Scaling
+from ..compiler.program.attention import Attend, Heads, Keys, padded_keys, transpose
 from ..compiler.program.assemble import Program, Transfer, assemble
 from ..compiler.program.coefficients import CoefficientSpace
 from ..compiler.program.dense import DenseProduct
@@ -29,7 +34,8 @@ from ..compiler.program.operations import multiply_butterfly, mix_real, mixed_ro
 from ..compiler.program.split import SplitKernel, split_butterfly, split_fft, split_rows
 
 __all__ = ["Workload", "ArrayWorkload", "array_workload", "bpmm_workload", "fft_workload", "mixing_workload",
-           "ffn_workload", "dense_workload", "as_elements", "placed", "random_rows", "random_twiddle"]
+           "ffn_workload", "dense_workload", "attention_workload", "as_elements", "placed", "random_rows",
+           "random_twiddle"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,3 +309,36 @@ def dense_workload(config: CoreConfig, tokens: int, inputs: int, outputs: int, s
     useful = tokens * np.count_nonzero(matrix)
     return Workload(name, inputs, tokens, config, assemble(config, tasks), memory, source, step, target,
                     kernel.output_unit(step), False, reference, int(useful), 0)
+
+
+def attention_workload(config: CoreConfig, tokens: int, heads: int, features: int, causal: bool,
+                       seed: int) -> Workload:
+    """``heads`` heads of ``features`` elements of random queries, keys and values (tokens, heads * features): the
+    transpose of the values, then softmax attention. Useful are the products of what counts. Raises WingbeatError for
+    what does not fit."""
+    for name, value in (("--tokens", tokens), ("--heads", heads), ("--features", features)):
+        if value < 1:
+            raise WingbeatError(f"{name}: {value}; allowed are numbers >= 1")
+    _, numbers = _generators(seed, tokens, heads, features)
+    width, padded = heads * features, padded_keys(config, tokens)
+    exponent = 3 - config.element_width  # four deviations of normal numbers
+    bound = largest(config.element_width)
+    scale = math.log2(math.e) / math.sqrt(features)
+    own = exponent + math.ceil(math.log2(scale))
+    q, k, v = (np.clip(np.rint(numbers.standard_normal((tokens, width)) * factor), -bound, bound).astype(np.int64)
+               for factor in (scale * 2.0 ** -own, 2.0 ** -exponent, 2.0 ** -exponent))
+    queries, keys, values, turned, target = placed(config, (tokens, width), (padded, width), (tokens, width),
+                                                   (width, padded), (tokens, width))
+    counts = Keys(causal, None, int(padded > tokens))
+    shifts = attention_shifts(config, own, exponent, exponent, exponent)
+    attend = Attend(config, (queries,), (keys,), (turned,), Heads(heads, heads, features), tokens, counts)
+    tasks = [*transpose(config, values, turned, "values"),
+             *attend.transfers((target,), shifts.logits, shifts.divide, "attention")]
+    setup = [(SETUP_LENGTHS, 0, tokens)] if counts.length else []
+    given = replace(keys, rows=tokens)
+    memory = _memory(config, target.end, [(queries, q), (given, k), (values, v)])
+    seen = attended(tokens, causal)
+    reference = attention((q * 2.0 ** own / scale)[None], (k * 2.0 ** exponent)[None], (v * 2.0 ** exponent)[None],
+                          heads, seen)[0]
+    return Workload("attention", features, tokens, config, assemble(config, tasks, setup), memory, queries,
+                    2.0 ** own, target, 2.0 ** shifts.exponent, False, reference, 2 * int(seen.sum()) * width, 0)

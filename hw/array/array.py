@@ -6,13 +6,16 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.instruction import Fault
-from ..isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, TAG_BITS
+from ..isa.instruction import Fault, Softmax
+from ..isa.setup import CONTROL_START, LENGTHS, SETUP_CONTROL, SETUP_LENGTHS, SETUP_PROGRAM, TAG_BITS
 from ..layouts import input_beat, memory_command, output_beat, ring_write, setup, status, unit_activity
 from ..primitives.pipeline import delay, optional
 from ..primitives.queue import CommandQueue
+from ..primitives.ram import Ram, RamParameters
 from ..primitives.signals import signals
 from ..primitives.stream import Downsizer, Upsizer
+from ..softmax.finisher import Finisher
+from ..softmax.parameters import LENGTH_LATENCY
 from .block_float import BlockFloat
 from .coefficients import CoefficientMemory, PickMemory
 from .counters import Counters
@@ -32,11 +35,12 @@ def _processor_ports(config: CoreConfig) -> dict:
     """Commands of the memory units, faults, and what the units do, for the processor around the array. ``plays``: what
     stands on ``i_setup`` is a record, which waits for nothing; ``fetch_ended``: the last beat of a FETCH goes to the
     player, which is idle where ``records_idle``. With a ring its words come in, as in hw/array/coefficients.py and
-    hw/array/mac_counter.py."""
+    hw/array/mac_counter.py; not where ``ring_hold``, as a word of the setup port is written into a bank.
+    ``unread`` is a fault too, hw/array/fetch.py."""
     records = {"plays": In(1), "fetch_ended": In(1), "records_idle": In(1)} if config.records else {}
     count = config.ring_bits + 1
     ring = {"ring_write": In(ring_write(config)),
-            "ring_write_en": In(1), "ring_hold": Out(1), "filled": In(count), "released": Out(count)}
+            "ring_write_en": In(1), "ring_hold": Out(1), "filled": In(count), "released": Out(count), "unread": Out(1)}
     return {**records, **(ring if config.ring_words else {}),
             "o_reader": Out(stream.Signature(memory_command())), "o_writer": Out(stream.Signature(memory_command())),
             "memory_idle": In(1), "stop": In(1), "start": Out(1), "running": Out(1),
@@ -105,8 +109,9 @@ class Array(wiring.Component):
         with m.If(store.take):
             m.d.sync += [store.exponent.eq(block_float.exponent[store.half]),
                          store.saturated.eq(block_float.saturated.bit_select(store.half, 1))]
-        for e in range(c.engines):
-            self._engine(m, e, flow, ports, coefficients, load, store, block_float)
+        engines = [self._engine(m, e, flow, ports, coefficients, load, store, block_float) for e in range(c.engines)]
+        if c.softmax_pairs:
+            self._softmax(m, sequencer, flow, engines, block_float)
 
         m.submodules.counters = counters = Counters()
         m.d.comb += [
@@ -129,9 +134,11 @@ class Array(wiring.Component):
             flow.mac.eq(sequencer.mac), flow.mac_fields.eq(sequencer.mac_fields), flow.row.eq(sequencer.row),
             flow.step_last.eq(sequencer.step_last), coefficients.mac.eq(sequencer.mac),
             coefficients.ring.eq(sequencer.place), coefficients.ring_write.eq(self.ring_write),
-            coefficients.ring_write_en.eq(self.ring_write_en), self.ring_hold.eq(coefficients.ring_hold),
+            coefficients.ring_write_en.eq(self.ring_write_en),
             sequencer.filled.eq(self.filled), self.released.eq(sequencer.released), sequencer.clear.eq(start),
             block_float.mac_half.eq(flow.clamped_half)]
+        if self._config.softmax_pairs:
+            m.d.comb += flow.pair.eq(sequencer.pair)
         if self._config.sparse:
             m.submodules.picks = picks = PickMemory(self._config)
             m.d.comb += [picks.place.eq(sequencer.place), picks.write.eq(self.ring_write),
@@ -150,7 +157,7 @@ class Array(wiring.Component):
         if self._config.records:
             m.d.comb += [fetch.fetch_ended.eq(self.fetch_ended), fetch.records_idle.eq(self.records_idle)]
         if self._config.ring_words:
-            m.d.comb += fetch.ring_read.eq(sequencer.is_read)
+            m.d.comb += [fetch.ring_read.eq(sequencer.is_read), self.unread.eq(fetch.unread)]
         m.d.comb += [fetch.stop.eq(self.stop), self.fault.eq(fetch.fault), self.fault_tag.eq(fetch.fault_tag)]
         queued = Signal(name="queued")
         empty = []
@@ -204,6 +211,64 @@ class Array(wiring.Component):
             block_float.magnitudes[e].eq(engine.magnitude), block_float.saturations[e].eq(engine.saturated)]
         if c.ring_words:
             m.d.comb += block_float.mac_saturations[e].eq(engine.mac_saturated)
+        return engine
+
+    def _softmax(self, m, sequencer, flow, engines, block_float):
+        """Finishers, each in front of its engines, and the table of lengths."""
+        c = self._config
+        share = c.engines // c.finishers
+        fields, mask = sequencer.mac_fields, sequencer.mask_fields
+        is_own = sequencer.mac & (fields.softmax != 0) & ~fields.keep
+        length = self._length(m, mask.length)
+        load = delay(m, sequencer.start & is_own, LENGTH_LATENCY, "softmax_start", reset_less=False)
+        finishers = []
+        for number in range(c.finishers):
+            first = number * share
+            m.submodules[f"finisher{number}"] = finisher = Finisher(c, first)
+            finishers.append(finisher)
+            m.d.comb += [
+                finisher.load.eq(load), finisher.divides.eq(fields.softmax == Softmax.VALUES),
+                finisher.fresh.eq(fields.fresh), finisher.last_pair.eq(fields.last_pair),
+                finisher.shift.eq(fields.shift), finisher.mask.eq(mask), finisher.length.eq(length),
+                finisher.begin.eq(flow.softmax.begin), finisher.ahead.eq(flow.softmax.ahead),
+                finisher.value.eq(engines[first].front)]
+            for engine, behind in zip(engines[first:first + share], [*engines[first + 1:first + share], None]):
+                self._chain(m, flow, finisher, engine, behind)
+            with m.If(finisher.saturated):
+                m.d.comb += block_float.mac_saturations[first].eq(1)
+        info_pair = Signal(flow.rows.info_pair.shape(), name="info_pair")
+        infos_ended = delay(m, finishers[0].infos_end, 1, "infos_ended", reset_less=False)
+        with m.If(infos_ended):
+            m.d.sync += info_pair.eq(Mux(info_pair == fields.last_pair, 0, info_pair + 1))
+        with m.If(load):
+            m.d.sync += info_pair.eq(0)
+        m.d.comb += flow.words_end.eq(finishers[0].words_end)
+        for engine in engines:
+            m.d.comb += [engine.rows.eq(flow.rows), engine.rows.write_infos.eq(infos_ended),
+                         engine.rows.info_pair.eq(info_pair)]
+
+    def _chain(self, m, flow, finisher, engine, behind):
+        """An engine between its finisher and the engine ``behind`` it."""
+        m.d.comb += [
+            engine.chain.load.eq(flow.softmax.begin), engine.chain.shift.eq(finisher.shifts),
+            engine.chain.words.eq(finisher.word_moves), engine.chain.exponents.eq(finisher.exponent_moves),
+            engine.chain.infos.eq(finisher.info_moves)]
+        for name in ("word", "exponent", "info"):
+            given = getattr(behind, f"front_{name}") if behind else getattr(finisher, name)
+            m.d.comb += getattr(engine, f"behind_{name}").eq(given)
+        if behind:
+            m.d.comb += engine.behind.eq(behind.front)
+
+    def _length(self, m, number):
+        """The number of keys of entry ``number`` - 1, LENGTH_LATENCY cycles later."""
+        c, write = self._config, self._setup_write
+        m.submodules.lengths = lengths = Ram(RamParameters(16, LENGTHS, c.target, c.pipeline))
+        chosen = Signal(number.shape(), name="length_number")
+        m.d.sync += chosen.eq(number - 1)
+        m.d.comb += [
+            lengths.r_en.eq(1), lengths.r_addr.eq(chosen), lengths.w_addr.eq(write.address),
+            lengths.w_data.eq(write.data), lengths.w_en.eq(self._setup_valid & (write.target == SETUP_LENGTHS))]
+        return lengths.r_data
 
     def _streams(self, m, load, store):
         """Width converters where a beat of the stream is less than the lanes of one engine."""
@@ -224,6 +289,7 @@ class Array(wiring.Component):
         payload = self.i_setup.payload
         write = Signal(setup(), name="write")
         accepted, write_valid, write_program = signals("accepted write_valid write_program")
+        self._setup_write, self._setup_valid = write, write_valid
         starting, plain, start = signals("starting plain start")
         is_open = ~starting | self.plays if self._config.records else ~starting
         m.d.comb += [
@@ -234,6 +300,8 @@ class Array(wiring.Component):
         stage = optional(m, self._config.pipeline)
         stage += [write.eq(payload), write_valid.eq(accepted),
                   write_program.eq(accepted & (payload.target == SETUP_PROGRAM))]
+        if self._config.ring_words:  # n_units is a power of two: target < n_units
+            stage += self.ring_hold.eq(accepted & ~payload.target[self._config.n_units.bit_length() - 1:].any())
         command = (payload.target == SETUP_CONTROL) & (payload.data[:8] == CONTROL_START)
         # The upper bits are judged a cycle later: if one is set the port was closed for that cycle, and no
         # start.

@@ -6,13 +6,14 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS
-from ..isa.instruction import OF_RECORDS, OF_RING, Destination, Fault, MemoryMode, Opcode
-from ..isa.setup import TAG_BITS
+from ..isa.instruction import OF_RECORDS, OF_RING, OF_SOFTMAX, Destination, Fault, MemoryMode, Opcode, Softmax
+from ..isa.setup import LENGTHS, TAG_BITS
 from ..isa.sparse import LOG2_GROUPS
 from ..isa.walk import SubOrder
 from ..layouts import instruction
 from ..numeric import MAC_TERMS
 from ..primitives.signals import signals
+from ..softmax.parameters import state_cycles
 
 __all__ = ["Checker"]
 
@@ -49,7 +50,8 @@ class Checker(wiring.Component):
         opcode = self.instruction[:OPCODE_BITS]
         fields = {code: data.View(instruction(code), self.instruction[OPCODE_BITS:][:instruction(code).size])
                   for code in Opcode if (code not in OF_RECORDS or self._config.records)
-                  and (code not in OF_RING or self._config.ring_words)}
+                  and (code not in OF_RING or self._config.ring_words)
+                  and (code not in OF_SOFTMAX or self._config.softmax_pairs)}
         kinds = {code: Signal(name=f"is_{code.name.lower()}") for code in fields}
         m.d.sync += [signal.eq(opcode == code) for code, signal in kinds.items()]
         # The walk of a LOAD stands where that of a STORE does; only a STORE has a base.
@@ -92,6 +94,10 @@ class Checker(wiring.Component):
         found = [(kinds[Opcode.PASS], condition) for condition in self._pass(fields[Opcode.PASS])]
         if self._config.ring_words:
             found += [(kinds[Opcode.MAC], condition) for condition in self._mac(fields[Opcode.MAC])]
+        if self._config.softmax_pairs:
+            mask = fields[Opcode.MASK]
+            found += [(kinds[Opcode.MASK], mask.key[:self._config.layers].any()),
+                      (kinds[Opcode.MASK], mask.length > LENGTHS)]
         return found
 
     def _mac(self, fields):
@@ -108,7 +114,22 @@ class Checker(wiring.Component):
         return [*strides, fields.last_input == 0, fields.last_input >= most, fields.last_input[rows:].any(),
                 fields.last_output[rows:].any(), fields.out_base[rows:].any(), fields.zero.any(),
                 *((fields.merge | fields.keep) & condition for condition in self._sums(fields)),
-                *self._sparse(fields)]
+                *self._sparse(fields), *self._softmax(fields)]
+
+    def _softmax(self, fields):
+        """Rows that nobody keeps, values faster than a finisher takes them, a row that comes back too soon; what only a
+        MAC of a softmax says."""
+        c, kind = self._config, fields.softmax
+        if not c.softmax_pairs:
+            return [kind.any() | fields.fresh]
+        is_one, steps = kind != Softmax.NONE, c.lanes // c.layers
+        fewest = -(-2 * c.lanes * c.engines // c.finishers // steps) - 1
+        least = {pair: -(-state_cycles(c) // (steps * (pair + 1))) - 1 for pair in range(state_cycles(c) // steps)}
+        soon = [(fields.last_pair == pair) & (fields.last_input < inputs) for pair, inputs in least.items() if inputs]
+        return [kind > Softmax.VALUES, fields.fresh & (kind != Softmax.LOGITS),
+                (kind == Softmax.LOGITS) & (fields.keep | fields.merge), is_one & fields.log2_group.any(),
+                is_one & (fields.last_pair >= c.softmax_pairs), is_one & (fields.last_input < fewest),
+                *(is_one & condition for condition in soon)]
 
     def _sparse(self, fields):
         """A group that is too large, or one that has fewer members than elements."""

@@ -25,8 +25,8 @@ class CoefficientMemory(wiring.Component):
     stay still while groups of the pass come in.
 
     With a ring there is ``mac``, which stands still as well: unit k of column q then reads its bank at ``ring``, and
-    passes its words on. ``ring_write`` writes a word of the ring in all banks; ``ring_hold`` says that a word of the
-    setup port does so in this cycle.
+    passes its words on. ``ring_write`` writes a word of the ring in all banks, and never comes with a word of the setup
+    port for one of them.
 
     Format: ``o[u]`` is the word of unit u, Q2.(C-2) coefficients (``unit_coefficient`` of hw/array/layouts.py).
     Latency: ``config.read_latency + address_latency + q * config.butterfly_latency`` from ``group`` to column q, when
@@ -40,7 +40,7 @@ class CoefficientMemory(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self._config = config
-        ring = {"mac": In(1), "ring": In(config.ring_bits), "ring_hold": Out(1), "ring_write_en": In(1),
+        ring = {"mac": In(1), "ring": In(config.ring_bits), "ring_write_en": In(1),
                 "ring_write": In(ring_write(config))}
         super().__init__({
             **(ring if config.ring_words else {}), "group": In(config.row_bits),
@@ -92,12 +92,10 @@ class CoefficientMemory(wiring.Component):
 
     def _ring_address(self, m, masked):
         """The place in the ring instead of that of the group. Returns ``mac``. The base of a MAC is zero."""
-        c = self._config
         place = delay(m, self.ring, 2, "ring_place")
         is_mac = delay(m, self.mac, 2, "mac_place")
         with m.If(is_mac):
             m.d.sync += masked.eq(place)
-        m.d.comb += self.ring_hold.eq(self.write_valid & (self.write.target < c.n_units))
         return self.mac
 
     def _write(self, m, number):

@@ -3,18 +3,23 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..layouts import lanes
 from ..primitives.pipeline import delay
+from ..numeric import LOGIT_BITS
 from ..primitives.shared import once
+from ..softmax.chain import ValueChain
+from ..softmax.layouts import chain_control, row_control, row_info
+from ..softmax.parameters import MAXIMUM_BITS
+from ..softmax.row_memory import RowMemory
 from .butterfly import ButterflyParameters, ButterflyUnit
 from .layouts import engine_control, half_control, unit_coefficient
 from .mac_column import MacColumn, MacColumnParameters
-from .parameters import unit_lanes
+from .parameters import align_stages, sum_cycle, unit_lanes
 from .row_buffer import RowBuffer
 from .shuffle import LaneShuffle
 
@@ -28,7 +33,8 @@ class Engine(wiring.Component):
     engines. ``magnitude`` is the OR of the leading magnitude bits of the results, one cycle after they leave the last
     column. ``saturated[q]`` belongs to the results of column q, in the cycle in which they leave it. With a ring
     MacColumns round the products of a MAC; its words are captured and written as those of a pass. ``mac_saturated``
-    belongs to a captured value, one cycle later.
+    belongs to a captured value, one cycle later. For a softmax values leave at ``front`` and what a finisher makes of
+    them comes in at ``behind_*``, both from and to the engine next to it (``hw/softmax/chain.py``).
 
     Format: words of W + W bits; see ``hw/numeric.py`` for the rounding of a layer.
     Latency: pipeline_latency from row address to write port.
@@ -49,6 +55,7 @@ class Engine(wiring.Component):
             "store_half": In(1), "store_en": In(1), "store": Out(lanes(c.width, c.lanes)),
             "magnitude": Out(c.magnitude_bits), "saturated": Out(c.layers),
             **({"mac_saturated": Out(1)} if c.ring_words else {}),
+            **(softmax_ports(c) if c.softmax_pairs else {}),
         })
 
     @once("_config")
@@ -65,6 +72,8 @@ class Engine(wiring.Component):
             pre.i.eq(buffer.compute), pre.switches.eq(self.control.pre)]
 
         words, self._values = pre.o, []
+        if c.softmax_pairs:
+            self._softmax(m)
         for q in range(c.layers):
             words = self._column(m, q, words)
         self._magnitude(m, words)
@@ -103,6 +112,8 @@ class Engine(wiring.Component):
                      column.first.eq(control.first), column.last.eq(control.last), column.shift.eq(control.shift)]
         if c.partial_words:
             m.d.comb += column.partial.eq(control.partial)
+        if c.softmax_pairs:
+            m.d.comb += column.softmax.eq(self._rows.columns[q])
         skew = (c.layers - 1 - q) * c.butterfly_latency
         flag = column.saturated & column.o_valid
         self._values.append((delay(m, column.o, skew, f"value{q}"),
@@ -111,7 +122,8 @@ class Engine(wiring.Component):
     def _results(self, m, words):
         """What goes to the banks: the words that leave the last column, or P results of a MAC."""
         c, control = self._config, self.control.mac
-        results = Signal(words.shape(), name="mac_results", reset_less=True)
+        bits = LOGIT_BITS if c.softmax_pairs else c.width
+        results = Signal(lanes(bits, c.lanes), name="mac_results", reset_less=True)
         for q, (value, _) in enumerate(self._values):
             for step in range(c.lanes // c.layers):
                 with m.If(control.capture_re[step]):
@@ -121,13 +133,45 @@ class Engine(wiring.Component):
         saturated = Cat(flag for _, flag in self._values).any()
         m.d.sync += self.mac_saturated.eq(saturated & ~control.keeps if c.partial_words else saturated)
         chosen = Signal(words.shape(), name="chosen")
-        m.d.comb += chosen.eq(Mux(control.result, results, words))
+        if not c.softmax_pairs:
+            m.d.comb += chosen.eq(Mux(control.result, results, words))
+            return chosen
+        # A word is the sign and the lowest bits of a value; a finisher takes all of them.
+        values = [result[part] for part in ("re", "im") for result in results]
+        m.d.comb += [given.eq(value) for given, value in zip(self._chain.values, values)]
+        for word, passed, result, finished in zip(chosen, words, results, self._chain.words):
+            for part in ("re", "im"):
+                own = Cat(result[part][:c.width - 1], result[part][-1])
+                m.d.comb += word[part].eq(Mux(control.finished, finished[part], Mux(control.result, own,
+                                                                                     passed[part])))
         return chosen
+
+    def _softmax(self, m):
+        """Registers in the chain to the finisher, and what is known of the rows."""
+        m.submodules.chain = self._chain = chain = ValueChain(self._config)
+        m.submodules.rows = self._rows = rows = RowMemory(self._config, [
+            sum_cycle(self._config, q) - align_stages(self._config) - self._config.address_latency + 1
+            for q in range(self._config.layers)])
+        m.d.comb += [
+            rows.control.eq(self.rows), rows.exponents.eq(chain.exponents), rows.infos.eq(chain.infos),
+            chain.control.eq(self.chain)]
+        for name in ("", "_word", "_exponent", "_info"):
+            m.d.comb += [getattr(chain, f"i{name}").eq(getattr(self, f"behind{name}")),
+                         getattr(self, f"front{name}").eq(getattr(chain, f"o{name}"))]
 
     def _magnitude(self, m, words):
         bits, width = self._config.magnitude_bits, self._config.width
         values = [words[lane][part] for lane in range(self._config.lanes) for part in ("re", "im")]
         m.d.sync += self.magnitude.eq(reduce(or_, (leading_magnitude(v, bits, width) for v in values)))
+
+
+def softmax_ports(config: CoreConfig) -> dict[str, wiring.Member]:
+    """Control of chain and row memory, and both ends of the chain."""
+    ports = {"chain": In(chain_control()), "rows": In(row_control(config))}
+    for name, shape in (("", signed(LOGIT_BITS)), ("_word", signed(config.width)),
+                        ("_exponent", signed(MAXIMUM_BITS)), ("_info", row_info(config))):
+        ports |= {f"behind{name}": In(shape), f"front{name}": Out(shape)}
+    return ports
 
 
 def leading_magnitude(value, bits: int, width: int):

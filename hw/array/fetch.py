@@ -54,7 +54,7 @@ class FetchUnit(wiring.Component):
         if config.records:
             units |= {"fetch_ended": In(1), "records_idle": In(1)}
         if config.ring_words:
-            units |= {"ring_read": In(1)}
+            units |= {"ring_read": In(1), "unread": Out(1)}
         super().__init__({
             "start": In(1), "running": Out(1), "units_idle": In(1),
             "write": In(setup()), "write_en": In(1), **units})
@@ -122,11 +122,13 @@ class FetchUnit(wiring.Component):
 
     def _waits(self, m, buffer):
         """Whether a WAIT is on offer, and whether it may end."""
-        is_wait, played, given = signals("is_wait played given")
-        # Handed out and not ended: in the queue, or in the reader, where a FETCH may be a beat.
+        is_wait, played, given, ended = signals("is_wait played given ended")
+        # Handed out and not ``ended``: in the queue, or in the reader, where a FETCH may be a beat. An end comes late
+        # and counts a cycle later; till then one FETCH is none.
         fetches = Signal(range(4 * QUEUE_PLACES + self._config.in_flight), name="fetches")
         m.d.comb += given.eq(self.o_reader.valid & self.o_reader.ready & (buffer[:OPCODE_BITS] == Opcode.FETCH))
-        m.d.sync += [fetches.eq(fetches + given - self.fetch_ended), played.eq((fetches == 0) & self.records_idle)]
+        m.d.sync += [ended.eq(self.fetch_ended), fetches.eq(fetches + given - ended),
+                     played.eq((fetches == ended) & self.records_idle)]
         with m.If(is_wait & played):
             m.d.sync += is_wait.eq(0)
         return is_wait, played
@@ -141,14 +143,15 @@ class FetchUnit(wiring.Component):
             return wanted
 
         has_mac = bool(self._config.ring_words)
-        passes = [Opcode.PASS, *([Opcode.MAC] if has_mac else [])]
+        passes = [Opcode.PASS, *([Opcode.MAC, Opcode.MASK] if has_mac else [])]
         units = [(port, is_for(*codes)) for codes, port in (
             ([Opcode.LOAD], self.o_load), (passes, self.o_pass), ([Opcode.STORE], self.o_store))]
         for port, _ in units:
             m.d.comb += port.payload.eq(buffer[OPCODE_BITS:])
         if has_mac:
             m.d.comb += [self.o_pass.payload.fields.eq(buffer[OPCODE_BITS:]),
-                         self.o_pass.payload.mac.eq(buffer[:OPCODE_BITS] == Opcode.MAC)]
+                         self.o_pass.payload.mac.eq(buffer[:OPCODE_BITS] == Opcode.MAC),
+                         self.o_pass.payload.mask.eq(buffer[:OPCODE_BITS] == Opcode.MASK)]
         if self._config.is_processor:
             reads = [Opcode.READ, Opcode.SUMS, *([Opcode.FETCH] if self._config.records else [])]
             for codes, unit, port in ((reads, Unit.READER, self.o_reader),
@@ -180,8 +183,7 @@ class FetchUnit(wiring.Component):
         with m.If(checked):
             m.d.comb += self.fault.eq(checker.fault)
         if c.ring_words:
-            with m.If(ends & ~self.ring_read):
-                m.d.comb += self.fault.eq(Fault.RING)
+            m.d.comb += self.unread.eq(ends & ~self.ring_read)
         with m.If(self.stop | (checked & ~legal)):
             m.d.sync += self.running.eq(0)
         return checked & legal & ~self.stop

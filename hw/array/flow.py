@@ -1,17 +1,19 @@
 """Flow unit: addresses and control of the engines, each at the cycle in which the words pass by."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.instruction import Opcode
+from ..isa.encoding import FIELDS
+from ..isa.instruction import Opcode, Softmax
 from ..isa.sparse import PICK_BITS
 from ..layouts import instruction
 from ..primitives.pipeline import delay
+from ..softmax.layouts import row_control
 from .address import GroupAddress
 from .layouts import engine_control
-from .mac_flow import MacFlow
+from .mac_flow import MacFlow, softmax_events
 from .shuffle import steer
 
 __all__ = ["Flow"]
@@ -47,6 +49,8 @@ class Flow(wiring.Component):
         port = data.StructLayout({"valid": 1, "half": 1, "rows": rows})
         mac = {"mac": In(1), "mac_fields": In(instruction(Opcode.MAC)), "row": In(c.row_bits), "step_last": In(1),
                "clamped_half": Out(1),
+               **({"pair": In(dict(FIELDS[Opcode.MAC])["last_pair"]), "words_end": In(1),
+                   "softmax": Out(softmax_events(c)), "rows": Out(row_control(c))} if c.softmax_pairs else {}),
                **({"picks": In(data.ArrayLayout(PICK_BITS, c.lanes))} if c.sparse else {})}
         super().__init__({
             **(mac if c.ring_words else {}), "valid": In(1), "start": In(1), "finish": In(1), "half": In(1),
@@ -125,17 +129,38 @@ class Flow(wiring.Component):
             m.d.comb += self.control.post.eq(mac.post)
         with m.If(mac.done):
             m.d.comb += self.done.eq(1)
+        if c.softmax_pairs:
+            self._softmax(m, mac)
+
+    def _softmax(self, m, mac):
+        """What the engines read and write of their rows; the infos are the array's."""
+        cycle = self._config.address_latency - 1
+        is_logits = self.mac & (self.mac_fields.softmax == Softmax.LOGITS)
+        bank = Signal(name="maxima_bank")
+        with m.If(self.start & is_logits):
+            m.d.sync += bank.eq(~bank)
+        pair = delay(m, self.pair, cycle, "row_pair")
+        m.d.comb += [
+            mac.words_end.eq(self.words_end), self.softmax.eq(mac.softmax), self.rows.row.eq(self.read.rows[0]),
+            self.rows.pair.eq(pair), self.rows.bank.eq(self._at(m, bank, cycle, "read_bank")),
+            self.rows.shift.eq(self.mac_fields.shift),
+            self.rows.weighs.eq(self._at(m, self.mac & (self.mac_fields.softmax == Softmax.VALUES), cycle, "weighs")),
+            self.rows.write.eq(mac.control.finished & is_logits), self.rows.write_row.eq(mac.softmax.row),
+            self.rows.info_bank.eq(bank)]
+        m.d.comb += [given.eq(taken) for given, taken in zip(self.rows.columns, mac.softmax.columns)]
 
     def _sparse(self, m, read):
         """Rows of the read port: those of a sparse MAC with the picks of their lanes. Its words stand plain. Returns
         what the shuffle selects by."""
         c, fields, cycle = self._config, self.mac_fields, self._config.address_latency - 1
-        is_sparse = self._at(m, self.mac & (fields.log2_group != 0), cycle, "is_sparse")
-        places = self._at(m, (1 << fields.log2_apart)[:c.row_bits], cycle, "pick_places")
+        sparse = self.mac & (fields.log2_group != 0)
+        is_sparse = self._at(m, sparse, cycle, "is_sparse")
+        # A dense MAC has no place for them: no gate more behind the RAM.
+        places = self._at(m, Mux(sparse, 1 << fields.log2_apart, 0)[:c.row_bits], cycle, "pick_places")
         for bank, pick in enumerate(self.picks):
             spread = Cat(Cat(pick[j] & places[b - j] for j in range(PICK_BITS) if b >= j).any()
                          for b in range(c.row_bits))
-            m.d.comb += self.read.rows[bank].eq(read.rows[bank] | (spread & is_sparse.replicate(c.row_bits)))
+            m.d.comb += self.read.rows[bank].eq(read.rows[bank] | spread)
         return read.select & ~is_sparse.replicate(c.layers)
 
     def _taps(self, m, bit, cycles, name):

@@ -36,13 +36,16 @@ def engine_control(config: CoreConfig) -> data.StructLayout:
 def mac_control(config: CoreConfig) -> data.StructLayout:
     """What a MAC does: groups at the columns, the captures of the values of re and, a cycle later, im for each output
     that a column has among P, and when the words of P outputs go to the banks. ``keeps``: those that would be captured
-    are no results."""
+    are no results. ``finished``: the words of P outputs are those of a finisher.
+    """
     layers = config.layers
     partial = {"partial": partial_port(config.partial_words)} if config.partial_words else {}
     column = data.StructLayout({"valid": unsigned(1), "first": unsigned(1), "last": unsigned(1),
                                 "shift": unsigned(dict(FIELDS[Opcode.MAC])["shift"]), **partial})
     outputs = config.lanes // layers
     keeps = {"keeps": unsigned(1)} if config.partial_words else {}
+    if config.softmax_pairs:
+        keeps |= {"finished": unsigned(1)}
     return data.StructLayout({"columns": data.ArrayLayout(column, layers), "capture_re": unsigned(outputs),
                               "capture_im": unsigned(outputs), "result": unsigned(1), **keeps})
 

@@ -10,14 +10,15 @@ from ..config import CoreConfig, Target
 from ..layouts import lanes
 from ..isa.encoding import FIELDS
 from ..isa.instruction import Opcode
-from ..numeric import mac_bits, mac_dot_bits
+from ..numeric import LOGIT_BITS, mac_bits, mac_dot_bits
 from ..primitives.adder import SelectAdder, SelectAdderParameters
 from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.saturate import clamp
 from ..primitives.shared import once
+from ..softmax.layouts import column_softmax
 from .layouts import partial_port
-from .parameters import mac_column_latency, mac_tree_levels
+from .parameters import ALIGN_STAGES, mac_column_latency, mac_tree_levels
 
 __all__ = ["MacColumn", "MacColumnParameters"]
 
@@ -33,6 +34,7 @@ class MacColumnParameters:
     lanes: int
     partial_words: int = 0
     target: Target = Target.PORTABLE
+    has_softmax: bool = False
 
     def __post_init__(self):
         for name, least, most in (("width", 8, 18), ("coefficient_width", 8, 18), ("element_width", 8, self.width)):
@@ -44,7 +46,7 @@ class MacColumnParameters:
     @classmethod
     def of(cls, config: CoreConfig) -> "MacColumnParameters":
         return cls(config.width, config.coefficient_width, config.element_width, config.lanes, config.partial_words,
-                   config.target)
+                   config.target, config.softmax_pairs > 0)
 
     @property
     def dot_bits(self) -> int:
@@ -72,9 +74,19 @@ class MacColumnParameters:
         return RamParameters(self.accumulator_bits, 2 * self.partial_words, self.target)
 
     @property
+    def align_stages(self) -> int:
+        """Registers that align the sum of a group, and a kept sum."""
+        return ALIGN_STAGES if self.has_softmax else 0
+
+    @property
+    def value_bits(self) -> int:
+        """Bits of a value, which may be a logit."""
+        return max(self.width, LOGIT_BITS) if self.has_softmax else self.width
+
+    @property
     def latency(self) -> int:
         """Cycles from the last dots of an output to its value of re."""
-        return mac_column_latency(self.lanes)
+        return mac_column_latency(self.lanes, self.align_stages)
 
 
 class MacColumn(wiring.Component):
@@ -91,9 +103,14 @@ class MacColumn(wiring.Component):
     its first group for re, in the next one for im. Without ``partial.merge``, in the cycle before that sum and in that
     of it, it begins with zero.
 
+    With ``softmax`` sums are aligned before they are added: those of a group by ``align``, the kept one by ``merge``,
+    and ``shifts`` of the row is in the place of ``shift`` where ``divides``; all stand where the sum that they belong
+    to is made. A word is the sign and the lowest W - 1 bits of ``o``; a logit has all of them.
+
     Format: dots are sums of two cut products (``hw/numeric.py``), of at most MAC_TERMS products in an output; the sum
     is exact in accumulator_bits; one round half up by ``shift``, 0..31; saturation to W bits.
-    Latency: log2(P/2) + 7 cycles from the dots with ``last`` to re at ``o``, im a cycle later.
+    Latency: log2(P/2) + 7 cycles from the dots with ``last`` to re at ``o``, im a cycle later; align_stages more with
+    ``softmax``.
     Throughput: a group per cycle; outputs end 2 cycles apart or more, ``last`` is never set in two consecutive cycles.
     Backpressure: none.
     Reset: outputs that have begun or have not left are forgotten, the next group is a first one. Data has no reset.
@@ -109,16 +126,21 @@ class MacColumn(wiring.Component):
             "dots": In(lanes(p.dot_bits, p.lanes // 2)), "valid": In(1), "first": In(1), "last": In(1),
             "shift": In(dict(FIELDS[Opcode.MAC])["shift"]),
             **({"partial": In(partial_port(p.partial_words))} if p.partial_words else {}),
-            "o": Out(signed(p.width)), "o_valid": Out(1), "saturated": Out(1),
+            **({"softmax": In(column_softmax())} if p.has_softmax else {}),
+            "o": Out(signed(p.value_bits)), "o_valid": Out(1), "saturated": Out(1),
         })
 
     @once("parameters")
     def elaborate(self, platform):
         m = Module()
         p = self.parameters
-        valid, first, last = (delay(m, bit, p.tree_levels, f"group_{name}", reset_less=False) for name, bit in
+        behind = p.tree_levels + p.align_stages
+        valid, first, last = (delay(m, bit, behind, f"group_{name}", reset_less=False) for name, bit in
                               (("valid", self.valid), ("first", self.first), ("last", self.last)))
         sum_re, sum_im = self._tree(m, "re"), self._tree(m, "im")
+        if p.has_softmax:
+            sum_re, sum_im = (self._aligned(m, total, part, amount.shift, amount.is_dead) for total, part, amount in
+                              ((sum_re, "re", self.softmax.align[0]), (sum_im, "im", self.softmax.align[1])))
         value = Signal(signed(p.accumulator_bits), name="value", reset_less=True)
         kept = self._kept(m, value) if p.partial_words else Const(0)
         re = self._accumulate(m, "re", sum_re, valid, first, kept)
@@ -134,8 +156,8 @@ class MacColumn(wiring.Component):
         end_im = delay(m, end_re, 1, "end_im", reset_less=False)
         m.d.sync += value.eq(Mux(end_re, re, im))
 
-        result, flag = self._finish(m, value)
-        behind_end = p.latency - p.tree_levels - 1
+        result, flag = self._finish(m, value, self._shifts(m, end_im) if p.has_softmax else self.shift)
+        behind_end = p.latency - behind - 1
         m.d.comb += [self.o.eq(result), self.saturated.eq(flag),
                      self.o_valid.eq(delay(m, end_re | end_im, behind_end, "o_valid", reset_less=False))]
         return m
@@ -160,8 +182,32 @@ class MacColumn(wiring.Component):
         kept = Signal(value.shape(), name="kept", reset_less=True)
         m.d.comb += [ram.r_en.eq(1), ram.r_addr.eq(port.r_addr), ram.w_en.eq(port.w_en), ram.w_addr.eq(port.w_addr),
                      ram.w_data.eq(value)]
-        m.d.sync += kept.eq(Mux(port.merge, ram.r_data, 0))
+        if not p.has_softmax:
+            m.d.sync += kept.eq(Mux(port.merge, ram.r_data, 0))
+            return kept
+        aligned = self._aligned(m, ram.r_data.as_signed(), "kept", self.softmax.merge, Const(0))
+        m.d.comb += kept.eq(Mux(delay(m, port.merge, 1, "merges"), aligned, 0))
         return kept
+
+    def _aligned(self, m, value, name, shift, is_dead):
+        """The value shifted right by ``shift``, 0..63, half up, ALIGN_STAGES cycles later; 0 where it ``is_dead``."""
+        coarse, fine = (Signal(signed(len(value) + 1), name=f"{name}_{stage}", reset_less=True) for stage in
+                        ("coarse", "fine"))
+        aligned = Signal(value.shape(), name=f"{name}_aligned", reset_less=True)
+        low = Signal(3, name=f"{name}_low_shift", reset_less=True)
+        m.d.sync += [coarse.eq(Cat(Const(0, 1), value).as_signed() >> (shift[3:] << 3)), low.eq(shift[:3]),
+                     fine.eq(coarse >> low), aligned.eq((fine + 1) >> 1)]
+        with m.If(delay(m, is_dead, ALIGN_STAGES - 1, f"{name}_dead")):
+            m.d.sync += aligned.eq(0)
+        return aligned
+
+    def _shifts(self, m, is_re):
+        """That of a division is one for each row: of re where ``is_re``, else that of im, which came along with it. Its
+        high bits meet the values, its low bits follow them."""
+        own = Signal(5, name="own_shift")
+        m.d.comb += own.eq(Mux(is_re, self.softmax.shifts[0], delay(m, self.softmax.shifts[1], 1, "shift_im")))
+        staged = Cat(delay(m, own[0], 2, "own_shift0"), delay(m, own[1:3], 1, "own_shift1"), own[3:])
+        return Mux(self.softmax.divides, staged, self.shift)
 
     def _accumulate(self, m, part, group, valid, first, kept):
         """Sum of the groups since ``first``, which selects what it begins with inside the carry chain."""
@@ -173,17 +219,17 @@ class MacColumn(wiring.Component):
             m.d.sync += accumulator.eq(adder.o)
         return accumulator
 
-    def _finish(self, m, value):
+    def _finish(self, m, value, shift):
         """Shift, round and saturate; returns the value and whether it was clamped.
 
         A shift drops the high bits that no result has, and remembers that they said something. What it keeps above W
         bits is a fraction bit, the shift that is still to come, and one bit more: the rounding can bring a value back
         that lies below the smallest one by half.
         """
-        p, width = self.parameters, self.parameters.width
+        p, width = self.parameters, self.parameters.value_bits
         fine, has_coarse_overflow = self._shift(
-            m, "coarse", Cat(Const(0, 1), value).as_signed(), self.shift[3:5], 8, width + 2 + 7)
-        narrow, has_fine_overflow = self._shift(m, "fine", fine, self.shift[1:3], 2, width + 2 + 1)
+            m, "coarse", Cat(Const(0, 1), value).as_signed(), shift[3:5], 8, width + 2 + 7)
+        narrow, has_fine_overflow = self._shift(m, "fine", fine, shift[1:3], 2, width + 2 + 1)
         has_overflow = delay(m, has_coarse_overflow, 1, "has_coarse_overflow") | has_fine_overflow
         negative = delay(m, value[-1], 2, "negative")
         above = delay(m, has_overflow & ~negative, 1, "above_range")
@@ -192,9 +238,13 @@ class MacColumn(wiring.Component):
         # The last shift and the half that is added share a carry chain: (x >> 1 or x) + 1, lowest bit dropped.
         m.submodules.round = rounder = SelectAdder(SelectAdderParameters(width + 4, p.target))
         m.d.comb += [rounder.addend.eq(1), rounder.a.eq(narrow), rounder.b.eq(narrow >> 1),
-                     rounder.select.eq(self.shift[0])]
+                     rounder.select.eq(shift[0])]
         rounded = Signal(signed(width + 3), name="rounded", reset_less=True)
         m.d.sync += rounded.eq(rounder.o[1:])
+        if p.has_softmax:  # words have fewer bits than logits: their sign and lowest bits are taken
+            head, is_word = rounded[p.width - 1:], ~self.softmax.is_logit
+            above, below = (above | is_word & ~below & ~head[-1] & head.any(),
+                            below | is_word & ~above & head[-1] & ~head.all())
         return clamp(m, rounded, width, "result", above, below)
 
     @staticmethod
@@ -204,6 +254,7 @@ class MacColumn(wiring.Component):
         def selected(choices):
             return Mux(select[1], Mux(select[0], choices[3], choices[2]), Mux(select[0], choices[1], choices[0]))
 
+        value = Cat(value, value[-1].replicate(max(0, width + 1 - len(value)))).as_signed()  # narrow sums, wide logits
         # Reducing the high bits first is cheaper than shifting them.
         head = value[width - 1:-1] ^ value[-1].replicate(len(value) - width)
         shifted = Signal(signed(width), name=name, reset_less=True)

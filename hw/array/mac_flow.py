@@ -5,15 +5,26 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
-from ..isa.instruction import Opcode
+from ..isa.instruction import Opcode, Softmax
 from ..layouts import instruction
 from ..primitives.pipeline import delay
 from ..primitives.signals import signals
 from .layouts import mac_control, switches
-from .parameters import dot_cycle, mac_capture, mac_column_latency, mac_latency, mac_tree_levels, partial_lead
+from ..softmax.parameters import row_lead
+from .parameters import (align_stages, dot_cycle, mac_capture, mac_column_latency, mac_latency, partial_lead,
+                         sum_cycle)
 from .shuffle import steer
 
-__all__ = ["MacFlow"]
+__all__ = ["MacFlow", "softmax_events"]
+
+
+def softmax_events(config: CoreConfig) -> data.StructLayout:
+    """``begin``: the values of P outputs enter the chains; ``ahead``: row_lead cycles before, where they are divided.
+    ``row``: where the words that a finisher has ended go. ``columns``: as those of ``row_control`` in
+    ``hw/softmax/row_memory.py``."""
+    column = data.StructLayout({"merge_im": 1, "divides": 1, "is_logit": 1})
+    return data.StructLayout({"begin": 1, "ahead": 1, "row": config.row_bits,
+                              "columns": data.ArrayLayout(column, config.layers)})
 
 
 class MacFlow(wiring.Component):
@@ -41,13 +52,17 @@ class MacFlow(wiring.Component):
         super().__init__({
             "valid": In(1), "start": In(1), "step_last": In(1), "half": In(1), "fields": In(instruction(Opcode.MAC)),
             "control": Out(mac_control(c)), "post": Out(switches(c.layers)), "write": Out(port),
-            "clamped_half": Out(1), "done": Out(1)})
+            "clamped_half": Out(1), "done": Out(1),
+            **({"softmax": Out(softmax_events(c)), "words_end": In(1)} if c.softmax_pairs else {})})
 
     def elaborate(self, platform):
         m = Module()
         c = self._config
         self._start = self._line(m, self.start, mac_latency(c) + c.layers, "start")
-        valid = self._line(m, self.valid, dot_cycle(c, c.layers - 1), "valid")
+        self._read_im = []
+        last = c.layers - 1
+        read = sum_cycle(c, last) - partial_lead(c) if c.partial_words else 0
+        valid = self._line(m, self.valid, max(dot_cycle(c, last), read), "valid")
         ends = self._line(m, self.step_last, mac_capture(c), "step_end")
         for q in range(c.layers):
             self._column(m, q, valid[dot_cycle(c, q)], ends[dot_cycle(c, q)])
@@ -59,11 +74,38 @@ class MacFlow(wiring.Component):
         with m.If(capture):
             m.d.sync += step.eq(step + 1)
         kept = self._kept(m, valid, ends) if c.partial_words else Const(0)
+        complete = captured & (step_before == steps - 1)
+        if c.softmax_pairs:
+            complete = self._softmax(m, complete & ~kept, ends, steps)
         m.d.comb += [self.control.capture_re.eq((capture & ~kept) << step),
                      self.control.capture_im.eq((captured & ~kept) << step_before),
                      self.clamped_half.eq(self._at(m, self.half, mac_capture(c) + 2, "clamped_half"))]
-        self._write(m, captured & (step_before == steps - 1), kept)
+        self._write(m, complete, kept)
         return m
+
+    def _softmax(self, m, complete, ends, steps):
+        """Words that a finisher makes: their values enter its chains when they are ``complete``. Returns when the words
+        of P outputs are, be they its or those of another MAC."""
+        c, fields, events = self._config, self.fields, self.softmax
+        is_finished = self._at(m, (fields.softmax != 0) & ~fields.keep, mac_capture(c) + 1, "is_finished")
+        step = Signal(range(steps), name="step_ahead")
+        tap = mac_capture(c) + 2 - row_lead(c)
+        with m.If(ends[tap]):
+            m.d.sync += step.eq(step + 1)
+        divides = self._at(m, (fields.softmax == Softmax.VALUES) & ~fields.keep, tap - 1, "divides_ahead")
+        m.d.comb += [events.begin.eq(delay(m, complete & is_finished, 1, "begin", reset_less=False)),
+                     events.ahead.eq(ends[tap] & (step == steps - 1) & divides),
+                     self.control.finished.eq(delay(m, self.words_end, 1, "finished", reset_less=False))]
+        for q, column in enumerate(events.columns):
+            due = dot_cycle(c, q) + mac_column_latency(c.lanes, align_stages(c)) - 4
+            m.d.comb += [
+                column.divides.eq(self._at(m, (fields.softmax == Softmax.VALUES) & ~fields.keep, due, f"divides{q}")),
+                column.is_logit.eq(self._at(m, fields.softmax == Softmax.LOGITS, due, f"is_logit{q}")),
+                column.merge_im.eq(delay(m, self._read_im[q], c.ram_latency, f"merges_im{q}", reset_less=False))]
+        # Whether a logit that counts is clamped the finisher knows.
+        are_logits = self._at(m, fields.softmax == Softmax.LOGITS, mac_capture(c) + 1, "logits_captured")
+        m.d.comb += self.control.keeps.eq(self._keeps | are_logits)
+        return (complete & ~is_finished) | self.words_end
 
     def _line(self, m, bit, cycles, name):
         """The bit now and so many cycles ago."""
@@ -87,7 +129,7 @@ class MacFlow(wiring.Component):
         with m.If(valid):
             m.d.sync += first.eq(last)
         # The shift of a value of re is due with its sum, four cycles before its end; that of im a cycle later.
-        due = dot_cycle(c, q) + mac_column_latency(c.lanes) - 4
+        due = dot_cycle(c, q) + mac_column_latency(c.lanes, align_stages(c)) - 4
         shift = self._at(m, self.fields.shift, due, f"shift{q}")
         m.d.comb += [column.valid.eq(valid), column.first.eq(first), column.last.eq(last),
                      column.shift.eq(Cat(delay(m, shift[0], 2, f"shift{q}_0"), delay(m, shift[1:3], 1, f"shift{q}_1"),
@@ -97,27 +139,29 @@ class MacFlow(wiring.Component):
         """Places of the sums that are kept; whether those that are captured are kept and no results."""
         c = self._config
         for q in range(c.layers):
-            sum_cycle = dot_cycle(c, q) + mac_tree_levels(c.lanes)
-            self._partial_read(m, q, sum_cycle, valid, ends)
-            self._partial_write(m, q, sum_cycle + 2, ends)
+            self._partial_read(m, q, sum_cycle(c, q), valid, ends)
+            self._partial_write(m, q, sum_cycle(c, q) + 2, ends)
         # A start may come a cycle behind the last capture of re: that of im belongs to the MAC before.
         kept = self._at(m, self.fields.keep, mac_capture(c) + 1, "kept")
-        m.d.comb += self.control.keeps.eq(kept)
+        self._keeps = kept
+        if not c.softmax_pairs:
+            m.d.comb += self.control.keeps.eq(kept)
         return kept
 
-    def _partial_read(self, m, q, sum_cycle, valid, ends):
+    def _partial_read(self, m, q, at, valid, ends):
         """One sum after the other, re and im, for the first group of each output."""
-        port, cycle = self.control.columns[q].partial, sum_cycle - partial_lead(self._config)
+        port, cycle = self.control.columns[q].partial, at - partial_lead(self._config)
         is_first = Signal(name=f"reads_first{q}", init=1)
         place = Signal(len(port.r_addr) - 1, name=f"read_place{q}")
         read_im = Signal(name=f"read_im{q}")
         with m.If(valid[cycle]):
             m.d.sync += is_first.eq(ends[cycle])
+        self._read_im.append(read_im)
         m.d.sync += [read_im.eq(valid[cycle] & is_first), place.eq(place + read_im)]
         with m.If(self._start[cycle - 1]):
             m.d.sync += place.eq(0)
         m.d.comb += [port.r_addr.eq(Cat(read_im, place)),
-                     port.merge.eq(self._at(m, self.fields.merge, sum_cycle - 1, f"merge{q}"))]
+                     port.merge.eq(self._at(m, self.fields.merge, at - 1, f"merge{q}"))]
 
     def _partial_write(self, m, q, cycle, ends):
         """One sum after the other, re and im, behind the last group of each output. That of im may be kept when the
@@ -143,7 +187,8 @@ class MacFlow(wiring.Component):
         pairs_left = Signal(fields.last_pair.shape(), name="pairs_left")
         is_last_pair, is_last = signals("is_last_pair is_last")
         row = Signal(c.row_bits, name="row")
-        m.d.comb += [is_last_pair.eq(pairs_left == 0), row.eq(fields.out_base | pair | output),
+        base = Mux(fields.softmax == Softmax.VALUES, 0, fields.out_base) if c.softmax_pairs else fields.out_base
+        m.d.comb += [is_last_pair.eq(pairs_left == 0), row.eq(base | pair | output),
                      is_last.eq(is_last_pair & (output == fields.last_output))]
         m.d.sync += stride.eq(1 << fields.log2_out_stride)
         with m.If(complete):
@@ -164,4 +209,6 @@ class MacFlow(wiring.Component):
             self.write.half.eq(self._at(m, self.half, mac_latency(c) + c.layers, "write_half")),
             self.done.eq(delay(m, complete & is_last & fields.last, c.layers + 3, "done", reset_less=False))]
         late = delay(m, row, c.layers + 1, "write_row")
+        if c.softmax_pairs:
+            m.d.comb += self.softmax.row.eq(delay(m, row, 1, "finished_row"))
         m.d.comb += [self.write.rows[bank].eq(late) for bank in range(c.lanes)]

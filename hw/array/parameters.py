@@ -6,12 +6,13 @@ A leaf without Amaranth: hardware, cycle model and trace read the same numbers.
 from ..config import CoreConfig, Pipeline
 from ..isa.encoding import FIELDS, INSTRUCTION_WORDS
 from ..isa.instruction import Opcode
+from ..softmax.parameters import infos_latency
 from ..primitives.parameters import LUT_PLACES
 
 __all__ = ["QUEUE_PLACES", "GAP_LIMIT", "PASS_LATENCY", "STORE_LEAD", "LEAST_STORE_LATENCY",
            "COEFFICIENT_ADDRESS_STAGES", "COEFFICIENT_GATE_STAGES", "read_cycles", "unit_lanes",
            "mac_tree_levels", "mac_column_latency", "partial_lead", "dot_cycle", "mac_capture", "mac_latency",
-           "mac_spacing", "release_delay"]
+           "mac_spacing", "softmax_spacing", "release_delay", "ALIGN_STAGES", "sum_cycle", "align_stages"]
 
 # What the queue in front of each unit of a processor holds, so that the program runs ahead of the units.
 QUEUE_PLACES = LUT_PLACES
@@ -40,15 +41,24 @@ def mac_tree_levels(lanes: int) -> int:
     return (lanes // 2).bit_length() - 1
 
 
-def mac_column_latency(lanes: int) -> int:
-    """From the last dots of an output to its value of re: the tree over P/2 units, accumulator, capture, two shifts,
-    rounding, test, clamp."""
-    return mac_tree_levels(lanes) + 1 + 1 + 2 + 1 + 1 + 1
+ALIGN_STAGES = 3  # of a sum that meets others relative to another maximum: two shifts, rounding
+
+
+def align_stages(config: CoreConfig) -> int:
+    """Registers between the tree of a column and its accumulators."""
+    return ALIGN_STAGES if config.softmax_pairs else 0
+
+
+def mac_column_latency(lanes: int, align: int = 0) -> int:
+    """From the last dots of an output to its value of re: the tree over P/2 units, ``align`` stages, accumulator,
+    capture, two shifts, rounding, test, clamp."""
+    return mac_tree_levels(lanes) + align + 1 + 1 + 2 + 1 + 1 + 1
 
 
 def partial_lead(config: CoreConfig) -> int:
-    """From the address of a kept sum to the adder that begins with it: the RAM and a register."""
-    return config.ram_latency + 1
+    """From the address of a kept sum to the adder that begins with it: the RAM, and a register or those that align it.
+    """
+    return config.ram_latency + max(1, align_stages(config))
 
 
 def dot_cycle(config: CoreConfig, column: int) -> int:
@@ -57,10 +67,15 @@ def dot_cycle(config: CoreConfig, column: int) -> int:
     return arrival + config.multiplier_latency + 1
 
 
+def sum_cycle(config: CoreConfig, column: int) -> int:
+    """From the issue of a group to its sum at the accumulators of a column."""
+    return dot_cycle(config, column) + mac_tree_levels(config.lanes) + align_stages(config)
+
+
 def mac_capture(config: CoreConfig) -> int:
     """From the issue of the last group of an output to its value of re in all columns: the first ones wait for the
     last one."""
-    return dot_cycle(config, config.layers - 1) + mac_column_latency(config.lanes)
+    return dot_cycle(config, config.layers - 1) + mac_column_latency(config.lanes, align_stages(config))
 
 
 def mac_latency(config: CoreConfig) -> int:
@@ -73,6 +88,12 @@ def mac_spacing(config: CoreConfig) -> int:
     """Least cycles from the first group of a MAC to that of the next pass, and from its last group to the first of a
     PASS: every stage is told of one pass at a time, and all results are written."""
     return mac_latency(config) + config.layers + 1
+
+
+def softmax_spacing(config: CoreConfig) -> int:
+    """Least cycles from the last group of a MAC whose results a finisher makes to the first of whatever follows: all
+    are written, and the engines know of their rows."""
+    return mac_spacing(config) + infos_latency(config) + 2
 
 
 def release_delay(config: CoreConfig) -> int:

@@ -1,6 +1,6 @@
 """Pass sequencer: issues the groups of the passes of a block, back to back where the data allow it."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,7 +9,7 @@ from ..isa.instruction import Opcode
 from ..layouts import instruction, pass_command
 from ..primitives.signals import signals
 from .mac_counter import MacCounter
-from .parameters import GAP_LIMIT, mac_spacing
+from .parameters import GAP_LIMIT, mac_spacing, softmax_spacing
 
 __all__ = ["Sequencer"]
 
@@ -27,6 +27,10 @@ class Sequencer(wiring.Component):
     (``starved``, whatever else is waited for). The next pass begins mac_spacing cycles or more behind the first
     group of a MAC; a PASS does behind the last one.
 
+    With ``softmax_pairs`` a MASK sets the mask of the MACs behind it (``mask_fields``, still from the first group of a
+    MAC to that of the next); ``clear`` forgets it. What follows a MAC whose results a finisher makes begins
+    softmax_spacing cycles or more behind its last group. ``pair``: the row pair of the present group.
+
     Format: none, control only.
     Latency: 4 cycles from an accepted instruction to its first group, 2 from ``loaded``, 1 from ``take``.
     Throughput: one group per cycle, no cycle lost between passes if the next instruction is accepted 3 cycles before
@@ -43,6 +47,9 @@ class Sequencer(wiring.Component):
         mac = {"mac": Out(1), "mac_fields": Out(instruction(Opcode.MAC)), "starved": Out(1), "clear": In(1),
                "row": Out(config.row_bits), "place": Out(config.ring_bits), "step_last": Out(1),
                "filled": In(config.ring_bits + 1), "released": Out(config.ring_bits + 1), "is_read": Out(1)}
+        if config.softmax_pairs:
+            mac |= {"mask_fields": Out(instruction(Opcode.MASK)),
+                    "pair": Out(instruction(Opcode.MAC).members["last_pair"])}
         super().__init__({
             **(mac if has_mac else {}), "i": In(stream.Signature(pass_command(has_mac))),
             "loaded": In(1), "take": Out(1),
@@ -54,8 +61,10 @@ class Sequencer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self._config
-        given = self.i.payload.fields if c.ring_words else self.i.payload
-        next_pass = Signal(instruction(Opcode.PASS), name="next_pass")
+        given = Value.cast(self.i.payload.fields if c.ring_words else self.i.payload)
+        held = Signal(len(given), name="next_pass")
+        self._held, next_pass = held, data.View(instruction(Opcode.PASS), held[:instruction(Opcode.PASS).size])
+        is_pass = ~self.i.payload.mask if c.softmax_pairs else Const(1)
         occupied, armed, ready, issue = signals("occupied armed ready issue")
         # Every condition is a register, computed while the instruction settles: issuing is one gate deep.
         loaded, gap_over = signals("loaded gap_over")
@@ -66,12 +75,13 @@ class Sequencer(wiring.Component):
             self.computing.eq(self.valid), self.hazard.eq(~self.valid & armed & loaded),
             self.idle.eq(~self.valid & ~occupied)]
         with m.If(~occupied):
-            m.d.sync += [next_pass.eq(given), occupied.eq(self.i.valid)]
+            m.d.sync += [held.eq(given), occupied.eq(self.i.valid & is_pass)]
         with m.Elif(issue):
             m.d.sync += occupied.eq(0)
         conditions = armed & ~issue & loaded & spaced & gap_over
         if c.ring_words:
             conditions &= self._mac(m, next_pass, occupied, armed, issue, ended)
+            m.d.sync += self._ready_mac.eq(conditions & self._next_is_mac)
         m.d.sync += [armed.eq(occupied & ~issue), ready.eq(conditions)]
         self._distances(m, next_pass, ended, spaced, gap_over)
 
@@ -94,29 +104,52 @@ class Sequencer(wiring.Component):
         panel of a MAC stands in the ring, the results of the last MAC stand in the banks where a PASS comes."""
         m.submodules.counter = counter = MacCounter(self._config)
         next_is_mac = Signal(name="next_is_mac")
-        next_mac = data.View(instruction(Opcode.MAC), next_pass.as_value())
+        next_mac = data.View(instruction(Opcode.MAC), self._held[:instruction(Opcode.MAC).size])
         with m.If(~occupied):
             m.d.sync += next_is_mac.eq(self.i.payload.mac)
         self._counter, self._next_is_mac, self._next_mac = counter, next_is_mac, next_mac
-        drain = Signal(range(mac_spacing(self._config)), name="drain")
+        # ``ready`` where the instruction is a MAC, and ``valid`` where it was: what they enable is wide.
+        self._ready_mac, self._steps = signals("ready_mac steps")
+        own, most = mac_spacing(self._config), mac_spacing(self._config)
+        if self._config.softmax_pairs:
+            most = softmax_spacing(self._config)
+            own = Mux(self._finishes(m, occupied, issue, next_is_mac), most, own)
+        drain = Signal(range(most), name="drain")
         drained = Signal(name="drained", init=1)
         with m.If(self.valid & self.mac):
-            m.d.sync += [drain.eq(mac_spacing(self._config) - 4), drained.eq(0)]
+            m.d.sync += [drain.eq(own - 4), drained.eq(0)]
         with m.Else():
             m.d.sync += [drain.eq(drain - ~drained), drained.eq(drained | (drain == 0))]
         is_waiting = Signal(name="is_waiting")  # between two panels
         m.d.comb += [is_waiting.eq(self.mac & ~self.valid & ~ended),
                      self.starved.eq(is_waiting | (~self.valid & armed & next_is_mac & ~counter.is_first_filled)),
                      counter.next_fields.eq(next_mac), counter.fields.eq(self.mac_fields),
-                     counter.load.eq(issue & next_is_mac), counter.step.eq(self.valid & self.mac),
+                     counter.load.eq(self._ready_mac & ended), counter.step.eq(self._steps),
                      counter.filled.eq(self.filled), counter.clear.eq(self.clear)]
         m.d.comb += [getattr(self, name).eq(getattr(counter, name))
-                     for name in ("row", "place", "step_last", "released", "is_read")]
+                     for name in ("row", "place", "step_last", "released", "is_read",
+                                  *(["pair"] if self._config.softmax_pairs else []))]
         with m.If(self.starved):
             m.d.comb += self.hazard.eq(0)
         with m.If(is_waiting):
             m.d.comb += self.idle.eq(0)
-        return Mux(next_is_mac, counter.is_first_filled, drained)
+        may_follow = drained | ~self._is_finished if self._config.softmax_pairs else Const(1)
+        return Mux(next_is_mac, counter.is_first_filled & may_follow, drained)
+
+    def _finishes(self, m, occupied, issue, next_is_mac):
+        """Whether a finisher makes the results of the present MAC: whatever follows waits for them. Keeps its mask."""
+        layout, new = instruction(Opcode.MASK), self._next_mac
+        next_mask = Signal(layout, name="next_mask", reset_less=True)
+        with m.If(self.i.valid & ~occupied & self.i.payload.mask):
+            m.d.sync += next_mask.eq(self.i.payload.fields[:layout.size])
+        with m.If(self.clear):  # every key counts
+            m.d.sync += next_mask.eq(0)
+        self._is_finished = Signal(name="is_finished")
+        with m.If(issue & next_is_mac):
+            m.d.sync += [self.mask_fields.eq(next_mask), self._is_finished.eq((new.softmax != 0) & ~new.keep)]
+        with m.Elif(issue):
+            m.d.sync += self._is_finished.eq(0)
+        return self._is_finished
 
     def _run_mac(self, m, next_pass, issue, ended):
         """Overrides what a PASS does: a MAC goes from panel to panel until its counter ends."""
@@ -125,10 +158,12 @@ class Sequencer(wiring.Component):
         m.d.comb += [is_closed.eq(~self.valid | counter.panel_last), runs.eq(~is_closed | counter.is_next_filled),
                      counter.opens.eq(counter.load | (self.mac & ~ended & is_closed & counter.is_next_filled))]
         with m.If(self.mac & ~ended):
-            m.d.sync += [self.valid.eq(runs), ended.eq(self.valid & counter.ends)]
+            m.d.sync += [self.valid.eq(runs), ended.eq(self.valid & counter.ends), self._steps.eq(runs)]
+        with m.Else():
+            m.d.sync += self._steps.eq(0)
         with m.If(issue):
-            m.d.sync += self.mac.eq(next_is_mac)
-        with m.If(issue & next_is_mac):
+            m.d.sync += [self.mac.eq(next_is_mac), self._steps.eq(next_is_mac)]
+        with m.If(counter.load):
             kept = {"first": next_pass.first, "last": next_pass.last}
             m.d.sync += [self.pass_fields.eq(0), *(self.pass_fields[name].eq(value) for name, value in kept.items()),
                          self.mac_fields.eq(self._next_mac), ended.eq(0)]

@@ -123,19 +123,21 @@ class Processor(wiring.Component):
         beat = reader.o.payload
         wanted = Signal(name="wanted")  # the beat is one of a matrix
         m.d.comb += [
-            wanted.eq(beat.setup & beat.ring), unpack.i.payload.eq(beat.beat),
+            wanted.eq(beat.ring), unpack.i.payload.eq(beat.beat),
             unpack.i.valid.eq(reader.o.valid & wanted & beat.present), unpack.clear.eq(array.start),
             unpack.hold.eq(array.ring_hold), unpack.released.eq(array.released), array.filled.eq(unpack.filled),
             array.ring_write.eq(unpack.write), array.ring_write_en.eq(unpack.write_en)]
         if self._config.sparse:
-            m.d.comb += [unpack.sparse.eq(beat.picks), unpack.restart.eq(reader.o.valid & reader.o.ready & beat.last)]
+            # Beats of others begin nothing here: their ready is no matter.
+            m.d.comb += [unpack.sparse.eq(beat.picks), unpack.restart.eq(
+                reader.o.valid & wanted & beat.last & (unpack.i.ready | ~beat.present))]
         with m.If(wanted):
             m.d.comb += [player.i.valid.eq(0), reader.o.ready.eq(unpack.i.ready | ~beat.present)]
         return unpack
 
     def _setup(self, m, array, reader, writer, player):
-        """The array takes every setup write and ignores those for the tables. Records go first. Returns the write and
-        its strobe, a cycle later."""
+        """The array takes every setup write and ignores those for the tables. Records go first. Returns the write,
+        its strobe and, with records, that of the sets of READs, a cycle later."""
         port, given = self.i_setup, array.i_setup
         write = Signal(setup(), name="write")
         if player is None:
@@ -153,7 +155,11 @@ class Processor(wiring.Component):
                          unit.write_en.eq(wanted)]
         setup_strobe = Signal(name="setup_strobe")
         m.d.sync += setup_strobe.eq(given.valid & given.ready)
-        return write, setup_strobe
+        if player is None:
+            return write, setup_strobe, None
+        writes_sets = Signal(name="write_sets")  # its sets are far away
+        m.d.sync += writes_sets.eq(given.valid & given.ready & (given.payload.target == SETUP_READ_SETS))
+        return write, setup_strobe, writes_sets
 
     def _vector(self, m, reader, beats, gather, writer, stopped, setup_write):
         """The vector unit, or wires, between reader, whose ``beats`` of blocks come in, writer and memory port. Returns
@@ -167,7 +173,7 @@ class Processor(wiring.Component):
             self._gated(m, reader.read, port.read, stopped)
             self._gated(m, writer.memory, port.write, stopped)
             return facts
-        write, setup_strobe = setup_write
+        write, setup_strobe, writes_sets = setup_write
         m.submodules.store = store = VectorStore(c)
         m.submodules.arbiter = arbiter = ReadArbiter(c, c.in_flight)
         m.submodules.normalise = normalise = Normalise(
@@ -195,7 +201,8 @@ class Processor(wiring.Component):
         m.d.comb += [
             store.setup.eq(write), store.setup_en.eq(setup_strobe), normalise.write.address.eq(write.address),
             normalise.write.data.eq(write.data),
-            normalise.write_en.eq(setup_strobe & (write.target == SETUP_READ_SETS)),
+            normalise.write_en.eq(setup_strobe & (write.target == SETUP_READ_SETS) if writes_sets is None
+                                  else writes_sets),
             facts.rows_busy.eq(normalise.busy), facts.writes_busy.eq(store.busy),
             facts.saturated.eq(normalise.saturated | store.saturated)]
         return facts
@@ -222,11 +229,16 @@ class Processor(wiring.Component):
         # Many SETs in a row move nothing else.
         moves += [commands.valid & commands.ready for commands in (array.o_reader, array.o_writer)]
         # Beats of a SUMS or FETCH go no further, and may all have been asked for long ago.
-        if self._config.vector_lanes or self._config.records:
+        moving = moved
+        if self._config.ring_words:  # as in _activity: that ready is late
+            offered, taken = signals("beat_offered beat_taken")
+            m.d.sync += [offered.eq(reader.o.valid), taken.eq(reader.o.ready)]
+            moving = moved | (offered & taken)
+        elif self._config.vector_lanes or self._config.records:
             moves.append(reader.o.valid & reader.o.ready)
         m.d.sync += [moved.eq(Cat(*moves, self.port.written).any()),
                      is_timeout.eq(idle_cycles == self._config.watchdog), clear.eq(array.start)]
-        with m.If(moved | ~array.running):
+        with m.If(moving | ~array.running):
             m.d.sync += idle_cycles.eq(0)
         with m.Elif(~is_timeout):
             m.d.sync += idle_cycles.eq(idle_cycles + 1)
@@ -241,6 +253,8 @@ class Processor(wiring.Component):
                 refused |= reader.bad_id
             m.d.sync += [stopped.eq((array.fault != Fault.NONE) | reader.bad_after | refused | is_timeout),
                          tag.eq(completed)]
+            if self._config.ring_words:
+                m.d.sync += code.eq(Fault.NONE)  # as it is: its enable would be the OR of all faults
             with m.If(array.fault != Fault.NONE):
                 m.d.sync += [code.eq(array.fault), tag.eq(array.fault_tag)]
             with m.Elif(reader.bad_after):
@@ -255,6 +269,9 @@ class Processor(wiring.Component):
                     m.d.sync += code.eq(Fault.ID)
             with m.Elif(is_timeout):
                 m.d.sync += code.eq(Fault.WATCHDOG)
+            if self._config.ring_words:  # it comes late: behind all others
+                with m.If(array.unread):
+                    m.d.sync += [stopped.eq(1), code.eq(Fault.RING), tag.eq(array.fault_tag)]
         with m.Elif(code == Fault.NONE):  # a register was upset: who has stopped must not look as if it were done
             m.d.sync += code.eq(Fault.WATCHDOG)
         m.d.comb += [array.stop.eq(stopped), self.status.error.eq(code), self.status.tag.eq(tag)]

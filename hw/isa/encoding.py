@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from ..numeric import pack_signed, unpack_signed
 from .bit_fields import Fields, bits_of_words, pack, unpack, words_of_bits
-from .instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, Mac, MemoryMode, Mode, Opcode, Pass, Read,
-                          Set, Store, Sums, Unit, Wait, Write)
+from .instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, Mac, Mask, MemoryMode, Mode, Opcode, Pass,
+                          Read, Set, Softmax, Store, Sums, Unit, Wait, Write)
 from .walk import SubOrder, Walk
 
 __all__ = ["FIELDS", "INSTRUCTION_WORDS", "OPCODE_BITS", "LOAD_DECISION", "INDEX_BITS", "REGISTERS", "PROGRAM_WORDS",
@@ -47,11 +48,13 @@ FIELDS: dict[Opcode, list[tuple[str, int]]] = {
     Opcode.SUMS: _READ,
     Opcode.FETCH: [*_READ, ("destination", 3), ("fence", 1)],
     Opcode.WAIT: [],
-    Opcode.MAC: [*_MAC, ("zero", sum(width for _, width in _PASS) - sum(width for _, width in _MAC)), *_BLOCK],
+    Opcode.MAC: [*_MAC, ("zero", sum(width for _, width in _PASS) - sum(width for _, width in _MAC)), *_BLOCK,
+                 ("softmax", 2), ("fresh", 1)],
+    Opcode.MASK: [("key", 16), ("limit", 17), ("upper", 1), ("window", 13), ("length", 7), ("slope", 16)],
 }
 _TARGET_BITS = dict(FIELDS[Opcode.LOOP])["target"]
 PROGRAM_WORDS = 1 << sum(width for name, width in FIELDS[Opcode.LOOP] if name.startswith("target"))  # at most
-SIGNED = {"increment"}  # two's complement; every other field is unsigned
+SIGNED = {"increment", "limit"}  # two's complement; every other field is unsigned
 VALUES = f"""
 * ``last_group``, ``last_input``, ``last_output``, ``last_pair``, ``last_pick``: the number of groups, row pairs or
   elements, less one.
@@ -62,7 +65,7 @@ VALUES = f"""
 * ``lead``: the ``lag`` of a LOAD, plus {LOAD_DECISION}.
 * ``target`` and ``target_above`` of a LOOP: the number of the first word of that instruction, {INSTRUCTION_WORDS} words
   each, its low and its high bits.
-* ``increment``: two's complement.
+* ``increment``, ``limit``: two's complement.
 * ``shifts``, ``growth``: {_SHIFT_BITS} bits for each column, column 0 lowest.
 * ``window``, ``inner``, ``outer``: masks of index bits.
 * ``rotation``, ``reverse``: lane bit j is the bit of ``window`` whose number modulo S is (rotation + j) mod S, reversed
@@ -71,7 +74,7 @@ VALUES = f"""
 REGISTERS = 1 << dict(FIELDS[Opcode.SET])["register"]  # address registers of reader and of writer
 _KINDS = {Opcode.HALT: Halt, Opcode.LOAD: Load, Opcode.PASS: Pass, Opcode.STORE: Store, Opcode.LOOP: Loop,
           Opcode.READ: Read, Opcode.SUMS: Sums, Opcode.WRITE: Write, Opcode.SET: Set, Opcode.FETCH: Fetch,
-          Opcode.WAIT: Wait, Opcode.MAC: Mac}
+          Opcode.WAIT: Wait, Opcode.MAC: Mac, Opcode.MASK: Mask}
 _OPCODES = {kind: opcode for opcode, kind in _KINDS.items()}
 
 
@@ -155,8 +158,12 @@ def _values(instruction: Instruction) -> dict[str, int]:
         if not 0 <= word < PROGRAM_WORDS:
             raise ValueError(f"target: word {word}; allowed are 0..{PROGRAM_WORDS - 1}")
         values["target"], values["target_above"] = word & (1 << _TARGET_BITS) - 1, word >> _TARGET_BITS
-    elif isinstance(instruction, Read | Write) and -1 << 31 <= values["increment"] < 0:
-        values["increment"] += 1 << 32
+    for name, width in FIELDS[_OPCODES[type(instruction)]]:
+        if name in SIGNED:
+            try:
+                values[name] = pack_signed(values[name], width)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
     return values
 
 
@@ -179,12 +186,16 @@ def _instruction(opcode: Opcode, values: dict[str, Any], layers: int) -> Instruc
     elif opcode is Opcode.MAC:
         del values["zero"]
         values |= {f"{name}s": values.pop(f"last_{name}") + 1 for name in _COUNTED}
-        values |= {name: bool(values[name]) for name in ("merge", "keep", "first", "last")}
+        values |= {name: bool(values[name]) for name in ("merge", "keep", "first", "last", "fresh")}
+        values["softmax"] = Softmax(values["softmax"])
+    elif opcode is Opcode.MASK:
+        values["limit"] = unpack_signed(values["limit"], dict(FIELDS[opcode])["limit"])
+        values["upper"] = bool(values["upper"])
     elif opcode is Opcode.LOOP:
         values = {"target": loop_target(values) // INSTRUCTION_WORDS, "count": values["count"]}
     elif opcode in (Opcode.READ, Opcode.SUMS, Opcode.FETCH, Opcode.WRITE):
         values["mode"] = MemoryMode(values["mode"])
-        values["increment"] -= (values["increment"] >> 31) << 32
+        values["increment"] = unpack_signed(values["increment"], dict(FIELDS[opcode])["increment"])
         if opcode is not Opcode.WRITE:
             values["by_id"] = bool(values["by_id"])
         if opcode is Opcode.FETCH:

@@ -12,8 +12,9 @@ from enum import IntEnum
 
 from .walk import Walk
 
-__all__ = ["Opcode", "OF_RECORDS", "OF_RING", "Fault", "Mode", "MemoryMode", "Destination", "Unit", "Load", "Pass",
-           "Store", "Mac", "Loop", "Halt", "Read", "Sums", "Fetch", "Wait", "Write", "Set", "Instruction"]
+__all__ = ["Opcode", "OF_RECORDS", "OF_RING", "OF_SOFTMAX", "Fault", "Mode", "MemoryMode", "Destination",
+           "Softmax", "Unit", "Load", "Pass", "Store", "Mac", "Mask", "Loop", "Halt", "Read", "Sums", "Fetch", "Wait",
+           "Write", "Set", "Instruction"]
 
 
 class Opcode(IntEnum):
@@ -31,10 +32,12 @@ class Opcode(IntEnum):
     FETCH = 9
     WAIT = 10
     MAC = 11
+    MASK = 12
 
 
 OF_RECORDS = (Opcode.FETCH, Opcode.WAIT)  # unknown to a core without records
 OF_RING = (Opcode.MAC,)                   # unknown to a core without a ring
+OF_SOFTMAX = (Opcode.MASK,)               # unknown to a core without softmax
 
 
 class Fault(IntEnum):
@@ -74,6 +77,14 @@ class Destination(IntEnum):
     RING = 2   # the ring of a MAC: rows of its matrix
     PICKS = 3  # the same of a sparse matrix, with beats that say where its elements belong
     IDS = 4    # the ids of rows, one a beat, by which a READ finds them
+
+
+class Softmax(IntEnum):
+    """What the sums of a MAC are, docs/reference/architecture.md, Softmax."""
+
+    NONE = 0
+    LOGITS = 1  # of P keys an output: probabilities become of them
+    VALUES = 2  # of probabilities times values: kept, or divided by the total of their row
 
 
 class Unit(IntEnum):
@@ -155,6 +166,11 @@ class Mac:
     2^log2_apart apart, N = ``picks`` have an element. ``inputs`` counts groups of those that have one. Group g takes
     for each lane the input of row (q >> log2_apart, m, q mod 2^log2_apart), highest bits first, q = g / N; the word of
     the ring says m for each lane, the same for the S outputs of a cycle.
+
+    With ``softmax`` LOGITS the outputs are keys: the results are probabilities, of row totals that begin with this MAC
+    where it is ``fresh``; Mask says which keys count. With VALUES the inputs are such results, which stand from
+    ``out_base`` on, the sums of which are kept, or divided by the totals; those results go to the rows without a base,
+    and ``shift`` is what the division shifts to the left.
     """
 
     inputs: int
@@ -172,6 +188,32 @@ class Mac:
     gap: int = 0
     first: bool = False
     last: bool = False
+    softmax: Softmax = Softmax.NONE
+    fresh: bool = False
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a finisher makes its results (hw/softmax/finisher.py)."""
+        return self.softmax is not Softmax.NONE and not self.keep
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which keys count in the MACs of exponentials behind it, docs/reference/architecture.md, Softmax.
+
+    ``key``: number of the first key of such a MAC. ``limit``: number of a key, signed; row r of the block (0 is its
+    first row) counts those up to ``limit`` + r where ``upper``, and those from ``limit`` + r - ``window`` on where that
+    is not 0. ``length``: number of the entry in the table of lengths, less one, whose number of keys counts; 0: all.
+    ``slope``: what a logit loses for every key that it lies below ``limit`` + r, 16 fraction bits (ALiBi, arXiv
+    2108.12409); with ``upper``.
+    """
+
+    key: int = 0
+    limit: int = 0
+    upper: bool = False
+    window: int = 0
+    length: int = 0
+    slope: int = 0
 
 
 @dataclass(frozen=True)
@@ -267,4 +309,4 @@ class Halt:
     """End of the program."""
 
 
-Instruction = Load | Pass | Mac | Store | Loop | Halt | Read | Sums | Fetch | Wait | Write | Set
+Instruction = Load | Pass | Mac | Mask | Store | Loop | Halt | Read | Sums | Fetch | Wait | Write | Set

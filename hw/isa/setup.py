@@ -4,7 +4,8 @@ from .bit_fields import Fields
 
 __all__ = ["SETUP", "SETUP_BITS", "NO_TARGET", "HOST_TARGETS", "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER",
            "SETUP_WRITER", "SETUP_READ_SETS", "SETUP_WRITE_SETS", "SETUP_CHANNELS", "SETUP_ACTIVATION",
-           "CONTROL_START", "EXPONENT_BITS", "BLOCK_FIELDS", "TAG_BITS", "UNITS", "COUNTED_UNITS", "COUNTED_CAUSES",
+           "SETUP_LENGTHS", "LENGTHS", "CONTROL_START",
+           "EXPONENT_BITS", "BLOCK_FIELDS", "TAG_BITS", "UNITS", "COUNTED_UNITS", "COUNTED_CAUSES",
            "ACTIVITY_DELAY", "coefficient_fields", "SetupWrite"]
 
 SetupWrite = tuple[int, int, int]  # target, address, data
@@ -21,10 +22,12 @@ SETUP_READ_SETS = 0x84   # sets of READs and SUMS: word set * SET_WORDS + i, hw/
 SETUP_WRITE_SETS = 0x85  # sets of WRITEs
 SETUP_CHANNELS = 0x86    # scales and biases: word beat * 2K + element, hw/isa/vector_tables.py
 SETUP_ACTIVATION = 0x87  # activation table
+SETUP_LENGTHS = 0x88    # numbers of keys that count, of a Mask: word i is that of length i + 1
 NO_TARGET = 0xFF         # nothing is there: what fills the last beat of records
 HOST_TARGETS = (SETUP_PROGRAM, SETUP_CONTROL)  # no record in memory may name them: they steer the program that plays it
 CONTROL_START = 1        # data of the control register that starts the program
 
+LENGTHS = 64             # entries of the table of lengths
 EXPONENT_BITS = 6        # of a block, modulo 64
 # Above the words of an output beat. Exponent and flag belong to the block; the flag is final on its last beat.
 BLOCK_FIELDS = [("exponent", EXPONENT_BITS), ("saturated", 1), ("last", 1)]

@@ -1,6 +1,6 @@
 """Player: records of the memory to writes on the setup port."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -45,18 +45,21 @@ class Player(wiring.Component):
         m = Module()
         beat = Signal(self._count * self._record_bits, name="beat", reset_less=True)
         left = Signal(range(self._count + 1), name="records_left")
-        is_last, has_record, is_refused = signals("is_last has_record is_refused")
+        has_record, is_refused, busy, keeps = signals("has_record is_refused busy keeps")
+        is_free = Signal(init=1, name="is_free")  # at most the last record is left; ``keeps`` is its inverse
         settling = Signal(PLAYED_CYCLES, name="settling")
         record = data.View(setup(), beat[:setup().size])
         m.d.comb += [
-            has_record.eq(left != 0), is_last.eq(left == 1), self.i.ready.eq(~has_record | is_last),
+            has_record.eq(left != 0), self.i.ready.eq(is_free),
             is_refused.eq(Cat(record.target == target for target in HOST_TARGETS).any())]
-        with m.If(self.i.ready):
-            m.d.sync += [beat.eq(self.i.payload), left.eq(self.i.valid * self._count)]
-        with m.Else():
-            m.d.sync += [beat.eq(beat >> self._record_bits), left.eq(left - 1)]
+        # Two registers for one bit: what selects the wide register of a beat is slow, and others wait for the ready.
+        stays = Mux(is_free, self.i.valid & (self._count > 1), left > 2)
+        m.d.sync += [beat.eq(Mux(keeps, beat >> self._record_bits, self.i.payload.as_value())), keeps.eq(stays),
+                     is_free.eq(~stays), left.eq(Mux(is_free, self.i.valid * self._count, left - 1))]
         m.d.sync += [
             self.write.eq(record), self.write_valid.eq(has_record & ~is_refused),
             self.refused.eq(has_record & is_refused), settling.eq(Cat(has_record, settling[:-1]))]
-        m.d.comb += self.idle.eq(~has_record & ~settling.any())
+        # A register: all other beats of the reader wait for it.
+        m.d.sync += busy.eq(self.i.valid | has_record | settling[:-1].any())
+        m.d.comb += self.idle.eq(~busy)
         return m

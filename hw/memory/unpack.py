@@ -40,7 +40,7 @@ class Unpack(wiring.Component):
     before, so a gate leads there from ``hold``. ``write`` is always taken but for ``hold``.
     Reset: empty.
     Cost: 2S - 1 registers of a beat, S of which have a multiplexer but for their upper P elements; two comparators;
-    where matrices may be sparse a register of a beat and one of its picks.
+    where matrices may be sparse a register of a beat and one of its picks behind a multiplexer of pick_sets.
     Source: docs/reference/processor.md, Operands.
 
     Raises ValueError where the configuration has no ring.
@@ -61,60 +61,73 @@ class Unpack(wiring.Component):
         m = Module()
         layers, step = self._config.layers, self._config.lanes * self._config.element_width
         beat = Value.cast(self.i.payload)
-        # The beats of a set but the last go through a chain. With the last one, all move to where words leave.
-        chain = [Signal(len(beat), name=f"beat_{q}", reset_less=True) for q in range(layers - 1)]
+        # The beats of a set but the last wait in registers that follow the input while it is their turn. With the last
+        # beat, all move to where words leave.
+        waiting = [Signal(len(beat), name=f"beat_{q}", reset_less=True) for q in range(layers - 1)]
         leaving = [Signal(len(beat), name=f"leaving_{q}", reset_less=True) for q in range(layers)]
         place = Signal(layers, init=1, name="place")  # of the next beat in its set, one bit each
         left = Signal(len(beat) // step, name="words_left")  # as many ones as words
-        is_last_beat, is_last_word, is_blocked, is_moving = signals("is_last_beat is_last_word is_blocked is_moving")
-        is_picks = self._picks(m, beat, is_last_beat, is_last_word, is_moving) if self._config.sparse else Const(0)
-        m.d.comb += [is_last_beat.eq(place[-1] & ~is_picks), is_last_word.eq(~left[1]),
-                     self.idle.eq(place[0] & ~left[0])]
+        # The inverse of left: wide registers hang on it, and a beat that waits on the other.
+        is_last_word, has_no_word = signals("is_last_word has_no_word", init=1)
+        is_last_beat, is_blocked, is_moving, stalls = signals("is_last_beat is_blocked is_moving stalls")
+        ends_set = self.i.valid & place[-1] & ~stalls  # if the beat is not one of picks
+        is_picks = self._picks(m, beat, ends_set, is_last_word, is_moving) if self._config.sparse else Const(0)
+        m.d.comb += [is_last_beat.eq(place[-1] & ~is_picks), self.idle.eq(place[0] & ~left[0])]
 
-        with m.If(self.i.valid & ~is_last_beat & ~is_picks):
-            m.d.sync += [register.eq(source) for register, source in zip(chain, [*chain[1:], beat])]
+        for register, is_next in zip(waiting, place):
+            with m.If(is_next):
+                m.d.sync += register.eq(beat)
         with m.If(self.i.valid & self.i.ready & ~is_picks):
             m.d.sync += place.eq(place.rotate_left(1))
         # The enable of these many registers knows nothing of i.valid: what they take without it is no word.
         with m.If(is_moving):
-            m.d.sync += left.eq(Mux(is_last_word, (self.i.valid & is_last_beat).replicate(len(left)), left >> 1))
-            for register, source in zip(leaving, [*chain, beat]):
+            next_left = Mux(left[1], left >> 1, (self.i.valid & is_last_beat).replicate(len(left)))
+            m.d.sync += [left.eq(next_left), is_last_word.eq(~next_left[1]),
+                         has_no_word.eq(~next_left[0])]
+            for register, source in zip(leaving, [*waiting, beat]):
                 rest = Cat(register[step:], source[-step:])  # what is above the last word does not matter
                 m.d.sync += register.eq(Mux(is_last_word, source, rest))
 
         is_full = self._count(m)
-        # Each from is_blocked and not from one another: is_moving goes to so many registers that it is slow.
         m.d.comb += [
             is_blocked.eq(is_full | self.hold),
-            self.write_en.eq(left[0] & ~is_blocked), is_moving.eq(~(left[0] & is_blocked)),
-            self.i.ready.eq(~(is_last_beat & (left[1] | (left[0] & is_blocked))))]
+            self.write_en.eq(left[0] & ~is_blocked), is_moving.eq(has_no_word | ~is_blocked),
+            stalls.eq(left[1] | (left[0] & is_blocked)), self.i.ready.eq(~(is_last_beat & stalls))]
         self._connect(m, leaving)
         with m.If(self.clear):
-            m.d.sync += [place.eq(1), left.eq(0)]
+            m.d.sync += [place.eq(1), left.eq(0), is_last_word.eq(1), has_no_word.eq(1)]
         return m
 
-    def _picks(self, m, beat, is_last_beat, is_last_word, is_moving):
+    def _picks(self, m, beat, ends_set, is_last_word, is_moving):
         """Keeps a beat of picks and sends those of each set along with its words. Returns whether the present beat is
         one of picks."""
         c = self._config
-        width, picks = c.element_width, data.ArrayLayout(PICK_BITS, c.memory_elements)
-        kept = Signal(len(beat), name="kept_picks", reset_less=True)  # of the next set lowest in each element
+        width, picks, sets = c.element_width, data.ArrayLayout(PICK_BITS, c.memory_elements), pick_sets(c)
+        kept = Signal(len(beat), name="kept_picks", reset_less=True)
         leaving = Signal(picks, name="leaving_picks", reset_less=True)
-        sets_left = Signal(range(pick_sets(c) + 1), name="sets_left")  # that the beat of picks serves
-        is_picks = Signal(name="is_picks")
-        m.d.comb += [is_picks.eq(self.sparse & (sets_left == 0)), self.write.picks.eq(leaving.as_value())]
+        number = Signal(range(sets), name="set_number")  # of the next set among those that the beat of picks serves
+        # Where the matrix is sparse, the next beat is one of picks; and the inverse, as above.
+        is_due = Signal(init=1, name="is_due")
+        has_picks, is_picks = signals("has_picks is_picks")
+        m.d.comb += [is_picks.eq(self.sparse & ~has_picks), self.write.picks.eq(leaving.as_value())]
         step = PICK_BITS * c.lanes
+        own = Signal(picks, name="own_picks")  # those of the next set
+        with m.Switch(number):
+            for at in range(sets):
+                with m.Case(at) if at < sets - 1 else m.Default():
+                    m.d.comb += own.eq(Cat(kept.word_select(e, width)[PICK_BITS * at:][:PICK_BITS]
+                                           for e in range(c.memory_elements)))
         with m.If(is_moving):
-            m.d.sync += leaving.eq(Mux(is_last_word, Cat(kept.word_select(e, width)[:PICK_BITS] for e in
-                                                         range(c.memory_elements)),
+            m.d.sync += leaving.eq(Mux(is_last_word, own.as_value(),
                                        Cat(leaving.as_value()[step:], leaving.as_value()[-step:])))
-        with m.If(self.i.valid & is_picks):
-            m.d.sync += [kept.eq(beat), sets_left.eq(pick_sets(c))]
-        with m.Elif(self.i.valid & self.i.ready & is_last_beat):
-            m.d.sync += [kept.eq(Cat(kept.word_select(e, width) >> PICK_BITS for e in range(c.memory_elements))),
-                         sets_left.eq(sets_left - self.sparse)]
-        with m.If(self.restart | self.clear):
-            m.d.sync += sets_left.eq(0)
+        stays = Signal(name="stays")
+        m.d.comb += stays.eq(Mux(has_picks, ~(ends_set & (number == sets - 1)), self.i.valid & self.sparse)
+                             & ~(self.restart | self.clear))
+        m.d.sync += [is_due.eq(~stays), has_picks.eq(stays)]
+        with m.If(is_due):  # follows the input until there are picks
+            m.d.sync += [kept.eq(beat), number.eq(0)]
+        with m.Elif(ends_set):
+            m.d.sync += number.eq(number + 1)
         return is_picks
 
     def _count(self, m):

@@ -4,10 +4,10 @@ Register-accurate models of the control of hw/array/fetch.py, hw/array/load_unit
 hw/array/store_unit.py. One ``step`` is one clock cycle.
 """
 
-from ...hw.array.parameters import GAP_LIMIT, mac_spacing, read_cycles
+from ...hw.array.parameters import GAP_LIMIT, mac_spacing, read_cycles, softmax_spacing
 from ...hw.config import CoreConfig
 from ...hw.isa.encoding import LOAD_DECISION
-from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Mac, Pass, Store, Wait
+from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Mac, Mask, Pass, Store, Wait
 from .ring import MacCounter
 
 __all__ = ["FetchUnit", "LoadUnit", "SequencerUnit", "StoreUnit"]
@@ -223,10 +223,12 @@ class SequencerUnit:
     """Issues groups; ``valid`` says that the present cycle computes. Names are those of hw/array/sequencer.py."""
 
     __slots__ = ("pass_spacing", "valid", "armed", "ready", "gap_over", "ended", "spaced", "left", "spacing",
-                 "idle_cycles", "following", "current", "counter", "mac_spacing", "drain", "drained")
+                 "idle_cycles", "following", "current", "counter", "mac_spacing", "softmax_spacing",
+                 "drain", "drained")
 
     def __init__(self, config: CoreConfig):
         self.pass_spacing, self.mac_spacing = config.pass_spacing, mac_spacing(config)
+        self.softmax_spacing = softmax_spacing(config) if config.softmax_pairs else 0
         self.valid = self.armed = self.ready = self.gap_over = False
         self.ended = self.spaced = True
         self.left = self.spacing = 0
@@ -287,13 +289,15 @@ class SequencerUnit:
             self.ended = isinstance(following, Pass) and self.left == 0
         else:
             self._count(after if isinstance(self.current, Mac) else None)
-        if command is not None:
+        if command is not None and not isinstance(command, Mask):
             self.following = command
 
     def _may_begin(self, following: Pass | Mac) -> bool:
         if self.counter is None:
             return True
-        return self.counter.first_filled if isinstance(following, Mac) else self.drained
+        if isinstance(following, Mac):
+            return self.counter.first_filled and (self.drained or not _is_finished(self.current))
+        return self.drained
 
     def _multiply(self, counter: MacCounter, begins: Pass | Mac | None, filled: int) -> tuple[bool, bool]:
         """A cycle of the counter of MACs. Returns ``valid`` and ``ended`` behind it, of a MAC that goes on."""
@@ -304,7 +308,8 @@ class SequencerUnit:
         opens = load is not None or (runs and not self.ended and is_closed and counter.next_filled)
         after = (not is_closed or counter.next_filled, self.valid and counter.ends)  # valid and ended of a MAC
         if issued:
-            self.drain, self.drained = self.mac_spacing - 4, False
+            spacing = self.softmax_spacing if _is_finished(self.current) else self.mac_spacing
+            self.drain, self.drained = spacing - 4, False
         else:
             self.drained, self.drain = self.drained or self.drain == 0, self.drain - (not self.drained)
         counter.step(load, issued, opens, self.following if isinstance(self.following, Mac) else None, filled)
@@ -322,3 +327,7 @@ class SequencerUnit:
         else:
             self.left -= 1
             self.ended = self.left == 0
+
+
+def _is_finished(step: Pass | Mac | None) -> bool:
+    return isinstance(step, Mac) and step.is_finished

@@ -17,12 +17,13 @@ import numpy as np
 from ...hw.array.parameters import QUEUE_PLACES, mac_latency
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
-from ...hw.isa.instruction import (Fetch, Halt, Instruction, Load, Loop, Mac, MemoryMode, Pass, Read, Set, Store, Sums,
-                                   Unit, Wait, Write)
+from ...hw.isa.instruction import (Fetch, Halt, Instruction, Load, Loop, Mac, Mask, MemoryMode, Pass, Read, Set,
+                                   Softmax, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.parameter_set import SET_WORDS, SETS
 from ...hw.isa.setup import (COUNTED_CAUSES, COUNTED_UNITS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER, UNITS,
                              SetupWrite)
 from ...hw.primitives.parameters import SKID_WORDS
+from ...hw.softmax.parameters import words_latency
 from ..model.processor import fetched_records
 from .array import FetchUnit, LoadUnit, SequencerUnit, StoreUnit
 from .memory import BeatKind, Memory, MemorySpeed, Player, Queue, Reader, ReaderBeat, Tables
@@ -34,7 +35,7 @@ from .writer import Writer
 
 __all__ = ["Cycles", "estimate"]
 
-_QUEUES = {Read: "reader", Sums: "reader", Fetch: "reader", Load: "load", Pass: "cal", Mac: "cal",
+_QUEUES = {Read: "reader", Sums: "reader", Fetch: "reader", Load: "load", Pass: "cal", Mac: "cal", Mask: "cal",
            Store: "store", Write: "writer"}
 
 
@@ -142,8 +143,7 @@ class _Array:
         if take:
             self.counts.block_begin.append(self.counts.total)
         if sequencer.finish:
-            is_mac = isinstance(sequencer.current, Mac)
-            self.finishing.append(counts.total + (self.mac_finish_latency if is_mac else self.finish_latency))
+            self.finishing.append(counts.total + self._finish_latency(sequencer.current))
         if finished:
             self.finishing.popleft()
         self.vacant += (moves and store.lasts & store.taken != 0) - (load.claim and vacant)
@@ -154,6 +154,14 @@ class _Array:
         load.step(load_command, vacant, store.taken_steps)
         store.step(store_command, stored, moves, taken)
         sequencer.step(pass_command, token, self.filled)
+
+    def _finish_latency(self, last: Pass | Mac | None) -> int:
+        """From the last group of a block to the cycle in which the store unit hears of it."""
+        if not isinstance(last, Mac):
+            return self.finish_latency
+        if not last.is_finished:
+            return self.mac_finish_latency
+        return self.mac_finish_latency + 1 + words_latency(self.config, last.softmax is Softmax.VALUES)
 
     def _count(self, token: bool) -> None:
         counts, load, sequencer = self.counts, self.load, self.sequencer

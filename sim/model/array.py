@@ -19,17 +19,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS, decode, encode
-from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Mac, Mode, Opcode, Pass, Store
+from ...hw.isa.instruction import Halt, Instruction, Load, Loop, Mac, Mode, Opcode, Pass, Softmax, Store
 from ...hw.isa.setup import EXPONENT_BITS, SETUP_PROGRAM
 from ...hw.isa.walk import Walk, walk_indices
 from ...hw.numeric import round_half_up, saturate
 from .butterfly import Coefficients, butterfly, unpack_coefficients
+from .attention import SoftmaxState
 from .mac import mac_sums
 from .mac_rules import mac_rows
 from .shuffle import pass_indices, reverse_lanes
@@ -116,6 +117,7 @@ class ArrayModel:
         self.coefficients = np.zeros((config.n_units, config.coefficient_words), dtype=np.int64)
         self.program = [0] * config.program_words
         self.kept = np.empty((0, 0), dtype=np.int64)  # sums (rows, outputs)
+        self.softmax = SoftmaxState(config)
 
     # --- setup --------------------------------------------------------------------------------
 
@@ -129,6 +131,7 @@ class ArrayModel:
         words = config.coefficient_words if target < config.n_units else config.program_words
         if (target < config.n_units or target == SETUP_PROGRAM) and not 0 <= address < words:
             raise ValueError(f"address: {address} is not in 0..{words - 1} of setup target {target}")
+        self.softmax.write_setup(target, address, data)
         if target < config.n_units:
             self.coefficients[target, address] = data & ((1 << config.coefficient_bits) - 1)
         elif target == SETUP_PROGRAM:
@@ -193,18 +196,28 @@ class ArrayModel:
         if missing > 0:
             block.values = np.pad(block.values, ((0, 0), (0, 0), (0, int(missing))))
         x = block.values[:, :, inputs].reshape(-1, matrix.shape[1])
-        sums = mac_sums(x, matrix, config.coefficient_width)
-        if instruction.merge:
-            sums += self.kept
-        if instruction.keep:
-            self.kept = sums
         if instruction.first:
             block.exponent = 0
+        if instruction.softmax is Softmax.VALUES:
+            sums = self.softmax.weighed(instruction, x, matrix, self.kept)
+        else:
+            sums = mac_sums(x, matrix, config.coefficient_width)
+            if instruction.merge:
+                sums += self.kept
         if instruction.keep:
+            self.kept = sums
             return
-        values, clamped = saturate(round_half_up(sums, instruction.shift), config.width)
+        values, clamped = self._results(instruction, sums)
         block.values[:, :, outputs] = values.reshape(2, config.engines, *outputs.shape)
         block.saturated |= bool(np.any(clamped))
+
+    def _results(self, mac: Mac, sums: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Words of the exact ``sums``, and whether one was clamped."""
+        if mac.softmax is Softmax.LOGITS:
+            return self.softmax.exponentials(mac, sums)
+        if mac.softmax is Softmax.VALUES:
+            return self.softmax.divided(mac, sums)
+        return saturate(round_half_up(sums, mac.shift), self.config.width)
 
     def _shifts(self, instruction: Pass, free: int) -> tuple[list[int], int]:
         """Shift of every column, and what the pass adds to the exponent."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ...hw.isa.encoding import INSTRUCTION_WORDS, instruction_fields, loop_target
-from ...hw.isa.instruction import Destination, Fault, Fetch, Instruction, Load, Mac, Opcode, Pass, Store
+from ...hw.isa.instruction import Destination, Fault, Fetch, Instruction, Load, Mac, Mask, Opcode, Pass, Store
 
 __all__ = ["ProgramFault", "Command", "Blocks", "executed", "misplaced"]
 
@@ -50,6 +50,8 @@ class Blocks:
     waited: int = 0  # of these, by WAITs
     loads: list[Load] = field(default_factory=list)
     passes: list[list[Pass | Mac]] = field(default_factory=list)
+    masks: list[list[Mask]] = field(default_factory=list)  # of each of them
+    mask: Mask = Mask()  # the last one
     stores: list[Store] = field(default_factory=list)
     writes: list[Command] = field(default_factory=list)
     steps: list[tuple[int, Instruction]] = field(default_factory=list)  # all of them, with their numbers
@@ -63,7 +65,9 @@ class Blocks:
         else:
             if instruction.first:
                 self.passes.append([])
+                self.masks.append([])
             self.passes[-1].append(instruction)
+            self.masks[-1].append(self.mask)
             self.inside = not instruction.last
 
     @property

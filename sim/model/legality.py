@@ -1,10 +1,13 @@
 """Which instructions a core can run, by their fields alone: the model of the comparisons in hw/array/checker.py."""
 
 from ...hw.config import CoreConfig
-from ...hw.isa.instruction import OF_RECORDS, OF_RING, Destination, Fault, MemoryMode, Opcode
+from ...hw.isa.instruction import (OF_RECORDS, OF_RING, OF_SOFTMAX, Destination, Fault, MemoryMode, Opcode,
+                                   Softmax)
+from ...hw.isa.setup import LENGTHS
 from ...hw.isa.sparse import LOG2_GROUPS
 from ...hw.isa.walk import SubOrder
 from ...hw.numeric import MAC_TERMS
+from ...hw.softmax.parameters import state_cycles
 
 __all__ = ["field_fault"]
 
@@ -13,6 +16,8 @@ def field_fault(config: CoreConfig, opcode: Opcode, values: dict[str, int]) -> t
     """The fault that the raw fields ``values`` of an instruction are, and why; None where they are none."""
     if opcode in OF_RING and not config.ring_words:
         return Fault.OPCODE, "ring_words is 0, there is no ring"
+    if opcode in OF_SOFTMAX and not config.softmax_pairs:
+        return Fault.OPCODE, "softmax_pairs is 0, there is no softmax"
     if opcode in OF_RECORDS and not config.records:
         return Fault.OPCODE, "records is false, there is no player"
     if opcode is Opcode.LOAD and values["plain"] and not (config.sparse and values["window"] == config.lanes - 1):
@@ -23,6 +28,8 @@ def field_fault(config: CoreConfig, opcode: Opcode, values: dict[str, int]) -> t
         return Fault.PASS, "digit, groups or coefficients leave their memory"
     if opcode is Opcode.MAC and _leaves_regions(config, values):
         return Fault.PASS, "rows leave the half or their row pair, or the ring or the sums are too small"
+    if opcode is Opcode.MASK and (values["key"] % config.lanes or values["length"] > LENGTHS):
+        return Fault.PASS, f"key {values['key']} is no multiple of {config.lanes}, or length {values['length']} is none"
     if opcode is Opcode.SET and values["value"] >> config.memory_bits:
         return Fault.MEMORY, f"value {values['value']} has more than memory_bits = {config.memory_bits} bits"
     if opcode in (Opcode.READ, Opcode.SUMS, Opcode.FETCH, Opcode.WRITE):
@@ -73,7 +80,20 @@ def _leaves_regions(c: CoreConfig, p: dict[str, int]) -> bool:
             for side, last in (("in", p["last_input"]), ("out", p["last_output"]))]
     return (not 0 < p["last_input"] < most or p["zero"] != 0 or max(*rows, p["out_base"]) >= c.bank_rows
             or p["last_input"] >> p["log2_in_stride"] > 0 or p["last_output"] >> p["log2_out_stride"] > 0
-            or (bool(p["merge"] or p["keep"]) and _leaves_sums(c, p)) or _has_no_group(c, p))
+            or (bool(p["merge"] or p["keep"]) and _leaves_sums(c, p)) or _has_no_group(c, p) or _leaves_softmax(c, p))
+
+
+def _leaves_softmax(c: CoreConfig, p: dict[str, int]) -> bool:
+    """Whether a MAC of a softmax has rows that nobody keeps, gives its values faster than a finisher takes them, or
+    comes back to a row too soon, or is no such MAC and says what only they do."""
+    kind = p["softmax"]
+    if kind == Softmax.NONE:
+        return bool(p["fresh"])
+    engines = c.engines // c.finishers
+    groups = (p["last_input"] + 1) * (c.lanes // c.layers)  # between P outputs of a row pair
+    return bool(not c.softmax_pairs or kind > Softmax.VALUES or p["last_pair"] >= c.softmax_pairs or p["log2_group"]
+                or (kind == Softmax.LOGITS and (p["keep"] or p["merge"])) or (kind == Softmax.VALUES and p["fresh"])
+                or groups < 2 * c.lanes * engines or groups * (p["last_pair"] + 1) < state_cycles(c))
 
 
 def _has_no_group(c: CoreConfig, p: dict[str, int]) -> bool:

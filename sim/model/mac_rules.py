@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...hw.config import CoreConfig
-from ...hw.isa.instruction import Load, Mac, Mode, Pass
+from ...hw.isa.instruction import Load, Mac, Mode, Pass, Softmax
 from ...hw.numeric import MAC_TERMS
 from .ring import input_rows
 
@@ -42,7 +42,11 @@ def mac_rows(mac: Mac) -> tuple[np.ndarray, np.ndarray]:
     ValueError where two results have one place, or that of an input."""
     pairs = np.arange(mac.pairs)[:, None]
     read = (pairs << mac.log2_in_stride) + np.arange(input_rows(mac))
-    written = mac.out_base | pairs << mac.log2_out_stride | np.arange(mac.outputs)
+    written = pairs << mac.log2_out_stride | np.arange(mac.outputs)
+    if mac.softmax is Softmax.VALUES:
+        read |= mac.out_base
+    else:
+        written |= mac.out_base
     if mac.keep:
         return read, written[:, :0]
     if np.unique(written).size < written.size:

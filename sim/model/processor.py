@@ -16,7 +16,7 @@ import numpy as np
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ...hw.isa.encoding import REGISTERS, decode, encode
-from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, Mac, MemoryMode, Opcode, Pass,
+from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, Mac, Mask, MemoryMode, Opcode, Pass,
                                    Read, Set, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.record import records_of
 from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
@@ -161,6 +161,8 @@ class ProcessorModel:
                 blocks.reads.append(Command(instruction, self._base(Unit.READER, instruction), blocks.waited))
             elif isinstance(instruction, Write):
                 blocks.writes.append(Command(instruction, self._base(Unit.WRITER, instruction), blocks.waited))
+            elif isinstance(instruction, Mask):
+                blocks.mask = instruction
             elif isinstance(instruction, Load | Pass | Mac | Store):
                 blocks.add(instruction)
         raise AssertionError("a program ends with a HALT or a fault")
@@ -295,7 +297,7 @@ class ProcessorModel:
         words, clamped_in = self._words(read)
         self._check_count("READ", "LOAD", tag, len(words), load)
         block, _ = self.array.load(load, words)
-        for step in blocks.passes[tag]:
+        for step, self.array.softmax.mask in zip(blocks.passes[tag], blocks.masks[tag]):
             if isinstance(step, Mac):
                 self.array.run_mac(step, self._matrix(step), block)
             else:

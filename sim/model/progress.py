@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from ...hw.array.parameters import QUEUE_PLACES
 from ...hw.config import CoreConfig
-from ...hw.isa.instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, Mac, Pass, Read, Set, Store, Sums,
-                                   Unit, Wait, Write)
+from ...hw.isa.instruction import (Destination, Fetch, Halt, Instruction, Load, Loop, Mac, Mask, Pass, Read, Set, Store,
+                                   Sums, Unit, Wait, Write)
 from ...hw.isa.setup import UNITS
 from .ring import panel_words
 
@@ -137,6 +137,10 @@ class _Run:
         queue, moved = self._queues["cal"], False
         while queue:
             step = queue[0][1]
+            if isinstance(step, Mask):
+                queue.popleft()
+                moved = True
+                continue
             assert isinstance(step, Pass | Mac)
             if step.first and self._computed == self._loaded:
                 break
@@ -177,7 +181,7 @@ class _Run:
 def _unit(step: Instruction) -> str:
     if isinstance(step, Set):
         return "reader" if step.unit is Unit.READER else "writer"
-    return next(name for kind, name in ((Read, "reader"), (Load, "load"), (Pass | Mac, "cal"), (Store, "store"),
+    return next(name for kind, name in ((Read, "reader"), (Load, "load"), (Pass | Mac | Mask, "cal"), (Store, "store"),
                                         (Write, "writer")) if isinstance(step, kind))
 
 

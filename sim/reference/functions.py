@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-__all__ = ["erf_complement", "tanh_complement", "silu_complement", "gelu", "tanh_gelu", "standardise", "attention"]
+__all__ = ["erf_complement", "tanh_complement", "silu_complement", "gelu", "tanh_gelu", "standardise", "attended",
+           "attention"]
 
 
 def erf_complement(u: np.ndarray) -> np.ndarray:
@@ -39,12 +40,21 @@ def standardise(x: np.ndarray, epsilon: float) -> np.ndarray:
     return centred / np.sqrt((centred ** 2).mean(axis=-1, keepdims=True) + epsilon)
 
 
-def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int) -> np.ndarray:
+def attended(tokens: int, causal: bool = False, window: int | None = None) -> np.ndarray:
+    """Which keys (columns) each query (rows) sees: with ``causal`` none behind it, with ``window`` none
+    further away."""
+    distance = np.arange(tokens) - np.arange(tokens)[:, None]
+    return ((distance <= 0) | (not causal)) & (abs(distance) <= (tokens if window is None else window))
+
+
+def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int, seen: np.ndarray | None = None) -> np.ndarray:
     """softmax(q k^T / sqrt(d)) v of (count, tokens, features), d = features / heads; head h has the features h*d to
-    (h+1)*d - 1."""
+    (h+1)*d - 1. ``seen`` (tokens, tokens): the keys of each query that count."""
     count, tokens, features = q.shape
     q, k, v = (each.reshape(count, tokens, heads, -1).swapaxes(1, 2) for each in (q, k, v))
     logits = q @ k.swapaxes(2, 3) / math.sqrt(features // heads)
+    if seen is not None:
+        logits = np.where(seen, logits, -np.inf)
     share = np.exp(logits - logits.max(axis=-1, keepdims=True))
     share /= share.sum(axis=-1, keepdims=True)
     return (share @ v).swapaxes(1, 2).reshape(count, tokens, features)

@@ -14,15 +14,17 @@ PARTS = ("hw", "sim", "gen", "boards")
 LEAVES = {"hw", "hw.isa"}
 # Of the folder hw itself; hw.layouts is hardware.
 LEAF_MODULES = {"hw.config", "hw.errors", "hw.names", "hw.numeric", "hw.sections",
-                "hw.primitives.parameters", "hw.array.parameters", "hw.memory.parameters", "hw.vector.parameters"}
+                "hw.primitives.parameters", "hw.array.parameters", "hw.memory.parameters", "hw.vector.parameters",
+                "hw.softmax.parameters"}
 
 # folder: folders it may import besides the leaves and itself
 MAY_IMPORT = {
     "hw": "",
     "hw.isa": "",
     "hw.primitives": "",
-    "hw.array": "hw.primitives",
+    "hw.array": "hw.primitives hw.softmax",
     "hw.memory": "hw.primitives",
+    "hw.softmax": "hw.primitives",
     "hw.vector": "hw.primitives hw.memory",
     "hw.bus": "",
     "hw.bus.axi4": "hw.primitives hw.memory",

@@ -49,6 +49,16 @@ REFUSED_RINGS = [
      "array.ring_words: 16 with array.layers = 3; allowed is 0, or 1, 2 or 4 layers"),
     (dict(pipeline="short"), "array.ring_words: 16 with pipeline = 'short'; allowed is 0, or a deep pipeline"),
 ]
+PARTIAL = RING | dict(engines=4, stream_words=16, partial_words=16)
+REFUSED_SOFTMAX = [
+    (dict(softmax_pairs=3), "array.softmax_pairs: 3; allowed are 0, and with array.partial_words powers of two"),
+    (dict(softmax_pairs=1023), "array.softmax_pairs: 1023; allowed are 0, and with array.partial_words powers of two"),
+    (dict(softmax_pairs=4, partial_words=0),
+     "array.softmax_pairs: 4; allowed are 0, and with array.partial_words powers of two"),
+    (dict(softmax_pairs=4, finishers=3), "array.finishers: 3; allowed are divisors of 4 engines"),
+    (dict(softmax_pairs=4, finishers=8), "array.finishers: 8; allowed are divisors of 4 engines"),
+    (dict(finishers=3), "array.finishers: 3; allowed are divisors of 4 engines"),
+]
 
 
 @pytest.mark.parametrize("choices, message", REFUSED)
@@ -66,6 +76,30 @@ def test_refused_rings(choices, message):
         CoreConfig.of(**RING | choices)
     assert [error["msg"] for error in fault.value.errors()] == [f"Value error, {message}"]
     assert CoreConfig.of(**RING | choices | dict(ring_words=0)).ring_words == 0
+
+
+@pytest.mark.parametrize("choices, message", REFUSED_SOFTMAX)
+def test_refused_softmax(choices, message):
+    with pytest.raises(ValidationError) as fault:
+        CoreConfig.of(**PARTIAL | choices)
+    assert [error["msg"] for error in fault.value.errors()] == [f"Value error, {message}"]
+
+
+@pytest.mark.parametrize("field, value", [("softmax_pairs", -1), ("softmax_pairs", 2048), ("finishers", 0),
+                                          ("finishers", 65)])
+def test_softmax_out_of_range(field, value):
+    with pytest.raises(ValidationError) as fault:
+        CoreConfig.of(**PARTIAL | {field: value})
+    assert [error["loc"] for error in fault.value.errors()] == [("array", field)]
+
+
+def test_softmax():
+    """A power of two of row pairs, 1 and most too; finishers serve an equal part of the engines each."""
+    pairs = [2 ** n for n in range(11)]
+    assert [CoreConfig.of(**PARTIAL, softmax_pairs=number).softmax_pairs for number in pairs] == pairs
+    assert [CoreConfig.of(**PARTIAL, softmax_pairs=2, finishers=n).finishers for n in (1, 2, 4)] == [1, 2, 4]
+    config = CoreConfig.of(**PARTIAL)
+    assert (config.softmax_pairs, config.finishers) == (0, 1)
 
 
 @pytest.mark.parametrize("choices, row_ids", [(dict(), 1), (dict(), 3), (dict(), 24), (dict(), 65535),

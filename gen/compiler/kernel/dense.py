@@ -10,9 +10,9 @@ from ....hw.isa.encoding import FIELDS
 from ....hw.isa.instruction import Opcode
 from ....hw.numeric import MAC_TERMS, largest, mac_guard_bits
 
-__all__ = ["DenseKernel", "compile_dense"]
+__all__ = ["DenseKernel", "compile_dense", "LARGEST_SHIFT"]
 
-_LARGEST_SHIFT = (1 << dict(FIELDS[Opcode.MAC])["shift"]) - 1
+LARGEST_SHIFT = (1 << dict(FIELDS[Opcode.MAC])["shift"]) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ def compile_dense(weights: np.ndarray, config: CoreConfig, inputs: np.ndarray, *
     elements = np.clip(np.rint(weights / unit), -largest(bits), largest(bits)).astype(np.int64) << unused
     most = float(np.max(np.abs(inputs.astype(np.float64) @ elements.T), initial=0.0)) * 2.0 ** _gain_bits(config)
     shift = 0
-    while shift < _LARGEST_SHIFT and most / 2**shift > largest(config.element_width):
+    while shift < LARGEST_SHIFT and most / 2**shift > largest(config.element_width):
         shift += 1
     unit = unit / 2**unused
     return DenseKernel(config, elements, unit[:, 0] if by_output else float(unit), shift)

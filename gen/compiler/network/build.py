@@ -17,9 +17,11 @@ from ....hw.errors import WingbeatError
 from ....hw.isa.instruction import MemoryMode
 from ....hw.isa.parameter_set import ReadSet, WriteSet
 from ....hw.isa.vector_tables import scale_parameters
-from ....hw.numeric import largest
+from ....hw.numeric import (largest)
+from ....sim.reference.functions import attended
 from ....sim.reference.linear import butterfly_multiply
 from ..checkpoint import ButterflyWeights
+from ..kernel.attention import attention_shifts
 from ..kernel.compile import compile_butterfly, compile_copy, compile_fft, compile_sum
 from ..kernel.dense import DenseKernel, compile_dense
 from ..kernel.kernel import Kernel
@@ -27,14 +29,15 @@ from ..kernel.layers import pair_indices
 from ..kernel.sparse import Pattern, find_stride
 from ..program.assemble import SumRows, Transfer
 from ..program.blocks import Start
+from ..program.attention import Attend, Heads, Keys, padded_keys, transpose
 from ..program.dense import DenseProduct
 from ..program.embedding import pick_rows
 from ..program.matrix import Matrix
 from ..program.operations import multiply_butterfly, mix_real, mixed_rows, transform_columns
 from ..program.stage import keeps
 from .builder import Builder, Constant, Operation, Resources, Stored
-from .file import Mixing
-from .formats import Format, least_exponent, peak_of, power_of_two_unit
+from .file import Attention, Mixing
+from .formats import Format, least_exponent, own_exponent, peak_of, power_of_two_unit
 from .lower import Step
 from .tensors import TensorMemory
 
@@ -48,7 +51,8 @@ def build_operation(step: Step, config: CoreConfig, stored: dict[int, Stored], m
                     resources: Resources, start: Start) -> Operation:
     """``stored``: where values stand, by id; that of the result is not put there. Raises WingbeatError."""
     try:
-        build = {"mixing": _Mixing, "mean": _Mean, "linear": _Dense, "embedding": _Embedding}.get(step.kind, _Butterfly)
+        build = {"mixing": _Mixing, "mean": _Mean, "linear": _Dense, "embedding": _Embedding,
+                 "attention": _Attention}.get(step.kind, _Butterfly)
         return build(step, config, stored, memory, resources, start).operation()
     except WingbeatError as fault:
         raise WingbeatError(f"{step.name}: {fault}") from fault
@@ -204,6 +208,36 @@ class _Embedding(_Rows):
         transfers = pick_rows(kernel, source, place.rows, result.tensor.rows, self.resources.coefficients, step.name,
                               self.start)
         return self.done(result, transfers, finish, 0)
+
+
+class _Attention(Builder):
+    """Softmax of queries times keys, times values, of all heads of all inputs."""
+
+    def operation(self) -> Operation:
+        step, config, memory = self.step, self.config, self.memory
+        assert step.layer is not None and isinstance(step.layer.spec, Attention)
+        (tokens, features), spec = step.source.shape, step.layer.spec
+        keys, values = (self.stored[id(value)] for value in step.operands)
+        count, inputs = step.operands[0].shape.tokens, range(memory.batch)
+        padded = padded_keys(config, count) // config.memory_elements
+        turned = memory.take_beats(memory.batch * features * padded)
+        rows = [Matrix(turned.base + number * features * padded, features, padded * config.memory_elements, padded)
+                for number in inputs]
+        tasks = [task for number in inputs
+                 for task in transpose(config, values.tensor.input(number), rows[number], f"{step.name}.values")]
+        length = self.resources.lengths.number(count) if padded_keys(config, count) > count else 0
+        own_rows, key_rows = (tuple(tensor.input(number) for number in inputs)
+                              for tensor in (self.source.tensor, keys.tensor))
+        attend = Attend(config, own_rows, key_rows, tuple(rows), Heads(spec.heads, spec.heads, features // spec.heads),
+                        count, Keys(spec.causal, spec.window, length))
+        own = Format(self.width, max(own_exponent(step, self.width), least_exponent(step.result, self.width)))
+        shifts = attention_shifts(config, self.source.format.exponent, keys.format.exponent, values.format.exponent,
+                                  own.exponent)
+        result = Stored(memory.take(*step.result.shape), replace(own, exponent=shifts.exponent).unit)
+        tasks += attend.transfers(tuple(result.tensor.input(number) for number in inputs), shifts.logits, shifts.divide,
+                                  step.name)
+        useful = 2 * int(attended(tokens, spec.causal, spec.window).sum()) * features * memory.batch
+        return Operation(step, result, list(tasks), [], self.constants, useful)
 
 
 class _Mixing(Builder):

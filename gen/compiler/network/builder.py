@@ -11,9 +11,11 @@ from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import Descriptor, Move
 from ....hw.isa.parameter_set import ROW_ADDRESS_BITS, WIDE_BITS, Activation, ReadSet, WriteSet
+from ....hw.isa.setup import LENGTHS, SETUP_LENGTHS, SetupWrite
 from ....hw.isa.vector_tables import epsilon_parameter, scale_parameters
 from ....hw.numeric import largest
 from ..program.assemble import SumRows, Transfer
+from ..program.attention import padded_keys
 from ..program.blocks import Start
 from ..program.channels import ChannelTables
 from ..program.coefficients import CoefficientSpace
@@ -66,11 +68,33 @@ class Operation:
     useful: int
 
 
+class Lengths:
+    """The table of numbers of keys."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+
+    def number(self, keys: int) -> int:
+        """Of the entry for so many keys, from 1 on. Raises WingbeatError where the table is full."""
+        number = self._numbers.setdefault(keys, len(self._numbers) + 1)
+        if number > LENGTHS:
+            raise WingbeatError(f"attention: {number} different numbers of keys; allowed are {LENGTHS}")
+        return number
+
+    def setup(self) -> list[SetupWrite]:
+        return [(SETUP_LENGTHS, number - 1, keys) for keys, number in self._numbers.items()]
+
+
 class Resources:
     """What the operations of one program share."""
 
     def __init__(self, config: CoreConfig):
         self.coefficients, self.channels = CoefficientSpace(config), ChannelTables(config)
+        self.lengths = Lengths()
+
+    def setup(self) -> list[SetupWrite]:
+        """Writes beside those of coefficients, descriptors and parameter sets."""
+        return [*self.channels.setup(), *self.lengths.setup()]
 
 
 class Builder:
@@ -172,7 +196,7 @@ class Builder:
         """Parameter set of the WRITEs of elements whose values are integers times ``scale`` (features,) plus ``bias``,
         and where the result stands."""
         step, width = self.step, self.width
-        tensor = self.memory.take(*step.result.shape)
+        tensor = self.memory.take(*step.result.shape, spare=self._spare_tokens())
         if self._leaves_scale(bias):
             return None, Stored(tensor, np.broadcast_to(scale, (tensor.features,)))
         least = least_exponent(step.result, width)
@@ -195,6 +219,13 @@ class Builder:
         if decides:
             fields |= {"argmax": True, "classes": tensor.features}
         return (WriteSet(**fields) if fields else None), Stored(tensor, result.unit, decides)
+
+    def _spare_tokens(self) -> int:
+        """Keys of an attention are read up to a whole beat of their values."""
+        value = self.step.result
+        is_key = any(reader.operands and reader.operands[0] is value for reader in value.readers)
+        tokens = value.shape.tokens
+        return padded_keys(self.config, tokens) - tokens if is_key else 0
 
     def _decides(self, tensor: Tensor) -> bool:
         """Whether the last element of a row has room for the number of the largest: results of the network, in rows of

@@ -306,7 +306,7 @@ class _Compiler:
         for number, step in enumerate(self.lowered.steps):
             operation = build(number)
             self.stored[id(step.result)] = operation.result
-            for value in {id(value): value for value in (step.source, step.added)}.values():
+            for value in {id(value): value for value in (step.source, step.added, *step.operands)}.values():
                 if isinstance(value, Value) and value is not self.lowered.input and self._last_use(value) == number:
                     self.memory.release(self.stored[id(value)].tensor)
             if number not in self.reported:
@@ -324,7 +324,7 @@ class _Compiler:
 
     def _last_use(self, value: Value) -> int:
         return max(number for number, step in enumerate(self.lowered.steps)
-                   if value is step.source or value is step.added)
+                   if value is step.source or value is step.added or any(value is each for each in step.operands))
 
     def _operation(self, number: int) -> Operation:
         """Built into the segment that is open, or into a new one where that is full."""
@@ -358,7 +358,7 @@ class _Compiler:
 
     def _segment(self, operations: Sequence[Operation], base: int) -> ProgramSegment:
         """Whose records, if it has any, stand from beat ``base`` on."""
-        tasks, setup = place_sums(self.config, operations), self.resources.channels.setup()
+        tasks, setup = place_sums(self.config, operations), self.resources.setup()
         program, beats = _made(self.config, tasks, setup, base)
         records = Records(base, beats) if self.config.records else None
         return ProgramSegment(tuple(operations), tuple(tasks), program, setup, records)

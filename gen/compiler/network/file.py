@@ -22,7 +22,7 @@
 | `residual` | `layers`, none of them a residual | | x + layers(x) |
 | `layernorm` | `weights`, `epsilon` = 1e-5 | NAME.weight, optional NAME.bias (features,) | normalised features |
 | `mixing` | `norm` = "ortho", "none"; `scaling` = "static", "safe" | | Re(FFT2(x)), "ortho": / sqrt(tokens*features) |
-| `attention` | `weights`, `heads` | of butterfly or linear NAME.q, NAME.k, NAME.v, NAME.out | softmax attention |
+| `attention` | `weights`, `heads`; `causal`, `window` | NAME.q, .k, .v, .out, butterfly or linear | softmax attention |
 | `gelu` | `approximate` = "none" (erf) or "tanh" | | GELU(x) |
 | `relu` | | | max(x, 0) |
 | `mean` | | | mean over tokens, 1 x features |
@@ -40,12 +40,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ....hw.errors import WingbeatError
+from ....hw.isa.encoding import FIELDS
+from ....hw.isa.instruction import Opcode
 from ....hw.names import ALLOWED_NAMES, is_module_name
 from ..checkpoint import printable
 
 __all__ = ["NetworkFile", "Input", "Butterfly", "Linear", "Embedding", "Position", "LayerNorm", "Mixing", "Attention",
-           "Gelu", "Relu", "Mean", "Flatten", "Residual", "PlainSpec", "LayerSpec", "LARGEST_SIDE", "read_network_file"]
+           "Gelu", "Relu", "Mean", "Flatten", "Residual", "PlainSpec", "LayerSpec", "LARGEST_SIDE",
+           "LARGEST_WINDOW", "read_network_file"]
 
+LARGEST_WINDOW = (1 << dict(FIELDS[Opcode.MASK])["window"]) // 2 - 1  # on both sides of a token
 LARGEST_SIDE = 1 << 16  # tokens, features: the largest butterfly of gen/compiler/checkpoint.py
 _PART = "[A-Za-z0-9_-]+"
 
@@ -119,11 +123,16 @@ class Mixing(_Table):
 
 
 class Attention(_Table):
-    """Softmax attention; the tensors tell of each of its four projections whether it is a butterfly or dense."""
+    """Softmax attention; the tensors tell of each of its four projections whether it is a butterfly or dense.
+
+    ``causal``: a token sees none behind it. ``window``: it sees none further away than so many tokens.
+    """
 
     kind: Literal["attention"]
     weights: Name
     heads: int = Field(ge=1, le=256)
+    causal: bool = False
+    window: int | None = Field(default=None, ge=1, le=LARGEST_WINDOW)
 
 
 class Gelu(_Table):

@@ -7,12 +7,13 @@ neighbours gets a copy of its own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+import math
 from typing import Any
 
 import numpy as np
 
 from ....hw.errors import WingbeatError
-from ....sim.reference.functions import standardise
+from ....sim.reference.functions import attended, attention, standardise
 from ..checkpoint import ButterflyWeights
 from .file import Attention, Butterfly, Embedding, Flatten, Gelu, LayerNorm, Linear, Mean, Mixing, Position, Relu
 from .load import LoadedLayer, LoadedNetwork, Shape
@@ -39,7 +40,7 @@ class Step:
     ``layer``: the butterfly, linear layer, mixing or mean, None for a copy. ``norm``: the LayerNorm of the source.
     ``flat``: the tokens of an input stand one after the other. ``activation``: Gelu, Relu or None. ``added``: a Value,
     a position (tokens, features), or None. ``linear`` and ``activated``: float values in front of the activation and
-    behind it.
+    behind it. ``operands``: of an attention its keys and values; the source are its queries, times log2(e) / sqrt(d).
     """
 
     name: str
@@ -50,6 +51,7 @@ class Step:
     result: Value
     linear: np.ndarray = field(repr=False)
     activated: np.ndarray = field(repr=False)
+    operands: tuple[Value, ...] = ()
     activation: Gelu | Relu | None = None
     added: Value | np.ndarray | None = field(default=None, repr=False)
 
@@ -134,8 +136,7 @@ class _Lowering:
         floats = apply_layer(layer, at.floats)
         match layer.spec:
             case Attention():
-                raise WingbeatError(f"{layer.path} (attention): no processor runs it; allowed are butterfly, linear, "
-                                    "embedding, position, residual, layernorm, mixing, gelu, relu, mean, flatten")
+                return self._attention(layer, at)
             case Butterfly() | Linear() | Embedding():
                 return self.step(layer.weights or layer.path, layer, at, floats)
             case Mixing() | Mean():
@@ -157,6 +158,24 @@ class _Lowering:
                 step.added = layer.position
                 return self._finished(step, floats)
         raise AssertionError(f"{layer.path}: {layer.kind} is not lowered")
+
+    def _attention(self, layer: LoadedLayer, at: _Point) -> _Point:
+        """Three matrices on one source, what they give together, and the last matrix."""
+        assert isinstance(layer.spec, Attention)
+        if at.flat:
+            at = self.settle(at)
+        heads, tokens = layer.spec.heads, layer.input.tokens
+        scale = math.log2(math.e) / math.sqrt(layer.input.features // heads)
+        q, k, v, out = layer.projections
+        points = [self.step(part.weights, part, at, apply_layer(part, at.floats)) for part in (_scaled(q, scale), k, v)]
+        values = [point.value for point in points]
+        floats = attention(values[0].floats / scale, values[1].floats, values[2].floats, heads,
+                           attended(tokens, layer.spec.causal, layer.spec.window))
+        together = self.step(f"{layer.weights}.softmax", layer, points[0], floats)
+        self.steps[-1].operands = tuple(values[1:])
+        for value in values[1:]:
+            value.readers.append(self.steps[-1])
+        return self.step(out.weights, out, together, apply_layer(out, floats))
 
     def _residual(self, layer: LoadedLayer, at: _Point) -> _Point:
         self._closed.add(id(at.value))
@@ -190,3 +209,14 @@ class _Lowering:
             at = self.step(f"{len(self.steps)}.copy", None, at)
             last = self.steps[-1]
         return last
+
+
+def _scaled(layer: LoadedLayer, scale: float) -> LoadedLayer:
+    """A matrix and its bias times ``scale``."""
+    if layer.matrix is not None:
+        return replace(layer, matrix=layer.matrix * scale, bias=None if layer.bias is None else layer.bias * scale)
+    [weights] = layer.butterflies
+    twiddle = weights.twiddle.copy()
+    twiddle[:, 0, 0] *= scale  # of one layer of the butterfly
+    bias = None if weights.bias is None else weights.bias * scale
+    return replace(layer, butterflies=(replace(weights, twiddle=twiddle, bias=bias),))

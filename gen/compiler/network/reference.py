@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ....hw.errors import WingbeatError
-from ....sim.reference.functions import attention, gelu, standardise, tanh_gelu
+from ....sim.reference.functions import attended, attention, gelu, standardise, tanh_gelu
 from ....sim.reference.linear import butterfly_multiply, mixing
 from ..checkpoint import real_array
 from .file import Attention, Butterfly, Embedding, Flatten, Gelu, LayerNorm, Linear, Mean, Mixing, Position, Relu
@@ -88,9 +88,10 @@ def _applied(layer: LoadedLayer, x: np.ndarray) -> np.ndarray:
             return y if layer.offset is None else y + layer.offset
         case Mixing(norm=norm):
             return mixing(x) / (math.sqrt(x.shape[-1] * x.shape[-2]) if norm == "ortho" else 1)
-        case Attention(heads=heads):
+        case Attention(heads=heads, causal=causal, window=window):
             q, k, v = (_applied(projection, x) for projection in layer.projections[:3])
-            return _applied(layer.projections[3], attention(q, k, v, heads))
+            seen = attended(x.shape[1], causal, window)
+            return _applied(layer.projections[3], attention(q, k, v, heads, seen))
         case Gelu(approximate="tanh"):
             return tanh_gelu(x)
         case Gelu():

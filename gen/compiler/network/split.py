@@ -1,6 +1,6 @@
-"""Networks with softmax attention: what a processor runs of them, and what the host does between.
+"""Networks with softmax attention on a processor without it: what it runs of them, and what the host does between.
 
-No processor runs attention, so the network is cut there. All up to q, k and v runs on the array, and all from the
+The network is cut at every attention. All up to q, k and v runs on the array, and all from the
 projection behind the attention on. The host makes softmax(q k^T / sqrt(d)) v in between. A program has one input, so
 the host also adds the sum of a residual with an attention inside. Values cross as floats; each part quantises what
 comes in by its own calibration.
@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from ....hw.config import CoreConfig
-from ....sim.reference.functions import attention
+from ....sim.reference.functions import attended, attention
 from ..quality import Clamped, total_clamped
 from .compile import CompiledNetwork, NetworkResult, compile_network
 from .file import Attention
 from .load import LoadedLayer, LoadedNetwork
 from .reference import encode_inputs, forward
 
-__all__ = ["Attend", "Add", "SplitNetwork", "split_network", "compile_split"]
+__all__ = ["HostAttention", "Add", "SplitNetwork", "split_network", "compile_split"]
 
 
 @dataclass(frozen=True, eq=False)
-class Attend:
+class HostAttention:
     """The attention ``layer`` without its last projection. ``projections``: q, k and v, each with the LayerNorm that
     stands in front of them, if there is one."""
 
@@ -40,7 +40,7 @@ class Add:
     parts: tuple["_Part", ...]
 
 
-_Part = LoadedNetwork | Attend | Add  # the first one alone is for the array
+_Part = LoadedNetwork | HostAttention | Add  # the first one alone is for the array
 
 
 def split_network(network: LoadedNetwork) -> tuple[_Part, ...]:
@@ -56,7 +56,7 @@ def _parts(network: LoadedNetwork, layers: Sequence[LoadedLayer]) -> Iterator[_P
         if isinstance(layer.spec, Attention):
             norm = [pending.pop()] if pending and pending[-1].kind == "layernorm" else []
             yield from _whole(network, pending)
-            yield Attend(layer, tuple(part for each in layer.projections[:3]
+            yield HostAttention(layer, tuple(part for each in layer.projections[:3]
                                       for part in _whole(network, [*norm, each])))
             pending = [layer.projections[3]]
         elif any(each.kind == "attention" for each in layer.layers):
@@ -78,10 +78,10 @@ def _whole(network: LoadedNetwork, layers: Sequence[LoadedLayer]) -> Iterator[Lo
 def _execute(parts: Sequence[_Part], x: Any, run: Callable[[LoadedNetwork, Any], np.ndarray]) -> np.ndarray:
     for part in parts:
         match part:
-            case Attend(layer, projections):
+            case HostAttention(layer, projections):
                 assert isinstance(layer.spec, Attention)
                 q, k, v = (run(each, x) for each in projections)
-                x = attention(q, k, v, layer.spec.heads)
+                x = attention(q, k, v, layer.spec.heads, attended(q.shape[1], layer.spec.causal, layer.spec.window))
             case Add(_, inner):
                 x = x + _execute(inner, x, run)
             case _:
@@ -103,7 +103,7 @@ class SplitNetwork:
         """What the host does: layers of the network file."""
         def walk(parts: Sequence[_Part]) -> Iterator[str]:
             for part in parts:
-                if isinstance(part, Attend):
+                if isinstance(part, HostAttention):
                     yield f"softmax of {part.layer.path} ({part.layer.weights})"
                 elif isinstance(part, Add):
                     yield from walk(part.parts)
@@ -134,8 +134,10 @@ def _first(network: LoadedNetwork, parts: Sequence[_Part], inputs: Any) -> Any:
 
 
 def compile_split(network: LoadedNetwork, config: CoreConfig, inputs: Any, batch: int) -> SplitNetwork:
-    """As :func:`~.network.compile_network` without its check; each part is calibrated on what it sees in float."""
-    parts, programs = split_network(network), {}
+    """As :func:`~.network.compile_network` without its check; each part is calibrated on what it sees in float. Where
+    the array has softmax nothing is cut."""
+    parts: tuple[_Part, ...] = (network,) if config.softmax_pairs else split_network(network)
+    programs: dict[int, CompiledNetwork] = {}
 
     def run(part: LoadedNetwork, x: Any) -> np.ndarray:
         programs[id(part)] = compile_network(part, config, x, batch, check=False)

@@ -25,6 +25,7 @@ class Tensor:
     features: int
     pitch: int
     beat_elements: int
+    spare: int = 0  # beats behind it that belong to it too
 
     @property
     def beats(self) -> int:
@@ -34,6 +35,10 @@ class Tensor:
     def rows(self) -> Matrix:
         """All rows, for a butterfly over the features."""
         return Matrix(self.base, self.tokens * self.batch, self.features, self.pitch)
+
+    def input(self, number: int) -> Matrix:
+        """The rows of one input."""
+        return Matrix(self.base + number * self.pitch, self.tokens, self.features, self.batch * self.pitch)
 
     @property
     def flat(self) -> Matrix:
@@ -69,18 +74,18 @@ class TensorMemory:
         self._used: list[tuple[int, int]] = []  # base and end, in order
         self.end = 0
 
-    def take(self, tokens: int, features: int, *, unused: bool = False) -> Tensor:
-        """``unused``: where no tensor has ever been."""
+    def take(self, tokens: int, features: int, *, unused: bool = False, spare: int = 0) -> Tensor:
+        """``unused``: where no tensor has ever been; ``spare``: so many tokens more may be read."""
         elements = self._config.memory_elements
         pitch = 1 << (-(-features // elements) - 1).bit_length()
-        beats, step = tokens * self.batch * pitch, self.batch * pitch
+        beats, step = (tokens + spare) * self.batch * pitch, self.batch * pitch
         base = 0
         for begin, end in [(0, self.end)] if unused else self._used:
             if base + beats <= begin:
                 break
             base = -(-end // step) * step
         self._take(base, beats)
-        return Tensor(base, tokens, self.batch, features, pitch, elements)
+        return Tensor(base, tokens, self.batch, features, pitch, elements, spare * step)
 
     def take_table(self, rows: int, features: int) -> Tensor:
         """Rows of ``features`` elements where no tensor has ever been; they are the same for all inputs."""
@@ -110,4 +115,4 @@ class TensorMemory:
         return other
 
     def release(self, tensor: Tensor) -> None:
-        self._used.remove((tensor.base, tensor.base + tensor.beats))
+        self._used.remove((tensor.base, tensor.base + tensor.beats + tensor.spare))

@@ -7,7 +7,8 @@ blocks read and write.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -94,6 +95,15 @@ def added_beats(config: CoreConfig, stage: Stage, written: np.ndarray) -> np.nda
     return written + stage.finish.offset & (1 << config.memory_bits) - 1
 
 
+def _matrix_beats(config: CoreConfig, stage: Stage, block: Block) -> list[np.ndarray]:
+    """Numbers of the beats of the pieces of a matrix that the program writes."""
+    if stage.matrix is None or not stage.matrix.is_computed:
+        return []
+    return [read_addresses(config, piece.descriptor.words(config.beat_groups),
+                           Read(0, 0, piece.rows, MemoryMode.COLUMNS), at)
+            for piece, at in zip(stage.matrix.pieces, block.matrix_at)]
+
+
 def _summed_beats(config: CoreConfig, sums: SumRows) -> np.ndarray:
     read = Read(0, 0, sums.rows, MemoryMode.COLUMNS)
     return read_addresses(config, sums.read.words(config.beat_groups), read, sums.at)
@@ -110,7 +120,7 @@ def assemble(config: CoreConfig, tasks: Sequence[Transfer | SumRows],
     readers, writers = (DescriptorTable(config, unit) for unit in ("reader", "writer"))
     read_sets, write_sets = _Sets("READs"), _Sets("WRITEs")
     instructions = arrange(config, work, TableNumbers(readers, writers, read_sets, write_sets))
-    check_assembled(config, instructions)
+    check_assembled(config, instructions, readers)
     found = [*_coefficients(work.blocks), *readers.setup(SETUP_READER), *writers.setup(SETUP_WRITER),
              *read_sets.setup(SETUP_READ_SETS), *write_sets.setup(SETUP_WRITE_SETS), *setup]
     return Program(instructions, found, [task.stage for task in work.blocks])
@@ -132,11 +142,11 @@ def arrange(config: CoreConfig, work: "Work", tables: "TableNumbers", first: Seq
     groups: list[tuple[Instruction, ...]] = []
     for number, (stage, block) in enumerate(work.blocks):
         own: list[Instruction] = [
-            *stage.passes, stage.store,
+            *_passes(work, number, tables, waits, fetched), stage.store,
             Write(tables.writers.number(stage.write), 0, block.write_rows, stage.write_mode,
                   _step(work.write_places, number), block.fold_from, block.fold_rows,
                   tables.write_sets.number(stage.finish, number) if stage.finish else 0)]
-        groups.append(tuple([*_fetch(work, number + 1, tables, waits, fetched), *own]))
+        groups.append(tuple(own))
     start = [*first, Set(Unit.READER, 0, work.blocks[0].block.read_at),
              Set(Unit.WRITER, 0, work.blocks[0].block.write_at),
              *(Set(Unit.READER, _SUMS_REGISTER, sums.at) for sums in work.sums[:1]),
@@ -145,14 +155,20 @@ def arrange(config: CoreConfig, work: "Work", tables: "TableNumbers", first: Seq
     return _looped(start, groups)
 
 
-def check_assembled(config: CoreConfig, instructions: Sequence[Instruction]) -> None:
+def check_assembled(config: CoreConfig, instructions: Sequence[Instruction], readers: "DescriptorTable") -> None:
     """Raises WingbeatError where the program memory is too small, or an instruction would wait for ever."""
     need = INSTRUCTION_WORDS * len(instructions)
     if need > config.program_words:
         raise WingbeatError(f"program_words: {config.program_words} is too small for a program of {need} words; "
                             f"allowed are {1 << (need - 1).bit_length()} and more")
-    ring = RingUse(config, lambda fetch: word_sets(config, set_beats(config, fetch.destination, fetch.rows)))
+    known = {number: descriptor.words(config.beat_groups) for descriptor, number in readers.descriptors.items()}
 
+    @cache
+    def beats(descriptor: int, rows: int) -> int:
+        return read_addresses(config, known[descriptor], Read(0, 0, rows, MemoryMode.COLUMNS), 0).size
+
+    ring = RingUse(config, lambda fetch: word_sets(
+        config, set_beats(config, fetch.destination, beats(fetch.descriptor, fetch.rows))))
     try:
         check_progress(instructions, ring)
     except ValueError as fault:
@@ -192,16 +208,13 @@ class Work:
 
     @cached_property
     def matrix_places(self) -> list[int]:
-        """Of the blocks that have a matrix."""
-        return [block.matrix_at for stage, block in self.blocks if stage.matrix]
+        """Of the pieces of all matrices."""
+        return [at for _, block in self.blocks for at in block.matrix_at]
 
     @cached_property
     def matrix_numbers(self) -> list[int]:
-        """Of each block, how many before it have a matrix."""
-        numbers = [0]
-        for stage, _ in self.blocks:
-            numbers.append(numbers[-1] + bool(stage.matrix))
-        return numbers
+        """Of each block, how many pieces the blocks before it have."""
+        return list(accumulate((len(block.matrix_at) for _, block in self.blocks), initial=0))
 
     def in_front(self, number: int) -> range:
         """Numbers of the sums between block ``number`` - 1 and block ``number``."""
@@ -287,7 +300,21 @@ def _fetch(work: Work, number: int, tables: TableNumbers, waits: "_Waits",
                 tables.read_sets.number(stage.normalise, number) if stage.normalise else 0, stage.read.by_id)
     before = work.blocks[number - 2].stage if number >= 2 else None
     load = stage.load if before is not None and stage.follows(before) else replace(stage.load, overlap=False, lag=0)
-    return [*before_read, read, load, *_matrix(work, number, tables)]
+    return [*before_read, read, load, *_matrix(work, number, 0, tables)]
+
+
+def _passes(work: Work, number: int, tables: TableNumbers, waits: "_Waits",
+            fetched: Mapping[int, Sequence[Fetched]]) -> list[Instruction]:
+    """The passes of a block. In front of those of each part of its matrix the next part is fetched, in front of the
+    last ones what the next block needs."""
+    stage = work.blocks[number].stage
+    parts = stage.matrix.parts if stage.matrix else 1
+    each, found = len(stage.passes) // parts, []
+    for part in range(parts):
+        found += (_matrix(work, number, part + 1, tables) if part + 1 < parts
+                  else _fetch(work, number + 1, tables, waits, fetched))
+        found += stage.passes[part * each:(part + 1) * each]
+    return found
 
 
 def _ids(block: Block, tables: TableNumbers) -> list[Instruction]:
@@ -300,17 +327,20 @@ def _ids(block: Block, tables: TableNumbers) -> list[Instruction]:
                   destination=Destination.IDS, fence=True)]
 
 
-def _matrix(work: Work, number: int, tables: TableNumbers) -> list[Instruction]:
-    """The FETCHes of the matrix of a block. They wait for its MACs, so its READ stands before them; the next READ,
-    behind them, comes in while the last words of the ring are used."""
+def _matrix(work: Work, number: int, part: int, tables: TableNumbers) -> list[Instruction]:
+    """The FETCHes of a part of the matrix of a block. They wait for its MACs, so its READ stands before them; the next
+    READ, behind them, comes in while the last words of the ring are used."""
     stage = work.blocks[number].stage
     if not stage.matrix:
         return []
-    pieces, destination = stage.matrix
-    fetches = [Fetch(tables.readers.number(piece), _MATRIX_REGISTER, beats, MemoryMode.COLUMNS, beats,
-                     destination=destination) for piece, beats in pieces]
-    step, before = _step(work.matrix_places, work.matrix_numbers[number]), sum(beats for _, beats in pieces[:-1])
-    return [*fetches[:-1], replace(fetches[-1], increment=step - before)]
+    matrix = stage.matrix
+    found: list[Instruction] = []
+    each = len(matrix.pieces) // matrix.parts
+    for at in range(part * each, (part + 1) * each):
+        piece, place = matrix.pieces[at], work.matrix_numbers[number] + at
+        found.append(Fetch(tables.readers.number(piece.descriptor), _MATRIX_REGISTER, piece.rows, MemoryMode.COLUMNS,
+                           _step(work.matrix_places, place), destination=matrix.destination))
+    return found
 
 
 def _sums(work: Work, at: int, number: int, tables: TableNumbers, waits: "_Waits") -> Sums:
@@ -343,7 +373,8 @@ def _dependencies(config: CoreConfig, work: Work, fetched: Mapping[int, Sequence
             stage, block = work.blocks[number]
             target = written_beats(config, stage, block)
             added = added_beats(config, stage, target)
-            waits.reads.append(written.wait(number, read_beats(config, stage, block), added))
+            waits.reads.append(written.wait(number, read_beats(config, stage, block), added,
+                                            *_matrix_beats(config, stage, block)))
             written.add(number, target)
     return waits
 

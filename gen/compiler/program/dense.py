@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from ..kernel.sparse import Pattern, compress
 from .assemble import Transfer
 from .matrix import Matrix
 from .operations import row_places
-from .stage import Block, MatrixStream, Place, Side, Stage, build_mac_stage, cell_bits, line
+from .stage import Block, MatrixPiece, MatrixStream, Place, Side, Stage, build_mac_stage, cell_bits, line
 
 __all__ = ["DenseProduct", "Tiling"]
 
@@ -221,8 +222,8 @@ class DenseProduct:
             most -= most % (served + 1)
         pieces = [min(most, beats - first) for first in range(0, beats, most)]
         destination = Destination.PICKS if self.pattern else Destination.RING
-        lines = {piece: line(config, piece) for piece in pieces}
-        return MatrixStream(tuple((lines[piece], piece) for piece in pieces), destination), beats
+        lines = {piece: MatrixPiece(line(config, piece), piece, piece) for piece in pieces}
+        return MatrixStream(tuple(lines[piece] for piece in pieces), destination), beats
 
     # --- blocks ----------------------------------------------------------------------------------
 
@@ -246,7 +247,8 @@ class DenseProduct:
                                               f"{name}.{number}" if len(parts) > 1 else name)
                 write_at = target.base + first * target.pitch + part.output // self.config.memory_elements
                 block = Block(read_at + first * source.pitch, source.rows * (window.parts - 1) + rows, write_at,
-                              0 if part.keep else rows, matrix_at=at)
+                              0 if part.keep else rows,
+                              matrix_at=tuple(accumulate((piece.beats for piece in stream.pieces[:-1]), initial=at)))
                 tasks.append(Transfer(stages[key], block))
                 at += beats
             first += rows
@@ -284,7 +286,7 @@ class DenseProduct:
         write = Side(mode, (*kept, *([] if part.keep else row_moves)), target.pitch, stored // chunk)
         return build_mac_stage(name, config, mac, stream, read, write)
 
-    def _groups(self) -> dict[str, int]:
+    def _groups(self) -> dict[str, Any]:
         """Fields of a MAC."""
         if self.pattern is None:
             return {}

@@ -13,13 +13,13 @@ import numpy as np
 from ....hw.config import CoreConfig
 from ....hw.isa.descriptor import Descriptor, Move
 from ....hw.isa.encoding import FIELDS, LOAD_DECISION
-from ....hw.isa.instruction import Destination, Load, Mac, MemoryMode, Opcode, Pass, Store
+from ....hw.isa.instruction import Destination, Load, Mac, Mask, MemoryMode, Opcode, Pass, Store
 from ....hw.isa.parameter_set import ReadSet, WriteSet
 from ....hw.isa.walk import Walk
 from ....sim.model.array import overtaken
 
-__all__ = ["Place", "LANE", "Side", "IdFetch", "Block", "MatrixStream", "Stage", "build_stage", "build_mac_stage",
-           "line", "keeps", "cell_bits"]
+__all__ = ["Place", "LANE", "Side", "IdFetch", "Block", "MatrixPiece", "MatrixStream", "Stage", "build_stage",
+           "build_mac_stage", "line", "keeps", "cell_bits"]
 
 
 _LATEST_LEAD = (1 << dict(FIELDS[Opcode.LOAD])["lead"]) - 1
@@ -49,8 +49,9 @@ class IdFetch(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One block of a stage: first beat and valid rows on each side, the rows that FOLD mirrors, the first beat of the
-    matrix that streams past, and what is fetched in front of it. By id the first beat is the number of the first id."""
+    """One block of a stage: first beat and valid rows on each side, the rows that FOLD mirrors, the first beats of the
+    pieces of the matrix that streams past, and what is fetched in front of it. By id the first beat is the number of
+    the first id."""
 
     read_at: int
     read_rows: int
@@ -58,16 +59,28 @@ class Block(NamedTuple):
     write_rows: int
     fold_from: int = 0
     fold_rows: int = 0
-    matrix_at: int = 0
+    matrix_at: tuple[int, ...] = ()
     ids: IdFetch | None = None
 
 
-class MatrixStream(NamedTuple):
-    """The matrix of the MACs of a block: beats one after the other, in ``pieces`` of a FETCH each, descriptor and
-    number of beats. ``destination``: RING, or PICKS of a sparse one."""
+class MatrixPiece(NamedTuple):
+    """What one FETCH brings: rows of ``descriptor``, in all so many ``beats``."""
 
-    pieces: tuple[tuple[Descriptor, int], ...]
+    descriptor: Descriptor
+    rows: int
+    beats: int
+
+
+class MatrixStream(NamedTuple):
+    """The matrix of the MACs of a block, in ``pieces`` of a FETCH each. ``destination``: RING, or PICKS of a sparse
+    one. Passes and pieces come in so many equal ``parts``, of which one is fetched ahead. ``is_computed``: the program
+    writes it itself. ``firsts``: where each part begins, for who knows what it is."""
+
+    pieces: tuple[MatrixPiece, ...]
     destination: Destination
+    parts: int = 1
+    is_computed: bool = False
+    firsts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,7 @@ class Stage:
     load: Load
     partner: Walk
     store: Store
-    passes: tuple[Pass | Mac, ...]
+    passes: tuple[Pass | Mac | Mask, ...]
     image: np.ndarray = field(repr=False)
     read: Descriptor
     read_mode: MemoryMode

@@ -187,7 +187,7 @@ def stream(config: CoreConfig, tasks: Sequence[Transfer | SumRows], setup: Seque
     moved = Work.of(_moved(tasks, plan))
     tables = TableNumbers(readers, writers, _Numbers(plan, _Kind.READ_SETS), _Numbers(plan, _Kind.WRITE_SETS))
     instructions = arrange(config, moved, tables, [*first, Wait()], fetched)
-    check_assembled(config, instructions)
+    check_assembled(config, instructions, readers)
     words = readers.setup(SETUP_READER)  # raises where they are too many
     own = {GROUP_EVENT, ORIGIN, SHAPE, OTHER, *(STEP_EVENT + bit for bit in range(len(records_line.step)))}
     mine = [word for word in words if word[1] // DESCRIPTOR_WORDS == fetch.descriptor
@@ -205,8 +205,8 @@ def _descriptors(work: Work, readers: DescriptorTable, writers: DescriptorTable)
         if block.ids is not None:
             readers.number(block.ids.descriptor)
         if stage.matrix:
-            for piece, _ in stage.matrix.pieces:
-                readers.number(piece)
+            for piece in stage.matrix.pieces:
+                readers.number(piece.descriptor)
     return [*readers.setup(SETUP_READER), *writers.setup(SETUP_WRITER)]
 
 

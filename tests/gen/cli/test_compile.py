@@ -325,7 +325,7 @@ def test_missing_files(model, tmp_path, capsys):
 
 def test_attention_names_its_layer(networks, tmp_path, capsys):
     model = networks.write("b16 (norm attention)")
-    refused(capsys, compile_(model, tmp_path / "x"), "layers[1].layers[1] (attention): no processor runs it")
+    refused(capsys, compile_(model, tmp_path / "x"), "array.softmax_pairs: 0; allowed are powers of two, for attention")
     assert not list(tmp_path.iterdir())
 
 

@@ -85,7 +85,8 @@ def test_a_bad_number_of_images_is_refused(model_as_simulator, images):
     (["--preset", "tiny"], "memory: tiny has no [memory]; allowed is a processor"),
     (["--preset", "processor-16"], "embed: vector: processor_16 has no [vector]; allowed is a processor with one, "
                                    "for LayerNorm, scales, bias, activations and sums of tensors"),
-    (["--network", "listops_attention"], "attention): no processor runs it; allowed are butterfly")])
+    (["--network", "listops_attention"], "block2.attention.softmax: array.softmax_pairs: 0; "
+                                           "allowed are powers of two, for attention")])
 def test_what_cannot_run_is_refused_in_one_line(arguments, line, capsys):
     assert main(["demo", *arguments]) == 2
     error = capsys.readouterr().err.splitlines()

@@ -11,7 +11,7 @@ from wingbeat.hw.sections import SECTIONS, MemoryBus
 from wingbeat.hw.errors import WingbeatError
 
 MULTIPLIERS = {"tiny": 32, "icebreaker": 8, "ulx3s-25f": 28, "ulx3s-16": 16, "processor-16": 16, "hybrid-16": 16,
-               "matrix-16": 16,
+               "matrix-16": 16, "attention-16": 16,
                "ulx3s-85f": 128, "array128-s1": 128, "array128-s2": 128, "fabnet-640": 640}
 
 

@@ -380,3 +380,35 @@ def test_nothing_happens_without_a_start():
     bench.process(watch)
     bench.run(200)
     assert not out.words
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_words_for_a_bank_hold_the_ring(layers):
+    """A cycle behind the setup port, as the banks see them; those for other targets and offers that nobody takes do
+    not, the records of a player do while the port is closed."""
+    c = config_of(dict(layers=layers, engines=2 if layers == 1 else 1, half_words=16 << layers, width=9, ring_words=16,
+                       stream_words=max(4, 1 << layers), memory_bits=8, records=True))
+    rng, dut = random.Random(11), Array(c)
+    bench = Bench(dut, 11)
+    targets = [0, c.n_units - 1, c.n_units, 2 * c.n_units, 0x7F, SETUP_PROGRAM, SETUP_READER, 0xFF]
+    taken, held, shut = [], [], 0
+    program = dict(enumerate((SETUP_PROGRAM, at, word) for at, word in enumerate(encode([Halt()]))))
+    starts = {150: (SETUP_CONTROL, 0, CONTROL_START), 160: (SETUP_CONTROL, 0, CONTROL_START)}  # the first never ends
+
+    async def testbench(ctx):
+        nonlocal shut
+        for cycle in range(400):
+            target, address, data = (program | starts).get(cycle, (rng.choice(targets), 63, 1))
+            valid, plays = cycle in program | starts or rng.random() < 0.7, cycle > 200 and rng.random() < 0.5
+            ctx.set(dut.i_setup.payload, {"target": target, "address": address, "data": data})
+            ctx.set(dut.i_setup.valid, valid)
+            ctx.set(dut.plays, plays)
+            _, _, ready, hold = await ctx.tick().sample(dut.i_setup.ready, dut.ring_hold)
+            assert ready or cycle > 150 and not plays, f"cycle {cycle}"
+            shut += valid and not ready and target < c.n_units
+            taken.append(valid and ready and target < c.n_units)
+            held.append(hold)
+
+    bench.process(testbench)
+    bench.simulator.run()
+    assert held[1:] == taken[:-1] and not held[0] and shut > 10

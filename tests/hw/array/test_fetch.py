@@ -290,9 +290,10 @@ def test_illegal_programs_end_with_their_fault():
         assert blocks <= want.tag + 1, f"{case.name}, seed {seed}"
 
 
-@pytest.mark.parametrize("fetches", [0, 1, 5, 20])
-def test_a_wait_ends_behind_the_fetches(fetches):
-    """``fetch_ended`` for each, then ``records_idle``; what stands behind is handed out then and not before."""
+def run_wait(fetches, ended, idle_at):
+    """Whether it was a FETCH, for all that was handed out by so many FETCHes, a WAIT and a SET, and the cycle of the
+    SET; ``fetch_ended`` in the cycles ``ended``, by which all FETCHes were handed out, ``records_idle`` from cycle
+    ``idle_at`` on."""
     fetch = encode([Fetch(0, 1, 1, MemoryMode.COLUMNS)])
     words = [*fetch * fetches, *encode([Wait(), Set(Unit.READER, 3, 7), Halt()])]
     dut = FetchUnit(PROCESSOR)
@@ -311,9 +312,8 @@ def test_a_wait_ends_behind_the_fetches(fetches):
         await ctx.tick()
         ctx.set(dut.start, 0)
         for cycle in range(900):
-            number = cycle - 400  # by then all FETCHes were handed out
-            ctx.set(dut.fetch_ended, 0 <= number < fetches)
-            ctx.set(dut.records_idle, number >= fetches + 30)
+            ctx.set(dut.fetch_ended, cycle in ended)
+            ctx.set(dut.records_idle, cycle >= idle_at)
             _, _, valid, payload, running = await ctx.tick().sample(
                 dut.o_reader.valid, dut.o_reader.payload.as_value(), dut.running)
             if valid:
@@ -322,8 +322,22 @@ def test_a_wait_ends_behind_the_fetches(fetches):
         assert not running
     bench.process(testbench)
     bench.simulator.run()
+    return handed, cycles[fetches + 1]
+
+
+@pytest.mark.parametrize("fetches", [0, 1, 5, 20])
+def test_a_wait_ends_behind_the_fetches(fetches):
+    """``fetch_ended`` for each, then ``records_idle``; what stands behind is handed out then and not before."""
+    idle_at = 400 + fetches + 30
+    handed, cycle = run_wait(fetches, range(400, 400 + fetches), idle_at)
     assert handed == [True] * fetches + [False]
-    assert 400 + fetches + 30 < cycles[fetches + 1] < 400 + fetches + 30 + 40
+    assert idle_at < cycle < idle_at + 40
+
+
+@pytest.mark.parametrize("fetches, ended", [(1, [430]), (3, [400, 429, 430]), (3, [410, 411, 430])])
+def test_a_wait_ends_a_cycle_behind_the_last_fetch(fetches, ended):
+    """As if ``records_idle`` had come in the cycle behind it, and no cycle later."""
+    assert run_wait(fetches, ended, 0)[1] == run_wait(fetches, range(400, 400 + fetches), ended[-1] + 1)[1]
 
 
 def test_legal_programs_are_handed_out_in_order(field_bits):
@@ -386,7 +400,10 @@ def run_with_ring(program, idle_at, read_at, cycles=160):
             ctx.set(dut.records_idle, 1)
             ports = [signal for name in UNITS for signal in (getattr(dut, name).valid,
                                                              getattr(dut, name).payload.as_value())]
-            _, _, runs, fault, tag, *values = await ctx.tick().sample(dut.running, dut.fault, dut.fault_tag, *ports)
+            _, _, runs, fault, unread, tag, *values = await ctx.tick().sample(dut.running, dut.fault, dut.unread,
+                                                                              dut.fault_tag, *ports)
+            assert not (fault and unread)
+            fault = Fault.RING if unread else fault
             taken.extend((cycle, name, values[2 * n + 1]) for n, name in enumerate(UNITS) if values[2 * n])
             faults.extend([(cycle, fault, tag)] * (fault != Fault.NONE))
             running.append(runs)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.array.flow import Flow
+from wingbeat.hw.array.parameters import mac_spacing
 from wingbeat.hw.config import CoreConfig, Pipeline
-from wingbeat.hw.isa.instruction import Mode, Pass
+from wingbeat.hw.isa.instruction import Mac, Mode, Pass
 from wingbeat.sim.model.shuffle import pass_indices, reverse_lanes, route, switches_for
 
 SEED = 13
@@ -173,3 +174,29 @@ def test_reset_clears_what_is_in_flight(drive, field_bits, reset_at):
     context = f"reset in cycle {reset_at}, seed {SEED}"
     check(plan, seen, context)
     check_pulses(plan, seen, context)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_rows_of_macs_with_picks(drive, field_bits, layers):
+    """Every bank of a sparse MAC has its own pick in the row, at its place; a dense one behind it and a pass of which
+    nobody knows what stands in those fields look at none."""
+    c = CoreConfig.of(engines=2 if layers == 1 else 1, layers=layers, half_words=256 << layers, stream_words=4,
+                      coefficient_words=32, ring_words=32, memory_bits=8, records=True, sparse=True)
+    rng, steps, want, late = random.Random(f"{SEED} picks {layers}"), [], {}, c.address_latency - 1
+    every = [[rng.randrange(16) for _ in range(c.lanes)] for _ in range(1000)]  # the picks of each cycle
+    macs = [Mac(4, 1, 1, 4, 0, 0, 0, log2_group=bits, log2_apart=apart) for bits, apart in
+            ((1, 0), (4, 0), (0, 2), (4, 4), (2, 7), (0, 0), (3, 3))]
+    for number, mac in enumerate([*macs, macs[1]]):
+        is_mac = number < len(macs)
+        for group in range(6):
+            row, cycle = rng.randrange(c.bank_rows), len(steps) + late
+            rows = [row | (mac.log2_group > 0) * (pick << mac.log2_apart) % c.bank_rows for pick in every[cycle]]
+            # A pass reads the row of its number, in all banks.
+            want[cycle] = port_bits(0, rows if is_mac else [group] * c.lanes, c.row_bits)
+            steps.append({"valid": 1, "start": group == 0, "mac": is_mac, "mac_fields": field_bits(mac), "row": row,
+                          "pass_fields": 0})
+        steps += [{"valid": 0, "start": 0}] * mac_spacing(c)
+    steps = [step | {"picks": picks} for step, picks in zip(steps, every)]
+    seen = drive(Flow(c), steps, ("read",))["read"]
+    for cycle, bits in want.items():
+        assert seen[cycle] == bits, f"cycle {cycle}, {layers} layers"

@@ -1,4 +1,5 @@
-"""The MAC column against its model and Python integers: rounding, clamping, extremes, pauses, latency, reset."""
+"""The MAC column against its model and Python integers: rounding, clamping, extremes, pauses, latency, reset; the sums
+of a softmax."""
 
 from dataclasses import replace
 import random
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 
 from wingbeat.hw.array.mac_column import MacColumn, MacColumnParameters
+from wingbeat.hw.array.parameters import partial_lead
 from wingbeat.hw.config import CoreConfig
-from wingbeat.hw.numeric import (MAC_TERMS, coefficient_fraction_bits, largest, mac_guard_bits, pack_signed, smallest,
-                                 streamed_coefficient, unpack_signed)
+from wingbeat.hw.numeric import (LOGIT_BITS, MAC_TERMS, coefficient_fraction_bits, largest, mac_guard_bits, pack_signed,
+                                 smallest, streamed_coefficient, unpack_signed)
 from wingbeat.sim.model.mac import mac
 
 SEED = 53
@@ -245,3 +247,208 @@ def test_reset_forgets_what_is_on_its_way(drive):
     line.outputs(rng.integers(-1 << 24, 1 << 24, shapes), 9)
     line.check(drive)
     assert set(kept) == set(range(7)), line.note
+
+
+# --- softmax --------------------------------------------------------------------------------------
+
+def down(value, bits):
+    """Shifted right with round half up."""
+    return value + (1 << bits >> 1) >> bits
+
+
+class SoftmaxLine:
+    """What a column of a softmax is given in each cycle, noise where nothing is said; kept sums; what it is to show."""
+
+    def __init__(self, parameters, seed, pauses=0.0, aligns=True):
+        self.p, self.rng, self.pauses, self.aligns = parameters, random.Random(seed), pauses, aligns
+        self.note = f"{parameters}, seed {seed}, pauses {pauses}"
+        self.steps, self.expected, self.kept = [], {}, {}
+        self.is_logit = {}                                # of each value: whether it is one
+        self._said, self.first, self._last = {}, -2, -2   # groups of the output before
+
+    def say(self, cycle, *path, value):
+        assert (cycle, *path) not in self._said, f"{path} twice, {self.note}"
+        self._said[cycle, *path] = value
+
+    def idle(self, cycles=1):
+        bits = self.rng.getrandbits
+        for _ in range(cycles):
+            self.steps.append({
+                "valid": 0, "first": bits(1), "last": bits(1), "dots": bits(self.p.dot_bits * self.p.lanes),
+                "partial": {"r_addr": bits(30) % (2 * self.p.partial_words), "merge": bits(1), "w_en": 0,
+                            "w_addr": bits(30) % (2 * self.p.partial_words)},
+                "softmax": {"align": [{"shift": bits(6), "is_dead": bits(1)} for _ in range(2)], "merge": bits(6),
+                            "shifts": [bits(5), bits(5)], "divides": 0, "is_logit": 0}})
+
+    def begin(self, shift, divides=False, is_logit=False):
+        """A MAC: all values of the one before have left."""
+        self.idle(self._last + self.p.latency + 3 - len(self.steps))
+        self.still = {"shift": shift, "divides": int(divides), "is_logit": int(is_logit)}
+
+    def output(self, groups, merge=None, keep=None, shifts=None):
+        """An output of ``groups`` (groups, units, 2). ``merge``: the place of a kept sum, and how far it is shifted,
+        re and im; ``keep``: where its own is kept; ``shifts``: of a division, re and im."""
+        p, total = self.p, [0, 0]
+        for number, group in enumerate(groups):
+            is_first, is_last = number == 0, number == len(groups) - 1
+            while self.rng.random() < self.pauses:
+                self._tick()
+            while (is_first and len(self.steps) < self.first + 2) or (is_last and len(self.steps) < self._last + 2):
+                self._tick()
+            at = len(self.steps)
+            self._tick(group, is_first, is_last)
+            for part in range(2):
+                amount = self.aligns * self.rng.choice((0, 0, self.rng.randint(1, 33)))
+                is_dead = self.aligns and self.rng.random() < 0.1
+                self.say(at + p.tree_levels, "align", part, value={"shift": amount, "is_dead": int(is_dead)})
+                total[part] += 0 if is_dead else down(int(group[:, part].sum()), amount)
+            begin = at + p.tree_levels + p.align_stages  # the sum of the group is there
+            if is_first:
+                self.first = at
+                self._merge(total, begin, merge)
+        self._last = at
+        self._end(total, begin, keep, shifts or [self.rng.randrange(32) for _ in range(2)])
+
+    def _tick(self, group=None, is_first=False, is_last=False):
+        self.idle()
+        step = self.steps[-1] | {"shift": self.still["shift"]}
+        if group is not None:
+            bits = 0
+            for value in reversed(group.reshape(-1).tolist()):
+                bits = bits << self.p.dot_bits | pack_signed(value, self.p.dot_bits)
+            step |= {"valid": 1, "first": int(is_first), "last": int(is_last), "dots": bits}
+        self.steps[-1] = step
+
+    def _merge(self, total, begin, merge):
+        for part in range(2):
+            self.say(begin - 1 + part, "merge", value=int(merge is not None))
+            if merge is not None:
+                place, amounts = merge
+                self.say(begin - p_lead(self.p) + part, "r_addr", value=2 * place + part)
+                self.say(begin - self.p.align_stages + part, "softmax merge", value=amounts[part])
+                total[part] += down(self.kept[place][part], amounts[part])
+
+    def _end(self, total, begin, keep, shifts):
+        shown = self._last + self.p.latency
+        if keep is not None:
+            self.kept[keep] = tuple(total)
+        for part in range(2):
+            if keep is not None:
+                self.say(begin + 2 + part, "w_addr", value=2 * keep + part)
+            self.say(begin + 2, "shifts", part, value=shifts[part])
+            width = LOGIT_BITS if self.still["is_logit"] else self.p.width
+            shift = shifts[part] if self.still["divides"] else self.still["shift"]
+            self.expected[shown + part] = rounded(total[part], shift, width)
+            self.is_logit[shown + part] = self.still["is_logit"]
+            # Both stand for all values of a MAC; of this one as long as it is in the column.
+        for cycle in range(begin, shown + 2):
+            self._said[cycle, "still"] = self.still
+
+    def check(self, drive):
+        self.idle(2 * self.p.latency)
+        for (cycle, name, *part), value in self._said.items():
+            step = self.steps[cycle]
+            if name in ("align", "shifts"):
+                step["softmax"][name][part[0]] = value
+            elif name == "still":
+                step["softmax"] |= {each: value[each] for each in ("divides", "is_logit")}
+            elif name == "softmax merge":
+                step["softmax"]["merge"] = value
+            else:
+                step["partial"][name] = value
+                step["partial"]["w_en"] |= name == "w_addr"
+        seen = drive(MacColumn(self.p), self.steps, ("o", "o_valid", "saturated"))
+        shown = {cycle for cycle, valid in enumerate(seen["o_valid"]) if valid}
+        assert shown == set(self.expected), self.note
+        for cycle, (value, flag) in self.expected.items():
+            bits = seen["o"][cycle] & (1 << self.p.value_bits) - 1
+            if not self.is_logit[cycle]:  # a word is the sign and the lowest bits
+                bits = bits >> self.p.value_bits - 1 << self.p.width - 1 | bits & largest(self.p.width)
+            found = unpack_signed(bits, LOGIT_BITS if self.is_logit[cycle] else self.p.width), seen["saturated"][cycle]
+            assert found == (value, flag), f"cycle {cycle}, logit {self.is_logit[cycle]}, {self.note}"
+        return self.expected.values()
+
+
+def p_lead(p):
+    """From the address of a kept sum to the sum of a group: its RAM, and the stages that align it."""
+    return p.partial_ram.latency + p.align_stages
+
+
+def random_groups(rng, p, count, bits):
+    return rng.integers(-1 << bits, 1 << bits, (count, p.lanes // 2, 2))
+
+
+SOFT = replace(REAL, partial_words=16, has_softmax=True)
+
+
+@pytest.mark.parametrize("pauses", [0.0, 0.3])
+@pytest.mark.parametrize("p", [SOFT, replace(SOFT, lanes=2), MacColumnParameters(9, 8, 8, 4, 8, has_softmax=True),
+                               MacColumnParameters(8, 8, 8, 4, 8, has_softmax=True)],
+                         ids=["four lanes", "two lanes", "nine bits", "eight bits"])
+def test_a_softmax(drive, p, pauses):
+    """Every group is shifted by an amount of its own, re and im; sums are kept, merged, and end as words of one shift,
+    of a shift of each row, or as logits."""
+    line, rng = SoftmaxLine(p, f"{SEED} softmax", pauses), np.random.default_rng(SEED)
+    for _ in range(6):
+        draw = line.rng
+        count, groups = draw.choice((1, 3, 8)), draw.choice((1, 2, 5))
+        bits = draw.randint(6, p.dot_bits - 1)
+        places = draw.sample(range(p.partial_words), count)
+        for chunk in range(3):
+            is_last = chunk == 2
+            kind = draw.choice(("words", "logits", "divides")) if is_last else "words"
+            line.begin(draw.randrange(24), kind == "divides", kind == "logits")
+            for place in places:
+                amounts = [draw.choice((0, draw.randint(1, 20), 63)) for _ in range(2)]
+                line.output(random_groups(rng, p, groups, bits), (place, amounts) if chunk else None,
+                            None if is_last else place)
+    flags = [flag for _, flag in line.check(drive)]
+    assert 0 < sum(flags) < len(flags), line.note
+
+
+@pytest.mark.parametrize("kind", ["words", "logits", "divides"])
+def test_values_of_a_softmax_at_the_ends_of_their_range(drive, kind):
+    """Sums around both ends of the range of words and of logits, shifts of every size."""
+    p, line = SOFT, SoftmaxLine(SOFT, SEED, aligns=False)
+    for shift in range(0, 13):
+        line.begin(31 - shift if kind == "divides" else shift, kind == "divides", kind == "logits")
+        for width in (p.width, LOGIT_BITS):
+            for end in (smallest(width), largest(width)):
+                middle = (2 * end + (1 if end > 0 else -1) << shift) // 2
+                for near in (-1, 0, 1):
+                    line.output(outputs_of(p, [(middle + near, middle - near)])[0], shifts=[shift, shift])
+    flags = [flag for _, flag in line.check(drive)]
+    assert {0, 1} == set(flags), line.note
+
+
+@pytest.mark.parametrize("kind", ["words", "logits", "divides"])
+def test_values_of_a_softmax_far_beyond_their_range(drive, kind):
+    """Whatever is left of a value that has lost its high bits: it is the largest or the smallest there is."""
+    line = SoftmaxLine(SOFT, SEED, aligns=False)
+    for shift in (0, 1, 9):
+        line.begin(31 - shift if kind == "divides" else shift, kind == "divides", kind == "logits")
+        for bit in range(LOGIT_BITS + shift, SOFT.accumulator_bits - 2, 3):
+            for total in (1 << bit, 3 << bit - 1, (1 << bit) - 1 << 1, line.rng.getrandbits(bit) | 1 << bit):
+                line.output(outputs_of(SOFT, [(total, -total)])[0], shifts=[shift, shift])
+    width = LOGIT_BITS if kind == "logits" else SOFT.width
+    assert set(line.check(drive)) == {(largest(width), 1), (smallest(width), 1)}, line.note
+
+
+@pytest.mark.parametrize("lanes", [2, 4, 8, 16])
+@pytest.mark.thin(1)
+def test_latency_with_softmax(drive, lanes):
+    """Three more cycles for the alignment; values have the bits of logits."""
+    p = replace(SOFT, lanes=lanes)
+    line = SoftmaxLine(p, SEED)
+    line.begin(3, is_logit=True)
+    line.output(random_groups(np.random.default_rng(SEED), p, 1, 20))
+    line.check(drive)
+    assert p.latency == lanes.bit_length() - 2 + 10 == min(line.expected) - line.first
+    assert (p.value_bits, p.align_stages, replace(p, has_softmax=False).align_stages) == (21, 3, 0)
+
+
+def test_parameters_of_a_softmax():
+    config = CoreConfig.of(layers=2, width=18, coefficient_width=17, half_words=64, stream_words=4, memory_bits=8,
+                           records=True, ring_words=64, partial_words=16, softmax_pairs=2)
+    assert MacColumnParameters.of(config) == SOFT
+    assert p_lead(SOFT) == partial_lead(config)

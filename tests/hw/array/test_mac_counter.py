@@ -9,7 +9,7 @@ import pytest
 from wingbeat.hw.array.mac_counter import MacCounter
 from wingbeat.hw.array.parameters import release_delay
 from wingbeat.hw.config import CoreConfig
-from wingbeat.hw.isa.instruction import Mac
+from wingbeat.hw.isa.instruction import Mac, Softmax
 
 SEED = 61
 CONDITIONS = 3  # cycles from ``filled``, ``opens`` and ``next_fields`` to the conditions
@@ -17,10 +17,11 @@ OUTPUTS = ("row", "place", "step_last", "panel_last", "ends", "released", "is_ne
            "is_read")
 
 
-def config_of(layers, ring_words=32, rows=64, sparse=False):
+def config_of(layers, ring_words=32, rows=64, sparse=False, softmax_pairs=0):
     return CoreConfig.of(engines=2 if layers == 1 else 1, layers=layers, half_words=rows << layers, stream_words=1 <<
                          max(1, layers), coefficient_words=ring_words, ring_words=ring_words, memory_bits=8,
-                         records=True, sparse=sparse)
+                         records=True, sparse=sparse, partial_words=16 if softmax_pairs else 0,
+                         softmax_pairs=softmax_pairs)
 
 
 def panel_of(config, mac):
@@ -61,6 +62,16 @@ def random_sparse_mac(config, rng, most_groups=400):
             return mac
 
 
+def random_softmax_mac(config, rng):
+    """As random_mac; results, or with VALUES what is read, stand behind the rows without a base."""
+    mac = random_mac(config, rng, 250)
+    while mac.pairs > config.softmax_pairs:
+        mac = random_mac(config, rng, 250)
+    used = (mac.pairs - 1 << mac.log2_in_stride) + mac.inputs
+    base = rng.choice(range(0, config.bank_rows, 1 << (used - 1).bit_length()))
+    return replace(mac, out_base=base, softmax=rng.choice(list(Softmax)), keep=rng.random() < 0.5)
+
+
 def row_of(mac, g):
     """Row of group g of a row pair, as the docstring of Mac has it; the bits of the member are zero."""
     if not mac.log2_group:
@@ -72,6 +83,7 @@ def row_of(mac, g):
 @dataclass(frozen=True)
 class Group:
     row: int
+    pair: int
     word: int          # from the first word of the MAC on
     step_last: bool
     panel_last: bool
@@ -88,8 +100,9 @@ def groups_of(config, mac):
                 for i in range(mac.inputs):
                     step_last, is_last_pair = i == mac.inputs - 1, pair == mac.pairs - 1
                     row, word = (pair << mac.log2_in_stride) + row_of(mac, i), (outputs * steps + step) * mac.inputs + i
-                    found.append(Group(row, word, step_last, step_last and is_last_pair and step == steps - 1, False,
-                                       is_last_pair))
+                    row += mac.out_base if mac.softmax is Softmax.VALUES else 0
+                    found.append(Group(row, pair, word, step_last, step_last and is_last_pair and step == steps - 1,
+                                       False, is_last_pair))
     found[-2] = replace(found[-2], ends=True)
     return found
 
@@ -182,7 +195,8 @@ class Script:
         self.history.clear()
 
     def check(self, drive):
-        seen = drive(MacCounter(self.c), self.steps, OUTPUTS, self.resets)
+        outputs = (*OUTPUTS, "pair") if self.c.softmax_pairs else OUTPUTS
+        seen = drive(MacCounter(self.c), self.steps, outputs, self.resets)
         for cycle, (group, released, _, _) in enumerate(self.checks):
             note = f"cycle {cycle}, {self.note}"
             assert seen["released"][cycle] == released, note
@@ -192,6 +206,7 @@ class Script:
             found = [seen[name][cycle] for name in ("row", "place", "step_last", "panel_last", "ends")]
             assert found == [each.row, (first + each.word) % self.c.ring_words, each.step_last, each.panel_last,
                              each.ends], f"{note}: {each}"
+            assert not self.c.softmax_pairs or seen["pair"][cycle] == each.pair, f"{note}: {each}"
         self.check_conditions(seen)
         return seen
 
@@ -269,6 +284,41 @@ def test_random_sparse_shapes(drive, field_bits, layers, fill, pauses):
     assert {(True, False), (False, True), (True, True)} <= set(zip(kinds, kinds[1:])), script.note
     assert any(mac.picks > 1 and mac.pairs > 1 for mac in macs), script.note
     assert any(mac.log2_apart and mac.pairs > 1 for mac in macs), script.note
+
+
+@pytest.mark.parametrize("fill, pauses", [(1.0, 0.0), (0.15, 0.4)])
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_random_macs_of_a_softmax(drive, field_bits, layers, fill, pauses):
+    """Of values among logits and others: their rows have a base, those of no other MAC; the number of the row pair."""
+    seed = f"{SEED} softmax {layers} {fill}"
+    config, rng = config_of(layers, softmax_pairs=8), random.Random(seed)
+    script, macs = Script(config, field_bits, seed, fill, pauses), []
+    for _ in range(9):
+        first, second = (random_softmax_mac(config, rng) for _ in range(2))
+        script.run(first, rng.choice([0, 0, 1, 5]), rng.choice([None, second]))
+        macs.append(first)
+        if script.current is second:
+            script.run(second)
+            macs.append(second)
+        script.idle(rng.choice([0, 3, 50]))
+    script.idle(release_delay(config) + 6)
+    script.check(drive)
+    shifted = [mac for mac in macs if mac.out_base]
+    assert Softmax.VALUES in {mac.softmax for mac in shifted} and len({mac.softmax for mac in shifted}) > 1, script.note
+
+
+@pytest.mark.parametrize("softmax", list(Softmax))
+def test_rows_of_values_stand_behind_the_base(drive, field_bits, softmax):
+    config = config_of(2, softmax_pairs=4)
+    script = Script(config, field_bits, f"{SEED} {softmax}")
+    script.run(Mac(3, 2, 3, 2, 0x30, 0, 0, softmax=softmax))
+    script.idle(release_delay(config) + 6)
+    seen = script.check(drive)
+    base = 0x30 if softmax is Softmax.VALUES else 0
+    issued = [cycle for cycle, step in enumerate(script.steps) if step["step"]]
+    assert [seen["row"][cycle] for cycle in issued] == [
+        base + row for _ in range(2) for pair in (0, 4, 8) for _ in range(2) for row in (pair, pair + 1, pair + 2)]
+    assert [seen["pair"][cycle] for cycle in issued] == [pair for _ in range(2) for pair in range(3) for _ in range(6)]
 
 
 @pytest.mark.parametrize("layers", [1, 2])

@@ -1,14 +1,15 @@
 """Pass sequencer: which cycle every group is issued in, with blocks, instructions and words of the ring that come
 late."""
 
+from dataclasses import replace
 import random
 
 import pytest
 
-from wingbeat.hw.array.parameters import PASS_LATENCY, mac_spacing, release_delay
+from wingbeat.hw.array.parameters import PASS_LATENCY, mac_spacing, release_delay, softmax_spacing
 from wingbeat.hw.array.sequencer import Sequencer
 from wingbeat.hw.config import CoreConfig
-from wingbeat.hw.isa.instruction import Mac, Mode, Pass
+from wingbeat.hw.isa.instruction import Mac, Mask, Mode, Pass, Softmax
 from wingbeat.sim.bench.stream import Bench, Stall
 
 SEED = 3
@@ -24,25 +25,14 @@ def random_passes(config, n, seed):
     while len(passes) < n:
         count = rng.randint(1, 3)
         for k in range(count):
-            passes.append(
-                Pass(
-                    rng.choice(list(Mode)),
-                    0,
-                    min(config.bank_rows, rng.choice([1, 5, 30, 128, 128])),
-                    0,
-                    (0,) * config.layers,
-                    coef_base=len(passes),
-                    gap=rng.choice([0, 0, 0, 1, 40, 255]),
-                    first=k == 0,
-                    last=k == count - 1,
-                )
-            )
+            passes.append(Pass(rng.choice(list(Mode)), 0, min(config.bank_rows, rng.choice([1, 5, 30, 128, 128])), 0,
+                               (0,) * config.layers, coef_base=len(passes), gap=rng.choice([0, 0, 0, 1, 40, 255]),
+                               first=k == 0, last=k == count - 1))
     return passes
 
 
 class Watch:
-    """Runs passes through a sequencer; ``issued`` lists (cycle, start, finish, half, fields) of every
-    group.
+    """Runs passes through a sequencer; ``issued`` lists (cycle, start, finish, half, fields) of every group.
 
     ``loaded_at(k, cycle)``: whether block k is loaded in ``cycle``. ``spent[cycle]`` is (computing,
     hazard, idle) and ``takes`` the cycles with ``take``.
@@ -59,34 +49,13 @@ class Watch:
             d = self.dut
             ctx.set(d.loaded, self.loaded_at(0, 0))
             for cycle in range(cycles):
-                (
-                    _,
-                    reset,
-                    valid,
-                    start,
-                    finish,
-                    half,
-                    fields,
-                    take,
-                    computing,
-                    hazard,
-                    idle,
-                ) = await ctx.tick().sample(
-                    d.valid,
-                    d.start,
-                    d.finish,
-                    d.half,
-                    d.pass_fields.as_value(),
-                    d.take,
-                    d.computing,
-                    d.hazard,
-                    d.idle,
-                )
+                _, reset, valid, start, finish, half, fields, take, *spent = await ctx.tick().sample(
+                    d.valid, d.start, d.finish, d.half, d.pass_fields.as_value(), d.take, d.computing, d.hazard, d.idle)
                 if valid:
                     self.issued.append((cycle, start, finish, half, fields))
                 if take:
                     self.takes.append(cycle)
-                self.spent.append((computing, hazard, idle))
+                self.spent.append(tuple(spent))
                 if reset:
                     self.issued.clear(), self.takes.clear()
                 ctx.set(d.loaded, self.loaded_at(len(self.takes), cycle + 1))
@@ -99,18 +68,13 @@ class Watch:
 
 
 def check_groups(watch, passes, patterns, context):
-    """Passes in order, their groups without a hole; fields and half still; ``finish`` on the last of a
-    block.
-    """
+    """Passes in order, their groups without a hole; fields and half still; ``finish`` on the last of a block."""
     want, half = [], 1
     starts = watch.starts()
     assert len(starts) == len(passes), context
     for p, pattern, start in zip(passes, patterns, starts):
         half ^= p.first
-        want += [
-            (start + g, int(g == 0), int(p.last and g == p.groups - 1), half, pattern)
-            for g in range(p.groups)
-        ]
+        want += [(start + g, int(g == 0), int(p.last and g == p.groups - 1), half, pattern) for g in range(p.groups)]
     assert watch.issued == want, context
     takes = [start - 1 for p, start in zip(passes, starts) if p.first]
     assert watch.takes == takes, context
@@ -150,9 +114,7 @@ def test_no_cycle_is_lost(field_bits, layers, half_words):
 @pytest.mark.parametrize("stall", [Stall.RANDOM, Stall.OFTEN, Stall.BURSTS])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_late_blocks_and_instructions(field_bits, stall, seed):
-    """Order, gap and spacing hold whatever comes late; a cycle is a hazard only where gap or spacing hold
-    a block back.
-    """
+    """Order, gap and spacing hold whatever comes late; a cycle is a hazard only where they hold a block back."""
     config, rng = small(), random.Random(seed)
     passes = random_passes(config, 7, seed)
     patterns = [field_bits(p) for p in passes]
@@ -240,10 +202,10 @@ def test_reset_mid_stream(field_bits, reset_at):
 REFILL_CYCLES = 3 + 2  # cycles from a word to the condition of its panel, from a condition to the first group: at most
 
 
-def with_ring(layers, ring_words=64):
+def with_ring(layers, ring_words=64, **more):
     return CoreConfig.of(engines=2 if layers == 1 else 1, layers=layers, half_words=64 << layers,
                          coefficient_words=ring_words, ring_words=ring_words, stream_words=1 << max(1, layers),
-                         memory_bits=8, records=True)
+                         memory_bits=8, records=True, **more)
 
 
 def panel_of(config, mac):
@@ -271,22 +233,35 @@ def random_steps(config, n, rng, most_inputs=8):
     return steps
 
 
+def masks_of(steps, field_bits):
+    """For each step that is no MASK the fields of the last MASK before it, or 0."""
+    found, mask = [], 0
+    for step in steps:
+        if isinstance(step, Mask):
+            mask = field_bits(step)
+        else:
+            found.append(mask)
+    return found
+
+
 class RingWatch:
     """Runs ``steps`` through a sequencer with a ring; ``words(cycle)``: how many words have come by then, of which as
     many are in the ring as it holds. ``issued``: by group (cycle, start, finish, half, mac, row, place, step_last)
-    and ``still`` what stands still with it; ``spent[cycle]`` is (computing, hazard, starved, idle)."""
+    and ``still`` what stands still with it; ``spent[cycle]`` is (computing, hazard, starved, idle). A MASK is no step:
+    ``masks`` has what each step finds."""
 
     def __init__(self, config, steps, field_bits, words, stall=Stall.NEVER, loaded_at=lambda block, cycle: True,
                  seed=SEED):
-        self.c, self.dut, self.steps, self.words, self.loaded_at = config, Sequencer(config), steps, words, loaded_at
+        self.c, self.dut, self.words, self.loaded_at = config, Sequencer(config), words, loaded_at
         self.note, self.bench = f"{config.layers} layers, seed {seed}", Bench(self.dut, seed)
-        self.patterns = [field_bits(step) for step in steps]
-        self.bench.feed(self.dut.i, [{"fields": pattern, "mac": isinstance(step, Mac)}
-                                     for pattern, step in zip(self.patterns, steps)], stall)
+        self.bench.feed(self.dut.i, [{"fields": field_bits(step), "mac": isinstance(step, Mac),
+                                      "mask": isinstance(step, Mask)} for step in steps], stall)
+        self.steps = [step for step in steps if not isinstance(step, Mask)]
+        self.patterns, self.masks = [field_bits(step) for step in self.steps], masks_of(steps, field_bits)
         self.total = sum(panel_of(config, step) * step.outputs for step in steps if isinstance(step, Mac))
 
     def _clear(self):
-        self.issued, self.still, self.spent, self.takes, self.filled = [], [], [], [], []
+        self.issued, self.still, self.spent, self.takes, self.filled, self.rows = [], [], [], [], [], []
         self.released = 0
 
     def run(self, cycles, reset_at=None):
@@ -302,12 +277,14 @@ class RingWatch:
             d, cycle = self.dut, 0
             names = ("valid", "start", "finish", "half", "mac", "row", "place", "step_last", "take", "computing",
                      "hazard", "starved", "idle", "released", "is_read")
+            of_rows = [d.mask_fields.as_value(), d.pair] if self.c.softmax_pairs else []
             fill(ctx, 0)
             ctx.set(d.loaded, self.loaded_at(0, 0))
             for _ in range(cycles):
                 _, reset, fields, mac_fields, *values = await ctx.tick().sample(
-                    d.pass_fields.as_value(), d.mac_fields.as_value(), *(getattr(d, name) for name in names))
+                    d.pass_fields.as_value(), d.mac_fields.as_value(), *(getattr(d, name) for name in names), *of_rows)
                 v = dict(zip(names, values))
+                self.rows.append(tuple(values[len(names):]))
                 if v["valid"]:
                     self.issued.append((cycle, *(v[name] for name in names[1:8])))
                     self.still.append((fields, mac_fields))
@@ -369,6 +346,8 @@ class RingWatch:
             for pair in range(mac.pairs):
                 for offset in range(panel):
                     row = (pair << mac.log2_in_stride) + offset % mac.inputs
+                    row += mac.out_base if mac.softmax is Softmax.VALUES else 0
+                    assert not c.softmax_pairs or self.rows[groups[at][0]][1] == pair, note
                     wanted = (row, (word + offset) % c.ring_words, int(offset % mac.inputs == mac.inputs - 1))
                     assert groups[at][5:] == wanted and groups[at][0] == begin + pair * panel + offset, note
                     at += 1
@@ -384,6 +363,8 @@ class RingWatch:
                 before, (before_start, before_end) = self.steps[number - 1], spans[number - 1]
                 spacing = mac_spacing(self.c) if isinstance(before, Mac) else self.c.pass_spacing
                 assert start - before_start >= spacing and start - before_end > step.gap, f"{step}, {self.note}"
+                if isinstance(before, Mac) and before.is_finished:
+                    assert start - before_end >= softmax_spacing(self.c), f"{step}, {self.note}"
             if isinstance(step, Mac):
                 last_of_mac = end
             else:
@@ -392,15 +373,17 @@ class RingWatch:
 
 def earliest_of(config, steps):
     """Starts when blocks, instructions and words are never late, as :func:`earliest`."""
-    starts, end, drained, spacing = [], 0, 0, 0
+    starts, end, drained, spacing, waits = [], 0, 0, 0, False
     for step in steps:
         gap = 2 if step.gap == 1 else step.gap
-        start = max(end + gap, starts[-1] + spacing, drained * isinstance(step, Pass)) if starts else PASS_LATENCY
+        start = PASS_LATENCY
+        if starts:
+            start = max(end + gap, starts[-1] + spacing, drained * (waits or isinstance(step, Pass)))
         starts.append(start)
-        end, spacing = start + groups_of(config, step), config.pass_spacing
+        end, spacing, waits = start + groups_of(config, step), config.pass_spacing, False
         if isinstance(step, Mac):
-            spacing = mac_spacing(config)
-            drained = end - 1 + spacing
+            spacing, waits = mac_spacing(config), step.is_finished
+            drained = end - 1 + (softmax_spacing(config) if waits else spacing)
     return starts
 
 
@@ -477,3 +460,38 @@ def test_reset_in_the_middle_of_a_mac(field_bits, reset_at):
     watch = RingWatch(config, steps, field_bits, lambda cycle: 10**9, seed=seed)
     watch.run(reset_at + earliest_of(config, steps)[-1] + 500, reset_at).check()
     assert watch.ends_read and watch.released == watch.total, watch.note
+
+
+# --- With softmax -------------------------------------------------------------------------------------------------
+
+def random_softmax_steps(config, n, rng):
+    """As random_steps; MACs of all kinds, MASKs in front of any of them, of passes too."""
+    steps = []
+    for step in random_steps(config, n, rng):
+        for _ in range(rng.choice((0, 0, 1, 2)) if steps else 0):
+            steps.append(Mask(rng.getrandbits(16), rng.randrange(-1 << 16, 1 << 16), rng.random() < 0.5,
+                              rng.getrandbits(13), rng.getrandbits(7), rng.getrandbits(16)))
+        if isinstance(step, Mac):
+            kind = rng.choice(list(Softmax))
+            step = replace(step, softmax=kind, keep=kind is not Softmax.LOGITS and rng.random() < 0.5, out_base=8)
+        steps.append(step)
+    return steps
+
+
+@pytest.mark.parametrize("layers, stall", [(1, Stall.NEVER), (2, Stall.NEVER), (4, Stall.NEVER), (2, Stall.OFTEN)])
+def test_masks_and_macs_of_a_softmax(field_bits, layers, stall):
+    """A MAC finds the last MASK before it, which stays until the next MAC; what follows a MAC whose results a finisher
+    makes waits for them, and for nothing else."""
+    seed = f"{SEED} softmax {layers}"
+    config = with_ring(layers, 256 if layers == 4 else 64, partial_words=16, softmax_pairs=4)
+    steps = random_softmax_steps(config, 16, random.Random(seed))
+    watch = RingWatch(config, steps, field_bits, lambda cycle: 10**9, stall, seed=seed)
+    want = earliest_of(config, watch.steps)
+    watch.run(want[-1] + groups_of(config, watch.steps[-1]) + release_delay(config) + 400).check()
+    starts = watch.starts()
+    assert stall is not Stall.NEVER or starts == want, watch.note
+    macs = [(start, mask) for start, mask, step in zip(starts, watch.masks, watch.steps) if isinstance(step, Mac)]
+    for (start, mask), (after, _) in zip(macs, [*macs[1:], (len(watch.rows), 0)]):
+        assert {row[0] for row in watch.rows[start:after]} == {mask}, watch.note
+    kinds = {(a.is_finished, type(b)) for a, b in zip(watch.steps, watch.steps[1:]) if isinstance(a, Mac)}
+    assert {(True, Mac), (True, Pass)} < kinds and len({mask for _, mask in macs}) > 3, watch.note

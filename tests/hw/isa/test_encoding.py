@@ -9,8 +9,8 @@ import pytest
 
 from wingbeat.hw.isa.encoding import (FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, PROGRAM_WORDS, decode, encode,
                                       instruction_fields, loop_target, patched)
-from wingbeat.hw.isa.instruction import (Destination, Fetch, Halt, Load, Loop, Mac, MemoryMode, Mode, Opcode, Pass,
-                                         Read, Set, Store, Sums, Unit, Wait, Write)
+from wingbeat.hw.isa.instruction import (Destination, Fetch, Halt, Load, Loop, Mac, Mask, MemoryMode, Mode, Opcode,
+                                         Pass, Read, Set, Softmax, Store, Sums, Unit, Wait, Write)
 from wingbeat.hw.isa.schedule import schedule
 from wingbeat.hw.isa.walk import Walk, walk_indices
 from wingbeat.sim.model.shuffle import lane_order
@@ -32,7 +32,7 @@ def random_walk(rng, layers, bits=16):
 
 
 def random_instruction(rng, layers):
-    kind = rng.choice([Load, Pass, Mac, Store, Loop, Halt])
+    kind = rng.choice([Load, Pass, Mac, Mask, Store, Loop, Halt])
     if kind is Load:
         return Load(random_walk(rng, layers), rng.random() < 0.5, rng.randrange(30), rng.random() < 0.5)
     if kind is Store:
@@ -41,7 +41,10 @@ def random_instruction(rng, layers):
         return Mac(rng.randint(1, 4096), rng.randint(1, 4096), rng.randint(1, 1024), rng.randrange(16),
                    rng.getrandbits(16), rng.randrange(16), rng.randrange(32), rng.random() < 0.5, rng.random() < 0.5,
                    rng.randint(1, 16), rng.randrange(8), rng.randrange(16), rng.randrange(256), rng.random() < 0.5,
-                   rng.random() < 0.5)
+                   rng.random() < 0.5, rng.choice(list(Softmax)), rng.random() < 0.5)
+    if kind is Mask:
+        return Mask(rng.getrandbits(16), rng.randrange(-1 << 16, 1 << 16), rng.random() < 0.5, rng.getrandbits(13),
+                    rng.getrandbits(7), rng.getrandbits(16))
     if kind is Loop:
         return Loop(rng.randrange(PROGRAM_WORDS // INSTRUCTION_WORDS), rng.randrange(1 << 24))
     if kind is Halt:
@@ -152,7 +155,8 @@ def test_words_of_a_ring_bit_by_bit():
         11 | (1 << 76) - 1 << 4 | 0x3FF << 81)
     raw = Opcode.MAC, {"last_input": 0xABB, "last_output": 0x5C4, "last_pair": 0x2E0, "log2_in_stride": 9,
                        "out_base": 0xC0DE, "log2_out_stride": 6, "shift": 21, "merge": 0, "keep": 1, "last_pick": 11,
-                       "log2_group": 4, "log2_apart": 9, "zero": 0, "gap": 0xD5, "first": 1, "last": 0}
+                       "log2_group": 4, "log2_apart": 9, "zero": 0, "gap": 0xD5, "first": 1, "last": 0, "softmax": 0,
+                       "fresh": 0}
     assert instruction_fields(words_of(bits)) == raw
     assert patched(mac, zero=1) == words_of(bits | 1 << 80)
 
@@ -162,6 +166,36 @@ def test_words_of_a_ring_bit_by_bit():
     assert encode([Store(walk, 0xBEE0)]) == words_of(plain | 0xBEE0 << 80)
     assert decode(words_of(plain | 0xBEE0 << 80), 2) == [Store(walk, 0xBEE0)]
     assert decode(encode([Store(walk)]), 2) == [Store(walk)]
+
+
+@pytest.mark.parametrize("softmax, code", [(Softmax.NONE, 0), (Softmax.LOGITS, 1), (Softmax.VALUES, 2)])
+def test_words_of_a_softmax_mac_bit_by_bit(softmax, code):
+    """What it is stands above all fields that a PASS has too."""
+    plain = Mac(0xABC, 0x5C5, 0x2E1, 9, 0xC0DE, 6, 21, gap=0xD5, last=True)
+    bits = (11 | 0xABB << 4 | 0x5C4 << 16 | 0x2E0 << 28 | 9 << 38 | 0xC0DE << 42 | 6 << 58 | 21 << 62 | 0xD5 << 81
+            | 1 << 90)
+    for fresh in (False, True):
+        mac, wanted = replace(plain, softmax=softmax, fresh=fresh), words_of(bits | code << 91 | fresh << 93)
+        assert encode([mac]) == wanted and decode(wanted, 4) == [mac]
+        found, = decode(wanted, 2)
+        assert found.softmax is softmax and found.fresh is fresh
+        opcode, values = instruction_fields(wanted)
+        assert opcode is Opcode.MAC and (values["softmax"], values["fresh"]) == (code, int(fresh))
+    assert patched(plain, softmax=3, fresh=1) == words_of(bits | 7 << 91)
+
+
+@pytest.mark.parametrize("mask, bits", [
+    (Mask(), 0), (Mask(key=0xABCD), 0xABCD << 4), (Mask(limit=0xBEEF), 0xBEEF << 20), (Mask(limit=-1), 0x1FFFF << 20),
+    (Mask(limit=-65536), 0x10000 << 20), (Mask(limit=65535), 0xFFFF << 20), (Mask(upper=True), 1 << 37),
+    (Mask(window=0x1CBA), 0x1CBA << 38), (Mask(length=0x55), 0x55 << 51), (Mask(slope=0xC0DE), 0xC0DE << 58),
+    (Mask(0xFFFF, -1, True, 0x1FFF, 0x7F, 0xFFFF), (1 << 70) - 1 << 4)])
+@pytest.mark.thin(1)
+def test_words_of_a_mask_bit_by_bit(mask, bits):
+    wanted = words_of(12 | bits)
+    assert encode([mask]) == wanted and decode(wanted, 2) == [mask]
+    assert decode(wanted, 1)[0].upper is mask.upper
+    opcode, values = instruction_fields(wanted)
+    assert opcode is Opcode.MASK and list(values) == ["key", "limit", "upper", "window", "length", "slope"]
 
 
 @pytest.mark.parametrize("destination, code", [(Destination.SETUP, 1), (Destination.RING, 2), (Destination.PICKS, 3),
@@ -187,6 +221,13 @@ GOOD = dict(mode=Mode.PASS, digit=0, groups=1, active=0, shifts=(0,))
         (Loop(21846, 1), r"^instruction 1 LOOP: target: word 65538; allowed are 0\.\.65535$"),
         (Loop(-1, 1), r"^instruction 1 LOOP: target: word -3; allowed are 0\.\.65535$"),
         (Loop(0, -1), "^instruction 1 LOOP: count: -1 does not fit 24 bits$"),
+        (Mask(key=65536), "^instruction 1 MASK: key: 65536 does not fit 16 bits$"),
+        (Mask(limit=131072), "^instruction 1 MASK: limit: 131072 does not fit 17 bits$"),
+        (Mask(limit=65536), "^instruction 1 MASK: limit: 65536 does not fit 17 bits$"),
+        (Mask(limit=-65537), "^instruction 1 MASK: limit: -65537 does not fit 17 bits$"),
+        (Mask(window=8192), "^instruction 1 MASK: window: 8192 does not fit 13 bits$"),
+        (Mask(length=128), "^instruction 1 MASK: length: 128 does not fit 7 bits$"),
+        (Mask(slope=-1), "^instruction 1 MASK: slope: -1 does not fit 16 bits$"),
         (Pass(**GOOD | dict(active=16)), "^instruction 1 PASS: active: 16 does not fit 4 bits$"),
         (Pass(**GOOD | dict(digit=16)), "^instruction 1 PASS: digit: 16 does not fit 4 bits$"),
         (Pass(**GOOD | dict(groups=0)), "^instruction 1 PASS: last_group: -1 does not fit 16 bits$"),

@@ -251,14 +251,16 @@ def test_room_is_used_in_the_next_cycle():
     assert written == [[0] + [1] * n + [0] * (7 - n) for n in (1, 2, 4, 1)]
 
 
+@pytest.mark.parametrize("hold", [Stall.NEVER, Stall.BURSTS], ids=lambda stall: stall.value)
 @pytest.mark.parametrize("beats", range(9))
-def test_clear(beats):
-    """After any number of beats, some of which still are inside, the counters and the place in the set begin anew."""
+def test_clear(beats, hold):
+    """After any number of beats, some of which still are inside, the counters and the place in the set begin anew, also
+    while somebody else writes the banks."""
     config = config_of(2, 8, ring_words=16)
     before, after = matrix_of(config, 5, 7)[:beats], matrix_of(config, 9, 8)
     dut = Unpack(config)
     bench = Bench(dut)
-    ring = Ring(bench, dut, config)
+    ring = Ring(bench, dut, config, hold)
     run_with_clear(bench, dut, dut.clear, beats_of(config, before), beats_of(config, after))
     ring.check(after)
 
@@ -278,9 +280,9 @@ def run_with_clear(bench, dut, clear, before, after):
         await ctx.tick()
         ctx.set(clear, 0)
         await send(ctx, after)
-        await ctx.tick().repeat(12)
+        await ctx.tick().repeat(40)
     bench.process(testbench)
-    bench.run(300)
+    bench.run(600)
 
 
 @pytest.mark.parametrize("reset_at", [4, 5, 23, 24, 25])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from wingbeat.sim.reference.functions import (attention, erf_complement, gelu, silu_complement, standardise,
+from wingbeat.sim.reference.functions import (attended, attention, erf_complement, gelu, silu_complement, standardise,
                                               tanh_complement, tanh_gelu)
 
 SEED = 3
@@ -36,14 +36,19 @@ def test_standardise():
     assert standardise(one_hot, 0.0).max() == pytest.approx(math.sqrt(255))
 
 
-def test_attention_row_by_row():
+@pytest.mark.parametrize("causal, window", [(False, None), (True, None), (False, 1), (True, 2)])
+def test_attention_row_by_row(causal, window):
     rng = np.random.default_rng(SEED)
     q, k, v = rng.normal(size=(3, 2, 5, 6))
-    got = attention(q, k, v, heads=2)
+    got = attention(q, k, v, 2, attended(5, causal, window))
+    assert causal or window or np.array_equal(got, attention(q, k, v, 2))
     for batch in range(2):
         for row in range(5):
             for head in (slice(0, 3), slice(3, 6)):
                 logits = [float(q[batch, row, head] @ k[batch, key, head]) / math.sqrt(3) for key in range(5)]
                 weights = [math.exp(logit) for logit in logits]
+                for key in range(5):
+                    if causal and key > row or window and abs(key - row) > window:
+                        weights[key] = 0
                 want = sum(w * v[batch, key, head] for key, w in enumerate(weights)) / sum(weights)
                 assert np.allclose(got[batch, row, head], want), f"seed {SEED}"

@@ -426,8 +426,8 @@ def refusal(call):
 
 
 REFUSED = [
-    ("b16 attention", {}, "layers[1] (attention): no processor runs it"),
-    ("b16 (norm attention)", {}, "layers[1].layers[1] (attention): no processor runs it"),
+    ("b16 attention", {}, "a1.softmax: array.softmax_pairs: 0; allowed are powers of two"),
+    ("b16 (norm attention)", {}, "a2.softmax: array.softmax_pairs: 0; allowed are powers of two"),
     ("b16 relu", {"vector_lanes": 0}, "b0: vector: hybrid_16 has no [vector]"),
     ("norm", {"vector_lanes": 0}, "layers[0].copy: vector: hybrid_16 has no [vector]"),
     ("b16! b16!", {"vector_lanes": 0}, "b1: vector: hybrid_16 has no [vector]"),

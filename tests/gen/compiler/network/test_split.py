@@ -6,7 +6,7 @@ import pytest
 from wingbeat.gen.compiler.network.compile import compile_network
 from wingbeat.gen.compiler.network.load import LoadedNetwork
 from wingbeat.gen.compiler.network.reference import forward
-from wingbeat.gen.compiler.network.split import Add, Attend, compile_split, split_network
+from wingbeat.gen.compiler.network.split import Add, HostAttention, compile_split, split_network
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.sim.reference.metrics import sqnr_db
 
@@ -17,7 +17,7 @@ def shown(parts):
     for part in parts:
         if isinstance(part, LoadedNetwork):
             words.append("[" + " ".join(layer.kind for layer in part.layers) + "]")
-        elif isinstance(part, Attend):
+        elif isinstance(part, HostAttention):
             words.append(f"softmax({shown(part.projections)})")
         else:
             assert isinstance(part, Add)

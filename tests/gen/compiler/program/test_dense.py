@@ -114,9 +114,9 @@ def test_picks_come_in_whole_groups_of_a_fetch():
     tasks = product.transfers(Matrix.at(source.end, 4, 1024, config), 4096, SHIFT, "nm")
     for matrix in {task.stage.matrix for task in tasks}:
         assert matrix.destination is Destination.PICKS and len(matrix.pieces) > 1
-        assert all(beats % 9 == 0 for _, beats in matrix.pieces[:-1])
-        assert all(beats <= 1 << 14 for _, beats in matrix.pieces)
-    beats = sum(beats for task in tasks for _, beats in task.stage.matrix.pieces)
+        assert all(beats % 9 == 0 for _, _, beats in matrix.pieces[:-1])
+        assert all(beats <= 1 << 14 for _, _, beats in matrix.pieces)
+    beats = sum(beats for task in tasks for _, _, beats in task.stage.matrix.pieces)
     assert beats == len(product.image(np.zeros((1024, 512), dtype=np.int64)))
 
 
@@ -158,7 +158,7 @@ def test_long_matrices_come_in_pieces():
     source = Matrix.at(0, 4, 512, config)
     tasks = DenseProduct(config, source, 512).transfers(Matrix.at(source.end, 4, 512, config), 4096, SHIFT, "dense")
     [matrix] = {task.stage.matrix for task in tasks}
-    assert [beats for _, beats in matrix.pieces] == [512 * 512 // config.memory_elements // 2] * 2
+    assert [beats for _, _, beats in matrix.pieces] == [512 * 512 // config.memory_elements // 2] * 2
     fetches = [step for step in assemble(config, tasks).instructions if isinstance(step, Fetch)]
     assert len(fetches) == 2 and all(step.destination is Destination.RING for step in fetches)
 
