@@ -244,6 +244,16 @@ class Script:
         return begun + step["opens"] * self.c.lanes // self.c.layers * ((fields & 0xFFF) + 1)
 
 
+def run_both(script, rng, first, second):
+    """``first`` and, loaded with its last group if at all, ``second``; what has run."""
+    script.run(first, rng.choice([0, 0, 1, 5]), rng.choice([None, second]))
+    is_loaded = script.current is second
+    if is_loaded:
+        script.run(second)
+    script.idle(rng.choice([0, 3, 50]))
+    return [first, second] if is_loaded else [first]
+
+
 @pytest.mark.parametrize("fill, pauses", [(1.0, 0.0), (0.15, 0.4)])
 @pytest.mark.parametrize("layers", [1, 2, 4])
 def test_random_shapes(drive, field_bits, layers, fill, pauses):
@@ -252,10 +262,7 @@ def test_random_shapes(drive, field_bits, layers, fill, pauses):
     script = Script(config, field_bits, f"{SEED} {layers} {fill}", fill, pauses)
     for _ in range(7):
         first, second = (random_mac(config, rng) for _ in range(2))
-        script.run(first, rng.choice([0, 0, 1, 5]), rng.choice([None, second]))
-        if script.current is second:
-            script.run(second)
-        script.idle(rng.choice([0, 3, 50]))
+        run_both(script, rng, first, second)
     script.idle(release_delay(config) + 6)
     script.check(drive)
     assert all(values == {False, True} for values in script.found.values()), f"{script.note}: {script.found}"
@@ -272,12 +279,7 @@ def test_random_sparse_shapes(drive, field_bits, layers, fill, pauses):
     for number in range(8):
         kinds = (random_sparse_mac, random_mac if number & 2 else random_sparse_mac)[::(-1) ** number]
         first, second = (kind(config, rng, 250) for kind in kinds)
-        script.run(first, rng.choice([0, 0, 1, 5]), rng.choice([None, second]))
-        macs.append(first)
-        if script.current is second:
-            script.run(second)
-            macs.append(second)
-        script.idle(rng.choice([0, 3, 50]))
+        macs += run_both(script, rng, first, second)
     script.idle(release_delay(config) + 6)
     script.check(drive)
     kinds = [mac.log2_group > 0 for mac in macs]
@@ -295,12 +297,7 @@ def test_random_macs_of_a_softmax(drive, field_bits, layers, fill, pauses):
     script, macs = Script(config, field_bits, seed, fill, pauses), []
     for _ in range(9):
         first, second = (random_softmax_mac(config, rng) for _ in range(2))
-        script.run(first, rng.choice([0, 0, 1, 5]), rng.choice([None, second]))
-        macs.append(first)
-        if script.current is second:
-            script.run(second)
-            macs.append(second)
-        script.idle(rng.choice([0, 3, 50]))
+        macs += run_both(script, rng, first, second)
     script.idle(release_delay(config) + 6)
     script.check(drive)
     shifted = [mac for mac in macs if mac.out_base]
