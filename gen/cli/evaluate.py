@@ -35,8 +35,8 @@ def evaluate_task(name: str, config: CoreConfig, images: int | None = None) -> d
     """Print the tables and return their numbers; the first ``images`` held-out inputs run on the simulated Verilog too.
     Raises WingbeatError for an unknown network, or a bad number of inputs.
 
-    Attention runs on the host. Batch and blocks of the accuracies are larger than ``config`` has room for: the integers
-    of an input do not depend on the others.
+    Attention runs on the host where ``config`` has no softmax. Batch and blocks of the accuracies are larger than
+    ``config`` has room for: the integers of an input do not depend on the others.
     """
     task = load_dataset(name)
     if images is not None and not 1 <= images <= len(task.inputs):
