@@ -18,25 +18,16 @@ from ....hw.isa.instruction import Destination, Mac, Mask, MemoryMode, Mode, Pas
 from ....hw.numeric import MAC_TERMS
 from ....hw.softmax.parameters import state_cycles
 from .assemble import Transfer
-from .matrix import Matrix
+from .matrix import Matrix, bits_for, round_up
 from .operations import row_places
 from .stage import Block, MatrixPiece, MatrixStream, Place, Side, Stage, build_mac_stage, build_stage, cell_bits
 
 __all__ = ["Heads", "Keys", "Tiles", "Attend", "padded_keys", "transpose"]
 
 
-def _bits(value: int) -> int:
-    """Bits that count ``value`` things."""
-    return (value - 1).bit_length()
-
-
-def _padded(value: int, unit: int) -> int:
-    return -(-value // unit) * unit
-
-
 def padded_keys(config: CoreConfig, tokens: int) -> int:
     """So many keys are read of ``tokens``: whole beats, and no fewer than keep a finisher from being late."""
-    return _padded(max(tokens, _fewest(config)), config.memory_elements)
+    return round_up(max(tokens, _fewest(config)), config.memory_elements)
 
 
 def _fewest(config: CoreConfig) -> int:
@@ -107,7 +98,7 @@ class Attend:
     def choices(self) -> Iterator[Tiles]:
         """All tiles that fit."""
         config = self.config
-        most = min(_bits(-(-self.queries[0].rows // (2 * config.engines))), _bits(config.softmax_pairs))
+        most = min(bits_for(-(-self.queries[0].rows // (2 * config.engines))), bits_for(config.softmax_pairs))
         most = max(most, self._least_bits)
         sizes = {min(self.padded, config.memory_elements << bits) for bits in range(13)}
         for row_bits in range(most + 1):
@@ -140,7 +131,7 @@ class Attend:
     def _fits(self, tiles: Tiles) -> bool:
         config, d, keys = self.config, self.heads.features, tiles.keys
         chunks, pairs = -(-self.padded // keys), 1 << tiles.row_bits
-        sums = config.lanes // config.layers << _bits(d // config.lanes) + tiles.row_bits
+        sums = config.lanes // config.layers << bits_for(d // config.lanes) + tiles.row_bits
         least = min(d, keys, self.padded % keys or keys)
         return (self._base(tiles) is not None and 2 * max(d, keys) // config.layers <= config.ring_words
                 and (chunks == 1 or sums <= config.partial_words)
@@ -152,13 +143,13 @@ class Attend:
         """Bits of the row pairs with which a row does not come back too soon."""
         config = self.config
         between = min(self.heads.features, self.padded) // config.layers
-        return _bits(-(-state_cycles(config) // between))
+        return bits_for(-(-state_cycles(config) // between))
 
     def _base(self, tiles: Tiles) -> int | None:
         """First row of the banks for the probabilities; None where they have no room."""
-        config, bits = self.config, config_bits(self.config)
-        own = 1 << tiles.row_bits + _bits(self.heads.features) - bits
-        region = 1 << tiles.row_bits + _bits(tiles.keys) - bits
+        config, bits = self.config, self.config.layers
+        own = 1 << tiles.row_bits + bits_for(self.heads.features) - bits
+        region = 1 << tiles.row_bits + bits_for(tiles.keys) - bits
         base = max(own, region)
         return base if base + region <= config.bank_rows else None
 
@@ -173,7 +164,7 @@ class Attend:
                 first = 0
                 while first < queries.rows:
                     left = queries.rows - first
-                    row_bits = min(self.tiles.row_bits, max(self._least_bits, _bits(-(-left // unit))))
+                    row_bits = min(self.tiles.row_bits, max(self._least_bits, bits_for(-(-left // unit))))
                     rows = min(left, unit << row_bits)
                     key = row_bits, first if self._is_banded else 0
                     if key not in stages:
@@ -215,7 +206,7 @@ class Attend:
     def _stage(self, target: Matrix, row_bits: int, first: int, rows: int, shift: int, divide: int,
                name: str) -> Stage:
         config, d, mode = self.config, self.heads.features, MemoryMode.PAIRS
-        queries, bits, lane_bits = self.queries[0], _bits(d), config_bits(self.config)
+        queries, bits, lane_bits = self.queries[0], bits_for(d), self.config.layers
         chunks = self._chunks(first, rows, self.tiles.keys)
         base = self._base(Tiles(row_bits, self.tiles.keys))
         assert base is not None
@@ -223,7 +214,7 @@ class Attend:
         pieces: list[MatrixPiece] = []
         for number, (at, count) in enumerate(chunks):
             is_first, is_last = number == 0, number == len(chunks) - 1
-            stride = _bits(self.tiles.keys) - lane_bits
+            stride = bits_for(self.tiles.keys) - lane_bits
             passes += [
                 self._mask(at, first),
                 Mac(d // config.lanes, count // config.lanes, 1 << row_bits, bits - lane_bits, base, stride, shift,
@@ -251,29 +242,25 @@ class Attend:
 _GAP = 96  # cycles about from the last group of a MAC to the first of the next one
 
 
-def config_bits(config: CoreConfig) -> int:
-    """Bits of a lane."""
-    return config.layers
-
-
 def _piece(config: CoreConfig, matrix: Matrix, rows: int, inputs: int) -> MatrixPiece:
     """``rows`` rows of ``inputs`` elements as a MAC takes them: of each S rows chunk after chunk."""
     chunks, groups, layers = inputs // config.memory_elements, config.beat_groups, config.layers
-    sub = [*(Move(1 << bit) for bit in range(_bits(layers))), *(Move(0, 1 << bit) for bit in range(_bits(chunks)))]
+    sub = [*(Move(1 << bit) for bit in range(bits_for(layers))),
+           *(Move(0, 1 << bit) for bit in range(bits_for(chunks)))]
     steps = -(-rows // (layers * groups))
-    moves = tuple(Move(layers * groups << bit) for bit in range(_bits(steps)))
+    moves = tuple(Move(layers * groups << bit) for bit in range(bits_for(steps)))
     descriptor = Descriptor(tuple(sub), Move(layers), moves, matrix.pitch, chunks, steps=steps)
     return MatrixPiece(descriptor, rows, rows * chunks)
 
 
 def transpose(config: CoreConfig, source: Matrix, target: Matrix, name: str) -> list[Transfer]:
     """``target`` = the transpose of ``source``: a row for each of its elements."""
-    sub, lane_bits = cell_bits(config, MemoryMode.PAIRS), config_bits(config)
+    sub, lane_bits = cell_bits(config, MemoryMode.PAIRS), config.layers
     engines, groups, elements = config.engines, config.beat_groups, config.memory_elements
-    least = max(_bits(elements), lane_bits + sub)
-    bits = min(max(least, _bits(source.elements)), config.index_bits - lane_bits)
+    least = max(bits_for(elements), lane_bits + sub)
+    bits = min(max(least, bits_for(source.elements)), config.index_bits - lane_bits)
     rows_of = lambda row_bits: 2 * engines << row_bits
-    row_bits = min(config.index_bits - bits, max(lane_bits, _bits(-(-source.rows // (2 * engines)))))
+    row_bits = min(config.index_bits - bits, max(lane_bits, bits_for(-(-source.rows // (2 * engines)))))
     read = [*row_places(config, MemoryMode.PAIRS, bits, range(bits), sub),
             *(Place("move", move=Move(2 << bit)) for bit in range(lane_bits)),
             *(Place("move", move=Move(2 * engines << bit)) for bit in range(lane_bits, row_bits))]

@@ -17,7 +17,7 @@ from ....hw.numeric import MAC_TERMS
 from ....sim.model.ring import matrix_beats, sparse_beats
 from ..kernel.sparse import Pattern, compress
 from .assemble import Transfer
-from .matrix import Matrix
+from .matrix import Matrix, bits_for, round_up
 from .operations import row_places
 from .stage import Block, MatrixPiece, MatrixStream, Place, Side, Stage, build_mac_stage, cell_bits, line
 
@@ -57,15 +57,6 @@ class _Window(NamedTuple):
     tail: int
 
 
-def _padded(value: int, unit: int) -> int:
-    return -(-value // unit) * unit
-
-
-def _bits(value: int) -> int:
-    """Bits that count ``value`` things."""
-    return (value - 1).bit_length()
-
-
 @dataclass(frozen=True)
 class DenseProduct:
     """Rows of ``source`` times a matrix of ``outputs`` rows, with at most ``most_rows`` rows in a block; ``pattern`` of
@@ -91,7 +82,7 @@ class DenseProduct:
         """Inputs that a part of a row takes, of which some may be zero: a power of two where there are several parts;
         else whole groups of the pattern."""
         inputs = self.config.memory_elements * self.source.chunks(self.config)
-        return _padded(inputs, self._unit) if self.source.parts == 1 else 1 << _bits(inputs)
+        return round_up(inputs, self._unit) if self.source.parts == 1 else 1 << bits_for(inputs)
 
     @property
     def inputs(self) -> int:
@@ -133,14 +124,14 @@ class DenseProduct:
         least = self._unit if config.partial_words else padded
         if self._terms(least) // config.layers > config.ring_words:
             raise WingbeatError(f"array.ring_words: {config.ring_words} are too few for a row of {padded} inputs; "
-                                f"allowed are {1 << _bits(self._terms(least) // config.layers)} and more")
-        found, size = self._least_traffic(padded), 1 << _bits(padded)
+                                f"allowed are {1 << bits_for(self._terms(least) // config.layers)} and more")
+        found, size = self._least_traffic(padded), 1 << bits_for(padded)
         while found is None and config.partial_words and size > least:
             size //= 2
             found = self._least_traffic(size)
         if found is None and least == padded:
             raise WingbeatError(f"array.half_words: {config.half_words} are too few for a row of {padded} inputs and "
-                                f"{chunk} outputs; allowed are {1 << _bits(padded + chunk)} and more, or "
+                                f"{chunk} outputs; allowed are {1 << bits_for(padded + chunk)} and more, or "
                                 "array.partial_words")
         if found is None:
             raise WingbeatError(f"array.partial_words: {config.partial_words} are too few for {chunk} outputs; allowed "
@@ -150,12 +141,12 @@ class DenseProduct:
     def _least_traffic(self, inputs: int) -> Tiling | None:
         """The tiling with ``inputs`` in a chunk; None where none fits a half, the ring and the kept sums."""
         config, unit, chunk = self.config, 2 * self.config.engines, self.config.memory_elements
-        most_pairs = _bits(-(-self.source.rows // unit))
+        most_pairs = bits_for(-(-self.source.rows // unit))
         if self.most_rows is not None:
             most_pairs = min(most_pairs, max(1, self.most_rows // unit).bit_length() - 1)
         found = []
         for row_bits in range(most_pairs + 1):
-            for output_bits in range(_bits(chunk), _bits(_padded(self.outputs, chunk)) + 1):
+            for output_bits in range(bits_for(chunk), bits_for(round_up(self.outputs, chunk)) + 1):
                 is_kept = inputs == self.inputs or 1 << row_bits + output_bits <= config.partial_words * config.layers
                 if is_kept and self._out_base(row_bits, inputs, 1 << output_bits) is not None:
                     # Elements a multiplication: of the matrix, of the rows.
@@ -164,7 +155,7 @@ class DenseProduct:
         if not found or self._terms(inputs) // config.layers > config.ring_words:
             return None
         _, row_bits, output_bits = min(found)
-        left, tiles = _padded(self.outputs, chunk), []
+        left, tiles = round_up(self.outputs, chunk), []
         while left:
             tiles.append(min(1 << output_bits, 1 << left.bit_length() - 1))
             left -= tiles[-1]
@@ -174,11 +165,11 @@ class DenseProduct:
         """First row of the banks for the results of 2^row_bits row pairs; None where they have no room. Where it can be
         they stand behind all that a load writes, zeros included, so that the next block enters while they leave."""
         config = self.config
-        in_stride, out_stride = _bits(inputs) - config.layers, _bits(outputs) - config.layers
+        in_stride, out_stride = bits_for(inputs) - config.layers, bits_for(outputs) - config.layers
         region = 1 << row_bits + out_stride
         last_input = ((1 << row_bits) - 1 << in_stride) + inputs // config.lanes
         for end in (1 << row_bits + in_stride, last_input):
-            base = _padded(end, region)
+            base = round_up(end, region)
             if base + region <= config.bank_rows and 1 << row_bits + in_stride <= config.bank_rows:
                 return base
         return None
@@ -270,7 +261,7 @@ class DenseProduct:
         chunk, lanes, stored = config.memory_elements, config.lanes, part.outputs
         if part.keep:
             stored = chunk
-        in_bits, out_bits = _bits(part.inputs), _bits(stored)
+        in_bits, out_bits = bits_for(part.inputs), bits_for(stored)
         row_moves = [Place("move", move=Move(2 * config.engines << bit)) for bit in range(row_bits)]
         columns, kept = (row_places(config, mode, bits, range(bits), cell_bits(config, mode))
                          for bits in (in_bits, out_bits))
@@ -280,7 +271,7 @@ class DenseProduct:
         out_base = 0 if part.keep else self._out_base(row_bits, part.inputs, part.outputs)
         assert out_base is not None, "the tiling has found room"
         mac = Mac(self._terms(part.inputs) // lanes, part.outputs // lanes, 1 << row_bits, in_bits - config.layers,
-                  out_base, _bits(part.outputs) - config.layers, shift, merge=part.merge, keep=part.keep, first=True,
+                  out_base, bits_for(part.outputs) - config.layers, shift, merge=part.merge, keep=part.keep, first=True,
                   last=True, **self._groups())
         read = Side(mode, (*columns, *row_moves), source.pitch, window.chunks, window.tail)
         write = Side(mode, (*kept, *([] if part.keep else row_moves)), target.pitch, stored // chunk)
@@ -291,4 +282,4 @@ class DenseProduct:
         if self.pattern is None:
             return {}
         n, m, stride = self.pattern
-        return {"picks": n, "log2_group": _bits(m), "log2_apart": _bits(stride // self.config.lanes)}
+        return {"picks": n, "log2_group": bits_for(m), "log2_apart": bits_for(stride // self.config.lanes)}

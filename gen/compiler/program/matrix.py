@@ -6,7 +6,7 @@ import numpy as np
 
 from ....hw.config import CoreConfig
 
-__all__ = ["Matrix"]
+__all__ = ["Matrix", "bits_for", "round_up"]
 
 
 @dataclass(frozen=True)
@@ -50,3 +50,13 @@ class Matrix:
         """Values (rows, elements) out of the beats of the whole memory."""
         beats = memory[self.base:self.end].reshape(self.parts, self.rows, -1)
         return beats[:, :, :self.elements // self.parts].swapaxes(0, 1).reshape(self.rows, -1)
+
+
+def round_up(value: int, unit: int) -> int:
+    """The least multiple of ``unit`` that is no less than ``value``."""
+    return -(-value // unit) * unit
+
+
+def bits_for(value: int) -> int:
+    """Bits that count ``value`` things."""
+    return (value - 1).bit_length()
