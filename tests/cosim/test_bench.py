@@ -245,6 +245,18 @@ def test_a_signal_leaves_nothing_in_the_cache(need, own_cache, tmp_path, number)
     assert not list((own_cache / "builds").iterdir()) and not list((tmp_path / "temporary").iterdir())
 
 
+def test_tools_start_without_hooks_around_the_fork(need, tmp_path):
+    """What a hook raises is lost: so was a signal that came while Python forked."""
+    need("icarus")
+    (tmp_path / "top.v").write_text("module top (a); input a; endmodule\n")
+    program = ("import os, pathlib\n"
+               "from wingbeat.gen.cosim.testbench.simulators import compile_verilog\n"
+               "os.register_at_fork(before=lambda: print('hook'))\n"
+               "compile_verilog([pathlib.Path('top.v')], 'top', pathlib.Path('build'), 'icarus')")
+    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (tmp_path / "build" / "sim.vvp").exists() and not run.stdout
+
+
 def test_missing_simulator_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr("wingbeat.gen.cosim.testbench.simulators.find", lambda simulator: None)
     expected = "^simulator: icarus is not installed; apt-get install iverilog$"

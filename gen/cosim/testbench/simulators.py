@@ -178,8 +178,8 @@ def _fetch(source: Path, place: Path) -> str:
 def _run(command: Sequence[str], folder: Path, output: IO[str]) -> int:
     """Exit code of a tool in ``folder``. What it has started ends with it when we are interrupted."""
     tools = {**os.environ, "TMPDIR": "."}  # Icarus hands the name to a shell
-    with subprocess.Popen(command, cwd=folder, env=tools, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                          preexec_fn=_grant_stack, start_new_session=True) as process:
+    with _all_stack(), subprocess.Popen(command, cwd=folder, env=tools, stdin=subprocess.DEVNULL, stdout=output,
+                                        stderr=output, start_new_session=True) as process:
         try:
             return process.wait()
         except BaseException:
@@ -187,10 +187,18 @@ def _run(command: Sequence[str], folder: Path, output: IO[str]) -> int:
             raise
 
 
-def _grant_stack() -> None:
-    """All the stack there is, as `verilator` gives it to verilator_bin: large designs need it."""
-    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+@contextmanager
+def _all_stack() -> Iterator[None]:
+    """All the stack there is for what is started here, as `verilator` gives it to verilator_bin: large designs need it.
+
+    Not by a ``preexec_fn``: with one Python runs hooks around the fork, in which the exception of a signal is lost.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
     resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
 
 
 def _verilator_commands(verilator: Path, sources: Sequence[Path], names: Sequence[str], top: str, folder: Path,
@@ -277,7 +285,8 @@ def lint(sources: Sequence[Path], top: str, waivers: Path | None = None) -> list
     command = [str(path), "--lint-only", "-Wall", "--top-module", top,
                *([str(waivers)] if waivers else []), *map(str, sources)]
     with environment("verilator"):
-        run = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=_grant_stack)
+        with _all_stack():
+            run = subprocess.run(command, capture_output=True, text=True, check=False)
     found = [line for line in run.stderr.splitlines() if re.match(r"%(Warning|Error)", line)]
     if run.returncode and not found:
         found = [run.stderr.strip()]
