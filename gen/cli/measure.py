@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from ...hw.errors import WingbeatError
 from ..compiler.kernel.passes import Scaling
-from ..console import JsonOption, file_option, print_table, progress
+from ..console import JsonOption, file_option, out, print_table, progress
 from .options import (on_native, CausalOption, ConfigOption, ExpandOption, FeaturesOption, HeadsOption, HiddenOption,
                       InputsOption, MemoryOption, OutputsOption, PatternOption, PresetOption, SetOption, SizesOption,
                       TokensOption, integers, print_rows, refuse_unused_sizes, save_json, seed_option, select_config,
@@ -23,13 +24,12 @@ def bench_kernels(context: typer.Context, preset: PresetOption = None, config: C
                   settings: SetOption = None,
                   sizes: SizesOption = None,
                   kernel: Annotated[list[str] | None, typer.Option(
-                      help="bpmm or fft, else both; fft2-real, ffn, dense, nm or attention on a processor")] = None,
+                      help="bpmm or fft, else both; fft2-real, ffn, dense or nm on a processor")] = None,
                   blocks: Annotated[int, typer.Option(help="blocks per run, the first is not counted")] = 4,
                   scaling: Annotated[Scaling, typer.Option(help="of the layers")] = "static",
                   memory: MemoryOption = None,
                   tokens: TokensOption = 1024, hidden: HiddenOption = 1024, expand: ExpandOption = 4,
                   inputs: InputsOption = 1024, outputs: OutputsOption = 1024, pattern: PatternOption = "2:4",
-                  heads: HeadsOption = 1, features: FeaturesOption = 64, causal: CausalOption = False,
                   seed: Annotated[int, seed_option("draws weights and data")] = 1,
                   json_file: JsonOption = None) -> int:
     """Cycles, utilisation and SQNR of kernels on the simulated Verilog: of single transforms in steady state, of
@@ -38,12 +38,15 @@ def bench_kernels(context: typer.Context, preset: PresetOption = None, config: C
     from ..explore.measure import KERNELS, PROGRAMS, OperationSize, bench_kernels as measure, bench_processor, workloads
     from ..cosim.timing import MemoryTiming
     kernels = tuple(kernel or KERNELS)
+    if "attention" in kernels:
+        raise WingbeatError("--kernel: 'attention' is measured by `wingbeat bench attention`; allowed are bpmm, fft, "
+                            "fft2-real, ffn, dense and nm")
     refuse_unused_sizes(context, kernels)
     from_memory = chosen.is_processor or memory is not None or bool(set(kernels) & set(PROGRAMS))
     points = sizes_of(chosen, sizes)
     if from_memory:
         timing = MemoryTiming.parse(memory or "ideal")
-        shape = OperationSize(tokens, hidden, expand, inputs, outputs, pattern, heads, features, causal)
+        shape = OperationSize(tokens, hidden, expand, inputs, outputs, pattern)
         work = workloads(chosen, kernels, points, shape, blocks=blocks, scaling=scaling, seed=seed)
         with progress("bench", 1 + len(work)) as step:
             rows = bench_processor(chosen, work, timing=timing, report=step)
@@ -53,6 +56,35 @@ def bench_kernels(context: typer.Context, preset: PresetOption = None, config: C
     save_json(json_file, rows)
     print_rows(rows, 4)
     return 1 if any(row["mismatches"] for row in rows) else 0
+
+
+@bench.command("attention")
+def bench_softmax(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
+                  tokens: Annotated[int, typer.Option(metavar="N", help="queries, and as many keys")] = 256,
+                  heads: HeadsOption = 12, features: FeaturesOption = 64, causal: CausalOption = False,
+                  window: Annotated[int | None, typer.Option(metavar="W", help="how far a token sees")] = None,
+                  search: Annotated[bool, typer.Option("--search", help="all tiles on the cycle model")] = False,
+                  memory: MemoryOption = None,
+                  seed: Annotated[int, seed_option("draws queries, keys and values")] = 1,
+                  json_file: JsonOption = None) -> int:
+    """Softmax attention on the simulated Verilog, the transposes of its values included; with --search its tiles
+    side by side. Exit code 1 if an element differs from the integer model, or the cycles from the cycle model."""
+    chosen = on_native(select_config(preset, config, settings))
+    from ..cosim.timing import MemoryTiming
+    from ..explore.attention import AttentionSize, bench_attention, count_tiles, search_granularity
+    size, timing = AttentionSize(tokens, heads, features, causal, window), MemoryTiming.parse(memory or "delay:40,12")
+    if search:
+        with progress("attention", count_tiles(chosen, size)) as step:
+            table = search_granularity(chosen, size, timing, seed, report=step)
+        save_json(json_file, [asdict(point) for point in table])
+        print_rows([asdict(point) for point in table], 4)
+        return 0
+    with progress("attention", 2) as step:
+        figures = bench_attention(chosen, size, timing, seed, report=step)
+    save_json(json_file, asdict(figures))
+    for name, value in asdict(figures).items():
+        out.print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}", markup=False)
+    return 1 if figures.mismatches or figures.cycles != figures.model_cycles else 0
 
 
 @bench.command("networks")

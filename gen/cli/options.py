@@ -30,7 +30,7 @@ InputsOption = Annotated[int, typer.Option("--in", metavar="I", help="elements o
 OutputsOption = Annotated[int, typer.Option("--out", metavar="O", help="elements of the results of dense and nm")]
 PatternOption = Annotated[str, typer.Option(metavar="N:M", help="of every M inputs nm has N")]
 HeadsOption = Annotated[int, typer.Option(help="of attention")]
-FeaturesOption = Annotated[int, typer.Option(metavar="D", help="of a head of attention")]
+FeaturesOption = Annotated[int, typer.Option("--head-features", metavar="D", help="of a head of attention")]
 CausalOption = Annotated[bool, typer.Option("--causal", help="attention: no token sees one behind it")]
 ExpandOption = Annotated[int, typer.Option(metavar="X", help="inner layer of ffn, in H")]
 

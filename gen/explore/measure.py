@@ -150,7 +150,7 @@ def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int],
         elif kernel == "dense":
             made.append(dense_workload(config, shape.tokens, shape.inputs, shape.outputs, seed))
         elif kernel == "attention":
-            made.append(attention_workload(config, shape.tokens, shape.heads, shape.features, shape.causal, seed))
+            made.append(attention_workload(config, shape.tokens, shape.heads, shape.features, seed, causal=shape.causal))
         elif kernel == "nm":
             made.append(dense_workload(config, shape.tokens, shape.inputs, shape.outputs, seed,
                                        Pattern.parse(shape.pattern)))

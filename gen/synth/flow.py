@@ -38,7 +38,7 @@ __all__ = ["synthesize", "synthesize_component", "run_yosys", "cell_counts", "PL
 
 PLACERS = ("heap", "static", "sa")  # of nextpnr
 # Steps of its placer `static`, which goes on for ever where block RAMs stay on one another; others end after about 540.
-MOST_STEPS = 1000
+MOST_STEPS = 700
 
 
 def synthesize(config: CoreConfig, unit_name: str | None = None, **options: Any) -> dict[str, Any]:
@@ -75,7 +75,8 @@ def synthesize_component(component: wiring.Component, name: str, *, target: str 
 
     Returns ``lut``, ``ff``, ``carry``, ``bram``, ``dsp`` (cells after synthesis), ``comb`` (logic cells:
     packed by nextpnr with ``pnr``, else estimated), ``fits``, ``utilisation`` (these as fractions of the
-    device), ``fmax_mhz`` (median of the seeds) and ``fmax_per_seed`` (None without ``pnr``),
+    device), ``fmax_mhz`` (median of the seeds) and ``fmax_per_seed`` (None without ``pnr``; a seed
+    with which the placer does not end has None, and is in no median),
     ``tools`` (versions), ``verilog_sha256``, ``seconds``. A design that does not fit is not placed.
     Raises :class:`WingbeatError` for options that name nothing, RuntimeError when a tool fails.
     """
@@ -182,19 +183,34 @@ def _judge(counts: dict[str, Any], part: Device) -> dict[str, Any]:
 
 def _place(family: Family, name: str, options: list[str], seeds: tuple[int, ...], folder: Path,
            report: Callable[[str], None]) -> dict[str, Any]:
-    """Place and route once per seed."""
-    speeds = {}
+    """Place and route once per seed; those with which the placer does not end have no clock."""
+    speeds: dict[str, float | None] = {}
+    figures: dict[str, Any] = {}
+    faults: list[_NotPlaced] = []
     for seed in seeds:
         output = f"seed{seed}.json"
         command = [_tool(f"yowasp-{family.nextpnr}"), "--json", f"{name}.json", "--report", output,
                    "--seed", str(seed), "--timing-allow-fail", *options]
-        log = _run(family.nextpnr, command, folder, f"seed {seed}")
+        try:
+            log = _run(family.nextpnr, command, folder, f"seed {seed}")
+        except _NotPlaced as fault:
+            speeds[str(seed)] = None
+            faults.append(fault)
+            report(str(fault))
+            continue
         (folder / f"seed{seed}.log").write_text(log, encoding="utf-8")
         figures = json.loads((folder / output).read_text(encoding="utf-8"))
         speeds[str(seed)] = round(min(clock["achieved"] for clock in figures["fmax"].values()), 2)
         report(f"seed {seed}: {speeds[str(seed)]} MHz")
+    if not figures:
+        raise faults[-1]
+    median = statistics.median(speed for speed in speeds.values() if speed is not None)
     cells = figures["utilization"][family.logic_cell]
-    return {"comb": cells["used"], "fmax_mhz": statistics.median(speeds.values()), "fmax_per_seed": speeds}
+    return {"comb": cells["used"], "fmax_mhz": median, "fmax_per_seed": speeds}
+
+
+class _NotPlaced(RuntimeError):
+    """The placer does not end with a seed."""
 
 
 def _tool(name: str) -> str:
@@ -216,8 +232,8 @@ def _run(name: str, command: list[str], folder: Path, note: str = "") -> str:
             for line in run.stdout:
                 lines.append(line)
                 if line.startswith(f"Info: iter={MOST_STEPS} steplen="):
-                    raise RuntimeError(f"{name}: {note} is not placed after {MOST_STEPS} steps of --placer static; "
-                                       f"other --seeds or --placer heap may be; see {keep_log(''.join(lines))}")
+                    raise _NotPlaced(f"{name}: {note} is not placed after {MOST_STEPS} steps of --placer static; "
+                                     f"other --seeds or --placer heap may be; see {keep_log(''.join(lines))}")
         except BaseException:
             run.kill()
             raise

@@ -25,10 +25,11 @@ from ..compiler.kernel.dense import compile_dense
 from ..compiler.kernel.sparse import Pattern, kept_weights
 from ..compiler.kernel.kernel import Kernel
 from ..compiler.kernel.passes import Scaling
-from ..compiler.program.attention import Attend, Heads, Keys, padded_keys, transpose
+from ..compiler.program.attention import Attend, Heads
 from ..compiler.program.assemble import Program, Transfer, assemble
 from ..compiler.program.coefficients import CoefficientSpace
 from ..compiler.program.dense import DenseProduct
+from ..compiler.program.granularity import LARGEST_WINDOW, Keys, Tiles, padded_keys
 from ..compiler.program.matrix import Matrix
 from ..compiler.program.operations import multiply_butterfly, mix_real, mixed_rows, transform_rows
 from ..compiler.program.split import SplitKernel, split_butterfly, split_fft, split_rows
@@ -311,14 +312,17 @@ def dense_workload(config: CoreConfig, tokens: int, inputs: int, outputs: int, s
                     kernel.output_unit(step), False, reference, int(useful), 0)
 
 
-def attention_workload(config: CoreConfig, tokens: int, heads: int, features: int, causal: bool,
-                       seed: int) -> Workload:
+def attention_workload(config: CoreConfig, tokens: int, heads: int, features: int, seed: int, *, causal: bool = False,
+                       window: int | None = None, tiles: Tiles | None = None,
+                       words_per_cycle: float = 0) -> Workload:
     """``heads`` heads of ``features`` elements of random queries, keys and values (tokens, heads * features): the
-    transpose of the values, then softmax attention. Useful are the products of what counts. Raises WingbeatError for
-    what does not fit."""
-    for name, value in (("--tokens", tokens), ("--heads", heads), ("--features", features)):
+    transpose of the values, and softmax attention, in ``tiles`` or those that suit a memory of ``words_per_cycle`` (0:
+    a beat). Useful are the products of what counts. Raises WingbeatError for what does not fit."""
+    for name, value in (("--tokens", tokens), ("--heads", heads), ("--head-features", features)):
         if value < 1:
             raise WingbeatError(f"{name}: {value}; allowed are numbers >= 1")
+    if window is not None and not 1 <= window <= LARGEST_WINDOW:
+        raise WingbeatError(f"--window: {window}; allowed are 1..{LARGEST_WINDOW}")
     _, numbers = _generators(seed, tokens, heads, features)
     width, padded = heads * features, padded_keys(config, tokens)
     exponent = 3 - config.element_width  # four deviations of normal numbers
@@ -329,15 +333,15 @@ def attention_workload(config: CoreConfig, tokens: int, heads: int, features: in
                for factor in (scale * 2.0 ** -own, 2.0 ** -exponent, 2.0 ** -exponent))
     queries, keys, values, turned, target = placed(config, (tokens, width), (padded, width), (tokens, width),
                                                    (width, padded), (tokens, width))
-    counts = Keys(causal, None, int(padded > tokens))
+    counts = Keys(causal, window, int(padded > tokens))
     shifts = attention_shifts(config, own, exponent, exponent, exponent)
-    attend = Attend(config, (queries,), (keys,), (turned,), Heads(heads, heads, features), tokens, counts)
-    tasks = [*transpose(config, values, turned, "values"),
-             *attend.transfers((target,), shifts.logits, shifts.divide, "attention")]
+    attend = Attend(config, (queries,), (keys,), (values,), (turned,), Heads(heads, heads, features), tokens, counts,
+                    tiles, words_per_cycle)
+    tasks = attend.transfers((target,), shifts.logits, shifts.divide, "attention")
     setup = [(SETUP_LENGTHS, 0, tokens)] if counts.length else []
     given = replace(keys, rows=tokens)
     memory = _memory(config, target.end, [(queries, q), (given, k), (values, v)])
-    seen = attended(tokens, causal)
+    seen = attended(tokens, causal, window)
     reference = attention((q * 2.0 ** own / scale)[None], (k * 2.0 ** exponent)[None], (v * 2.0 ** exponent)[None],
                           heads, seen)[0]
     return Workload("attention", features, tokens, config, assemble(config, tasks, setup), memory, queries,

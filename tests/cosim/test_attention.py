@@ -7,7 +7,8 @@ import pytest
 
 from support.attention import SHAPES, AttentionCase, attention_config
 
-from wingbeat.gen.compiler.program.attention import Heads, Keys
+from wingbeat.gen.compiler.program.attention import Heads
+from wingbeat.gen.compiler.program.granularity import Keys
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.job import Trial
 from wingbeat.gen.cosim.testbench.simulators import find

@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "gen.cosim": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim.testbench "
                  "gen.rtl gen.workloads hw.bus.axi4 hw.core sim.model sim.cycles",
     "gen.cosim.testbench": "",
-    "gen.explore": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.cosim gen.workloads sim.cycles "
+    "gen.explore": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim gen.workloads sim.cycles "
                    "sim.reference",
     "gen.report": "gen gen.compiler.program gen.cosim gen.explore",
     "gen.output": "gen gen.compiler gen.compiler.network gen.compiler.program gen.cosim gen.explore gen.rtl "

@@ -3,7 +3,8 @@
 import numpy as np
 
 from wingbeat.gen.compiler.program.assemble import assemble
-from wingbeat.gen.compiler.program.attention import Attend, Keys, padded_keys, transpose
+from wingbeat.gen.compiler.program.attention import Attend
+from wingbeat.gen.compiler.program.granularity import Keys, padded_keys
 from wingbeat.gen.compiler.program.matrix import Matrix
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.setup import SETUP_LENGTHS
@@ -44,13 +45,12 @@ class AttentionCase:
             for place, own in zip(self.places[name], values):
                 used = Matrix(place.base, len(own), place.elements, place.pitch)
                 self.memory[used.base:used.end] = used.pack(own, config)
-        self.attend = Attend(config, *(tuple(self.places[name]) for name in ("q", "k", "turned")), heads, keys, counts)
+        places = (tuple(self.places[name]) for name in ("q", "k", "v", "turned"))
+        self.attend = Attend(config, *places, heads, keys, counts)
 
     def program(self):
         """Of the transposes of all values, and the attention."""
-        tasks = [task for number in range(len(self.q)) for task in transpose(
-            self.config, self.places["v"][number], self.places["turned"][number], "turn")]
-        tasks += self.attend.transfers(tuple(self.places["result"]), SHIFT, DIVIDE, "attend")
+        tasks = self.attend.transfers(tuple(self.places["result"]), SHIFT, DIVIDE, "attend")
         setup = [(SETUP_LENGTHS, self.counts.length - 1, self.length)] if self.counts.length else []
         return assemble(self.config, tasks, setup)
 

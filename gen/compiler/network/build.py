@@ -29,7 +29,8 @@ from ..kernel.layers import pair_indices
 from ..kernel.sparse import Pattern, find_stride
 from ..program.assemble import SumRows, Transfer
 from ..program.blocks import Start
-from ..program.attention import Attend, Heads, Keys, padded_keys, transpose
+from ..program.attention import Attend, Heads
+from ..program.granularity import Keys, padded_keys
 from ..program.dense import DenseProduct
 from ..program.embedding import pick_rows
 from ..program.matrix import Matrix
@@ -223,21 +224,19 @@ class _Attention(Builder):
         turned = memory.take_beats(memory.batch * features * padded)
         rows = [Matrix(turned.base + number * features * padded, features, padded * config.memory_elements, padded)
                 for number in inputs]
-        tasks = [task for number in inputs
-                 for task in transpose(config, values.tensor.input(number), rows[number], f"{step.name}.values")]
         length = self.resources.lengths.number(count) if padded_keys(config, count) > count else 0
-        own_rows, key_rows = (tuple(tensor.input(number) for number in inputs)
-                              for tensor in (self.source.tensor, keys.tensor))
-        attend = Attend(config, own_rows, key_rows, tuple(rows), Heads(spec.heads, spec.heads, features // spec.heads),
+        own_rows, key_rows, value_rows = (tuple(tensor.input(number) for number in inputs)
+                                          for tensor in (self.source.tensor, keys.tensor, values.tensor))
+        attend = Attend(config, own_rows, key_rows, value_rows, tuple(rows), Heads(spec.heads, spec.heads, features // spec.heads),
                         count, Keys(spec.causal, spec.window, length))
         own = Format(self.width, max(own_exponent(step, self.width), least_exponent(step.result, self.width)))
         shifts = attention_shifts(config, self.source.format.exponent, keys.format.exponent, values.format.exponent,
                                   own.exponent)
         result = Stored(memory.take(*step.result.shape), replace(own, exponent=shifts.exponent).unit)
-        tasks += attend.transfers(tuple(result.tensor.input(number) for number in inputs), shifts.logits, shifts.divide,
-                                  step.name)
+        tasks = attend.transfers(tuple(result.tensor.input(number) for number in inputs), shifts.logits, shifts.divide,
+                                 step.name)
         useful = 2 * int(attended(tokens, spec.causal, spec.window).sum()) * features * memory.batch
-        return Operation(step, result, list(tasks), [], self.constants, useful)
+        return Operation(step, result, [*tasks], [], self.constants, useful)
 
 
 class _Mixing(Builder):

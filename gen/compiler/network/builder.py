@@ -15,7 +15,7 @@ from ....hw.isa.setup import LENGTHS, SETUP_LENGTHS, SetupWrite
 from ....hw.isa.vector_tables import epsilon_parameter, scale_parameters
 from ....hw.numeric import largest
 from ..program.assemble import SumRows, Transfer
-from ..program.attention import padded_keys
+from ..program.granularity import padded_keys
 from ..program.blocks import Start
 from ..program.channels import ChannelTables
 from ..program.coefficients import CoefficientSpace

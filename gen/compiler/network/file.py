@@ -40,16 +40,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ....hw.errors import WingbeatError
-from ....hw.isa.encoding import FIELDS
-from ....hw.isa.instruction import Opcode
 from ....hw.names import ALLOWED_NAMES, is_module_name
 from ..checkpoint import printable
+from ..program.granularity import LARGEST_WINDOW
 
 __all__ = ["NetworkFile", "Input", "Butterfly", "Linear", "Embedding", "Position", "LayerNorm", "Mixing", "Attention",
            "Gelu", "Relu", "Mean", "Flatten", "Residual", "PlainSpec", "LayerSpec", "LARGEST_SIDE",
-           "LARGEST_WINDOW", "read_network_file"]
+           "read_network_file"]
 
-LARGEST_WINDOW = (1 << dict(FIELDS[Opcode.MASK])["window"]) // 2 - 1  # on both sides of a token
 LARGEST_SIDE = 1 << 16  # tokens, features: the largest butterfly of gen/compiler/checkpoint.py
 _PART = "[A-Za-z0-9_-]+"
 

@@ -12,7 +12,7 @@ from wingbeat.hw.errors import WingbeatError
 
 MULTIPLIERS = {"tiny": 32, "icebreaker": 8, "ulx3s-25f": 28, "ulx3s-16": 16, "processor-16": 16, "hybrid-16": 16,
                "matrix-16": 16, "attention-16": 16,
-               "ulx3s-85f": 128, "array128-s1": 128, "array128-s2": 128, "fabnet-640": 640}
+               "ulx3s-85f": 128, "array128-s1": 128, "array128-s2": 128, "attention-128": 128, "fabnet-640": 640}
 
 
 def block_rams(config, depth, width):

@@ -128,15 +128,32 @@ def test_tool_that_fails_says_why(tmp_path):
     assert "no_such_command" in Path(str(caught.value).rpartition("see ")[2]).read_text()
 
 
-def test_a_placer_that_does_not_end_is_stopped(monkeypatch):
-    """Its steps are counted: the same seed stops at the same one on every machine."""
+def never_placed(monkeypatch, seeds):
+    """With ``seeds`` nextpnr counts its steps and does nothing else."""
     script = ("from itertools import count\nfor step in count():\n"
               "    print(f'Info: iter={step} steplen=1.5', flush=True)\n")
     popen = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda command, **options: popen(
-        [sys.executable, "-c", script] if "nextpnr" in Path(command[0]).name else command, **options))
-    with pytest.raises(RuntimeError, match="nextpnr-ecp5: seed 3 is not placed after 1000 steps of --placer static; "):
+
+    def start(command, **options):
+        is_stuck = "nextpnr" in Path(command[0]).name and int(command[command.index("--seed") + 1]) in seeds
+        return popen([sys.executable, "-c", script] if is_stuck else command, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+
+
+def test_a_placer_that_does_not_end_is_stopped(monkeypatch):
+    """Its steps are counted: the same seed stops at the same one on every machine."""
+    never_placed(monkeypatch, [3])
+    with pytest.raises(RuntimeError, match="nextpnr-ecp5: seed 3 is not placed after 700 steps of --placer static; "):
         synthesize(TINY, pnr=True, seeds=(3,))
+
+
+def test_a_seed_that_is_not_placed_has_no_clock(monkeypatch):
+    never_placed(monkeypatch, [2])
+    steps = []
+    found = synthesize_component(multiplier(), "dut", target="ecp5", pnr=True, seeds=(1, 2), progress=steps.append)
+    assert found["fmax_per_seed"]["2"] is None and found["fmax_mhz"] == found["fmax_per_seed"]["1"] > 10
+    assert "seed 2 is not placed" in steps[-1]
 
 
 def test_blanks_in_paths_and_files_beside_do_nothing(tmp_path, monkeypatch):

@@ -5,7 +5,8 @@ import pytest
 
 from support.attention import SEED, AttentionCase, attention_config
 
-from wingbeat.gen.compiler.program.attention import Attend, Heads, Keys, padded_keys
+from wingbeat.gen.compiler.program.attention import Attend, Heads
+from wingbeat.gen.compiler.program.granularity import Keys, padded_keys
 from wingbeat.gen.compiler.program.matrix import Matrix
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.instruction import Mac, Mask, Softmax
@@ -44,7 +45,7 @@ def test_masks(shape, features, counts):
     program = check(case)
     chunks = sum(isinstance(step, Mac) and step.softmax is Softmax.LOGITS for step in program.instructions)
     blocks = sum(isinstance(step, Mac) and step.fresh for step in program.instructions)
-    whole = -(-case.attend.padded // case.attend.tiles.keys)
+    whole = -(-case.attend.granularity.padded // case.attend.chosen.keys)
     assert chunks < blocks * whole
     assert all(isinstance(before, Mask) for before, step in zip(program.instructions, program.instructions[1:])
                if isinstance(step, Mac) and step.softmax is Softmax.LOGITS)
@@ -55,7 +56,7 @@ def test_masks(shape, features, counts):
 def test_small_memories(changes, keys):
     """Chunks of keys, few rows of queries: what fits."""
     case = AttentionCase(attention_config("one engine", **changes), Heads(1, 1, 16), 64, 64)
-    assert case.attend.tiles.keys <= keys
+    assert case.attend.chosen.keys <= keys
     check(case)
 
 
@@ -68,11 +69,11 @@ def test_small_memories(changes, keys):
     ("four engines", dict(finishers=1), Heads(1, 1, 32), "^heads: of 32 features; allowed are 64 and more for")])
 def test_what_does_not_fit(shape, changes, heads, message):
     with pytest.raises(WingbeatError, match=message):
-        _ = AttentionCase(attention_config(shape, **changes), heads, 32, 32).attend.tiles
+        _ = AttentionCase(attention_config(shape, **changes), heads, 32, 32).attend.chosen
 
 
 def test_too_many_keys_for_the_sums():
     config = attention_config("one engine")
     matrix = Matrix.at(0, 5000, 16, config)
     with pytest.raises(WingbeatError, match="^tokens: 5000 keys of 16 features; allowed are 4096 of each"):
-        _ = Attend(config, (matrix,), (matrix,), (matrix,), Heads(1, 1, 16), 5000).tiles
+        _ = Attend(config, (matrix,), (matrix,), (matrix,), (matrix,), Heads(1, 1, 16), 5000).chosen

@@ -1,0 +1,147 @@
+"""Softmax attention alone: cycles and accuracy on the simulated Verilog, and the search for its granularity.
+
+After Kao et al., FLAT (arXiv 2107.06419): how many rows stay on chip, and how many keys pass at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...hw.config import CoreConfig
+from ...sim.cycles.estimate import estimate
+from ...sim.cycles.memory import MemorySpeed
+from ...sim.reference.metrics import sqnr_db
+from ..compiler.program.granularity import Granularity, Keys, Tiles, padded_keys
+from ..cosim.core import Core
+from ..cosim.timing import MemoryTiming
+from ..workloads.kernels import Workload, attention_workload
+from .measure import run_mismatches, run_workload
+
+__all__ = ["AttentionFigures", "AttentionSize", "GranularityPoint", "bench_attention", "count_tiles", "search_granularity"]
+
+
+@dataclass(frozen=True)
+class AttentionSize:
+    """``heads`` of ``head_features`` elements, ``tokens`` of queries and of keys; ``causal``: none sees one behind it;
+    ``window``: nor one further away."""
+
+    tokens: int
+    heads: int
+    head_features: int
+    causal: bool = False
+    window: int | None = None
+
+
+@dataclass(frozen=True)
+class AttentionFigures:
+    """What one attention did, from the start of its program to its end, the transposes of its values included.
+
+    ``useful_multiplier_cycles``: a multiplication for each feature of each query and each key that counts, twice;
+    ``computed_multiplier_cycles``: of all keys of the tiles that are multiplied, those that do not count included. Both
+    through multipliers times ``cycles``: ``utilisation``, ``computed_utilisation``. Words, two elements each, are those
+    of the memory; ``mismatches``: elements of the memory that differ from the integer model.
+    """
+
+    tokens: int
+    head_features: int
+    heads: int
+    causal: bool
+    window: int | None
+    rows_of_block: int
+    keys_of_chunk: int
+    multipliers: int
+    cycles: int
+    model_cycles: int
+    useful_multiplier_cycles: int
+    utilisation: float
+    computed_multiplier_cycles: int
+    computed_utilisation: float
+    words_read: int
+    words_written: int
+    sqnr_db: float
+    mismatches: int
+
+
+@dataclass(frozen=True)
+class GranularityPoint:
+    """Tiles, and what they cost: ``granularity`` is "H" where a block holds all queries and a chunk all keys of a head,
+    "R" (rows) where not; inputs (B, M) never share a block. ``on_chip``, elements; ``traffic``: elements read and
+    written a multiplication that counts; ``estimated`` cycles are those of the formula that chooses."""
+
+    granularity: str
+    rows_of_block: int
+    keys_of_chunk: int
+    on_chip: int
+    traffic: float
+    estimated: int
+    cycles: int
+    chosen: bool
+
+
+def bench_attention(config: CoreConfig, size: AttentionSize, timing: MemoryTiming, seed: int, *,
+                    simulator: str = "verilator", report: Callable[[str], None] | None = None) -> AttentionFigures:
+    """Run attention of ``size`` on the simulated Verilog of ``config``; ``report`` is called after the build and the
+    run. Raises WingbeatError for what does not fit."""
+    step = report or (lambda name: None)
+    workload = _workload(config, size, timing, seed)
+    build = Core(config).build(simulator)
+    step("build")
+    run = run_workload(build, workload, timing)
+    step("run")
+    tiles = _granularity(config, size).best(float(timing.words_per_cycle))
+    cycles, computed = run.counters.total, _computed(config, size, tiles)
+    return AttentionFigures(
+        size.tokens, size.head_features, size.heads, size.causal, size.window, _rows(config, tiles), tiles.keys,
+        config.n_multipliers, cycles, _model_cycles(workload, timing), workload.useful,
+        workload.useful / (config.n_multipliers * cycles), computed, computed / (config.n_multipliers * cycles),
+        run.reads * config.stream_words, run.writes * config.stream_words,
+        sqnr_db(workload.reference, workload.result(run.data)), run_mismatches(workload, run))
+
+
+def search_granularity(config: CoreConfig, size: AttentionSize, timing: MemoryTiming, seed: int, *,
+                       report: Callable[[str], None] | None = None) -> list[GranularityPoint]:
+    """All tiles of ``size`` on the cycle model, the fastest first; ``report`` is called with
+    a line after each. Raises WingbeatError for what does not fit."""
+    step = report or (lambda name: None)
+    grain, rate, found = _granularity(config, size), float(timing.words_per_cycle), []
+    best = grain.best(rate)
+    for tiles in grain.choices():
+        workload = _workload(config, size, timing, seed, tiles)
+        is_whole = _rows(config, tiles) >= size.tokens and tiles.keys >= grain.padded
+        found.append(GranularityPoint("H" if is_whole else "R", _rows(config, tiles), tiles.keys, grain.footprint(tiles),
+                           grain.traffic(tiles) / workload.useful,
+                           round(grain.cycles(tiles, rate)), _model_cycles(workload, timing),
+                           tiles == best))
+        step(f"{found[-1].rows_of_block} x {tiles.keys}")
+    return sorted(found, key=lambda point: (point.cycles, point.traffic))
+
+
+def count_tiles(config: CoreConfig, size: AttentionSize) -> int:
+    """Of :func:`search_granularity`."""
+    return len(list(_granularity(config, size).choices()))
+
+
+def _granularity(config: CoreConfig, size: AttentionSize) -> Granularity:
+    counts = Keys(size.causal, size.window, int(padded_keys(config, size.tokens) > size.tokens))
+    return Granularity(config, size.heads, size.head_features, size.tokens, size.tokens, counts)
+
+
+def _workload(config: CoreConfig, size: AttentionSize, timing: MemoryTiming, seed: int,
+              tiles: Tiles | None = None) -> Workload:
+    return attention_workload(config, size.tokens, size.heads, size.head_features, seed, causal=size.causal,
+                              window=size.window, tiles=tiles, words_per_cycle=float(timing.words_per_cycle))
+
+
+def _rows(config: CoreConfig, tiles: Tiles) -> int:
+    return 2 * config.engines << tiles.row_bits
+
+
+def _computed(config: CoreConfig, size: AttentionSize, tiles: Tiles) -> int:
+    grain = _granularity(config, size)
+    pairs = sum((2 * config.engines << bits) * keys for first, rows, bits in grain.blocks(tiles)
+                for _, keys in grain.chunks(first, rows, tiles.keys))
+    return 2 * pairs * size.head_features * size.heads
+
+
+def _model_cycles(workload: Workload, timing: MemoryTiming) -> int:
+    return estimate(workload.config, workload.program.instructions, workload.program.setup,
+                    MemorySpeed(timing.latency, timing.words_per_cycle), image=workload.memory).total
