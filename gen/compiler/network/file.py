@@ -22,7 +22,8 @@
 | `residual` | `layers`, none of them a residual | | x + layers(x) |
 | `layernorm` | `weights`, `epsilon` = 1e-5 | NAME.weight, optional NAME.bias (features,) | normalised features |
 | `mixing` | `norm` = "ortho", "none"; `scaling` = "static", "safe" | | Re(FFT2(x)), "ortho": / sqrt(tokens*features) |
-| `attention` | `weights`, `heads`; `causal`, `window` | NAME.q, .k, .v, .out, butterfly or linear | softmax attention |
+| `attention` | `weights`, `heads`; `causal`, `window` | four matrices: network/projections.py | softmax attention |
+| `encoder` | of attention; `norm_first`, `activation`, `epsilon` | nn.TransformerEncoderLayer | two residuals |
 | `gelu` | `approximate` = "none" (erf) or "tanh" | | GELU(x) |
 | `relu` | | | max(x, 0) |
 | `mean` | | | mean over tokens, 1 x features |
@@ -46,7 +47,7 @@ from ....hw.names import ALLOWED_NAMES, is_module_name
 from ..checkpoint import printable
 
 __all__ = ["NetworkFile", "Input", "Butterfly", "Linear", "Embedding", "Position", "LayerNorm", "Mixing", "Attention",
-           "Gelu", "Relu", "Mean", "Flatten", "Residual", "PlainSpec", "LayerSpec", "LARGEST_SIDE",
+           "Gelu", "Relu", "Mean", "Flatten", "Residual", "Encoder", "PlainSpec", "LayerSpec", "LARGEST_SIDE",
            "LARGEST_WINDOW", "read_network_file"]
 
 LARGEST_WINDOW = (1 << dict(FIELDS[Opcode.MASK])["window"]) // 2 - 1  # on both sides of a token
@@ -66,7 +67,7 @@ class _Table(BaseModel):
 
 Name = Annotated[str, Field(max_length=128, pattern=rf"^{_PART}(\.{_PART})*$")]
 # The state dict of a single layer names its tensors without a dot in front: weights = "".
-ButterflyName = Annotated[str, Field(max_length=128, pattern=rf"^({_PART}(\.{_PART})*)?$")]
+LayerName = Annotated[str, Field(max_length=128, pattern=rf"^({_PART}(\.{_PART})*)?$")]
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 
 
@@ -74,7 +75,7 @@ class Butterfly(_Table):
     """A butterfly matrix over the features of each token."""
 
     kind: Literal["butterfly"]
-    weights: ButterflyName
+    weights: LayerName
     out_features: Side | None = None
     increasing_stride: bool | None = None
 
@@ -84,7 +85,7 @@ class Linear(_Table):
     every M inputs that lie ``stride`` apart each output has N weights at most."""
 
     kind: Literal["linear"]
-    weights: ButterflyName
+    weights: LayerName
     sparsity: Annotated[str, Field(max_length=8)] | None = None
     stride: Annotated[int, Field(ge=1, le=4096)] | None = None
 
@@ -93,7 +94,7 @@ class Embedding(_Table):
     """A row of a table for each token, which is its number; names and shapes are those of torch's nn.Embedding."""
 
     kind: Literal["embedding"]
-    weights: ButterflyName
+    weights: LayerName
 
 
 class Position(_Table):
@@ -122,17 +123,20 @@ class Mixing(_Table):
     scaling: Literal["static", "safe"] = "static"
 
 
-class Attention(_Table):
-    """Softmax attention; the tensors tell of each of its four projections whether it is a butterfly or dense.
+class _Attending(_Table):
+    """Fields of all softmax attention. ``causal``: a token sees none behind it. ``window``: it sees none further away
+    than so many tokens."""
 
-    ``causal``: a token sees none behind it. ``window``: it sees none further away than so many tokens.
-    """
-
-    kind: Literal["attention"]
-    weights: Name
+    weights: LayerName
     heads: int = Field(ge=1, le=256)
     causal: bool = False
     window: int | None = Field(default=None, ge=1, le=LARGEST_WINDOW)
+
+
+class Attention(_Attending):
+    """Softmax attention; the tensors tell of each of its four projections whether it is a butterfly or dense."""
+
+    kind: Literal["attention"]
 
 
 class Gelu(_Table):
@@ -171,8 +175,20 @@ class Residual(_Table):
                                                                                 strict=False)
 
 
-LayerSpec = PlainSpec | Residual
-_KINDS = {table.__name__.lower(): table for table in (*PlainSpec.__args__, Residual)}
+class Encoder(_Attending):
+    """A layer of torch's nn.TransformerEncoder, whose fields are named as there: attention, then two linear layers with
+    an activation between them, both around a residual. LayerNorms stand behind the sums, with ``norm_first`` in front
+    of attention and matrices."""
+
+    kind: Literal["encoder"]
+    norm_first: bool = False
+    activation: Literal["relu", "gelu"] = "relu"
+    epsilon: float = Field(1e-5, gt=0, le=1, allow_inf_nan=False)
+
+
+LayerSpec = PlainSpec | Residual | Encoder
+_KINDS = {table.__name__.lower(): table for table in (*PlainSpec.__args__, Residual, Encoder)}
+_OUTERMOST = ("residual", "encoder")  # kinds with residuals, of which none stands in another
 
 
 class Input(_Table):
@@ -245,7 +261,7 @@ def _fault_line(fault: Any) -> str:
         case "union_tag_not_found" | "union_tag_invalid":
             table = fault["input"] if isinstance(fault["input"], dict) else {"kind": fault["input"]}
             given = _shown(table["kind"]) if "kind" in table else "missing"
-            allowed = [kind for kind in _KINDS if kind != "residual" or field.count("layers") == 1]
+            allowed = [kind for kind in _KINDS if kind not in _OUTERMOST or field.count("layers") == 1]
             return f"{field}.kind: {given}; allowed are {', '.join(allowed)}"
     return f"{field}: {value}: {message[0].lower()}{message[1:]}"
 

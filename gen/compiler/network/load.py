@@ -18,6 +18,7 @@ results in silence; ``ignore`` names those that are meant.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,8 +29,10 @@ import numpy as np
 from ....hw.errors import WingbeatError
 from ..kernel.sparse import Pattern
 from ..checkpoint import ButterflyWeights, Checkpoint, printable, real_array
-from .file import (LARGEST_SIDE, Attention, Butterfly, Embedding, Flatten, LayerNorm, LayerSpec, Linear, Mean, Mixing,
-                   NetworkFile, PlainSpec, Position, Residual, read_network_file)
+from .encoder import encoder_layers
+from .file import (LARGEST_SIDE, Attention, Butterfly, Embedding, Encoder, Flatten, LayerNorm, LayerSpec, Linear, Mean,
+                   Mixing, NetworkFile, PlainSpec, Position, Residual, read_network_file)
+from .projections import PROJECTIONS, ProjectionTensors, check_no_learned_keys, find_projection, matrix_spec
 
 __all__ = ["Shape", "LoadedLayer", "LoadedNetwork", "load_network"]
 
@@ -43,7 +46,8 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LoadedLayer:
-    """One layer with its float64 tensors. ``path`` is its place in the file, such as ``layers[2].layers[0]``.
+    """One layer with its float64 tensors. ``path`` is its place in the file, such as ``layers[2].layers[0]``, or
+    ``layers[2].norm1`` in an encoder.
 
     ``input``, ``output``: shapes in front and behind. ``butterflies``: the one of a butterfly. ``matrix`` (out, in),
     ``bias`` (out,), ``pattern``: of a linear layer, the bias may be missing, and the pattern of a dense one. ``matrix``
@@ -128,6 +132,9 @@ class _Loader:
         self.checkpoint = checkpoint
         self.prefix, self.ignore = file.prefix, file.ignore
         self.vocabulary = file.input.vocabulary
+        # Without the prefix, as fields name them.
+        self.names = frozenset(name.removeprefix(file.prefix) for name in checkpoint.names
+                               if name.startswith(file.prefix) and name not in file.ignore)
         self.user: dict[str, str] = {}
         self.assumed: list[str] = []
         for name in file.ignore:
@@ -138,18 +145,33 @@ class _Loader:
     def layers(self, specs: Sequence[LayerSpec], shape: Shape, path: str, end: int | None) -> tuple[LoadedLayer, ...]:
         """``end``: features that the last of them must leave, if that is known."""
         loaded: list[LoadedLayer] = []
-        for index, spec in enumerate(specs):
-            where = f"{path}layers[{index}]"
+        places = [place for index, spec in enumerate(specs) for place in self._places(spec, f"{path}layers[{index}]")]
+        for number, (where, spec) in enumerate(places):
             if isinstance(spec, Residual):
                 layer = self._residual(spec, shape, where)
             else:
-                try:
-                    layer = self._plain(spec, shape, where, partial(self._wanted, specs[index + 1:], end))
-                except WingbeatError as error:
-                    raise WingbeatError(f"{where} ({spec.kind}): {error}") from error
+                behind = [each for _, each in places[number + 1:]]
+                with _named(f"{where} ({spec.kind})"):
+                    layer = self._plain(spec, shape, where, partial(self._wanted, behind, end))
             loaded.append(layer)
             shape = layer.output
         return tuple(loaded)
+
+    def _places(self, spec: LayerSpec, where: str) -> list[tuple[str, PlainSpec | Residual]]:
+        """What ``spec`` stands for: itself, or the layers of an encoder; each with its path."""
+        if not isinstance(spec, Encoder):
+            return [(where, spec)]
+        with _named(f"{where} ({spec.kind})"):
+            return [(f"{where}.{place}", each) for place, each in encoder_layers(spec, self._matrix)]
+
+    def _matrix(self, module: str) -> Butterfly | Linear:
+        """The layer whose tensors begin with ``module``."""
+        spec = matrix_spec(self.names, module)
+        if spec is None:
+            full = printable(self.prefix + module)
+            raise WingbeatError(f"{full}: none or both of its tensors are in {self.checkpoint.path.name!r}; allowed is "
+                                f"{full}.twiddle of a butterfly or {full}.weight of a dense matrix")
+        return spec
 
     def check_all_used(self) -> None:
         left = [printable(name) for name in self.checkpoint.names if name not in self.user and name not in self.ignore]
@@ -176,11 +198,7 @@ class _Loader:
             case Embedding():
                 return self._embedding(spec, shape, where)
             case Attention():
-                if shape.features % spec.heads:
-                    raise WingbeatError(f"heads: {spec.heads}; allowed are divisors of {shape.features} features")
-                projections = tuple(self._projection(f"{spec.weights}.{part}", shape, f"{where}.{part}")
-                                    for part in ("q", "k", "v", "out"))
-                return LoadedLayer(where, spec, shape, shape, projections=projections)
+                return LoadedLayer(where, spec, shape, shape, projections=self._projections(spec, shape, where))
             case Position():
                 position = self._tensor(spec.weights, where, shape)
                 return LoadedLayer(where, spec, shape, shape, position=position)
@@ -270,21 +288,25 @@ class _Loader:
                                 f"behind); allowed are {high - weights.size + 1}..{high}")
         return weights
 
-    def _projection(self, name: str, shape: Shape, where: str) -> LoadedLayer:
-        """A matrix of an attention; the tensors tell whether it is a butterfly or dense."""
-        full, names = self.prefix + name, self.checkpoint.names
-        ends = [end for end in ("twiddle", "weight") if f"{full}.{end}" in names]
-        if len(ends) != 1:
-            found = " and ".join(ends) or "no tensor"
-            raise WingbeatError(f"{full}: {found} in {self.checkpoint.path.name!r}; allowed is {full}.twiddle of a "
-                                f"butterfly or {full}.weight of a dense matrix")
-        # Not validated: the name of an attention may be as long as that of a layer, and this one is longer.
-        spec: PlainSpec = (Butterfly.model_construct(kind="butterfly", weights=name) if ends == ["twiddle"]
-                           else Linear.model_construct(kind="linear", weights=name))
-        layer = self._plain(spec, shape, where, lambda: shape.features)
-        if layer.output != shape:
-            raise WingbeatError(f"{full}: {layer.output.features} features come out; allowed are {shape.features}")
-        return layer
+    def _projections(self, spec: Attention, shape: Shape, where: str) -> tuple[LoadedLayer, ...]:
+        """The four matrices of an attention."""
+        if shape.features % spec.heads:
+            raise WingbeatError(f"heads: {spec.heads}; allowed are divisors of {shape.features} features")
+        stem, file = f"{spec.weights}." if spec.weights else "", repr(self.checkpoint.path.name)
+        check_no_learned_keys(self.names, stem)
+        tensors, loaded = _SharedTensors(self, where, 3 * shape.features), []
+        for number, part in enumerate(PROJECTIONS):
+            place, name = f"{where}.{part}", f"{stem}{part}"
+            found = find_projection(self.names, stem, part, file)
+            if found.module:
+                layer = self._plain(self._matrix(found.module), shape, place, lambda: shape.features)
+            else:
+                layer = tensors.projection(found, name, place, shape, number * shape.features)
+            if layer.output != shape:
+                raise WingbeatError(f"{self.prefix}{name}: {layer.output.features} features come out; allowed are "
+                                    f"{shape.features}")
+            loaded.append(layer)
+        return tuple(loaded)
 
     def _wanted(self, specs: Sequence[LayerSpec], end: int | None) -> int | None:
         """Features that the layers behind a butterfly insist on, None if they take any."""
@@ -311,6 +333,40 @@ class _Loader:
         name = self.prefix + name
         shape = self.checkpoint.tensor(name).shape if name in self.checkpoint.names else ()
         return shape[-1] if shape else None
+
+
+class _SharedTensors:
+    """Tensors with ``rows`` rows of several matrices of one attention, each read and claimed once."""
+
+    def __init__(self, loader: _Loader, where: str, rows: int):
+        self.loader, self.where, self.rows = loader, where, rows
+        self.found: dict[str, np.ndarray] = {}
+
+    def projection(self, tensors: ProjectionTensors, name: str, place: str, shape: Shape, first: int) -> LoadedLayer:
+        """A matrix whose rows, and those of its bias, are number ``first`` and those behind it of what is shared."""
+        end = first + shape.features
+        if tensors.is_packed:
+            matrix = self._read(tensors.weight, (self.rows, shape.features))[first:end]
+        else:
+            matrix = self._read(tensors.weight, (end - first, shape.features))
+        has_bias = self.loader.prefix + tensors.bias in self.loader.checkpoint.names
+        bias = self._read(tensors.bias, (self.rows,))[first:end] if has_bias else None
+        spec = Linear.model_construct(kind="linear", weights=name)
+        return LoadedLayer(place, spec, shape, Shape(shape.tokens, len(matrix)), matrix=matrix, bias=bias)
+
+    def _read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if name not in self.found:
+            self.found[name] = self.loader._tensor(name, self.where, shape)
+        return self.found[name]
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Faults begin with ``name``."""
+    try:
+        yield
+    except WingbeatError as error:
+        raise WingbeatError(f"{name}: {error}") from error
 
 
 def _text(shape: Shape) -> str:

@@ -171,7 +171,7 @@ class _Lowering:
         values = [point.value for point in points]
         floats = attention(values[0].floats / scale, values[1].floats, values[2].floats, heads,
                            attended(tokens, layer.spec.causal, layer.spec.window))
-        together = self.step(f"{layer.weights}.softmax", layer, points[0], floats)
+        together = self.step(f"{layer.weights or layer.path}.softmax", layer, points[0], floats)
         self.steps[-1].operands = tuple(values[1:])
         for value in values[1:]:
             value.readers.append(self.steps[-1])

@@ -104,7 +104,7 @@ class SplitNetwork:
         def walk(parts: Sequence[_Part]) -> Iterator[str]:
             for part in parts:
                 if isinstance(part, HostAttention):
-                    yield f"softmax of {part.layer.path} ({part.layer.weights})"
+                    yield f"softmax of {part.layer.path}" + (f" ({part.layer.weights})" if part.layer.weights else "")
                 elif isinstance(part, Add):
                     yield from walk(part.parts)
                     yield f"sum of {part.layer.path}"

@@ -1,0 +1,57 @@
+"""Networks with softmax attention in generated Verilog: every element of the memory and every counter equals the
+models, results are those of the float reference."""
+
+import math
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from wingbeat.gen.compiler.network.compile import compile_network
+from wingbeat.gen.compiler.network.load import load_network
+from wingbeat.gen.compiler.network.reference import forward
+from wingbeat.gen.cosim.core import Core
+from wingbeat.gen.cosim.network import simulate_network
+from wingbeat.gen.cosim.testbench.simulators import find
+from wingbeat.gen.presets.select import load_preset
+from wingbeat.sim.reference.metrics import sqnr_db
+
+CONFIG = load_preset("attention-16")
+
+
+@pytest.fixture(scope="module")
+def build():
+    if find("verilator") is None:
+        pytest.skip("verilator is not installed: no network with attention was simulated on it")
+    return Core(CONFIG).build()
+
+
+def load(folder, layers, shapes, tokens, features, top=""):
+    """A network of ``layers`` with random tensors of ``shapes``."""
+    rng = np.random.default_rng(1)
+    tensors = {name: rng.standard_normal(shape) / math.sqrt(shape[-1] if len(shape) > 1 else 9)
+               for name, shape in shapes.items()}
+    tensors |= {name: 1 + tensors[name] / 4 for name in tensors if "norm" in name and name.endswith("weight")}
+    (folder / "net.toml").write_text(f'name = "net"\nlayers = [{layers}]\n[input]\ntokens = {tokens}\n'
+                                     f"features = {features}\n{top}")
+    save_file(tensors, folder / "net.safetensors")
+    return load_network(folder / "net.toml", folder / "net.safetensors")
+
+
+def check(build, network, x, batch=2, least=65):
+    """One batch and a part of one; ``least`` dB against the float reference."""
+    run = simulate_network(compile_network(network, CONFIG, x, batch, check=False), build, x[:batch + 1])
+    assert run.mismatches == 0 and run.predicted and run.batches == 2
+    assert sqnr_db(forward(network, x[:batch + 1])[-1][1], run.results) > least
+
+
+ENCODER = {"in_proj_weight": (96, 32), "in_proj_bias": (96,), "out_proj.weight": (32, 32), "out_proj.bias": (32,)}
+ENCODER = {f"e.self_attn.{name}": shape for name, shape in ENCODER.items()} | {
+    "e.linear1.weight": (40, 32), "e.linear1.bias": (40,), "e.linear2.weight": (32, 40), "e.linear2.bias": (32,),
+    "e.norm1.weight": (32,), "e.norm1.bias": (32,), "e.norm2.weight": (32,), "e.norm2.bias": (32,)}
+
+
+@pytest.mark.parametrize("fields", ['activation = "gelu", norm_first = true', "causal = true"])
+def test_a_layer_of_a_transformer_encoder(build, tmp_path, fields):
+    network = load(tmp_path, f'{{kind = "encoder", weights = "e", heads = 2, {fields}}}', ENCODER, 11, 32)
+    check(build, network, np.random.default_rng(2).standard_normal((6, 11, 32)))

@@ -1,0 +1,118 @@
+"""Attention in the layouts of checkpoints against nn.MultiheadAttention written out in numpy; what is refused."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from wingbeat.gen.compiler.network.load import load_network
+from wingbeat.gen.compiler.network.reference import forward
+from wingbeat.hw.errors import WingbeatError
+
+TOKENS, FEATURES, HEADS = 5, 12, 3
+
+
+def heads_of(x, count):
+    """(inputs, tokens, features) as (inputs, heads, tokens, features of a head)."""
+    return x.reshape(*x.shape[:2], count, -1).swapaxes(1, 2)
+
+
+def multihead_attention(x, q, k, v, out, biases, heads=HEADS):
+    """What torch computes, a head and a query at a time. ``biases``: of q, k, v and out."""
+    queries, keys, values = (heads_of(x @ matrix.T + bias, heads) for matrix, bias in zip((q, k, v), biases))
+    result = np.zeros(queries.shape)
+    for number, head in np.ndindex(queries.shape[:2]):
+        for token, query in enumerate(queries[number, head]):
+            share = np.exp(keys[number, head] @ query / math.sqrt(len(query)))
+            result[number, head, token] = share / share.sum() @ values[number, head]
+    return result.swapaxes(1, 2).reshape(*x.shape[:2], -1) @ out.T + biases[3]
+
+
+def write(folder, tensors, *, weights="a", top="", **fields):
+    fields = {"kind": "attention", "weights": weights, "heads": HEADS, **fields}
+    inline = ", ".join(f"{name} = {json.dumps(value)}" for name, value in fields.items())
+    (folder / "net.toml").write_text(f'name = "net"\n{top}\nlayers = [{{{inline}}}]\n[input]\ntokens = {TOKENS}\n'
+                                     f"features = {FEATURES}\n")
+    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / "net.safetensors")
+    return folder / "net.toml", folder / "net.safetensors"
+
+
+@pytest.fixture
+def matrices():
+    rng = np.random.default_rng(1)
+    return list(rng.standard_normal((4, FEATURES, FEATURES)) / 2), list(rng.standard_normal((4, FEATURES)) / 3)
+
+
+def layouts(matrices, biases):
+    """The same attention as different models store it."""
+    parts = ("q", "k", "v", "out")
+    own = {f"a.{part}.weight": matrix for part, matrix in zip(parts, matrices)}
+    own |= {f"a.{part}.bias": bias for part, bias in zip(parts, biases)}
+    last = {"a.out_proj.weight": matrices[3], "a.out_proj.bias": biases[3],
+            "a.in_proj_bias": np.concatenate(biases[:3])}
+    return {
+        "own": own, "modules": {name.replace(".weight", "_proj.weight").replace(".bias", "_proj.bias"): value
+                                for name, value in own.items()},
+        "packed": last | {"a.in_proj_weight": np.concatenate(matrices[:3])},
+        "separate": last | {f"a.{part}_proj_weight": matrix for part, matrix in zip(parts, matrices[:3])}}
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+@pytest.mark.parametrize("name", ["own", "modules", "packed", "separate"])
+def test_every_layout_is_the_same_attention(tmp_path, matrices, name, prefix):
+    tensors = {prefix + each: value for each, value in layouts(*matrices)[name].items()}
+    network = load_network(*write(tmp_path, tensors, top=f'prefix = "{prefix}"'))
+    x = np.random.default_rng(2).standard_normal((2, TOKENS, FEATURES))
+    assert np.allclose(forward(network, x)[-1][1], multihead_attention(x, *matrices[0], matrices[1]))
+    assert [each.path for each in network.layers[0].projections] == [f"layers[0].{part}"
+                                                                     for part in ("q", "k", "v", "out")]
+
+
+def test_without_bias_and_without_a_name(tmp_path, matrices):
+    """The state dict of a single nn.MultiheadAttention."""
+    tensors = {"in_proj_weight": np.concatenate(matrices[0][:3]), "out_proj.weight": matrices[0][3]}
+    network = load_network(*write(tmp_path, tensors, weights=""))
+    x = np.random.default_rng(3).standard_normal((2, TOKENS, FEATURES))
+    assert np.allclose(forward(network, x)[-1][1], multihead_attention(x, *matrices[0], np.zeros((4, FEATURES))))
+    assert all(each.bias is None for each in network.layers[0].projections)
+
+
+def test_layouts_mix(tmp_path, matrices):
+    """A matrix of its own beside those of torch, which lies in two layouts until one of them is ignored."""
+    made = layouts(*matrices)
+    tensors = made["separate"] | {"a.q.weight": np.eye(FEATURES)}
+    with pytest.raises(WingbeatError, match=r"^layers\[0\] \(attention\): a.q: a.q.weight and a.q_proj_weight in"):
+        load_network(*write(tmp_path, tensors))
+    network = load_network(*write(tmp_path, tensors, top='ignore = ["a.q.weight"]'))
+    assert np.array_equal(network.layers[0].projections[0].matrix, matrices[0][0])
+
+
+PACKED = {"a.in_proj_weight": np.ones((36, 12)), "a.in_proj_bias": np.ones(36), "a.out_proj.weight": np.ones((12, 12))}
+BAD = {
+    "packed rows": ({"a.in_proj_weight": np.ones((35, 12))}, "a.in_proj_weight: shape (35, 12); allowed is (36, 12)"),
+    "packed inputs": ({"a.in_proj_weight": np.ones((36, 11))}, "a.in_proj_weight: shape (36, 11); allowed is (36, 12)"),
+    "packed bias": ({"a.in_proj_bias": np.ones(12)}, "a.in_proj_bias: shape (12,); allowed is (36,)"),
+    "ignored bias": ({}, "a.in_proj_bias: stands in 'ignore' too; allowed are tensors that no layer uses"),
+    "other keys": ({"a.in_proj_weight": None, "a.q_proj_weight": np.ones((12, 12)),
+                    "a.k_proj_weight": np.ones((12, 7)), "a.v_proj_weight": np.ones((12, 12))},
+                   "a.k_proj_weight: shape (12, 7); allowed is (12, 12)"),
+    "learned keys": ({"a.bias_k": np.ones((1, 1, 12))},
+                     "a.bias_k: a key beside those of the input (add_bias_kv); allowed are attentions without"),
+    "nothing of the last": ({"a.out_proj.weight": None},
+                            "a.out: no tensor in 'net.safetensors'; allowed is one of a.out.twiddle, a.out.weight, "
+                            "a.out_proj.twiddle and a.out_proj.weight, others in 'ignore'"),
+    "both of a module": ({"a.out_proj.twiddle": np.ones((1, 1, 4, 8, 2, 2))},
+                         "a.out: a.out_proj.twiddle and a.out_proj.weight in 'net.safetensors'; allowed is one of "
+                         "a.out.twiddle, a.out.weight, a.out_proj.twiddle and a.out_proj.weight, others in 'ignore'")}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit(tmp_path, case):
+    changes, message = BAD[case]
+    tensors = {name: value for name, value in (PACKED | changes).items() if value is not None}
+    top = 'ignore = ["a.in_proj_bias"]' if case == "ignored bias" else ""
+    with pytest.raises(WingbeatError) as caught:
+        load_network(*write(tmp_path, tensors, top=top))
+    assert str(caught.value) == f"layers[0] (attention): {message}"
