@@ -48,11 +48,14 @@ def attended(tokens: int, causal: bool = False, window: int | None = None) -> np
 
 
 def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int, seen: np.ndarray | None = None) -> np.ndarray:
-    """softmax(q k^T / sqrt(d)) v of (count, tokens, features), d = features / heads; head h has the features h*d to
-    (h+1)*d - 1. ``seen`` (tokens, tokens): the keys of each query that count."""
+    """softmax(q k^T / sqrt(d)) v of ``q`` (count, tokens, features), d = features / heads; head h has the features h*d
+    to (h+1)*d - 1. ``k``, ``v`` (count, keys, features / n): n heads of ``q`` in a row share one of theirs. ``seen``
+    (tokens, keys): the keys of each query that count."""
     count, tokens, features = q.shape
-    q, k, v = (each.reshape(count, tokens, heads, -1).swapaxes(1, 2) for each in (q, k, v))
-    logits = q @ k.swapaxes(2, 3) / math.sqrt(features // heads)
+    d = features // heads
+    q, k, v = (each.reshape(*each.shape[:2], -1, d).swapaxes(1, 2) for each in (q, k, v))
+    k, v = (each.repeat(heads // each.shape[1], axis=1) for each in (k, v))
+    logits = q @ k.swapaxes(2, 3) / math.sqrt(d)
     if seen is not None:
         logits = np.where(seen, logits, -np.inf)
     share = np.exp(logits - logits.max(axis=-1, keepdims=True))

@@ -45,6 +45,13 @@ def check(build, network, x, batch=2, least=65):
     assert sqnr_db(forward(network, x[:batch + 1])[-1][1], run.results) > least
 
 
+def projections(query, key, features):
+    """Shapes of the matrices of an attention `a`, dense ones."""
+    outputs = {"q": query, "k": key, "v": key}
+    return {**{f"a.{part}.weight": (out, features) for part, out in outputs.items()},
+            "a.out.weight": (features, query), "a.out.bias": (features,)}
+
+
 ENCODER = {"in_proj_weight": (96, 32), "in_proj_bias": (96,), "out_proj.weight": (32, 32), "out_proj.bias": (32,)}
 ENCODER = {f"e.self_attn.{name}": shape for name, shape in ENCODER.items()} | {
     "e.linear1.weight": (40, 32), "e.linear1.bias": (40,), "e.linear2.weight": (32, 40), "e.linear2.bias": (32,),
@@ -55,3 +62,10 @@ ENCODER = {f"e.self_attn.{name}": shape for name, shape in ENCODER.items()} | {
 def test_a_layer_of_a_transformer_encoder(build, tmp_path, fields):
     network = load(tmp_path, f'{{kind = "encoder", weights = "e", heads = 2, {fields}}}', ENCODER, 11, 32)
     check(build, network, np.random.default_rng(2).standard_normal((6, 11, 32)))
+
+
+def test_heads_that_share_keys(build, tmp_path):
+    """Four heads of 16 features, two of keys and values, on rows of 24 features."""
+    layer = '{kind = "attention", weights = "a", heads = 4, key_heads = 2, head_features = 16}'
+    network = load(tmp_path, layer, projections(64, 32, 24), 13, 24)
+    check(build, network, np.random.default_rng(3).standard_normal((6, 13, 24)))

@@ -22,7 +22,7 @@
 | `residual` | `layers`, none of them a residual | | x + layers(x) |
 | `layernorm` | `weights`, `epsilon` = 1e-5 | NAME.weight, optional NAME.bias (features,) | normalised features |
 | `mixing` | `norm` = "ortho", "none"; `scaling` = "static", "safe" | | Re(FFT2(x)), "ortho": / sqrt(tokens*features) |
-| `attention` | `weights`, `heads`; `causal`, `window` | four matrices: network/projections.py | softmax attention |
+| `attention` | `weights`, `heads`; see Attention | four matrices: network/projections.py | softmax attention |
 | `encoder` | of attention; `norm_first`, `activation`, `epsilon` | nn.TransformerEncoderLayer | two residuals |
 | `gelu` | `approximate` = "none" (erf) or "tanh" | | GELU(x) |
 | `relu` | | | max(x, 0) |
@@ -52,6 +52,7 @@ __all__ = ["NetworkFile", "Input", "Butterfly", "Linear", "Embedding", "Position
 
 LARGEST_WINDOW = (1 << dict(FIELDS[Opcode.MASK])["window"]) // 2 - 1  # on both sides of a token
 LARGEST_SIDE = 1 << 16  # tokens, features: the largest butterfly of gen/compiler/checkpoint.py
+_MOST_HEADS = 256
 _PART = "[A-Za-z0-9_-]+"
 
 
@@ -128,15 +129,21 @@ class _Attending(_Table):
     than so many tokens."""
 
     weights: LayerName
-    heads: int = Field(ge=1, le=256)
+    heads: int = Field(ge=1, le=_MOST_HEADS)
     causal: bool = False
     window: int | None = Field(default=None, ge=1, le=LARGEST_WINDOW)
 
 
 class Attention(_Attending):
-    """Softmax attention; the tensors tell of each of its four projections whether it is a butterfly or dense."""
+    """Softmax attention; the tensors tell of each of its four projections whether it is a butterfly or dense.
+
+    ``head_features`` of each head, without the field those of the input shared evenly. ``key_heads``: heads of keys and
+    values, each for as many heads of queries one after the other; without the field one for each.
+    """
 
     kind: Literal["attention"]
+    head_features: Side | None = None
+    key_heads: int | None = Field(default=None, ge=1, le=_MOST_HEADS)
 
 
 class Gelu(_Table):

@@ -29,6 +29,7 @@ import numpy as np
 from ....hw.errors import WingbeatError
 from ..kernel.sparse import Pattern
 from ..checkpoint import ButterflyWeights, Checkpoint, printable, real_array
+from ..program.attention import Heads
 from .encoder import encoder_layers
 from .file import (LARGEST_SIDE, Attention, Butterfly, Embedding, Encoder, Flatten, LayerNorm, LayerSpec, Linear, Mean,
                    Mixing, NetworkFile, PlainSpec, Position, Residual, read_network_file)
@@ -78,6 +79,14 @@ class LoadedLayer:
     def weights(self) -> str:
         """Name of its tensors, empty where it has none."""
         return getattr(self.spec, "weights", "")
+
+    @property
+    def heads(self) -> Heads:
+        """Of an attention."""
+        assert isinstance(self.spec, Attention)
+        query, key = (each.output.features for each in self.projections[:2])
+        features = query // self.spec.heads
+        return Heads(self.spec.heads, key // features, features)
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,21 +299,24 @@ class _Loader:
 
     def _projections(self, spec: Attention, shape: Shape, where: str) -> tuple[LoadedLayer, ...]:
         """The four matrices of an attention."""
-        if shape.features % spec.heads:
-            raise WingbeatError(f"heads: {spec.heads}; allowed are divisors of {shape.features} features")
-        stem, file = f"{spec.weights}." if spec.weights else "", repr(self.checkpoint.path.name)
+        heads, stem = _heads(spec, shape.features), f"{spec.weights}." if spec.weights else ""
+        query, key = heads.queries * heads.features, heads.keys * heads.features
+        outputs = (query, key, key, shape.features)
         check_no_learned_keys(self.names, stem)
-        tensors, loaded = _SharedTensors(self, where, 3 * shape.features), []
-        for number, part in enumerate(PROJECTIONS):
+        tensors, loaded = _SharedTensors(self, where, query + 2 * key), []
+        for number, (part, features) in enumerate(zip(PROJECTIONS, outputs)):
             place, name = f"{where}.{part}", f"{stem}{part}"
-            found = find_projection(self.names, stem, part, file)
+            rows = slice(sum(outputs[:number]), sum(outputs[:number + 1]))
+            given = Shape(shape.tokens, query) if part == "out" else shape
+            found = find_projection(self.names, stem, part, repr(self.checkpoint.path.name))
             if found.module:
-                layer = self._plain(self._matrix(found.module), shape, place, lambda: shape.features)
+                layer = self._plain(self._matrix(found.module), given, place, partial(int, features))
             else:
-                layer = tensors.projection(found, name, place, shape, number * shape.features)
-            if layer.output != shape:
+                layer = tensors.projection(found, name, place, given, rows)
+            if layer.output.features != features:
                 raise WingbeatError(f"{self.prefix}{name}: {layer.output.features} features come out; allowed are "
-                                    f"{shape.features}")
+                                    f"{features}, for {heads.queries} heads, {heads.keys} of keys, of "
+                                    f"{heads.features} features")
             loaded.append(layer)
         return tuple(loaded)
 
@@ -342,15 +354,14 @@ class _SharedTensors:
         self.loader, self.where, self.rows = loader, where, rows
         self.found: dict[str, np.ndarray] = {}
 
-    def projection(self, tensors: ProjectionTensors, name: str, place: str, shape: Shape, first: int) -> LoadedLayer:
-        """A matrix whose rows, and those of its bias, are number ``first`` and those behind it of what is shared."""
-        end = first + shape.features
+    def projection(self, tensors: ProjectionTensors, name: str, place: str, shape: Shape, own: slice) -> LoadedLayer:
+        """The matrix that has the rows ``own`` of what is shared; its bias has the same."""
         if tensors.is_packed:
-            matrix = self._read(tensors.weight, (self.rows, shape.features))[first:end]
+            matrix = self._read(tensors.weight, (self.rows, shape.features))[own]
         else:
-            matrix = self._read(tensors.weight, (end - first, shape.features))
+            matrix = self._read(tensors.weight, (own.stop - own.start, shape.features))
         has_bias = self.loader.prefix + tensors.bias in self.loader.checkpoint.names
-        bias = self._read(tensors.bias, (self.rows,))[first:end] if has_bias else None
+        bias = self._read(tensors.bias, (self.rows,))[own] if has_bias else None
         spec = Linear.model_construct(kind="linear", weights=name)
         return LoadedLayer(place, spec, shape, Shape(shape.tokens, len(matrix)), matrix=matrix, bias=bias)
 
@@ -367,6 +378,17 @@ def _named(name: str) -> Iterator[None]:
         yield
     except WingbeatError as error:
         raise WingbeatError(f"{name}: {error}") from error
+
+
+def _heads(spec: Attention, features: int) -> Heads:
+    """Those of an attention behind so many ``features``."""
+    if spec.head_features is None and features % spec.heads:
+        raise WingbeatError(f"heads: {spec.heads}; allowed are divisors of {features} features, or head_features "
+                            "beside them")
+    keys = spec.heads if spec.key_heads is None else spec.key_heads
+    if spec.heads % keys:
+        raise WingbeatError(f"key_heads: {keys}; allowed are divisors of {spec.heads} heads")
+    return Heads(spec.heads, keys, spec.head_features or features // spec.heads)
 
 
 def _text(shape: Shape) -> str:

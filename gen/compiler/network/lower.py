@@ -164,13 +164,12 @@ class _Lowering:
         assert isinstance(layer.spec, Attention)
         if at.flat:
             at = self.settle(at)
-        heads, tokens = layer.spec.heads, layer.input.tokens
-        scale = math.log2(math.e) / math.sqrt(layer.input.features // heads)
+        scale = math.log2(math.e) / math.sqrt(layer.heads.features)
         q, k, v, out = layer.projections
         points = [self.step(part.weights, part, at, apply_layer(part, at.floats)) for part in (_scaled(q, scale), k, v)]
         values = [point.value for point in points]
-        floats = attention(values[0].floats / scale, values[1].floats, values[2].floats, heads,
-                           attended(tokens, layer.spec.causal, layer.spec.window))
+        floats = attention(values[0].floats / scale, values[1].floats, values[2].floats, layer.spec.heads,
+                           attended(layer.input.tokens, layer.spec.causal, layer.spec.window))
         together = self.step(f"{layer.weights or layer.path}.softmax", layer, points[0], floats)
         self.steps[-1].operands = tuple(values[1:])
         for value in values[1:]:

@@ -7,6 +7,7 @@ import pytest
 
 from wingbeat.gen.compiler.network.compile import compile_network
 from wingbeat.gen.compiler.network.reference import forward
+from wingbeat.gen.compiler.network.split import compile_split
 from wingbeat.gen.cosim.network import predict_network
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.instruction import Mac, Mask, Softmax
@@ -40,6 +41,22 @@ def test_results(networks, text, tokens, features, heads, batch):
     macs = [step for step in segment.program.instructions if isinstance(step, Mac) and step.softmax]
     assert {step.softmax for step in macs} == {Softmax.LOGITS, Softmax.VALUES}
     assert any(isinstance(step, Mask) and step.length for step in segment.program.instructions) == (tokens % 8 > 0)
+
+
+@pytest.mark.parametrize("text, tokens, features, batch", [
+    ("(norm attention/dddd:4,2,16)", 20, 24, 2), ("attention/bdbd:3,1,16 mean d5", 9, 40, 1),
+    ("(norm attention:2,1,32)", 16, 16, 2)])
+def test_heads_of_keys_and_features_of_their_own(networks, text, tokens, features, batch):
+    """Heads together are wider or narrower than what they read; several heads share one of keys and values."""
+    network, inputs = networks.load(text, tokens=tokens, features=features)
+    [heads] = [layer.heads for layer in network.walk() if layer.kind == "attention"]
+    assert heads.features * heads.queries != features and heads.keys < heads.queries
+    compiled = compile_network(network, config_of(networks), inputs, batch, check=False)
+    run = compiled.execute_model(inputs[:batch + 1])
+    exact = forward(network, inputs[:batch + 1])[-1][1]
+    assert sqnr_db(exact, run.results) > 68 and not run.clamped
+    split = compile_split(network, config_of(networks, softmax_pairs=0), inputs, batch)
+    assert sqnr_db(exact, split.execute_model(inputs[:batch + 1]).results) > 68
 
 
 @pytest.mark.parametrize("tokens", [37, 64])

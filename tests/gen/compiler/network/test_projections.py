@@ -89,6 +89,43 @@ def test_layouts_mix(tmp_path, matrices):
     assert np.array_equal(network.layers[0].projections[0].matrix, matrices[0][0])
 
 
+@pytest.mark.parametrize("name", ["own", "modules", "packed", "separate"])
+@pytest.mark.parametrize("heads, keys, size", [(4, 2, 5), (6, 1, 2), (2, 2, 7)])
+def test_heads_of_their_own(tmp_path, name, heads, keys, size):
+    """Heads of queries in a row share one of keys and values: that of torch with these repeated."""
+    rng = np.random.default_rng(4)
+    outputs = (heads * size, keys * size, keys * size, FEATURES)
+    inputs = (FEATURES, FEATURES, FEATURES, heads * size)
+    matrices, biases = [rng.standard_normal(shape) / 2 for shape in zip(outputs, inputs)], [
+        rng.standard_normal(count) for count in outputs]
+    network = load_network(*write(tmp_path, layouts(matrices, biases)[name], heads=heads, key_heads=keys,
+                                  head_features=size))
+    assert network.layers[0].heads == (heads, keys, size)
+    x = rng.standard_normal((2, TOKENS, FEATURES))
+    for part in (1, 2):
+        for tensors in (matrices, biases):
+            each = tensors[part].reshape(keys, size, -1).repeat(heads // keys, axis=0)
+            tensors[part] = each.reshape(heads * size, -1).squeeze(-1 if tensors is biases else ())
+    assert np.allclose(forward(network, x)[-1][1], multihead_attention(x, *matrices, biases, heads))
+
+
+BAD_HEADS = {
+    "key_heads": ({"heads": 6, "key_heads": 4}, "key_heads: 4; allowed are divisors of 6 heads"),
+    "more of keys": ({"heads": 2, "key_heads": 4}, "key_heads: 4; allowed are divisors of 2 heads"),
+    "heads": ({"heads": 5}, "heads: 5; allowed are divisors of 12 features, or head_features beside them"),
+    "features": ({"head_features": 5},
+                 "a.q: 12 features come out; allowed are 15, for 3 heads, 3 of keys, of 5 features"),
+    "keys": ({"key_heads": 1}, "a.k: 12 features come out; allowed are 4, for 3 heads, 1 of keys, of 4 features")}
+
+
+@pytest.mark.parametrize("case", BAD_HEADS)
+def test_heads_that_do_not_fit(tmp_path, matrices, case):
+    fields, message = BAD_HEADS[case]
+    with pytest.raises(WingbeatError) as caught:
+        load_network(*write(tmp_path, layouts(*matrices)["own"], **fields))
+    assert str(caught.value) == f"layers[0] (attention): {message}"
+
+
 PACKED = {"a.in_proj_weight": np.ones((36, 12)), "a.in_proj_bias": np.ones(36), "a.out_proj.weight": np.ones((12, 12))}
 BAD = {
     "packed rows": ({"a.in_proj_weight": np.ones((35, 12))}, "a.in_proj_weight: shape (35, 12); allowed is (36, 12)"),
