@@ -1,6 +1,7 @@
 """Networks with softmax attention in generated Verilog: every element of the memory and every counter equals the
 models, results are those of the float reference."""
 
+from dataclasses import replace
 import math
 
 import numpy as np
@@ -62,6 +63,20 @@ ENCODER = {f"e.self_attn.{name}": shape for name, shape in ENCODER.items()} | {
 def test_a_layer_of_a_transformer_encoder(build, tmp_path, fields):
     network = load(tmp_path, f'{{kind = "encoder", weights = "e", heads = 2, {fields}}}', ENCODER, 11, 32)
     check(build, network, np.random.default_rng(2).standard_normal((6, 11, 32)))
+
+
+def test_a_kind_of_matrix_for_each_projection(build, tmp_path):
+    """A butterfly, N:M, dense, N:M."""
+    shapes = projections(32, 32, 32) | {"a.q.twiddle": (1, 1, 5, 16, 2, 2), "a.q.bias": (32,)}
+    del shapes["a.q.weight"]
+    network = load(tmp_path, '{kind = "attention", weights = "a", heads = 1, sparsity = {k = "1:2", out = "2:4"}}',
+                   shapes, 10, 32)
+    [layer] = network.layers
+    kept = {1: np.arange(32) // 8 % 2 == 1, 3: np.arange(32) // 8 % 4 < 2}  # of each row: inputs 8 apart are a group
+    parts = tuple(replace(part, matrix=part.matrix * kept[number]) if number in kept else part
+                  for number, part in enumerate(layer.projections))
+    network = replace(network, layers=(replace(layer, projections=parts),))
+    check(build, network, np.random.default_rng(4).standard_normal((6, 10, 32)))
 
 
 def test_heads_that_share_keys(build, tmp_path):

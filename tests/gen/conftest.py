@@ -4,7 +4,7 @@
 
 b24: a butterfly with 24 outputs, x2: of two blocks, -: strides decrease, !: without bias. d24: a linear layer, d24!
 without bias, d24/2:4 pruned for a core of two layers. e24: an embedding, at the begin and with vocabulary=True only:
-``features`` is then the number of its rows. attention/ddbb: q and k dense, v and out butterflies, as all four are of
+``features`` is then the number of its rows. attention/dsbb: q dense, k 2:4, v and out butterflies, as all four are of
 attention; attention:4,2,16: 4 heads, 2 of keys, of 16 features. A residual stands in parentheses. norm! has no bias,
 mixnone no norm; tanh is the other gelu.
 """
@@ -62,7 +62,7 @@ class Tables:
         if word == "position":
             self.tensors[name] = 0.5 * self.rng.standard_normal((self.tokens, self.features))
             return {"kind": "position", "weights": name}
-        if match := re.fullmatch(r"attention(?:/([bd]{4}))?(?::(\d+),(\d+),(\d+))?", word):
+        if match := re.fullmatch(r"attention(?:/([bds]{4}))?(?::(\d+),(\d+),(\d+))?", word):
             return self.attention(name, match[1] or "bbbb", [int(number) for number in match.groups()[1:] if number])
         if word in ("mean", "flatten"):
             self.features *= self.tokens if word == "flatten" else 1
@@ -77,8 +77,10 @@ class Tables:
             query, key = heads[0] * heads[2], heads[1] * heads[2]
         for part, kind, out in zip(("q", "k", "v", "out"), kinds, (query, key, key, features)):
             self.features = query if part == "out" else features
-            if kind == "d":
-                self.linear(f"{name}.{part}", out, "", "")
+            if kind == "s":
+                fields.setdefault("sparsity", {})[part] = "2:4"
+            if kind in "ds":
+                self.linear(f"{name}.{part}", out, "", "2:4" if kind == "s" else "")
             else:
                 self.butterfly(f"{name}.{part}", out, 1, "", "")
         return {"kind": "attention", "weights": name, **fields}
@@ -113,7 +115,8 @@ class Tables:
 
 
 def _inline(fields):
-    return "{" + ", ".join(f"{key} = {json.dumps(value)}" for key, value in fields.items()) + "}"
+    return "{" + ", ".join(f"{key} = {_inline(value) if isinstance(value, dict) else json.dumps(value)}"
+                           for key, value in fields.items()) + "}"
 
 
 class Networks:

@@ -38,7 +38,7 @@ import reprlib
 import tomllib
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ....hw.errors import WingbeatError
 from ....hw.isa.encoding import FIELDS
@@ -47,8 +47,8 @@ from ....hw.names import ALLOWED_NAMES, is_module_name
 from ..checkpoint import printable
 
 __all__ = ["NetworkFile", "Input", "Butterfly", "Linear", "Embedding", "Position", "LayerNorm", "Mixing", "Attention",
-           "Gelu", "Relu", "Mean", "Flatten", "Residual", "Encoder", "PlainSpec", "LayerSpec", "LARGEST_SIDE",
-           "LARGEST_WINDOW", "read_network_file"]
+           "Sparsities", "Gelu", "Relu", "Mean", "Flatten", "Residual", "Encoder", "PlainSpec", "LayerSpec",
+           "LARGEST_SIDE", "LARGEST_WINDOW", "read_network_file"]
 
 LARGEST_WINDOW = (1 << dict(FIELDS[Opcode.MASK])["window"]) // 2 - 1  # on both sides of a token
 LARGEST_SIDE = 1 << 16  # tokens, features: the largest butterfly of gen/compiler/checkpoint.py
@@ -70,6 +70,8 @@ Name = Annotated[str, Field(max_length=128, pattern=rf"^{_PART}(\.{_PART})*$")]
 # The state dict of a single layer names its tensors without a dot in front: weights = "".
 LayerName = Annotated[str, Field(max_length=128, pattern=rf"^({_PART}(\.{_PART})*)?$")]
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+Sparsity = Annotated[str, Field(max_length=8)]
+Stride = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Butterfly(_Table):
@@ -87,8 +89,8 @@ class Linear(_Table):
 
     kind: Literal["linear"]
     weights: LayerName
-    sparsity: Annotated[str, Field(max_length=8)] | None = None
-    stride: Annotated[int, Field(ge=1, le=4096)] | None = None
+    sparsity: Sparsity | None = None
+    stride: Stride | None = None
 
 
 class Embedding(_Table):
@@ -134,16 +136,33 @@ class _Attending(_Table):
     window: int | None = Field(default=None, ge=1, le=LARGEST_WINDOW)
 
 
+class Sparsities(_Table):
+    """"N:M" of the matrices of an attention that are not dense."""
+
+    q: Sparsity | None = None
+    k: Sparsity | None = None
+    v: Sparsity | None = None
+    out: Sparsity | None = None
+
+
+def _of_each(value: Any) -> Any:
+    """One text stands for all matrices."""
+    return dict.fromkeys(Sparsities.model_fields, value) if isinstance(value, str) else value
+
+
 class Attention(_Attending):
     """Softmax attention; the tensors tell of each of its four projections whether it is a butterfly or dense.
 
     ``head_features`` of each head, without the field those of the input shared evenly. ``key_heads``: heads of keys and
-    values, each for as many heads of queries one after the other; without the field one for each.
+    values, each for as many heads of queries one after the other; without the field one for each. ``sparsity``: one
+    "N:M" for all four matrices, or a table with that of some of them; ``stride`` as in a linear layer, for all of them.
     """
 
     kind: Literal["attention"]
     head_features: Side | None = None
     key_heads: int | None = Field(default=None, ge=1, le=_MOST_HEADS)
+    sparsity: Annotated[Sparsities | None, BeforeValidator(_of_each)] = None
+    stride: Stride | None = None
 
 
 class Gelu(_Table):
@@ -249,14 +268,16 @@ def _fault_line(fault: Any) -> str:
     """One line out of an entry of a ValidationError: field, value, what is allowed."""
     parts: list[str] = []
     owner: type[BaseModel] = NetworkFile
-    for before, part in zip([None, *fault["loc"]], fault["loc"]):
+    for before, part, behind in zip([None, *fault["loc"]], fault["loc"], [*fault["loc"][1:], None]):
         if isinstance(part, int):
             parts[-1] += f"[{part}]"
         elif isinstance(before, int):  # the kind, which chose the table
             owner = _KINDS[part]
         else:
             parts.append(printable(part))
-            owner = Input if part == "input" and before is None else owner
+            if behind is not None:
+                tables: dict[str, type[BaseModel]] = {"input": Input, "sparsity": Sparsities}
+                owner = tables.get(part, owner)
     field, value, message = ".".join(parts), _shown(fault["input"]), fault["msg"].removeprefix("Value error, ")
     match fault["type"]:
         case "value_error":

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,8 @@ from .encoder import encoder_layers
 from .file import (LARGEST_SIDE, Attention, Butterfly, Embedding, Encoder, Flatten, LayerNorm, LayerSpec, Linear, Mean,
                    Mixing, NetworkFile, PlainSpec, Position, Residual, read_network_file)
 from .projections import PROJECTIONS, ProjectionTensors, check_no_learned_keys, find_projection, matrix_spec
+
+_LONE_STRIDE = "stride without sparsity; allowed beside sparsity"
 
 __all__ = ["Shape", "LoadedLayer", "LoadedNetwork", "load_network"]
 
@@ -225,7 +227,7 @@ class _Loader:
         matrix = real_array(name, self.checkpoint.tensor(name))
         if matrix.ndim != 2 or matrix.shape[1] != shape.features or not 1 <= len(matrix) <= LARGEST_SIDE:
             raise WingbeatError(f"{name}: shape {matrix.shape}; allowed are (1..{LARGEST_SIDE}, {shape.features})")
-        pattern = self._pattern(spec)
+        pattern = _pattern(spec)
         has_bias = f"{self.prefix}{stem}bias" in self.checkpoint.names
         bias = self._tensor(f"{stem}bias", where, matrix.shape[:1]) if has_bias else None
         return LoadedLayer(where, spec, shape, Shape(shape.tokens, len(matrix)), matrix=matrix, bias=bias,
@@ -240,21 +242,6 @@ class _Loader:
         if matrix.ndim != 2 or len(matrix) != self.vocabulary or not 1 <= matrix.shape[1] <= LARGEST_SIDE:
             raise WingbeatError(f"{name}: shape {matrix.shape}; allowed are ({self.vocabulary}, 1..{LARGEST_SIDE})")
         return LoadedLayer(where, spec, shape, Shape(shape.tokens, matrix.shape[1]), matrix=matrix)
-
-    @staticmethod
-    def _pattern(spec: Linear) -> Pattern | None:
-        """What the file says; the stride is 0 where the weights are to say it."""
-        if spec.sparsity is None:
-            if spec.stride is not None:
-                raise WingbeatError("stride without sparsity; allowed beside sparsity")
-            return None
-        try:
-            pattern = Pattern.parse(spec.sparsity)
-        except WingbeatError as fault:
-            raise WingbeatError(f"sparsity: {str(fault).removeprefix('pattern: ')}") from fault
-        if spec.stride is not None and spec.stride & spec.stride - 1:
-            raise WingbeatError(f"stride: {spec.stride}; allowed are powers of two")
-        return pattern._replace(stride=spec.stride or 0)
 
     def _claim(self, name: str, where: str) -> None:
         if name in self.user:
@@ -303,16 +290,21 @@ class _Loader:
         query, key = heads.queries * heads.features, heads.keys * heads.features
         outputs = (query, key, key, shape.features)
         check_no_learned_keys(self.names, stem)
+        if spec.stride is not None and spec.sparsity is None:
+            raise WingbeatError(_LONE_STRIDE)
         tensors, loaded = _SharedTensors(self, where, query + 2 * key), []
         for number, (part, features) in enumerate(zip(PROJECTIONS, outputs)):
             place, name = f"{where}.{part}", f"{stem}{part}"
             rows = slice(sum(outputs[:number]), sum(outputs[:number + 1]))
             given = Shape(shape.tokens, query) if part == "out" else shape
             found = find_projection(self.names, stem, part, repr(self.checkpoint.path.name))
+            pruning = _pruning(spec, part)
             if found.module:
-                layer = self._plain(self._matrix(found.module), given, place, partial(int, features))
+                layer = self._plain(_pruned(self._matrix(found.module), pruning, part), given, place,
+                                    partial(int, features))
             else:
-                layer = tensors.projection(found, name, place, given, rows)
+                matrix = Linear.model_construct(kind="linear", weights=name, **pruning)
+                layer = tensors.projection(found, matrix, place, given, rows)
             if layer.output.features != features:
                 raise WingbeatError(f"{self.prefix}{name}: {layer.output.features} features come out; allowed are "
                                     f"{features}, for {heads.queries} heads, {heads.keys} of keys, of "
@@ -354,7 +346,8 @@ class _SharedTensors:
         self.loader, self.where, self.rows = loader, where, rows
         self.found: dict[str, np.ndarray] = {}
 
-    def projection(self, tensors: ProjectionTensors, name: str, place: str, shape: Shape, own: slice) -> LoadedLayer:
+    def projection(self, tensors: ProjectionTensors, spec: Linear, place: str, shape: Shape,
+                   own: slice) -> LoadedLayer:
         """The matrix that has the rows ``own`` of what is shared; its bias has the same."""
         if tensors.is_packed:
             matrix = self._read(tensors.weight, (self.rows, shape.features))[own]
@@ -362,8 +355,8 @@ class _SharedTensors:
             matrix = self._read(tensors.weight, (own.stop - own.start, shape.features))
         has_bias = self.loader.prefix + tensors.bias in self.loader.checkpoint.names
         bias = self._read(tensors.bias, (self.rows,))[own] if has_bias else None
-        spec = Linear.model_construct(kind="linear", weights=name)
-        return LoadedLayer(place, spec, shape, Shape(shape.tokens, len(matrix)), matrix=matrix, bias=bias)
+        return LoadedLayer(place, spec, shape, Shape(shape.tokens, len(matrix)), matrix=matrix, bias=bias,
+                           pattern=_pattern(spec))
 
     def _read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         if name not in self.found:
@@ -378,6 +371,34 @@ def _named(name: str) -> Iterator[None]:
         yield
     except WingbeatError as error:
         raise WingbeatError(f"{name}: {error}") from error
+
+
+def _pattern(spec: Linear) -> Pattern | None:
+    """What the file says; the stride is 0 where the weights are to say it."""
+    if spec.sparsity is None:
+        if spec.stride is not None:
+            raise WingbeatError(_LONE_STRIDE)
+        return None
+    try:
+        pattern = Pattern.parse(spec.sparsity)
+    except WingbeatError as fault:
+        raise WingbeatError(f"sparsity: {str(fault).removeprefix('pattern: ')}") from fault
+    if spec.stride is not None and spec.stride & spec.stride - 1:
+        raise WingbeatError(f"stride: {spec.stride}; allowed are powers of two")
+    return pattern._replace(stride=spec.stride or 0)
+
+
+def _pruning(spec: Attention, part: str) -> dict[str, Any]:
+    """Fields of the linear layer that is one of the four matrices; none where it is not sparse."""
+    sparsity = spec.sparsity and getattr(spec.sparsity, part)
+    return {"sparsity": sparsity, "stride": spec.stride} if sparsity else {}
+
+
+def _pruned(matrix: Butterfly | Linear, pruning: dict[str, Any], part: str) -> Butterfly | Linear:
+    """The ``matrix`` with those fields."""
+    if pruning and isinstance(matrix, Butterfly):
+        raise WingbeatError(f"sparsity.{part}: {pruning['sparsity']!r} of a butterfly; allowed are dense matrices")
+    return matrix.model_copy(update=pruning)
 
 
 def _heads(spec: Attention, features: int) -> Heads:

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from ....hw.errors import WingbeatError
 from ..checkpoint import printable
-from .file import Butterfly, Linear
+from .file import Butterfly, Linear, Sparsities
 
 __all__ = ["PROJECTIONS", "ProjectionTensors", "find_projection", "matrix_spec", "check_no_learned_keys"]
 
-PROJECTIONS = ("q", "k", "v", "out")
+PROJECTIONS = tuple(Sparsities.model_fields)  # q, k, v, out
 _PACKED_WEIGHT, _PACKED_BIAS = "in_proj_weight", "in_proj_bias"
 
 

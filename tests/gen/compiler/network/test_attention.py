@@ -59,6 +59,28 @@ def test_heads_of_keys_and_features_of_their_own(networks, text, tokens, feature
     assert sqnr_db(exact, split.execute_model(inputs[:batch + 1]).results) > 68
 
 
+def test_a_kind_of_matrix_for_each_projection(networks):
+    """Butterfly, dense and N:M side by side; of the last only what is kept streams."""
+    found, dense = (networks.load(f"(norm attention/{kinds})", tokens=9, features=32) for kinds in ("bdss", "bddd"))
+    for config in (config_of(networks), config_of(networks, softmax_pairs=0)):
+        split = compile_split(found[0], config, found[1], 2)
+        assert sqnr_db(forward(*found)[-1][1], split.execute_model(found[1]).results) > 68
+    useful = [{operation.step.name: operation.useful for operation in compile_network(
+        network, config_of(networks), inputs, 2, check=False).operations} for network, inputs in (found, dense)]
+    assert [2 * useful[0][name] == useful[1][name] for name in ("a1.q", "a1.k", "a1.v", "a1.out")] == [
+        False, False, True, True]
+
+
+def test_a_sparse_projection_that_breaks_its_pattern(networks):
+    network, inputs = networks.load("attention/dsdd", tokens=9, features=32)
+    [layer] = network.layers
+    key = replace(layer.projections[1], matrix=np.ones((32, 32)))
+    network = replace(network, layers=(replace(layer, projections=(layer.projections[0], key,
+                                                                   *layer.projections[2:])),))
+    with pytest.raises(WingbeatError, match="^a0.k: rows 0 to 1, which share a pattern: 4 of the inputs 0, "):
+        compile_network(network, config_of(networks), inputs, 2)
+
+
 @pytest.mark.parametrize("tokens", [37, 64])
 @pytest.mark.parametrize("mask", [dict(causal=True), dict(window=6), dict(causal=True, window=9)], ids=str)
 def test_keys_that_count(networks, tokens, mask):

@@ -30,10 +30,16 @@ def multihead_attention(x, q, k, v, out, biases, heads=HEADS):
     return result.swapaxes(1, 2).reshape(*x.shape[:2], -1) @ out.T + biases[3]
 
 
+def toml(value):
+    """``value`` as it stands in a line of the network file."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {toml(each)}" for name, each in value.items()) + "}"
+    return json.dumps(value)
+
+
 def write(folder, tensors, *, weights="a", top="", **fields):
-    fields = {"kind": "attention", "weights": weights, "heads": HEADS, **fields}
-    inline = ", ".join(f"{name} = {json.dumps(value)}" for name, value in fields.items())
-    (folder / "net.toml").write_text(f'name = "net"\n{top}\nlayers = [{{{inline}}}]\n[input]\ntokens = {TOKENS}\n'
+    layer = toml({"kind": "attention", "weights": weights, "heads": HEADS, **fields})
+    (folder / "net.toml").write_text(f'name = "net"\n{top}\nlayers = [{layer}]\n[input]\ntokens = {TOKENS}\n'
                                      f"features = {FEATURES}\n")
     save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, folder / "net.safetensors")
     return folder / "net.toml", folder / "net.safetensors"
@@ -123,6 +129,35 @@ def test_heads_that_do_not_fit(tmp_path, matrices, case):
     fields, message = BAD_HEADS[case]
     with pytest.raises(WingbeatError) as caught:
         load_network(*write(tmp_path, layouts(*matrices)["own"], **fields))
+    assert str(caught.value) == f"layers[0] (attention): {message}"
+
+
+@pytest.mark.parametrize("name", ["own", "packed", "separate"])
+def test_sparsity_of_each_matrix(tmp_path, matrices, name):
+    for fields, found in (({"sparsity": "2:4"}, ["2:4"] * 4), ({"sparsity": {"k": "1:2", "out": "2:8"}, "stride": 4},
+                                                               [None, "1:2", None, "2:8"])):
+        layer = load_network(*write(tmp_path, layouts(*matrices)[name], **fields)).layers[0]
+        patterns = [each.pattern for each in layer.projections]
+        assert [pattern and str(pattern) for pattern in patterns] == found
+        assert {pattern.stride for pattern in patterns if pattern} == {fields.get("stride", 0)}
+
+
+BAD_SPARSITY = {
+    "pattern": ({"sparsity": {"q": "2:3"}}, "sparsity: '2:3'; allowed are N:M with M of 2, 4, 8, 16 and N of 1..M"),
+    "stride": ({"sparsity": "2:4", "stride": 12}, "stride: 12; allowed are powers of two"),
+    "lone stride": ({"stride": 4}, "stride without sparsity; allowed beside sparsity"),
+    "butterfly": ({"sparsity": "2:4"}, "sparsity.q: '2:4' of a butterfly; allowed are dense matrices")}
+
+
+@pytest.mark.parametrize("case", BAD_SPARSITY)
+def test_sparsity_that_does_not_fit(tmp_path, matrices, case):
+    fields, message = BAD_SPARSITY[case]
+    tensors = layouts(*matrices)["own"]
+    if case == "butterfly":
+        del tensors["a.q.weight"]
+        tensors["a.q.twiddle"] = np.ones((1, 1, 4, 8, 2, 2))
+    with pytest.raises(WingbeatError) as caught:
+        load_network(*write(tmp_path, tensors, **fields))
     assert str(caught.value) == f"layers[0] (attention): {message}"
 
 
