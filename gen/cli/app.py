@@ -129,7 +129,8 @@ def compile_(context: typer.Context,
              output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="folder to write")],
              preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
              calibration: Annotated[Path | None, typer.Option(
-                 metavar="DATA.npz", help="arrays `inputs` and, if known, `labels`; else random inputs")] = None,
+                 metavar="DATA.npz", help="arrays `inputs`, `lengths` where the network takes them and, if known, "
+                                          "`labels`; else random inputs")] = None,
              batch: Annotated[int | None, typer.Option(help="inputs at once, a power of two")] = None,
              seed: Annotated[int, seed_option("of random inputs")] = 1,
              simulate: Annotated[bool, typer.Option("--simulate",

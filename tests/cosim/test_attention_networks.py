@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from wingbeat.gen.compiler.network.compile import compile_network
+from wingbeat.gen.compiler.network.inputs import Padded
 from wingbeat.gen.compiler.network.load import load_network
 from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.cosim.core import Core
@@ -84,3 +85,12 @@ def test_heads_that_share_keys(build, tmp_path):
     layer = '{kind = "attention", weights = "a", heads = 4, key_heads = 2, head_features = 16}'
     network = load(tmp_path, layer, projections(64, 32, 24), 13, 24)
     check(build, network, np.random.default_rng(3).standard_normal((6, 13, 24)))
+
+
+@pytest.mark.parametrize("mask", ["", ", causal = true"])
+def test_lengths_of_the_inputs(build, tmp_path, mask):
+    """None, one and all of the tokens count; the batch behind has other lengths, and no room for a second input."""
+    layer = f'{{kind = "attention", weights = "a", heads = 2, key_heads = 1, head_features = 16{mask}}}'
+    network = load(tmp_path, layer, projections(32, 16, 24), 37, 24, "lengths = true\n")
+    values = np.random.default_rng(5).standard_normal((7, 37, 24))
+    check(build, network, Padded(values, np.array([0, 37, 1, 20, 36, 8, 30])), batch=4)

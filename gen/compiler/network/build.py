@@ -225,11 +225,10 @@ class _Attention(Builder):
                 for number in inputs]
         tasks = [task for number in inputs
                  for task in transpose(config, values.tensor.input(number), rows[number], f"{step.name}.values")]
-        length = self.resources.lengths.number(count) if padded_keys(config, count) > count else 0
         own_rows, key_rows = (tuple(tensor.input(number) for number in inputs)
                               for tensor in (self.source.tensor, keys.tensor))
         attend = Attend(config, own_rows, key_rows, tuple(rows), step.layer.heads, count,
-                        Keys(spec.causal, spec.window, length))
+                        Keys(spec.causal, spec.window, self._length(count), step.has_lengths))
         own = Format(self.width, max(own_exponent(step, self.width), least_exponent(step.result, self.width)))
         shifts = attention_shifts(config, self.source.format.exponent, keys.format.exponent, values.format.exponent,
                                   own.exponent)
@@ -238,6 +237,12 @@ class _Attention(Builder):
                                   step.name)
         useful = 2 * int(attended(tokens, spec.causal, spec.window).sum()) * step.source.shape.features * memory.batch
         return Operation(step, result, list(tasks), [], self.constants, useful)
+
+    def _length(self, keys: int) -> int:
+        """Number of the entry that says how many of ``keys`` count, of that of the first input where each has one."""
+        if self.step.has_lengths:
+            return self.resources.lengths.of_inputs(self.memory.batch, keys)
+        return self.resources.lengths.number(keys) if padded_keys(self.config, keys) > keys else 0
 
 
 class _Mixing(Builder):

@@ -8,6 +8,7 @@
     tokens = 8
     features = 8                        # or vocabulary = V: tokens are numbers below V, for all layers but an embedding
                                         # one-hot rows of V features
+    lengths = false                     # true: each input has a number of tokens that count, see Input
 
     [[layers]]                          # in order; x is tokens x features at every point
     kind = "butterfly"
@@ -218,11 +219,13 @@ _OUTERMOST = ("residual", "encoder")  # kinds with residuals, of which none stan
 
 
 class Input(_Table):
-    """What goes in: rows of ``features`` numbers, or tokens that are numbers below ``vocabulary``."""
+    """What goes in: rows of ``features`` numbers, or tokens that are numbers below ``vocabulary``. ``lengths``: with
+    each input comes the number of its tokens that count; attention sees no others."""
 
     tokens: Side
     features: Side | None = None
     vocabulary: Side | None = None
+    lengths: bool = False
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "Input":

@@ -94,13 +94,15 @@ class LoadedLayer:
 @dataclass(frozen=True, eq=False)
 class LoadedNetwork:
     """A checked network: every tensor is there, is real and finite, and has the shape that its place asks for.
-    ``assumed``: what neither file says, as NAME.increasing_stride = true."""
+    ``assumed``: what neither file says, as NAME.increasing_stride = true. ``has_lengths``: how many of its tokens count
+    comes with each input; attention sees no others."""
 
     name: str
     input: Shape
     vocabulary: int | None
     layers: tuple[LoadedLayer, ...]
     assumed: tuple[str, ...] = ()
+    has_lengths: bool = False
 
     @property
     def output(self) -> Shape:
@@ -133,7 +135,23 @@ def load_network(toml_path: str | Path, checkpoint_path: str | Path) -> LoadedNe
     shape = Shape(given.tokens, given.features or (1 if has_ids else given.vocabulary or 0))
     layers = loader.layers(file.layers, shape, "", None)
     loader.check_all_used()
-    return LoadedNetwork(file.name, shape, given.vocabulary, layers, tuple(loader.assumed))
+    network = LoadedNetwork(file.name, shape, given.vocabulary, layers, tuple(loader.assumed), given.lengths)
+    _check_lengths(network)
+    return network
+
+
+def _check_lengths(network: LoadedNetwork) -> None:
+    """Whoever looks at the lengths of a network that takes them must have the tokens of the input."""
+    if not network.has_lengths:
+        return
+    found = [layer for layer in network.walk() if isinstance(layer.spec, Attention)]
+    if not found:
+        raise WingbeatError("input.lengths: true, and no layer looks at them; allowed beside attention")
+    for layer in found:
+        if layer.input.tokens != network.input.tokens:
+            raise WingbeatError(f"{layer.path} (attention): {layer.input.tokens} tokens and lengths of "
+                                f"{network.input.tokens}; allowed with input.lengths is attention in front of mean and "
+                                "flatten")
 
 
 class _Loader:

@@ -46,11 +46,17 @@ class Heads(NamedTuple):
 
 class Keys(NamedTuple):
     """Which keys count: not those behind a query where ``causal``, nor those further away than ``window``; number of
-    the entry in the table of lengths, less one, that says how many there are, 0 where all count."""
+    the entry in the table of lengths, less one, that says how many there are, 0 where all count. ``by_input``: that
+    entry is of the first input, those behind it are of the others."""
 
     causal: bool = False
     window: int | None = None
     length: int = 0
+    by_input: bool = False
+
+    def of(self, number: int) -> "Keys":
+        """Those of one input."""
+        return self._replace(length=self.length + number, by_input=False) if self.by_input else self
 
 
 class Tiles(NamedTuple):
@@ -158,17 +164,18 @@ class Attend:
     def transfers(self, targets: tuple[Matrix, ...], shift: int, divide: int, name: str) -> list[Transfer]:
         """``targets``: rows of the results of each input. ``shift`` of the logits; ``divide``: of the division."""
         unit, found = 2 * self.config.engines, []
-        stages: dict[tuple[int, int], Stage] = {}
+        stages: dict[tuple[int, int, Keys], Stage] = {}
         for number, (queries, target) in enumerate(zip(self.queries, targets)):
+            counts = self.counts.of(number)
             for head in range(self.heads.queries):
                 first = 0
                 while first < queries.rows:
                     left = queries.rows - first
                     row_bits = min(self.tiles.row_bits, max(self._least_bits, bits_for(-(-left // unit))))
                     rows = min(left, unit << row_bits)
-                    key = row_bits, first if self._is_banded else 0
+                    key = row_bits, first if self._is_banded else 0, counts
                     if key not in stages:
-                        stages[key] = self._stage(target, row_bits, key[1], rows, shift, divide, name)
+                        stages[key] = self._stage(target, row_bits, key[1], rows, shift, divide, name, counts)
                     at = head * self.heads.features // self.config.memory_elements
                     block = Block(queries.base + first * queries.pitch + at, rows, target.base + first * target.pitch
                                   + at, rows, matrix_at=self._places(stages[key], number, head))
@@ -203,8 +210,8 @@ class Attend:
                        values.base + own * d * values.pitch + at // elements]
         return tuple(places)
 
-    def _stage(self, target: Matrix, row_bits: int, first: int, rows: int, shift: int, divide: int,
-               name: str) -> Stage:
+    def _stage(self, target: Matrix, row_bits: int, first: int, rows: int, shift: int, divide: int, name: str,
+               counts: Keys) -> Stage:
         config, d, mode = self.config, self.heads.features, MemoryMode.PAIRS
         queries, bits, lane_bits = self.queries[0], bits_for(d), self.config.layers
         chunks = self._chunks(first, rows, self.tiles.keys)
@@ -216,7 +223,7 @@ class Attend:
             is_first, is_last = number == 0, number == len(chunks) - 1
             stride = bits_for(self.tiles.keys) - lane_bits
             passes += [
-                self._mask(at, first),
+                _mask(counts, at, first),
                 Mac(d // config.lanes, count // config.lanes, 1 << row_bits, bits - lane_bits, base, stride, shift,
                     softmax=Softmax.LOGITS, fresh=is_first, first=is_first),
                 Mac(count // config.lanes, d // config.lanes, 1 << row_bits, stride, base, bits - lane_bits, divide,
@@ -230,16 +237,17 @@ class Attend:
         shape = Mac(d // config.lanes, d // config.lanes, 1 << row_bits, bits - lane_bits, 0, bits - lane_bits, 0)
         return replace(build_mac_stage(name, config, shape, stream, *sides), passes=tuple(passes))
 
-    def _mask(self, key: int, first: int) -> Mask:
-        """Of the keys from number ``key`` on, for rows from ``first`` on."""
-        causal, window, length = self.counts
-        if window is None:
-            return Mask(key, first if causal else 0, causal, 0, length)
-        limit = first if causal else first + window
-        return Mask(key, limit, True, window if causal else 2 * window, length)
-
 
 _GAP = 96  # cycles about from the last group of a MAC to the first of the next one
+
+
+def _mask(counts: Keys, key: int, first: int) -> Mask:
+    """Of the keys from number ``key`` on, for rows from ``first`` on."""
+    causal, window, length, _ = counts
+    if window is None:
+        return Mask(key, first if causal else 0, causal, 0, length)
+    limit = first if causal else first + window
+    return Mask(key, limit, True, window if causal else 2 * window, length)
 
 
 def _piece(config: CoreConfig, matrix: Matrix, rows: int, inputs: int) -> MatrixPiece:
