@@ -9,9 +9,9 @@ import typer
 from ..compiler.kernel.passes import Scaling
 from ..console import JsonOption, file_option, print_table, progress
 from .options import (on_native, CausalOption, ConfigOption, ExpandOption, FeaturesOption, HeadsOption, HiddenOption,
-                      InputsOption, MemoryOption, OutputsOption, PatternOption, PresetOption, SetOption, SizesOption,
-                      TokensOption, integers, print_rows, refuse_unused_sizes, save_json, seed_option, select_config,
-                      sizes_of)
+                      InputsOption, KeyHeadsOption, LengthOption, MemoryOption, OutputsOption, PatternOption,
+                      PresetOption, SetOption, SizesOption, TokensOption, integers, print_rows, refuse_unused_sizes,
+                      save_json, seed_option, select_config, sizes_of)
 
 __all__ = ["bench"]
 
@@ -30,6 +30,7 @@ def bench_kernels(context: typer.Context, preset: PresetOption = None, config: C
                   tokens: TokensOption = 1024, hidden: HiddenOption = 1024, expand: ExpandOption = 4,
                   inputs: InputsOption = 1024, outputs: OutputsOption = 1024, pattern: PatternOption = "2:4",
                   heads: HeadsOption = 1, features: FeaturesOption = 64, causal: CausalOption = False,
+                  key_heads: KeyHeadsOption = None, length: LengthOption = None,
                   seed: Annotated[int, seed_option("draws weights and data")] = 1,
                   json_file: JsonOption = None) -> int:
     """Cycles, utilisation and SQNR of kernels on the simulated Verilog: of single transforms in steady state, of
@@ -43,7 +44,8 @@ def bench_kernels(context: typer.Context, preset: PresetOption = None, config: C
     points = sizes_of(chosen, sizes)
     if from_memory:
         timing = MemoryTiming.parse(memory or "ideal")
-        shape = OperationSize(tokens, hidden, expand, inputs, outputs, pattern, heads, features, causal)
+        shape = OperationSize(tokens, hidden, expand, inputs, outputs, pattern, heads, features, causal, key_heads,
+                              length)
         work = workloads(chosen, kernels, points, shape, blocks=blocks, scaling=scaling, seed=seed)
         with progress("bench", 1 + len(work)) as step:
             rows = bench_processor(chosen, work, timing=timing, report=step)

@@ -311,33 +311,45 @@ def dense_workload(config: CoreConfig, tokens: int, inputs: int, outputs: int, s
                     kernel.output_unit(step), False, reference, int(useful), 0)
 
 
-def attention_workload(config: CoreConfig, tokens: int, heads: int, features: int, causal: bool,
-                       seed: int) -> Workload:
-    """``heads`` heads of ``features`` elements of random queries, keys and values (tokens, heads * features): the
-    transpose of the values, then softmax attention. Useful are the products of what counts. Raises WingbeatError for
-    what does not fit."""
+def _attention_heads(tokens: int, heads: int, features: int, key_heads: int | None, length: int | None) -> Heads:
+    """Raises WingbeatError for sizes that are none."""
     for name, value in (("--tokens", tokens), ("--heads", heads), ("--features", features)):
         if value < 1:
             raise WingbeatError(f"{name}: {value}; allowed are numbers >= 1")
+    if key_heads is not None and (key_heads < 1 or heads % key_heads):
+        raise WingbeatError(f"--key-heads: {key_heads}; allowed are divisors of {heads} heads")
+    if length is not None and not 0 <= length <= tokens:
+        raise WingbeatError(f"--length: {length}; allowed are 0..{tokens}")
+    return Heads(heads, key_heads or heads, features)
+
+
+def attention_workload(config: CoreConfig, tokens: int, heads: int, features: int, causal: bool, seed: int, *,
+                       key_heads: int | None = None, length: int | None = None) -> Workload:
+    """``heads`` heads of ``features`` elements of random queries (tokens, heads * features), and as many or
+    ``key_heads`` of keys and values: the transpose of the values, then softmax attention, in which the first ``length``
+    keys count, None for all. Useful are the products of what counts. Raises WingbeatError for what does not fit."""
+    shape = _attention_heads(tokens, heads, features, key_heads, length)
     _, numbers = _generators(seed, tokens, heads, features)
     width, padded = heads * features, padded_keys(config, tokens)
+    key_width = shape.keys * features
     exponent = 3 - config.element_width  # four deviations of normal numbers
     bound = largest(config.element_width)
     scale = math.log2(math.e) / math.sqrt(features)
     own = exponent + math.ceil(math.log2(scale))
-    q, k, v = (np.clip(np.rint(numbers.standard_normal((tokens, width)) * factor), -bound, bound).astype(np.int64)
-               for factor in (scale * 2.0 ** -own, 2.0 ** -exponent, 2.0 ** -exponent))
-    queries, keys, values, turned, target = placed(config, (tokens, width), (padded, width), (tokens, width),
-                                                   (width, padded), (tokens, width))
-    counts = Keys(causal, None, int(padded > tokens))
+    q, k, v = (np.clip(np.rint(numbers.standard_normal((tokens, size)) * factor), -bound, bound).astype(np.int64)
+               for size, factor in ((width, scale * 2.0 ** -own), *[(key_width, 2.0 ** -exponent)] * 2))
+    queries, keys, values, turned, target = placed(config, (tokens, width), (padded, key_width), (tokens, key_width),
+                                                   (key_width, padded), (tokens, width))
+    counts = Keys(causal, None, int(padded > tokens or length is not None))
     shifts = attention_shifts(config, own, exponent, exponent, exponent)
-    attend = Attend(config, (queries,), (keys,), (turned,), Heads(heads, heads, features), tokens, counts)
+    attend = Attend(config, (queries,), (keys,), (turned,), shape, tokens, counts)
     tasks = [*transpose(config, values, turned, "values"),
              *attend.transfers((target,), shifts.logits, shifts.divide, "attention")]
-    setup = [(SETUP_LENGTHS, 0, tokens)] if counts.length else []
+    counted = tokens if length is None else length
+    setup = [(SETUP_LENGTHS, 0, counted)] if counts.length else []
     given = replace(keys, rows=tokens)
     memory = _memory(config, target.end, [(queries, q), (given, k), (values, v)])
-    seen = attended(tokens, causal)
+    seen = attended(tokens, causal) & (np.arange(tokens) < counted)
     reference = attention((q * 2.0 ** own / scale)[None], (k * 2.0 ** exponent)[None], (v * 2.0 ** exponent)[None],
                           heads, seen)[0]
     return Workload("attention", features, tokens, config, assemble(config, tasks, setup), memory, queries,

@@ -23,6 +23,30 @@ def test_attention(tokens, heads, features, causal, pairs):
     assert work.useful < found.total * CONFIG.n_multipliers
 
 
+@pytest.mark.parametrize("causal, key_heads, length, pairs", [
+    (False, 1, None, 37 * 37), (True, 2, 20, 20 * 21 // 2 + 17 * 20), (False, 4, 1, 37), (False, None, 37, 37 * 37)])
+def test_shared_keys_and_lengths(causal, key_heads, length, pairs):
+    work = attention_workload(CONFIG, 37, 4, 16, causal, 3, key_heads=key_heads, length=length)
+    memory, _ = work.run_model()
+    assert sqnr_db(work.reference, work.result(memory)) > 69 and work.useful == 2 * pairs * 4 * 16
+
+
+def test_no_key_gives_zeros():
+    work = attention_workload(CONFIG, 12, 1, 16, False, 3, length=0)
+    memory, _ = work.run_model()
+    assert not work.result(memory).any() and not work.reference.any() and work.useful == 0
+
+
+@pytest.mark.parametrize("options, line", [
+    ({"key_heads": 3}, "--key-heads: 3; allowed are divisors of 4 heads"),
+    ({"key_heads": 0}, "--key-heads: 0; allowed are divisors of 4 heads"),
+    ({"length": 9}, "--length: 9; allowed are 0..8"), ({"length": -1}, "--length: -1; allowed are 0..8")])
+def test_options_that_do_not_fit(options, line):
+    with pytest.raises(WingbeatError) as caught:
+        attention_workload(CONFIG, 8, 4, 16, False, 1, **options)
+    assert str(caught.value) == line
+
+
 def test_longer_ones_use_more_of_the_array():
     def rate(tokens):
         work = attention_workload(CONFIG, tokens, 1, 64, False, 1)
@@ -31,8 +55,10 @@ def test_longer_ones_use_more_of_the_array():
 
 
 def test_it_is_a_kernel_of_the_benches():
-    [work] = workloads(CONFIG, ["attention"], [], OperationSize(tokens=24, heads=2, features=16, causal=True))
+    [work] = workloads(CONFIG, ["attention"], [], OperationSize(tokens=24, heads=2, features=16, causal=True,
+                                                                   key_heads=1, length=3))
     assert (work.name, work.points, work.rows) == ("attention", 16, 24)
+    assert work.useful == 2 * (1 + 2 + 22 * 3) * 2 * 16
 
 
 @pytest.mark.parametrize("sizes, line", [
