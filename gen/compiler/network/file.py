@@ -215,6 +215,12 @@ class Encoder(_Attending):
 
 LayerSpec = PlainSpec | Residual | Encoder
 _KINDS = {table.__name__.lower(): table for table in (*PlainSpec.__args__, Residual, Encoder)}
+# Fields that an attention might have, and why none has them.
+_NO_ANGLES = "no positions turn queries and keys in the core"
+_NO_BIAS = "no number is added to the product of a query and a key"
+_NO_CACHE = "all queries of an input come at once, none token by token"
+_REFUSED = {"rope": _NO_ANGLES, "rotary": _NO_ANGLES, "bias": _NO_BIAS, "relative_bias": _NO_BIAS, "decode": _NO_CACHE,
+            "cache": _NO_CACHE}
 _OUTERMOST = ("residual", "encoder")  # kinds with residuals, of which none stands in another
 
 
@@ -288,7 +294,8 @@ def _fault_line(fault: Any) -> str:
         case "missing":
             return f"{field}: missing; it is needed"
         case "extra_forbidden":
-            return f"{field}: unknown; allowed are {', '.join(owner.model_fields)}"
+            known = _REFUSED.get(parts[-1]) if issubclass(owner, _Attending) else None
+            return f"{field}: {known or 'unknown'}; allowed are {', '.join(owner.model_fields)}"
         case "union_tag_not_found" | "union_tag_invalid":
             table = fault["input"] if isinstance(fault["input"], dict) else {"kind": fault["input"]}
             given = _shown(table["kind"]) if "kind" in table else "missing"

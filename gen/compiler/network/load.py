@@ -33,7 +33,7 @@ from ..program.attention import Heads
 from .encoder import encoder_layers
 from .file import (LARGEST_SIDE, Attention, Butterfly, Embedding, Encoder, Flatten, LayerNorm, LayerSpec, Linear, Mean,
                    Mixing, NetworkFile, PlainSpec, Position, Residual, read_network_file)
-from .projections import PROJECTIONS, ProjectionTensors, check_no_learned_keys, find_projection, matrix_spec
+from .projections import PROJECTIONS, ProjectionTensors, check_supported, find_projection, matrix_spec
 
 _LONE_STRIDE = "stride without sparsity; allowed beside sparsity"
 
@@ -307,7 +307,7 @@ class _Loader:
         heads, stem = _heads(spec, shape.features), f"{spec.weights}." if spec.weights else ""
         query, key = heads.queries * heads.features, heads.keys * heads.features
         outputs = (query, key, key, shape.features)
-        check_no_learned_keys(self.names, stem)
+        check_supported(self.names, stem)
         if spec.stride is not None and spec.sparsity is None:
             raise WingbeatError(_LONE_STRIDE)
         tensors, loaded = _SharedTensors(self, where, query + 2 * key), []

@@ -17,9 +17,13 @@ from ....hw.errors import WingbeatError
 from ..checkpoint import printable
 from .file import Butterfly, Linear, Sparsities
 
-__all__ = ["PROJECTIONS", "ProjectionTensors", "find_projection", "matrix_spec", "check_no_learned_keys"]
+__all__ = ["PROJECTIONS", "ProjectionTensors", "find_projection", "matrix_spec", "check_supported"]
 
 PROJECTIONS = tuple(Sparsities.model_fields)  # q, k, v, out
+_REFUSED = {"bias_k": "a key beside those of the input (add_bias_kv)",
+            "bias_v": "a value beside those of the input (add_bias_kv)",
+            "relative_position_bias_table": "a number for every query and key", "rotary_emb.inv_freq":
+            "rotary positions"}
 _PACKED_WEIGHT, _PACKED_BIAS = "in_proj_weight", "in_proj_bias"
 
 
@@ -60,9 +64,8 @@ def find_projection(names: Collection[str], stem: str, part: str, where: str) ->
     return ways[found[0]]
 
 
-def check_no_learned_keys(names: Collection[str], stem: str) -> None:
-    """Raise WingbeatError where the attention has keys and values beside those of its input."""
-    for name in (f"{stem}bias_k", f"{stem}bias_v"):
-        if name in names:
-            raise WingbeatError(f"{printable(name)}: a key beside those of the input (add_bias_kv); allowed are "
-                                "attentions without")
+def check_supported(names: Collection[str], stem: str) -> None:
+    """Raise WingbeatError where the attention has a tensor for what no core does."""
+    for name, meaning in _REFUSED.items():
+        if stem + name in names:
+            raise WingbeatError(f"{printable(stem + name)}: {meaning}; allowed are attentions without")

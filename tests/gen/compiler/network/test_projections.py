@@ -172,6 +172,12 @@ BAD = {
                    "a.k_proj_weight: shape (12, 7); allowed is (12, 12)"),
     "learned keys": ({"a.bias_k": np.ones((1, 1, 12))},
                      "a.bias_k: a key beside those of the input (add_bias_kv); allowed are attentions without"),
+    "learned values": ({"a.bias_v": np.ones((1, 1, 12))},
+                       "a.bias_v: a value beside those of the input (add_bias_kv); allowed are attentions without"),
+    "relative bias": ({"a.relative_position_bias_table": np.ones((9, 3))}, "a.relative_position_bias_table: a number "
+                      "for every query and key; allowed are attentions without"),
+    "rotary": ({"a.rotary_emb.inv_freq": np.ones(2)}, "a.rotary_emb.inv_freq: rotary positions; allowed are attentions "
+                                                      "without"),
     "nothing of the last": ({"a.out_proj.weight": None},
                             "a.out: no tensor in 'net.safetensors'; allowed is one of a.out.twiddle, a.out.weight, "
                             "a.out_proj.twiddle and a.out_proj.weight, others in 'ignore'"),
