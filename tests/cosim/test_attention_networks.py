@@ -18,7 +18,7 @@ from wingbeat.gen.cosim.testbench.simulators import find
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.sim.reference.metrics import sqnr_db
 
-CONFIG = load_preset("attention-16")
+CONFIG = load_preset("attention-16").changed(ring_words=64)  # chunks of 64 keys
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +87,12 @@ def test_heads_that_share_keys(build, tmp_path):
     check(build, network, np.random.default_rng(3).standard_normal((6, 13, 24)))
 
 
-@pytest.mark.parametrize("mask", ["", ", causal = true"])
-def test_lengths_of_the_inputs(build, tmp_path, mask):
-    """None, one and all of the tokens count; the batch behind has other lengths, and no room for a second input."""
+@pytest.mark.parametrize("tokens, mask, lengths", [(37, "", [0, 37, 1, 20, 36, 8]),
+                                                   (37, ", causal = true", [37, 0, 20, 1, 30, 8]),
+                                                   (100, "", [3, 100, 70]), (100, ", window = 30", [0, 64, 1])])
+def test_lengths_of_the_inputs(build, tmp_path, tokens, mask, lengths):
+    """No token, one, some and all; with 100 of them in chunks, of which none may count. A batch and a part of one."""
     layer = f'{{kind = "attention", weights = "a", heads = 2, key_heads = 1, head_features = 16{mask}}}'
-    network = load(tmp_path, layer, projections(32, 16, 24), 37, 24, "lengths = true\n")
-    values = np.random.default_rng(5).standard_normal((7, 37, 24))
-    check(build, network, Padded(values, np.array([0, 37, 1, 20, 36, 8, 30])), batch=4)
+    network = load(tmp_path, layer, projections(32, 16, 24), tokens, 24, "lengths = true\n")
+    values = np.random.default_rng(5).standard_normal((len(lengths), tokens, 24))
+    check(build, network, Padded(values, np.array(lengths)), batch=4 if tokens == 37 else 2)

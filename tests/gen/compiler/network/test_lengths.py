@@ -12,6 +12,7 @@ from wingbeat.gen.compiler.network.load import load_network
 from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.compiler.network.split import compile_split
 from wingbeat.hw.errors import WingbeatError
+from wingbeat.hw.isa.instruction import Mask
 from wingbeat.hw.isa.record import records_of
 from wingbeat.hw.isa.setup import LENGTHS, SETUP_LENGTHS, SETUP_READER
 from wingbeat.sim.reference.metrics import sqnr_db
@@ -121,6 +122,32 @@ def test_lengths_are_the_first_records(networks):
     assert sqnr_db(forward(network, inputs[:5])[-1][1], compiled.execute_model(inputs[:5]).results) > 67
     assert compile_network(replace(network, has_lengths=False), config, inputs.values, 2,
                            check=False).length_records() == {}
+
+
+def test_a_second_start_reads_them_again(networks):
+    """The host writes inputs and lengths, and starts the program that is there."""
+    network, inputs = load(networks, "attention/dddd:2,1,16", tokens=11)
+    compiled = compile_network(network, config_of(networks), inputs, 2, check=False)
+    [segment] = compiled.segments
+    memory, _ = compiled.memory(inputs[:2])
+    model = segment.program.model(compiled.config, memory)
+    for part in (inputs[:2], inputs[2:4]):
+        memory[:] = compiled.memory(part)[0]
+        model.run(segment.program.instructions)
+        assert np.array_equal(compiled.results(memory, 2), compiled.execute_model(part).results)
+
+
+@pytest.mark.parametrize("mask", [{}, {"window": 30}], ids=str)
+def test_chunks_in_which_nothing_counts(networks, mask):
+    """The first of two chunks, the second, both: what is known when the program runs leaves none out."""
+    network, values = networks.load("attention/dddd:1,1,16", tokens=100)
+    [layer] = network.layers
+    network = replace(network, has_lengths=True, layers=(replace(layer, spec=layer.spec.model_copy(update=mask)),))
+    inputs = Padded(values[:4], np.array([0, 64, 3, 70]))
+    compiled = compile_network(network, config_of(networks, ring_words=64), inputs, 1, check=False)
+    masks = [step for step in compiled.segments[0].program.instructions if isinstance(step, Mask)]
+    assert {step.key for step in masks} == {0, 64}
+    assert sqnr_db(forward(network, inputs)[-1][1], compiled.execute_model(inputs).results) > 68
 
 
 def test_mean_takes_all_tokens(networks):
