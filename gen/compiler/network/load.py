@@ -310,25 +310,30 @@ class _Loader:
         check_supported(self.names, stem)
         if spec.stride is not None and spec.sparsity is None:
             raise WingbeatError(_LONE_STRIDE)
-        tensors, loaded = _SharedTensors(self, where, query + 2 * key), []
+        shared, loaded = _SharedTensors(self, where, query + 2 * key), []
         for number, (part, features) in enumerate(zip(PROJECTIONS, outputs)):
-            place, name = f"{where}.{part}", f"{stem}{part}"
-            rows = slice(sum(outputs[:number]), sum(outputs[:number + 1]))
             given = Shape(shape.tokens, query) if part == "out" else shape
-            found = find_projection(self.names, stem, part, repr(self.checkpoint.path.name))
-            pruning = _pruning(spec, part)
-            if found.module:
-                layer = self._plain(_pruned(self._matrix(found.module), pruning, part), given, place,
-                                    partial(int, features))
-            else:
-                matrix = Linear.model_construct(kind="linear", weights=name, **pruning)
-                layer = tensors.projection(found, matrix, place, given, rows)
+            rows = slice(sum(outputs[:number]), sum(outputs[:number + 1]))
+            layer = self._projection(spec, part, given, rows, shared)
             if layer.output.features != features:
-                raise WingbeatError(f"{self.prefix}{name}: {layer.output.features} features come out; allowed are "
-                                    f"{features}, for {heads.queries} heads, {heads.keys} of keys, of "
+                raise WingbeatError(f"{self.prefix}{stem}{part}: {layer.output.features} features come out; allowed "
+                                    f"are {features}, for {heads.queries} heads, {heads.keys} of keys, of "
                                     f"{heads.features} features")
             loaded.append(layer)
         return tuple(loaded)
+
+    def _projection(self, spec: Attention, part: str, shape: Shape, rows: slice,
+                    shared: "_SharedTensors") -> LoadedLayer:
+        """The matrix ``part`` of an attention on what has ``shape``, with so many outputs as ``rows`` of those of all
+        four; its tensors are its own or ``shared``."""
+        stem = f"{spec.weights}." if spec.weights else ""
+        place, pruning = f"{shared.where}.{part}", _pruning(spec, part)
+        found = find_projection(self.names, stem, part, repr(self.checkpoint.path.name))
+        if found.module:
+            matrix = _pruned(self._matrix(found.module), pruning, part)
+            return self._plain(matrix, shape, place, lambda: rows.stop - rows.start)
+        own = Linear.model_construct(kind="linear", weights=stem + part, **pruning)
+        return shared.projection(found, own, place, shape, rows)
 
     def _wanted(self, specs: Sequence[LayerSpec], end: int | None) -> int | None:
         """Features that the layers behind a butterfly insist on, None if they take any."""

@@ -95,6 +95,19 @@ def test_larger_blocks_change_no_integer(command, task):
                                                     split.execute_model(task.inputs).results)
 
 
+def test_lengths_on_the_array(monkeypatch, networks, capsys):
+    """Accuracies are measured in batches as large as the table of lengths."""
+    network, inputs = networks.load("attention/dddd:1,1,16 mean d3")
+    network, inputs = replace(network, has_lengths=True), Padded(inputs, np.arange(24) % 5)
+    labels = classes(forward(network, inputs)[-1][1])
+    record = ROW | {"data": "noise", "guesses": {}, "beside": {}}
+    monkeypatch.setattr(evaluate, "load_dataset",
+                        lambda name: Dataset("tiny", network, record, inputs, inputs, labels, str))
+    assert main(["evaluate", "tiny", "--preset", "attention-16"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "tiny 7 8 100.00 % 100.00 %" in text and "on the host: nothing" in text
+
+
 @pytest.mark.parametrize("text, preset", [("b16 (norm attention) mean b5", "attention-16"),
                                           ("d16 mean b5", "matrix-16"),
                                           ("b16 (norm attention/bbbd) mean b5", "attention-16")])
