@@ -27,8 +27,9 @@ from ..files import kept_folder, output_folder
 from ..presets import select as configurations
 from .measure import bench
 from .options import (CausalOption, ConfigOption, ExpandOption, FeaturesOption, HeadsOption, HiddenOption, InputsOption,
-                      MemoryOption, OutputsOption, PatternOption, PresetOption, SetOption, SizesOption, TokensOption,
-                      integers, refuse_unused_sizes, save_json, seed_option, select_config, sizes_of)
+                      KeyHeadsOption, LengthOption, MemoryOption, OutputsOption, PatternOption, PresetOption, SetOption,
+                      SizesOption, TokensOption, integers, refuse_unused_sizes, save_json, seed_option, select_config,
+                      sizes_of)
 
 __all__ = ["app", "main"]
 
@@ -86,6 +87,7 @@ def simulate(context: typer.Context, preset: PresetOption = None, config: Config
              expand: ExpandOption = 4, inputs: InputsOption = 1024,
              outputs: OutputsOption = 1024, pattern: PatternOption = "2:4",
              heads: HeadsOption = 1, features: FeaturesOption = 64, causal: CausalOption = False,
+             key_heads: KeyHeadsOption = None, length: LengthOption = None,
              memory: MemoryOption = None,
              trace: Annotated[Path | None, typer.Option(metavar="DIR", help="of a processor: timelines of its units, "
                                                                             "SVG and HTML")] = None,
@@ -103,11 +105,12 @@ def simulate(context: typer.Context, preset: PresetOption = None, config: Config
         refuse_unused_sizes(context, kernel)
     else:
         refuse_unused(context, "with --kernel", "sizes", "tokens", "hidden", "expand", "inputs", "outputs", "pattern",
-                      "scaling")
+                      "heads", "features", "causal", "key_heads", "length", "scaling")
     from ..explore.measure import OperationSize, workloads
     from ..cosim.timing import MemoryTiming
     from .simulate import check_core
-    shape = OperationSize(tokens, hidden, expand, inputs, outputs, pattern, heads, features, causal)
+    shape = OperationSize(tokens, hidden, expand, inputs, outputs, pattern, heads, features, causal, key_heads,
+                          length)
     work = workloads(chosen, kernel, sizes_of(chosen, sizes), shape, scaling=scaling, seed=seed) if kernel else []
     timing = MemoryTiming.parse(memory or "ideal") if memory or work else None
     with kept_folder(trace, "--trace") as folder, progress("simulate", 3) as step:
@@ -129,7 +132,8 @@ def compile_(context: typer.Context,
              output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="folder to write")],
              preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
              calibration: Annotated[Path | None, typer.Option(
-                 metavar="DATA.npz", help="arrays `inputs` and, if known, `labels`; else random inputs")] = None,
+                 metavar="DATA.npz", help="arrays `inputs`, `lengths` where the network takes them and, if known, "
+                                          "`labels`; else random inputs")] = None,
              batch: Annotated[int | None, typer.Option(help="inputs at once, a power of two")] = None,
              seed: Annotated[int, seed_option("of random inputs")] = 1,
              simulate: Annotated[bool, typer.Option("--simulate",
@@ -153,6 +157,7 @@ def program(context: typer.Context,
             expand: ExpandOption = 4, inputs: InputsOption = 1024,
             outputs: OutputsOption = 1024, pattern: PatternOption = "2:4",
             heads: HeadsOption = 1, features: FeaturesOption = 64, causal: CausalOption = False,
+            key_heads: KeyHeadsOption = None, length: LengthOption = None,
             scaling: Annotated[Scaling, typer.Option(help="of the layers")] = "static",
             blocks: Annotated[int, typer.Option(help="blocks of rows")] = 4,
             seed: Annotated[int, seed_option("draws weights and data")] = 1) -> None:
@@ -164,7 +169,8 @@ def program(context: typer.Context,
     with output_folder(output) as folder:
         points = sizes_of(chosen, sizes)
         if chosen.is_processor:
-            size = OperationSize(tokens, hidden, expand, inputs, outputs, pattern, heads, features, causal)
+            size = OperationSize(tokens, hidden, expand, inputs, outputs, pattern, heads, features, causal, key_heads,
+                                 length)
             work = workloads(chosen, kernel or KERNELS, points, size, blocks=blocks, scaling=scaling, seed=seed)
             written = write_programs(work, folder)
         else:

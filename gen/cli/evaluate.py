@@ -7,6 +7,7 @@ import numpy as np
 
 from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
+from ...hw.isa.setup import LENGTHS
 from ..compiler.network.compile import CompiledNetwork, default_batch
 from ..compiler.network.reference import forward
 from ..compiler.network.split import SplitNetwork, compile_split
@@ -49,8 +50,9 @@ def evaluate_task(name: str, config: CoreConfig, images: int | None = None) -> d
         step("layers")
         scores = {"float64": label_accuracy(forward(task.network, task.inputs)[-1][1], task.labels)}
         step("float")
-        widths = width_figures(task.network, config.changed(**_ROOM), task.calibration, task.inputs, _BATCH,
-                               task.labels, report=step)
+        batch = min(_BATCH, LENGTHS) if task.network.has_lengths else _BATCH
+        widths = width_figures(task.network, config.changed(**_ROOM), task.calibration, task.inputs, batch, task.labels,
+                               report=step)
     scores |= {f"{each.width} bits": each.accuracy for each in widths}
     _print_scores(task, scores)
     _print_array(split, layers)

@@ -10,9 +10,9 @@ from ...hw.errors import WingbeatError
 from ..compiler.kernel.passes import Scaling
 from ..console import JsonOption, file_option, out, print_table, progress
 from .options import (on_native, CausalOption, ConfigOption, ExpandOption, FeaturesOption, HeadsOption, HiddenOption,
-                      InputsOption, MemoryOption, OutputsOption, PatternOption, PresetOption, SetOption, SizesOption,
-                      TokensOption, integers, print_rows, refuse_unused_sizes, save_json, seed_option, select_config,
-                      sizes_of)
+                      InputsOption, KeyHeadsOption, LengthOption, MemoryOption, OutputsOption, PatternOption,
+                      PresetOption, SetOption, SizesOption, TokensOption, integers, print_rows, refuse_unused_sizes,
+                      save_json, seed_option, select_config, sizes_of)
 
 __all__ = ["bench"]
 
@@ -62,6 +62,7 @@ def bench_kernels(context: typer.Context, preset: PresetOption = None, config: C
 def bench_softmax(preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
                   tokens: Annotated[int, typer.Option(metavar="N", help="queries, and as many keys")] = 256,
                   heads: HeadsOption = 12, features: FeaturesOption = 64, causal: CausalOption = False,
+                  key_heads: KeyHeadsOption = None, length: LengthOption = None,
                   window: Annotated[int | None, typer.Option(metavar="W", help="how far a token sees")] = None,
                   search: Annotated[bool, typer.Option("--search", help="all tiles on the cycle model")] = False,
                   memory: MemoryOption = None,
@@ -71,8 +72,10 @@ def bench_softmax(preset: PresetOption = None, config: ConfigOption = None, sett
     side by side. Exit code 1 if an element differs from the integer model, or the cycles from the cycle model."""
     chosen = on_native(select_config(preset, config, settings))
     from ..cosim.timing import MemoryTiming
-    from ..explore.attention import AttentionSize, bench_attention, count_tiles, search_granularity
-    size, timing = AttentionSize(tokens, heads, features, causal, window), MemoryTiming.parse(memory or "delay:40,12")
+    from ..explore.attention import bench_attention, count_tiles, search_granularity
+    from ..workloads.kernels import AttentionSize
+    size = AttentionSize(tokens, heads, features, causal, window, key_heads, length).checked()
+    timing = MemoryTiming.parse(memory or "delay:40,12")
     if search:
         with progress("attention", count_tiles(chosen, size)) as step:
             table = search_granularity(chosen, size, timing, seed, report=step)

@@ -31,6 +31,9 @@ OutputsOption = Annotated[int, typer.Option("--out", metavar="O", help="elements
 PatternOption = Annotated[str, typer.Option(metavar="N:M", help="of every M inputs nm has N")]
 HeadsOption = Annotated[int, typer.Option(help="of attention")]
 FeaturesOption = Annotated[int, typer.Option("--head-features", metavar="D", help="of a head of attention")]
+KeyHeadsOption = Annotated[int | None, typer.Option(metavar="G", help="of attention, for its keys and values; if not "
+                                                                      "given, one for each head")]
+LengthOption = Annotated[int | None, typer.Option(metavar="L", help="attention: keys that count; if not given, all")]
 CausalOption = Annotated[bool, typer.Option("--causal", help="attention: no token sees one behind it")]
 ExpandOption = Annotated[int, typer.Option(metavar="X", help="inner layer of ffn, in H")]
 
@@ -53,7 +56,7 @@ def refuse_unused_sizes(context: typer.Context, kernels: Sequence[str]) -> None:
     if not {"fft2-real", "ffn", "dense", "nm", "attention"} & set(kernels):
         refuse_unused(context, "with --kernel fft2-real, ffn, dense, nm or attention", "tokens")
     if "attention" not in kernels:
-        refuse_unused(context, "with --kernel attention", "heads", "features", "causal")
+        refuse_unused(context, "with --kernel attention", "heads", "features", "causal", "key_heads", "length")
     if not {"fft2-real", "ffn"} & set(kernels):
         refuse_unused(context, "with --kernel fft2-real or ffn", "hidden")
     if not {"dense", "nm"} & set(kernels):

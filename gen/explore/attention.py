@@ -10,25 +10,13 @@ from ...hw.config import CoreConfig
 from ...sim.cycles.estimate import estimate
 from ...sim.cycles.memory import MemorySpeed
 from ...sim.reference.metrics import sqnr_db
-from ..compiler.program.granularity import Granularity, Keys, Tiles, padded_keys
+from ..compiler.program.granularity import Granularity, Tiles
 from ..cosim.core import Core
 from ..cosim.timing import MemoryTiming
-from ..workloads.kernels import Workload, attention_workload
+from ..workloads.kernels import AttentionSize, Workload, attention_workload
 from .measure import run_mismatches, run_workload
 
-__all__ = ["AttentionFigures", "AttentionSize", "GranularityPoint", "bench_attention", "count_tiles", "search_granularity"]
-
-
-@dataclass(frozen=True)
-class AttentionSize:
-    """``heads`` of ``head_features`` elements, ``tokens`` of queries and of keys; ``causal``: none sees one behind it;
-    ``window``: nor one further away."""
-
-    tokens: int
-    heads: int
-    head_features: int
-    causal: bool = False
-    window: int | None = None
+__all__ = ["AttentionFigures", "GranularityPoint", "bench_attention", "count_tiles", "search_granularity"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +32,10 @@ class AttentionFigures:
     tokens: int
     head_features: int
     heads: int
+    key_heads: int | None
     causal: bool
     window: int | None
+    length: int | None
     rows_of_block: int
     keys_of_chunk: int
     multipliers: int
@@ -90,9 +80,10 @@ def bench_attention(config: CoreConfig, size: AttentionSize, timing: MemoryTimin
     tiles = _granularity(config, size).best(float(timing.words_per_cycle))
     cycles, computed = run.counters.total, _computed(config, size, tiles)
     return AttentionFigures(
-        size.tokens, size.head_features, size.heads, size.causal, size.window, _rows(config, tiles), tiles.keys,
-        config.n_multipliers, cycles, _model_cycles(workload, timing), workload.useful,
-        workload.useful / (config.n_multipliers * cycles), computed, computed / (config.n_multipliers * cycles),
+        size.tokens, size.head_features, size.heads, size.key_heads, size.causal, size.window, size.length,
+        _rows(config, tiles), tiles.keys, config.n_multipliers, cycles, _model_cycles(workload, timing),
+        workload.useful, workload.useful / (config.n_multipliers * cycles),
+        computed, computed / (config.n_multipliers * cycles),
         run.reads * config.stream_words, run.writes * config.stream_words,
         sqnr_db(workload.reference, workload.result(run.data)), run_mismatches(workload, run))
 
@@ -107,10 +98,10 @@ def search_granularity(config: CoreConfig, size: AttentionSize, timing: MemoryTi
     for tiles in grain.choices():
         workload = _workload(config, size, timing, seed, tiles)
         is_whole = _rows(config, tiles) >= size.tokens and tiles.keys >= grain.padded
-        found.append(GranularityPoint("H" if is_whole else "R", _rows(config, tiles), tiles.keys, grain.footprint(tiles),
-                           grain.traffic(tiles) / workload.useful,
-                           round(grain.cycles(tiles, rate)), _model_cycles(workload, timing),
-                           tiles == best))
+        found.append(GranularityPoint(
+            "H" if is_whole else "R", _rows(config, tiles), tiles.keys, grain.footprint(tiles),
+            grain.traffic(tiles) / workload.useful, round(grain.cycles(tiles, rate)), _model_cycles(workload, timing),
+            tiles == best))
         step(f"{found[-1].rows_of_block} x {tiles.keys}")
     return sorted(found, key=lambda point: (point.cycles, point.traffic))
 
@@ -121,14 +112,12 @@ def count_tiles(config: CoreConfig, size: AttentionSize) -> int:
 
 
 def _granularity(config: CoreConfig, size: AttentionSize) -> Granularity:
-    counts = Keys(size.causal, size.window, int(padded_keys(config, size.tokens) > size.tokens))
-    return Granularity(config, size.heads, size.head_features, size.tokens, size.tokens, counts)
+    return Granularity(config, size.heads, size.head_features, size.tokens, size.tokens, size.counts(config))
 
 
 def _workload(config: CoreConfig, size: AttentionSize, timing: MemoryTiming, seed: int,
               tiles: Tiles | None = None) -> Workload:
-    return attention_workload(config, size.tokens, size.heads, size.head_features, seed, causal=size.causal,
-                              window=size.window, tiles=tiles, words_per_cycle=float(timing.words_per_cycle))
+    return attention_workload(config, size, seed, tiles, float(timing.words_per_cycle))
 
 
 def _rows(config: CoreConfig, tiles: Tiles) -> int:

@@ -21,8 +21,8 @@ from ..cosim.job import Run, Trial, job_trial
 from ..cosim.selftest import model_blocks
 from ..cosim.timing import MemoryTiming
 from ..compiler.kernel.sparse import Pattern
-from ..workloads.kernels import (ArrayWorkload, Workload, array_workload, attention_workload, bpmm_workload,
-                                 dense_workload, ffn_workload, fft_workload, mixing_workload)
+from ..workloads.kernels import (ArrayWorkload, AttentionSize, Workload, array_workload, attention_workload,
+                                 bpmm_workload, dense_workload, ffn_workload, fft_workload, mixing_workload)
 
 __all__ = ["KERNELS", "PROGRAMS", "KernelFigures", "OperationSize", "array_workloads", "bench_kernels",
            "bench_processor", "run_deadline", "run_mismatches", "run_workload", "workloads"]
@@ -112,7 +112,8 @@ def _measure(build: Build, work: ArrayWorkload, blocks: int) -> KernelFigures:
 class OperationSize:
     """Size of a whole operation: ``expand`` is the width of the inner layer of a feed-forward network, in hidden;
     ``inputs`` and ``outputs`` are those of a dense or N:M matrix, ``pattern`` that of the latter; ``heads`` of
-    ``features`` each, ``causal`` or not, those of attention."""
+    ``features`` each, ``causal`` or not, those of attention, ``key_heads`` of keys and values, None for as many;
+    ``length`` of the keys that count, None for all."""
 
     tokens: int = 1024
     hidden: int = 1024
@@ -123,6 +124,8 @@ class OperationSize:
     heads: int = 1
     features: int = 64
     causal: bool = False
+    key_heads: int | None = None
+    length: int | None = None
 
 
 def array_workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int], *, blocks: int = 4,
@@ -150,7 +153,9 @@ def workloads(config: CoreConfig, kernels: Sequence[str], sizes: Sequence[int],
         elif kernel == "dense":
             made.append(dense_workload(config, shape.tokens, shape.inputs, shape.outputs, seed))
         elif kernel == "attention":
-            made.append(attention_workload(config, shape.tokens, shape.heads, shape.features, seed, causal=shape.causal))
+            size = AttentionSize(shape.tokens, shape.heads, shape.features, shape.causal, key_heads=shape.key_heads,
+                                 length=shape.length)
+            made.append(attention_workload(config, size, seed))
         elif kernel == "nm":
             made.append(dense_workload(config, shape.tokens, shape.inputs, shape.outputs, seed,
                                        Pattern.parse(shape.pattern)))

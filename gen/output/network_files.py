@@ -12,14 +12,16 @@ import zlib
 import numpy as np
 
 from ...hw.errors import WingbeatError
+from ...hw.isa.bit_fields import field_places
 from ...hw.isa.encoding import encode
-from ...hw.isa.setup import (SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_CONTROL, SETUP_PROGRAM, SETUP_READ_SETS,
-                             SETUP_WRITE_SETS)
+from ...hw.isa.setup import (SETUP, SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_CONTROL, SETUP_LENGTHS, SETUP_PROGRAM,
+                             SETUP_READ_SETS, SETUP_WRITE_SETS)
 from ..compiler.beats import pack_beats, pack_setup, start_writes
 from ..compiler.network.builder import Stored
 from ..compiler.network.compile import CompiledNetwork
 from ..compiler.network.load import LoadedNetwork
-from ..compiler.network.reference import encode_inputs as encode_inputs, forward
+from ..compiler.network.inputs import Padded, encode_inputs as encode_inputs
+from ..compiler.network.reference import forward
 from ..compiler.program.listing import disassemble
 from ..explore.network import LayerFigures, WidthFigures, check_labels
 from ..files import write_json, write_manifest, write_text
@@ -39,8 +41,10 @@ _FILES = {
     "golden.input.hex": "the same with the first calibration inputs",
     "golden.output.hex": "all beats behind the last program",
     "golden.npz": "arrays [input, token, feature] of that run: inputs and reference, the network in float64; "
-                  "input_integers and output_integers; results, which are the output integers times their unit"}
+                  "input_integers and output_integers; results, which are the output integers times their unit; "
+                  "lengths [input] where the network takes them"}
 _RANDOM = 32
+_ARRAYS = "'inputs' and, beside it, 'lengths' and 'labels'"
 # What numpy raises for files that are cut, changed or something else; MemoryError where a size is absurd.
 _DAMAGES = (ValueError, EOFError, KeyError, SyntaxError, MemoryError, NotImplementedError, zipfile.BadZipFile,
             zlib.error, tokenize.TokenError)
@@ -49,20 +53,21 @@ _DAMAGES = (ValueError, EOFError, KeyError, SyntaxError, MemoryError, NotImpleme
 class Calibration:
     """Inputs that show the range of the data, and their labels where they are known."""
 
-    def __init__(self, inputs: np.ndarray, labels: np.ndarray | None, source: str):
+    def __init__(self, inputs: np.ndarray | Padded, labels: np.ndarray | None, source: str):
         self.inputs, self.labels, self.source = inputs, labels, source
 
 
 def read_calibration(path: Path, network: LoadedNetwork) -> Calibration:
-    """An .npz file: ``inputs`` (count, tokens, features), or numbers (count, tokens) for a vocabulary; ``labels``
-    (count,) integers may stand beside them. Raises WingbeatError naming the array."""
+    """An .npz file: ``inputs`` (count, tokens, features), or numbers (count, tokens) for a vocabulary; ``lengths``
+    (count,), where the network takes them; ``labels`` (count,) integers may stand beside them. Raises WingbeatError
+    naming the array."""
     arrays = _arrays(path)
-    unknown = sorted(set(arrays) - {"inputs", "labels"})
+    unknown = sorted(set(arrays) - {"inputs", "lengths", "labels"})
     if unknown or "inputs" not in arrays:
         found = ", ".join(map(ascii, sorted(arrays))) or "none"
-        raise WingbeatError(f"--calibration: {path.name!r} has the arrays {found}; allowed are 'inputs' and, beside "
-                            "it, 'labels'")
-    inputs, labels = arrays["inputs"], arrays.get("labels")
+        raise WingbeatError(f"--calibration: {path.name!r} has the arrays {found}; allowed are {_ARRAYS}")
+    values, labels = arrays["inputs"], arrays.get("labels")
+    inputs = Padded(values, arrays["lengths"]) if "lengths" in arrays else values
     if not len(encode_inputs(network, inputs)):
         raise WingbeatError("inputs: none; allowed are one or more")
     if labels is not None:
@@ -87,17 +92,19 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise WingbeatError(f"--calibration: {path.name!r} is one array; allowed are .npz files")
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):  # a member of the archive that is no array comes as bytes
-            raise WingbeatError(f"--calibration: {ascii(name)} of {path.name!r} is no array; allowed are 'inputs' and, "
-                                "beside it, 'labels'")
+            raise WingbeatError(f"--calibration: {ascii(name)} of {path.name!r} is no array; allowed are {_ARRAYS}")
     return arrays
 
 
 def random_calibration(network: LoadedNetwork, seed: int) -> Calibration:
-    """Normal features, or any tokens, where nothing is known of the data."""
+    """Normal features, or any tokens, where nothing is known of the data; any lengths from 1 on."""
     rng = np.random.default_rng(seed)
     inputs: np.ndarray = (rng.integers(network.vocabulary, size=(_RANDOM, network.input.tokens))
                           if network.vocabulary else rng.standard_normal((_RANDOM, *network.input)))
-    return Calibration(inputs, None, f"{_RANDOM} random inputs, seed {seed}")
+    source = f"{_RANDOM} random inputs, seed {seed}"
+    if network.has_lengths:
+        return Calibration(Padded(inputs, rng.integers(1, network.input.tokens + 1, _RANDOM)), None, source)
+    return Calibration(inputs, None, source)
 
 
 def write_network(folder: Path, compiled: CompiledNetwork, calibration: Calibration, layers: list[LayerFigures],
@@ -123,12 +130,15 @@ def write_network(folder: Path, compiled: CompiledNetwork, calibration: Calibrat
             for segment in compiled.segments:
                 segment.program.run_model(config, memory)
     found = compiled.output.tensor.unpack(memory)[:len(golden)]
-    np.savez(folder / "golden.npz", inputs=golden, input_integers=given, output_integers=found,
+    goes_in = ({"inputs": golden.values, "lengths": golden.lengths} if isinstance(golden, Padded) else
+               {"inputs": golden})
+    np.savez(folder / "golden.npz", **goes_in, input_integers=given, output_integers=found,
              reference=forward(compiled.network, golden)[-1][1], results=compiled.results(memory, len(golden)))
     facts = _manifest(compiled, calibration, layers, widths)
     write_json(folder / SCHEMA, json_schema(NetworkFacts))
     write_text(folder / "README.md", render("network.md.j2", facts=facts, core=config.name,
                                             vocabulary=compiled.network.vocabulary,
+                                            tokens=compiled.network.input.tokens,
                                             takes_ids=compiled.network.takes_ids, decided=compiled.output.decided))
     write_manifest(folder, facts)
 
@@ -157,10 +167,22 @@ def _manifest(compiled: CompiledNetwork, calibration: Calibration, layers: list[
             "padding": "zero: elements behind the features of a row, and rows of inputs that are not there",
             "regions": [{"name": each.name, "role": str(each.role), **_place(each.stored)}
                         for each in compiled.regions()],
+            "lengths": _lengths(compiled),
             "records": [{"program": number, "base": segment.records.base, "beats": len(segment.records.beats)}
                         for number, segment in enumerate(compiled.segments) if segment.records]},
         "programs": programs, "files": _FILES,
         "layers": [_finite(asdict(layer)) for layer in layers], "widths": [_finite(asdict(width)) for width in widths]}
+
+
+def _lengths(compiled: CompiledNetwork) -> dict[str, Any] | None:
+    """Where the host writes how many tokens of each input count."""
+    if not compiled.network.has_lengths:
+        return None
+    bits = field_places(SETUP)
+    return {"target": SETUP_LENGTHS, "address_bit": bits["address"][0], "data_bit": bits["data"][0],
+            "record_elements": compiled.config.record_elements,
+            "places": [{"program": number, "base": records.base}
+                       for number, records in compiled.length_records().items()]}
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

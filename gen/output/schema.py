@@ -376,6 +376,25 @@ class RecordsPlace(_Facts):
     beats: int
 
 
+class LengthsPlace(_Facts):
+    """Records of a program that hold the lengths of its inputs."""
+
+    program: Annotated[int, _about("its number")]
+    base: Annotated[int, _about("first beat")]
+
+
+class LengthsFacts(_Facts):
+    """How the host says how many tokens of each input count, before every start: with the first records of programs.
+    Record r is that of input r, the number target + r * 2^address_bit + tokens * 2^data_bit."""
+
+    target: int
+    address_bit: int
+    data_bit: int
+    record_elements: Annotated[int, _about("of a record, the lowest bits in the first one; it begins with element r * "
+                                           "record_elements, counted from element 0 of the first beat")]
+    places: list[LengthsPlace]
+
+
 class NetworkMemory(_Line):
     """Memory of a network: image before its first program, and what stands where."""
 
@@ -387,6 +406,7 @@ class NetworkMemory(_Line):
         "below memory_beats but those of constants, matrices and records; they need nothing in them beforehand but "
         "inputs, constants, matrices and records")]
     records: Annotated[list[RecordsPlace], _about("what programs fetch of their own setup; empty: the host writes it")]
+    lengths: Annotated[LengthsFacts | None, _about("null: all tokens of all inputs count")]
 
 
 class NetworkProgram(_Facts):

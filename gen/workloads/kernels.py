@@ -35,8 +35,8 @@ from ..compiler.program.operations import multiply_butterfly, mix_real, mixed_ro
 from ..compiler.program.split import SplitKernel, split_butterfly, split_fft, split_rows
 
 __all__ = ["Workload", "ArrayWorkload", "array_workload", "bpmm_workload", "fft_workload", "mixing_workload",
-           "ffn_workload", "dense_workload", "attention_workload", "as_elements", "placed", "random_rows",
-           "random_twiddle"]
+           "ffn_workload", "dense_workload", "AttentionSize", "attention_workload", "as_elements", "placed",
+           "random_rows", "random_twiddle"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,37 +312,68 @@ def dense_workload(config: CoreConfig, tokens: int, inputs: int, outputs: int, s
                     kernel.output_unit(step), False, reference, int(useful), 0)
 
 
-def attention_workload(config: CoreConfig, tokens: int, heads: int, features: int, seed: int, *, causal: bool = False,
-                       window: int | None = None, tiles: Tiles | None = None,
+@dataclass(frozen=True)
+class AttentionSize:
+    """``heads`` of ``head_features`` elements, ``key_heads`` of keys and values (None: as many), ``tokens`` of queries
+    and of keys. ``causal``: none sees one behind it; ``window``: nor one further away; of the keys the first ``length``
+    count, None for all."""
+
+    tokens: int
+    heads: int = 1
+    head_features: int = 64
+    causal: bool = False
+    window: int | None = None
+    key_heads: int | None = None
+    length: int | None = None
+
+    def checked(self) -> "AttentionSize":
+        """Raises WingbeatError for a size that is none."""
+        for name, value in (("--tokens", self.tokens), ("--heads", self.heads),
+                            ("--head-features", self.head_features)):
+            if value < 1:
+                raise WingbeatError(f"{name}: {value}; allowed are numbers >= 1")
+        if self.window is not None and not 1 <= self.window <= LARGEST_WINDOW:
+            raise WingbeatError(f"--window: {self.window}; allowed are 1..{LARGEST_WINDOW}")
+        if self.key_heads is not None and (self.key_heads < 1 or self.heads % self.key_heads):
+            raise WingbeatError(f"--key-heads: {self.key_heads}; allowed are divisors of {self.heads} heads")
+        if self.length is not None and not 0 <= self.length <= self.tokens:
+            raise WingbeatError(f"--length: {self.length}; allowed are 0..{self.tokens}")
+        return self
+
+    def counts(self, config: CoreConfig) -> Keys:
+        """Of a single input, whose length is the first one of the table."""
+        has_length = self.length is not None or padded_keys(config, self.tokens) > self.tokens
+        return Keys(self.causal, self.window, int(has_length))
+
+
+def attention_workload(config: CoreConfig, size: AttentionSize, seed: int, tiles: Tiles | None = None,
                        words_per_cycle: float = 0) -> Workload:
-    """``heads`` heads of ``features`` elements of random queries, keys and values (tokens, heads * features): the
-    transpose of the values, and softmax attention, in ``tiles`` or those that suit a memory of ``words_per_cycle`` (0:
-    a beat). Useful are the products of what counts. Raises WingbeatError for what does not fit."""
-    for name, value in (("--tokens", tokens), ("--heads", heads), ("--head-features", features)):
-        if value < 1:
-            raise WingbeatError(f"{name}: {value}; allowed are numbers >= 1")
-    if window is not None and not 1 <= window <= LARGEST_WINDOW:
-        raise WingbeatError(f"--window: {window}; allowed are 1..{LARGEST_WINDOW}")
-    _, numbers = _generators(seed, tokens, heads, features)
-    width, padded = heads * features, padded_keys(config, tokens)
+    """Softmax attention of random queries, keys and values (tokens, heads * head_features), the transposes of the
+    values included, in ``tiles`` or those that suit a memory of ``words_per_cycle`` (0: a beat). Useful are the
+    products of what counts. Raises WingbeatError for what does not fit."""
+    tokens, features = size.checked().tokens, size.head_features
+    shape = Heads(size.heads, size.key_heads or size.heads, features)
+    _, numbers = _generators(seed, tokens, size.heads, features)
+    width, padded = size.heads * features, padded_keys(config, tokens)
+    key_width = shape.keys * features
     exponent = 3 - config.element_width  # four deviations of normal numbers
     bound = largest(config.element_width)
     scale = math.log2(math.e) / math.sqrt(features)
     own = exponent + math.ceil(math.log2(scale))
-    q, k, v = (np.clip(np.rint(numbers.standard_normal((tokens, width)) * factor), -bound, bound).astype(np.int64)
-               for factor in (scale * 2.0 ** -own, 2.0 ** -exponent, 2.0 ** -exponent))
-    queries, keys, values, turned, target = placed(config, (tokens, width), (padded, width), (tokens, width),
-                                                   (width, padded), (tokens, width))
-    counts = Keys(causal, window, int(padded > tokens))
+    q, k, v = (np.clip(np.rint(numbers.standard_normal((tokens, own_width)) * factor), -bound, bound).astype(np.int64)
+               for own_width, factor in ((width, scale * 2.0 ** -own), *[(key_width, 2.0 ** -exponent)] * 2))
+    queries, keys, values, turned, target = placed(config, (tokens, width), (padded, key_width), (tokens, key_width),
+                                                   (key_width, padded), (tokens, width))
+    counts = size.counts(config)
     shifts = attention_shifts(config, own, exponent, exponent, exponent)
-    attend = Attend(config, (queries,), (keys,), (values,), (turned,), Heads(heads, heads, features), tokens, counts,
-                    tiles, words_per_cycle)
+    attend = Attend(config, (queries,), (keys,), (values,), (turned,), shape, tokens, counts, tiles, words_per_cycle)
     tasks = attend.transfers((target,), shifts.logits, shifts.divide, "attention")
-    setup = [(SETUP_LENGTHS, 0, tokens)] if counts.length else []
+    counted = tokens if size.length is None else size.length
+    setup = [(SETUP_LENGTHS, 0, counted)] if counts.length else []
     given = replace(keys, rows=tokens)
     memory = _memory(config, target.end, [(queries, q), (given, k), (values, v)])
-    seen = attended(tokens, causal, window)
+    seen = attended(tokens, size.causal, size.window) & (np.arange(tokens) < counted)
     reference = attention((q * 2.0 ** own / scale)[None], (k * 2.0 ** exponent)[None], (v * 2.0 ** exponent)[None],
-                          heads, seen)[0]
+                          size.heads, seen)[0]
     return Workload("attention", features, tokens, config, assemble(config, tasks, setup), memory, queries,
                     2.0 ** own, target, 2.0 ** shifts.exponent, False, reference, 2 * int(seen.sum()) * width, 0)

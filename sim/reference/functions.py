@@ -47,14 +47,23 @@ def attended(tokens: int, causal: bool = False, window: int | None = None) -> np
     return ((distance <= 0) | (not causal)) & (abs(distance) <= (tokens if window is None else window))
 
 
-def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int, seen: np.ndarray | None = None) -> np.ndarray:
-    """softmax(q k^T / sqrt(d)) v of (count, tokens, features), d = features / heads; head h has the features h*d to
-    (h+1)*d - 1. ``seen`` (tokens, tokens): the keys of each query that count."""
+def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int, seen: np.ndarray | None = None,
+              lengths: np.ndarray | None = None) -> np.ndarray:
+    """softmax(q k^T / sqrt(d)) v of ``q`` (count, tokens, features), d = features / heads; head h has the features h*d
+    to (h+1)*d - 1. ``k``, ``v`` (count, keys, features / n): n heads of ``q`` in a row share one of theirs. ``seen``
+    (tokens, keys): the keys of each query that count; ``lengths`` (count,): as many of the first ones do, None for all.
+    A query for which none counts gives zeros."""
     count, tokens, features = q.shape
-    q, k, v = (each.reshape(count, tokens, heads, -1).swapaxes(1, 2) for each in (q, k, v))
-    logits = q @ k.swapaxes(2, 3) / math.sqrt(features // heads)
-    if seen is not None:
-        logits = np.where(seen, logits, -np.inf)
-    share = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    share /= share.sum(axis=-1, keepdims=True)
+    d = features // heads
+    q, k, v = (each.reshape(*each.shape[:2], -1, d).swapaxes(1, 2) for each in (q, k, v))
+    k, v = (each.repeat(heads // each.shape[1], axis=1) for each in (k, v))
+    logits = q @ k.swapaxes(2, 3) / math.sqrt(d)
+    counts = np.broadcast_to(True if seen is None else seen, logits.shape)
+    if lengths is not None:
+        counts = counts & (np.arange(k.shape[2]) < lengths[:, None, None, None])
+    logits = np.where(counts, logits, -np.inf)
+    top = logits.max(axis=-1, keepdims=True)
+    has_keys = counts.any(axis=-1, keepdims=True)
+    share = np.exp(logits - np.where(has_keys, top, 0))
+    share /= np.where(has_keys, share.sum(axis=-1, keepdims=True), 1)
     return (share @ v).swapaxes(1, 2).reshape(count, tokens, features)

@@ -4,8 +4,9 @@
 
 b24: a butterfly with 24 outputs, x2: of two blocks, -: strides decrease, !: without bias. d24: a linear layer, d24!
 without bias, d24/2:4 pruned for a core of two layers. e24: an embedding, at the begin and with vocabulary=True only:
-``features`` is then the number of its rows. attention/ddbb: q and k dense, v and out butterflies, as all four are of
-attention. A residual stands in parentheses. norm! has no bias, mixnone no norm; tanh is the other gelu.
+``features`` is then the number of its rows. attention/dsbb: q dense, k 2:4, v and out butterflies, as all four are of
+attention; attention:4,2,16: 4 heads, 2 of keys, of 16 features. A residual stands in parentheses. norm! has no bias,
+mixnone no norm; tanh is the other gelu.
 """
 
 from itertools import count
@@ -61,17 +62,28 @@ class Tables:
         if word == "position":
             self.tensors[name] = 0.5 * self.rng.standard_normal((self.tokens, self.features))
             return {"kind": "position", "weights": name}
-        if match := re.fullmatch("attention(?:/([bd]{4}))?", word):
-            for part, kind in zip(("q", "k", "v", "out"), match[1] or "bbbb"):
-                if kind == "d":
-                    self.linear(f"{name}.{part}", self.features, "", "")
-                else:
-                    self.butterfly(f"{name}.{part}", self.features, 1, "", "")
-            return {"kind": "attention", "weights": name, "heads": 2}
+        if match := re.fullmatch(r"attention(?:/([bds]{4}))?(?::(\d+),(\d+),(\d+))?", word):
+            return self.attention(name, match[1] or "bbbb", [int(number) for number in match.groups()[1:] if number])
         if word in ("mean", "flatten"):
             self.features *= self.tokens if word == "flatten" else 1
             self.tokens = 1
         return WORDS.get(word, {"kind": word})
+
+    def attention(self, name, kinds, heads):
+        features, fields = self.features, {"heads": 2}
+        query = key = features
+        if heads:
+            fields = dict(zip(("heads", "key_heads", "head_features"), heads))
+            query, key = heads[0] * heads[2], heads[1] * heads[2]
+        for part, kind, out in zip(("q", "k", "v", "out"), kinds, (query, key, key, features)):
+            self.features = query if part == "out" else features
+            if kind == "s":
+                fields.setdefault("sparsity", {})[part] = "2:4"
+            if kind in "ds":
+                self.linear(f"{name}.{part}", out, "", "2:4" if kind == "s" else "")
+            else:
+                self.butterfly(f"{name}.{part}", out, 1, "", "")
+        return {"kind": "attention", "weights": name, **fields}
 
     def butterfly(self, name, out, n_blocks, decreasing, without_bias):
         self.tensors[f"{name}.twiddle"] = self.twiddle(out, n_blocks)
@@ -103,7 +115,8 @@ class Tables:
 
 
 def _inline(fields):
-    return "{" + ", ".join(f"{key} = {json.dumps(value)}" for key, value in fields.items()) + "}"
+    return "{" + ", ".join(f"{key} = {_inline(value) if isinstance(value, dict) else json.dumps(value)}"
+                           for key, value in fields.items()) + "}"
 
 
 class Networks:

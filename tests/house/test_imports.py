@@ -49,8 +49,8 @@ MAY_IMPORT = {
     "gen.cosim": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim.testbench "
                  "gen.rtl gen.workloads hw.bus.axi4 hw.core sim.model sim.cycles",
     "gen.cosim.testbench": "",
-    "gen.explore": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim gen.workloads sim.cycles "
-                   "sim.reference",
+    "gen.explore": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
+                   "gen.workloads sim.cycles sim.reference",
     "gen.report": "gen gen.compiler.program gen.cosim gen.explore",
     "gen.output": "gen gen.compiler gen.compiler.network gen.compiler.program gen.cosim gen.explore gen.rtl "
                   "gen.workloads hw.bus.axi4 sim.model",

@@ -29,7 +29,7 @@ from ..kernel.layers import pair_indices
 from ..kernel.sparse import Pattern, find_stride
 from ..program.assemble import SumRows, Transfer
 from ..program.blocks import Start
-from ..program.attention import Attend, Heads
+from ..program.attention import Attend
 from ..program.granularity import Keys, padded_keys
 from ..program.dense import DenseProduct
 from ..program.embedding import pick_rows
@@ -217,26 +217,31 @@ class _Attention(Builder):
     def operation(self) -> Operation:
         step, config, memory = self.step, self.config, self.memory
         assert step.layer is not None and isinstance(step.layer.spec, Attention)
-        (tokens, features), spec = step.source.shape, step.layer.spec
+        spec, tokens = step.layer.spec, step.source.shape.tokens
         keys, values = (self.stored[id(value)] for value in step.operands)
-        count, inputs = step.operands[0].shape.tokens, range(memory.batch)
+        (count, features), inputs = step.operands[1].shape, range(memory.batch)
         padded = padded_keys(config, count) // config.memory_elements
         turned = memory.take_beats(memory.batch * features * padded)
         rows = [Matrix(turned.base + number * features * padded, features, padded * config.memory_elements, padded)
                 for number in inputs]
-        length = self.resources.lengths.number(count) if padded_keys(config, count) > count else 0
         own_rows, key_rows, value_rows = (tuple(tensor.input(number) for number in inputs)
                                           for tensor in (self.source.tensor, keys.tensor, values.tensor))
-        attend = Attend(config, own_rows, key_rows, value_rows, tuple(rows), Heads(spec.heads, spec.heads, features // spec.heads),
-                        count, Keys(spec.causal, spec.window, length))
+        attend = Attend(config, own_rows, key_rows, value_rows, tuple(rows), step.layer.heads, count,
+                        Keys(spec.causal, spec.window, self._length(count), step.has_lengths))
         own = Format(self.width, max(own_exponent(step, self.width), least_exponent(step.result, self.width)))
         shifts = attention_shifts(config, self.source.format.exponent, keys.format.exponent, values.format.exponent,
                                   own.exponent)
         result = Stored(memory.take(*step.result.shape), replace(own, exponent=shifts.exponent).unit)
         tasks = attend.transfers(tuple(result.tensor.input(number) for number in inputs), shifts.logits, shifts.divide,
                                  step.name)
-        useful = 2 * int(attended(tokens, spec.causal, spec.window).sum()) * features * memory.batch
+        useful = 2 * int(attended(tokens, spec.causal, spec.window).sum()) * step.source.shape.features * memory.batch
         return Operation(step, result, [*tasks], [], self.constants, useful)
+
+    def _length(self, keys: int) -> int:
+        """Number of the entry that says how many of ``keys`` count, of that of the first input where each has one."""
+        if self.step.has_lengths:
+            return self.resources.lengths.of_inputs(self.memory.batch, keys)
+        return self.resources.lengths.number(keys) if padded_keys(self.config, keys) > keys else 0
 
 
 class _Mixing(Builder):

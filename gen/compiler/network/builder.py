@@ -11,7 +11,7 @@ from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 from ....hw.isa.descriptor import Descriptor, Move
 from ....hw.isa.parameter_set import ROW_ADDRESS_BITS, WIDE_BITS, Activation, ReadSet, WriteSet
-from ....hw.isa.setup import LENGTHS, SETUP_LENGTHS, SetupWrite
+from ....hw.isa.setup import SetupWrite
 from ....hw.isa.vector_tables import epsilon_parameter, scale_parameters
 from ....hw.numeric import largest
 from ..program.assemble import SumRows, Transfer
@@ -22,6 +22,7 @@ from ..program.coefficients import CoefficientSpace
 from .file import Gelu, LayerNorm
 from .formats import (MOST_SHIFT, Format, element_log2, finest_operand, gelu_exponent, least_exponent,
                       most_gelu_exponent, norm_range, own_exponent, peak_of, plan_sum, power_of_two_unit, quantise)
+from .lengths import Lengths
 from .lower import Step, Value
 from .tensors import Tensor, TensorMemory
 
@@ -66,23 +67,6 @@ class Operation:
     sums: list[SumRows]
     constants: list[Constant]
     useful: int
-
-
-class Lengths:
-    """The table of numbers of keys."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[int, int] = {}
-
-    def number(self, keys: int) -> int:
-        """Of the entry for so many keys, from 1 on. Raises WingbeatError where the table is full."""
-        number = self._numbers.setdefault(keys, len(self._numbers) + 1)
-        if number > LENGTHS:
-            raise WingbeatError(f"attention: {number} different numbers of keys; allowed are {LENGTHS}")
-        return number
-
-    def setup(self) -> list[SetupWrite]:
-        return [(SETUP_LENGTHS, number - 1, keys) for keys, number in self._numbers.items()]
 
 
 class Resources:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
-from ....hw.isa.setup import SetupWrite
+from ....hw.isa.setup import LENGTHS, SetupWrite
 from ....sim.reference.metrics import sqnr_db
 from ..program.assemble import Program, SumRows, Transfer, assemble, written_beats
 from ..program.blocks import Start
@@ -21,9 +21,10 @@ from ..quality import Clamped, least_sqnr_db, level_db, total_clamped, warn_clam
 from .build import build_operation
 from .builder import Operation, Resources, Stored
 from .formats import Format, least_exponent, quantise
+from .inputs import encode_inputs, input_lengths
+from .lengths import given_lengths, takes_lengths, write_lengths
 from .load import LoadedNetwork
 from .lower import Lowered, Value, lower
-from .reference import encode_inputs
 from .tensors import TensorMemory
 
 __all__ = ["CompiledNetwork", "ProgramSegment", "Records", "OperationRun", "NetworkResult", "MemoryRegion",
@@ -136,7 +137,18 @@ class CompiledNetwork:
         else:
             integers, clamped = quantise(x / self.input.unit, width)
         memory[tensor.base:tensor.base + tensor.beats] = tensor.pack(integers)
+        lengths = input_lengths(self.network, inputs)
+        if lengths is not None:
+            for base, beats in self.length_records().values():
+                write_lengths(self.config, memory[base:base + len(beats)], lengths)
         return memory, clamped
+
+    def length_records(self) -> dict[int, Records]:
+        """Records of the programs, by their numbers, that begin with those of the lengths of the inputs."""
+        if not self.network.has_lengths:
+            return {}
+        return {number: segment.records for number, segment in enumerate(self.segments)
+                if segment.records and takes_lengths(segment.setup)}
 
     def image(self) -> np.ndarray:
         """The memory (beats, 2K) as it must be before the first program, but for the inputs: constants and zeros."""
@@ -216,10 +228,11 @@ class CompiledNetwork:
     def run_operations(self, inputs: Any) -> list[OperationRun]:
         """One batch on the bit-exact model, one operation after the other; what each left."""
         memory, _ = self.memory(inputs)
-        found = []
+        lengths, found = input_lengths(self.network, inputs), []
         for segment in self.segments:
+            setup = segment.setup if lengths is None else given_lengths(segment.setup, lengths)
             for operation in segment.operations:
-                program, records = _made(self.config, [*operation.sums, *operation.tasks], segment.setup, self.beats)
+                program, records = _made(self.config, [*operation.sums, *operation.tasks], setup, self.beats)
                 memory = np.concatenate([memory[:self.beats], records])
                 model = program.model(self.config, memory)
                 blocks = model.run(program.instructions)
@@ -250,6 +263,8 @@ def compile_network(network: LoadedNetwork, config: CoreConfig, inputs: Any, bat
         raise WingbeatError(f"memory: {config.name} has no [memory]; allowed is a processor")
     if batch < 1 or batch & (batch - 1):
         raise WingbeatError(f"--batch: {batch}; allowed are powers of two")
+    if network.has_lengths and batch > LENGTHS:
+        raise WingbeatError(f"--batch: {batch}; allowed are 1..{LENGTHS} for a network that takes lengths")
     lowered = lower(network, inputs)
     compiled = _Compiler(config, batch, lowered, report or (lambda name: None)).run(network)
     return _checked(compiled, lowered, inputs[:batch]) if check else compiled

@@ -8,6 +8,7 @@
     tokens = 8
     features = 8                        # or vocabulary = V: tokens are numbers below V, for all layers but an embedding
                                         # one-hot rows of V features
+    lengths = false                     # true: each input has a number of tokens that count, see Input
 
     [[layers]]                          # in order; x is tokens x features at every point
     kind = "butterfly"
@@ -22,7 +23,8 @@
 | `residual` | `layers`, none of them a residual | | x + layers(x) |
 | `layernorm` | `weights`, `epsilon` = 1e-5 | NAME.weight, optional NAME.bias (features,) | normalised features |
 | `mixing` | `norm` = "ortho", "none"; `scaling` = "static", "safe" | | Re(FFT2(x)), "ortho": / sqrt(tokens*features) |
-| `attention` | `weights`, `heads`; `causal`, `window` | NAME.q, .k, .v, .out, butterfly or linear | softmax attention |
+| `attention` | `weights`, `heads`; see Attention | four matrices: network/projections.py | softmax attention |
+| `encoder` | of attention; `norm_first`, `activation`, `epsilon` | nn.TransformerEncoderLayer | two residuals |
 | `gelu` | `approximate` = "none" (erf) or "tanh" | | GELU(x) |
 | `relu` | | | max(x, 0) |
 | `mean` | | | mean over tokens, 1 x features |
@@ -37,7 +39,7 @@ import reprlib
 import tomllib
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ....hw.errors import WingbeatError
 from ....hw.names import ALLOWED_NAMES, is_module_name
@@ -45,10 +47,11 @@ from ..checkpoint import printable
 from ..program.granularity import LARGEST_WINDOW
 
 __all__ = ["NetworkFile", "Input", "Butterfly", "Linear", "Embedding", "Position", "LayerNorm", "Mixing", "Attention",
-           "Gelu", "Relu", "Mean", "Flatten", "Residual", "PlainSpec", "LayerSpec", "LARGEST_SIDE",
-           "read_network_file"]
+           "Sparsities", "Gelu", "Relu", "Mean", "Flatten", "Residual", "Encoder", "PlainSpec", "LayerSpec",
+           "LARGEST_SIDE", "read_network_file"]
 
 LARGEST_SIDE = 1 << 16  # tokens, features: the largest butterfly of gen/compiler/checkpoint.py
+_MOST_HEADS = 256
 _PART = "[A-Za-z0-9_-]+"
 
 
@@ -64,15 +67,17 @@ class _Table(BaseModel):
 
 Name = Annotated[str, Field(max_length=128, pattern=rf"^{_PART}(\.{_PART})*$")]
 # The state dict of a single layer names its tensors without a dot in front: weights = "".
-ButterflyName = Annotated[str, Field(max_length=128, pattern=rf"^({_PART}(\.{_PART})*)?$")]
+LayerName = Annotated[str, Field(max_length=128, pattern=rf"^({_PART}(\.{_PART})*)?$")]
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+Sparsity = Annotated[str, Field(max_length=8)]
+Stride = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Butterfly(_Table):
     """A butterfly matrix over the features of each token."""
 
     kind: Literal["butterfly"]
-    weights: ButterflyName
+    weights: LayerName
     out_features: Side | None = None
     increasing_stride: bool | None = None
 
@@ -82,16 +87,16 @@ class Linear(_Table):
     every M inputs that lie ``stride`` apart each output has N weights at most."""
 
     kind: Literal["linear"]
-    weights: ButterflyName
-    sparsity: Annotated[str, Field(max_length=8)] | None = None
-    stride: Annotated[int, Field(ge=1, le=4096)] | None = None
+    weights: LayerName
+    sparsity: Sparsity | None = None
+    stride: Stride | None = None
 
 
 class Embedding(_Table):
     """A row of a table for each token, which is its number; names and shapes are those of torch's nn.Embedding."""
 
     kind: Literal["embedding"]
-    weights: ButterflyName
+    weights: LayerName
 
 
 class Position(_Table):
@@ -120,17 +125,43 @@ class Mixing(_Table):
     scaling: Literal["static", "safe"] = "static"
 
 
-class Attention(_Table):
+class _Attending(_Table):
+    """Fields of all softmax attention. ``causal``: a token sees none behind it. ``window``: it sees none further away
+    than so many tokens."""
+
+    weights: LayerName
+    heads: int = Field(ge=1, le=_MOST_HEADS)
+    causal: bool = False
+    window: int | None = Field(default=None, ge=1, le=LARGEST_WINDOW)
+
+
+class Sparsities(_Table):
+    """"N:M" of the matrices of an attention that are not dense."""
+
+    q: Sparsity | None = None
+    k: Sparsity | None = None
+    v: Sparsity | None = None
+    out: Sparsity | None = None
+
+
+def _of_each(value: Any) -> Any:
+    """One text stands for all matrices."""
+    return dict.fromkeys(Sparsities.model_fields, value) if isinstance(value, str) else value
+
+
+class Attention(_Attending):
     """Softmax attention; the tensors tell of each of its four projections whether it is a butterfly or dense.
 
-    ``causal``: a token sees none behind it. ``window``: it sees none further away than so many tokens.
+    ``head_features`` of each head, without the field those of the input shared evenly. ``key_heads``: heads of keys and
+    values, each for as many heads of queries one after the other; without the field one for each. ``sparsity``: one
+    "N:M" for all four matrices, or a table with that of some of them; ``stride`` as in a linear layer, for all of them.
     """
 
     kind: Literal["attention"]
-    weights: Name
-    heads: int = Field(ge=1, le=256)
-    causal: bool = False
-    window: int | None = Field(default=None, ge=1, le=LARGEST_WINDOW)
+    head_features: Side | None = None
+    key_heads: int | None = Field(default=None, ge=1, le=_MOST_HEADS)
+    sparsity: Annotated[Sparsities | None, BeforeValidator(_of_each)] = None
+    stride: Stride | None = None
 
 
 class Gelu(_Table):
@@ -169,16 +200,36 @@ class Residual(_Table):
                                                                                 strict=False)
 
 
-LayerSpec = PlainSpec | Residual
-_KINDS = {table.__name__.lower(): table for table in (*PlainSpec.__args__, Residual)}
+class Encoder(_Attending):
+    """A layer of torch's nn.TransformerEncoder, whose fields are named as there: attention, then two linear layers with
+    an activation between them, both around a residual. LayerNorms stand behind the sums, with ``norm_first`` in front
+    of attention and matrices."""
+
+    kind: Literal["encoder"]
+    norm_first: bool = False
+    activation: Literal["relu", "gelu"] = "relu"
+    epsilon: float = Field(1e-5, gt=0, le=1, allow_inf_nan=False)
+
+
+LayerSpec = PlainSpec | Residual | Encoder
+_KINDS = {table.__name__.lower(): table for table in (*PlainSpec.__args__, Residual, Encoder)}
+# Fields that an attention might have, and why none has them.
+_NO_ANGLES = "no positions turn queries and keys in the core"
+_NO_BIAS = "no number is added to the product of a query and a key"
+_NO_CACHE = "all queries of an input come at once, none token by token"
+_REFUSED = {"rope": _NO_ANGLES, "rotary": _NO_ANGLES, "bias": _NO_BIAS, "relative_bias": _NO_BIAS, "decode": _NO_CACHE,
+            "cache": _NO_CACHE}
+_OUTERMOST = ("residual", "encoder")  # kinds with residuals, of which none stands in another
 
 
 class Input(_Table):
-    """What goes in: rows of ``features`` numbers, or tokens that are numbers below ``vocabulary``."""
+    """What goes in: rows of ``features`` numbers, or tokens that are numbers below ``vocabulary``. ``lengths``: with
+    each input comes the number of its tokens that count; attention sees no others."""
 
     tokens: Side
     features: Side | None = None
     vocabulary: Side | None = None
+    lengths: bool = False
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "Input":
@@ -224,14 +275,16 @@ def _fault_line(fault: Any) -> str:
     """One line out of an entry of a ValidationError: field, value, what is allowed."""
     parts: list[str] = []
     owner: type[BaseModel] = NetworkFile
-    for before, part in zip([None, *fault["loc"]], fault["loc"]):
+    for before, part, behind in zip([None, *fault["loc"]], fault["loc"], [*fault["loc"][1:], None]):
         if isinstance(part, int):
             parts[-1] += f"[{part}]"
         elif isinstance(before, int):  # the kind, which chose the table
             owner = _KINDS[part]
         else:
             parts.append(printable(part))
-            owner = Input if part == "input" and before is None else owner
+            if behind is not None:
+                tables: dict[str, type[BaseModel]] = {"input": Input, "sparsity": Sparsities}
+                owner = tables.get(part, owner)
     field, value, message = ".".join(parts), _shown(fault["input"]), fault["msg"].removeprefix("Value error, ")
     match fault["type"]:
         case "value_error":
@@ -239,11 +292,12 @@ def _fault_line(fault: Any) -> str:
         case "missing":
             return f"{field}: missing; it is needed"
         case "extra_forbidden":
-            return f"{field}: unknown; allowed are {', '.join(owner.model_fields)}"
+            known = _REFUSED.get(parts[-1]) if issubclass(owner, _Attending) else None
+            return f"{field}: {known or 'unknown'}; allowed are {', '.join(owner.model_fields)}"
         case "union_tag_not_found" | "union_tag_invalid":
             table = fault["input"] if isinstance(fault["input"], dict) else {"kind": fault["input"]}
             given = _shown(table["kind"]) if "kind" in table else "missing"
-            allowed = [kind for kind in _KINDS if kind != "residual" or field.count("layers") == 1]
+            allowed = [kind for kind in _KINDS if kind not in _OUTERMOST or field.count("layers") == 1]
             return f"{field}.kind: {given}; allowed are {', '.join(allowed)}"
     return f"{field}: {value}: {message[0].lower()}{message[1:]}"
 

@@ -18,18 +18,24 @@ results in silence; ``ignore`` names those that are meant.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ....hw.errors import WingbeatError
 from ..kernel.sparse import Pattern
 from ..checkpoint import ButterflyWeights, Checkpoint, printable, real_array
-from .file import (LARGEST_SIDE, Attention, Butterfly, Embedding, Flatten, LayerNorm, LayerSpec, Linear, Mean, Mixing,
-                   NetworkFile, PlainSpec, Position, Residual, read_network_file)
+from ..program.attention import Heads
+from .encoder import encoder_layers
+from .file import (LARGEST_SIDE, Attention, Butterfly, Embedding, Encoder, Flatten, LayerNorm, LayerSpec, Linear, Mean,
+                   Mixing, NetworkFile, PlainSpec, Position, Residual, read_network_file)
+from .projections import PROJECTIONS, ProjectionTensors, check_supported, find_projection, matrix_spec
+
+_LONE_STRIDE = "stride without sparsity; allowed beside sparsity"
 
 __all__ = ["Shape", "LoadedLayer", "LoadedNetwork", "load_network"]
 
@@ -43,7 +49,8 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LoadedLayer:
-    """One layer with its float64 tensors. ``path`` is its place in the file, such as ``layers[2].layers[0]``.
+    """One layer with its float64 tensors. ``path`` is its place in the file, such as ``layers[2].layers[0]``, or
+    ``layers[2].norm1`` in an encoder.
 
     ``input``, ``output``: shapes in front and behind. ``butterflies``: the one of a butterfly. ``matrix`` (out, in),
     ``bias`` (out,), ``pattern``: of a linear layer, the bias may be missing, and the pattern of a dense one. ``matrix``
@@ -75,17 +82,27 @@ class LoadedLayer:
         """Name of its tensors, empty where it has none."""
         return getattr(self.spec, "weights", "")
 
+    @property
+    def heads(self) -> Heads:
+        """Of an attention."""
+        assert isinstance(self.spec, Attention)
+        query, key = (each.output.features for each in self.projections[:2])
+        features = query // self.spec.heads
+        return Heads(self.spec.heads, key // features, features)
+
 
 @dataclass(frozen=True, eq=False)
 class LoadedNetwork:
     """A checked network: every tensor is there, is real and finite, and has the shape that its place asks for.
-    ``assumed``: what neither file says, as NAME.increasing_stride = true."""
+    ``assumed``: what neither file says, as NAME.increasing_stride = true. ``has_lengths``: how many of its tokens count
+    comes with each input; attention sees no others."""
 
     name: str
     input: Shape
     vocabulary: int | None
     layers: tuple[LoadedLayer, ...]
     assumed: tuple[str, ...] = ()
+    has_lengths: bool = False
 
     @property
     def output(self) -> Shape:
@@ -118,7 +135,23 @@ def load_network(toml_path: str | Path, checkpoint_path: str | Path) -> LoadedNe
     shape = Shape(given.tokens, given.features or (1 if has_ids else given.vocabulary or 0))
     layers = loader.layers(file.layers, shape, "", None)
     loader.check_all_used()
-    return LoadedNetwork(file.name, shape, given.vocabulary, layers, tuple(loader.assumed))
+    network = LoadedNetwork(file.name, shape, given.vocabulary, layers, tuple(loader.assumed), given.lengths)
+    _check_lengths(network)
+    return network
+
+
+def _check_lengths(network: LoadedNetwork) -> None:
+    """Whoever looks at the lengths of a network that takes them must have the tokens of the input."""
+    if not network.has_lengths:
+        return
+    found = [layer for layer in network.walk() if isinstance(layer.spec, Attention)]
+    if not found:
+        raise WingbeatError("input.lengths: true, and no layer looks at them; allowed beside attention")
+    for layer in found:
+        if layer.input.tokens != network.input.tokens:
+            raise WingbeatError(f"{layer.path} (attention): {layer.input.tokens} tokens and lengths of "
+                                f"{network.input.tokens}; allowed with input.lengths is attention in front of mean and "
+                                "flatten")
 
 
 class _Loader:
@@ -128,6 +161,9 @@ class _Loader:
         self.checkpoint = checkpoint
         self.prefix, self.ignore = file.prefix, file.ignore
         self.vocabulary = file.input.vocabulary
+        # Without the prefix, as fields name them.
+        self.names = frozenset(name.removeprefix(file.prefix) for name in checkpoint.names
+                               if name.startswith(file.prefix) and name not in file.ignore)
         self.user: dict[str, str] = {}
         self.assumed: list[str] = []
         for name in file.ignore:
@@ -138,18 +174,33 @@ class _Loader:
     def layers(self, specs: Sequence[LayerSpec], shape: Shape, path: str, end: int | None) -> tuple[LoadedLayer, ...]:
         """``end``: features that the last of them must leave, if that is known."""
         loaded: list[LoadedLayer] = []
-        for index, spec in enumerate(specs):
-            where = f"{path}layers[{index}]"
+        places = [place for index, spec in enumerate(specs) for place in self._places(spec, f"{path}layers[{index}]")]
+        for number, (where, spec) in enumerate(places):
             if isinstance(spec, Residual):
                 layer = self._residual(spec, shape, where)
             else:
-                try:
-                    layer = self._plain(spec, shape, where, partial(self._wanted, specs[index + 1:], end))
-                except WingbeatError as error:
-                    raise WingbeatError(f"{where} ({spec.kind}): {error}") from error
+                behind = [each for _, each in places[number + 1:]]
+                with _named(f"{where} ({spec.kind})"):
+                    layer = self._plain(spec, shape, where, partial(self._wanted, behind, end))
             loaded.append(layer)
             shape = layer.output
         return tuple(loaded)
+
+    def _places(self, spec: LayerSpec, where: str) -> list[tuple[str, PlainSpec | Residual]]:
+        """What ``spec`` stands for: itself, or the layers of an encoder; each with its path."""
+        if not isinstance(spec, Encoder):
+            return [(where, spec)]
+        with _named(f"{where} ({spec.kind})"):
+            return [(f"{where}.{place}", each) for place, each in encoder_layers(spec, self._matrix)]
+
+    def _matrix(self, module: str) -> Butterfly | Linear:
+        """The layer whose tensors begin with ``module``."""
+        spec = matrix_spec(self.names, module)
+        if spec is None:
+            full = printable(self.prefix + module)
+            raise WingbeatError(f"{full}: none or both of its tensors are in {self.checkpoint.path.name!r}; allowed is "
+                                f"{full}.twiddle of a butterfly or {full}.weight of a dense matrix")
+        return spec
 
     def check_all_used(self) -> None:
         left = [printable(name) for name in self.checkpoint.names if name not in self.user and name not in self.ignore]
@@ -176,11 +227,7 @@ class _Loader:
             case Embedding():
                 return self._embedding(spec, shape, where)
             case Attention():
-                if shape.features % spec.heads:
-                    raise WingbeatError(f"heads: {spec.heads}; allowed are divisors of {shape.features} features")
-                projections = tuple(self._projection(f"{spec.weights}.{part}", shape, f"{where}.{part}")
-                                    for part in ("q", "k", "v", "out"))
-                return LoadedLayer(where, spec, shape, shape, projections=projections)
+                return LoadedLayer(where, spec, shape, shape, projections=self._projections(spec, shape, where))
             case Position():
                 position = self._tensor(spec.weights, where, shape)
                 return LoadedLayer(where, spec, shape, shape, position=position)
@@ -198,7 +245,7 @@ class _Loader:
         matrix = real_array(name, self.checkpoint.tensor(name))
         if matrix.ndim != 2 or matrix.shape[1] != shape.features or not 1 <= len(matrix) <= LARGEST_SIDE:
             raise WingbeatError(f"{name}: shape {matrix.shape}; allowed are (1..{LARGEST_SIDE}, {shape.features})")
-        pattern = self._pattern(spec)
+        pattern = _pattern(spec)
         has_bias = f"{self.prefix}{stem}bias" in self.checkpoint.names
         bias = self._tensor(f"{stem}bias", where, matrix.shape[:1]) if has_bias else None
         return LoadedLayer(where, spec, shape, Shape(shape.tokens, len(matrix)), matrix=matrix, bias=bias,
@@ -213,21 +260,6 @@ class _Loader:
         if matrix.ndim != 2 or len(matrix) != self.vocabulary or not 1 <= matrix.shape[1] <= LARGEST_SIDE:
             raise WingbeatError(f"{name}: shape {matrix.shape}; allowed are ({self.vocabulary}, 1..{LARGEST_SIDE})")
         return LoadedLayer(where, spec, shape, Shape(shape.tokens, matrix.shape[1]), matrix=matrix)
-
-    @staticmethod
-    def _pattern(spec: Linear) -> Pattern | None:
-        """What the file says; the stride is 0 where the weights are to say it."""
-        if spec.sparsity is None:
-            if spec.stride is not None:
-                raise WingbeatError("stride without sparsity; allowed beside sparsity")
-            return None
-        try:
-            pattern = Pattern.parse(spec.sparsity)
-        except WingbeatError as fault:
-            raise WingbeatError(f"sparsity: {str(fault).removeprefix('pattern: ')}") from fault
-        if spec.stride is not None and spec.stride & spec.stride - 1:
-            raise WingbeatError(f"stride: {spec.stride}; allowed are powers of two")
-        return pattern._replace(stride=spec.stride or 0)
 
     def _claim(self, name: str, where: str) -> None:
         if name in self.user:
@@ -270,21 +302,38 @@ class _Loader:
                                 f"behind); allowed are {high - weights.size + 1}..{high}")
         return weights
 
-    def _projection(self, name: str, shape: Shape, where: str) -> LoadedLayer:
-        """A matrix of an attention; the tensors tell whether it is a butterfly or dense."""
-        full, names = self.prefix + name, self.checkpoint.names
-        ends = [end for end in ("twiddle", "weight") if f"{full}.{end}" in names]
-        if len(ends) != 1:
-            found = " and ".join(ends) or "no tensor"
-            raise WingbeatError(f"{full}: {found} in {self.checkpoint.path.name!r}; allowed is {full}.twiddle of a "
-                                f"butterfly or {full}.weight of a dense matrix")
-        # Not validated: the name of an attention may be as long as that of a layer, and this one is longer.
-        spec: PlainSpec = (Butterfly.model_construct(kind="butterfly", weights=name) if ends == ["twiddle"]
-                           else Linear.model_construct(kind="linear", weights=name))
-        layer = self._plain(spec, shape, where, lambda: shape.features)
-        if layer.output != shape:
-            raise WingbeatError(f"{full}: {layer.output.features} features come out; allowed are {shape.features}")
-        return layer
+    def _projections(self, spec: Attention, shape: Shape, where: str) -> tuple[LoadedLayer, ...]:
+        """The four matrices of an attention."""
+        heads, stem = _heads(spec, shape.features), f"{spec.weights}." if spec.weights else ""
+        query, key = heads.queries * heads.features, heads.keys * heads.features
+        outputs = (query, key, key, shape.features)
+        check_supported(self.names, stem)
+        if spec.stride is not None and spec.sparsity is None:
+            raise WingbeatError(_LONE_STRIDE)
+        shared, loaded = _SharedTensors(self, where, query + 2 * key), []
+        for number, (part, features) in enumerate(zip(PROJECTIONS, outputs)):
+            given = Shape(shape.tokens, query) if part == "out" else shape
+            rows = slice(sum(outputs[:number]), sum(outputs[:number + 1]))
+            layer = self._projection(spec, part, given, rows, shared)
+            if layer.output.features != features:
+                raise WingbeatError(f"{self.prefix}{stem}{part}: {layer.output.features} features come out; allowed "
+                                    f"are {features}, for {heads.queries} heads, {heads.keys} of keys, of "
+                                    f"{heads.features} features")
+            loaded.append(layer)
+        return tuple(loaded)
+
+    def _projection(self, spec: Attention, part: str, shape: Shape, rows: slice,
+                    shared: "_SharedTensors") -> LoadedLayer:
+        """The matrix ``part`` of an attention on what has ``shape``, with so many outputs as ``rows`` of those of all
+        four; its tensors are its own or ``shared``."""
+        stem = f"{spec.weights}." if spec.weights else ""
+        place, pruning = f"{shared.where}.{part}", _pruning(spec, part)
+        found = find_projection(self.names, stem, part, repr(self.checkpoint.path.name))
+        if found.module:
+            matrix = _pruned(self._matrix(found.module), pruning, part)
+            return self._plain(matrix, shape, place, lambda: rows.stop - rows.start)
+        own = Linear.model_construct(kind="linear", weights=stem + part, **pruning)
+        return shared.projection(found, own, place, shape, rows)
 
     def _wanted(self, specs: Sequence[LayerSpec], end: int | None) -> int | None:
         """Features that the layers behind a butterfly insist on, None if they take any."""
@@ -311,6 +360,79 @@ class _Loader:
         name = self.prefix + name
         shape = self.checkpoint.tensor(name).shape if name in self.checkpoint.names else ()
         return shape[-1] if shape else None
+
+
+class _SharedTensors:
+    """Tensors with ``rows`` rows of several matrices of one attention, each read and claimed once."""
+
+    def __init__(self, loader: _Loader, where: str, rows: int):
+        self.loader, self.where, self.rows = loader, where, rows
+        self.found: dict[str, np.ndarray] = {}
+
+    def projection(self, tensors: ProjectionTensors, spec: Linear, place: str, shape: Shape,
+                   own: slice) -> LoadedLayer:
+        """The matrix that has the rows ``own`` of what is shared; its bias has the same."""
+        if tensors.is_packed:
+            matrix = self._read(tensors.weight, (self.rows, shape.features))[own]
+        else:
+            matrix = self._read(tensors.weight, (own.stop - own.start, shape.features))
+        has_bias = self.loader.prefix + tensors.bias in self.loader.checkpoint.names
+        bias = self._read(tensors.bias, (self.rows,))[own] if has_bias else None
+        return LoadedLayer(place, spec, shape, Shape(shape.tokens, len(matrix)), matrix=matrix, bias=bias,
+                           pattern=_pattern(spec))
+
+    def _read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if name not in self.found:
+            self.found[name] = self.loader._tensor(name, self.where, shape)
+        return self.found[name]
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Faults begin with ``name``."""
+    try:
+        yield
+    except WingbeatError as error:
+        raise WingbeatError(f"{name}: {error}") from error
+
+
+def _pattern(spec: Linear) -> Pattern | None:
+    """What the file says; the stride is 0 where the weights are to say it."""
+    if spec.sparsity is None:
+        if spec.stride is not None:
+            raise WingbeatError(_LONE_STRIDE)
+        return None
+    try:
+        pattern = Pattern.parse(spec.sparsity)
+    except WingbeatError as fault:
+        raise WingbeatError(f"sparsity: {str(fault).removeprefix('pattern: ')}") from fault
+    if spec.stride is not None and spec.stride & spec.stride - 1:
+        raise WingbeatError(f"stride: {spec.stride}; allowed are powers of two")
+    return pattern._replace(stride=spec.stride or 0)
+
+
+def _pruning(spec: Attention, part: str) -> dict[str, Any]:
+    """Fields of the linear layer that is one of the four matrices; none where it is not sparse."""
+    sparsity = spec.sparsity and getattr(spec.sparsity, part)
+    return {"sparsity": sparsity, "stride": spec.stride} if sparsity else {}
+
+
+def _pruned(matrix: Butterfly | Linear, pruning: dict[str, Any], part: str) -> Butterfly | Linear:
+    """The ``matrix`` with those fields."""
+    if pruning and isinstance(matrix, Butterfly):
+        raise WingbeatError(f"sparsity.{part}: {pruning['sparsity']!r} of a butterfly; allowed are dense matrices")
+    return matrix.model_copy(update=pruning)
+
+
+def _heads(spec: Attention, features: int) -> Heads:
+    """Those of an attention behind so many ``features``."""
+    if spec.head_features is None and features % spec.heads:
+        raise WingbeatError(f"heads: {spec.heads}; allowed are divisors of {features} features, or head_features "
+                            "beside them")
+    keys = spec.heads if spec.key_heads is None else spec.key_heads
+    if spec.heads % keys:
+        raise WingbeatError(f"key_heads: {keys}; allowed are divisors of {spec.heads} heads")
+    return Heads(spec.heads, keys, spec.head_features or features // spec.heads)
 
 
 def _text(shape: Shape) -> str:

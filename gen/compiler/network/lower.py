@@ -16,8 +16,9 @@ from ....hw.errors import WingbeatError
 from ....sim.reference.functions import attended, attention, standardise
 from ..checkpoint import ButterflyWeights
 from .file import Attention, Butterfly, Embedding, Flatten, Gelu, LayerNorm, Linear, Mean, Mixing, Position, Relu
+from .inputs import encode_inputs, input_lengths
 from .load import LoadedLayer, LoadedNetwork, Shape
-from .reference import apply_layer, encode_inputs
+from .reference import apply_layer
 
 __all__ = ["Step", "Value", "Lowered", "lower"]
 
@@ -41,6 +42,7 @@ class Step:
     ``flat``: the tokens of an input stand one after the other. ``activation``: Gelu, Relu or None. ``added``: a Value,
     a position (tokens, features), or None. ``linear`` and ``activated``: float values in front of the activation and
     behind it. ``operands``: of an attention its keys and values; the source are its queries, times log2(e) / sqrt(d).
+    ``has_lengths``: as many of its keys count as each input says.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Step:
     linear: np.ndarray = field(repr=False)
     activated: np.ndarray = field(repr=False)
     operands: tuple[Value, ...] = ()
+    has_lengths: bool = False
     activation: Gelu | Relu | None = None
     added: Value | np.ndarray | None = field(default=None, repr=False)
 
@@ -113,7 +116,7 @@ def lower(network: LoadedNetwork, inputs: Any) -> Lowered:
     if not len(x):
         raise WingbeatError("inputs: none; allowed are one or more")
     given = Value(network.input, x)
-    lowering = _Lowering()
+    lowering = _Lowering(input_lengths(network, inputs))
     end = lowering.settle(lowering.run(network.layers, _Point(given, x)))
     if end.value is given:
         lowering.step("copy", None, end)
@@ -121,7 +124,10 @@ def lower(network: LoadedNetwork, inputs: Any) -> Lowered:
 
 
 class _Lowering:
-    def __init__(self) -> None:
+    """``lengths`` (inputs,): tokens that count as keys, None for all."""
+
+    def __init__(self, lengths: np.ndarray | None) -> None:
+        self.lengths = lengths
         self.steps: list[Step] = []
         self._closed: set[int] = set()  # values that somebody adds later: nothing more may happen to them
 
@@ -133,7 +139,7 @@ class _Lowering:
     def _layer(self, layer: LoadedLayer, at: _Point) -> _Point:
         if layer.layers:
             return self._residual(layer, self.settle(at))
-        floats = apply_layer(layer, at.floats)
+        floats = apply_layer(layer, at.floats, self.lengths)
         match layer.spec:
             case Attention():
                 return self._attention(layer, at)
@@ -164,15 +170,14 @@ class _Lowering:
         assert isinstance(layer.spec, Attention)
         if at.flat:
             at = self.settle(at)
-        heads, tokens = layer.spec.heads, layer.input.tokens
-        scale = math.log2(math.e) / math.sqrt(layer.input.features // heads)
+        scale = math.log2(math.e) / math.sqrt(layer.heads.features)
         q, k, v, out = layer.projections
         points = [self.step(part.weights, part, at, apply_layer(part, at.floats)) for part in (_scaled(q, scale), k, v)]
         values = [point.value for point in points]
-        floats = attention(values[0].floats / scale, values[1].floats, values[2].floats, heads,
-                           attended(tokens, layer.spec.causal, layer.spec.window))
-        together = self.step(f"{layer.weights}.softmax", layer, points[0], floats)
-        self.steps[-1].operands = tuple(values[1:])
+        floats = attention(values[0].floats / scale, values[1].floats, values[2].floats, layer.spec.heads,
+                           attended(layer.input.tokens, layer.spec.causal, layer.spec.window), self.lengths)
+        together = self.step(f"{layer.weights or layer.path}.softmax", layer, points[0], floats)
+        self.steps[-1].operands, self.steps[-1].has_lengths = tuple(values[1:]), self.lengths is not None
         for value in values[1:]:
             value.readers.append(self.steps[-1])
         return self.step(out.weights, out, together, apply_layer(out, floats))

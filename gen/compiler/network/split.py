@@ -17,8 +17,9 @@ from ....sim.reference.functions import attended, attention
 from ..quality import Clamped, total_clamped
 from .compile import CompiledNetwork, NetworkResult, compile_network
 from .file import Attention
+from .inputs import Padded, encode_inputs, input_lengths
 from .load import LoadedLayer, LoadedNetwork
-from .reference import encode_inputs, forward
+from .reference import forward
 
 __all__ = ["HostAttention", "Add", "SplitNetwork", "split_network", "compile_split"]
 
@@ -75,15 +76,18 @@ def _whole(network: LoadedNetwork, layers: Sequence[LoadedLayer]) -> Iterator[Lo
         yield LoadedNetwork(network.name, layers[0].input, vocabulary, tuple(layers))
 
 
-def _execute(parts: Sequence[_Part], x: Any, run: Callable[[LoadedNetwork, Any], np.ndarray]) -> np.ndarray:
+def _execute(parts: Sequence[_Part], x: Any, lengths: np.ndarray | None,
+             run: Callable[[LoadedNetwork, Any], np.ndarray]) -> np.ndarray:
+    """``lengths`` (inputs,): keys that count where the host has softmax, None for all."""
     for part in parts:
         match part:
             case HostAttention(layer, projections):
                 assert isinstance(layer.spec, Attention)
                 q, k, v = (run(each, x) for each in projections)
-                x = attention(q, k, v, layer.spec.heads, attended(q.shape[1], layer.spec.causal, layer.spec.window))
+                x = attention(q, k, v, layer.spec.heads, attended(q.shape[1], layer.spec.causal, layer.spec.window),
+                              lengths)
             case Add(_, inner):
-                x = x + _execute(inner, x, run)
+                x = x + _execute(inner, x, lengths, run)
             case _:
                 x = run(part, x)
     return x
@@ -104,7 +108,7 @@ class SplitNetwork:
         def walk(parts: Sequence[_Part]) -> Iterator[str]:
             for part in parts:
                 if isinstance(part, HostAttention):
-                    yield f"softmax of {part.layer.path} ({part.layer.weights})"
+                    yield f"softmax of {part.layer.path}" + (f" ({part.layer.weights})" if part.layer.weights else "")
                 elif isinstance(part, Add):
                     yield from walk(part.parts)
                     yield f"sum of {part.layer.path}"
@@ -112,7 +116,7 @@ class SplitNetwork:
 
     def execute(self, inputs: Any, run: Callable[[CompiledNetwork, Any], np.ndarray]) -> np.ndarray:
         """Results (inputs, tokens, features); ``run`` is asked for those of every program."""
-        return _execute(self.parts, _first(self.network, self.parts, inputs),
+        return _execute(self.parts, *_first(self.network, self.parts, inputs),
                         lambda part, x: run(self.programs[id(part)], x))
 
     def execute_model(self, inputs: Any) -> NetworkResult:
@@ -128,9 +132,13 @@ class SplitNetwork:
         return NetworkResult(self.execute(inputs, run), total_clamped(clamped))
 
 
-def _first(network: LoadedNetwork, parts: Sequence[_Part], inputs: Any) -> Any:
-    """What the first part takes: the host needs floats."""
-    return inputs if isinstance(parts[0], LoadedNetwork) else encode_inputs(network, inputs)
+def _first(network: LoadedNetwork, parts: Sequence[_Part], inputs: Any) -> tuple[Any, np.ndarray | None]:
+    """What the first part takes, and the lengths for the host, which needs floats."""
+    if parts[0] is network:
+        return inputs, None
+    encoded, lengths = encode_inputs(network, inputs), input_lengths(network, inputs)
+    values = inputs.values if isinstance(inputs, Padded) else inputs
+    return values if isinstance(parts[0], LoadedNetwork) else encoded, lengths
 
 
 def compile_split(network: LoadedNetwork, config: CoreConfig, inputs: Any, batch: int) -> SplitNetwork:
@@ -143,5 +151,5 @@ def compile_split(network: LoadedNetwork, config: CoreConfig, inputs: Any, batch
         programs[id(part)] = compile_network(part, config, x, batch, check=False)
         return x if part is parts[-1] else forward(part, x)[-1][1]  # of the last one nobody asks
 
-    _execute(parts, _first(network, parts, inputs), run)
+    _execute(parts, *_first(network, parts, inputs), run)
     return SplitNetwork(network, parts, programs)

@@ -70,7 +70,7 @@ class Attend:
         """
         groups = [(number, first, min(_TURNED, self.heads.keys - first)) for number in range(len(self.queries))
                   for first in range(0, self.heads.keys, _TURNED)]
-        stages: dict[tuple[int, int], Stage] = {}
+        stages: dict[tuple[int, int, Keys], Stage] = {}
         tasks, ahead = [], self._turn(*groups[0], f"{name}.values")
         for group, following in zip(groups, [*groups[1:], None]):
             tasks += ahead
@@ -89,18 +89,18 @@ class Attend:
         return transpose(self.config, replace(values, base=at, elements=count * d),
                          replace(turned, base=turned.base + first * d * turned.pitch, rows=count * d), name)
 
-    def _blocks(self, group: tuple[int, int, int], targets: tuple[Matrix, ...], stages: dict[tuple[int, int], Stage],
-                shifts: tuple[int, int], name: str) -> list[Transfer]:
+    def _blocks(self, group: tuple[int, int, int], targets: tuple[Matrix, ...],
+                stages: dict[tuple[int, int, Keys], Stage], shifts: tuple[int, int], name: str) -> list[Transfer]:
         """The queries of some heads of keys of an input."""
         number, first_head, count = group
         queries, target, share = self.queries[number], targets[number], self.heads.queries // self.heads.keys
-        found = []
+        counts, found = self.counts.of(number), []
         for head in range(first_head * share, (first_head + count) * share):
             at = head * self.heads.features // self.config.memory_elements
             for first, rows, row_bits in self.granularity.blocks(self.chosen):
-                key = row_bits, first if self._is_banded else 0
+                key = row_bits, first if self._is_banded else 0, counts
                 if key not in stages:
-                    stages[key] = self._stage(target, row_bits, key[1], rows, *shifts, name)
+                    stages[key] = self._stage(target, row_bits, key[1], rows, shifts, name, counts)
                 block = Block(queries.base + first * queries.pitch + at, rows, target.base + first * target.pitch + at,
                               rows, matrix_at=self._places(stages[key], number, head))
                 found.append(Transfer(stages[key], block))
@@ -122,8 +122,8 @@ class Attend:
                        values.base + own * d * values.pitch + at // elements]
         return tuple(places)
 
-    def _stage(self, target: Matrix, row_bits: int, first: int, rows: int, shift: int, divide: int,
-               name: str) -> Stage:
+    def _stage(self, target: Matrix, row_bits: int, first: int, rows: int, shifts: tuple[int, int], name: str,
+               counts: Keys) -> Stage:
         config, d, mode = self.config, self.heads.features, MemoryMode.PAIRS
         queries, bits, lane_bits = self.queries[0], bits_for(d), self.config.layers
         chunks = self.granularity.chunks(first, rows, self.chosen.keys)
@@ -135,10 +135,10 @@ class Attend:
             is_first, is_last = number == 0, number == len(chunks) - 1
             stride = bits_for(self.chosen.keys) - lane_bits
             passes += [
-                self._mask(at, first),
-                Mac(d // config.lanes, count // config.lanes, 1 << row_bits, bits - lane_bits, base, stride, shift,
+                _mask(counts, at, first),
+                Mac(d // config.lanes, count // config.lanes, 1 << row_bits, bits - lane_bits, base, stride, shifts[0],
                     softmax=Softmax.LOGITS, fresh=is_first, first=is_first),
-                Mac(count // config.lanes, d // config.lanes, 1 << row_bits, stride, base, bits - lane_bits, divide,
+                Mac(count // config.lanes, d // config.lanes, 1 << row_bits, stride, base, bits - lane_bits, shifts[1],
                     softmax=Softmax.VALUES, merge=not is_first, keep=not is_last, last=is_last)]
             pieces += [_piece(config, self.keys[0], count, d), _piece(config, self.turned[0], d, count)]
         columns = row_places(config, mode, bits, range(bits), cell_bits(config, mode))
@@ -149,16 +149,17 @@ class Attend:
         shape = Mac(d // config.lanes, d // config.lanes, 1 << row_bits, bits - lane_bits, 0, bits - lane_bits, 0)
         return replace(build_mac_stage(name, config, shape, stream, *sides), passes=tuple(passes))
 
-    def _mask(self, key: int, first: int) -> Mask:
-        """Of the keys from number ``key`` on, for rows from ``first`` on."""
-        causal, window, length = self.counts
-        if window is None:
-            return Mask(key, first if causal else 0, causal, 0, length)
-        limit = first if causal else first + window
-        return Mask(key, limit, True, window if causal else 2 * window, length)
-
 
 _TURNED = 2  # heads
+
+
+def _mask(counts: Keys, key: int, first: int) -> Mask:
+    """Of the keys from number ``key`` on, for rows from ``first`` on."""
+    causal, window, length, _ = counts
+    if window is None:
+        return Mask(key, first if causal else 0, causal, 0, length)
+    limit = first if causal else first + window
+    return Mask(key, limit, True, window if causal else 2 * window, length)
 
 
 def _piece(config: CoreConfig, matrix: Matrix, rows: int, inputs: int) -> MatrixPiece:

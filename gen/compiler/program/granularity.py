@@ -35,11 +35,17 @@ def _fewest(config: CoreConfig) -> int:
 
 class Keys(NamedTuple):
     """Which keys count: not those behind a query where ``causal``, nor those further away than ``window``; number of
-    the entry in the table of lengths, less one, that says how many there are, 0 where all count."""
+    the entry in the table of lengths, less one, that says how many there are, 0 where all count. ``by_input``: that
+    entry is of the first input, those behind it are of the others."""
 
     causal: bool = False
     window: int | None = None
     length: int = 0
+    by_input: bool = False
+
+    def of(self, number: int) -> "Keys":
+        """Those of one input."""
+        return self._replace(length=self.length + number, by_input=False) if self.by_input else self
 
 
 class Tiles(NamedTuple):

@@ -21,8 +21,8 @@ from ....hw.isa.descriptor import (DESCRIPTOR_WORDS, ENTRY_WORDS, GROUP_EVENT, O
 from ....hw.isa.instruction import Fetch, Instruction, Loop, MemoryMode, Pass, Set, Unit, Wait
 from ....hw.isa.parameter_set import SET_WORDS, SETS, ReadSet, WriteSet
 from ....hw.isa.record import record_beats
-from ....hw.isa.setup import (NO_TARGET, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS,
-                              SETUP_WRITER, SetupWrite)
+from ....hw.isa.setup import (NO_TARGET, SETUP_CHANNELS, SETUP_LENGTHS, SETUP_READ_SETS, SETUP_READER,
+                              SETUP_WRITE_SETS, SETUP_WRITER, SetupWrite)
 from .allocate import Lifetime, allocate, words_needed
 from .assemble import (DescriptorTable, Fetched, Program, SumRows, TableNumbers, Transfer, Work, arrange,
                        check_assembled)
@@ -152,7 +152,8 @@ class _Contents:
 
 def stream(config: CoreConfig, tasks: Sequence[Transfer | SumRows], setup: Sequence[SetupWrite], base: int) -> Streamed:
     """As :func:`~.assemble.assemble`, with places for all coefficients, channels and sets, whatever those in ``tasks``
-    are, and with a setup of one descriptor; the program fetches the rest from beat ``base`` on.
+    are, and with a setup of one descriptor; the program fetches the rest from beat ``base`` on, lengths
+    first.
 
     Raises WingbeatError where what must stand in a table at one time, or the descriptors, do not fit, or program or
     memory are too small.
@@ -160,6 +161,7 @@ def stream(config: CoreConfig, tasks: Sequence[Transfer | SumRows], setup: Seque
     work = Work.of(tasks)
     readers, writers = (DescriptorTable(config, unit) for unit in ("reader", "writer"))
     fixed = [*_descriptors(work, readers, writers), *(word for word in setup if word[0] != SETUP_CHANNELS)]
+    fixed.sort(key=lambda write: write[0] != SETUP_LENGTHS)
     channels = np.array([word for word in setup if word[0] == SETUP_CHANNELS], dtype=np.int64).reshape(-1, 3)
     contents = _Contents(config, work, channels)
     plan = _first_plan(config, contents, len(work.blocks), len(fixed))

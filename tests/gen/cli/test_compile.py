@@ -216,6 +216,53 @@ def test_default_batch(networks, tokens, rows, batch):
     assert default_batch(network, networks.config(statistics_rows=rows)) == batch
 
 
+@pytest.fixture(scope="module")
+def with_lengths(networks):
+    """A network that takes lengths."""
+    toml, checkpoint = networks.write("(norm attention/dddd:2,1,16) (norm d24 gelu d16) attention/dddd:1,1,16 mean d3",
+                                      tokens=6)
+    toml.write_text(f"{toml.read_text()}lengths = true\n")
+    return toml, checkpoint
+
+
+def test_a_host_writes_lengths_as_the_manifest_says(with_lengths, tmp_path):
+    """From the files alone: image, inputs and lengths are the golden memory, whose run is the golden one."""
+    values, lengths = np.random.default_rng(3).standard_normal((5, 6, 16)), np.array([2, 0, 6, 5, 1])
+    np.savez(tmp_path / "data.npz", inputs=values, lengths=lengths)
+    assert compile_(with_lengths, tmp_path / "x", "--calibration", tmp_path / "data.npz", "--batch", 4,
+                    preset="attention-16") == 0
+    test_golden_vectors_from_the_files_alone(tmp_path / "x")
+    manifest = json.loads((tmp_path / "x" / "manifest.json").read_text())
+    NetworkFacts.model_validate(manifest)
+    config, facts = CoreConfig(**manifest["configuration"]), manifest["memory"]["lengths"]
+    image, first = (read_beats(tmp_path / "x" / name, config.element_width, config.memory_elements)
+                    for name in (manifest["memory"]["image"], "golden.input.hex"))
+    place = region(manifest, "input")
+    beats = slice(place["base"], place["base"] + place["tokens"] * place["batch"] * place["row_beats"])
+    image[beats] = first[beats]
+    assert not np.array_equal(image, first) and len(facts["places"]) == 1
+    size, width = facts["record_elements"], config.element_width
+    for where in facts["places"]:
+        elements = image[where["base"]:].reshape(-1)
+        for number, length in enumerate(lengths[:4].tolist()):
+            record = facts["target"] + (number << facts["address_bit"]) + (length << facts["data_bit"])
+            for at in range(size):
+                part = record >> width * at & (1 << width) - 1
+                elements[number * size + at] = part - (part >> width - 1 << width)
+    assert np.array_equal(image, first)
+    readme = (tmp_path / "x" / "README.md").read_text()
+    assert f"one after the other from beat {facts['places'][0]['base']} on. Attention sees no tokens" in readme
+    with np.load(tmp_path / "x" / "golden.npz") as golden:
+        assert np.array_equal(golden["inputs"], values[:4]) and np.array_equal(golden["lengths"], lengths[:4])
+        assert sqnr_db(golden["reference"], golden["results"]) > 65
+
+
+def test_random_lengths(with_lengths, tmp_path):
+    assert compile_(with_lengths, tmp_path / "x", "--batch", 2, preset="attention-16") == 0
+    with np.load(tmp_path / "x" / "golden.npz") as golden:
+        assert golden["lengths"].shape == (2,) and 1 <= golden["lengths"].min() <= golden["lengths"].max() <= 6
+
+
 # --- What is refused ----------------------------------------------------------------------------------------------
 
 def refused(capsys, code, message):
@@ -278,6 +325,8 @@ BAD_DATA = {
     "few labels": (archive(inputs=npy(ROWS), labels=npy(np.zeros(4, int))), "labels: int64 (4,); allowed are integers"),
     "label of no class": (archive(inputs=npy(ROWS), labels=npy(np.arange(5) + 8)), "labels: 10; allowed are 0..9"),
     "negative label": (archive(inputs=npy(ROWS), labels=npy(np.arange(5) - 1)), "labels: -1; allowed are 0..9"),
+    "lengths for nothing": (archive(inputs=npy(ROWS), lengths=npy(np.ones(5, int))),
+                            "lengths: int64 (5,); allowed are none, as the network file has no input.lengths"),
     "huge numbers": (archive(inputs=npy(ROWS * 1e300)), "allowed are -1e+15..1e+15"),
     "float labels": (archive(inputs=npy(ROWS), labels=npy(np.zeros(5))), "labels: float64 (5,); allowed are integers"),
 }
@@ -314,6 +363,17 @@ def test_bad_options(model, tmp_path, capsys, case):
     fields, more, message = OPTIONS[case]
     refused(capsys, compile_(model, tmp_path / "x", *more, **fields), message)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("lengths, message", [
+    (None, "lengths: missing; allowed are integers 0..6, one for each input"),
+    (np.ones(4, int), "lengths: int64 (4,); allowed are integers (5,)"),
+    (np.full(5, 7), "lengths: 7; allowed are 0..6"),
+    (np.ones(5), "lengths: float64 (5,); allowed are integers (5,)")])
+def test_bad_lengths(with_lengths, tmp_path, capsys, lengths, message):
+    np.savez(tmp_path / "data.npz", inputs=np.zeros((5, 6, 16)), **({} if lengths is None else {"lengths": lengths}))
+    refused(capsys, compile_(with_lengths, tmp_path / "x", "--calibration", tmp_path / "data.npz",
+                             preset="attention-16"), message)
 
 
 def test_missing_files(model, tmp_path, capsys):

@@ -1,12 +1,15 @@
 """The evaluation as a command: what is printed and written of a network that the host runs a part of."""
 
+from dataclasses import replace
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from wingbeat.gen.cli import evaluate
 from wingbeat.gen.cli.app import main
+from wingbeat.gen.compiler.network.inputs import Padded
 from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.gen.compiler.network.split import compile_split
 from wingbeat.gen.cosim.network import NetworkRun, operation_cycles, predict_network
@@ -20,11 +23,16 @@ PRESET = "matrix-16"  # has no softmax
 HOST = ["softmax of layers[1].layers[1] (a2)", "sum of layers[1]"]
 
 
-@pytest.fixture(scope="module", ids=["split", "whole"], params=["b16 (norm attention/dddd) (norm d24 gelu d16) mean d5",
-                                                                "b16 (norm mix) mean b5"])
+ATTENDS = "b16 (norm attention/dddd) (norm d24 gelu d16) mean d5"
+
+
+@pytest.fixture(scope="module", params=[ATTENDS, "b16 (norm mix) mean b5", f"lengths {ATTENDS}"])
 def task(request, networks):
     """Labels are what float says, but for the last of 24."""
-    network, inputs = networks.load(request.param)
+    has_lengths = request.param.startswith("lengths")
+    network, inputs = networks.load(request.param.removeprefix("lengths "))
+    if has_lengths:
+        network, inputs = replace(network, has_lengths=True), Padded(inputs, np.arange(24) % 5)
     labels = classes(forward(network, inputs)[-1][1])
     labels[-1] = (labels[-1] + 1) % 5
     record = ROW | {"data": "noise", "guesses": {"a coin": 0.5}, "beside": {"other": ROW}}
@@ -85,6 +93,19 @@ def test_larger_blocks_change_no_integer(command, task):
     split = compile_split(task.network, load_preset(PRESET), task.calibration, 4)
     assert found["widths"][0]["sqnr_db"] == sqnr_db(forward(task.network, task.inputs)[-1][1],
                                                     split.execute_model(task.inputs).results)
+
+
+def test_lengths_on_the_array(monkeypatch, networks, capsys):
+    """Accuracies are measured in batches as large as the table of lengths."""
+    network, inputs = networks.load("attention/dddd:1,1,16 mean d3")
+    network, inputs = replace(network, has_lengths=True), Padded(inputs, np.arange(24) % 5)
+    labels = classes(forward(network, inputs)[-1][1])
+    record = ROW | {"data": "noise", "guesses": {}, "beside": {}}
+    monkeypatch.setattr(evaluate, "load_dataset",
+                        lambda name: Dataset("tiny", network, record, inputs, inputs, labels, str))
+    assert main(["evaluate", "tiny", "--preset", "attention-16"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "tiny 7 8 100.00 % 100.00 %" in text and "on the host: nothing" in text
 
 
 @pytest.mark.parametrize("text, preset", [("b16 (norm attention) mean b5", "attention-16"),

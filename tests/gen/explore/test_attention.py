@@ -9,9 +9,9 @@ from support.attention import attention_config
 from wingbeat.gen.compiler.program.granularity import Tiles
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.timing import MemoryTiming
-from wingbeat.gen.explore.attention import AttentionSize, bench_attention, count_tiles, search_granularity
+from wingbeat.gen.explore.attention import bench_attention, count_tiles, search_granularity
 from wingbeat.gen.explore.measure import run_mismatches, run_workload
-from wingbeat.gen.workloads.kernels import attention_workload
+from wingbeat.gen.workloads.kernels import AttentionSize, attention_workload
 from wingbeat.hw.errors import WingbeatError
 
 SEED = 1
@@ -41,7 +41,7 @@ def test_points_of_the_search_on_the_simulated_verilog(tiles):
     config = attention_config("one engine")
     (point,) = (point for point in search_granularity(config, size(tokens=32), FAST, SEED)
                 if (point.rows_of_block, point.keys_of_chunk) == (2 << tiles.row_bits, min(32, tiles.keys)))
-    work = attention_workload(config, 32, 2, 16, SEED, tiles=tiles._replace(keys=min(32, tiles.keys)))
+    work = attention_workload(config, size(tokens=32), SEED, tiles._replace(keys=min(32, tiles.keys)))
     run = run_workload(Core(config).build(), work, FAST)
     assert run_mismatches(work, run) == 0 and run.counters.total == point.cycles
 

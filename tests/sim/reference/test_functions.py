@@ -52,3 +52,11 @@ def test_attention_row_by_row(causal, window):
                         weights[key] = 0
                 want = sum(w * v[batch, key, head] for key, w in enumerate(weights)) / sum(weights)
                 assert np.allclose(got[batch, row, head], want), f"seed {SEED}"
+
+
+def test_heads_that_share_keys_and_values():
+    """Heads 0, 1 and 2, 3: as if there were a copy for each."""
+    rng = np.random.default_rng(SEED)
+    q, (k, v) = rng.normal(size=(2, 5, 12)), rng.normal(size=(2, 2, 7, 6))
+    copied = (each[..., [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]] for each in (k, v))
+    assert np.allclose(attention(q, k, v, 4), attention(q, *copied, 4)), f"seed {SEED}"

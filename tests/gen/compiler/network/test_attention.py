@@ -7,6 +7,7 @@ import pytest
 
 from wingbeat.gen.compiler.network.compile import compile_network
 from wingbeat.gen.compiler.network.reference import forward
+from wingbeat.gen.compiler.network.split import compile_split
 from wingbeat.gen.cosim.network import predict_network
 from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.instruction import Mac, Mask, Softmax
@@ -40,6 +41,44 @@ def test_results(networks, text, tokens, features, heads, batch):
     macs = [step for step in segment.program.instructions if isinstance(step, Mac) and step.softmax]
     assert {step.softmax for step in macs} == {Softmax.LOGITS, Softmax.VALUES}
     assert any(isinstance(step, Mask) and step.length for step in segment.program.instructions) == (tokens % 8 > 0)
+
+
+@pytest.mark.parametrize("text, tokens, features, batch", [
+    ("(norm attention/dddd:4,2,16)", 20, 24, 2), ("attention/bdbd:3,1,16 mean d5", 9, 40, 1),
+    ("(norm attention:2,1,32)", 16, 16, 2)])
+def test_heads_of_keys_and_features_of_their_own(networks, text, tokens, features, batch):
+    """Heads together are wider or narrower than what they read; several heads share one of keys and values."""
+    network, inputs = networks.load(text, tokens=tokens, features=features)
+    [heads] = [layer.heads for layer in network.walk() if layer.kind == "attention"]
+    assert heads.features * heads.queries != features and heads.keys < heads.queries
+    compiled = compile_network(network, config_of(networks), inputs, batch, check=False)
+    run = compiled.execute_model(inputs[:batch + 1])
+    exact = forward(network, inputs[:batch + 1])[-1][1]
+    assert sqnr_db(exact, run.results) > 68 and not run.clamped
+    split = compile_split(network, config_of(networks, softmax_pairs=0), inputs, batch)
+    assert sqnr_db(exact, split.execute_model(inputs[:batch + 1]).results) > 68
+
+
+def test_a_kind_of_matrix_for_each_projection(networks):
+    """Butterfly, dense and N:M side by side; of the last only what is kept streams."""
+    found, dense = (networks.load(f"(norm attention/{kinds})", tokens=9, features=32) for kinds in ("bdss", "bddd"))
+    for config in (config_of(networks), config_of(networks, softmax_pairs=0)):
+        split = compile_split(found[0], config, found[1], 2)
+        assert sqnr_db(forward(*found)[-1][1], split.execute_model(found[1]).results) > 68
+    useful = [{operation.step.name: operation.useful for operation in compile_network(
+        network, config_of(networks), inputs, 2, check=False).operations} for network, inputs in (found, dense)]
+    assert [2 * useful[0][name] == useful[1][name] for name in ("a1.q", "a1.k", "a1.v", "a1.out")] == [
+        False, False, True, True]
+
+
+def test_a_sparse_projection_that_breaks_its_pattern(networks):
+    network, inputs = networks.load("attention/dsdd", tokens=9, features=32)
+    [layer] = network.layers
+    key = replace(layer.projections[1], matrix=np.ones((32, 32)))
+    network = replace(network, layers=(replace(layer, projections=(layer.projections[0], key,
+                                                                   *layer.projections[2:])),))
+    with pytest.raises(WingbeatError, match="^a0.k: rows 0 to 1, which share a pattern: 4 of the inputs 0, "):
+        compile_network(network, config_of(networks), inputs, 2)
 
 
 @pytest.mark.parametrize("tokens", [37, 64])

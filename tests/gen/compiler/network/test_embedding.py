@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from wingbeat.gen.compiler.network.inputs import encode_inputs
 from wingbeat.gen.compiler.network.load import load_network
-from wingbeat.gen.compiler.network.reference import encode_inputs, forward
+from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.hw.errors import WingbeatError
 
 

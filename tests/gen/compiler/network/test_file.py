@@ -1,5 +1,8 @@
 """The network file: what is read, and that everything malformed is one line: field, value, what is allowed."""
 
+from pathlib import Path
+import re
+
 import pytest
 
 from wingbeat.gen.compiler.network.file import read_network_file
@@ -95,6 +98,27 @@ BAD_TOML = {
                         ["layers[0].window: 4096", "4095"]),
     "causal in a string": (text('{kind = "attention", weights = "a", heads = 2, causal = "yes"}'),
                            ["layers[0].causal: 'yes'"]),
+    "head_features zero": (text('{kind = "attention", weights = "a", heads = 2, head_features = 0}'),
+                           ["layers[0].head_features: 0", "greater than or equal to 1"]),
+    "key_heads a text": (text('{kind = "attention", weights = "a", heads = 2, key_heads = "1"}'),
+                         ["layers[0].key_heads: '1'", "integer"]),
+    "sparsity of a matrix that is none": (
+        text('{kind = "attention", weights = "a", heads = 2, sparsity = {o = "2:4"}}'),
+        ["layers[0].sparsity.o: unknown", "allowed are q, k, v, out"]),
+    "sparsity a number": (text('{kind = "attention", weights = "a", heads = 2, sparsity = 2}'),
+                          ["layers[0].sparsity: 2"]),
+    "sparsity too long": (text('{kind = "attention", weights = "a", heads = 2, sparsity = "22222:4444"}'),
+                          ["layers[0].sparsity.q: '22222:4444'", "8 characters", "(and 3 more)"]),
+    "sparsity of a LayerNorm": (text('{kind = "layernorm", weights = "n", sparsity = "2:4"}'),
+                                ["layers[0].sparsity: unknown", "allowed are kind, weights, epsilon"]),
+    "rotary positions": (text('{kind = "attention", weights = "a", heads = 2, rope = true}'),
+                         ["layers[0].rope: no positions turn queries and keys in the core", "allowed are weights"]),
+    "bias of queries and keys": (text('{kind = "encoder", weights = "a", heads = 2, relative_bias = "b"}'),
+                                 ["layers[0].relative_bias: no number is added to the product of", "norm_first"]),
+    "token by token": (text('{kind = "attention", weights = "a", heads = 2, decode = true}'),
+                       ["layers[0].decode: all queries of an input come at once", "allowed are weights"]),
+    "bias of a ReLU": (text('{kind = "relu", bias = "b"}'), ["layers[0].bias: unknown", "allowed are kind"]),
+    "lengths a number": (OK + "lengths = 1\n", ["input.lengths: 1", "boolean"]),
     "heads zero": (text('{kind = "attention", weights = "a", heads = 0}'), ["layers[0].heads: 0"]),
     "residual empty": (text('{kind = "residual", layers = []}'), ["layers[0].layers: "]),
     "residual without layers": (text('{kind = "residual"}'), ["layers[0].layers: missing"]),
@@ -130,6 +154,13 @@ def test_network_file_that_is_none(tmp_path, make):
     with pytest.raises(ValueError) as caught:
         load_network(tmp_path / "net.toml", tmp_path / "net.safetensors")
     one_line(caught, ["network: ", "cannot be read"])
+
+
+def test_the_example_of_the_guide_is_read(tmp_path):
+    page = (Path(__file__).parents[4] / "docs" / "guide" / "attention.md").read_text(encoding="utf-8")
+    (tmp_path / "net.toml").write_text(re.search("```toml\n(.*?)```", page, re.DOTALL)[1])
+    network = read_network_file(tmp_path / "net.toml")
+    assert network.input.lengths and [layer.kind for layer in network.layers] == ["residual", "encoder"]
 
 
 def test_attention_and_unaffected_files_are_read(tmp_path):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from wingbeat.gen.compiler.network.inputs import encode_inputs
 from wingbeat.gen.compiler.network.load import load_network
-from wingbeat.gen.compiler.network.reference import encode_inputs, forward
+from wingbeat.gen.compiler.network.reference import forward
 from wingbeat.hw.errors import WingbeatError
 
 def layer(kind, **fields):
@@ -368,9 +369,10 @@ BAD_TENSORS = {
     "heads of 8 features": (base(), changed(layer("attention", weights="a", heads=3)), {},
                             ["heads: 3", "divisors of 8"]),
     "projection missing": (base(), ATTENTION, {}, ["layers[0] (attention)", "a.q: no tensor in 'net.safetensors'",
-                                                   "a.q.twiddle of a butterfly or a.q.weight of a dense matrix"]),
+                                                   "one of a.q.twiddle, a.q.weight, a.q_proj.twiddle, ",
+                                                   "a.q_proj_weight and a.in_proj_weight"]),
     "projection twice": ({"a.q.twiddle": TWIDDLE, "a.q.weight": np.eye(8)}, ATTENTION, {},
-                         ["a.q: twiddle and weight in", "a.q.twiddle of a butterfly or a.q.weight of a dense matrix"]),
+                         ["a.q: a.q.twiddle and a.q.weight in", "allowed is one of"]),
     "projection too small": ({"a.q.twiddle": TWIDDLE, "a.q.bias": np.ones(7)}, ATTENTION, {}, ["a.q: 7 features", "8"]),
     "dense projection too small": ({"a.q.weight": np.ones((7, 8))}, ATTENTION, {}, ["a.q: 7 features", "8"]),
     "dense projection too wide": ({"a.q.weight": np.ones((8, 9))}, ATTENTION, {},

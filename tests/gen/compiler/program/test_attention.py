@@ -1,14 +1,12 @@
-"""Softmax attention as blocks: against float64 for heads, masks, windows and chunks; what does not fit."""
+"""Softmax attention as blocks: against float64 for heads, masks, windows and chunks."""
 
 import numpy as np
 import pytest
 
 from support.attention import SEED, AttentionCase, attention_config
 
-from wingbeat.gen.compiler.program.attention import Attend, Heads
+from wingbeat.gen.compiler.program.attention import Heads
 from wingbeat.gen.compiler.program.granularity import Keys, padded_keys
-from wingbeat.gen.compiler.program.matrix import Matrix
-from wingbeat.hw.errors import WingbeatError
 from wingbeat.hw.isa.instruction import Mac, Mask, Softmax
 
 
@@ -58,22 +56,3 @@ def test_small_memories(changes, keys):
     case = AttentionCase(attention_config("one engine", **changes), Heads(1, 1, 16), 64, 64)
     assert case.attend.chosen.keys <= keys
     check(case)
-
-
-@pytest.mark.parametrize("shape, changes, heads, message", [
-    ("one engine", dict(softmax_pairs=0), Heads(1, 1, 16),
-     "^array.softmax_pairs: 0; allowed are powers of two, for attention$"),
-    ("one engine", {}, Heads(1, 1, 20), "^heads: of 20 features; allowed are multiples of 8, a beat$"),
-    ("one engine", {}, Heads(1, 1, 8), "^heads: of 8 features; allowed are 16 and more for array.finishers = 1$"),
-    ("one engine", dict(ring_words=16), Heads(1, 1, 64), "^array.half_words: 1024, ring_words: 16, partial_words: 2"),
-    ("four engines", dict(finishers=1), Heads(1, 1, 32), "^heads: of 32 features; allowed are 64 and more for")])
-def test_what_does_not_fit(shape, changes, heads, message):
-    with pytest.raises(WingbeatError, match=message):
-        _ = AttentionCase(attention_config(shape, **changes), heads, 32, 32).attend.chosen
-
-
-def test_too_many_keys_for_the_sums():
-    config = attention_config("one engine")
-    matrix = Matrix.at(0, 5000, 16, config)
-    with pytest.raises(WingbeatError, match="^tokens: 5000 keys of 16 features; allowed are 4096 of each"):
-        _ = Attend(config, (matrix,), (matrix,), (matrix,), (matrix,), Heads(1, 1, 16), 5000).chosen
