@@ -168,12 +168,14 @@ def test_the_demonstration():
         assert figures(text, r"\| ([\d.]+) % each, the same class for every image") == [round(100 * found, 2)]
 
 
+PATCHES = "**digits_attention**: one softmax attention, one mixing, of 16 patches"
 ATTENTION = "listops_attention: two mixing, one softmax attention"
 DENSE = "listops_dense: three softmax attentions, all matrices dense"
 
 
 @LONG
 @pytest.mark.parametrize("name, title", [("digits", "**digits**: two FABNet blocks, mixing"),
+                                         ("digits_attention", PATCHES),
                                          ("listops", "**listops**: three FABNet blocks, mixing"),
                                          ("listops_attention", ATTENTION), ("listops_dense", DENSE)])
 def test_accuracies_at_every_width(name, title):
@@ -196,10 +198,12 @@ def test_the_demonstration_in_float():
 
 def test_trained_networks_are_those_of_their_records():
     names = {"digits": "**digits**: two FABNet blocks, mixing", "digits, dense": "digits, dense baseline",
+             "digits_attention": PATCHES, "digits_attention, dense": "digits_attention, dense baseline",
              "listops": "**listops**: three FABNet blocks, mixing",
              "listops_attention": ATTENTION, "listops_dense": DENSE}
     seen = set()
-    for task in map(load_dataset, ("digits", "listops", "listops_attention", "listops_dense")):
+    for task in map(load_dataset, ("digits", "digits_attention", "listops", "listops_attention",
+                                   "listops_dense")):
         for name, record in {task.name: task.record, **task.record["beside"]}.items():
             if name == "listops, dense":  # what listops_dense was before its weights were kept
                 assert figures(RESULTS, r"ended at ([\d.]+) %") == [round(100 * record["accuracy"]["float"], 2)]
