@@ -20,7 +20,7 @@ endif
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	touch $@
 
-demo: .venv/installed  ## a whole network on simulated Verilog, utilisation, synthesis; build/demo.html
+demo: .venv/installed  ## whole networks on simulated Verilog, attention maps, synthesis; build/demo.html
 	$(BIN)/wingbeat demo --page $(BUILD)/demo.html
 
 test: .venv/installed  ## all tests, of long rows of cases a part

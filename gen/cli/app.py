@@ -232,19 +232,19 @@ def synth(context: typer.Context, preset: PresetOption = None, config: ConfigOpt
 @app.command()
 def demo(images: Annotated[int | None, typer.Option(metavar="N", help="held-out inputs on the Verilog")] = None,
          preset: PresetOption = None,
-         network: Annotated[str | None, typer.Option(metavar="NAME", help="digits or listops")] = None,
+         network: Annotated[str | None, typer.Option(metavar="NAME", help="one of the shipped networks alone")] = None,
          page: Annotated[Path | None, file_option("--page", "FILE.html", "everything as one page")] = None,
          json_file: JsonOption = None) -> int:
-    """Run a trained network on the integer model and on the simulated Verilog: accuracy, cycles, synthesis figures."""
+    """Run trained networks on the integer model and on the simulated Verilog: accuracy, cycles, synthesis figures, what
+    a softmax attention looks at. With --preset or --network it is one network, digits if none is named."""
     from .demo import run_demo
-    options: dict[str, Any] = {"images": images, "preset": preset, "network": network, "page": page, "json": json_file}
-    return run_demo(**{name: value for name, value in options.items() if value is not None})
+    return run_demo(images, preset, network, json=json_file, page=page)
 
 
 @app.command()
 def evaluate(network: Annotated[str, typer.Argument(metavar="NAME", help="digits, digits_dense, digits_2of4, "
-                                                                        "digits_1of4, listops, listops_attention or "
-                                                                        "listops_dense")],
+                                                                        "digits_1of4, digits_attention, listops, "
+                                                                        "listops_attention or listops_dense")],
              preset: PresetOption = None, config: ConfigOption = None, settings: SetOption = None,
              images: Annotated[int | None, typer.Option(metavar="N", help="held-out inputs on the Verilog too")] = None,
              json_file: JsonOption = None) -> int:

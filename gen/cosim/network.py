@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...sim.cycles.estimate import Cycles, estimate
 from ...sim.cycles.memory import MemorySpeed
@@ -16,7 +17,8 @@ from .core import Build
 from .job import Run, Trial
 from .timing import MemoryTiming
 
-__all__ = ["NetworkRun", "OperationCycles", "simulate_network", "predict_network", "operation_cycles"]
+__all__ = ["NetworkRun", "OperationCycles", "SegmentRun", "simulate_network", "simulate_segment", "predict_network",
+           "operation_cycles"]
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,24 @@ class OperationCycles:
     blocks: int
 
 
+class SegmentRun(NamedTuple):
+    """One program: its run on each memory, what each has clamped where, and elements that differ from the model."""
+
+    runs: list[Run]
+    clamped: list[list[Clamped]]
+    mismatches: int
+
+
 @dataclass(frozen=True, eq=False)
 class NetworkRun:
-    """``results`` (inputs, tokens, features) in float. ``runs``: of every program, one for each batch; ``mismatches``:
-    elements of the memory behind each program that differ from the model. ``model_cycles``: what the cycle model says
-    of a batch, for each program; ``predicted``: whether it is right about the counters of every run. ``clamped``: what
-    was clamped where; ``saturated``: whether anything was, or a core says so."""
+    """``results`` (inputs, tokens, features) in float, and those of the integer model. ``runs``: of every program, one
+    for each batch; ``mismatches``: elements of the memory behind each program that differ from the model.
+    ``model_cycles``: what the cycle model says of a batch, for each program; ``predicted``: whether it is right about
+    the counters of every run. ``clamped``: what was clamped where; ``saturated``: whether anything was, or a core says
+    so."""
 
     results: np.ndarray = field(repr=False)
+    model_results: np.ndarray = field(repr=False)
     runs: list[list[Run]] = field(repr=False)
     mismatches: int
     saturated: bool
@@ -94,33 +106,40 @@ def simulate_network(compiled: CompiledNetwork, build: Build, inputs: Any,
     predictions, runs, mismatches = predict_network(compiled, timing), [], 0
     operations: list[OperationCycles] = []
     for number, (segment, predicted) in enumerate(zip(compiled.segments, predictions)):
-        found = build.simulate(_trials(compiled, number, memories, timing, predicted, trace))
-        for memory, run in zip(memories, found):
-            if run.error:
-                raise WingbeatError(f"{run.trial.name}: the processor stopped with error {run.error} at block "
-                                    f"{run.tag}")
-            clamped.append(segment.run_model(compiled.config, memory))
-            mismatches += int(np.count_nonzero(run.data != memory))
-        runs.append(list(found))
+        name = f"{compiled.network.name}_{number}"
+        found = simulate_segment(compiled.config, build, segment, memories, predicted, name, timing, trace=trace)
+        clamped += found.clamped
+        mismatches += found.mismatches
+        runs.append(found.runs)
         operations += operation_cycles(segment, predicted)
         step(f"program {number + 1}")
-    results = np.concatenate([compiled.results(run.data, len(part)) for run, part in zip(runs[-1], parts)])
+    results, model_results = (np.concatenate([compiled.results(memory, len(part)) for memory, part in zip(left, parts)])
+                              for left in ([run.data for run in runs[-1]], memories))
     everything = [run for found in runs for run in found]
     total = total_clamped(clamped)
     compiled.warn(inputs, NetworkResult(results, total))
-    return NetworkRun(results, runs, mismatches, bool(total) or any(run.status["saturated"] for run in everything),
-                      predictions,
+    return NetworkRun(results, model_results, runs, mismatches,
+                      bool(total) or any(run.status["saturated"] for run in everything), predictions,
                       all(_agrees(run, predicted) for found, predicted in zip(runs, predictions) for run in found),
                       total, operations)
 
 
-def _trials(compiled: CompiledNetwork, number: int, memories: Sequence[np.ndarray], timing: MemoryTiming,
-            predicted: Cycles, trace: bool) -> list[Trial]:
-    program = compiled.segments[number].program
-    return [Trial(f"{compiled.network.name}_{number}_{batch}", program.setup, program.instructions, memory.copy(),
-                  timing, deadline=2 * predicted.total + 10_000, n_blocks=len(program.stages),
-                  trace=trace and not batch)
-            for batch, memory in enumerate(memories)]
+def simulate_segment(config: CoreConfig, build: Build, segment: ProgramSegment, memories: Sequence[np.ndarray],
+                     predicted: Cycles, name: str, timing: MemoryTiming = MemoryTiming(), *,
+                     trace: bool = False) -> SegmentRun:
+    """One program on each of ``memories``, which become what the model leaves. ``name`` of the program; ``trace``: of
+    the first run. Raises as :func:`simulate_network`."""
+    program, clamped, mismatches = segment.program, [], 0
+    runs = build.simulate([
+        Trial(f"{name}_{number}", program.setup, program.instructions, memory.copy(), timing,
+              deadline=2 * predicted.total + 10_000, n_blocks=len(program.stages), trace=trace and not number)
+        for number, memory in enumerate(memories)])
+    for memory, run in zip(memories, runs):
+        if run.error:
+            raise WingbeatError(f"{run.trial.name}: the processor stopped with error {run.error} at block {run.tag}")
+        clamped.append(segment.run_model(config, memory))
+        mismatches += int(np.count_nonzero(run.data != memory))
+    return SegmentRun(runs, clamped, mismatches)
 
 
 def _agrees(run: Run, predicted: Cycles) -> bool:

@@ -1,12 +1,11 @@
 """The page of the demonstration: what the network said of every sample, where the cycles went, and when.
 
 One HTML file that needs no other file, no network and no script: accuracy, samples with their predictions, cycles and
-utilisation per layer, and the timeline of the run. Samples on which something went wrong come first, in three groups:
-the columns disagree (rounding, or a fault of the hardware), all are wrong, all are right. The same page gives the
-same bytes.
+utilisation per layer, maps of a softmax attention, and the timeline of the run. Samples on which something went wrong
+come first, in three groups: the columns disagree (rounding, or a fault of the hardware), all are wrong, all are right.
+The same page gives the same bytes.
 """
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,20 +13,19 @@ from itertools import pairwise
 import math
 import operator
 from pathlib import Path
-import struct
 from typing import Any, NamedTuple
-import zlib
 
 import numpy as np
 
 from ...hw.errors import WingbeatError
 from ..files import write_text
+from .attention import AttentionMap, map_view
+from .picture import check_picture, grey_url, zoom
 from .spans import Table, Timeline
 from .timeline import axis_ticks, context, page_environment
 
-__all__ = ["DemoPage", "LayerBar", "Sample", "page_html", "write_page"]
+__all__ = ["AttentionSection", "DemoPage", "LayerBar", "Sample", "page_html", "write_page"]
 
-_MOST_PIXELS = 256          # height or width of a picture
 _LARGE, _SMALL = 84, 56     # pixels on the screen for the longer side, at most: wrong ones, right ones
 _WIDTH, _VALUES = 1000, 176  # the layer chart, and in it the two columns of numbers, in its own units
 _LETTER, _BOLD = 7.4, 8.4   # width of a letter there, for the room that texts need
@@ -56,10 +54,7 @@ class Sample:
 
     def __post_init__(self) -> None:
         if isinstance(self.picture, np.ndarray):
-            shape, kind = self.picture.shape, self.picture.dtype
-            if kind != np.uint8 or len(shape) != 2 or not all(1 <= n <= _MOST_PIXELS for n in shape):
-                raise WingbeatError(f"Sample.picture: {kind} of shape {shape}; allowed are a text and uint8 of "
-                                    f"1..{_MOST_PIXELS} x 1..{_MOST_PIXELS}")
+            check_picture("Sample.picture", self.picture)
         else:
             _text("Sample.picture", self.picture)
         _text("Sample.label", self.label)
@@ -97,12 +92,43 @@ class LayerBar:
             raise WingbeatError(f"LayerBar.sqnr_db: nan of {self.name!r}; allowed are numbers, inf and None")
 
 
+def _check_rows(where: str, table: Table) -> None:
+    for number, row in enumerate(table.rows):
+        if len(row) != len(table.header):
+            raise WingbeatError(f"{where}.rows[{number}]: {len(row)} cells; allowed are {len(table.header)}, as many "
+                                "as in the header")
+
+
+@dataclass(frozen=True)
+class AttentionSection:
+    """What a softmax attention in the array looks at: ``maps``, and in ``origin`` a sentence on how they were obtained.
+
+    ``summary``, one line on what ran, ``accuracy`` and ``layers`` are those of its network; they are empty where the
+    rest of the page is about that network. Raises :class:`WingbeatError` for a row of ``accuracy`` that does not fit
+    its header.
+    """
+
+    origin: str
+    maps: tuple[AttentionMap, ...]
+    summary: str = ""
+    accuracy: Table | None = None
+    layers: tuple[LayerBar, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("maps", "layers"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        _text("AttentionSection.origin", self.origin)
+        if self.accuracy:
+            _check_rows("AttentionSection.accuracy", self.accuracy)
+
+
 @dataclass(frozen=True)
 class DemoPage:
     """Everything on the page; ``columns`` name who predicted, in the order of every sample's predictions.
 
-    Sections without content (no samples, no layers, no timeline) are left out. Raises :class:`WingbeatError` for a
-    sample with another number of predictions than columns and a row of ``accuracy`` that does not fit its header.
+    Sections without content (no samples, no layers, no timeline, no attention) are left out. Raises
+    :class:`WingbeatError` for a sample with another number of predictions than columns and a row of ``accuracy`` that
+    does not fit its header.
     """
 
     title: str
@@ -112,6 +138,7 @@ class DemoPage:
     samples: tuple[Sample, ...]
     layers: tuple[LayerBar, ...]
     timeline: Timeline | None
+    attention: AttentionSection | None = None
 
     def __post_init__(self) -> None:
         for name in ("columns", "samples", "layers"):
@@ -122,10 +149,7 @@ class DemoPage:
             raise WingbeatError("DemoPage.columns: (); allowed are one or more names")
         for number, column in enumerate(self.columns):
             _text(f"DemoPage.columns[{number}]", column)
-        for number, row in enumerate(self.accuracy.rows):
-            if len(row) != len(self.accuracy.header):
-                raise WingbeatError(f"accuracy.rows[{number}]: {len(row)} cells; allowed are "
-                                    f"{len(self.accuracy.header)}, as many as in the header")
+        _check_rows("accuracy", self.accuracy)
         for number, sample in enumerate(self.samples):
             if len(sample.predictions) != len(self.columns):
                 raise WingbeatError(f"samples[{number}].predictions: {len(sample.predictions)}; allowed are "
@@ -133,17 +157,6 @@ class DemoPage:
 
 
 # --- samples ----------------------------------------------------------------------------------
-
-def _png(picture: np.ndarray) -> bytes:
-    """Eight bits of grey, not compressed: these bytes do not depend on the version of zlib, and a picture is small."""
-    height, width = picture.shape
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    lines = b"".join(b"\0" + line.tobytes() for line in picture)  # 0: a line without filter
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(lines, 0)) + chunk(b"IEND", b""))
-
 
 class _View(NamedTuple):
     """A sample for the template; ``url``, ``width`` and ``height`` of a picture on the screen, or ``text``."""
@@ -167,10 +180,7 @@ def _view(sample: Sample, columns: Sequence[str], size: int) -> _View:
     predictions = [(c, p, p == sample.label) for c, p in zip(columns, sample.predictions)]
     if isinstance(sample.picture, str):
         return _View(sample.label, predictions, sample.picture, "", 0, 0)
-    height, width = sample.picture.shape
-    zoom = max(1, size // max(height, width))  # a whole number: every pixel is as large as the others
-    url = "data:image/png;base64," + base64.b64encode(_png(sample.picture)).decode("ascii")
-    return _View(sample.label, predictions, "", url, zoom * width, zoom * height)
+    return _View(sample.label, predictions, "", grey_url(sample.picture), *zoom(sample.picture, size))
 
 
 def _groups(page: DemoPage) -> list[_Group]:
@@ -256,6 +266,8 @@ def page_html(page: DemoPage) -> str:
     """The page as one HTML document. Texts from outside are escaped; what HTML cannot hold is shown as U+FFFD."""
     return page_environment().get_template("page.html.j2").render(
         page=page, groups=_groups(page), agreement=_agreement(page), layers=_chart(page.layers),
+        maps=[map_view(each) for each in page.attention.maps] if page.attention else [],
+        attention_layers=_chart(page.attention.layers if page.attention else ()),
         **(context(page.timeline) if page.timeline else {}))
 
 

@@ -13,14 +13,14 @@ from .network import fabnet, with_linear
 from .task import Task, run_task
 from .training import Data, Settings
 
-__all__ = ["DESCRIPTION", "SETTINGS", "load_task", "main"]
+__all__ = ["DESCRIPTION", "SETTINGS", "augmented", "load_task", "main"]
 
 DESCRIPTION = fabnet("digits", {"tokens": 8, "features": 8}, hidden=64, expansion=4, mixers=("mixing", "mixing"),
                      classes=10, pooling="flatten")
 SETTINGS = Settings(epochs=200, tuning_epochs=20, phase_epochs=60)
 
 
-def _augmented(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def augmented(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Small random rotations, scalings and shifts, and a little noise: 1,257 images are few."""
     count = len(images)
 
@@ -43,7 +43,7 @@ def load_task() -> Task:
     return Task(
         networks=(DESCRIPTION,), dense=with_linear(DESCRIPTION),
         training=Data(torch.tensor(split.train_images, dtype=torch.float32), torch.tensor(split.train_labels),
-                      _augmented),
+                      augmented),
         held=Data(torch.tensor(split.held_images, dtype=torch.float32), torch.tensor(split.held_labels)),
         split={"data": "scikit-learn digits", "training_inputs": len(split.train_labels),
                "held_out_inputs": len(split.held_labels), "held_out_sha256": split.fingerprint})

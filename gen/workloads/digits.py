@@ -1,14 +1,18 @@
 """The digits task: 8 x 8 images of handwritten digits, cut into a training and a held-out part.
 
-An image is 8 tokens, its rows, of 8 pixels each. ``gen/train/digits.py`` trains the shipped network.
+An image is 8 tokens, its rows, of 8 pixels each, for the networks of ``gen/train/digits.py``; for that of
+``gen/train/patches.py`` it is 16 tokens, patches of 2 x 2 pixels.
 """
 
 from dataclasses import dataclass
 import hashlib
+import math
 
 import numpy as np
 
-__all__ = ["Split", "load_split"]
+__all__ = ["GRID", "Split", "load_split", "cut_patches", "join_patches"]
+
+GRID = 4  # patches in a row of an image, and in a column
 
 _SPLIT_SEED = 20220
 _HELD_OUT_SHARE = 0.3
@@ -44,3 +48,15 @@ def load_split() -> Split:
     held_indices = rng.permutation(np.concatenate(held))
     train = np.setdiff1d(np.arange(len(labels)), held_indices)
     return Split(images[train], labels[train], images[held_indices], labels[held_indices], held_indices)
+
+
+def cut_patches(images: np.ndarray) -> np.ndarray:
+    """Images (count, 8, 8) as tokens (count, 16, 4): patches of 2 x 2 pixels, row after row, each row after row."""
+    size = images.shape[-1] // GRID
+    return images.reshape(-1, GRID, size, GRID, size).swapaxes(2, 3).reshape(-1, GRID * GRID, size * size)
+
+
+def join_patches(tokens: np.ndarray) -> np.ndarray:
+    """The images (count, 8, 8) of which :func:`cut_patches` made ``tokens`` (count, 16, 4)."""
+    size = math.isqrt(tokens.shape[-1])
+    return tokens.reshape(-1, GRID, GRID, size, size).swapaxes(2, 3).reshape(-1, GRID * size, GRID * size)

@@ -20,7 +20,8 @@ _CALIBRATION = 512  # training inputs that show the range of the data, at most
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A network, the training ``record`` beside its weights, calibration inputs out of the training part, and the
-    held-out inputs with their labels. ``picture`` shows an input: a uint8 image, or a text."""
+    held-out inputs with their labels. ``picture`` shows an input: a uint8 image, or a text. ``grid`` (rows, columns):
+    how tokens, row after row, lie on an image."""
 
     name: str
     network: LoadedNetwork
@@ -29,6 +30,7 @@ class Dataset:
     inputs: np.ndarray = field(repr=False)
     labels: np.ndarray = field(repr=False)
     picture: Callable[[np.ndarray], np.ndarray | str]
+    grid: tuple[int, int] | None = None
 
 
 class _Data(NamedTuple):
@@ -37,11 +39,20 @@ class _Data(NamedTuple):
     labels: np.ndarray
     fingerprint: str
     picture: Callable[[np.ndarray], np.ndarray | str]
+    grid: tuple[int, int] | None = None
 
 
 def _digits() -> _Data:
     split = digits.load_split()
-    return _Data(split.train_images[:_CALIBRATION], split.held_images, split.held_labels, split.fingerprint, _grey)
+    return _Data(split.train_images[:_CALIBRATION], split.held_images, split.held_labels, split.fingerprint, _grey,
+                 (split.held_images.shape[1], 1))
+
+
+def _patches() -> _Data:
+    split = digits.load_split()
+    calibration, held = map(digits.cut_patches, (split.train_images[:_CALIBRATION], split.held_images))
+    return _Data(calibration, held, split.held_labels, split.fingerprint,
+                 lambda tokens: _grey(digits.join_patches(tokens)[0]), (digits.GRID, digits.GRID))
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
@@ -60,6 +71,7 @@ def _expression(tokens: np.ndarray) -> str:
 
 TASKS: dict[str, Callable[[], _Data]] = {
     **dict.fromkeys(("digits", "digits_dense", "digits_2of4", "digits_1of4"), _digits),
+    "digits_attention": _patches,
     **dict.fromkeys(("listops", "listops_attention", "listops_dense"), _listops)}
 
 
@@ -80,4 +92,5 @@ def load_dataset(name: str) -> Dataset:
     if record["held_out_sha256"] != data.fingerprint:
         raise WingbeatError(f"{name}.json: held_out_sha256 = {record['held_out_sha256']!r}; the data have "
                             f"{data.fingerprint!r}")
-    return Dataset(name, network, record, data.calibration, data.inputs, data.labels, data.picture)
+    return Dataset(name, network, record, data.calibration, data.inputs, data.labels, data.picture,
+                   data.grid)

@@ -10,6 +10,7 @@ import re
 import pytest
 
 
+from wingbeat.gen.cli.demo import IMAGES
 from wingbeat.gen.cli.evaluate import default_preset, evaluate_task
 from wingbeat.gen.compiler.kernel.sparse import Pattern
 from wingbeat.gen.compiler.network.compile import compile_network, default_batch
@@ -155,25 +156,33 @@ def test_sparse_products(pattern):
 
 # --- Networks -----------------------------------------------------------------------------------------------------
 
+SHOWN = {"digits": "`digits`: two FABNet blocks, mixing",
+         "digits_attention": "`digits_attention`: one softmax attention, one mixing"}
+
+
 @LONG
-def test_the_demonstration():
+@pytest.mark.parametrize("name", IMAGES)
+def test_the_demonstration(name):
     """Cycles of a batch, and the accuracies of both documents."""
-    task, config = load_dataset("digits"), load_preset("hybrid-16")
+    task, config = load_dataset(name), load_preset(default_preset(name))
     batch = default_batch(task.network, config)
     compiled = compile_network(task.network, config, task.calibration, batch)
-    assert [sum(each.total for each in predict_network(compiled))] \
-        == figures(RESULTS, r"([\d,]+) cycles a batch, as the cycle model says")
-    found = label_accuracy(compiled.run_model(task.inputs[:320]), task.labels[:320])
-    for text in (README, RESULTS):
-        assert figures(text, r"\| ([\d.]+) % each, the same class for every image") == [round(100 * found, 2)]
+    found = label_accuracy(compiled.run_model(task.inputs[:IMAGES[name]]), task.labels[:IMAGES[name]])
+    *_, accuracy, cycles, utilisation = row(RESULTS, SHOWN[name])
+    total = sum(each.total for each in predict_network(compiled))
+    useful = sum(operation.useful for operation in compiled.operations)
+    assert cycles == f"{total:,}" and utilisation == f"{useful / config.n_multipliers / total:.3f}"
+    assert accuracy == row(README, f"`{name}`")[-1] == f"{100 * found:.2f} %"
 
 
+PATCHES = "**digits_attention**: one softmax attention, one mixing, of 16 patches"
 ATTENTION = "listops_attention: two mixing, one softmax attention"
 DENSE = "listops_dense: three softmax attentions, all matrices dense"
 
 
 @LONG
 @pytest.mark.parametrize("name, title", [("digits", "**digits**: two FABNet blocks, mixing"),
+                                         ("digits_attention", PATCHES),
                                          ("listops", "**listops**: three FABNet blocks, mixing"),
                                          ("listops_attention", ATTENTION), ("listops_dense", DENSE)])
 def test_accuracies_at_every_width(name, title):
@@ -187,19 +196,22 @@ def test_accuracies_at_every_width(name, title):
             f"{useful / spent:.3f}", f"{at_16['clamped']:,}", f"{at_16['saturated_blocks']:,}"]
 
 
-def test_the_demonstration_in_float():
-    task = load_dataset("digits")
-    found = label_accuracy(forward(task.network, task.inputs[:320])[-1][1], task.labels[:320])
-    for text in (README, RESULTS):
-        assert row(text, "float64")[-1] == f"{100 * found:.2f} %"
+@pytest.mark.parametrize("name", IMAGES)
+def test_the_demonstration_in_float(name):
+    task, count = load_dataset(name), IMAGES[name]
+    found = label_accuracy(forward(task.network, task.inputs[:count])[-1][1], task.labels[:count])
+    for cells in (row(README, f"`{name}`"), row(RESULTS, SHOWN[name])[1:]):
+        assert cells[:2] == [str(count), f"{100 * found:.2f} %"]
 
 
 def test_trained_networks_are_those_of_their_records():
     names = {"digits": "**digits**: two FABNet blocks, mixing", "digits, dense": "digits, dense baseline",
+             "digits_attention": PATCHES, "digits_attention, dense": "digits_attention, dense baseline",
              "listops": "**listops**: three FABNet blocks, mixing",
              "listops_attention": ATTENTION, "listops_dense": DENSE}
     seen = set()
-    for task in map(load_dataset, ("digits", "listops", "listops_attention", "listops_dense")):
+    for task in map(load_dataset, ("digits", "digits_attention", "listops", "listops_attention",
+                                   "listops_dense")):
         for name, record in {task.name: task.record, **task.record["beside"]}.items():
             if name == "listops, dense":  # what listops_dense was before its weights were kept
                 assert figures(RESULTS, r"ended at ([\d.]+) %") == [round(100 * record["accuracy"]["float"], 2)]

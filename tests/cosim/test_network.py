@@ -16,6 +16,7 @@ from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.network import simulate_network
 from wingbeat.gen.cosim.testbench.simulators import find
 from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming
+from wingbeat.gen.explore.attention_map import attention_maps
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.gen.workloads.fabnet import BlockShape, compile_block, fabnet_network, random_matrix
 from wingbeat.gen.workloads.shipped import load_dataset
@@ -139,6 +140,19 @@ def test_an_embedding(build, tmp_path, timing):
     run = simulate_network(compiled, build, x[:3], timing)
     assert run.mismatches == 0 and run.predicted == (timing.stalls == "none")
     assert sqnr_db(forward(network, x[:3])[-1][1], run.results) > 65
+
+
+def test_the_shipped_attention(need):
+    """Held-out digits, and the probabilities behind them, which are read off the Verilog."""
+    need("verilator")
+    task, config = load_dataset("digits_attention"), load_preset("attention-16")
+    compiled, build = compile_network(task.network, config, task.calibration, 2), Core(config).build()
+    run = simulate_network(compiled, build, task.inputs[:3])
+    assert run.mismatches == 0 and run.predicted and np.array_equal(run.results, run.model_results)
+    assert (run.results[:, 0].argmax(axis=1) == task.labels[:3]).all()
+    maps = attention_maps(compiled, build, task.inputs[:2])
+    assert maps.mismatches == 0 and maps.error < 2e-3 and maps.probabilities.shape == (2, 4, 16, 16)
+    np.testing.assert_allclose(maps.probabilities.sum(axis=-1), 1, atol=1e-3)
 
 
 @pytest.mark.campaign

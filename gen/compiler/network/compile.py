@@ -225,17 +225,29 @@ class CompiledNetwork:
             places.append(("results", level_db(run.results, self.error)))
         warn_inaccurate(places, least, stacklevel + 1)
 
+    def program_of(self, operations: Sequence[Operation], inputs: Any) -> ProgramSegment:
+        """A program of ``operations`` alone: some of one segment, in their order, with the lengths of ``inputs``. Its
+        records stand behind the memory of the network, where :meth:`placed` puts them."""
+        [segment] = [each for each in self.segments if operations[0] in each.operations]
+        lengths = input_lengths(self.network, inputs)
+        setup = segment.setup if lengths is None else given_lengths(segment.setup, lengths)
+        return _segment(self.config, operations, setup, self.beats)
+
+    def placed(self, memory: np.ndarray, segment: ProgramSegment) -> np.ndarray:
+        """A copy of ``memory`` with the records of a ``segment`` of :meth:`program_of`."""
+        behind = segment.records.beats if segment.records else memory[:0]
+        return np.concatenate([memory[:self.beats], behind])
+
     def run_operations(self, inputs: Any) -> list[OperationRun]:
         """One batch on the bit-exact model, one operation after the other; what each left."""
         memory, _ = self.memory(inputs)
-        lengths, found = input_lengths(self.network, inputs), []
+        found = []
         for segment in self.segments:
-            setup = segment.setup if lengths is None else given_lengths(segment.setup, lengths)
             for operation in segment.operations:
-                program, records = _made(self.config, [*operation.sums, *operation.tasks], setup, self.beats)
-                memory = np.concatenate([memory[:self.beats], records])
-                model = program.model(self.config, memory)
-                blocks = model.run(program.instructions)
+                alone = self.program_of([operation], inputs)
+                memory = self.placed(memory, alone)
+                model = alone.program.model(self.config, memory)
+                blocks = model.run(alone.program.instructions)
                 integers = operation.result.tensor.unpack(memory)[:len(inputs)].copy()  # its place may be used again
                 saturated = sum(bool(block.saturated) for block in blocks)
                 found.append(OperationRun(integers, model.clamped, saturated, len(blocks)))
@@ -305,7 +317,7 @@ class _Compiler:
     def run(self, network: LoadedNetwork) -> CompiledNetwork:
         try:
             self._each(self._added)
-            self.open = self._segment(self.operations, self.memory.end)
+            self.open = _segment(self.config, self.operations, self.resources.setup(), self.memory.end)
             end = self.memory.end + (len(self.open.records.beats) if self.open.records else 0)
             self._close()
         except WingbeatError:
@@ -357,7 +369,7 @@ class _Compiler:
         operation = self._next(number)
         operations = [*self.operations, operation]
         try:
-            self.open = self._segment(operations, 0)
+            self.open = _segment(self.config, operations, self.resources.setup(), 0)
         except WingbeatError as fault:
             raise WingbeatError(f"{self.lowered.steps[number].name}: {fault}") from fault
         self.operations = operations
@@ -371,18 +383,19 @@ class _Compiler:
         start: Start = "warm" if self.operations else "cold"
         return build_operation(self.lowered.steps[number], self.config, self.stored, self.memory, self.resources, start)
 
-    def _segment(self, operations: Sequence[Operation], base: int) -> ProgramSegment:
-        """Whose records, if it has any, stand from beat ``base`` on."""
-        tasks, setup = place_sums(self.config, operations), self.resources.setup()
-        program, beats = _made(self.config, tasks, setup, base)
-        records = Records(base, beats) if self.config.records else None
-        return ProgramSegment(tuple(operations), tuple(tasks), program, setup, records)
-
     def _close(self) -> None:
         """Ends the open segment. The next gets tables of its own: a step that did not fit may have changed these."""
         assert self.open is not None
         self.segments.append(self.open)
         self.operations, self.resources = [], Resources(self.config)
+
+
+def _segment(config: CoreConfig, operations: Sequence[Operation], setup: list[SetupWrite], base: int) -> ProgramSegment:
+    """One program of ``operations``, whose records, if it has any, stand from beat ``base`` on."""
+    tasks = place_sums(config, operations)
+    program, beats = _made(config, tasks, setup, base)
+    records = Records(base, beats) if config.records else None
+    return ProgramSegment(tuple(operations), tuple(tasks), program, setup, records)
 
 
 def _made(config: CoreConfig, tasks: Sequence[Transfer | SumRows], setup: Sequence[SetupWrite],

@@ -50,7 +50,8 @@ def command(monkeypatch, task, networks, tmp_path):
         operations = [found for segment, model in zip(compiled.segments, predicted)
                       for found in operation_cycles(segment, model)]
         runs = [[SimpleNamespace(counters=model)] for model in predicted]
-        return NetworkRun(compiled.execute_model(inputs).results, runs, int("element" in spoil), False, predicted,
+        results = compiled.execute_model(inputs).results
+        return NetworkRun(results, results, runs, int("element" in spoil), False, predicted,
                           "cycle" not in spoil, [], operations)
 
     monkeypatch.setattr(evaluate, "simulate_network", simulate_network)

@@ -14,7 +14,8 @@ from matplotlib.image import imread
 import numpy as np
 import pytest
 
-from wingbeat.gen.report.page import DemoPage, LayerBar, Sample, page_html, write_page
+from wingbeat.gen.report.attention import AttentionMap
+from wingbeat.gen.report.page import AttentionSection, DemoPage, LayerBar, Sample, page_html, write_page
 from wingbeat.gen.report.spans import Span, StallSpan, Table, Timeline
 from wingbeat.hw.errors import WingbeatError
 
@@ -41,11 +42,16 @@ def page(samples=(), layers=(), made=None, **more):
                        "samples": samples, "layers": layers, "timeline": made, **more})
 
 
+def attention(text="text"):
+    maps = [AttentionMap(DOT, text, np.full((3, 4, 4), 0.25), (2, 2)), AttentionMap(text, text, np.eye(4)[None])]
+    return AttentionSection(text, maps, text, Table(text, ("a", text), ((text, 5),)), [layer(text), layer(text * 9)])
+
+
 def full(text="text"):
     return page([sample(text, (text, "b", text)), sample("1", ("2", "2", "2")), sample(),
                  sample(text, ("1", text, "1"), text), sample(text, (text,) * 3, text)],
                 [layer(text), layer(text * 9, 77, 1.0, None, 5, 6)], timeline(text), title=text, summary=text,
-                accuracy=Table(text, ("a", text), ((text, 5),)), columns=(text, text, "c"))
+                accuracy=Table(text, ("a", text), ((text, 5),)), columns=(text, text, "c"), attention=attention(text))
 
 
 # --- reading a page ---------------------------------------------------------------------------
@@ -131,6 +137,9 @@ def groups(text):
      "samples[1].predictions: 2; allowed are 3, one for each of float, integer model, Verilog"),
     (lambda: page(accuracy=Table("t", ("a", "b"), (("x", 1), ("y",)))),
      "accuracy.rows[1]: 1 cells; allowed are 2, as many as in the header"),
+    (lambda: AttentionSection("", ()), "AttentionSection.origin: '' is not a text of one or more characters"),
+    (lambda: AttentionSection("how", (), accuracy=Table("t", ("a",), ((),))),
+     "AttentionSection.accuracy.rows[0]: 0 cells; allowed are 1, as many as in the header"),
 ])
 def test_errors(make, message):
     with pytest.raises(WingbeatError) as caught:
@@ -257,6 +266,45 @@ def test_bars_at_the_limits(layers):
     assert len(name.text) <= 30 and 7.4 * len(name.text) <= float(name.get("x"))
 
 
+# --- attention --------------------------------------------------------------------------------
+
+def section(text):
+    return re.search(r'<section id="attention">.*?</section>', text, re.S)[0]
+
+
+def test_a_map_has_its_input_and_every_head_over_it():
+    text = section(page_html(page(attention=attention("three"))))
+    with_picture, with_text = re.findall(r'<div class="map">.*?</figure>\n</div>', text, re.S)
+    assert re.findall("<figcaption>(.*?)</figcaption>", with_picture) == [
+        "label three", *(f"head {n}, at most 0.25" for n in (1, 2, 3))]
+    assert with_picture.count('class="over"') == 3 and with_picture.count("<img") == 1 + 2 * 3
+    shades = [ET.fromstring(svg) for svg in re.findall("<svg.*?</svg>", with_picture, re.S)]
+    for svg in shades:
+        assert svg.get("viewBox") == "0 0 2 2" and (svg.get("width"), svg.get("height")) == ("128", "128")
+        assert [(r.get("x"), r.get("y"), r.get("fill-opacity")) for r in svg] == [
+            (x, y, "0.850") for y in "01" for x in "01"]
+    assert "<code>three</code>" in with_text and "over" not in with_text and with_text.count("<img") == 1
+
+
+def test_the_network_of_the_maps_has_its_numbers_beside_them():
+    text = page_html(page(layers=[layer("first", 5)], attention=attention("three")))
+    assert Parsed(section(text)).tables == [
+        [["a", "three"], ["three", "5"]],
+        [["layer", "cycles", "multipliers work", "SQNR", "clamped", "saturated blocks"],
+         ["three", "100", "50.0 %", "60.0 dB", "0", "0"], ["three" * 9, "100", "50.0 %", "60.0 dB", "0", "0"],
+         ["total", "200", "50.0 %", "", "0", "0"]]]
+    chart = ET.fromstring(re.search(r'<svg id="attention-bars".*?</svg>', text, re.S)[0])
+    assert chart.get("aria-labelledby") == "attention-bars-title attention-bars-desc"
+    assert [g.findtext("title").split(":")[0] for g in chart.iter("g") if g.get("class") == "layer"] == [
+        "three", "three" * 9]
+    assert text.count('<pattern id="idle"') == 1
+
+
+def test_a_page_about_the_network_of_the_maps_has_its_numbers_once():
+    text = section(page_html(page(attention=AttentionSection("how", attention().maps))))
+    assert "<table" not in text and "bars" not in text and "<p>how</p>" in text
+
+
 # --- the document -----------------------------------------------------------------------------
 
 HOSTILE = '</script></style><script>alert(1)</script>&"\'<b onload=x>\x00\ud800]]>{{ 7 * 7 }}'
@@ -278,7 +326,7 @@ def test_strings_are_escaped():
 def test_parts_are_there_or_left_out():
     bare, complete = Parsed(page_html(page())), Parsed(page_html(full()))
     assert [a["id"] for a in bare.all("section")] == ["accuracy"] and not bare.all("script")
-    assert [a["id"] for a in complete.all("section")] == ["accuracy", "samples", "layers", "timeline"]
+    assert [a["id"] for a in complete.all("section")] == ["accuracy", "samples", "layers", "attention", "timeline"]
     for parsed in (bare, complete):
         ids = [a["id"] for _, a in parsed.elements if "id" in a]
         assert len(ids) == len(set(ids))

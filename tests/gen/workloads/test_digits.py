@@ -31,3 +31,15 @@ def test_split_and_its_fingerprint_are_always_the_same(split):
 def test_pixels_are_between_minus_one_and_one(split):
     for images in (split.train_images, split.held_images):
         assert images.min() == -1 and images.max() == 1
+
+
+def test_patches_are_squares_of_neighbours_row_after_row():
+    image = np.arange(64).reshape(1, 8, 8)
+    tokens = digits.cut_patches(image)
+    assert tokens.shape == (1, 16, 4)
+    np.testing.assert_array_equal(tokens[0, :5], [[0, 1, 8, 9], [2, 3, 10, 11], [4, 5, 12, 13], [6, 7, 14, 15],
+                                                  [16, 17, 24, 25]])
+
+
+def test_patches_join_to_their_images(split):
+    np.testing.assert_array_equal(digits.join_patches(digits.cut_patches(split.held_images)), split.held_images)

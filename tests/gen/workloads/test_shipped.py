@@ -63,8 +63,9 @@ def test_calibration_and_held_out_inputs_share_nothing(task):
 def test_pictures(task):
     shown = task.picture(task.inputs[0])
     if task.network.vocabulary:
-        assert shown.startswith("[") and shown.endswith("]") and "PAD" not in shown
+        assert shown.startswith("[") and shown.endswith("]") and "PAD" not in shown and task.grid is None
     else:
+        assert np.prod(task.grid) == task.network.input.tokens
         assert shown.dtype == np.uint8 and shown.shape == (8, 8) and shown.min() == 0 and shown.max() == 255
 
 
