@@ -19,7 +19,7 @@ from ..model.legality import field_fault
 from ..model.mac_rules import mac_rows
 from ..model.ring import mac_groups
 
-__all__ = ["random_softmax", "random_lengths", "random_patterns"]
+__all__ = ["random_softmax", "least_logits", "random_lengths", "random_patterns"]
 
 _MOST_GROUPS = 1500  # of one MAC
 _TRIES = 12
@@ -41,6 +41,15 @@ def random_softmax(config: CoreConfig, defined: np.ndarray, rng: random.Random) 
         if found:
             return found
     return []
+
+
+def least_logits(config: CoreConfig) -> Mac | None:
+    """A MAC of logits of one row pair and P keys, with as few inputs as a core may run; None where none has room."""
+    for inputs in _legal_inputs(config, 1):
+        base = 1 << (inputs - 1).bit_length()
+        mac = Mac(inputs, 1, 1, base.bit_length() - 1, base, 0, 9, softmax=Softmax.LOGITS, fresh=True)
+        return mac if base < config.bank_rows else None
+    return None
 
 
 def _softmax(config: CoreConfig, defined: np.ndarray, rng: random.Random) -> list[Mac | Mask]:

@@ -283,9 +283,14 @@ def test_random_configuration(seed, need, run_cases):
 
 @pytest.mark.parametrize("seed", SOFTMAX_SEEDS)
 def test_random_softmax(seed, need, run_cases):
+    """Between them the illegal programs that only a core with softmax has, each in one of three surroundings."""
     need("verilator")
     config, rng = softmax_config(seed)
-    run_cases(config, legal_cases(config, rng, N_SOFTMAX, N_TIMINGS, random_softmax_job), "verilator", seed)
+    cases = legal_cases(config, rng, N_SOFTMAX, N_TIMINGS, random_softmax_job)
+    programs = own_programs(illegal_programs(config, rng), config.changed(softmax_pairs=0, finishers=1))
+    assert len(programs) > 8, f"seed {seed}"
+    run_cases(config, [*cases, *illegal_cases(programs, [random_timing(config, rng) for _ in programs])], "verilator",
+              seed)
 
 
 @pytest.mark.campaign
@@ -295,6 +300,13 @@ def test_on_icarus(seed, need, run_cases):
     need("icarus")
     config, rng = processor_config(seed)
     run_cases(config, mixed_cases(config, rng, 2, 2, 4), "icarus", seed)
+
+
+def own_programs(programs, without):
+    """Those that a core ``without`` something does not have, each in one of its three surroundings."""
+    others = {program.name for program in illegal_programs(without, random.Random(0))}
+    added = [program for program in programs if program.name not in others]
+    return [program for number, program in enumerate(added) if number % 3 == number // 3 % 3]
 
 
 @pytest.mark.parametrize("seed", (*SAMPLE, WITH_RING) if IS_CAMPAIGN else (SAMPLE[0], WITH_RING))
@@ -308,10 +320,7 @@ def test_every_illegal_program(seed, need, run_cases):
              *(() if config.row_ids else (Fault.ID,))}
     assert len(programs) >= 150 and {program.code for program in programs} == set(Fault) - never, f"seed {seed}"
     if config.ring_words and not IS_CAMPAIGN:
-        without = config.changed(ring_words=0, partial_words=0)
-        others = {program.name for program in illegal_programs(without, random.Random(0))}
-        added = [program for program in programs if program.name not in others]
-        programs = [program for number, program in enumerate(added) if number % 3 == number // 3 % 3]
+        programs = own_programs(programs, config.changed(ring_words=0, partial_words=0, softmax_pairs=0, finishers=1))
         assert len(programs) >= 30, f"seed {seed}"
     others = [random_timing(config, rng) for _ in programs]
     timings = [*[MemoryTiming()] * len(programs), *others] if IS_CAMPAIGN else \
