@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from support.attention import SEED, AttentionCase, attention_config
+from support.attention import SEED, AttentionCase, attention_config, limit_cases
 
 from wingbeat.gen.compiler.program.attention import Attend, Heads, Keys, padded_keys
 from wingbeat.gen.compiler.program.matrix import Matrix
@@ -76,3 +76,14 @@ def test_too_many_keys_for_the_sums():
     matrix = Matrix.at(0, 5000, 16, config)
     with pytest.raises(WingbeatError, match="^tokens: 5000 keys of 16 features; allowed are 4096 of each"):
         _ = Attend(config, (matrix,), (matrix,), (matrix,), Heads(1, 1, 16), 5000).tiles
+
+
+def test_limits():
+    """Means of the values that count most, and nothing but zeros where no key counts."""
+    for limit in limit_cases():
+        memory = limit.case.memory.copy()
+        outcomes = limit.program.run_model(limit.case.config, memory)
+        found = limit.case.places["result"][0].unpack(memory)
+        assert np.abs(found - limit.exact).max() < 8, f"{limit.name}: {found[0]}, not {limit.exact[0]}"
+        assert limit.counts.any() or not found.any(), limit.name
+        assert any(outcome.saturated for outcome in outcomes) == limit.clamps, limit.name
