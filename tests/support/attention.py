@@ -128,8 +128,9 @@ def limit_cases():
     size, chunks, low, high, near = 128, 4, smallest(16), largest(16), 0
     for name, levels, empty in (("late", (low, low, low, high), ()), ("early", (high, low, low, low), ()),
                                 ("to and fro", (low, high, low, high), ()), ("none first", (near,) * 4, (0,)),
-                                ("none in the middle", (high, near, low, near), (0, 2)), ("none", (high,) * 4, range(4)),
-                                ("none behind a maximum", (high, low, low, low), (2, 3))):
+                                ("none in the middle", (high, near, low, near), (0, 2)),
+                                ("none behind a maximum", (high, low, low, low), (2, 3)),
+                                ("none", (high,) * chunks, range(chunks))):
         case = AttentionCase(config, Heads(1, 1, 16), 5, chunks * size, shift=6)
         assert case.attend.tiles.keys == size
         case.set_levels(np.repeat(levels, size))

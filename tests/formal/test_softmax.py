@@ -1,0 +1,163 @@
+"""Proofs of a finisher's control and of the chains of its engines: no value is lost, repeated or reordered.
+
+Of all values of all runs one is marked, at any place of any run. Words, exponents and infos are made of values by
+arithmetic, which unit tests look at; here the mark itself comes back in their place, as late as they do. Then every
+engine must have it where its value was, and nowhere else. Every proof has a planted fault that refutes it.
+"""
+
+from amaranth.hdl import Assert, Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+import pytest
+
+from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.primitives.pipeline import delay
+from wingbeat.hw.softmax.chain import ValueChain
+from wingbeat.hw.softmax.finisher import Finisher
+from wingbeat.hw.softmax.parameters import infos_latency, words_latency
+
+CONFIG = CoreConfig.of(layers=1, engines=2, width=8, element_width=8, coefficient_width=8, half_words=32,
+                       coefficient_words=32, ring_words=32, partial_words=2, records=True, memory_bits=12,
+                       stream_words=4, softmax_pairs=1)
+VALUES = 2 * CONFIG.lanes * CONFIG.engines
+FRAMES = 60  # a run and what comes of it
+
+
+class Group(wiring.Component):
+    """A finisher with the chains of its engines, which work on marks; runs begin as soon as they may, or later.
+
+    ``divides``: of all runs. Totals are no matter here: nothing comes ``ahead``.
+    """
+
+    def __init__(self, free, divides, finisher=Finisher, chain=ValueChain):
+        self.free, self.divides = free, divides
+        self.finisher = finisher(CONFIG)
+        self.chains = [chain(CONFIG) for _ in range(CONFIG.engines)]
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.finisher = dut = self.finisher
+        for number, chain in enumerate(self.chains):
+            m.submodules[f"chain{number}"] = chain
+        begin, marks, marked = self._runs(m)
+        m.d.comb += dut.divides.eq(self.divides)
+        self._connect(m, begin, marks)
+        self._back(m, marks, begin, marked)
+        return m
+
+    def _runs(self, m):
+        """``begin`` of the runs, the marks of their values, and whether there is one."""
+        left, place = Signal(range(VALUES)), self.free.signal(range(VALUES))
+        started, used, marked, begin = Signal(), Signal(), Signal(), Signal()
+        self.place, marks = Signal(range(VALUES)), Signal(VALUES)
+        m.d.comb += [
+            self.finisher.load.eq(~started), begin.eq(self.free.signal() & started & (left == 0)),
+            marked.eq(begin & ~used & self.free.signal()), marks.eq(Mux(marked, 1 << place, 0))]
+        m.d.sync += [started.eq(1), left.eq(Mux(begin, VALUES - 1, left - (left != 0))), used.eq(used | marked)]
+        with m.If(marked):
+            m.d.sync += self.place.eq(place)
+        return begin, marks, marked
+
+    def _connect(self, m, begin, marks):
+        dut, chains = self.finisher, self.chains
+        m.d.comb += [dut.begin.eq(begin), dut.value.eq(chains[0].o)]
+        for number, chain in enumerate(chains):
+            m.d.comb += [
+                chain.control.load.eq(begin), chain.control.shift.eq(dut.shifts),
+                chain.control.words.eq(dut.word_moves), chain.control.exponents.eq(dut.exponent_moves),
+                chain.control.infos.eq(dut.info_moves)]
+            m.d.comb += [value.eq(marks[number * 2 * CONFIG.lanes + at]) for at, value in enumerate(chain.values)]
+            if number + 1 < len(chains):
+                behind = chains[number + 1]
+                m.d.comb += [chain.i.eq(behind.o), chain.i_word.eq(behind.o_word),
+                             chain.i_exponent.eq(behind.o_exponent), chain.i_info.eq(behind.o_info)]
+
+    def _back(self, m, marks, begin, marked):
+        """Marks in the place of words, exponents and infos, and what the engines must have at their ends."""
+        dut, last = self.finisher, self.chains[-1]
+        late = words_latency(CONFIG, self.divides) - VALUES
+        word = delay(m, self.chains[0].o[0] & dut.shifts, late, "mark", reset_less=False)
+        m.d.comb += [last.i_word.eq(word), last.i_exponent.eq(word),
+                     last.i_info.maximum.eq(delay(m, word, infos_latency(CONFIG) - words_latency(CONFIG, False), "info",
+                                                  reset_less=False))]
+        has = delay(m, marked, words_latency(CONFIG, self.divides) + 1, "marked_words", reset_less=False)
+        ends = delay(m, dut.words_end, 1, "ended", reset_less=False)
+        due = delay(m, begin, words_latency(CONFIG, self.divides) + 1, "due", reset_less=False)
+        words = Cat(part[0] for chain in self.chains
+                    for part in [word.re for word in chain.words] + [word.im for word in chain.words])
+        m.d.comb += Assert(ends == due)
+        with m.If(ends):
+            m.d.comb += Assert(words == Mux(has, 1 << self.place, 0))
+        if not self.divides:
+            self._rows(m, begin, marked, ends, has)
+
+    def _rows(self, m, begin, marked, ends, has):
+        """Exponents come with the first word of their row, infos behind the last."""
+        row, lane = self.place[CONFIG.layers:], self.place[:CONFIG.layers]
+        exponents = Cat(exponent[0] for chain in self.chains for exponent in chain.exponents)
+        infos = Cat(info.maximum[0] for chain in self.chains for info in chain.infos)
+        with m.If(ends):
+            m.d.comb += Assert(exponents == Mux(has & (lane == 0), 1 << row, 0))
+        late = infos_latency(CONFIG) + 1
+        infos_end = delay(m, self.finisher.infos_end, 1, "infos_ended", reset_less=False)
+        m.d.comb += Assert(infos_end == delay(m, begin, late, "infos_due", reset_less=False))
+        has = delay(m, marked, late, "marked_infos", reset_less=False)
+        with m.If(infos_end):
+            m.d.comb += Assert(infos == Mux(has & (lane == CONFIG.lanes - 1), 1 << row, 0))
+
+
+def comes_back(prove, free, divides, frames=None, **blocks):
+    return prove(Group(free, divides, **blocks), free.ports, seconds=300, frames=frames)
+
+
+@pytest.mark.parametrize("divides, frames", [
+    pytest.param(False, None, marks=pytest.mark.campaign), (False, 50), (True, None)],
+    ids=["logits", "first logits", "sums"])
+def test_every_value_comes_back_to_its_engine(prove, free, divides, frames):
+    assert comes_back(prove, free, divides, frames)
+
+
+class Short(Finisher):
+    """It leaves the last value in its chain."""
+
+    def _run(self, m, begin, name):
+        running, lane = super()._run(m, begin, name)
+        left = Signal(range(VALUES + 1))
+        m.d.sync += left.eq(Mux(begin, VALUES - 1, left - (left != 0)))
+        return running & (left != 0), lane
+
+
+class Forgetful(Finisher):
+    """A run that begins behind another one at once is not there for it."""
+
+    def _run(self, m, begin, name):
+        before = Signal()
+        running, lane = super()._run(m, begin & ~before, name)
+        m.d.sync += before.eq(running)
+        return running, lane
+
+
+class Turned(ValueChain):
+    """What comes back stands in it the wrong way round."""
+
+    def _back(self, m, name, shape, count, moves, given):
+        return super()._back(m, name, shape, count, moves, given)[::-1]
+
+
+class Stuck(ValueChain):
+    """It gives its first value again and again."""
+
+    def elaborate(self, platform):
+        m = super().elaborate(platform)
+        first = Signal()
+        with m.If(self.control.load):
+            m.d.sync += first.eq(self.values[0])
+        m.d.comb += self.o.eq(first)
+        return m
+
+
+@pytest.mark.parametrize("divides", [False, True], ids=["logits", "sums"])
+@pytest.mark.parametrize("blocks", [{"finisher": Short}, {"finisher": Forgetful}, {"chain": Turned}, {"chain": Stuck}],
+                         ids=lambda blocks: next(iter(blocks.values())).__name__.lower())
+def test_faults_are_refuted(prove, free, divides, blocks):
+    assert not comes_back(prove, free, divides, FRAMES, **blocks)
