@@ -1,4 +1,5 @@
-"""Proofs of a finisher's control and of the chains of its engines: no value is lost, repeated or reordered.
+"""Proofs of a finisher's control, the chains of its engines and their row memory: no value is lost, repeated or
+reordered, and what is known of a row is written before it is read.
 
 Of all values of all runs one is marked, at any place of any run. Words, exponents and infos are made of values by
 arithmetic, which unit tests look at; here the mark itself comes back in their place, as late as they do. Then every
@@ -9,11 +10,17 @@ from amaranth.hdl import Assert, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 import pytest
 
+from wingbeat.hw.array.flow import Flow
+from wingbeat.hw.array.parameters import softmax_spacing
+from wingbeat.hw.array.sequencer import Sequencer
 from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.isa.bit_fields import bits_of_words, field_places
+from wingbeat.hw.isa.encoding import FIELDS, OPCODE_BITS, encode
+from wingbeat.hw.isa.instruction import Mac, Opcode, Softmax
 from wingbeat.hw.primitives.pipeline import delay
 from wingbeat.hw.softmax.chain import ValueChain
 from wingbeat.hw.softmax.finisher import Finisher
-from wingbeat.hw.softmax.parameters import infos_latency, words_latency
+from wingbeat.hw.softmax.parameters import LENGTH_LATENCY, infos_latency, words_latency
 
 CONFIG = CoreConfig.of(layers=1, engines=2, width=8, element_width=8, coefficient_width=8, half_words=32,
                        coefficient_words=32, ring_words=32, partial_words=2, records=True, memory_bits=12,
@@ -161,3 +168,61 @@ class Stuck(ValueChain):
                          ids=lambda blocks: next(iter(blocks.values())).__name__.lower())
 def test_faults_are_refuted(prove, free, divides, blocks):
     assert not comes_back(prove, free, divides, FRAMES, **blocks)
+
+
+# --- Row memory -------------------------------------------------------------------------------------------------------
+
+MACS = CONFIG.changed(finishers=2, coefficient_words=64, ring_words=64, half_words=64)  # an engine for each finisher
+SECOND = 110  # cycles until a MAC behind another one has begun
+
+
+class Rows(wiring.Component):
+    """Sequencer, flow unit and finisher with MACs of five inputs and P outputs of one row pair, each of logits or of
+    values as it likes. A group of values is issued only when all that the MAC of logits before it tells of its rows
+    stands in the row memory."""
+
+    def __init__(self, free):
+        self.free = free
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.sequencer = sequencer = Sequencer(MACS)
+        m.submodules.flow = flow = Flow(MACS)
+        m.submodules.finisher = finisher = Finisher(MACS)
+        is_values, keep = self.free.signal(), self.free.signal()
+        fields = sequencer.i.payload.fields
+        shape = encode([Mac(5, 1, 1, 3, 8, 0, 0, first=True, last=True)])
+        whole = bits_of_words(shape) >> OPCODE_BITS
+        places = field_places(FIELDS[Opcode.MAC])
+        kind = Mux(is_values, Softmax.VALUES, Softmax.LOGITS)
+        m.d.comb += [
+            sequencer.i.valid.eq(self.free.signal()), sequencer.i.payload.mac.eq(1), sequencer.loaded.eq(1),
+            sequencer.filled.eq(sequencer.released + MACS.ring_words),
+            fields.eq(whole | kind << places["softmax"][0] | (is_values & keep) << places["keep"][0])]
+        m.d.comb += [getattr(flow, name).eq(getattr(sequencer, name)) for name in (
+            "valid", "start", "finish", "half", "pass_fields", "mac", "mac_fields", "row", "step_last", "pair")]
+        own = sequencer.mac_fields
+        load = delay(m, sequencer.start & sequencer.mac & ~own.keep, LENGTH_LATENCY, "load", reset_less=False)
+        m.d.comb += [
+            finisher.load.eq(load), finisher.divides.eq(own.softmax == Softmax.VALUES),
+            finisher.begin.eq(flow.softmax.begin), finisher.ahead.eq(flow.softmax.ahead),
+            flow.words_end.eq(finisher.words_end)]
+        told = delay(m, finisher.infos_end, 2, "told", reset_less=False)  # they reach the engines, and are written
+        waits, issued = Signal(), sequencer.valid & sequencer.mac
+        with m.If(issued & (own.softmax == Softmax.LOGITS)):
+            m.d.sync += waits.eq(1)
+        with m.Elif(told):
+            m.d.sync += waits.eq(0)
+        with m.If(issued & (own.softmax == Softmax.VALUES)):
+            m.d.comb += Assert(~waits)
+        return m
+
+
+def test_no_row_is_read_before_it_is_written(prove, free):
+    assert prove(Rows(free), free.ports, seconds=300, frames=SECOND)
+
+
+def test_a_spacing_that_is_too_short_is_refuted(prove, free, monkeypatch):
+    monkeypatch.setattr("wingbeat.hw.array.sequencer.softmax_spacing", lambda config: softmax_spacing(config) - 8)
+    assert not prove(Rows(free), free.ports, seconds=300, frames=SECOND)

@@ -84,7 +84,7 @@ def test_macs_and_masks_of_a_softmax(drive, layers, engines, finishers):
                             softmax_pairs=rng.choice((2, 4)))
     near = lambda number: max(0, number + rng.choice((-2, -1, -1, 0, 0, 1)))
     macs, masks = [], []
-    for _ in range(150):
+    for _ in range(90):
         kind = rng.choice((0, 1, 1, 2, 2, 3))
         macs.append(patched(Mac(2, 1, 1, 0, 0, 0, 0, first=True, last=True), **{
             "last_input": near(rng.choice((least, 9 * layers // lanes, 5))), "log2_in_stride": config.row_bits - 2,
@@ -94,7 +94,7 @@ def test_macs_and_masks_of_a_softmax(drive, layers, engines, finishers):
         masks.append(patched(Mask(), key=rng.getrandbits(16) & -rng.choice((1, lanes // 2, lanes, lanes, lanes)),
                              length=rng.choice((0, 63, 64, 65, 127)), limit=rng.getrandbits(17)))
     wanted = [field_fault(config, *instruction_fields(words))[0] or Fault.NONE for words in macs + masks]
-    assert min(wanted.count(Fault.NONE), wanted.count(Fault.PASS)) > 50, (seed, wanted.count(Fault.NONE))
+    assert min(wanted.count(Fault.NONE), wanted.count(Fault.PASS)) > 25, (seed, wanted.count(Fault.NONE))
     programs = [[*instructions(encode(BLOCK[:2])), words] for words in macs] + [[words] for words in masks]
     found = [each[-1][0] for each in judged(drive, programs, config=config)]
     assert found == wanted, seed
