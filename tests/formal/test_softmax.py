@@ -127,28 +127,32 @@ def test_every_value_comes_back_to_its_engine(prove, free, divides, frames):
 class Short(Finisher):
     """It leaves the last value in its chain."""
 
-    def _run(self, m, begin, name):
-        running, lane = super()._run(m, begin, name)
-        left = Signal(range(VALUES + 1))
-        m.d.sync += left.eq(Mux(begin, VALUES - 1, left - (left != 0)))
-        return running & (left != 0), lane
+    def elaborate(self, platform):
+        m = super().elaborate(platform)
+        left = Signal(range(VALUES))
+        m.d.sync += left.eq(Mux(self.begin, VALUES - 1, left - (left != 0)))
+        m.d.comb += self.shifts.eq(left != 0)
+        return m
 
 
-class Forgetful(Finisher):
-    """A run that begins behind another one at once is not there for it."""
+class Early(Finisher):
+    """The word in front of the last one is the last for it."""
 
-    def _run(self, m, begin, name):
-        before = Signal()
-        running, lane = super()._run(m, begin & ~before, name)
-        m.d.sync += before.eq(running)
-        return running, lane
+    def elaborate(self, platform):
+        m = super().elaborate(platform)
+        ends = [delay(m, self.begin, words_latency(CONFIG, divides) - 1, f"end{divides}", reset_less=False)
+                for divides in (False, True)]
+        m.d.comb += self.words_end.eq(Mux(self.divides, ends[True], ends[False]))
+        return m
 
 
-class Turned(ValueChain):
-    """What comes back stands in it the wrong way round."""
+class Hurried(ValueChain):
+    """It hands on the word that came last, not the one that came first."""
 
-    def _back(self, m, name, shape, count, moves, given):
-        return super()._back(m, name, shape, count, moves, given)[::-1]
+    def elaborate(self, platform):
+        m = super().elaborate(platform)
+        m.d.comb += self.o_word.eq(self.words[-1].im)
+        return m
 
 
 class Stuck(ValueChain):
@@ -164,7 +168,7 @@ class Stuck(ValueChain):
 
 
 @pytest.mark.parametrize("divides", [False, True], ids=["logits", "sums"])
-@pytest.mark.parametrize("blocks", [{"finisher": Short}, {"finisher": Forgetful}, {"chain": Turned}, {"chain": Stuck}],
+@pytest.mark.parametrize("blocks", [{"finisher": Short}, {"finisher": Early}, {"chain": Hurried}, {"chain": Stuck}],
                          ids=lambda blocks: next(iter(blocks.values())).__name__.lower())
 def test_faults_are_refuted(prove, free, divides, blocks):
     assert not comes_back(prove, free, divides, FRAMES, **blocks)

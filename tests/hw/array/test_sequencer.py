@@ -6,8 +6,6 @@ import random
 
 import pytest
 
-from amaranth.sim import Simulator
-
 from wingbeat.hw.array.parameters import PASS_LATENCY, mac_spacing, release_delay, softmax_spacing
 from wingbeat.hw.array.sequencer import Sequencer
 from wingbeat.hw.config import CoreConfig
@@ -497,35 +495,3 @@ def test_masks_and_macs_of_a_softmax(field_bits, layers, stall):
         assert {row[0] for row in watch.rows[start:after]} == {mask}, watch.note
     kinds = {(a.is_finished, type(b)) for a, b in zip(watch.steps, watch.steps[1:]) if isinstance(a, Mac)}
     assert {(True, Mac), (True, Pass)} < kinds and len({mask for _, mask in macs}) > 3, watch.note
-
-
-@pytest.mark.parametrize("clears", [False, True])
-def test_a_start_forgets_the_mask(field_bits, clears):
-    config = with_ring(2, 64, partial_words=16, softmax_pairs=4)
-    dut, mask = Sequencer(config), Mask(8, -3, True, 5, 2, 9)
-    mac = Mac(4, 1, 2, 4, 8, 4, 0, first=True, last=True, softmax=Softmax.LOGITS, fresh=True)
-    seen = []
-
-    async def bench(ctx):
-        ctx.set(dut.loaded, 1)
-        ctx.set(dut.filled, panel_of(config, mac))
-        for step in (mask, mac):
-            ctx.set(dut.i.payload.fields, field_bits(step))
-            ctx.set(dut.i.payload.mask, isinstance(step, Mask))
-            ctx.set(dut.i.payload.mac, isinstance(step, Mac))
-            ctx.set(dut.i.valid, 1)
-            await ctx.tick()
-            ctx.set(dut.i.valid, 0)
-            ctx.set(dut.clear, clears and step is mask)
-            await ctx.tick()
-            ctx.set(dut.clear, 0)
-        for _ in range(PASS_LATENCY + 4):
-            await ctx.tick()
-            if ctx.get(dut.valid):
-                seen.append(ctx.get(dut.mask_fields.as_value()))
-
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    assert set(seen) == {0 if clears else field_bits(mask)}
