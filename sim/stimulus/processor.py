@@ -88,7 +88,8 @@ def random_softmax_config(rng: random.Random) -> CoreConfig:
                 and config.memory_elements >= config.record_elements:
             break
     if rng.random() < 0.1:
-        config = config.changed(engines=1, layers=4, stream_words=16, sparse=False, finishers=1)
+        config = config.changed(engines=1, layers=4, stream_words=16, half_words=256, ring_words=0, partial_words=0,
+                                sparse=False, softmax_pairs=0, finishers=1)
     # Rows of queries and of probabilities, by the number of finishers, of which some have room in a block.
     rows_of = {count: 4 * config.layers * config.engines // count for count in _divisors(config.engines)}
     finishers = rng.choice([count for count, rows in rows_of.items()

@@ -33,6 +33,13 @@ def jobs():
     return found
 
 
+def test_configurations():
+    """Any of them has softmax, one, two or four layers, and may have fewer finishers than engines."""
+    configs = [random_softmax_config(random.Random(f"config {seed}")) for seed in range(60)]
+    assert {config.layers for config in configs} == {1, 2, 4} and all(config.softmax_pairs for config in configs)
+    assert {True, False} == {config.finishers < config.engines for config in configs}
+
+
 def test_jobs_run(jobs):
     """And the cycle model skips nothing of them."""
     for note, config, job in jobs:
