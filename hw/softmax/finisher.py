@@ -32,7 +32,7 @@ class Finisher(wiring.Component):
     last of all engines moves in this cycle.
 
     Format: ``hw/numeric.py``, softmax. Sums have been shifted right by highest - ``shift``, or not at all where that
-    is negative.
+    is negative; of ``value`` the sign and the lowest W - 1 bits are theirs.
     Latency: words_latency and infos_latency of ``hw/softmax/parameters.py`` from ``begin`` to ``words_end``,
     ``infos_end``.
     Throughput: a value per cycle; ``begin`` comes 2P cycles for each engine apart or more.
@@ -135,7 +135,8 @@ class Finisher(wiring.Component):
         m.submodules.multiplier = multiplier = Multiplier(MultiplierParameters(
             DISTANCE_BITS, RECIPROCAL_BITS + 1, c.target, c.pipeline))
         value = delay(m, self.value, 1, "late_value")
-        m.d.comb += [multiplier.a.eq(Mux(self.divides, value, mask.distance)),
+        word = Cat(value[:c.width - 1], value[-1]).as_signed()
+        m.d.comb += [multiplier.a.eq(Mux(self.divides, word, mask.distance)),
                      multiplier.b.eq(Mux(self.divides, reciprocal, self.mask.slope))]
         added = multiplier.o >> SLOPE_FRACTION_BITS - LOGIT_FRACTION_BITS
         total = Signal(signed(LOGIT_BITS + 12), name="logit_sum", reset_less=True)

@@ -57,8 +57,8 @@ def mac_rows(mac: Mac) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_merges(config: CoreConfig, macs: Sequence[Mac]) -> None:
-    """Whether every MAC that merges finds the sums of as many outputs and row pairs as it has, and none has too many
-    terms; ``macs`` in the order in which they run. Raises ValueError naming what is wrong."""
+    """Whether every MAC that merges finds the sums of as many outputs and row pairs as it has and of its kind, and none
+    has too many terms; ``macs`` in the order in which they run. Raises ValueError naming what is wrong."""
     kept: Mac | None = None
     kept_terms = 0
     for mac in macs:
@@ -69,6 +69,9 @@ def _check_merges(config: CoreConfig, macs: Sequence[Mac]) -> None:
             if (kept.outputs, kept.pairs) != (mac.outputs, mac.pairs):
                 raise ValueError(f"merge: {mac.outputs} outputs of {mac.pairs} row pairs; the sums that were kept are "
                                  f"{kept.outputs} of {kept.pairs}")
+            if kept.softmax is not mac.softmax:
+                raise ValueError(f"merge: softmax = {mac.softmax.name}; the sums that were kept are of "
+                                 f"{kept.softmax.name}")
             terms += kept_terms
         if terms > MAC_TERMS:
             raise ValueError(f"merge: {terms} words of a sum are too many; allowed are {MAC_TERMS}")

@@ -17,7 +17,7 @@ from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS, Descriptor
 from ...hw.isa.encoding import REGISTERS, decode, encode
 from ...hw.isa.instruction import (Destination, Fault, Fetch, Instruction, Load, Mac, Mask, MemoryMode, Opcode, Pass,
-                                   Read, Set, Store, Sums, Unit, Wait, Write)
+                                   Read, Set, Softmax, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.record import records_of
 from ...hw.isa.setup import HOST_TARGETS, SETUP_READER, SETUP_WRITER, SetupWrite
 from ...hw.numeric import saturate
@@ -30,6 +30,7 @@ from .races import Asking, first_race
 from .progress import RingUse, check_executed
 from .ring import Ring, mac_words, set_beats, word_sets
 from .row_ids import RowIds
+from .softmax_rules import check_softmax
 from .tables_in_use import TablesInUse
 from .vector_unit import VectorUnit
 
@@ -132,6 +133,7 @@ class ProcessorModel:
         if self.config.ring_words:
             self._check_waits(blocks, words)
             check_macs(self.config, list(zip(blocks.loads, blocks.passes)))
+            check_softmax(self.config, [pair for own in zip(blocks.passes, blocks.masks) for pair in zip(*own)])
         check_overlaps(blocks.loads, blocks.stores)
         return blocks
 
@@ -203,8 +205,9 @@ class ProcessorModel:
         """Goes through the blocks with the tables as each of them finds them: races in memory, records that change
         what is in use, and, with ``counts``, words that are missing or too many. Returns the words of the ring that
         every FETCH of a matrix brings."""
-        own = self.tables, self.vector, self.array.coefficients
-        self.tables, self.vector, self.array.coefficients = deepcopy(own)
+        softmax = self.array.softmax
+        own = self.tables, self.vector, self.array.coefficients, softmax.lengths
+        self.tables, self.vector, self.array.coefficients, softmax.lengths = deepcopy(own)
         self.row_ids = RowIds(self.config)
         written: list[np.ndarray] = []
         askings: list[Asking] = []
@@ -248,11 +251,13 @@ class ProcessorModel:
                     passes = [step for step in blocks.passes[tag] if isinstance(step, Pass)]
                     use.block(tag, passes, write.instruction, write.waited, len(writes.address),
                               self.vector)
+                    use.lengths(tag, [mask.length for step, mask in zip(blocks.passes[tag], blocks.masks[tag])
+                                      if isinstance(step, Mac) and step.softmax is Softmax.LOGITS])
                     if counts:
                         self._check_read(read, tag, blocks.loads[tag])
                         self._check_write(write, tag, blocks.stores[tag])
         finally:
-            self.tables, self.vector, self.array.coefficients = own
+            self.tables, self.vector, self.array.coefficients, softmax.lengths = own
         race = first_race(askings, written, len(self.memory))
         if race:
             raise ValueError(f"after: READ {race.tag} takes beat {race.beat}, which is beat {race.place} of WRITE "

@@ -3,7 +3,7 @@
 Records are played while blocks are under way. What a block under way still reads must stay as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -11,8 +11,8 @@ from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import DESCRIPTOR_WORDS
 from ...hw.isa.instruction import Fetch, Mode, Pass, Read, Write
 from ...hw.isa.parameter_set import SET_WORDS, SETS, Activation
-from ...hw.isa.setup import (SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS,
-                             SETUP_WRITER, SetupWrite)
+from ...hw.isa.setup import (LENGTHS, SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_LENGTHS, SETUP_READ_SETS, SETUP_READER,
+                             SETUP_WRITE_SETS, SETUP_WRITER, SetupWrite)
 from ...hw.isa.vector_tables import SEGMENTS
 from .vector_unit import VectorUnit
 
@@ -37,7 +37,8 @@ class TablesInUse:
         sizes = {**dict.fromkeys(range(config.n_units), config.coefficient_words),
                  SETUP_WRITER: config.descriptors * DESCRIPTOR_WORDS,
                  SETUP_READ_SETS: SETS * SET_WORDS, SETUP_WRITE_SETS: SETS * SET_WORDS,
-                 SETUP_CHANNELS: config.channel_beats * config.memory_elements, SETUP_ACTIVATION: SEGMENTS}
+                 SETUP_CHANNELS: config.channel_beats * config.memory_elements, SETUP_ACTIVATION: SEGMENTS,
+                 SETUP_LENGTHS: LENGTHS}
         self._last = {target: np.full(size, -1, dtype=np.int64) for target, size in sizes.items()}
         # Descriptors that were fetched, by target and number: the number of the FETCH, its tag, whether it has a fence.
         self._fetched: dict[tuple[int, int], tuple[int, int, bool]] = {}
@@ -76,6 +77,11 @@ class TablesInUse:
             columns = [q for q in range(self._config.layers) if step.active >> q & 1 and step.mode is not Mode.PASS]
             for target in (unit for q in columns for unit in range(q * units, (q + 1) * units)):
                 self._use(target, step.coef_base, words, tag)
+
+    def lengths(self, tag: int, numbers: Iterable[int]) -> None:
+        """Lengths of the masks of block ``tag``, of which 0 is none."""
+        for number in numbers:
+            self._use(SETUP_LENGTHS, number - 1, int(number > 0), tag)
 
     def change(self, tag: int, fetch: Fetch, records: Sequence[SetupWrite], is_changed: bool) -> None:
         """The ``records`` of a FETCH in front of READ ``tag``; ``is_changed``: the program writes them itself. Raises

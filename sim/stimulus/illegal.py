@@ -15,15 +15,17 @@ from ...hw.array.parameters import QUEUE_PLACES
 from ...hw.config import CoreConfig
 from ...hw.isa.descriptor import Descriptor, Move
 from ...hw.isa.encoding import INSTRUCTION_WORDS, instruction_fields, patched
-from ...hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Loop, Mac, MemoryMode, Mode, Opcode, Pass,
-                                   Read, Set, Store, Sums, Unit, Wait, Write)
+from ...hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Loop, Mac, Mask, MemoryMode, Mode, Opcode,
+                                   Pass, Read, Set, Softmax, Store, Sums, Unit, Wait, Write)
 from ...hw.isa.parameter_set import SET_WORDS, WriteSet
 from ...hw.isa.record import record_beats
-from ...hw.isa.setup import (CONTROL_START, HOST_TARGETS, NO_TARGET, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER)
+from ...hw.isa.setup import (CONTROL_START, HOST_TARGETS, LENGTHS, NO_TARGET, SETUP_READER, SETUP_WRITE_SETS,
+                             SETUP_WRITER)
 from ...hw.isa.walk import SubOrder, Walk
 from ...hw.numeric import MAC_TERMS, largest, smallest
 from ..model.ring import panel_words
 from .processor import SetupWrites, random_setup
+from .softmax import least_logits
 
 __all__ = ["IllegalProgram", "illegal_programs"]
 
@@ -160,7 +162,8 @@ def _faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     known = config.records + bool(config.ring_words)
     for opcode in ((Opcode.FETCH, Opcode.WAIT, Opcode.MAC, 15), (Opcode.MAC, 13, 15), (13, 14, 15))[known]:
         yield Fault.OPCODE, f"opcode{opcode}", legal.block(step=[_unknown(opcode)])
-    yield Fault.OPCODE, "opcode12-before-read", [_unknown(12), *legal.block()]
+    if not config.softmax_pairs:
+        yield Fault.OPCODE, "mask-before-read", [_unknown(Opcode.MASK), *legal.block()]
     yield from _walk_faults(config, legal)
     yield from _pass_faults(config, legal)
     yield from _order_faults(legal)
@@ -170,6 +173,7 @@ def _faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     yield from _fetch_faults(config, legal) if config.records else ()
     yield from _id_faults(config, legal)
     yield from _ring_faults(config, legal) if config.ring_words else _faults_without_ring(legal)
+    yield from _softmax_faults(config, legal) if config.ring_words else ()
     nop = patched(Set(Unit.READER, 0, 0))
     yield Fault.LOOP, "forward", [nop, patched(Loop(1000, 2)), *legal.block()]
     yield Fault.LOOP, "out-of-program", [nop, patched(Loop(0, 2), target=0xFFF), *legal.block()]
@@ -373,6 +377,38 @@ def _ring_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
     yield Fault.REFUSED, "matrix-behind", [behind, legal.matrix(1)[-1], *block]
     yield from _left_in_ring(legal)
     yield from _starved(config, legal)
+
+
+def _softmax_faults(config: CoreConfig, legal: _Legal) -> Iterator[Faulty]:
+    """MASKs that name no key or no length, and MACs of a softmax that no finisher can serve; without one, all of them.
+    """
+    step = patched(legal.step)
+    for name, change in (("fresh", {"fresh": 1}), ("kind", {"softmax": 3}),
+                         *(() if config.softmax_pairs else [(kind.name.lower(), {"softmax": kind})
+                                                            for kind in (Softmax.LOGITS, Softmax.VALUES)])):
+        yield Fault.PASS, f"softmax-{name}", legal.block(step=[patched(legal.mac, **change)])
+    if not config.softmax_pairs:
+        yield Fault.OPCODE, "mask", legal.block(step=[patched(Mask()), step])
+        return
+    for name, change in (("key", {"key": 1}), ("far-key", {"key": -1}), ("length", {"length": LENGTHS + 1}),
+                         ("far-length", {"length": -1})):
+        yield Fault.PASS, f"mask-{name}", legal.block(step=[patched(Mask(), **change), step])
+    logits = least_logits(config)
+    if logits is None:
+        return
+    logits = replace(logits, first=True, last=True)
+    own = [("keep", {"keep": 1}), ("merge", {"merge": 1}), ("group", {"log2_group": 1}),
+           ("few-inputs", {"last_input": logits.inputs - 2}), ("base", {"out_base": config.bank_rows})]
+    if config.softmax_pairs < config.bank_rows:  # so many rows have room in the half, if their inputs have not
+        own.append(("pairs", {"last_pair": config.softmax_pairs, "log2_out_stride": 0}))
+    for name, change in own:
+        yield Fault.PASS, f"logits-{name}", legal.block(step=[patched(logits, **change)])
+    values = replace(logits, softmax=Softmax.VALUES, fresh=False)
+    for name, change in (("fresh", {"fresh": 1}), *own[2:]):
+        yield Fault.PASS, f"values-{name}", legal.block(step=[patched(values, **change)])
+    yield Fault.WATCHDOG, "starved-logits", legal.block(step=[patched(logits)])
+    yield Fault.OUTPUT, "store-inside-softmax", legal.block(step=[patched(logits, last=0), patched(values, first=0,
+                                                                                                   last=0)])
 
 
 def _left_in_ring(legal: _Legal) -> Iterator[Faulty]:

@@ -1,9 +1,9 @@
 """Random passes of a block with MACs: what they read is defined, and what is stored is written or loaded.
 
-sim/stimulus/ring.py puts them into a job and brings their matrices.
+sim/stimulus/ring.py puts them into a job and brings their matrices; sim/stimulus/softmax.py has those of a softmax.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 import random
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 
 from ...hw.array.parameters import GAP_LIMIT, mac_spacing
 from ...hw.config import CoreConfig
-from ...hw.isa.instruction import Instruction, Mac, Pass, Store
+from ...hw.isa.instruction import Instruction, Mac, Mask, Pass, Softmax, Store
 from ...hw.isa.sparse import LOG2_GROUPS
 from ...hw.isa.walk import Walk
 from ...hw.numeric import MAC_TERMS, mac_guard_bits
@@ -20,6 +20,7 @@ from ..model.mac_rules import mac_rows
 from ..model.ring import input_rows, mac_groups, mac_words
 from ..model.shuffle import pass_indices
 from .array import random_passes
+from .softmax import random_softmax
 
 __all__ = ["MacBlock", "random_mac_block", "behind_ring"]
 
@@ -30,7 +31,7 @@ _LONGEST_GAP = GAP_LIMIT - 1
 class MacBlock(NamedTuple):
     """What stands between LOAD and WRITE of a block."""
 
-    steps: list[Pass | Mac]
+    steps: list[Pass | Mac | Mask]
     store: Store
 
 
@@ -67,6 +68,8 @@ def random_mac_block(config: CoreConfig, load_bits: int, store: Store, rng: rand
     """Passes, MACs among them, of a block that a LOAD fills up to index 2^``load_bits`` - 1, and the STORE for its
     results, which walks through as many words as ``store``. ``sparse``: of a plain LOAD, sparse MACs alone. None where
     chance does not find them."""
+    if config.softmax_pairs and not sparse and rng.random() < 0.8:
+        return _softmax_block(config, load_bits, store, rng)
     bits = store.walk.index_mask.bit_length()
     loaded = np.arange(config.bank_rows) < 1 << load_bits - config.layers
     # Rows apart from those that were loaded, or any rows between them.
@@ -83,12 +86,36 @@ def random_mac_block(config: CoreConfig, load_bits: int, store: Store, rng: rand
     if not macs or not defined[wanted].all():
         return None
     steps = macs if sparse else _mixed(config, macs, load_bits, defined, rng)
-    words = sum(mac_words(config, step) for step in steps if isinstance(step, Mac))
-    # The words of a block are whole sets of beats; those of a MAC need not be.
-    if words % (config.memory_elements // config.lanes):
+    finished = _finished(config, steps, rng) if _is_whole(config, steps) else []
+    return MacBlock(finished, store) if finished else None
+
+
+def _softmax_block(config: CoreConfig, load_bits: int, store: Store, rng: random.Random) -> MacBlock | None:
+    """The same with one softmax or two, at times with other MACs and passes around and inside them. What is stored may
+    be results, probabilities, or what was loaded."""
+    defined = np.arange(config.bank_rows) < 1 << load_bits - config.layers
+    steps: list[Pass | Mac | Mask] = []
+    for _ in range(rng.choice((1, 1, 1, 2))):
+        before = _random_macs(config, defined, rng) if rng.random() < 0.15 else []
+        inside = [mac for mac in _random_macs(config, defined.copy(), rng) if not (mac.keep or mac.merge)] \
+            if rng.random() < 0.15 else []
+        own: list[Mac | Mask] = random_softmax(config, defined, rng)
+        at = rng.randint(0, len(own))
+        steps += [*before, *own[:at], *inside, *own[at:]]
+    if rng.random() < 0.4:
+        steps = _mixed(config, steps, load_bits, defined, rng)
+    bits = store.walk.index_mask.bit_length() - config.layers
+    bases = np.flatnonzero(defined.reshape(-1, 1 << bits).all(axis=1)) << bits
+    if not any(isinstance(step, Mac) for step in steps) or not bases.size or not _is_whole(config, steps):
         return None
     finished = _finished(config, steps, rng)
-    return MacBlock(finished, store) if finished else None
+    return MacBlock(finished, Store(store.walk, int(rng.choice(bases)) * config.lanes)) if finished else None
+
+
+def _is_whole(config: CoreConfig, steps: Iterable[Pass | Mac | Mask]) -> bool:
+    """The words of a block are whole sets of beats; those of a MAC need not be."""
+    words = sum(mac_words(config, step) for step in steps if isinstance(step, Mac))
+    return words % (config.memory_elements // config.lanes) == 0
 
 
 # --- rows -------------------------------------------------------------------------------------------
@@ -221,7 +248,8 @@ def _random_macs(config: CoreConfig, defined: np.ndarray, rng: random.Random) ->
 
 def _input_rows(mac: Mac) -> np.ndarray:
     """Rows that a MAC reads, int64 (pairs * inputs,)."""
-    return ((np.arange(mac.pairs) << mac.log2_in_stride)[:, None] + np.arange(input_rows(mac))).ravel()
+    rows = ((np.arange(mac.pairs) << mac.log2_in_stride)[:, None] + np.arange(input_rows(mac))).ravel()
+    return rows | mac.out_base if mac.softmax is Softmax.VALUES else rows
 
 
 def _offsets(mac: Mac) -> np.ndarray:
@@ -239,11 +267,11 @@ def _random_shift(config: CoreConfig, inputs: int, rng: random.Random) -> int:
 # --- passes and gaps --------------------------------------------------------------------------------
 
 
-def _mixed(config: CoreConfig, macs: Sequence[Mac], load_bits: int, defined: np.ndarray,
-           rng: random.Random) -> list[Pass | Mac]:
+def _mixed(config: CoreConfig, macs: Sequence[Pass | Mac | Mask], load_bits: int, defined: np.ndarray,
+           rng: random.Random) -> list[Pass | Mac | Mask]:
     """Butterfly passes between the MACs, on words that are defined by then; behind the last one on as many as
     possible."""
-    steps: list[Pass | Mac] = []
+    steps: list[Pass | Mac | Mask] = []
     for mac in macs:
         steps += [*_passes(config, load_bits, rng.choice((0, 0, 0, 1, 2)), rng), mac]
     rows = 1 << load_bits - config.layers
@@ -251,8 +279,8 @@ def _mixed(config: CoreConfig, macs: Sequence[Mac], load_bits: int, defined: np.
         rows *= 2
     steps += _passes(config, rows.bit_length() - 1 + config.layers, rng.choice((0, 0, 1, 2)), rng)
     # What a MAC leaves to block floating point is not defined.
-    return [replace(step, block_float=False, growth=()) if isinstance(step, Pass) and isinstance(before, Mac) else step
-            for before, step in zip([None, *steps], steps)]
+    return [replace(step, block_float=False, growth=()) if isinstance(step, Pass) and isinstance(before, Mac | Mask)
+            else step for before, step in zip([None, *steps], steps)]
 
 
 def _passes(config: CoreConfig, bits: int, count: int, rng: random.Random) -> list[Pass]:
@@ -263,15 +291,23 @@ def _passes(config: CoreConfig, bits: int, count: int, rng: random.Random) -> li
     return [step for step in found if isinstance(step, Pass)]
 
 
-def _finished(config: CoreConfig, steps: Sequence[Pass | Mac], rng: random.Random) -> list[Pass | Mac]:
+def _finished(config: CoreConfig, steps: Sequence[Pass | Mac | Mask],
+              rng: random.Random) -> list[Pass | Mac | Mask]:
     """The steps with their marks and the gaps that they need or more; none where a gap is too long."""
-    done: list[Pass | Mac] = []
-    for number, step in enumerate(steps):
-        gap = _gap(config, steps[number - 1], step) if number else 0
+    done: list[Pass | Mac | Mask] = []
+    before: Pass | Mac | None = None
+    left = sum(not isinstance(step, Mask) for step in steps)
+    for step in steps:
+        if isinstance(step, Mask):
+            done.append(step)
+            continue
+        left -= 1
+        gap = _gap(config, before, step) if before else 0
         gap += rng.choice((0, 0, 0, rng.randrange(9)))
         if gap > _LONGEST_GAP:
             return []
-        done.append(replace(step, gap=gap, first=number == 0, last=number == len(steps) - 1))
+        done.append(replace(step, gap=gap, first=before is None, last=not left))
+        before = step
     return done
 
 
@@ -298,7 +334,6 @@ def _turns(config: CoreConfig, step: Pass | Mac) -> np.ndarray:
         return turns
     rows = turns.reshape(-1, config.lanes)
     sweep = config.lanes // config.layers * step.inputs
-    for pair in range(step.pairs):
-        first = pair << step.log2_in_stride
-        rows[first:first + step.inputs] = pair * sweep + np.arange(step.inputs)[:, None]
+    for pair, read in enumerate(mac_rows(step)[0]):
+        rows[read[:step.inputs]] = pair * sweep + np.arange(step.inputs)[:, None]
     return turns

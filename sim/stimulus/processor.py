@@ -24,7 +24,7 @@ from .array import random_coefficients, random_passes
 from .layers import RandomLayer, LayerSums, Region, Waits, ordered_program
 from .vector import LONGEST_ROW, RandomSets, random_offset, random_set_rows, random_vector_unit
 
-__all__ = ["ProcessorJob", "random_processor_config", "random_processor_job", "random_setup"]
+__all__ = ["ProcessorJob", "random_processor_config", "random_softmax_config", "random_processor_job", "random_setup"]
 
 _MOST_WORDS = 1536  # words of one block in all engines, so that a run takes seconds
 _MOST_UNITS = 32    # butterfly units of all engines, so that a simulator builds in seconds
@@ -74,7 +74,37 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreC
     keeps = config.ring_words and own.random() < 0.8
     partial_words = config.lanes // config.layers << own.randint(0, 5) if keeps else 0
     config = config.changed(partial_words=partial_words, sparse=config.ring_words > 0 and own.random() < 0.6)
-    return config.changed(row_ids=own.choice((0, 16, 128)) if config.records else 0)
+    config = config.changed(row_ids=own.choice((0, 16, 128)) if config.records else 0)
+    has_softmax = config.partial_words and own.random() < 0.5
+    return config.changed(softmax_pairs=1 << own.randint(0, 4),
+                          finishers=own.choice(_divisors(config.engines))) if has_softmax else config
+
+
+def random_softmax_config(rng: random.Random) -> CoreConfig:
+    """A small processor with softmax in which the rows and the ring have room for it: S = 1, 2, 4."""
+    while True:
+        config = random_processor_config(rng)
+        if config.layers < 3 and config.pipeline.is_deep and config.descriptors > 3 \
+                and config.memory_elements >= config.record_elements:
+            break
+    if rng.random() < 0.1:
+        config = config.changed(engines=1, layers=4, stream_words=16, half_words=256, ring_words=0, partial_words=0,
+                                sparse=False, softmax_pairs=0, finishers=1)
+    # Rows of queries and of probabilities, by the number of finishers, of which some have room in a block.
+    rows_of = {count: 4 * config.layers * config.engines // count for count in _divisors(config.engines)}
+    finishers = rng.choice([count for count, rows in rows_of.items()
+                            if rows * config.lanes * config.engines <= _MOST_WORDS])
+    least = rows_of[finishers]
+    rows, steps = 1 << (least - 1).bit_length() + rng.randint(1, 4 if least < 16 else 2), config.lanes // config.layers
+    ring = 1 << (max(least * steps, 2 * config.memory_elements // config.lanes) - 1).bit_length() + rng.randint(0, 1)
+    return config.changed(
+        half_words=config.lanes * rows, coefficient_words=ring + rng.choice((0, 16, 64)), ring_words=ring, records=True,
+        partial_words=steps << rng.randint(1, 6), softmax_pairs=1 << rng.randint(0, 4), finishers=finishers,
+        program_words=1024)
+
+
+def _divisors(number: int) -> list[int]:
+    return [count for count in range(1, number + 1) if number % count == 0]
 
 
 def _random_ring(config: CoreConfig, rng: random.Random) -> int:

@@ -12,7 +12,8 @@ from ...hw.isa.encoding import INSTRUCTION_WORDS, REGISTERS, encode
 from ...hw.isa.instruction import Fetch, Instruction, Loop, MemoryMode, Pass, Read, Set, Unit, Wait
 from ...hw.isa.parameter_set import SET_WORDS, read_set
 from ...hw.isa.record import record_beats
-from ...hw.isa.setup import NO_TARGET, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER, SetupWrite
+from ...hw.isa.setup import (LENGTHS, NO_TARGET, SETUP_LENGTHS, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS,
+                             SETUP_WRITER, SetupWrite)
 from ..model.processor import ProcessorModel
 from .processor import ProcessorJob
 
@@ -71,13 +72,14 @@ def _with_one(config: CoreConfig, job: ProcessorJob, descriptor: int, register: 
 
 
 def is_legal(config: CoreConfig, job: ProcessorJob) -> bool:
-    """Whether the model runs ``job``."""
+    """Whether the model runs ``job``, and once more with the sets that its records have left."""
     model = ProcessorModel(config, [], [], job.memory.copy())
     for write in job.setup:
         model.write_setup(*write)
     try:
         model.check(encode(job.program))
-        model.run(job.program)  # rows that a set in the place of another one does not fit
+        for _ in range(1 + (config.vector_lanes > 0)):
+            model.run(job.program)  # rows that a set in the place of another one does not fit
     except ValueError:
         return False
     return True
@@ -92,8 +94,8 @@ def _line(config: CoreConfig) -> Descriptor:
 
 
 def _random_records(config: CoreConfig, job: ProcessorJob, rng: random.Random) -> list[SetupWrite]:
-    """Coefficients, words of tables that the host has written, a parameter set in the place of another one, and writes
-    to nobody; exactly as many as fill the beats of a FETCH."""
+    """Coefficients, words of tables that the host has written, a parameter set in the place of another one, lengths,
+    and writes to nobody; exactly as many as fill the beats of a FETCH."""
     places = config.memory_elements // config.record_elements
     count = _MOST * places
     tables = [write for write in job.setup if write[0] >= config.n_units]
@@ -101,6 +103,8 @@ def _random_records(config: CoreConfig, job: ProcessorJob, rng: random.Random) -
     kinds = rng.choice((("coefficients",), ("coefficients", "nobody"), ("tables",), ("coefficients", "tables")))
     if config.ring_words == config.coefficient_words:  # no coefficient is the program's
         kinds = ("tables", "nobody")
+    if config.softmax_pairs and rng.random() < 0.4:
+        kinds = ("lengths", *kinds)
     records = _other_set(job, rng) if rng.random() < 0.5 else []
     base = rng.choice(steps).coef_base if steps else config.ring_words
     chosen = [write for write in tables if write[0] == rng.choice((SETUP_WRITER, SETUP_READER))]
@@ -111,6 +115,9 @@ def _random_records(config: CoreConfig, job: ProcessorJob, rng: random.Random) -
             records.append((rng.randrange(config.n_units), address, rng.getrandbits(config.coefficient_bits)))
         elif kind == "tables" and tables:
             records.append(rng.choice(chosen or tables))
+        elif kind == "lengths":
+            length = rng.choice((0, rng.randrange(64), rng.getrandbits(16)))
+            records.append((SETUP_LENGTHS, rng.randrange(LENGTHS), length))
         else:
             records.append((rng.randrange(0x90, NO_TARGET + 1), rng.getrandbits(16), rng.getrandbits(40)))
     return records + [(NO_TARGET, 0, 0)] * (count - len(records))

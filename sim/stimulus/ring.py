@@ -1,4 +1,4 @@
-"""Random MACs for a job of a processor: blocks whose matrix streams from memory through the ring.
+"""Random MACs for a job of a processor: blocks whose matrix streams from memory through the ring, softmaxes among them.
 
 A block keeps its READ, LOAD and WRITE; MACs come among its passes (sim/stimulus/macs.py), and its STORE takes the rows
 that they write. The words of all matrices are one stream. It is cut into FETCHes anywhere, and these stand anywhere
@@ -25,9 +25,10 @@ from ...hw.numeric import largest, smallest
 from ..model.processor import ProcessorModel
 from ..model.ring import mac_groups, mac_words, pick_beats
 from .macs import MacBlock, behind_ring, random_mac_block
-from .processor import ProcessorJob
+from .processor import ProcessorJob, random_processor_job
+from .softmax import random_lengths, random_patterns
 
-__all__ = ["with_macs"]
+__all__ = ["with_macs", "random_softmax_job"]
 
 _TRIES = 30          # programs that are drawn for a job
 _BLOCK_TRIES = 12    # of them for each of its blocks
@@ -40,6 +41,9 @@ def with_macs(config: CoreConfig, job: ProcessorJob, rng: random.Random) -> Proc
     then. Without MACs where nothing of the job is free for FETCHes, or chance finds no program that the model accepts.
     """
     job = replace(job, program=[behind_ring(config, step, rng) for step in job.program])
+    if config.softmax_pairs:
+        job = replace(job, setup=[*job.setup, *random_lengths(config, rng)],
+                      memory=random_patterns(config, job.memory, rng))
     descriptors, register = _free_descriptors(config, job), _free_register(job)
     if not descriptors or register is None or config.bank_rows < 4:
         return job
@@ -49,6 +53,14 @@ def with_macs(config: CoreConfig, job: ProcessorJob, rng: random.Random) -> Proc
         if found is not None:
             return found
     return job
+
+
+def random_softmax_job(config: CoreConfig, rng: random.Random) -> ProcessorJob:
+    """A random job that has MACs of a softmax, for a configuration that has room for them."""
+    while True:
+        job = with_macs(config, random_processor_job(config, rng), rng)
+        if any(isinstance(step, Mac) and step.softmax for step in job.program):
+            return job
 
 
 def _free_descriptors(config: CoreConfig, job: ProcessorJob) -> list[int]:
@@ -65,7 +77,7 @@ def _free_register(job: ProcessorJob) -> int | None:
 class _Block(NamedTuple):
     """A block of a segment: where its passes begin, where a FETCH behind its READ may stand, how many bits of the index
     its LOADs fill, and where a LOAD that is its alone stands, or -1; beats of its matrix, and the picks (words, P) of a
-    sparse one."""
+    sparse one. ``macs`` of a softmax: before how many of the beats each stands, and how far behind ``at``."""
 
     at: int
     behind_read: int
@@ -73,6 +85,7 @@ class _Block(NamedTuple):
     load: int
     beats: int = 0
     picks: np.ndarray | None = None
+    macs: tuple[tuple[int, int], ...] = ()
 
     def moved(self, place: int, by: int) -> "_Block":
         """As it is once there are more instructions behind ``place``."""
@@ -152,6 +165,7 @@ class _Draw:
         self._beats = 0         # of matrices behind the memory of the job
         self._records: list[tuple[int, np.ndarray]] = []  # between them, from which beat on
         self._next: int | None = None  # what the register holds
+        self._keeps_near = config.softmax_pairs > 0 and rng.random() < 0.7  # FETCHes to MACs of a softmax
 
     def job(self) -> ProcessorJob | None:
         """The job, None where the model refuses it."""
@@ -187,6 +201,8 @@ class _Draw:
         elements = numbers.integers(low, high + 1, shape) >> numbers.choice(np.array([0, 0, 0, 2]), (self._beats, 1))
         corners = numbers.random(shape) < self._rng.choice((0, 0.02, 0.5))
         elements = np.where(corners, numbers.choice(np.array([low, high, 0, -1]), shape), elements)
+        if config.softmax_pairs:
+            elements = random_patterns(config, elements, self._rng)
         for at, beats in self._records:
             elements[at:at + len(beats)] = beats
         return elements
@@ -205,7 +221,7 @@ class _Draw:
                                   and isinstance(step, Store))
                 if rng.random() >= share:
                     continue
-                sparse = config.sparse and block.load >= 0 and rng.random() < 0.85
+                sparse = config.sparse and block.load >= 0 and rng.random() < (0.2 if config.softmax_pairs else 0.85)
                 found = self._mac_block(block, store, sparse)
                 if found is None:
                     continue
@@ -216,11 +232,10 @@ class _Draw:
                 groups += new
                 segment.steps[at:end + 1] = [*found.steps, found.store]
                 longer = len(found.steps) + at - end
-                words = sum(mac_words(config, mac) for mac in macs)
-                beats = words * config.lanes // config.memory_elements * config.layers
                 if sparse:
                     steps[block.load] = _plain(config, steps[block.load])
-                block = block._replace(beats=beats, picks=_random_picks(config, macs, rng) if sparse else None)
+                block = block._replace(beats=_beats(config, macs), macs=_places(config, found.steps),
+                                       picks=_random_picks(config, macs, rng) if sparse else None)
                 segment.blocks = [block, *(old.moved(at, longer) for old in segment.blocks)]
         return groups > 0
 
@@ -279,7 +294,8 @@ class _Draw:
         taken = np.cumsum([0, *(block.beats for block in segment.blocks)])
         last, done, begin = 0, 0, self._beats
         for kind, rows, count, span in self._pieces(beats):
-            last = max(last, self._place(segment, int(np.searchsorted(taken, ahead + done, side="right")) - 1))
+            block = int(np.searchsorted(taken, ahead + done, side="right")) - 1
+            last = max(last, self._place(segment, block, ahead + done - int(taken[block])))
             shared = span <= len(self._job.memory) and not goes_on and self._chance(0.15)
             if shared:  # what blocks read and write
                 place = rng.randint(0, len(self._job.memory) - span)
@@ -287,7 +303,9 @@ class _Draw:
                 self._next = None
             else:
                 setting = self._address(number, done == 0, goes_on, span)
-            fetch = self._matrix_fetch(kind, rows, span, 0.5 if shared else 0.2)
+            # Inside of a softmax stand many, and what they may wait for is often behind them.
+            is_inside = block < len(segment.blocks) and len(segment.blocks[block].macs) > 0
+            fetch = self._matrix_fetch(kind, rows, span, 0.02 if is_inside else 0.5 if shared else 0.2)
             more = self._coefficients() if not goes_on and self._chance(0.3) else []
             segment.more.append((last, [*setting, fetch, *more]))
             done += count
@@ -355,23 +373,32 @@ class _Draw:
         """Kinds of FETCHes, with their rows, beats and span, that bring so many ``beats``."""
         rng, left = self._rng, beats
         most = rng.choice((beats, -(-beats // 2), rng.randint(1, max(1, beats)), -(-beats // 4)))
+        least = 0
+        if self._config.softmax_pairs:  # the matrices are large, and queues are short
+            least = -(-beats // 8)
+            most = max(most, least)
         while left:
             kind = rng.choice(self._kinds)
-            if kind.line or kind.beats > left:
+            if kind.line or kind.beats > left or kind.beats < least:
                 kind = self._kinds[0]
-                count = min(left, kind.beats, rng.choice((most, most, rng.randint(1, most))))
+                count = min(left, kind.beats, rng.choice((most, most, rng.randint(max(1, least), most))))
                 yield kind, count, count, count
             else:
                 count = kind.beats
                 yield kind, kind.rows, count, kind.span
             left -= count
 
-    def _place(self, segment: _Segment, block: int) -> int:
-        """Where a FETCH for the MACs of a block may stand, in front of which instruction."""
+    def _place(self, segment: _Segment, block: int, beats: int = 0) -> int:
+        """Where a FETCH for the MACs of a block may stand, in front of which instruction; ``beats`` come before its
+        own. Those of a softmax are many, so it may keep to the MAC that waits for it."""
         rng, length = self._rng, len(segment.steps)
         if block >= len(segment.blocks):
             return rng.randint(0, length)
-        at = rng.choice(segment.blocks[block][:2])
+        own = segment.blocks[block]
+        if own.macs and self._keeps_near:
+            behind = max(place for before, place in own.macs if before <= beats)
+            return max(0, own.at + behind - (rng.randint(0, 8) if self._chance(0.5) else 0))
+        at = rng.choice(own[:2])
         if self._chance(0.7):
             at += rng.randint(-14, 10)
         return max(0, min(at, length))
@@ -390,6 +417,19 @@ class _Draw:
             before = self._segments[number - 1]
             before.more.append((len(before.steps), setting))
         return []
+
+
+def _beats(config: CoreConfig, steps: Sequence[Instruction]) -> int:
+    """Of the matrices of the MACs among ``steps``."""
+    words = sum(mac_words(config, step) for step in steps if isinstance(step, Mac))
+    return words * config.lanes // config.memory_elements * config.layers
+
+
+def _places(config: CoreConfig, steps: Sequence[Instruction]) -> tuple[tuple[int, int], ...]:
+    """Beats before each MAC, and its number, where there is a softmax."""
+    macs = [at for at, step in enumerate(steps) if isinstance(step, Mac)]
+    has_softmax = any(isinstance(step, Mac) and step.softmax for step in steps)
+    return tuple((_beats(config, steps[:at]), at) for at in macs) if has_softmax else ()
 
 
 def _plain(config: CoreConfig, step: Instruction) -> Load:
@@ -414,7 +454,7 @@ def _random_kind(config: CoreConfig, number: int, is_line: bool, rng: random.Ran
     than are asked for."""
     groups = config.beat_groups
     if is_line:
-        bits = rng.randint(3, 8)
+        bits = rng.randint(6 if config.softmax_pairs else 3, 8)
         descriptor = Descriptor((), Move(1), tuple(Move(groups << bit) for bit in range(bits)), 1, 1)
         return _Kind(number, descriptor, 0, groups << bits, groups << bits, True)
     bits, sub_bits = rng.randint(0, 4), rng.randint(0, 3)

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from support.attention import SHAPES, AttentionCase, attention_config
+from support.attention import SHAPES, AttentionCase, attention_config, limit_cases
 
 from wingbeat.gen.compiler.program.attention import Heads
 from wingbeat.gen.compiler.program.granularity import Keys
@@ -51,3 +51,17 @@ def test_attention(shape):
             speed = MemorySpeed(timing.latency, timing.words_per_cycle)
             found = estimate(config, program.instructions, program.setup, speed, image=image)
             assert run.counters.total == found.total and run.counters.computing == found.computing, note
+
+
+def test_limits():
+    """Elements and flags as in the model, on an ideal memory."""
+    if find("verilator") is None:
+        pytest.skip("verilator is not installed: no attention was simulated on it")
+    limits = list(limit_cases())
+    trials = [Trial(limit.name, limit.program.setup, limit.program.instructions, limit.case.memory, MemoryTiming())
+              for limit in limits]
+    for run, limit in zip(Core(limits[0].case.config).simulate(trials), limits, strict=True):
+        memory = limit.case.memory.copy()
+        outcomes = limit.program.run_model(limit.case.config, memory)
+        assert run.error == 0 and np.array_equal(run.data, memory), limit.name
+        assert [block.saturated for block in run.blocks] == [bool(each.saturated) for each in outcomes], limit.name

@@ -35,11 +35,13 @@ from wingbeat.sim.model.processor import BlockOutcome, ProcessorModel
 from wingbeat.sim.model.ring import mac_words
 from wingbeat.sim.stimulus.ids import with_ids
 from wingbeat.sim.stimulus.illegal import illegal_programs
-from wingbeat.sim.stimulus.processor import ProcessorJob, random_processor_config, random_processor_job, random_setup
+from wingbeat.sim.stimulus.processor import (ProcessorJob, random_processor_config, random_processor_job, random_setup,
+                                             random_softmax_config)
 from wingbeat.sim.stimulus.records import with_records
-from wingbeat.sim.stimulus.ring import with_macs
+from wingbeat.sim.stimulus.ring import random_softmax_job, with_macs
 
 N_PROGRAMS = 5
+N_SOFTMAX = 3   # with softmax
 N_TIMINGS = 5   # memories of each program
 N_ILLEGAL = 25  # programs of the corpus between the legal ones
 WATCHDOG = 1024
@@ -48,12 +50,20 @@ SAMPLE = (8, 13, 4)  # small configurations: two with a vector unit and one with
 WITH_RING = 24  # a small one, too
 ON_ICARUS = (13, 4, 10, 55)  # the last one has a ring
 SEEDS = seeds((*SAMPLE[1:], WITH_RING), N_PROGRAMS)
+SOFTMAX_SEEDS = seeds((1,), N_SOFTMAX)
 
 
 def processor_config(seed) -> tuple[CoreConfig, random.Random]:
     """Configuration of ``seed``, and the source of what runs on it."""
     rng = random.Random(f"processor {seed}")
     config = random_processor_config(rng)
+    return config.changed(watchdog=WATCHDOG, in_flight=rng.choice((4, 9, 64, 256))), rng
+
+
+def softmax_config(seed) -> tuple[CoreConfig, random.Random]:
+    """The same with softmax."""
+    rng = random.Random(f"softmax {seed}")
+    config = random_softmax_config(rng)
     return config.changed(watchdog=WATCHDOG, in_flight=rng.choice((4, 9, 64, 256))), rng
 
 
@@ -155,13 +165,16 @@ def legal_trial(name, job, timing):
     return Trial(name, job.setup, job.program, job.memory, timing, deadline=DEADLINE)
 
 
-def legal_cases(config, rng, n_programs, n_timings):
+def any_job(config, rng):
+    job = random_processor_job(config, rng)
+    return with_macs(config, job, rng) if config.ring_words else job
+
+
+def legal_cases(config, rng, n_programs, n_timings, draw=any_job):
     """Random programs, the first of them also started twice."""
     cases = []
     for number in range(n_programs):
-        job = random_processor_job(config, rng)
-        if config.ring_words:
-            job = with_macs(config, job, rng)
+        job = draw(config, rng)
         if config.records:
             job = with_ids(config, with_records(config, job, rng), rng)
         timings = [MemoryTiming(), *(random_timing(config, rng) for _ in range(n_timings - 1))]
@@ -268,6 +281,18 @@ def test_random_configuration(seed, need, run_cases):
     run_cases(config, mixed_cases(config, rng, N_PROGRAMS, N_TIMINGS, N_ILLEGAL), "verilator", seed)
 
 
+@pytest.mark.parametrize("seed", SOFTMAX_SEEDS)
+def test_random_softmax(seed, need, run_cases):
+    """Between them the illegal programs that only a core with softmax has, each in one of three surroundings."""
+    need("verilator")
+    config, rng = softmax_config(seed)
+    cases = legal_cases(config, rng, N_SOFTMAX, N_TIMINGS, random_softmax_job)
+    programs = own_programs(illegal_programs(config, rng), config.changed(softmax_pairs=0, finishers=1))
+    assert len(programs) > 8, f"seed {seed}"
+    run_cases(config, [*cases, *illegal_cases(programs, [random_timing(config, rng) for _ in programs])], "verilator",
+              seed)
+
+
 @pytest.mark.campaign
 @pytest.mark.parametrize("seed", ON_ICARUS)
 def test_on_icarus(seed, need, run_cases):
@@ -275,6 +300,13 @@ def test_on_icarus(seed, need, run_cases):
     need("icarus")
     config, rng = processor_config(seed)
     run_cases(config, mixed_cases(config, rng, 2, 2, 4), "icarus", seed)
+
+
+def own_programs(programs, without):
+    """Those that a core ``without`` something does not have, each in one of its three surroundings."""
+    others = {program.name for program in illegal_programs(without, random.Random(0))}
+    added = [program for program in programs if program.name not in others]
+    return [program for number, program in enumerate(added) if number % 3 == number // 3 % 3]
 
 
 @pytest.mark.parametrize("seed", (*SAMPLE, WITH_RING) if IS_CAMPAIGN else (SAMPLE[0], WITH_RING))
@@ -288,10 +320,7 @@ def test_every_illegal_program(seed, need, run_cases):
              *(() if config.row_ids else (Fault.ID,))}
     assert len(programs) >= 150 and {program.code for program in programs} == set(Fault) - never, f"seed {seed}"
     if config.ring_words and not IS_CAMPAIGN:
-        without = config.changed(ring_words=0, partial_words=0)
-        others = {program.name for program in illegal_programs(without, random.Random(0))}
-        added = [program for program in programs if program.name not in others]
-        programs = [program for number, program in enumerate(added) if number % 3 == number // 3 % 3]
+        programs = own_programs(programs, config.changed(ring_words=0, partial_words=0, softmax_pairs=0, finishers=1))
         assert len(programs) >= 30, f"seed {seed}"
     others = [random_timing(config, rng) for _ in programs]
     timings = [*[MemoryTiming()] * len(programs), *others] if IS_CAMPAIGN else \

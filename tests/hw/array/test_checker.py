@@ -12,11 +12,12 @@ from support.faults import fault_of
 from wingbeat.hw.array.checker import Checker
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.bit_fields import bits_of_words
-from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS, encode, patched
-from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Mac, MemoryMode, Mode, Opcode, Pass,
-                                         Read, Set, Store, Unit, Wait, Write)
+from wingbeat.hw.isa.encoding import INSTRUCTION_WORDS, OPCODE_BITS, encode, instruction_fields, patched
+from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Halt, Load, Mac, Mask, MemoryMode, Mode, Opcode,
+                                         Pass, Read, Set, Store, Unit, Wait, Write)
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.handout import ProgramFault
+from wingbeat.sim.model.legality import field_fault
 from wingbeat.sim.model.processor import ProcessorModel
 from wingbeat.sim.stimulus.illegal import illegal_programs
 
@@ -70,6 +71,33 @@ def test_tags_count_each_kind(drive):
     [found] = judged(drive, [instructions(encode(program))])
     assert [fault for fault, _ in found] == [Fault.NONE] * len(program)
     assert [tag for _, tag in found] == [0, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 3]
+
+
+@pytest.mark.parametrize("layers, engines, finishers", [(1, 1, 1), (1, 4, 2), (2, 2, 1), (4, 1, 1)])
+def test_macs_and_masks_of_a_softmax(drive, layers, engines, finishers):
+    """Fields around all of their borders, as the model judges them."""
+    seed = f"softmax {layers} {engines}"
+    rng, lanes = random.Random(seed), 1 << layers
+    least = 2 * layers * engines // finishers
+    config = CONFIG.changed(layers=layers, engines=engines, finishers=finishers, half_words=16 * lanes * least,
+                            stream_words=lanes, coefficient_words=256, ring_words=256, partial_words=64,
+                            softmax_pairs=rng.choice((2, 4)))
+    near = lambda number: max(0, number + rng.choice((-2, -1, -1, 0, 0, 1)))
+    macs, masks = [], []
+    for _ in range(90):
+        kind = rng.choice((0, 1, 1, 2, 2, 3))
+        macs.append(patched(Mac(2, 1, 1, 0, 0, 0, 0, first=True, last=True), **{
+            "last_input": near(rng.choice((least, 9 * layers // lanes, 5))), "log2_in_stride": config.row_bits - 2,
+            "last_pair": near(rng.choice((1, config.softmax_pairs))), "softmax": kind, "fresh": rng.random() < 0.3,
+            "keep": rng.random() < 0.15, "merge": rng.random() < 0.15, "log2_group": rng.random() < 0.05,
+            "out_base": 1, "log2_out_stride": 1}))
+        masks.append(patched(Mask(), key=rng.getrandbits(16) & -rng.choice((1, lanes // 2, lanes, lanes, lanes)),
+                             length=rng.choice((0, 63, 64, 65, 127)), limit=rng.getrandbits(17)))
+    wanted = [field_fault(config, *instruction_fields(words))[0] or Fault.NONE for words in macs + masks]
+    assert min(wanted.count(Fault.NONE), wanted.count(Fault.PASS)) > 25, (seed, wanted.count(Fault.NONE))
+    programs = [[*instructions(encode(BLOCK[:2])), words] for words in macs] + [[words] for words in masks]
+    found = [each[-1][0] for each in judged(drive, programs, config=config)]
+    assert found == wanted, seed
 
 
 LAST = CONFIG.coefficient_words - 1

@@ -11,7 +11,7 @@ from amaranth.sim import Simulator
 
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Mac, Mask, Softmax
-from wingbeat.hw.numeric import LOGIT_BITS, largest, round_half_up, saturate, smallest
+from wingbeat.hw.numeric import LATE_SHIFTS, LOGIT_BITS, largest, round_half_up, saturate, smallest
 from wingbeat.hw.softmax.chain import ValueChain
 from wingbeat.hw.softmax.finisher import Finisher
 from wingbeat.hw.softmax.parameters import infos_latency, row_lead, words_latency
@@ -131,15 +131,22 @@ def test_softmaxes_of_the_model(layers, engines, width, pairs):
         run.mac({"divides": 0, "fresh": 1, "last_pair": pairs - 1, "mask": mask, "length": 3 * lanes - 1},
                 pieces_of(logits.reshape(shape)), spacing)
         values = rng.integers(-(1 << 30), 1 << 30, (rows, 2 * lanes))
-        shift = draw.choice((4, 12, width + 4))
+        # The last one is the most that a total allows.
+        highest = min((int(total).bit_length() - 1 for total in model.rows.total if total), default=0)
+        shift = min(31, draw.choice((4, 12, width + 4, highest + LATE_SHIFTS)))
         mac = Mac(4, 2, pairs, 2, 32, 3, shift, softmax=Softmax.VALUES)
-        words, clamped = model.divided(mac, values)
+        words, _ = model.divided(mac, values)
         narrow = narrowed(values, model.rows.total, shift, width)
+        saturated |= is_clamped_late(narrow, model.rows.total, shift, width)
+        # A column clamps to the bits of a logit; the sign and the lowest bits of that are a clamped sum.
+        narrow = np.select([narrow == smallest(width), narrow == largest(width)],
+                           [smallest(LOGIT_BITS), largest(LOGIT_BITS)], narrow)
         run.mac({"divides": 1, "shift": shift}, pieces_of(narrow.reshape(2, engines, pairs, 2, lanes)),
                 [row_lead(config) + 1 + draw.randint(0, 9), *(least + draw.choice((0, 5))
                                                              for _ in range(2 * pairs - 1))])
         run.go()
         note = f"seed {seed}, {mask}"
+        assert run.saturated == saturated, note
         assert run.words == [*pieces_of(p.reshape(shape)), *pieces_of(words.reshape(2, engines, pairs, 2, lanes))], note
         exponents = model.exponents[:, 32:].reshape(2, engines, pairs, -1)
         for number, found in enumerate(run.exponents[:groups * pairs]):
@@ -153,7 +160,44 @@ def test_softmaxes_of_the_model(layers, engines, width, pairs):
                     total = int(totals[part, engine, pair])
                     assert maximum == maxima[part, engine, pair], note
                     assert not total or highest == total.bit_length() - 1, note
-        del clamped, saturated
+
+
+SMALL = CoreConfig.of(layers=1, engines=1, width=18, element_width=16, half_words=64, coefficient_words=64,
+                      ring_words=32, partial_words=4, records=True, memory_bits=12, stream_words=2, softmax_pairs=1)
+
+
+def two_keys(logits, sums, shift, mask=Mask()):
+    """Runs a softmax of two rows with two keys each, and the division of two sums each. Returns the run, and words by
+    the model."""
+    model, run = SoftmaxState(SMALL), Run(SMALL)
+    model.mask = mask
+    model.exponentials(Mac(4, 1, 1, 2, 8, 0, 0, softmax=Softmax.LOGITS, fresh=True), np.array(logits))
+    run.mac({"divides": 0, "fresh": 1, "last_pair": 0, "mask": mask, "length": 0}, [[np.ravel(logits)]],
+            [row_lead(SMALL) + 1])
+    words, _ = model.divided(Mac(4, 1, 1, 2, 8, 0, shift, softmax=Softmax.VALUES), np.array(sums))
+    narrow = narrowed(np.array(sums), model.rows.total, shift, SMALL.width)
+    run.mac({"divides": 1, "shift": shift}, [[np.ravel(narrow)]], [row_lead(SMALL) + 1])
+    run.go()
+    return run, words
+
+
+@pytest.mark.parametrize("logit, is_told", [
+    (smallest(LOGIT_BITS), True), (smallest(LOGIT_BITS) + 1, False), (largest(LOGIT_BITS), True),
+    (largest(LOGIT_BITS) - 1, False)])
+def test_logits_at_the_ends_are_told(logit, is_told):
+    """If they count: with this mask row 0 has key 0 alone, row 1 both."""
+    for row, key in ((0, 0), (1, 0), (1, 1), (0, 1)):
+        logits = [[0, 0], [0, 0]]
+        logits[row][key] = logit
+        run, _ = two_keys(logits, [[0, 0], [0, 0]], 12, Mask(upper=True))
+        assert run.saturated == (is_told and (row, key) != (0, 1)), (row, key)
+
+
+@pytest.mark.parametrize("late", [0, 1, LATE_SHIFTS - 1, LATE_SHIFTS])
+def test_division_of_small_sums(late):
+    """The total of two equal keys is 2^18 or a little less; what would be a shift to the left follows the product."""
+    run, words = two_keys([[0, 0], [0, 0]], [[3, -5], [40, -77]], 18 + late)
+    assert run.words[-1] == [words.ravel().tolist()] and len(set(words.ravel().tolist())) == 4
 
 
 def pieces_of(values):
@@ -161,6 +205,13 @@ def pieces_of(values):
     group, lane)."""
     part, engines, pairs, groups, lanes = values.shape
     return values.transpose(3, 2, 1, 0, 4).reshape(groups * pairs, engines, part * lanes).tolist()
+
+
+def is_clamped_late(narrow, totals, shift, width):
+    """Whether a quotient is, of sums that have not been."""
+    highest = np.array([int(total).bit_length() - 1 for total in totals])
+    wide = narrow << np.maximum(highest - shift, 0)[:, None]
+    return bool(divided(wide, totals, -shift, width)[1].any())
 
 
 def narrowed(sums, totals, shift, width):

@@ -4,8 +4,8 @@ import pytest
 
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.encoding import instruction_fields, patched
-from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Load, Mac, MemoryMode, Mode, Pass, Read, Set, Store,
-                                         Sums, Unit, Wait, Write)
+from wingbeat.hw.isa.instruction import (Destination, Fault, Fetch, Load, Mac, Mask, MemoryMode, Mode, Pass, Read, Set,
+                                         Softmax, Store, Sums, Unit, Wait, Write)
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.legality import field_fault
 
@@ -14,9 +14,13 @@ PLAIN = CoreConfig.of(engines=2, layers=1, half_words=32, coefficient_words=24, 
 FULL = PLAIN.changed(records=True, ring_words=16, vector_lanes=2)
 BY_ID = PLAIN.changed(records=True, row_ids=8, vector_lanes=2)
 KEEPING = FULL.changed(partial_words=8)  # 4 outputs of P words, two steps each, or of two row pairs 2
+# A finisher for two engines needs 4 inputs, for one 2. A row comes back after 9 cycles: 2 for each input and row pair.
+TWO, ONE = (KEEPING.changed(softmax_pairs=8, finishers=count) for count in (1, 2))
 LOAD, STORE = Load(Walk((0,), 30, 0)), Store(Walk((0,), 30, 0))
 PASS = Pass(Mode.BPMM, 0, 16, 1, (0,), coef_base=16, coef_mask_bits=3)
 MAC = Mac(4, 4, 1, 2, 8, 2, 0)
+LOGITS = Mac(4, 4, 2, 2, 8, 2, 0, softmax=Softmax.LOGITS, fresh=True)
+VALUES = Mac(4, 2, 2, 2, 8, 1, 0, softmax=Softmax.VALUES)
 READ, WRITE = Read(2, 0, 4, MemoryMode.PAIRS), Write(2, 0, 4, MemoryMode.SPLIT)
 FETCH = Fetch(2, 0, 4, MemoryMode.COLUMNS, destination=Destination.RING)
 IDS = Fetch(2, 0, 4, MemoryMode.COLUMNS, destination=Destination.IDS, fence=True)
@@ -51,7 +55,22 @@ CASES = [
     (BY_ID, IDS, {"destination": 1, "fence": 0}, None), (BY_ID, IDS, {"destination": 1, "by_id": 1}, Fault.MEMORY),
     (BY_ID, IDS, {"destination": 2}, Fault.MEMORY), (BY_ID, IDS, {"destination": 5}, Fault.MEMORY),
     (FULL, FETCH, {"by_id": 1}, Fault.MEMORY), (FULL, FETCH, {"destination": 4}, Fault.MEMORY),
-    (PLAIN, Set(Unit.READER, 0, 1023), {}, None), (PLAIN, Set(Unit.READER, 0, 1024), {}, Fault.MEMORY)]
+    (PLAIN, Set(Unit.READER, 0, 1023), {}, None), (PLAIN, Set(Unit.READER, 0, 1024), {}, Fault.MEMORY),
+    (PLAIN, Mask(), {}, Fault.OPCODE), (KEEPING, Mask(), {}, Fault.OPCODE), (TWO, Mask(), {}, None),
+    (TWO, Mask(), {"key": 1}, Fault.PASS), (TWO, Mask(), {"key": 0xFFFE, "limit": -1, "window": -1, "slope": -1}, None),
+    (TWO, Mask(), {"length": 64}, None), (TWO, Mask(), {"length": 65}, Fault.PASS),
+    (TWO, LOGITS, {}, None), (TWO, LOGITS, {"fresh": 0}, None), (TWO, VALUES, {}, None),
+    (KEEPING, LOGITS, {}, Fault.PASS),
+    (KEEPING, VALUES, {}, Fault.PASS), (KEEPING, MAC, {"fresh": 1}, Fault.PASS), (TWO, MAC, {"fresh": 1}, Fault.PASS),
+    (TWO, VALUES, {"fresh": 1}, Fault.PASS), (TWO, LOGITS, {"softmax": 3}, Fault.PASS),
+    (TWO, LOGITS, {"keep": 1}, Fault.PASS), (TWO, LOGITS, {"merge": 1}, Fault.PASS), (TWO, VALUES, {"keep": 1}, None),
+    (TWO, VALUES, {"merge": 1}, None), (TWO, LOGITS, {"log2_group": 1}, Fault.PASS),
+    (TWO, LOGITS, {"last_input": 2}, Fault.PASS), (TWO, VALUES, {"last_input": 2}, Fault.PASS),
+    (TWO, LOGITS, {"last_pair": 0}, Fault.PASS), (TWO, VALUES, {"last_pair": 0, "keep": 1}, Fault.PASS),
+    (ONE, LOGITS, {"last_input": 1}, Fault.PASS), (ONE, LOGITS, {"last_input": 1, "last_pair": 2}, None),
+    (ONE, LOGITS, {"last_input": 2}, None), (ONE, LOGITS, {"last_input": 2, "last_pair": 0}, Fault.PASS),
+    (TWO.changed(softmax_pairs=2), LOGITS, {}, None), (TWO.changed(softmax_pairs=1), LOGITS, {}, Fault.PASS),
+    (TWO, LOGITS, {"out_base": 16}, Fault.PASS)]
 
 
 @pytest.mark.thin(1)

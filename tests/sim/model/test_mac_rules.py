@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from wingbeat.hw.config import CoreConfig
-from wingbeat.hw.isa.instruction import Load, Mac, Mode, Pass
+from wingbeat.hw.isa.instruction import Load, Mac, Mode, Pass, Softmax
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.mac_rules import check_macs, mac_rows
 
@@ -69,6 +69,7 @@ def test_allowed(steps):
     ([KEPT, replace(MERGED, outputs=1)], "merge: 1 outputs of 2 row pairs; the sums that were kept are 2 of 2"),
     ([KEPT, replace(MERGED, pairs=1)], "merge: 2 outputs of 1 row pairs; the sums that were kept are 2 of 2"),
     ([KEPT, replace(KEPT, outputs=1), MERGED], "merge: 2 outputs of 2 row pairs; the sums that were kept are 1 of 2"),
+    ([KEPT, replace(MERGED, softmax=Softmax.VALUES)], "merge: softmax = VALUES; the sums that were kept are of NONE"),
     ([replace(KEPT, inputs=2000), replace(MERGED, inputs=49, out_base=4096)],
      "merge: 4098 words of a sum are too many; allowed are 4096"),
     ([replace(KEPT, inputs=1000), replace(MERGED, inputs=1000, keep=True), replace(MERGED, inputs=50, out_base=4096)],
@@ -76,7 +77,7 @@ def test_allowed(steps):
     ([MAC, replace(BUTTERFLY, block_float=True, growth=(1,))],
      "block_float: a PASS behind a MAC has no measure of its values; allowed is False"),
     ([replace(BUTTERFLY, coef_base=4095), MAC],
-     "coef_base: 4095 of a PASS lies in the ring; allowed are 4096 and more beside MACs")], ids=range(12))
+     "coef_base: 4095 of a PASS lies in the ring; allowed are 4096 and more beside MACs")], ids=range(13))
 def test_refused(steps, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         check(steps)

@@ -10,11 +10,11 @@ from wingbeat.hw.isa.instruction import (Fetch, Halt, Load, MemoryMode, Mode, Pa
                                          Write)
 from wingbeat.hw.isa.parameter_set import SET_WORDS, ReadSet, WriteSet
 from wingbeat.hw.isa.record import record_beats
-from wingbeat.hw.isa.setup import (NO_TARGET, SETUP_CHANNELS, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS,
-                                   SETUP_WRITER)
+from wingbeat.hw.isa.setup import (NO_TARGET, SETUP_CHANNELS, SETUP_LENGTHS, SETUP_PROGRAM, SETUP_READ_SETS,
+                                   SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER)
 from wingbeat.hw.isa.walk import Walk
 from wingbeat.sim.model.processor import ProcessorModel
-from wingbeat.sim.model.tables_in_use import DESCRIPTOR_LEAD
+from wingbeat.sim.model.tables_in_use import DESCRIPTOR_LEAD, TablesInUse
 
 CONFIG = CoreConfig.of(engines=1, layers=1, half_words=32, coefficient_words=8, program_words=512, stream_words=2,
                        memory_bits=12, descriptors=4, records=True, vector_lanes=2, channel_beats=8, statistics_rows=16)
@@ -42,6 +42,14 @@ def set_writes(target, number, words):
 
 def check(records, program, at=RECORDS):
     """The model's opinion of a program whose FETCHes bring ``records``, from beat ``at`` on."""
+    return model_of(records, at).check(words_of(program, at))
+
+
+def words_of(program, at=RECORDS):
+    return encode([Set(Unit.READER, 3, at), Set(Unit.WRITER, 1, 256), *program, Halt()])
+
+
+def model_of(records, at=RECORDS):
     memory = np.zeros((1024, CONFIG.memory_elements), dtype=np.int64)
     beats = record_beats(CONFIG, records)
     assert len(beats) <= 4 * BEATS
@@ -51,8 +59,7 @@ def check(records, program, at=RECORDS):
     normalised, rescaled = ReadSet(n=4).words(), WriteSet(rescale=True, base=2, chunk_mask=1).words()
     for write in [*set_writes(SETUP_READ_SETS, 1, normalised), *set_writes(SETUP_WRITE_SETS, 1, rescaled)]:
         model.write_setup(*write)
-    start = [Set(Unit.READER, 3, at), Set(Unit.WRITER, 1, 256)]
-    return model.check(encode([*start, *program, Halt()]))
+    return model
 
 
 def fetch(**options):
@@ -84,6 +91,30 @@ def test_what_is_in_use_stays(records, using):
 @pytest.mark.parametrize("records, using", UNUSED)
 def test_what_is_not_in_use_may_change(records, using):
     assert check(records, [*using, *using, *fetch(), *using]) == 3
+
+
+def test_lengths_belong_to_the_blocks_of_their_masks():
+    """Number 0 is none."""
+    change = Fetch(LINE, 3, 1, MemoryMode.COLUMNS), [(SETUP_LENGTHS, 4, 9)], False
+    use = TablesInUse(CONFIG)
+    use.lengths(1, [0, 3, 64])
+    use.change(2, *change)
+    use.lengths(2, [5])
+    with pytest.raises(ValueError, match="^after: the FETCH before READ 3 changes word 4 of setup target 136, which "
+                                         "block 2 uses; it has not waited for WRITE 2$"):
+        use.change(3, *change)
+
+
+def test_a_program_that_is_judged_changes_nothing():
+    """Its records do when it runs."""
+    model = model_of([(SETUP_LENGTHS, 4, 9), (0, 4, 5), (SETUP_CHANNELS, 7, 3)])
+    words, before = words_of([*fetch(), *block()]), model.array.coefficients.copy()
+    assert model.check(words) == 1
+    assert model.array.softmax.lengths[4] == 0 and (model.array.coefficients == before).all()
+    for at, word in enumerate(words):
+        model.write_setup(SETUP_PROGRAM, at, word)
+    model.run()
+    assert model.array.softmax.lengths[4] == 9 and model.array.coefficients[0, 4] == 5
 
 
 def test_a_part_of_a_write_is_not_all_of_it():

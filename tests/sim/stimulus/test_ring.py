@@ -22,7 +22,7 @@ from wingbeat.sim.model.processor import ProcessorModel, fetched_records
 from wingbeat.sim.model.ring import panel_words
 from wingbeat.sim.stimulus.illegal import illegal_programs
 from wingbeat.sim.stimulus.macs import behind_ring
-from wingbeat.sim.stimulus.processor import random_processor_config, random_processor_job
+from wingbeat.sim.stimulus.processor import random_processor_config, random_processor_job, random_softmax_config
 from wingbeat.sim.stimulus.records import with_records
 from wingbeat.sim.stimulus.ring import with_macs
 
@@ -247,6 +247,20 @@ def test_every_code_of_a_ring_is_met():
                                              Fault.AFTER, Fault.REFUSED, Fault.WATCHDOG, Fault.RING}
     for name in ("circle-after", "circle-room", "circle-next"):
         assert sum(name in case.name for case in added) == 3, name
+
+
+def test_illegal_softmaxes():
+    """Every code that a core with softmax alone meets, and all of them as the model says."""
+    rng = random.Random("illegal softmax")
+    config = random_softmax_config(rng)
+    without = {case.name for case in illegal_programs(config.changed(softmax_pairs=0, finishers=1), random.Random(0))}
+    added = [case for case in illegal_programs(config, rng) if case.name not in without]
+    assert {case.code for case in added} == {Fault.PASS, Fault.WATCHDOG, Fault.OUTPUT}
+    assert len(added) >= 40 and all("mask" in case.name or "logits" in case.name or "values" in case.name
+                                    or "softmax" in case.name for case in added)
+    for case in added:
+        found = fault_of(config, case)
+        assert found.code is case.code, f"{case.name}: {found}"
 
 
 def test_the_corpus_refuses_too_few_descriptors():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from support.attention import SEED, AttentionCase, attention_config
+from support.attention import SEED, AttentionCase, attention_config, limit_cases
 
 from wingbeat.gen.compiler.program.attention import Heads
 from wingbeat.gen.compiler.program.granularity import Keys, padded_keys
@@ -56,3 +56,14 @@ def test_small_memories(changes, keys):
     case = AttentionCase(attention_config("one engine", **changes), Heads(1, 1, 16), 64, 64)
     assert case.attend.chosen.keys <= keys
     check(case)
+
+
+def test_limits():
+    """Means of the values that count most, and nothing but zeros where no key counts."""
+    for limit in limit_cases():
+        memory = limit.case.memory.copy()
+        outcomes = limit.program.run_model(limit.case.config, memory)
+        found = limit.case.places["result"][0].unpack(memory)
+        assert np.abs(found - limit.exact).max() < 8, f"{limit.name}: {found[0]}, not {limit.exact[0]}"
+        assert limit.counts.any() or not found.any(), limit.name
+        assert any(outcome.saturated for outcome in outcomes) == limit.clamps, limit.name
