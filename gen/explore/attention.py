@@ -26,7 +26,8 @@ class AttentionFigures:
     ``useful_multiplier_cycles``: a multiplication for each feature of each query and each key that counts, twice;
     ``computed_multiplier_cycles``: of all keys of the tiles that are multiplied, those that do not count included. Both
     through multipliers times ``cycles``: ``utilisation``, ``computed_utilisation``. Words, two elements each, are those
-    of the memory; ``mismatches``: elements of the memory that differ from the integer model.
+    of the memory; ``mismatches``: elements of the memory that differ from the integer model. Where nothing was
+    simulated, ``model_cycles`` stand for ``cycles`` in both, and what only a run tells is None.
     """
 
     tokens: int
@@ -39,16 +40,16 @@ class AttentionFigures:
     rows_of_block: int
     keys_of_chunk: int
     multipliers: int
-    cycles: int
+    cycles: int | None
     model_cycles: int
     useful_multiplier_cycles: int
     utilisation: float
     computed_multiplier_cycles: int
     computed_utilisation: float
-    words_read: int
-    words_written: int
-    sqnr_db: float
-    mismatches: int
+    words_read: int | None
+    words_written: int | None
+    sqnr_db: float | None
+    mismatches: int | None
 
 
 @dataclass(frozen=True)
@@ -68,24 +69,31 @@ class GranularityPoint:
 
 
 def bench_attention(config: CoreConfig, size: AttentionSize, timing: MemoryTiming, seed: int, *,
-                    simulator: str = "verilator", report: Callable[[str], None] | None = None) -> AttentionFigures:
-    """Run attention of ``size`` on the simulated Verilog of ``config``; ``report`` is called after the build and the
-    run. Raises WingbeatError for what does not fit."""
+                    simulator: str | None = "verilator",
+                    report: Callable[[str], None] | None = None) -> AttentionFigures:
+    """Run attention of ``size`` on the simulated Verilog of ``config``, without a ``simulator`` on the cycle model
+    alone; ``report`` is called after the cycle model, the build and the run. Raises WingbeatError for what does not
+    fit."""
     step = report or (lambda name: None)
     workload = _workload(config, size, timing, seed)
-    build = Core(config).build(simulator)
-    step("build")
-    run = run_workload(build, workload, timing)
-    step("run")
+    predicted = _model_cycles(workload, timing)
+    step("cycle model")
+    run = None
+    if simulator is not None:
+        build = Core(config).build(simulator)
+        step("build")
+        run = run_workload(build, workload, timing)
+        step("run")
     tiles = _granularity(config, size).best(float(timing.words_per_cycle))
-    cycles, computed = run.counters.total, _computed(config, size, tiles)
+    cycles, computed = run.counters.total if run else predicted, _computed(config, size, tiles)
     return AttentionFigures(
         size.tokens, size.head_features, size.heads, size.key_heads, size.causal, size.window, size.length,
-        _rows(config, tiles), tiles.keys, config.n_multipliers, cycles, _model_cycles(workload, timing),
+        _rows(config, tiles), tiles.keys, config.n_multipliers, cycles if run else None, predicted,
         workload.useful, workload.useful / (config.n_multipliers * cycles),
         computed, computed / (config.n_multipliers * cycles),
-        run.reads * config.stream_words, run.writes * config.stream_words,
-        sqnr_db(workload.reference, workload.result(run.data)), run_mismatches(workload, run))
+        run.reads * config.stream_words if run else None, run.writes * config.stream_words if run else None,
+        sqnr_db(workload.reference, workload.result(run.data)) if run else None,
+        run_mismatches(workload, run) if run else None)
 
 
 def search_granularity(config: CoreConfig, size: AttentionSize, timing: MemoryTiming, seed: int, *,

@@ -12,10 +12,12 @@ from ..numeric import LATE_SHIFTS, LOGIT_BITS, LOGIT_FRACTION_BITS, RECIPROCAL_B
 from ..primitives.multiplier import Multiplier, MultiplierParameters
 from ..primitives.pipeline import delay
 from ..primitives.saturate import clamp
+from ..primitives.signals import signals
 from .layouts import row_info
 from .exponential import Exponential
 from .key_mask import KeyMask
-from .parameters import (DISTANCE_BITS, MAXIMUM_BITS, LOGIT_LATENCY, MASK_LATENCY, QUOTIENT_LATENCY, share_bits)
+from .parameters import (DISTANCE_BITS, MAXIMUM_BITS, LOGIT_LATENCY, MASK_LATENCY, QUOTIENT_LATENCY,
+                         exponential_latency, share_bits)
 from .reciprocal import Reciprocal, highest_bit
 from .row_state import RowState
 
@@ -65,18 +67,25 @@ class Finisher(wiring.Component):
         reciprocal, deficit, is_empty = self._reciprocals(m, state)
         logit, allowed, product = self._products(m, moving, reciprocal)
         quotient, has_clamped = self._quotient(m, product, deficit, is_empty)
-        p, p_moves, has_limit = self._probabilities(m, moving, is_first, logit, allowed, state)
-        divided = delay(m, moving & self.divides, QUOTIENT_LATENCY, "divided", reset_less=False)
-        words_left = Signal(range(rows * c.lanes), name="words_left", init=rows * c.lanes - 1)
-        m.d.comb += [
-            self.word.eq(Mux(self.divides, quotient, p)), self.word_moves.eq(p_moves | divided),
-            self.words_end.eq(self.word_moves & (words_left == 0)),
-            self.saturated.eq((divided & has_clamped) | has_limit)]
-        with m.If(self.word_moves):
-            m.d.sync += words_left.eq(Mux(words_left == 0, rows * c.lanes - 1, words_left - 1))
-        with m.If(self.load):
-            m.d.sync += words_left.eq(rows * c.lanes - 1)
+        p, p_comes, has_limit = self._probabilities(m, moving, is_first, logit, allowed, state)
+        division_comes = delay(m, moving & self.divides, QUOTIENT_LATENCY - 1, "division_comes", reset_less=False)
+        divided = delay(m, division_comes, 1, "divided", reset_less=False)
+        m.d.comb += [self.word.eq(Mux(self.divides, quotient, p)),
+                     self.saturated.eq((divided & has_clamped) | has_limit)]
+        self._words(m, p_comes | division_comes)
         return m
+
+    def _words(self, m, comes):
+        """``comes``: a word moves in the next cycle. Both signals go far, so they are registers."""
+        last = 2 * self._engines * self._config.lanes - 1
+        words_left = Signal(range(last + 1), name="words_left", init=last)
+        word_moves, words_end = signals("word_moves words_end")
+        m.d.sync += [word_moves.eq(comes), words_end.eq(comes & (words_left == 0))]
+        with m.If(comes):
+            m.d.sync += words_left.eq(Mux(words_left == 0, last, words_left - 1))
+        with m.If(self.load):
+            m.d.sync += words_left.eq(last)
+        m.d.comb += [self.word_moves.eq(word_moves), self.words_end.eq(words_end)]
 
     def _run(self, m, begin, name):
         """High for the values of all engines behind ``begin``, and which of its row each is."""
@@ -160,8 +169,8 @@ class Finisher(wiring.Component):
         return result, flag & ~is_empty
 
     def _probabilities(self, m, moving, is_first, logit, allowed, state):
-        """Probabilities and when they move; whether a logit that counts is one of the ends of its range. Their sums go
-        to the row state, and what that says back to the engines."""
+        """Probabilities, and a cycle ahead when they move; whether a logit that counts is one of the ends of its range.
+        Their sums go to the row state, and what that says back to the engines."""
         c = self._config
         m.submodules.exponential = exponential = Exponential(c)
         valid = delay(m, moving & ~self.divides, LOGIT_LATENCY, "logit_valid", reset_less=False)
@@ -186,7 +195,8 @@ class Finisher(wiring.Component):
             state.fresh.eq(is_early & self.fresh),
             state.row.eq(Mux(self.divides, self._read_row, Cat(row, pair)[:len(state.row)]))]
         self._infos(m, state)
-        return exponential.p, exponential.o_valid, valid & allowed & is_limit
+        comes = delay(m, valid, exponential_latency(c) - 1, "p_comes", reset_less=False)
+        return exponential.p, comes, valid & allowed & is_limit
 
     def _infos(self, m, state):
         """What the engines keep of every row, a cycle behind the row state."""

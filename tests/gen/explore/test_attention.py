@@ -60,6 +60,13 @@ def test_figures(case):
     assert found.words_read >= 2 * 16 * (2 * case.tokens + 2 * padded) // 2  # to be turned; queries, keys, values
 
 
+def test_figures_of_the_cycle_model_alone():
+    config = attention_config("one engine")
+    modelled, run = (bench_attention(config, size(), FAST, SEED, simulator=name) for name in (None, "verilator"))
+    assert modelled.cycles is modelled.words_read is modelled.mismatches is modelled.sqnr_db is None
+    assert (modelled.model_cycles, modelled.utilisation) == (run.cycles, run.utilisation)
+
+
 def test_a_window_out_of_range():
     with pytest.raises(WingbeatError, match="^--window: 0; allowed are 1..4095$"):
         bench_attention(attention_config("one engine"), size(window=0), FAST, SEED)
