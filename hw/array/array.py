@@ -234,7 +234,8 @@ class Array(wiring.Component):
                 finisher.value.eq(engines[first].front)]
             for engine, behind in zip(engines[first:first + share], [*engines[first + 1:first + share], None]):
                 self._chain(m, flow, finisher, engine, behind)
-            with m.If(finisher.saturated):
+            # All words stand before another pass has a half of its own, so a cycle more does no harm.
+            with m.If(delay(m, finisher.saturated, 1, f"finisher_saturated{number}", reset_less=False)):
                 m.d.comb += block_float.mac_saturations[first].eq(1)
         info_pair = Signal(flow.rows.info_pair.shape(), name="info_pair")
         infos_ended = delay(m, finishers[0].infos_end, 1, "infos_ended", reset_less=False)
