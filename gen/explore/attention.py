@@ -84,11 +84,12 @@ def bench_attention(config: CoreConfig, size: AttentionSize, timing: MemoryTimin
         step("build")
         run = run_workload(build, workload, timing)
         step("run")
-    tiles = _granularity(config, size).best(float(timing.words_per_cycle))
-    cycles, computed = run.counters.total if run else predicted, _computed(config, size, tiles)
+    grain = _granularity(config, size)
+    tiles = grain.best(float(timing.words_per_cycle))
+    cycles, computed = run.counters.total if run else predicted, _computed(grain, tiles)
     return AttentionFigures(
         size.tokens, size.head_features, size.heads, size.key_heads, size.causal, size.window, size.length,
-        _rows(config, tiles), tiles.keys, config.n_multipliers, cycles if run else None, predicted,
+        grain.rows_of_block(tiles.row_bits), tiles.keys, config.n_multipliers, cycles if run else None, predicted,
         workload.useful, workload.useful / (config.n_multipliers * cycles),
         computed, computed / (config.n_multipliers * cycles),
         run.reads * config.stream_words if run else None, run.writes * config.stream_words if run else None,
@@ -98,19 +99,20 @@ def bench_attention(config: CoreConfig, size: AttentionSize, timing: MemoryTimin
 
 def search_granularity(config: CoreConfig, size: AttentionSize, timing: MemoryTiming, seed: int, *,
                        report: Callable[[str], None] | None = None) -> list[GranularityPoint]:
-    """All tiles of ``size`` on the cycle model, the fastest first; ``report`` is called with
-    a line after each. Raises WingbeatError for what does not fit."""
+    """All tiles of ``size`` on the cycle model, the fastest first; ``report`` is called with a
+    line after each. Raises WingbeatError for what does not fit."""
     step = report or (lambda name: None)
     grain, rate, found = _granularity(config, size), float(timing.words_per_cycle), []
     best = grain.best(rate)
     for tiles in grain.choices():
         workload = _workload(config, size, timing, seed, tiles)
-        is_whole = _rows(config, tiles) >= size.tokens and tiles.keys >= grain.padded
+        rows = grain.rows_of_block(tiles.row_bits)
+        is_whole = rows >= size.tokens and tiles.keys >= grain.padded
         found.append(GranularityPoint(
-            "H" if is_whole else "R", _rows(config, tiles), tiles.keys, grain.footprint(tiles),
+            "H" if is_whole else "R", rows, tiles.keys, grain.footprint(tiles),
             grain.traffic(tiles) / workload.useful, round(grain.cycles(tiles, rate)), _model_cycles(workload, timing),
             tiles == best))
-        step(f"{found[-1].rows_of_block} x {tiles.keys}")
+        step(f"{rows} x {tiles.keys}")
     return sorted(found, key=lambda point: (point.cycles, point.traffic))
 
 
@@ -128,15 +130,11 @@ def _workload(config: CoreConfig, size: AttentionSize, timing: MemoryTiming, see
     return attention_workload(config, size, seed, tiles, float(timing.words_per_cycle))
 
 
-def _rows(config: CoreConfig, tiles: Tiles) -> int:
-    return 2 * config.engines << tiles.row_bits
-
-
-def _computed(config: CoreConfig, size: AttentionSize, tiles: Tiles) -> int:
-    grain = _granularity(config, size)
-    pairs = sum((2 * config.engines << bits) * keys for first, rows, bits in grain.blocks(tiles)
+def _computed(grain: Granularity, tiles: Tiles) -> int:
+    """Multiplications of all keys of the tiles."""
+    pairs = sum(grain.rows_of_block(bits) * keys for first, rows, bits in grain.blocks(tiles)
                 for _, keys in grain.chunks(first, rows, tiles.keys))
-    return 2 * pairs * size.head_features * size.heads
+    return 2 * pairs * grain.features * grain.heads
 
 
 def _model_cycles(workload: Workload, timing: MemoryTiming) -> int:

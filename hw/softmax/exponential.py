@@ -20,8 +20,8 @@ class Exponential(wiring.Component):
     """Takes the P logits of a row in P consecutive cycles, and gives their probabilities as close together.
 
     ``valid``: there is a logit; ``first``, never without it: it is the first of its row. A logit that is not
-    ``allowed`` gets 0. ``o_first``: ``p`` is the first of its row; ``exponent`` belongs to the row of ``p``: the whole
-    part of the largest allowed logit, LEAST_LOGIT where none is.
+    ``allowed`` gets 0. ``o_comes``: ``o_valid`` a cycle ahead. ``o_first``: ``p`` is the first of its row; ``exponent``
+    belongs to the row of ``p``: the whole part of the largest allowed logit, LEAST_LOGIT where none is.
 
     Format: logits of LOGIT_BITS; p = 2^(s - exponent - 1) unsigned with W - 1 fraction bits, ``hw/numeric.py``.
     Latency: exponential_latency cycles from a logit to its probability.
@@ -36,7 +36,7 @@ class Exponential(wiring.Component):
         self._config = config
         super().__init__({
             "valid": In(1), "first": In(1), "allowed": In(1), "logit": In(signed(LOGIT_BITS)),
-            "o_valid": Out(1), "o_first": Out(1), "p": Out(unsigned(config.width - 1)),
+            "o_comes": Out(1), "o_valid": Out(1), "o_first": Out(1), "p": Out(unsigned(config.width - 1)),
             "exponent": Out(signed(MAXIMUM_BITS))})
 
     def elaborate(self, platform):
@@ -63,7 +63,8 @@ class Exponential(wiring.Component):
         latency = exponential_latency(c)
         assert latency == c.lanes + 1 + 2 + c.multiplier_latency + 1 + 3
         m.d.comb += [
-            self.p.eq(p), self.o_valid.eq(delay(m, self.valid, latency, "valid", reset_less=False)),
+            self.p.eq(p), self.o_valid.eq(delay(m, self.o_comes, 1, "valid", reset_less=False)),
+            self.o_comes.eq(delay(m, self.valid, latency - 1, "comes", reset_less=False)),
             self.o_first.eq(delay(m, self.first & self.valid, latency, "first", reset_less=False)),
             self.exponent.eq(delay(m, exponent, latency - c.lanes - 1, "exponent"))]
         return m

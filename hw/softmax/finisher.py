@@ -16,8 +16,7 @@ from ..primitives.signals import signals
 from .layouts import row_info
 from .exponential import Exponential
 from .key_mask import KeyMask
-from .parameters import (DISTANCE_BITS, MAXIMUM_BITS, LOGIT_LATENCY, MASK_LATENCY, QUOTIENT_LATENCY,
-                         exponential_latency, share_bits)
+from .parameters import (DISTANCE_BITS, MAXIMUM_BITS, LOGIT_LATENCY, MASK_LATENCY, QUOTIENT_LATENCY, share_bits)
 from .reciprocal import Reciprocal, highest_bit
 from .row_state import RowState
 
@@ -195,8 +194,7 @@ class Finisher(wiring.Component):
             state.fresh.eq(is_early & self.fresh),
             state.row.eq(Mux(self.divides, self._read_row, Cat(row, pair)[:len(state.row)]))]
         self._infos(m, state)
-        comes = delay(m, valid, exponential_latency(c) - 1, "p_comes", reset_less=False)
-        return exponential.p, comes, valid & allowed & is_limit
+        return exponential.p, exponential.o_comes, valid & allowed & is_limit
 
     def _infos(self, m, state):
         """What the engines keep of every row, a cycle behind the row state."""

@@ -17,7 +17,7 @@ from ....hw.errors import WingbeatError
 from ....hw.isa.instruction import MemoryMode
 from ....hw.isa.parameter_set import ReadSet, WriteSet
 from ....hw.isa.vector_tables import scale_parameters
-from ....hw.numeric import (largest)
+from ....hw.numeric import largest
 from ....sim.reference.functions import attended
 from ....sim.reference.linear import butterfly_multiply
 from ..checkpoint import ButterflyWeights

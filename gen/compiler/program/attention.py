@@ -20,6 +20,8 @@ from .transpose import transpose
 
 __all__ = ["Heads", "Attend"]
 
+_TURNED = 2  # heads whose values are turned one after the other
+
 
 class Heads(NamedTuple):
     """``queries`` heads of ``features`` elements each; as many of them as there are for each of ``keys`` share one of
@@ -71,10 +73,8 @@ class Attend:
         groups = [(number, first, min(_TURNED, self.heads.keys - first)) for number in range(len(self.queries))
                   for first in range(0, self.heads.keys, _TURNED)]
         stages: dict[tuple[int, int, Keys], Stage] = {}
-        tasks, ahead = [], self._turn(*groups[0], f"{name}.values")
+        tasks = self._turn(*groups[0], f"{name}.values")
         for group, following in zip(groups, [*groups[1:], None]):
-            tasks += ahead
-            ahead = []
             if following is not None:
                 tasks += self._turn(*following, f"{name}.values")
             tasks += self._blocks(group, targets, stages, (shift, divide), name)
@@ -148,9 +148,6 @@ class Attend:
         stream = MatrixStream(tuple(pieces), Destination.RING, len(chunks), True, tuple(at for at, _ in chunks))
         shape = Mac(d // config.lanes, d // config.lanes, 1 << row_bits, bits - lane_bits, 0, bits - lane_bits, 0)
         return replace(build_mac_stage(name, config, shape, stream, *sides), passes=tuple(passes))
-
-
-_TURNED = 2  # heads
 
 
 def _mask(counts: Keys, key: int, first: int) -> Mask:

@@ -21,6 +21,9 @@ from .matrix import bits_for, round_up
 __all__ = ["Granularity", "Keys", "LARGEST_WINDOW", "Tiles", "padded_keys"]
 
 LARGEST_WINDOW = (1 << dict(FIELDS[Opcode.MASK])["window"]) // 2 - 1  # on both sides of a token
+_NEXT_TO = 1.004  # the estimate knows no better
+_BLOCK = 60  # cycles about that the first product of a block waits
+_OVERLAP = 30  # cycles about that a MAC's results would take without the wait behind it
 
 
 def padded_keys(config: CoreConfig, tokens: int) -> int:
@@ -90,7 +93,7 @@ class Granularity:
     def choices(self) -> Iterator[Tiles]:
         """All tiles that fit."""
         config = self.config
-        most = min(bits_for(-(-self.rows // (2 * config.engines))), bits_for(config.softmax_pairs))
+        most = min(bits_for(-(-self.rows // self.rows_of_block(0))), bits_for(config.softmax_pairs))
         sizes = {min(self.padded, config.memory_elements << bits) for bits in range(13)}
         for row_bits in range(max(most, self.least_bits) + 1):
             for keys in sorted(sizes):
@@ -120,17 +123,21 @@ class Granularity:
         """Elements on chip of a block: queries and probabilities of both halves, sums of chunks, two windows of the
         ring."""
         config, d = self.config, self.features
-        rows = 2 * config.engines << tiles.row_bits
+        rows = self.rows_of_block(tiles.row_bits)
         sums = rows * d if tiles.keys < self.padded else 0
         return 2 * rows * (d + tiles.keys) + sums + 2 * config.lanes * max(d, tiles.keys)
 
+    def rows_of_block(self, row_bits: int) -> int:
+        """With 2^``row_bits`` row pairs an engine."""
+        return 2 * self.config.engines << row_bits
+
     def blocks(self, tiles: Tiles) -> Iterator[tuple[int, int, int]]:
         """First row, number of rows and bits of the row pairs an engine of every block of a head."""
-        unit, first = 2 * self.config.engines, 0
+        first = 0
         while first < self.rows:
             left = self.rows - first
-            row_bits = min(tiles.row_bits, max(self.least_bits, bits_for(-(-left // unit))))
-            rows = min(left, unit << row_bits)
+            row_bits = min(tiles.row_bits, max(self.least_bits, bits_for(-(-left // self.rows_of_block(0)))))
+            rows = min(left, self.rows_of_block(row_bits))
             yield first, rows, row_bits
             first += rows
 
@@ -185,7 +192,3 @@ class Granularity:
                 and least >= _fewest(config) and least // config.layers * pairs >= state_cycles(config)
                 and tiles.row_bits >= self.least_bits)
 
-
-_NEXT_TO = 1.004  # the estimate knows no better
-_BLOCK = 60  # cycles about that the first product of a block waits
-_OVERLAP = 30  # cycles about that a MAC's results would take without the wait behind it
