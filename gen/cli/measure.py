@@ -66,6 +66,8 @@ def bench_softmax(preset: PresetOption = None, config: ConfigOption = None, sett
                   window: Annotated[int | None, typer.Option(metavar="W", help="how far a token sees")] = None,
                   search: Annotated[bool, typer.Option("--search", help="all tiles on the cycle model")] = False,
                   model: Annotated[bool, typer.Option("--model", help="the cycle model alone")] = False,
+                  tiles: Annotated[str | None, typer.Option(
+                      metavar="R,K", help="rows of a block, keys of a chunk, else those that the compiler takes")] = None,
                   memory: MemoryOption = None,
                   seed: Annotated[int, seed_option("draws queries, keys and values")] = 1,
                   json_file: JsonOption = None) -> int:
@@ -77,6 +79,9 @@ def bench_softmax(preset: PresetOption = None, config: ConfigOption = None, sett
     from ..workloads.kernels import AttentionSize
     size = AttentionSize(tokens, heads, features, causal, window, key_heads, length).checked()
     timing = MemoryTiming.parse(memory or "delay:40,12")
+    wanted = integers("--tiles", tiles) if tiles else ()
+    if wanted and (search or len(wanted) != 2):
+        raise WingbeatError(f"--tiles: {tiles}; allowed are two numbers, without --search")
     if search:
         with progress("attention", count_tiles(chosen, size)) as step:
             table = search_granularity(chosen, size, timing, seed, report=step)
@@ -84,7 +89,8 @@ def bench_softmax(preset: PresetOption = None, config: ConfigOption = None, sett
         print_rows([asdict(point) for point in table], 4)
         return 0
     with progress("attention", 1 if model else 3) as step:
-        figures = bench_attention(chosen, size, timing, seed, simulator=None if model else "verilator", report=step)
+        figures = bench_attention(chosen, size, timing, seed, tiles=(wanted[0], wanted[1]) if wanted else None,
+                                  simulator=None if model else "verilator", report=step)
     save_json(json_file, asdict(figures))
     for name, value in asdict(figures).items():
         out.print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}", markup=False)

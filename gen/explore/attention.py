@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...hw.config import CoreConfig
+from ...hw.errors import WingbeatError
 from ...sim.cycles.estimate import estimate
 from ...sim.cycles.memory import MemorySpeed
 from ...sim.reference.metrics import sqnr_db
@@ -69,13 +70,17 @@ class GranularityPoint:
 
 
 def bench_attention(config: CoreConfig, size: AttentionSize, timing: MemoryTiming, seed: int, *,
-                    simulator: str | None = "verilator",
+                    tiles: tuple[int, int] | None = None, simulator: str | None = "verilator",
                     report: Callable[[str], None] | None = None) -> AttentionFigures:
     """Run attention of ``size`` on the simulated Verilog of ``config``, without a ``simulator`` on the cycle model
-    alone; ``report`` is called after the cycle model, the build and the run. Raises WingbeatError for what does not
-    fit."""
+    alone; ``tiles``: rows of a block and keys of a chunk, where the compiler shall not choose; ``report`` is called
+    after the cycle model, the build and the run. Raises WingbeatError for what does not fit."""
     step = report or (lambda name: None)
-    workload = _workload(config, size, timing, seed)
+    grain = _granularity(config, size)
+    chosen = grain.best(float(timing.words_per_cycle))
+    if tiles:
+        chosen = _tiles(grain, tiles)
+    workload = _workload(config, size, timing, seed, chosen)
     predicted = _model_cycles(workload, timing)
     step("cycle model")
     run = None
@@ -84,12 +89,10 @@ def bench_attention(config: CoreConfig, size: AttentionSize, timing: MemoryTimin
         step("build")
         run = run_workload(build, workload, timing)
         step("run")
-    grain = _granularity(config, size)
-    tiles = grain.best(float(timing.words_per_cycle))
-    cycles, computed = run.counters.total if run else predicted, _computed(grain, tiles)
+    cycles, computed = run.counters.total if run else predicted, _computed(grain, chosen)
     return AttentionFigures(
         size.tokens, size.head_features, size.heads, size.key_heads, size.causal, size.window, size.length,
-        grain.rows_of_block(tiles.row_bits), tiles.keys, config.n_multipliers, cycles if run else None, predicted,
+        grain.rows_of_block(chosen.row_bits), chosen.keys, config.n_multipliers, cycles if run else None, predicted,
         workload.useful, workload.useful / (config.n_multipliers * cycles),
         computed, computed / (config.n_multipliers * cycles),
         run.reads * config.stream_words if run else None, run.writes * config.stream_words if run else None,
@@ -122,11 +125,23 @@ def count_tiles(config: CoreConfig, size: AttentionSize) -> int:
 
 
 def _granularity(config: CoreConfig, size: AttentionSize) -> Granularity:
+    size.checked()
     return Granularity(config, size.heads, size.head_features, size.tokens, size.tokens, size.counts(config))
 
 
-def _workload(config: CoreConfig, size: AttentionSize, timing: MemoryTiming, seed: int,
-              tiles: Tiles | None = None) -> Workload:
+def _tiles(grain: Granularity, wanted: tuple[int, int]) -> Tiles:
+    """Those of ``wanted`` rows of a block and keys of a chunk."""
+    found = {(grain.rows_of_block(tiles.row_bits), tiles.keys): tiles for tiles in grain.choices()}
+    if wanted not in found:
+        raise WingbeatError(f"--tiles: {_pair(wanted)}; allowed are {'; '.join(map(_pair, found))}")
+    return found[wanted]
+
+
+def _pair(tiles: tuple[int, int]) -> str:
+    return f"{tiles[0]},{tiles[1]}"
+
+
+def _workload(config: CoreConfig, size: AttentionSize, timing: MemoryTiming, seed: int, tiles: Tiles) -> Workload:
     return attention_workload(config, size, seed, tiles, float(timing.words_per_cycle))
 
 

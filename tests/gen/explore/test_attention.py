@@ -67,6 +67,16 @@ def test_figures_of_the_cycle_model_alone():
     assert (modelled.model_cycles, modelled.utilisation) == (run.cycles, run.utilisation)
 
 
+def test_tiles_that_the_user_gives():
+    config = attention_config("one engine")
+    given = bench_attention(config, size(), FAST, SEED, tiles=(8, 32), simulator=None)
+    (point,) = (point for point in search_granularity(config, size(), FAST, SEED)
+                if (point.rows_of_block, point.keys_of_chunk) == (8, 32))
+    assert (given.rows_of_block, given.keys_of_chunk) == (8, 32) and given.model_cycles == point.cycles
+    with pytest.raises(WingbeatError, match="^--tiles: 8,33; allowed are .*; 8,32; "):
+        bench_attention(config, size(), FAST, SEED, tiles=(8, 33), simulator=None)
+
+
 def test_a_window_out_of_range():
     with pytest.raises(WingbeatError, match="^--window: 0; allowed are 1..4095$"):
         bench_attention(attention_config("one engine"), size(window=0), FAST, SEED)
