@@ -67,7 +67,7 @@ def bench_softmax(preset: PresetOption = None, config: ConfigOption = None, sett
                   search: Annotated[bool, typer.Option("--search", help="all tiles on the cycle model")] = False,
                   model: Annotated[bool, typer.Option("--model", help="the cycle model alone")] = False,
                   tiles: Annotated[str | None, typer.Option(
-                      metavar="R,K", help="rows of a block, keys of a chunk, else those that the compiler takes")] = None,
+                      metavar="R,K", help="rows of a block, keys of a chunk, else as the compiler chooses")] = None,
                   memory: MemoryOption = None,
                   seed: Annotated[int, seed_option("draws queries, keys and values")] = 1,
                   json_file: JsonOption = None) -> int:

@@ -220,6 +220,7 @@ class Array(wiring.Component):
         fields, mask = sequencer.mac_fields, sequencer.mask_fields
         is_own = sequencer.mac & (fields.softmax != 0) & ~fields.keep
         length = self._length(m, mask.length)
+        divides = delay(m, fields.softmax == Softmax.VALUES, 1, "divides")
         load = delay(m, sequencer.start & is_own, LENGTH_LATENCY, "softmax_start", reset_less=False)
         finishers = []
         for number in range(c.finishers):
@@ -227,7 +228,7 @@ class Array(wiring.Component):
             m.submodules[f"finisher{number}"] = finisher = Finisher(c, first)
             finishers.append(finisher)
             m.d.comb += [
-                finisher.load.eq(load), finisher.divides.eq(fields.softmax == Softmax.VALUES),
+                finisher.load.eq(load), finisher.divides.eq(divides),
                 finisher.fresh.eq(fields.fresh), finisher.last_pair.eq(fields.last_pair),
                 finisher.shift.eq(fields.shift), finisher.mask.eq(mask), finisher.length.eq(length),
                 finisher.begin.eq(flow.softmax.begin), finisher.ahead.eq(flow.softmax.ahead),

@@ -174,7 +174,7 @@ class StoreUnit(wiring.Component):
     def _output(self, m, words, beat, clamped):
         clamped_before, clamped_now = signals("clamped_before clamped_now")
         if self._config.pipeline.is_deep:
-            m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
+            m.submodules.skid = skid = SkidBuffer(self.o.payload.shape(), ("last",))
             out, moving, ready = skid.i, skid.moving, skid.i.ready
             wiring.connect(m, skid.o, wiring.flipped(self.o))
         else:

@@ -34,12 +34,26 @@ def gather_beat(config: CoreConfig) -> data.StructLayout:
 
 
 class _Source(IntEnum):
-    """Where the elements of a beat that leaves come from. A register: its fan-out leaves no time for a decoder."""
+    """Where the elements of a beat that leaves come from."""
 
     INPUT = 0
     FIRST = 1   # of the two beats that the transposer gives at once
     SECOND = 2
     ROW = 3
+
+
+class _SourceState:
+    """The source of the elements in ``chosen``, and in registers of their own what control and enables want to know."""
+
+    def __init__(self):
+        self.chosen = Signal(_Source, name="source")
+        self.is_input, self.fills_lower = signals("is_input fills_lower", init=1)
+        self.pairs, self.is_second = signals("pairs is_second")
+
+    def becomes(self, source: _Source):
+        is_second = source == _Source.SECOND
+        return [self.chosen.eq(source), self.is_input.eq(source == _Source.INPUT), self.fills_lower.eq(not is_second),
+                self.pairs.eq(is_second or source == _Source.FIRST), self.is_second.eq(is_second)]
 
 
 class Regrouper(wiring.Component):
@@ -102,11 +116,11 @@ class Regrouper(wiring.Component):
         m.submodules.skid = skid = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, skid.o, wiring.flipped(self.o))
         mode = Signal(3, name="mode")
-        source = Signal(_Source, name="source")
+        source = _SourceState()
+        is_input, pairs, is_second = source.is_input, source.pairs, source.is_second
         switched = Signal(name="switched")
-        is_input, pairs, is_second, is_pairs, is_split = signals("is_input pairs is_second is_pairs is_split")
-        m.d.comb += [is_input.eq(source == _Source.INPUT), is_second.eq(source == _Source.SECOND),
-                     pairs.eq(is_second | (source == _Source.FIRST)), is_pairs.eq(mode == MemoryMode.PAIRS)]
+        is_pairs, is_split = signals("is_pairs is_split")
+        m.d.comb += is_pairs.eq(mode == MemoryMode.PAIRS)
 
         # The first beat of a pair waits in ``upper``; the transposer takes both together, and so gives two beats at
         # once, of which the second waits in ``lower``. A SPLIT has them leave together.
@@ -122,7 +136,9 @@ class Regrouper(wiring.Component):
             skid.i.payload.mode.eq(mode)]
         if self._splits:
             m.d.comb += is_split.eq(mode == MemoryMode.SPLIT)
-        m.d.sync += is_odd.eq(is_odd ^ (accept & (pairs | is_split)))
+        fills_upper = Signal(name="fills_upper", init=1)  # as above: the inverse of ``is_odd``
+        flips = accept & (pairs | is_split)
+        m.d.sync += [is_odd.eq(is_odd ^ flips), fills_upper.eq(fills_upper ^ flips)]
         with m.If(accept):
             m.d.sync += switched.eq(0)
 
@@ -131,12 +147,12 @@ class Regrouper(wiring.Component):
         given = tiles.o.valid & tiles.o.ready
         with m.If(is_second):
             with m.If(skid.i.ready | ~second_valid):
-                m.d.sync += source.eq(_Source.FIRST)
+                m.d.sync += source.becomes(_Source.FIRST)
         with m.Else():
             m.d.sync += second_valid.eq(is_pairs & given)
             with m.If(pairs & (given | (tiles.i.valid & tiles.i.ready))):
-                m.d.sync += source.eq(_Source.SECOND)
-        last = self._elements(m, tiles, skid.i.payload, source, is_odd, is_second)
+                m.d.sync += source.becomes(_Source.SECOND)
+        last = self._elements(m, tiles, skid.i.payload, source, fills_upper)
         m.d.comb += skid.i.payload.last.eq(
             Mux(is_input, self.i.payload.last, Mux(is_second, last, tiles.o.payload.last & ~is_pairs)))
         # Final beats inside, at most six: two in the transposer (``blocks`` below), three behind it, one that has just
@@ -151,7 +167,7 @@ class Regrouper(wiring.Component):
         self._switch(m, mode, source, switched, self.i.valid & ~has_match, ~is_input, accept, left)
         return m
 
-    def _elements(self, m, tiles, out, source, odd, second):
+    def _elements(self, m, tiles, out, source, fills_upper):
         """Moves elements into the transposer and out of it. Returns ``last`` of the pair whose second beat waits."""
         size, cells = self._cell * self._width, range(self._cells)
         now = self.i.payload.elements.as_value()
@@ -164,13 +180,13 @@ class Regrouper(wiring.Component):
         if self._splits:
             m.d.comb += out.other.as_value().eq(upper)
         pick = lambda order: Cat(given[n].word_select(e, self._width) for n in cells for e in order)
-        with m.If(~odd):
+        with m.If(fills_upper):
             m.d.sync += upper.eq(now)
-        with m.If(~second):
+        with m.If(source.fills_lower):
             m.d.sync += [lower.eq(pick(self._order[self._cell:])), last.eq(tiles.o.payload.last)]
         beats = {_Source.INPUT: now, _Source.FIRST: pick(self._order[:self._cell]), _Source.SECOND: lower,
                  _Source.ROW: Cat(given[n][size:] for n in cells)}
-        with m.Switch(source):
+        with m.Switch(source.chosen):
             for case, beat in beats.items():
                 with m.Case(case):
                     m.d.comb += out.elements.as_value().eq(beat)
@@ -185,11 +201,11 @@ class Regrouper(wiring.Component):
         with m.If(waiting & (blocks == 0)):
             m.d.sync += [mode.eq(wanted), switched.eq(1)]
             with m.If(wanted.matches(MemoryMode.COLUMNS, MemoryMode.SPLIT)):
-                m.d.sync += source.eq(_Source.INPUT)
+                m.d.sync += source.becomes(_Source.INPUT)
             with m.Elif(wanted == MemoryMode.ROWS):
-                m.d.sync += source.eq(_Source.ROW)
+                m.d.sync += source.becomes(_Source.ROW)
             with m.Else():
-                m.d.sync += source.eq(_Source.FIRST)
+                m.d.sync += source.becomes(_Source.FIRST)
 
 
 def _zip_order(lanes: int) -> tuple[int, ...]:

@@ -295,9 +295,9 @@ class Reader(wiring.Component):
 
     def _deliver(self, m, tokens):
         """Every token leaves; the token of a request leaves together with its beat."""
-        m.submodules.out = out = SkidBuffer(self.o.payload.shape())
-        if not self._config.records:
-            wiring.connect(m, out.o, wiring.flipped(self.o))
+        deciding = ("present", *fetch_marks(self._config)) if self._config.records else ()
+        m.submodules.out = out = SkidBuffer(self.o.payload.shape(), ("last", "changes", *deciding))
+        wiring.connect(m, out.o, wiring.flipped(self.o))
         go, to = tokens.payload, out.i
         is_present = Signal(name="is_present")
         m.d.comb += [
@@ -309,17 +309,5 @@ class Reader(wiring.Component):
         if self._config.records:
             m.d.comb += [*(to.payload[name].eq(go[name]) for name in fetch_marks(self._config)),
                          to.payload.present.eq(go.valid)]
-            self._mark(m, out)
         for number, element in enumerate(to.payload.beat.elements):
             m.d.comb += element.eq(self.beats.payload.elements[number] & go.keep[number].replicate(len(element)))
-
-    def _mark(self, m, out):
-        """Marks go through a buffer of their own, in step with that of the beats: what the ready of a beat hangs on
-        does not wait for the selection of so many bits."""
-        names = ("last", "present", *fetch_marks(self._config))
-        m.submodules.marks = marks = SkidBuffer(data.StructLayout(dict.fromkeys(names, 1)))
-        m.d.comb += [
-            marks.i.valid.eq(out.i.valid), marks.o.ready.eq(self.o.ready), out.o.ready.eq(self.o.ready),
-            self.o.valid.eq(marks.o.valid), self.o.payload.eq(out.o.payload),
-            *(part[name].eq(whole[name]) for name in names
-              for part, whole in ((marks.i.payload, out.i.payload), (self.o.payload, marks.o.payload)))]

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..config import CoreConfig
 from ..isa.descriptor import ID_FIELDS
 from ..layouts import layout_of
+from ..primitives.pipeline import delay
 from ..primitives.ram import Ram, RamParameters
 from ..primitives.signals import signals
 
@@ -47,21 +48,20 @@ class RowIds(wiring.Component):
         c = self._config
         number_bits = c.row_ids.bit_length() - 1
         m.submodules.table = table = Ram(RamParameters(c.memory_bits, c.row_ids, c.target, c.pipeline))
-        incoming = Signal(data.StructLayout({"id": c.element_width, "number": number_bits}), name="incoming",
-                          reset_less=True)
+        incoming = Signal(c.element_width, name="incoming", reset_less=True)
         kept = Signal(data.StructLayout({"place": c.memory_bits, "number": number_bits}), name="kept", reset_less=True)
         has_id, is_kept, is_over = signals("has_id is_kept is_over")
         number = Signal(number_bits, name="next_number")
-        with m.If(self.clear):
+        with m.If(delay(m, self.clear, 1, "clears", reset_less=False)):
             m.d.sync += number.eq(0)
-        with m.Elif(self.id_valid):
+        with m.Elif(has_id):
             m.d.sync += number.eq(number + 1)
-        m.d.comb += is_over.eq(incoming.id > self.format.last_id)
+        m.d.comb += is_over.eq(incoming > self.format.last_id)
         # Rows stand apart by as many bits as an address has at most.
         shift = self.format.log2_pitch[:(c.memory_bits - 1).bit_length()]
         m.d.sync += [
-            incoming.id.eq(self.id), incoming.number.eq(number), has_id.eq(self.id_valid),
-            kept.place.eq(self.base + (incoming.id << shift)), kept.number.eq(incoming.number),
+            incoming.eq(self.id), has_id.eq(self.id_valid),
+            kept.place.eq(self.base + (incoming << shift)), kept.number.eq(number),
             is_kept.eq(has_id & ~is_over), self.refused.eq(has_id & is_over)]
         m.d.comb += [
             table.w_en.eq(is_kept), table.w_addr.eq(kept.number), table.w_data.eq(kept.place),

@@ -4,7 +4,9 @@ A stream word moves on the clock edge where valid and ready are both 1; valid ne
 its payload until the word has moved. Each part says which of its two paths it does *not* cut.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 
 from amaranth.hdl import Cat, Module, Mux, Shape, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
@@ -19,8 +21,9 @@ __all__ = ["SkidBuffer", "WidthParameters", "Upsizer", "Downsizer"]
 class SkidBuffer(wiring.Component):
     """Two registers that cut a stream in both directions.
 
-    Parameter ``shape``: shape of the payload. Ports ``i`` and ``o``, streams of that shape; ``moving`` repeats
-    ``i.ready``, for enables of a whole pipeline.
+    Parameter ``shape``: shape of the payload. ``deciding``: its fields ("mode", "write.strobe") that ``o.ready`` hangs
+    on; their selection does not wait for that of hundreds of bits. Ports ``i`` and ``o``, streams of that shape;
+    ``moving`` repeats ``i.ready``, for enables of a whole pipeline.
 
     The registers take turns. The one whose turn it is follows the input until a word is accepted, so every enable of a
     payload bit is a register.
@@ -31,11 +34,12 @@ class SkidBuffer(wiring.Component):
     Backpressure: ``i.ready`` and ``o.valid`` come out of registers, ``o.payload`` through one multiplexer; no path is
     left uncut.
     Reset: empties the buffer.
-    Cost: two registers of the payload, a 2:1 multiplexer of the payload, 7 control bits.
+    Cost: two registers of the payload, a 2:1 multiplexer of the payload, 8 control bits.
     Source: docs/decisions/0010-conditions-are-registers.md.
     """
 
-    def __init__(self, shape: ShapeLike):
+    def __init__(self, shape: ShapeLike, deciding: Iterable[str] = ()):
+        self._deciding = deciding
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
                           "moving": Out(1, init=1)})
 
@@ -59,7 +63,18 @@ class SkidBuffer(wiring.Component):
             m.d.sync += follows[n].eq(~full & (writing_next == n))
             with m.If(follows[n]):
                 m.d.sync += words[n].eq(_bits(self.i.payload))
+        if self._deciding:
+            # The inverse of ``reading``: it is not shared either.
+            is_first = Signal(name="is_first", init=1)
+            m.d.sync += is_first.eq(is_first ^ leave)
+            first, second = (data.View(self.i.payload.shape(), word) for word in words)
+            for path in self._deciding:
+                m.d.comb += _field(self.o.payload, path).eq(Mux(is_first, _field(first, path), _field(second, path)))
         return m
+
+
+def _field(view, path):
+    return reduce(lambda part, name: part[name], path.split("."), view)
 
 
 def _bits(payload):

@@ -47,8 +47,10 @@ class KeyMask(wiring.Component):
         row_limit, pair_limit = (Signal(signed(DISTANCE_BITS), name=f"{name}_limit") for name in ("row", "pair"))
         row_ends, pair_ends, all_end = Signal(name="row_ends"), Signal(name="pair_ends"), Signal(name="all_end")
         first = Signal(signed(DISTANCE_BITS), name="first_limit")
+        is_last_pair = Signal(name="is_last_pair")  # a pair lasts for many steps
+        m.d.sync += is_last_pair.eq(pair == self.last_pair)
         m.d.comb += [row_ends.eq(lane == c.lanes - 1), pair_ends.eq(row_ends & (row == self._rows - 1)),
-                     all_end.eq(pair_ends & (pair == self.last_pair)),
+                     all_end.eq(pair_ends & is_last_pair),
                      first.eq(self.mask.limit.as_signed() + self._row)]
         with m.If(self.step):
             m.d.sync += lane.eq(lane + 1)

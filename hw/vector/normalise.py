@@ -197,8 +197,8 @@ class Normalise(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         p = self.parameters
-        m.submodules.front = front = SkidBuffer(self._held)
-        m.submodules.out = out = SkidBuffer(self._output)
+        m.submodules.front = front = SkidBuffer(self._held, ("passes", "sums", "last_chunk"))
+        m.submodules.out = out = SkidBuffer(self._output, ("sideband",))
         wiring.connect(m, out.o, wiring.flipped(self.o))
         self._enter(m, front.i)
         here = front.o.payload
@@ -272,11 +272,14 @@ class Normalise(wiring.Component):
         wait = Signal(range(self.settle), name="wait")
         spaced = Signal(name="spaced", init=1)
         idle = Signal(name="idle", init=1)
-        with m.If(ends):
-            m.d.sync += wait.eq(self.settle - 3)
+        ended = delay(m, ends, 1, "ended", reset_less=False)  # ``ends`` comes too late to set a counter
+        with m.If(ended):
+            m.d.sync += wait.eq(self.settle - 4)
         with m.Elif(wait != 0):
             m.d.sync += wait.eq(wait - 1)
-        m.d.sync += [idle.eq((wait == 0) & ~ends), spaced.eq((wait <= self.settle - 1 - self.period) & ~ends)]
+        is_near = ends | ended
+        m.d.sync += [idle.eq((wait == 0) & ~is_near),
+                     spaced.eq((wait <= self.settle - 1 - self.period) & ~is_near)]
         m.d.comb += self.idle.eq(idle)
         return spaced
 
@@ -343,11 +346,12 @@ class Normalise(wiring.Component):
         m.d.comb += [sums.valid.eq(valid), sums.last.eq(delay(m, last, operands, "last"))]
         ended = delay(m, ends, 2, "ended", reset_less=False)
         # The units take the rows in turn; what a row will need waits at the unit that gets it.
-        turn, chosen = self._turns(m, ends), Array(Signal(SET_BITS, name=f"set{n}") for n in range(p.units))
+        ending, ending_set = delay(m, ends, 1, "ending", reset_less=False), delay(m, number, 1, "ending_set")
+        turn, chosen = self._turns(m, ending), Array(Signal(SET_BITS, name=f"set{n}") for n in range(p.units))
         row_turn, rows = self._turns(m, ended), Array(Signal(p.row_bits, name=f"row{n}") for n in range(p.units))
         start_turn = self._turns(m, sums.done)
-        with m.If(ends):
-            m.d.sync += chosen[turn].eq(number)
+        with m.If(ending):
+            m.d.sync += chosen[turn].eq(ending_set)
         with m.If(ended):
             m.d.sync += rows[row_turn].eq(address)
         parameters = self._sets(m, chosen[start_turn], ("n", "epsilon", "range_bits"))
@@ -408,7 +412,8 @@ class Normalise(wiring.Component):
         piece = Signal(range(pieces), name="piece")
         final = piece == pieces - 1
         heads = []
-        for memory, push, word, leave in ((queue, valid, results, pop), (sides, begins, sideband, pop & final)):
+        begun, begun_sideband = delay(m, begins, 1, "enters", reset_less=False), delay(m, sideband, 1, "entering")
+        for memory, push, word, leave in ((queue, valid, results, pop), (sides, begun, begun_sideband, pop & final)):
             write, read = write_port(memory), read_port(memory)
             m.d.comb += [write.en.eq(push), write.data.eq(word)]
             for port, moves in ((write, push), (read, leave)):

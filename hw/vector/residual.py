@@ -182,10 +182,11 @@ class ResidualAdder(wiring.Component):
         m.d.comb += [write.en.eq(1), write.addr.eq(next_place), write.data.eq(address)]
         with m.If(accept & is_rest_write):
             m.d.sync += [next_place.eq(next_place + 1), latest.eq(next_place), oldest.eq(oldest + 1)]
-        with m.If(accept & offered.first):
-            m.d.sync += [has_latest.eq(is_rest_write), has_oldest.eq(0), missing.eq(engines + ~is_rest_write)]
-        with m.Elif(accept & is_rest_write & ~has_oldest):
-            m.d.sync += [has_latest.eq(1), has_oldest.eq(missing == 1), missing.eq(missing - 1)]
+        with m.If(accept):  # nothing else in the enable: it comes late
+            m.d.sync += [
+                has_latest.eq(is_rest_write | (has_latest & ~offered.first)),
+                has_oldest.eq(~offered.first & (has_oldest | (is_rest_write & (missing == 1)))),
+                missing.eq(Mux(offered.first, engines + ~is_rest_write, missing - (is_rest_write & ~has_oldest)))]
 
         kept = []
         for name, place, known in (("latest", latest, has_latest), ("oldest", oldest, has_oldest)):

@@ -53,7 +53,7 @@ class VectorStore(wiring.Component):
         m, c = Module(), self._config
         m.submodules.rescale = rescale = Rescale(c, c.vector_lanes, c.channel_beats)
         m.submodules.residual = residual = ResidualAdder(c, residual_depth(c))
-        m.submodules.between = between = SkidBuffer(residual_write(c))
+        m.submodules.between = between = SkidBuffer(residual_write(c), ("residual", "first", "write.strobe"))
         wiring.connect(m, between.o, residual.i)
         m.submodules.argmax = argmax = Argmax(c)
         wiring.connect(m, argmax.o, wiring.flipped(self.o))

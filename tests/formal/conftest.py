@@ -154,7 +154,7 @@ class Forgetful(wiring.Component):
 
     repeats = False
 
-    def __init__(self, shape):
+    def __init__(self, shape, deciding=()):
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)), "moving": Out(1)})
 
     def elaborate(self, platform):

@@ -111,6 +111,7 @@ FAULTS = ["valid waits for ready", "payload moves", "accepts what it cannot hold
           "swaps words", "loses last"]
 PARTS = {
     "skid": lambda wrap: Scoreboard(wrap(SkidBuffer(NARROW)), 1, 1, 2),
+    "deciding": lambda wrap: Scoreboard(wrap(SkidBuffer(NARROW, ("tag", "last"))), 1, 1, 2),
     **{f"up{r}": lambda wrap, r=r: Scoreboard(wrap(Upsizer(NARROW, r)), 1, r, r) for r in (1, 2, 3, 4)},
     **{f"down{r}": lambda wrap, r=r: Scoreboard(wrap(Downsizer(NARROW, r)), r, 1, r) for r in (1, 2, 3, 4)},
 }
@@ -127,6 +128,6 @@ def test_proved(prove, part):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("part", ["skid", "up2", "down2"])
+@pytest.mark.parametrize("part", ["skid", "deciding", "up2", "down2"])
 def test_planted_fault_is_refuted(prove, part, fault):
     assert not holds(prove, part, lambda dut: Fault(dut, fault))

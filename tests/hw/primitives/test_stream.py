@@ -60,6 +60,14 @@ def test_upsizer(source, sink, ratio):
 
 
 @STALLS
+@pytest.mark.parametrize("deciding", [("last",), ("outer.last", "words")])
+def test_skid_buffer_with_deciding_fields(source, sink, deciding):
+    shape = data.StructLayout({**NARROW.members, "outer": NARROW})
+    words = [number * 0x9E3779B97F4A7C15 % (1 << shape.size) for number in range(40)]
+    check(SkidBuffer(shape, deciding), words, words, source, sink, 3)
+
+
+@STALLS
 @pytest.mark.parametrize("ratio", [1, 2, 3, 4, 8])
 def test_downsizer(source, sink, ratio):
     beats = narrow_beats(ratio, 24 * ratio, ratio)
