@@ -10,12 +10,15 @@ from amaranth.lib.wiring import In, Out
 import numpy as np
 import pytest
 
+from support.attention import attention_config
+
 from wingbeat.hw.array.flow import Flow
+from wingbeat.hw.array.layouts import mac_control
 from wingbeat.hw.array.mac_column import MacColumn, MacColumnParameters
 from wingbeat.hw.array.mac_flow import MacFlow
 from wingbeat.hw.array.parameters import dot_cycle, mac_capture, mac_column_latency, mac_latency, mac_spacing
 from wingbeat.hw.config import CoreConfig
-from wingbeat.hw.isa.instruction import Mac, Mode, Pass
+from wingbeat.hw.isa.instruction import Mac, Mode, Pass, Softmax
 from wingbeat.hw.isa.sparse import PICK_BITS
 from wingbeat.hw.numeric import unpack_signed
 from wingbeat.sim.model.shuffle import bank_of, pass_indices, route, switches_for
@@ -321,6 +324,28 @@ def test_kept_sums_are_no_results(drive, field_bits, keep):
     seen = drive(MacFlow(config), steps, ("write", "done"))
     assert sum(bits & 1 for bits in seen["write"]) == (0 if keep else 2)
     assert [cycle for cycle, done in enumerate(seen["done"]) if done] == [7 + mac_latency(config) + config.layers + 2]
+
+
+@pytest.mark.parametrize("softmax, keep, is_nobodys", [
+    (Softmax.NONE, False, False), (Softmax.LOGITS, False, True), (Softmax.VALUES, False, False),
+    (Softmax.VALUES, True, True)])
+def test_clamps_of_logits_are_no_columns_to_tell(drive, field_bits, softmax, keep, is_nobodys):
+    """Only the finisher knows which logits count. MACs of the other kinds before and behind."""
+    config = attention_config("one engine")
+    own = Mac(2, 1, 2, 1, 0, 0, 9, softmax=softmax, keep=keep)
+    other = Mac(2, 1, 2, 1, 0, 0, 9, softmax=Softmax.NONE if is_nobodys else Softmax.LOGITS)
+    steps, ends = [], []
+    for mac in (other, own, other):
+        bits, groups = field_bits(mac), 2 * 2 * config.lanes // config.layers
+        for n in range(groups):
+            ends += [(len(steps), mac is own)] if n % 2 else []
+            steps.append({"valid": 1, "start": n == 0, "step_last": n % 2, "half": 0, "fields": bits})
+        steps += [steps[-1] | {"valid": 0, "start": 0, "step_last": 0}] * (2 * mac_spacing(config))
+    seen = drive(MacFlow(config), steps, ("control",))
+    keeps = mac_control(config)["keeps"].offset
+    captured = [(bool(seen["control"][at + mac_capture(config) + late] >> keeps & 1), is_own)
+                for at, is_own in ends for late in (2, 3)]  # a cycle behind re and im
+    assert all(told == (is_nobodys if is_own else not is_nobodys) for told, is_own in captured), captured
 
 
 # --- In the flow unit ---------------------------------------------------------------------------------------------
