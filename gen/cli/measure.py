@@ -64,6 +64,7 @@ def bench_softmax(preset: PresetOption = None, config: ConfigOption = None, sett
                   heads: HeadsOption = 12, features: FeaturesOption = 64, causal: CausalOption = False,
                   key_heads: KeyHeadsOption = None, length: LengthOption = None,
                   window: Annotated[int | None, typer.Option(metavar="W", help="how far a token sees")] = None,
+                  alibi: Annotated[bool, typer.Option("--alibi", help="logits fall with distance")] = False,
                   search: Annotated[bool, typer.Option("--search", help="all tiles on the cycle model")] = False,
                   model: Annotated[bool, typer.Option("--model", help="the cycle model alone")] = False,
                   tiles: Annotated[str | None, typer.Option(
@@ -77,7 +78,7 @@ def bench_softmax(preset: PresetOption = None, config: ConfigOption = None, sett
     from ..cosim.timing import MemoryTiming
     from ..explore.attention import bench_attention, count_tiles, search_granularity
     from ..workloads.kernels import AttentionSize
-    size = AttentionSize(tokens, heads, features, causal, window, key_heads, length).checked()
+    size = AttentionSize(tokens, heads, features, causal, window, key_heads, length, alibi).checked()
     timing = MemoryTiming.parse(memory or "delay:40,12")
     wanted = integers("--tiles", tiles) if tiles else ()
     if wanted and (search or len(wanted) != 2):

@@ -16,10 +16,10 @@ from ...hw.isa.instruction import Pass
 from ...hw.isa.setup import SETUP_LENGTHS
 from ...hw.numeric import largest
 from ...sim.model.processor import BlockOutcome
-from ...sim.reference.functions import attended, attention
+from ...sim.reference.functions import alibi_slopes, attended, attention
 from ...sim.reference.linear import butterfly_multiply, fft
 from ...sim.reference.metrics import sqnr_db
-from ..compiler.kernel.attention import attention_shifts
+from ..compiler.kernel.attention import attention_shifts, mask_slopes
 from ..compiler.kernel.compile import checked_log2, compile_butterfly, compile_fft
 from ..compiler.kernel.dense import compile_dense
 from ..compiler.kernel.sparse import Pattern, kept_weights
@@ -316,7 +316,7 @@ def dense_workload(config: CoreConfig, tokens: int, inputs: int, outputs: int, s
 class AttentionSize:
     """``heads`` of ``head_features`` elements, ``key_heads`` of keys and values (None: as many), ``tokens`` of queries
     and of keys. ``causal``: none sees one behind it; ``window``: nor one further away; of the keys the first ``length``
-    count, None for all."""
+    count, None for all. ``alibi``: logits fall with the distance of their keys; with ``causal``."""
 
     tokens: int
     heads: int = 1
@@ -325,6 +325,7 @@ class AttentionSize:
     window: int | None = None
     key_heads: int | None = None
     length: int | None = None
+    alibi: bool = False
 
     def checked(self) -> "AttentionSize":
         """Raises WingbeatError for a size that is none."""
@@ -338,12 +339,19 @@ class AttentionSize:
             raise WingbeatError(f"--key-heads: {self.key_heads}; allowed are divisors of {self.heads} heads")
         if self.length is not None and not 0 <= self.length <= self.tokens:
             raise WingbeatError(f"--length: {self.length}; allowed are 0..{self.tokens}")
+        if self.alibi and not self.causal:
+            raise WingbeatError("--alibi: allowed is --causal beside it")
         return self
+
+    @property
+    def slopes(self) -> np.ndarray | None:
+        """Of each head, as the reference takes them."""
+        return alibi_slopes(self.heads) if self.alibi else None
 
     def counts(self, config: CoreConfig) -> Keys:
         """Of a single input, whose length is the first one of the table."""
         has_length = self.length is not None or padded_keys(config, self.tokens) > self.tokens
-        return Keys(self.causal, self.window, int(has_length))
+        return Keys(self.causal, self.window, int(has_length), slopes=mask_slopes(self.slopes))
 
 
 def attention_workload(config: CoreConfig, size: AttentionSize, seed: int, tiles: Tiles | None = None,
@@ -374,6 +382,6 @@ def attention_workload(config: CoreConfig, size: AttentionSize, seed: int, tiles
     memory = _memory(config, target.end, [(queries, q), (given, k), (values, v)])
     seen = attended(tokens, size.causal, size.window) & (np.arange(tokens) < counted)
     reference = attention((q * 2.0 ** own / scale)[None], (k * 2.0 ** exponent)[None], (v * 2.0 ** exponent)[None],
-                          size.heads, seen)[0]
+                          size.heads, seen, slopes=size.slopes)[0]
     return Workload("attention", features, tokens, config, assemble(config, tasks, setup), memory, queries,
                     2.0 ** own, target, 2.0 ** shifts.exponent, False, reference, 2 * int(seen.sum()) * width, 0)

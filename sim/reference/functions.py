@@ -47,17 +47,27 @@ def attended(tokens: int, causal: bool = False, window: int | None = None) -> np
     return ((distance <= 0) | (not causal)) & (abs(distance) <= (tokens if window is None else window))
 
 
+def alibi_slopes(heads: int) -> np.ndarray:
+    """What a logit of each of ``heads`` loses for every token that its key lies back: Press et al., Train Short, Test
+    Long (arXiv 2108.12409), and for numbers of heads that are no power of two as its authors' code does."""
+    whole = 1 << heads.bit_length() - 1
+    steps = [*range(2, 2 * whole + 1, 2), *range(1, 2 * (heads - whole), 2)]
+    return 2.0 ** (-4 * np.array(steps) / whole)
+
+
 def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, heads: int, seen: np.ndarray | None = None,
-              lengths: np.ndarray | None = None) -> np.ndarray:
+              lengths: np.ndarray | None = None, slopes: np.ndarray | None = None) -> np.ndarray:
     """softmax(q k^T / sqrt(d)) v of ``q`` (count, tokens, features), d = features / heads; head h has the features h*d
     to (h+1)*d - 1. ``k``, ``v`` (count, keys, features / n): n heads of ``q`` in a row share one of theirs. ``seen``
     (tokens, keys): the keys of each query that count; ``lengths`` (count,): as many of the first ones do, None for all.
-    A query for which none counts gives zeros."""
+    A query for which none counts gives zeros. ``slopes`` (heads,): as of :func:`alibi_slopes`, None for none."""
     count, tokens, features = q.shape
     d = features // heads
     q, k, v = (each.reshape(*each.shape[:2], -1, d).swapaxes(1, 2) for each in (q, k, v))
     k, v = (each.repeat(heads // each.shape[1], axis=1) for each in (k, v))
     logits = q @ k.swapaxes(2, 3) / math.sqrt(d)
+    if slopes is not None:
+        logits += slopes[:, None, None] * (np.arange(k.shape[2]) - np.arange(tokens)[:, None])
     counts = np.broadcast_to(True if seen is None else seen, logits.shape)
     if lengths is not None:
         counts = counts & (np.arange(k.shape[2]) < lengths[:, None, None, None])

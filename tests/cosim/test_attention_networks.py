@@ -89,6 +89,7 @@ def test_heads_that_share_keys(build, tmp_path):
 
 @pytest.mark.parametrize("tokens, mask, lengths", [(37, "", [0, 37, 1, 20, 36, 8]),
                                                    (37, ", causal = true", [37, 0, 20, 1, 30, 8]),
+                                                   (37, ", causal = true, alibi = true", [37, 5, 20, 1, 30, 8]),
                                                    (100, "", [3, 100, 70]), (100, ", window = 30", [0, 64, 1])])
 def test_lengths_of_the_inputs(build, tmp_path, tokens, mask, lengths):
     """No token, one, some and all; with 100 of them in chunks, of which none may count. A batch and a part of one."""

@@ -1,14 +1,19 @@
 """Softmax attention: shifts of logits and results, from the formats of queries, keys and values."""
 
+import math
 from typing import NamedTuple
+
+import numpy as np
 
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
-from ....hw.numeric import (ALIGNMENT_CUT, LATE_SHIFTS, LOGIT_FRACTION_BITS, TOTAL_GUARD_BITS,
+from ....hw.isa.encoding import FIELDS
+from ....hw.isa.instruction import Opcode
+from ....hw.numeric import (ALIGNMENT_CUT, LATE_SHIFTS, LOGIT_FRACTION_BITS, SLOPE_FRACTION_BITS, TOTAL_GUARD_BITS,
                             coefficient_fraction_bits, mac_guard_bits, streamed_coefficient)
 from .dense import LARGEST_SHIFT
 
-__all__ = ["AttentionShifts", "attention_shifts"]
+__all__ = ["AttentionShifts", "attention_shifts", "mask_slopes"]
 
 
 class AttentionShifts(NamedTuple):
@@ -36,3 +41,15 @@ def attention_shifts(config: CoreConfig, query: int, key: int, value: int, resul
     least = value - coefficient + cut + ALIGNMENT_CUT + TOTAL_GUARD_BITS + words
     result = max(result, least - 1 - config.width - LATE_SHIFTS)
     return AttentionShifts(logits, least - result - 1, result)
+
+
+def mask_slopes(slopes: np.ndarray | None) -> tuple[int, ...]:
+    """``slopes`` of heads as a Mask takes them, for logits that are powers of two; none of none. Raises WingbeatError
+    for one that is too steep."""
+    if slopes is None:
+        return ()
+    found = np.rint(slopes * math.log2(math.e) * 2 ** SLOPE_FRACTION_BITS)
+    if found.max() >= 1 << dict(FIELDS[Opcode.MASK])["slope"]:
+        raise WingbeatError(f"alibi: {len(slopes)} heads, a slope of {slopes.max():.3f}; allowed are slopes below "
+                            "0.693, which 1 to 8 heads have")
+    return tuple(found.astype(int).tolist())

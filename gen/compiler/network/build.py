@@ -21,7 +21,7 @@ from ....hw.numeric import largest
 from ....sim.reference.functions import attended
 from ....sim.reference.linear import butterfly_multiply
 from ..checkpoint import ButterflyWeights
-from ..kernel.attention import attention_shifts
+from ..kernel.attention import attention_shifts, mask_slopes
 from ..kernel.compile import compile_butterfly, compile_copy, compile_fft, compile_sum
 from ..kernel.dense import DenseKernel, compile_dense
 from ..kernel.kernel import Kernel
@@ -227,7 +227,7 @@ class _Attention(Builder):
         own_rows, key_rows, value_rows = (tuple(tensor.input(number) for number in inputs)
                                           for tensor in (self.source.tensor, keys.tensor, values.tensor))
         attend = Attend(config, own_rows, key_rows, value_rows, tuple(rows), step.layer.heads, count,
-                        Keys(spec.causal, spec.window, self._length(count), step.has_lengths))
+                        Keys(spec.causal, spec.window, self._length(count), step.has_lengths, mask_slopes(spec.slopes)))
         own = Format(self.width, max(own_exponent(step, self.width), least_exponent(step.result, self.width)))
         shifts = attention_shifts(config, self.source.format.exponent, keys.format.exponent, values.format.exponent,
                                   own.exponent)

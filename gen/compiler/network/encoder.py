@@ -14,7 +14,7 @@ def encoder_layers(spec: Encoder,
     stem = f"{spec.weights}." if spec.weights else ""
     # Not validated, as in projections.py: the names of the tensors are longer than that of the layer.
     attention = Attention.model_construct(kind="attention", weights=f"{stem}self_attn", heads=spec.heads,
-                                          causal=spec.causal, window=spec.window)
+                                          causal=spec.causal, window=spec.window, alibi=spec.alibi)
     norms = [LayerNorm.model_construct(kind="layernorm", weights=f"{stem}norm{number}", epsilon=spec.epsilon)
              for number in (1, 2)]
     activation: Gelu | Relu = Gelu(kind="gelu") if spec.activation == "gelu" else Relu(kind="relu")

@@ -39,10 +39,12 @@ import reprlib
 import tomllib
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ....hw.errors import WingbeatError
 from ....hw.names import ALLOWED_NAMES, is_module_name
+from ....sim.reference.functions import alibi_slopes
 from ..checkpoint import printable
 from ..program.granularity import LARGEST_WINDOW
 
@@ -127,12 +129,24 @@ class Mixing(_Table):
 
 class _Attending(_Table):
     """Fields of all softmax attention. ``causal``: a token sees none behind it. ``window``: it sees none further away
-    than so many tokens."""
+    than so many tokens. ``alibi``, with ``causal``: logits fall with the distance of their keys (arXiv 2108.12409)."""
 
     weights: LayerName
     heads: int = Field(ge=1, le=_MOST_HEADS)
     causal: bool = False
     window: int | None = Field(default=None, ge=1, le=LARGEST_WINDOW)
+    alibi: bool = False
+
+    @property
+    def slopes(self) -> np.ndarray | None:
+        """As the reference takes them."""
+        return alibi_slopes(self.heads) if self.alibi else None
+
+    @model_validator(mode="after")
+    def _alibi_looks_back(self) -> "_Attending":
+        if self.alibi and not self.causal:
+            raise ValueError("alibi = true, causal = false; allowed is causal = true beside it")
+        return self
 
 
 class Sparsities(_Table):

@@ -175,7 +175,8 @@ class _Lowering:
         points = [self.step(part.weights, part, at, apply_layer(part, at.floats)) for part in (_scaled(q, scale), k, v)]
         values = [point.value for point in points]
         floats = attention(values[0].floats / scale, values[1].floats, values[2].floats, layer.spec.heads,
-                           attended(layer.input.tokens, layer.spec.causal, layer.spec.window), self.lengths)
+                           attended(layer.input.tokens, layer.spec.causal, layer.spec.window), self.lengths,
+                           layer.spec.slopes)
         together = self.step(f"{layer.weights or layer.path}.softmax", layer, points[0], floats)
         self.steps[-1].operands, self.steps[-1].has_lengths = tuple(values[1:]), self.lengths is not None
         for value in values[1:]:

@@ -67,10 +67,10 @@ def _applied(layer: LoadedLayer, x: np.ndarray, lengths: np.ndarray | None = Non
             return y if layer.offset is None else y + layer.offset
         case Mixing(norm=norm):
             return mixing(x) / (math.sqrt(x.shape[-1] * x.shape[-2]) if norm == "ortho" else 1)
-        case Attention(heads=heads, causal=causal, window=window):
+        case Attention(heads=heads, causal=causal, window=window, slopes=slopes):
             q, k, v = (_applied(projection, x) for projection in layer.projections[:3])
             seen = attended(x.shape[1], causal, window)
-            return _applied(layer.projections[3], attention(q, k, v, heads, seen, lengths))
+            return _applied(layer.projections[3], attention(q, k, v, heads, seen, lengths, slopes))
         case Gelu(approximate="tanh"):
             return tanh_gelu(x)
         case Gelu():

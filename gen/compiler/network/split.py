@@ -85,7 +85,7 @@ def _execute(parts: Sequence[_Part], x: Any, lengths: np.ndarray | None,
                 assert isinstance(layer.spec, Attention)
                 q, k, v = (run(each, x) for each in projections)
                 x = attention(q, k, v, layer.spec.heads, attended(q.shape[1], layer.spec.causal, layer.spec.window),
-                              lengths)
+                              lengths, layer.spec.slopes)
             case Add(_, inner):
                 x = x + _execute(inner, x, lengths, run)
             case _:

@@ -98,9 +98,9 @@ class Attend:
         for head in range(first_head * share, (first_head + count) * share):
             at = head * self.heads.features // self.config.memory_elements
             for first, rows, row_bits in self.granularity.blocks(self.chosen):
-                key = row_bits, first if self._is_banded else 0, counts
+                key = row_bits, first if self._is_banded else 0, counts.of_head(head)
                 if key not in stages:
-                    stages[key] = self._stage(target, row_bits, key[1], rows, shifts, name, counts)
+                    stages[key] = self._stage(target, row_bits, key[1], rows, shifts, name, key[2])
                 block = Block(queries.base + first * queries.pitch + at, rows, target.base + first * target.pitch + at,
                               rows, matrix_at=self._places(stages[key], number, head))
                 found.append(Transfer(stages[key], block))
@@ -152,11 +152,12 @@ class Attend:
 
 def _mask(counts: Keys, key: int, first: int) -> Mask:
     """Of the keys from number ``key`` on, for rows from ``first`` on."""
-    causal, window, length, _ = counts
+    causal, window, length, _, slopes = counts
+    slope = sum(slopes)
     if window is None:
-        return Mask(key, first if causal else 0, causal, 0, length)
+        return Mask(key, first if causal else 0, causal, 0, length, slope)
     limit = first if causal else first + window
-    return Mask(key, limit, True, window if causal else 2 * window, length)
+    return Mask(key, limit, True, window if causal else 2 * window, length, slope)
 
 
 def _piece(config: CoreConfig, matrix: Matrix, rows: int, inputs: int) -> MatrixPiece:

@@ -39,16 +39,22 @@ def _fewest(config: CoreConfig) -> int:
 class Keys(NamedTuple):
     """Which keys count: not those behind a query where ``causal``, nor those further away than ``window``; number of
     the entry in the table of lengths, less one, that says how many there are, 0 where all count. ``by_input``: that
-    entry is of the first input, those behind it are of the others."""
+    entry is of the first input, those behind it are of the others. ``slopes``: of each head of queries, what a logit
+    loses for a token that its key lies back, as of a Mask; none where it loses nothing."""
 
     causal: bool = False
     window: int | None = None
     length: int = 0
     by_input: bool = False
+    slopes: tuple[int, ...] = ()
 
     def of(self, number: int) -> "Keys":
         """Those of one input."""
         return self._replace(length=self.length + number, by_input=False) if self.by_input else self
+
+    def of_head(self, head: int) -> "Keys":
+        """Those of one head of queries, whose slope is the only one."""
+        return self._replace(slopes=self.slopes[head:head + 1])
 
 
 class Tiles(NamedTuple):

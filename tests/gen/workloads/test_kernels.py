@@ -40,6 +40,7 @@ def test_no_key_gives_zeros():
 @pytest.mark.parametrize("options, line", [
     ({"key_heads": 3}, "--key-heads: 3; allowed are divisors of 4 heads"),
     ({"key_heads": 0}, "--key-heads: 0; allowed are divisors of 4 heads"),
+    ({"alibi": True}, "--alibi: allowed is --causal beside it"),
     ({"length": 9}, "--length: 9; allowed are 0..8"), ({"length": -1}, "--length: -1; allowed are 0..8")])
 def test_options_that_do_not_fit(options, line):
     with pytest.raises(WingbeatError) as caught:

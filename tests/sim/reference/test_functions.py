@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from wingbeat.sim.reference.functions import (attended, attention, erf_complement, gelu, silu_complement, standardise,
-                                              tanh_complement, tanh_gelu)
+from wingbeat.sim.reference.functions import (alibi_slopes, attended, attention, erf_complement, gelu,
+                                              silu_complement, standardise, tanh_complement, tanh_gelu)
 
 SEED = 3
 X = np.linspace(-9, 9, 1001)
@@ -52,6 +52,23 @@ def test_attention_row_by_row(causal, window):
                         weights[key] = 0
                 want = sum(w * v[batch, key, head] for key, w in enumerate(weights)) / sum(weights)
                 assert np.allclose(got[batch, row, head], want), f"seed {SEED}"
+
+
+@pytest.mark.parametrize("heads, slopes", [
+    (1, [2 ** -8]), (4, [2 ** -2, 2 ** -4, 2 ** -6, 2 ** -8]), (8, 2.0 ** -np.arange(1, 9)),
+    (6, [2 ** -2, 2 ** -4, 2 ** -6, 2 ** -8, 2 ** -1, 2 ** -3])])
+def test_slopes_of_alibi(heads, slopes):
+    assert alibi_slopes(heads).tolist() == list(slopes)
+
+
+def test_attention_with_slopes():
+    q, k, v = np.random.default_rng(SEED).standard_normal((3, 2, 5, 4))
+    found = attention(q, k, v, 2, slopes=np.array([0.5, 0.25]))
+    for row, head in [(0, 0), (3, 1), (4, 0)]:
+        own = slice(2 * head, 2 * head + 2)
+        logits = q[1, row, own] @ k[1, :, own].T / math.sqrt(2) - (0.5, 0.25)[head] * (row - np.arange(5))
+        share = np.exp(logits) / np.exp(logits).sum()
+        assert np.allclose(found[1, row, own], share @ v[1, :, own])
 
 
 def test_heads_that_share_keys_and_values():

@@ -101,6 +101,24 @@ def test_keys_that_count(networks, tokens, mask):
     assert np.array_equal(after[0, 0], found[0, 0]) and not np.array_equal(after[0, -1], found[0, -1])
 
 
+@pytest.mark.parametrize("heads, tokens, window", [(2, 37, None), (4, 64, None), (3, 64, 9)])
+def test_logits_that_fall_with_distance(networks, heads, tokens, window):
+    """In chunks, too; the host does the same."""
+    network, inputs = networks.load("(norm attention/dddd)", tokens=tokens, features=16 * heads)
+    flat = with_heads(network, heads, causal=True, window=window)
+    network = with_heads(network, heads, causal=True, window=window, alibi=True)
+    exact = forward(network, inputs[:3])[-1][1]
+    for config in (config_of(networks, ring_words=64), config_of(networks, softmax_pairs=0)):
+        found = compile_split(network, config, inputs, 2).execute_model(inputs[:3]).results
+        assert sqnr_db(exact, found) > 66 and sqnr_db(forward(flat, inputs[:3])[-1][1], found) < 40
+
+
+def test_logits_that_fall_too_fast(networks):
+    network, inputs = networks.load("attention/dddd", tokens=16, features=144)
+    with pytest.raises(WingbeatError, match="^a0.softmax: alibi: 9 heads, a slope of 0.707; allowed are slopes below "):
+        compile_network(with_heads(network, 9, causal=True, alibi=True), config_of(networks), inputs, 1)
+
+
 def test_lengths_are_written_by_records(networks):
     """The host writes no more than without attention: the table of lengths comes with the other setup."""
     network, inputs = networks.load("(norm attention/dddd)", tokens=11, features=16)

@@ -98,6 +98,8 @@ BAD_TOML = {
                         ["layers[0].window: 4096", "4095"]),
     "causal in a string": (text('{kind = "attention", weights = "a", heads = 2, causal = "yes"}'),
                            ["layers[0].causal: 'yes'"]),
+    "alibi without causal": (text('{kind = "attention", weights = "a", heads = 2, alibi = true}'),
+                             ["layers[0]", "alibi = true, causal = false; allowed is causal = true"]),
     "head_features zero": (text('{kind = "attention", weights = "a", heads = 2, head_features = 0}'),
                            ["layers[0].head_features: 0", "greater than or equal to 1"]),
     "key_heads a text": (text('{kind = "attention", weights = "a", heads = 2, key_heads = "1"}'),
