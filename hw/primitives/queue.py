@@ -63,7 +63,8 @@ class CommandQueue(wiring.Component):
 
 
 class TokenQueue(wiring.Component):
-    """A queue of at most ``places`` words in a :class:`Ram` whose output registers move with what follows.
+    """A queue of at most ``places`` words in a :class:`Ram` (``near``: in LUTs) whose output registers move with what
+    follows.
 
     ``w_en`` may be high only where ``level``, the words in the RAM, is less than ``places``. ``moving``: the words
     behind the RAM go one register further. ``pop``: one word leaves the RAM in this cycle. ``r_valid``: a word is at
@@ -78,8 +79,8 @@ class TokenQueue(wiring.Component):
     Source: own.
     """
 
-    def __init__(self, target: Target, pipeline: Pipeline, width: int, places: int):
-        self._target, self._pipeline, self._places = target, pipeline, places
+    def __init__(self, target: Target, pipeline: Pipeline, width: int, places: int, near: bool = False):
+        self._target, self._pipeline, self._places, self._near = target, pipeline, places, near
         super().__init__({
             "w_en": In(1), "w_data": In(width), "moving": In(1), "pop": Out(1), "r_valid": Out(1), "r_data": Out(width),
             "level": Out(range(places + 1)), "empty": Out(1)})
@@ -87,7 +88,8 @@ class TokenQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bits = (self._places - 1).bit_length()
-        m.submodules.ram = ram = Ram(RamParameters(len(self.w_data), 1 << bits, self._target, self._pipeline))
+        m.submodules.ram = ram = Ram(RamParameters(len(self.w_data), 1 << bits, self._target, self._pipeline,
+                                                   self._near))
         write, read = signals("write read", bits)
         has_words = Signal(name="has_words")
         word_stages = Signal(self._pipeline.ram_latency, name="word_stages")
@@ -104,7 +106,8 @@ class TokenQueue(wiring.Component):
 
 
 class BeatQueue(wiring.Component):
-    """A queue of at most ``places`` >= 4 words of any ``width``.
+    """A queue of at most ``places`` >= 4 words of any ``width``. The lowest ``near`` bits lie in LUTs, close to what
+    ``o.ready`` hangs on.
 
     ``w_en`` and ``w_data``: a word enters. It may where ``space`` was high in the cycle before, or where the writer
     counts places itself: ``pop`` is high for one cycle for each place that has become free. ``o``: the words, in order.
@@ -124,8 +127,8 @@ class BeatQueue(wiring.Component):
     Source: own.
     """
 
-    def __init__(self, target: Target, pipeline: Pipeline, width: int, places: int):
-        self._target, self._pipeline, self._places = target, pipeline, places
+    def __init__(self, target: Target, pipeline: Pipeline, width: int, places: int, near: int = 0):
+        self._target, self._pipeline, self._places, self._near = target, pipeline, places, near
         super().__init__({
             "w_en": In(1), "w_data": In(width), "space": Out(1, init=1), "pop": Out(1),
             "o": Out(stream.Signature(width)), "empty": Out(1)})
@@ -137,10 +140,11 @@ class BeatQueue(wiring.Component):
         is_held, stall = signals("is_held stall")
         moving = Signal(name="moving", init=1)
         words = Signal(width, name="words")
-        for low in range(0, width, RAM_BITS):
-            part = slice(low, min(low + RAM_BITS, width))
+        for low in [*range(min(self._near, 1)), *range(self._near, width, RAM_BITS)]:
+            is_near = low < self._near
+            part = slice(low, self._near if is_near else min(low + RAM_BITS, width))
             m.submodules[f"bits{low}"] = queue = TokenQueue(
-                self._target, self._pipeline, part.stop - low, self._places)
+                self._target, self._pipeline, part.stop - low, self._places, is_near)
             m.d.comb += [queue.w_en.eq(self.w_en), queue.w_data.eq(self.w_data[part]), queue.moving.eq(moving),
                          words[part].eq(queue.r_data)]
             parts.append(queue)

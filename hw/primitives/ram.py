@@ -60,7 +60,8 @@ def _tile(width: int, depth: int) -> _Tiling:
 
 @dataclass(frozen=True)
 class RamParameters:
-    """``width`` bits (1..144) x ``depth`` entries (2..65536, any number), technology and pipeline.
+    """``width`` bits (1..144) x ``depth`` entries (2..65536, any number), technology and pipeline. ``near``: in LUTs
+    whatever its size, where what looks at its words wants them close by.
 
     Raises ValueError naming the field.
     """
@@ -69,6 +70,7 @@ class RamParameters:
     depth: int
     target: Target = Target.PORTABLE
     pipeline: Pipeline = Pipeline.DEEP
+    near: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in (("width", 1, RAM_BITS), ("depth", 2, 65536)):
@@ -93,7 +95,7 @@ class RamParameters:
     @property
     def is_small(self) -> bool:
         """Whether LUTs hold it on an ECP5 too."""
-        return self.width * self.depth <= _LUT_BITS
+        return self.near or self.width * self.depth <= _LUT_BITS
 
 
 class Ram(wiring.Component):
@@ -140,7 +142,8 @@ class Ram(wiring.Component):
     def _portable(self, m: Module) -> None:
         p = self.parameters
         # Without the attribute Yosys builds the old word around block RAMs that do not promise it.
-        m.submodules.memory = memory = Memory(shape=p.width, depth=p.depth, init=[], attrs={"no_rw_check": 1})
+        attributes = {"no_rw_check": 1} | ({"ram_style": "distributed"} if p.near else {})
+        m.submodules.memory = memory = Memory(shape=p.width, depth=p.depth, init=[], attrs=attributes)
         write, read = write_port(memory), read_port(memory, "sync")
         m.d.comb += [write.en.eq(self.w_en), write.addr.eq(self.w_addr), write.data.eq(self.w_data),
                      read.en.eq(self.r_en), read.addr.eq(self.r_addr)]

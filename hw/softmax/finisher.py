@@ -138,8 +138,9 @@ class Finisher(wiring.Component):
         count, LOGIT_LATENCY cycles behind the values, and the products of sums, 4 cycles behind them."""
         c = self._config
         m.submodules.mask = mask = KeyMask(c, 2 * self._engines, 2 * self._first)
+        are_logits = delay(m, ~self.divides, 1, "are_logits")  # not shared with the multiplexers
         m.d.comb += [mask.mask.eq(self.mask), mask.last_pair.eq(self.last_pair), mask.length.eq(self.length),
-                     mask.load.eq(self.load), mask.step.eq(moving & ~self.divides)]
+                     mask.load.eq(self.load), mask.step.eq(moving & are_logits)]
         m.submodules.multiplier = multiplier = Multiplier(MultiplierParameters(
             DISTANCE_BITS, RECIPROCAL_BITS + 1, c.target, c.pipeline))
         value = delay(m, self.value, 1, "late_value")

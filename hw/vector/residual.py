@@ -67,9 +67,9 @@ class ResidualAdder(wiring.Component):
     ``beats.ready`` depends on the writes inside and on ``o`` only, never on ``read``: a beat is taken as soon as the
     writes before its own have left.
     Reset: forgets all writes; answers of the memory that are still to come must not come.
-    Cost: a RAM of ``depth`` writes; of each element three shifters of 3 bits, an adder and an incrementer, and
-    registers of about 13 element_width bits; LUT memories of E + 2 places, up to the next power of two: two of an
-    address, one of an element.
+    Cost: a RAM of ``depth`` writes, a few bits of each in LUTs; of each element three shifters of 3 bits, an adder and
+    an incrementer, and registers of about 13 element_width bits; LUT memories of E + 2 places, up to the next power of
+    two: two of an address, one of an element.
     Source: docs/reference/vector.md, Numbers and Memory traffic;
     docs/decisions/0018-formats-of-tensors-are-powers-of-two.md.
 
@@ -84,8 +84,8 @@ class ResidualAdder(wiring.Component):
         # ``place``: where element 0 of its beat is kept; of a write that does not read, where it was kept.
         self._place_bits = (config.engines + 1).bit_length()
         self._tag = data.StructLayout({
-            "address": config.memory_bits, "strobe": config.memory_elements, "set": SET_BITS, "residual": 1,
-            "reads": 1, "place": self._place_bits, **_SCALES})
+            "reads": 1, "residual": 1, "place": self._place_bits, "strobe": config.memory_elements,
+            "address": config.memory_bits, "set": SET_BITS, **_SCALES})
         self._slot = data.StructLayout({"tag": self._tag, "beat": memory.beat})
         super().__init__({
             "i": In(stream.Signature(residual_write(config))), "o": Out(stream.Signature(summed_write(config))),
@@ -97,7 +97,7 @@ class ResidualAdder(wiring.Component):
         m.submodules.out = out = SkidBuffer(self.o.payload.shape())
         wiring.connect(m, out.o, wiring.flipped(self.o))
         m.submodules.waiting = waiting = BeatQueue(self._config.target, self._config.pipeline,
-                                                   self._slot.size, self._depth)
+                                                   self._slot.size, self._depth, self._tag["strobe"].offset + 1)
         arrived = self._accept(m, waiting)
 
         head = data.View(self._slot, waiting.o.payload)

@@ -29,12 +29,13 @@ def test_refused_in_flight(in_flight):
 
 @PIPELINES
 @STALLS
-def test_queue(source, sink, pipeline):
-    """Words of three RAMs."""
+@pytest.mark.parametrize("near", [0, 5])
+def test_queue(source, sink, pipeline, near):
+    """Words of three RAMs, of which some bits may lie nearer."""
     seed, places = 3, 6 + 4 * pipeline.is_deep
     rng = random.Random(seed)
     words = [rng.getrandbits(300) for _ in range(120)]
-    dut = BeatQueue(Target.PORTABLE, pipeline, 300, places)
+    dut = BeatQueue(Target.PORTABLE, pipeline, 300, places, near)
     bench = Bench(dut, seed)
     out = bench.sink(dut.o, len(words), sink)
 

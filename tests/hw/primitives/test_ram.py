@@ -122,13 +122,13 @@ def test_ecp5_uses_the_block_rams_it_announces(width, depth, tmp_path):
     assert counts["TRELLIS_FF"] <= 2
 
 
-@pytest.mark.parametrize("width, depth", [(1, 64), (2, 64), (1, 128)])
-def test_small_memories_are_luts(width, depth, tmp_path):
+@pytest.mark.parametrize("width, depth, near", [(1, 64, False), (2, 64, False), (1, 128, False), (4, 256, True)])
+def test_small_and_near_memories_are_luts(width, depth, near, tmp_path):
     (tmp_path / "dut.v").write_text(
-        verilog.convert(Ram(RamParameters(width, depth, Target.ECP5)), name="dut", emit_src=False))
+        verilog.convert(Ram(RamParameters(width, depth, Target.ECP5, near=near)), name="dut", emit_src=False))
     run_yosys("read_verilog dut.v; synth_ecp5 -top dut -json dut.json", tmp_path)
     counts = cell_counts(tmp_path / "dut.json", "dut")
-    assert counts["DP16KD"] == 0 and counts["TRELLIS_DPR16X4"] == depth // 16 and counts["LUT4"] <= 20 * width
+    assert counts["DP16KD"] == 0 and counts["TRELLIS_DPR16X4"] == depth // 16 and counts["LUT4"] <= 30 * width
 
 
 TESTBENCH = """`timescale 1ns / 1ps
