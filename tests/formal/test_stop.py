@@ -130,6 +130,19 @@ def abort_stops(m, dut, reads, writes):
         m.d.comb += Assert(dut.status.error != Fault.NONE)
 
 
+def beats_are_taken(m, dut, reads, writes):
+    """After a fault, whatever the units do."""
+    with m.If(dut.status.error != Fault.NONE):
+        m.d.comb += Assert(dut.port.beats.ready)
+
+
+class Choosy(Processor):
+    """It takes beats where its reader does."""
+
+    def _dropped(self, m, source, sink, stopped):
+        wiring.connect(m, wiring.flipped(source), sink)
+
+
 class Hasty(Processor):
     """It clears without waiting."""
 
@@ -151,13 +164,13 @@ def is_true(holds, free, dut, what):
     return holds(dut(TINY), lambda m, dut: what(m, dut, *limited(m, dut, free)))
 
 
-@pytest.mark.parametrize("what", [drained_at_a_restart, busy_while_it_waits, abort_stops])
+@pytest.mark.parametrize("what", [drained_at_a_restart, busy_while_it_waits, abort_stops, beats_are_taken])
 def test_a_stop(holds, free_units, what):
     assert is_true(holds, free_units, Processor, what)
 
 
 @pytest.mark.parametrize("what, dut", [(drained_at_a_restart, Hasty), (busy_while_it_waits, Hasty),
-                                       (abort_stops, Deaf)])
+                                       (abort_stops, Deaf), (beats_are_taken, Choosy)])
 def test_a_stop_that_is_wrong_is_refuted(holds, free_units, what, dut):
     assert not is_true(holds, free_units, dut, what)
 

@@ -11,7 +11,8 @@ from wingbeat.hw.core.processor import Processor
 from wingbeat.hw.isa.instruction import Fault
 from wingbeat.sim.bench.stream import Bench
 
-LENGTH = 250  # cycles of a run, at least
+LENGTH = 250     # cycles of a run, at least
+DEADLINE = 2000  # and at most
 
 
 class Memory:
@@ -78,7 +79,11 @@ class Run:
         for word in words:
             ctx.set(port.valid, 1)
             ctx.set(port.payload.as_value(), word)
-            await ctx.tick().until(port.ready)
+            for _ in range(DEADLINE):
+                _, _, ready = await ctx.tick().sample(port.ready)
+                if ready:
+                    break
+            assert ready, f"the setup port is closed for {DEADLINE} cycles, {self.note}"
         ctx.set(port.valid, 0)
 
     async def abort(self, ctx):
@@ -87,19 +92,24 @@ class Run:
         ctx.set(self.dut.abort_request, 0)
         await ctx.tick().repeat(2)
 
+    async def end(self, ctx):
+        for _ in range(DEADLINE):
+            await ctx.tick()
+            if not ctx.get(self.dut.status.busy):
+                return
+        raise AssertionError(f"busy for {DEADLINE} cycles, {self.note}")
+
     async def good_run(self, ctx, words):
         self.memory.beats = list(self.memory.before)
         await self.send(ctx, words)
-        await ctx.tick()
-        while ctx.get(self.dut.status.busy):
-            await ctx.tick()
+        await self.end(ctx)
         beats = self.memory.beats
         assert ctx.get(self.dut.status.error) == Fault.NONE, self.note
         assert beats[TO:TO + BEATS] == beats[FROM:FROM + BEATS] != self.memory.before[TO:TO + BEATS], self.note
         assert beats[:TO] + beats[TO + BEATS:] == self.memory.before[:TO] + self.memory.before[TO + BEATS:], self.note
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_abort_and_clear(seed):
     """The program memory and the tables stay: after the clear a start is enough."""
     async def script(ctx, run):
@@ -116,21 +126,18 @@ def test_abort_and_clear(seed):
     Run(seed, script)
 
 
-@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("number", [FROM, FROM + BEATS - 1, TO, TO + BEATS - 1])
-def test_a_request_that_fails(number, seed):
+def test_a_request_that_fails(number):
     """Also the last write: the program has not ended while that has no answer."""
     async def script(ctx, run):
         run.memory.fail = number
         await run.send(ctx, setup())
-        await ctx.tick()
-        while ctx.get(run.dut.status.busy):
-            await ctx.tick()
+        await run.end(ctx)
         assert ctx.get(run.dut.status.error) == Fault.MEMORY_ERROR, run.note
         run.memory.fail = None
         await run.send(ctx, [CLEAR])
         await run.good_run(ctx, [START])
-    Run(seed, script)
+    Run(number, script)
 
 
 def test_a_clear_waits_for_the_memory():
@@ -161,14 +168,14 @@ def test_a_clear_without_an_error_does_nothing():
     Run(22, script)
 
 
-@pytest.mark.parametrize("word", [CLEAR | 1 << 40, CLEAR + 1, CLEAR | 1 << 60])
-def test_other_words_clear_nothing(word):
+def test_other_words_clear_nothing():
     """Nor do they keep the port closed."""
     async def script(ctx, run):
         await run.send(ctx, setup())
         await ctx.tick().repeat(5)
         await run.abort(ctx)
-        await run.send(ctx, [word, word])
+        one = 1 << 24  # of the data
+        await run.send(ctx, [CLEAR + 256 * one, CLEAR + one, CLEAR - one, CLEAR | 1 << 63])
         await ctx.tick().repeat(200)
         assert ctx.get(run.dut.status.error) == Fault.ABORTED and ctx.get(run.dut.i_setup.ready)
     Run(23, script)
