@@ -94,6 +94,7 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "memory/read_arbiter.py": (Shot("ReadArbiter", "reader_read.valid reader_read.ready residual_read.valid "
                                     "residual_read.ready read beats.valid reader_beats.valid residual_beats.valid",
                                     "residual_read", 3, 24),),
+    "memory/outstanding.py": (),
     "memory/player.py": (Shot("Player", "i.valid i.ready write_valid write.target idle", "i.valid", 2),),
     "memory/unpack.py": (Shot("Unpack", "i.valid i.ready write_en write.address hold filled released idle", "i", 2, 26,
                               design="dense"),),
@@ -135,6 +136,7 @@ NO_PICTURE = {
     "primitives/adder.py": "The block has no registers: its sum follows its operands in the same cycle.",
     "memory/row_ids.py": "A table: an id is kept three cycles after it comes, a place is there one or two cycles after "
                          "it is asked for.",
+    "memory/outstanding.py": "One signal that is low while the memory owes an answer, and three cycles longer.",
     "core/axi_processor.py": "The timing is that of the processor and of the AXI master, each on its own page.",
     "softmax/chain.py": "Only a design with softmax has it: every register takes its neighbour's value a cycle behind "
                         "its control.",

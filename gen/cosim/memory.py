@@ -47,6 +47,7 @@ class MemoryHarness(Harness):
             raise WingbeatError(f"depth: {depth} beats; allowed are 1..{LARGEST_DEPTH}")
         self.block, self.activity = vector_fields(component, "block"), vector_fields(component, "activity")
         self.log = vector_fields(component, "log_data")
+        self._tied = {"abort_request": "1'b0"} if "abort_request" in component.signature.members else {}
 
     @property
     def slot_bits(self) -> int:
@@ -140,7 +141,8 @@ class MemoryHarness(Harness):
             wires |= {f"{stream}_payload": bits, f"{stream}_valid": 1, f"{stream}_ready": 1}
         handshakes = [f"{stream}_{part}" for stream in streams for part in ("payload", "valid", "ready")]
         processor = {**self._processor_pins(), **{f"port__{wire.replace('_', '__')}": wire for wire in handshakes},
-                     "port__written": "written", "port__refused": "refused", **self._activity_pin()}
+                     "port__written": "written", "port__refused": "refused", "port__failed": "1'b0",
+                     **self._activity_pin()}
         others = ("tracing", "deadline", *self._log_inputs)
         memory = [*(name for name in inputs if name not in others), *handshakes, "written", "refused", "fault",
                   "reads_open", "writes_open"]
@@ -167,7 +169,7 @@ class MemoryHarness(Harness):
 
     def _processor_pins(self) -> dict[str, str]:
         log = ("log_address", "log_data") if self.log else ()
-        return {**{name: name for name in ("clk", "rst", "status", "block", *log)},
+        return {**{name: name for name in ("clk", "rst", "status", "block", *log)}, **self._tied,
                 **{f"i_setup__{part}": f"setup_{part}" for part in ("payload", "valid", "ready")}}
 
     def _activity_pin(self) -> dict[str, str]:

@@ -21,8 +21,9 @@ from ...hw.isa.descriptor import (DESCRIPTOR_WORDS, DIFFERENCE, GROUP_EVENT, ORI
 from ...hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, SIGNED
 from ...hw.isa.instruction import OF_RECORDS, OF_RING, OF_SOFTMAX, Fault, MemoryMode, Opcode
 from ...hw.isa.parameter_set import READ_SET, SET_WORDS, SETS, WRITE_SET, Activation
-from ...hw.isa.setup import (coefficient_fields, CONTROL_START, SETUP_ACTIVATION, SETUP_CHANNELS, SETUP_CONTROL,
-                             SETUP_PROGRAM, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS, SETUP_WRITER)
+from ...hw.isa.setup import (coefficient_fields, CONTROL_CLEAR, CONTROL_START, SETUP_ACTIVATION, SETUP_CHANNELS,
+                             SETUP_CONTROL, SETUP_PROGRAM, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS,
+                             SETUP_WRITER)
 from ...hw.isa.vector_tables import ACTIVATION, CHANNEL, SEGMENTS
 from ...hw.numeric import coefficient_fraction_bits
 
@@ -139,7 +140,8 @@ def describe_memory_map(config: CoreConfig) -> dict[str, Any]:
                              and (config.ring_words or o not in OF_RING)
                              and (config.softmax_pairs or o not in OF_SOFTMAX)},
         },
-        "control": {"target": SETUP_CONTROL, "start": CONTROL_START},
+        "control": {"target": SETUP_CONTROL, "start": CONTROL_START,
+                    **({"clear": CONTROL_CLEAR} if config.is_processor else {})},
         **(_describe_tables(config) if config.is_processor else {}),
         **(_describe_vector_unit(config) if config.vector_lanes else {}),
     }

@@ -127,6 +127,7 @@ class Control(_Facts):
 
     target: Annotated[int, _about("of the setup port")]
     start: Annotated[int, _about("data that starts the program at instruction 0")]
+    clear: Annotated[int | None, _about("data that clears the error of a processor, once its memory is drained")] = None
 
 
 class DescriptorTable(_Facts):

@@ -35,7 +35,8 @@ def _processor_ports(config: CoreConfig) -> dict:
     """Commands of the memory units, faults, and what the units do, for the processor around the array. ``plays``: what
     stands on ``i_setup`` is a record, which waits for nothing; ``fetch_ended``: the last beat of a FETCH goes to the
     player, which is idle where ``records_idle``. With a ring its words come in, as in hw/array/coefficients.py and
-    hw/array/mac_counter.py; not where ``ring_hold``, as a word of the setup port is written into a bank.
+    hw/array/mac_counter.py; not where ``ring_hold``, as a word of the setup port is written into a bank. ``stop`` ends
+    the program, and drops a start.
     ``unread`` is a fault too, hw/array/fetch.py."""
     records = {"plays": In(1), "fetch_ended": In(1), "records_idle": In(1)} if config.records else {}
     count = config.ring_bits + 1
@@ -296,7 +297,8 @@ class Array(wiring.Component):
         is_open = ~starting | self.plays if self._config.records else ~starting
         m.d.comb += [
             self.i_setup.ready.eq(is_open), accepted.eq(self.i_setup.valid & is_open),
-            start.eq(starting & plain & ~fetch.running), fetch.start.eq(start),
+            start.eq(starting & plain & ~fetch.running & ~(self.stop if self._config.is_processor else 0)),
+            fetch.start.eq(start),
             fetch.write.eq(write), fetch.write_en.eq(write_program),
             coefficients.write.eq(write), coefficients.write_valid.eq(write_valid)]
         stage = optional(m, self._config.pipeline)

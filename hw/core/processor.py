@@ -7,15 +7,19 @@ from amaranth.lib.wiring import In, Out
 from ..array.array import Array
 from ..config import CoreConfig
 from ..isa.instruction import Fault
-from ..isa.setup import SETUP_READ_SETS, SETUP_READER, SETUP_WRITER, TAG_BITS, UNITS
+from ..isa.setup import (
+    CONTROL_CLEAR, SETUP_CONTROL, SETUP_READ_SETS, SETUP_READER, SETUP_WRITER, TAG_BITS, UNITS)
 from ..layouts import block_entry, block_report, processor_status, setup, unit_activity
 from ..memory.gather import Gather
+from ..memory.outstanding import Outstanding
+from ..memory.parameters import PLAYED_CYCLES
 from ..memory.player import Player
 from ..memory.port import MemoryParameters, MemoryPort
 from ..memory.read_arbiter import ReadArbiter
 from ..memory.reader import Reader
 from ..memory.unpack import Unpack
 from ..memory.writer import Writer
+from ..primitives.shared import restarted
 from ..primitives.signals import signals
 from ..vector.normalise import Normalise
 from ..vector.store_filters import VectorStore
@@ -23,6 +27,8 @@ from .block_log import BlockLog
 from .unit_counters import UnitCounters
 
 __all__ = ["Processor"]
+
+_MORE_READS = 32  # than in_flight may be without a beat: registers of the queues that count them
 
 
 class Processor(wiring.Component):
@@ -32,15 +38,21 @@ class Processor(wiring.Component):
     block that has left the array; ``activity`` says what each unit did two cycles ago. With block_log the exponents and
     flags of the blocks stand at ``log_address`` in ``log_data``, as in BlockLog.
 
+    ``abort_request`` in a cycle with ``status.busy`` stops the program, as a fault does: no request begins, and beats
+    that still come are taken and dropped. ``drained``: the memory owes no answer (Outstanding); ``busy`` does not fall
+    before. CONTROL_CLEAR, accepted after a fault, closes the setup port until all is drained; then ``restart`` is high
+    for one cycle. It resets the processor, and must reset a bus side that stands behind the port. Without a fault
+    CONTROL_CLEAR does nothing.
+
     Format: elements of element_width bits in memory, W bits inside.
     Latency: depends on the program; ``sim/cycles/estimate.py`` gives the exact cycles.
     Throughput: as that of the array while memory moves its beats; ``sim/cycles/estimate.py``.
     Backpressure: every stall of the memory is honoured. After a fault nothing is asked of the memory but what was
-    offered already, and only a reset goes on.
-    Reset: idle; memories and tables keep their contents, so a reset with requests in flight wants the memory reset too.
-    Cost: an Array, Reader, Gather, Writer, UnitCounters; with records a Player; with vector_lanes a Normalise, a
-    VectorStore and a ReadArbiter; with block_log a BlockLog.
-    Source: docs/reference/processor.md; docs/design.md section 5.
+    offered already.
+    Reset: idle; memories and tables keep their contents. Where not ``drained`` the memory must be reset too.
+    Cost: an Array, Reader, Gather, Writer, UnitCounters, Outstanding; with records a Player; with vector_lanes a
+    Normalise, a VectorStore and a ReadArbiter; with block_log a BlockLog.
+    Source: docs/reference/processor.md; docs/decisions/0032-a-stop-drains-before-it-clears.md.
     """
 
     def __init__(self, config: CoreConfig):
@@ -50,6 +62,7 @@ class Processor(wiring.Component):
         self.memory = MemoryParameters.of(c)
         super().__init__({
             "i_setup": In(stream.Signature(setup())), "port": Out(MemoryPort(self.memory)),
+            "abort_request": In(1), "drained": Out(1), "restart": Out(1),
             "status": Out(processor_status()), "block": Out(block_report()),
             "activity": Out(data.StructLayout({unit: unit_activity() for unit in UNITS})),
             **({"log_address": In(range(c.block_log)), "log_data": Out(block_entry())} if c.block_log else {})})
@@ -72,7 +85,7 @@ class Processor(wiring.Component):
             with m.If(reader.o.payload.ids):
                 m.d.comb += [player.i.valid.eq(0), reader.o.ready.eq(1)]
         stopped = self._faults(m, array, reader, writer, player)
-        setup_write = self._setup(m, array, reader, writer, player)
+        setup_write = self._setup(m, array, reader, writer, player, stopped)
         vector = self._vector(m, reader, beats, gather, writer, stopped, setup_write)
         m.d.comb += [
             writer.written.eq(port.written), reader.completed.eq(writer.completed),
@@ -97,9 +110,20 @@ class Processor(wiring.Component):
         saturated = Signal(name="saturated")
         m.d.sync += saturated.eq((saturated | writer.saturated | vector.saturated) & ~array.start)
         m.d.comb += [self.status[name].eq(counters.counts[name]) for name in counters.counts.shape().members]
-        m.d.comb += [self.status[name].eq(array.status[name] | (saturated if name == "saturated" else 0))
+        further = {"saturated": saturated, "busy": ~self.drained}
+        m.d.comb += [self.status[name].eq(array.status[name] | further.get(name, 0))
                      for name in array.status.shape().members]
-        return m
+        self._outstanding(m, writer)
+        return restarted(m, self.restart)
+
+    def _outstanding(self, m, writer):
+        """What the memory owes. Reads are limited by the reader, or where residuals are read by the arbiter."""
+        port = self.port
+        m.submodules.outstanding = outstanding = Outstanding(
+            (self._config.in_flight + _MORE_READS).bit_length(), writer.count_bits)
+        m.d.comb += [getattr(outstanding, name).eq(Cat(getattr(port, name).valid, getattr(port, name).ready))
+                     for name in ("read", "beats", "write")]
+        m.d.comb += [outstanding.written.eq(port.written), self.drained.eq(outstanding.drained)]
 
     def _player(self, m, array, reader):
         """Records of the memory: beats of a FETCH leave the others for the player, the others wait until it is done.
@@ -135,19 +159,20 @@ class Processor(wiring.Component):
             m.d.comb += [player.i.valid.eq(0), reader.o.ready.eq(unpack.i.ready | ~beat.present)]
         return unpack
 
-    def _setup(self, m, array, reader, writer, player):
+    def _setup(self, m, array, reader, writer, player, stopped):
         """The array takes every setup write and ignores those for the tables. Records go first. Returns the write,
         its strobe and, with records, that of the sets of READs, a cycle later."""
         port, given = self.i_setup, array.i_setup
-        write = Signal(setup(), name="write")
+        write, closed = Signal(setup(), name="write"), Signal(name="closed")
+        offered = port.valid & ~closed
         if player is None:
-            m.d.comb += [given.payload.eq(port.payload), given.valid.eq(port.valid), port.ready.eq(given.ready)]
-            given = port
+            m.d.comb += [given.payload.eq(port.payload), given.valid.eq(offered), port.ready.eq(given.ready & ~closed)]
         else:
             plays = player.write_valid
-            m.d.comb += [given.payload.eq(Mux(plays, player.write, port.payload)), given.valid.eq(plays | port.valid),
-                         array.plays.eq(plays), port.ready.eq(given.ready & ~plays)]
+            m.d.comb += [given.payload.eq(Mux(plays, player.write, port.payload)), given.valid.eq(plays | offered),
+                         array.plays.eq(plays), port.ready.eq(given.ready & ~plays & ~closed)]
         m.d.sync += write.eq(given.payload)
+        self._clear(m, write, closed, stopped)
         for name, unit, target in (("reader", reader, SETUP_READER), ("writer", writer, SETUP_WRITER)):
             wanted = Signal(name=f"write_{name}")
             m.d.sync += wanted.eq(given.valid & given.ready & (given.payload.target == target))
@@ -161,6 +186,26 @@ class Processor(wiring.Component):
         m.d.sync += writes_sets.eq(given.valid & given.ready & (given.payload.target == SETUP_READ_SETS))
         return write, setup_strobe, writes_sets
 
+    def _clear(self, m, write, closed, stopped):
+        """CONTROL_CLEAR closes the setup port, until what came before it is in its place and the memory is drained."""
+        port = self.i_setup
+        is_clear = (port.payload.target == SETUP_CONTROL) & (port.payload.data[:8] == CONTROL_CLEAR)
+        settling = Signal(PLAYED_CYCLES, name="settling")  # since the word was accepted
+        with m.FSM(name="clear_state"):
+            with m.State("Open"):
+                with m.If(port.valid & port.ready & is_clear):
+                    m.d.sync += closed.eq(1)
+                    m.next = "Judge"
+            with m.State("Judge"):  # its upper bits, a cycle later as those of a start
+                m.d.sync += settling.eq(0)
+                with m.If(stopped & (write.data[8:] == 0)):
+                    m.next = "Settle"
+                with m.Else():
+                    m.d.sync += closed.eq(0)
+                    m.next = "Open"
+            with m.State("Settle"):  # until the restart
+                m.d.sync += [settling.eq(Cat(1, settling)), self.restart.eq(settling[-1] & self.drained)]
+
     def _vector(self, m, reader, beats, gather, writer, stopped, setup_write):
         """The vector unit, or wires, between reader, whose ``beats`` of blocks come in, writer and memory port. Returns
         ``rows_busy``: beats or sums of rows are inside; ``writes_busy``: writes are inside; ``saturated``: a pulse for
@@ -169,7 +214,7 @@ class Processor(wiring.Component):
         facts = Signal(data.StructLayout({"rows_busy": 1, "writes_busy": 1, "saturated": 1}), name="vector")
         if not c.vector_lanes:
             self._to_gather(m, beats, gather.i)
-            wiring.connect(m, wiring.flipped(port.beats), reader.beats)
+            self._dropped(m, port.beats, reader.beats, stopped)
             self._gated(m, reader.read, port.read, stopped)
             self._gated(m, writer.memory, port.write, stopped)
             return facts
@@ -183,7 +228,7 @@ class Processor(wiring.Component):
                              (arbiter.residual_beats, store.beats), (reader.read, arbiter.reader_read),
                              (arbiter.reader_beats, reader.beats)):
             wiring.connect(m, source, sink)
-        wiring.connect(m, wiring.flipped(port.beats), arbiter.beats)
+        self._dropped(m, port.beats, arbiter.beats, stopped)
         self._gated(m, arbiter.read, port.read, stopped)
         self._gated(m, store.o, port.write, stopped)
 
@@ -224,7 +269,7 @@ class Processor(wiring.Component):
         idle_cycles = Signal(range(self._config.watchdog + 1), name="idle_cycles")
         # clear: as in hw/array/counters.py
         clear = Signal(name="clear", init=1)
-        moved, is_timeout = signals("moved is_timeout")
+        moved, is_timeout, is_abort = signals("moved is_timeout is_abort")
         moves = [self.activity[unit].moving for unit in UNITS]
         # Many SETs in a row move nothing else.
         moves += [commands.valid & commands.ready for commands in (array.o_reader, array.o_writer)]
@@ -237,7 +282,8 @@ class Processor(wiring.Component):
         elif self._config.vector_lanes or self._config.records:
             moves.append(reader.o.valid & reader.o.ready)
         m.d.sync += [moved.eq(Cat(*moves, self.port.written).any()),
-                     is_timeout.eq(idle_cycles == self._config.watchdog), clear.eq(array.start)]
+                     is_timeout.eq(idle_cycles == self._config.watchdog), clear.eq(array.start),
+                     is_abort.eq(self.abort_request & self.status.busy)]
         with m.If(moving | ~array.running):
             m.d.sync += idle_cycles.eq(0)
         with m.Elif(~is_timeout):
@@ -251,8 +297,8 @@ class Processor(wiring.Component):
             refused = self.port.refused if player is None else self.port.refused | player.refused
             if self._config.row_ids:
                 refused |= reader.bad_id
-            m.d.sync += [stopped.eq((array.fault != Fault.NONE) | reader.bad_after | refused | is_timeout),
-                         tag.eq(completed)]
+            m.d.sync += [stopped.eq((array.fault != Fault.NONE) | reader.bad_after | refused | self.port.failed
+                                    | is_timeout | is_abort), tag.eq(completed)]
             if self._config.ring_words:
                 m.d.sync += code.eq(Fault.NONE)  # as it is: its enable would be the OR of all faults
             with m.If(array.fault != Fault.NONE):
@@ -267,8 +313,12 @@ class Processor(wiring.Component):
             if self._config.row_ids:
                 with m.Elif(reader.bad_id):
                     m.d.sync += code.eq(Fault.ID)
+            with m.Elif(self.port.failed):
+                m.d.sync += code.eq(Fault.MEMORY_ERROR)
             with m.Elif(is_timeout):
                 m.d.sync += code.eq(Fault.WATCHDOG)
+            with m.Elif(is_abort):
+                m.d.sync += code.eq(Fault.ABORTED)
             if self._config.ring_words:  # it comes late: behind all others
                 with m.If(array.unread):
                     m.d.sync += [stopped.eq(1), code.eq(Fault.RING), tag.eq(array.fault_tag)]
@@ -283,6 +333,11 @@ class Processor(wiring.Component):
         m.d.sync += offered.eq(sink.valid & ~sink.ready)
         m.d.comb += [passing.eq(offered | ~stopped), sink.payload.eq(source.payload),
                      sink.valid.eq(source.valid & passing), source.ready.eq(sink.ready & passing)]
+
+    def _dropped(self, m, source, sink, stopped):
+        """Beats that come after a fault are taken, and nobody sees them."""
+        m.d.comb += [sink.payload.eq(source.payload), sink.valid.eq(source.valid & ~stopped),
+                     source.ready.eq(sink.ready | stopped)]
 
     def _activity(self, m, array, reader, writer, writes_busy):
         for unit in array.activity.shape().members:

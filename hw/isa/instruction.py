@@ -57,6 +57,8 @@ class Fault(IntEnum):
     RECORD = 11
     RING = 12
     ID = 13
+    MEMORY_ERROR = 14
+    ABORTED = 15
 
 
 class MemoryMode(IntEnum):

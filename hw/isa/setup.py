@@ -4,7 +4,7 @@ from .bit_fields import Fields
 
 __all__ = ["SETUP", "SETUP_BITS", "NO_TARGET", "HOST_TARGETS", "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER",
            "SETUP_WRITER", "SETUP_READ_SETS", "SETUP_WRITE_SETS", "SETUP_CHANNELS", "SETUP_ACTIVATION",
-           "SETUP_LENGTHS", "LENGTHS", "CONTROL_START",
+           "SETUP_LENGTHS", "LENGTHS", "CONTROL_START", "CONTROL_CLEAR",
            "EXPONENT_BITS", "BLOCK_FIELDS", "TAG_BITS", "UNITS", "COUNTED_UNITS", "COUNTED_CAUSES",
            "ACTIVITY_DELAY", "coefficient_fields", "SetupWrite"]
 
@@ -26,6 +26,7 @@ SETUP_LENGTHS = 0x88    # numbers of keys that count, of a Mask: word i is that 
 NO_TARGET = 0xFF         # nothing is there: what fills the last beat of records
 HOST_TARGETS = (SETUP_PROGRAM, SETUP_CONTROL)  # no record in memory may name them: they steer the program that plays it
 CONTROL_START = 1        # data of the control register that starts the program
+CONTROL_CLEAR = 2        # data of it that clears the error of a processor, once its memory is drained
 
 LENGTHS = 64             # entries of the table of lengths
 EXPONENT_BITS = 6        # of a block, modulo 64

@@ -60,9 +60,11 @@ class MemoryPort(wiring.Signature):
     | ``write`` | beats to write, with their numbers |
     | ``written`` | one cycle for every beat that reads can see from now on, in order |
     | ``refused`` | one cycle for every number outside the memory, of a read or of a write |
+    | ``failed`` | high, for one cycle or more, where the memory could not do a read or a write |
 
     A read that is refused brings a beat of zeros. A write that is refused changes nothing and is reported as
-    ``written``. So nobody waits for ever.
+    ``written``. So nobody waits for ever. What fails brings a beat of anything, or is reported as ``written``.
+    ``refused`` and ``failed`` do not come later than the beat or the ``written`` of their request.
     """
 
     def __init__(self, parameters: MemoryParameters):
@@ -71,5 +73,5 @@ class MemoryPort(wiring.Signature):
             "read": Out(stream.Signature(parameters.address_bits)),
             "beats": In(stream.Signature(parameters.beat)),
             "write": Out(stream.Signature(parameters.write)),
-            "written": In(1), "refused": In(1),
+            "written": In(1), "refused": In(1), "failed": In(1),
         })

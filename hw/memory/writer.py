@@ -111,15 +111,15 @@ class Writer(wiring.Component):
             "completed": Out(1), "progress": Out(PROGRESS_BITS), "saturated": Out(1),
             "idle": Out(1), "running": Out(1), "tag": Out(TAG_BITS)})
         self._vector = {"vector": _FIELDS["vector"]} if config.vector_lanes else {}
-        # A place gives up to three writes.
-        self._count_bits = 16 + config.beat_groups.bit_length() + config.sub_bits + 2
+        # Of the writes of a WRITE, and of those on their way; a place gives up to three.
+        self.count_bits = 16 + config.beat_groups.bit_length() + config.sub_bits + 2
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.sequence = sequence = BeatSequence(self._config)
         m.submodules.scatter = scatter = Scatter(self._config)
         m.submodules.emit = emit = Emit(self._config)
-        m.submodules.completion = completion = Completion(self._count_bits)
+        m.submodules.completion = completion = Completion(self.count_bits)
         wiring.connect(m, scatter.o, emit.i)
         wiring.connect(m, emit.memory, wiring.flipped(self.memory))
         held, begin, start, mode = self._commands(m)

@@ -3,13 +3,17 @@
 Amaranth elaborates and converts every instance: 32 equal engines take 32 times as long as one. A platform
 with a method ``shared`` (gen/rtl/verilog.py) takes equal blocks out of the design and puts instances of one
 module in their place. Simulation in Python and boards have no such platform and see the plain component.
+
+Instances of such modules have a reset of their own, so ``restarted`` adds to that too.
 """
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-__all__ = ["once"]
+from amaranth.hdl import Instance, ResetInserter, Value
+
+__all__ = ["once", "restarted"]
 
 
 def once(parameters: str) -> Callable:
@@ -28,3 +32,20 @@ def once(parameters: str) -> Callable:
         return wrapper
 
     return decorate
+
+
+def restarted(part: Any, restart: Value) -> Any:
+    """``part`` and all below it, whose registers a one of ``restart`` resets as the reset of the domain does. Its
+    attributes are those of ``part``."""
+    return _Restart(restart)(part)
+
+
+class _Restart(ResetInserter):
+    """A ResetInserter that does not pass over the modules of blocks that are elaborated once."""
+
+    def on_fragment(self, fragment):
+        found = super().on_fragment(fragment)
+        if isinstance(found, Instance) and "rst" in found.ports:
+            reset, kind = found.ports["rst"]
+            found.ports["rst"] = (reset | self.controls["sync"], kind)
+        return found

@@ -213,7 +213,8 @@ def test_the_folder_is_complete(folder):
     assert "memory.v" not in names and "array_bench.py" not in names
     text = (folder / "README.md").read_text()
     for word in ("cocotbext-axi==0.1.28", "multiple of 4096", "`base` + 16·n", "`limit`", "64 bits of data",
-                 "at most 16 transfers of 8 bytes", "all five channels", "`bus_error`"):
+                 "at most 16 transfers of 8 bytes", "all five channels", "`bus_error_address`",
+                 "write 2 to the control register"):
         assert word in text, word
     assert "port__" not in text and "\n\n\n" not in text
     trials = json.loads((folder / "tb" / "vectors" / "trials.json").read_text())

@@ -172,7 +172,7 @@ class SmallWriter(Writer):
 
     def __init__(self, config):
         super().__init__(config)
-        self._count_bits = 4
+        self.count_bits = 4
 
 
 class HastyReader(Reader):

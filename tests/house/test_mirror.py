@@ -75,7 +75,6 @@ UNTESTED = {
     "hw/bus/axi4/burst.py": "hw/bus/axi4/test_master.py",
     "hw/bus/axi4/reader.py": "hw/bus/axi4/test_master.py",
     "hw/bus/axi4/writer.py": "hw/bus/axi4/test_master.py",
-    "hw/core/processor.py": "cosim/test_processor.py",
     "hw/core/unit_counters.py": "cosim/test_processor_cycles.py",
     "hw/errors.py": "gen/cli/test_app.py",
     "hw/isa/instruction.py": "hw/isa/test_encoding.py",

@@ -125,6 +125,11 @@ class AxiParameters:
         """What AW and AR say of a burst; everything else is constant."""
         return data.StructLayout({"address": self.address_width, "len": 8})
 
+    @property
+    def place_bits(self) -> int:
+        """Bits of the address of a beat above those that are always 0."""
+        return self.address_width - (self.beat_bytes.bit_length() - 1)
+
 
 class Gatherer(wiring.Component):
     """Checks requests against ``base`` and ``limit`` and merges neighbours into bursts.
@@ -206,7 +211,8 @@ class BurstQueue(wiring.Component):
     """Bursts go in, their beats come out one by one, in order.
 
     ``i``: ``more`` (beats less one), ``refused``, and ``lane``, the place of the first beat on the bus. ``o``: one word
-    per beat, ``refused``, its own ``lane``, and ``final`` on the final one of a burst.
+    per beat, ``refused``, its own ``lane``, and ``final`` on the final one of a burst. ``with_place``: also ``place``,
+    the upper bits of the address of the burst.
 
     Format: none, control only.
     Latency: 2 cycles.
@@ -214,17 +220,18 @@ class BurstQueue(wiring.Component):
     ``i.ready`` is a register that looks at the level of the cycle before.
     Backpressure: ``o.ready`` is **not** cut from the read enable of the memory.
     Reset: empties the queue.
-    Cost: ``depth`` + 2 entries of at most 15 bits, a counter.
+    Cost: ``depth`` + 2 entries of at most 15 bits and ``place``, a counter.
     Source: own.
     """
 
-    def __init__(self, parameters: AxiParameters, depth: int):
-        self._depth = depth
+    def __init__(self, parameters: AxiParameters, depth: int, with_place: bool = False):
+        self._depth, self._with_place = depth, with_place
         lane = range(parameters.lanes)
         more = parameters.gathered.members["more"]
+        place = {"place": parameters.place_bits} if with_place else {}
         super().__init__({
-            "i": In(stream.Signature(data.StructLayout({"more": more, "refused": 1, "lane": lane}))),
-            "o": Out(stream.Signature(data.StructLayout({"refused": 1, "lane": lane, "final": 1}))),
+            "i": In(stream.Signature(data.StructLayout({"more": more, "refused": 1, "lane": lane, **place}))),
+            "o": Out(stream.Signature(data.StructLayout({"refused": 1, "lane": lane, "final": 1, **place}))),
         })
 
     def elaborate(self, platform):
@@ -239,6 +246,8 @@ class BurstQueue(wiring.Component):
             self.o.valid.eq(fifo.r_rdy), self.o.payload.refused.eq(burst.refused),
             self.o.payload.lane.eq(burst.lane + index), self.o.payload.final.eq(index == burst.more),
             fifo.r_en.eq(self.o.ready & self.o.payload.final)]
+        if self._with_place:
+            m.d.comb += self.o.payload.place.eq(burst.place)
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += index.eq(Mux(self.o.payload.final, 0, index + 1))
         return m

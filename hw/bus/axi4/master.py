@@ -1,6 +1,6 @@
 """AXI4 master behind a memory port."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,8 +23,14 @@ class AxiMaster(wiring.Component):
     flight. Every number is checked against them before an address is formed. One that is not below ``limit``, or whose
     address does not fit in ``address_width`` bits, is refused as the port says, in order, and never seen on the bus.
     ``refused`` is high in the cycle of the check; a read and a write that are refused in the same cycle share it.
-    ``error`` rises when R or B brings SLVERR or DECERR and stays until reset; the beats are delivered and reported all
-    the same.
+    ``error`` rises when R or B brings SLVERR or DECERR and stays until reset, as ``port.failed`` does; the beats are
+    delivered and reported all the same. ``error_address`` is the byte address at which the first burst with an error
+    begins, ``error_write`` says that it was a write; of two that come at once it is the read.
+
+    ``stop`` stays until the reset. From the cycle after it on no burst is issued any more: what was issued is finished,
+    other requests bring zeros or are reported as ``written``, without the bus. Issued is what was on AR or AW, and on
+    either channel at most one burst that waits behind it. So when every request has its answer, all R have come, all W
+    have gone and all B have come.
 
     AXI: ports ``m_axi_...``. Incrementing bursts of at most ``longest_burst`` transfers that never cross 4 KiB.
     Requests with consecutive numbers become one burst when each comes at most one cycle after the one before, or while
@@ -42,8 +48,8 @@ class AxiMaster(wiring.Component):
     in bursts plus 5.
     Backpressure: no path from AR or AW to the port; W and the beats are **not** cut from the read enables of their
     buffers.
-    Reset: everything in flight is forgotten, so the memory must be reset with it.
-    Cost: an AxiReader and an AxiWriter.
+    Reset: everything in flight is forgotten, so the memory must be reset with it, or every request have its answer.
+    Cost: an AxiReader, an AxiWriter and a register of an address.
     Source: AMBA AXI4, A3 (single interface requirements).
     """
 
@@ -51,7 +57,8 @@ class AxiMaster(wiring.Component):
         self.parameters = p = parameters
         super().__init__({
             "port": In(MemoryPort(p.memory)), "base": In(p.address_width), "limit": In(p.memory.address_bits + 1),
-            "error": Out(1), **_address_channel("aw", p), **_address_channel("ar", p),
+            "error": Out(1), "error_address": Out(p.address_width), "error_write": Out(1), "stop": In(1),
+            **_address_channel("aw", p), **_address_channel("ar", p),
             "m_axi_wdata": Out(p.data_width), "m_axi_wstrb": Out(p.data_bytes), "m_axi_wlast": Out(1),
             "m_axi_wvalid": Out(1), "m_axi_wready": In(1),
             "m_axi_bid": In(p.id_width), "m_axi_bresp": In(2), "m_axi_bvalid": In(1), "m_axi_bready": Out(1),
@@ -63,8 +70,10 @@ class AxiMaster(wiring.Component):
         m = Module()
         m.submodules.reader = reader = AxiReader(self.parameters)
         m.submodules.writer = writer = AxiWriter(self.parameters)
+        stop = Signal(name="stop_now")
+        m.d.sync += stop.eq(self.stop)
         for side in (reader, writer):
-            m.d.comb += [side.base.eq(self.base), side.limit.eq(self.limit)]
+            m.d.comb += [side.base.eq(self.base), side.limit.eq(self.limit), side.stop.eq(stop)]
         wiring.connect(m, wiring.flipped(self.port.read), reader.read)
         wiring.connect(m, reader.beats, wiring.flipped(self.port.beats))
         wiring.connect(m, wiring.flipped(self.port.write), writer.write)
@@ -79,8 +88,12 @@ class AxiMaster(wiring.Component):
             reader.r.valid.eq(self.m_axi_rvalid), self.m_axi_rready.eq(reader.r.ready)]
         self._command(m, "aw", writer.aw)
         self._command(m, "ar", reader.ar)
-        with m.If(reader.error | writer.error):
-            m.d.sync += self.error.eq(1)
+        place = Signal(self.parameters.place_bits, name="place")
+        with m.If(~self.error):
+            m.d.sync += [self.error.eq(reader.error | writer.error), self.error_write.eq(writer.error & ~reader.error),
+                         place.eq(Mux(reader.error, reader.error_place, writer.error_place))]
+        m.d.comb += [self.error_address.eq(place << (self.parameters.address_width - self.parameters.place_bits)),
+                     self.port.failed.eq(self.error)]
         return m
 
     def _command(self, m, channel, burst):

@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ...primitives.stream import Downsizer, SkidBuffer
@@ -15,7 +16,11 @@ class AxiWriter(wiring.Component):
 
     ``write``, ``written``, ``refused`` as in the memory port; ``base``, ``limit`` as in AxiMaster. ``aw``: one word per
     burst. ``w``: transfers. ``b``: answers, always accepted. ``error`` is high in the cycle in which an answer is
-    SLVERR or DECERR.
+    SLVERR or DECERR; ``error_place`` is the place of its burst then (AxiParameters.place_bits).
+
+    From the first cycle with ``stop`` on, until the reset, no burst leaves for ``aw`` and ``w`` but those that have:
+    at most one behind what is on offer. Requests that are inside and those that come are reported as ``written``, and
+    change nothing.
 
     All beats of a burst are in the buffer before its first transfer is offered. So W does not stall inside a burst, but
     for one cycle behind its first beat when the buffer was empty before. W does not wait for AW: while AW stalls W may
@@ -28,7 +33,7 @@ class AxiWriter(wiring.Component):
     Backpressure: ``aw.ready`` ends in a register; ``w.ready`` is **not** cut from the read enable of the buffer.
     Reset: forgets everything in flight.
     Cost: a RAM of ``write_beats`` beats with strobes, two registers of an AW word, one of a beat with strobes, two
-    queues of ``writes`` bursts.
+    queues of ``writes`` bursts and one of their places.
     Source: AMBA AXI4, A3.
     """
 
@@ -41,7 +46,7 @@ class AxiWriter(wiring.Component):
             "write": In(stream.Signature(memory.write)), "written": Out(1),
             "aw": Out(stream.Signature(parameters.command)), "w": Out(stream.Signature(transfer)),
             "b": In(stream.Signature(data.StructLayout({"resp": 2}))),
-            "refused": Out(1), "error": Out(1),
+            "refused": Out(1), "error": Out(1), "error_place": Out(parameters.place_bits), "stop": In(1),
         })
 
     def elaborate(self, platform):
@@ -52,6 +57,7 @@ class AxiWriter(wiring.Component):
         m.submodules.answered = answered = BurstQueue(p, p.writes)
         m.submodules.skid = skid = SkidBuffer(p.command)
         burst, issue = gatherer.burst, gatherer.issue
+        leaves = Signal(name="leaves")
         buffer = self._buffer(m, gatherer)
 
         wiring.connect(m, skid.o, wiring.flipped(self.aw))
@@ -59,14 +65,19 @@ class AxiWriter(wiring.Component):
             gatherer.base.eq(self.base), gatherer.limit.eq(self.limit), self.refused.eq(gatherer.refused),
             gatherer.space.eq(1),  # the buffer has taken the beat already
             issue.eq(gatherer.final & skid.i.ready & sending.i.ready & answered.i.ready),
-            skid.i.valid.eq(issue & ~burst.refused), skid.i.payload.address.eq(burst.address),
+            leaves.eq(~burst.refused & ~self.stop),
+            skid.i.valid.eq(issue & leaves), skid.i.payload.address.eq(burst.address),
             skid.i.payload.len.eq(burst.more * p.transfers + p.transfers - 1)]
         for queue in (sending, answered):
             m.d.comb += [
-                queue.i.valid.eq(issue), queue.i.payload.more.eq(burst.more), queue.i.payload.refused.eq(burst.refused),
+                queue.i.valid.eq(issue), queue.i.payload.more.eq(burst.more), queue.i.payload.refused.eq(~leaves),
                 queue.i.payload.lane.eq(burst.address[p.transfer_bytes.bit_length() - 1:])]
         self._transfers(m, buffer, sending.o)
         self._answers(m, answered.o)
+        # Bursts without an answer are among those of ``answered``: it is never full.
+        m.submodules.places = places = SyncFIFOBuffered(width=p.place_bits, depth=p.writes + 2)
+        m.d.comb += [places.w_en.eq(issue & leaves), places.w_data.eq(burst.address[p.beat_bytes.bit_length() - 1:]),
+                     places.r_en.eq(self.b.valid), self.error_place.eq(places.r_data)]
         return m
 
     def _buffer(self, m, gatherer):

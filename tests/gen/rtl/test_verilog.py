@@ -16,7 +16,8 @@ import pytest
 from wingbeat.gen.rtl.merge import merge_modules
 from wingbeat.gen.rtl.verilog import LICENCE, emit
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.hw.primitives.shared import once
+from wingbeat.hw.primitives.shared import once, restarted
+from wingbeat.sim.bench.stream import Bench
 
 
 class Leaf(wiring.Component):
@@ -95,6 +96,56 @@ def test_lines_do_not_grow_with_equal_engines():
     few, many = (len(emit(Row(n), "row").splitlines()) for n in (8, 40))
     # Only the instances in the top grow: a net, a statement or two, and one line per port.
     assert many - few <= 32 * 16
+
+
+class Kept(wiring.Component):
+    """A register, elaborated once."""
+
+    def __init__(self):
+        self.parameters = ()
+        super().__init__({"i": In(4), "o": Out(4)})
+
+    @once("parameters")
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += self.o.eq(self.i)
+        return m
+
+
+class Cleared(wiring.Component):
+    """Two of them, one behind the other, which ``restart`` resets."""
+
+    def __init__(self):
+        super().__init__({"restart": In(1), "i": In(4), "o": Out(4)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.first, m.submodules.second = first, second = Kept(), Kept()
+        m.d.comb += [first.i.eq(self.i), second.i.eq(first.o), self.o.eq(second.o)]
+        return restarted(m, self.restart)
+
+
+def test_a_restart_reaches_blocks_that_are_elaborated_once():
+    text = emit(Cleared(), "cleared")
+    assert modules(text) == ["cleared", "cleared_kept"]
+    resets = re.findall(r"^    \.rst\((\w+)\)", text, re.MULTILINE)
+    assert len(resets) == 2
+    assert all(re.search(rf"assign {re.escape(reset)} = rst \| restart;", text) for reset in resets)
+
+
+def test_a_restart_in_simulation():
+    bench = Bench(dut := Cleared())
+
+    async def script(ctx):
+        ctx.set(dut.i, 5)
+        await ctx.tick().repeat(2)
+        assert ctx.get(dut.o) == 5
+        ctx.set(dut.restart, 1)
+        await ctx.tick()
+        assert ctx.get(dut.o) == 0
+
+    bench.process(script)
+    bench.run(10)
 
 
 def test_the_top_stays_first():

@@ -109,7 +109,7 @@ def test_harness_takes_the_ports_of_a_processor():
     """Requests go out, beats come in: the memory port has both directions."""
     harness = PinHarness(core(PROCESSOR))
     beat, address, setup = 8 * 16, 12, 64
-    inputs = setup + 1 + beat + 1 + 2 + 2  # the beats, ready of both requests, written and refused
+    inputs = setup + 1 + beat + 1 + 2 + 3 + 1  # the beats, ready of both requests, what the memory says, abort
     assert len(harness.inputs) == inputs
     assert len(harness.outputs) > 2 * address + 8 + beat
 

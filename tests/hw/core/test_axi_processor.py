@@ -7,39 +7,16 @@ import random
 import numpy as np
 import pytest
 
+from support.copying import BEATS, CONFIG, FROM, TO, setup
+
 from wingbeat.hw.bus.axi4.burst import AxiParameters
-from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.core.axi_processor import AxiProcessor
-from wingbeat.hw.isa.descriptor import Descriptor, Move
-from wingbeat.hw.isa.encoding import encode
-from wingbeat.hw.isa.instruction import Fault, Halt, Load, MemoryMode, Mode, Pass, Read, Set, Store, Unit, Write
-from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, SETUP_READER, SETUP_WRITER
-from wingbeat.hw.isa.walk import Walk
+from wingbeat.hw.isa.instruction import Fault
 from wingbeat.hw.memory.port import MemoryParameters
 from wingbeat.sim.bench.stream import Bench
 
-CONFIG = CoreConfig.of(width=10, element_width=10, half_words=8, coefficient_words=4, program_words=32, memory_bits=6,
-                       descriptors=1, watchdog=1024)
 AXI = AxiParameters(MemoryParameters.of(CONFIG), 64)
-BEATS = CONFIG.half_words // CONFIG.stream_words
-FROM, TO, BASE = 8, 40, 0x3000
-
-
-def program():
-    """One block from beat FROM on, through a pass that changes nothing, to beat TO."""
-    walk = Walk((0,), 0, CONFIG.half_words - 2)
-    return [Set(Unit.READER, 0, FROM), Set(Unit.WRITER, 1, TO), Read(0, 0, BEATS, MemoryMode.COLUMNS), Load(walk),
-            Pass(Mode.PASS, 0, CONFIG.bank_rows, 0, (0,), first=True, last=True), Store(walk),
-            Write(0, 1, BEATS, MemoryMode.COLUMNS), Halt()]
-
-
-def setup():
-    steps = tuple(Move(1 << bit) for bit in range((BEATS - 1).bit_length()))
-    table = Descriptor((), Move(0), steps, 1, 1).words(1)
-    writes = [(target, address, word) for target in (SETUP_READER, SETUP_WRITER) for address, word in enumerate(table)]
-    writes += [(SETUP_PROGRAM, address, word) for address, word in enumerate(encode(program()))]
-    writes.append((SETUP_CONTROL, 0, CONTROL_START))
-    return [target | address << 8 | data << 24 for target, address, data in writes]
+BASE = 0x3000
 
 
 class Memory:

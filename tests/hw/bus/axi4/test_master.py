@@ -3,6 +3,7 @@ latency and throughput as stated, reset.
 """
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 import random
 
@@ -74,7 +75,7 @@ class Memory:
     stalls: dict = field(default_factory=dict)
     latency: int = 1
     seed: int = 0
-    bad: range = range(0)  # addresses that answer SLVERR
+    bad: Collection[int] = ()  # addresses that answer SLVERR
 
     def __post_init__(self):
         rng = random.Random(self.seed)
@@ -237,10 +238,10 @@ class Outcome:
     beats: object
     written: list
     refused: list
-    error: int = 0
+    error: int | tuple[int, int] = 0  # address, and whether of a write
 
 
-def run(parameters, reads=(), writes=(), limit=None, stalls=None, seed=0, latency=1, bad=range(0), reset_at=None,
+def run(parameters, reads=(), writes=(), limit=None, stalls=None, seed=0, latency=1, bad=(), reset_at=None,
         dut=None):
     """Send ``reads`` (numbers) and ``writes`` (number, strobe, beat); wait for every beat and every pulse."""
     stalls, reads, writes = stalls or {}, list(reads), list(writes)
@@ -261,8 +262,8 @@ def run(parameters, reads=(), writes=(), limit=None, stalls=None, seed=0, latenc
 
     async def pulses(ctx):
         cycle, left = 0, deadline
-        async for _, reset, written, refused, error in ctx.tick().sample(
-                dut.port.written, dut.port.refused, dut.error):
+        async for _, reset, written, refused, error, address, is_write in ctx.tick().sample(
+                dut.port.written, dut.port.refused, dut.error, dut.error_address, dut.error_write):
             if written and not reset:
                 number = len(out.written)
                 before = sum(inside(parameters, n, limit) for n, _, _ in writes[:number + 1])
@@ -271,7 +272,7 @@ def run(parameters, reads=(), writes=(), limit=None, stalls=None, seed=0, latenc
                 out.written.append(cycle)
             if refused:
                 out.refused.append(cycle)
-            out.error, cycle, left = error, cycle + 1, left - 1
+            out.error, cycle, left = error and (address, is_write), cycle + 1, left - 1
             if reset:
                 cycle = 0
                 out.written.clear()
@@ -381,7 +382,8 @@ def test_address_overflow():
 @pytest.mark.parametrize("kind", ["read", "write"])
 def test_error_is_sticky(kind):
     requests = {"reads": [5, 9, 3]} if kind == "read" else {"writes": [(n, 15, n) for n in (5, 9, 3)]}
-    assert run(CONFIGS["equal"], **requests, bad=range(BASE + 72, BASE + 73)).error == 1
+    bad = {BASE + 24, BASE + 72}  # the first one that is asked for counts
+    assert run(CONFIGS["equal"], **requests, bad=bad).error == (BASE + 72, kind == "write")
     assert run(CONFIGS["equal"], **requests).error == 0
 
 
