@@ -145,10 +145,10 @@ NO_PICTURE = {
                                "page.",
     "bus/control/axi_lite.py": "Only a design with a control bus has it: an access leaves two cycles behind its "
                                "address, a response one cycle behind its answer.",
-    "bus/control/register_file.py": "Only a design with a control bus has it: an answer follows its access by three "
+    "bus/control/register_file.py": "Only a design with a control bus has it: an answer follows its access by four "
                                     "cycles, that to a setup word waits for the core.",
     "bus/control/wide_counters.py": "Only a design with a control bus has it: counters are caught in one cycle and "
-                                    "stored one after the other, two cycles each.",
+                                    "stored one after the other, three cycles each.",
     "bus/control/wishbone.py": "Only a design with a control bus has it: an access leaves a cycle behind its strobe, "
                                "an acknowledgement a cycle behind its answer.",
     "softmax/chain.py": "Only a design with softmax has it: every register takes its neighbour's value a cycle behind "

@@ -10,6 +10,7 @@ from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 import pytest
 
+from wingbeat.gen.cli.app import main
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.selftest import small_programs
 from wingbeat.gen.cosim.testbench import simulators
@@ -75,3 +76,14 @@ def test_a_foreign_master_runs_a_program(need, bus, tmp_path, monkeypatch):
                 "CONTROL_FACTS": str(tmp_path / "facts.json"), "COCOTB_ANSI_OUTPUT": "0",
                 "COCOTB_LOG_LEVEL": "WARNING"})
     assert get_results(xml) == (1, 0), f"seed {SEED}: {(tmp_path / 'log').read_text()[-3000:]}"
+
+
+@pytest.mark.parametrize("arguments, line", [
+    (["bench", "kernels", "--preset", "processor-16", "--set", "bus.control=wishbone"],
+     "wingbeat: bus.control: 'wishbone'; allowed is native, the only control that the cycle model knows\n"),
+    (["generate", "--preset", "tiny", "--set", "bus.control=uart", "-o", "out"],
+     "wingbeat: bus.control: 'uart': Input should be 'native', 'axi4-lite' or 'wishbone'\n")])
+def test_refused(tmp_path, monkeypatch, capsys, arguments, line):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == line and not list(tmp_path.iterdir())

@@ -54,9 +54,9 @@ class RegisterFile(wiring.Component):
     is answered when the core has taken it.
 
     Format: 32-bit registers.
-    Latency: access to answer 3 cycles; a setup word one more, and the stalls of the core; a copy of the counters as
+    Latency: access to answer 4 cycles; a setup word one more, and the stalls of the core; a copy of the counters as
     WideCounters says.
-    Throughput: an access in 4 cycles, without stalls; a setup word in 5.
+    Throughput: an access in 5 cycles, without stalls; a setup word in 6.
     Backpressure: ``i.ready`` is low until the answer has been taken.
     Reset: registers as the description says; an access under way is lost.
     Cost: a WideCounters; the registers that hold something; a multiplexer of the readable ones.
@@ -78,23 +78,26 @@ class RegisterFile(wiring.Component):
         held = {name: self._held(register) for name, register in self._registers.items()
                 if register.access in (Access.READ_WRITE, Access.CLEAR)}
         m.submodules.counters = counters = self._counters(m, access)
+        chosen, is_counter = self._choose(m, access)
         facts = self._facts(m)
-        legal, acts, start_refused = signals("legal acts start_refused")
-        found = self._read(m, access, held, facts, counters, legal)
+        acts, start_refused = signals("acts start_refused")
+        found, legal = self._read(m, access, chosen, is_counter, held, facts, counters)
         with m.FSM(name="registers"):
             with m.State("Idle"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
                     m.d.sync += access.eq(self.i.payload)
-                    m.next = "Fetch"
-            with m.State("Fetch"):  # a cycle for the memories
+                    m.next = "Choose"
+            with m.State("Choose"):
+                m.next = "Find"
+            with m.State("Find"):
+                m.d.sync += [answer.data.eq(Mux(access.write, 0, found)), answer.error.eq(~legal)]
                 m.next = "Act"
             with m.State("Act"):
-                m.d.comb += [acts.eq(access.write & legal), start_refused.eq(
-                    access.write & ~legal & self._is(access, "CONTROL") & access.data[0])]
-                m.d.sync += [answer.data.eq(Mux(access.write | ~legal, 0, found)), answer.error.eq(~legal)]
+                m.d.comb += [acts.eq(access.write & ~answer.error), start_refused.eq(
+                    access.write & answer.error & chosen["CONTROL"] & access.data[0])]
                 m.next = "Answer"
-                self._follow(m, access, acts)
+                self._follow(m, access, acts, chosen)
             with m.State("Send"):
                 m.d.comb += self.o_setup.valid.eq(1)
                 with m.If(self.o_setup.ready):
@@ -108,8 +111,8 @@ class RegisterFile(wiring.Component):
                 with m.If(self.o.ready):
                     m.next = "Idle"
         m.d.comb += self.o.payload.eq(answer)
-        self._hold(m, access, acts, held)
-        self._setup(m, access, acts, held, facts, counters)
+        self._hold(m, access, acts, chosen, held)
+        self._setup(m, access, chosen, held, facts, counters)
         self._events(m, start_refused, held, facts)
         self._outputs(m, held)
         return m
@@ -119,8 +122,17 @@ class RegisterFile(wiring.Component):
         return Signal(data.StructLayout({field.name: field.bits for field in register.fields}),
                       name=register.name.lower())
 
-    def _is(self, access, name: str) -> Value:
-        return access.address == self._registers[name].address >> _BYTE_BITS
+    def _choose(self, m, access):
+        """Registers that say which register ``access`` is, a cycle behind it: one by name, counters as a whole."""
+        counters = 2 * len(counter_names(self._config))
+        place = access.address - (COUNTER_BASE >> _BYTE_BITS)
+        is_counter, chosen = Signal(name="is_counter"), {}
+        m.d.sync += is_counter.eq(place[:WORD_ADDRESS_BITS] < counters)
+        for name, register in self._registers.items():
+            if not COUNTER_BASE <= register.address < COUNTER_BASE + counters * WORD_BYTES:
+                chosen[name] = Signal(name=f"is_{name.lower()}")
+                m.d.sync += chosen[name].eq(access.address == register.address >> _BYTE_BITS)
+        return chosen, is_counter
 
     def _counters(self, m, access):
         names = counter_names(self._config)
@@ -152,54 +164,55 @@ class RegisterFile(wiring.Component):
             m.d.comb += facts.bus_error.eq(self.bus_error)
         return facts
 
-    def _read(self, m, access, held, facts, counters, legal):
-        """The register that ``access`` names, and whether the access is ``legal``."""
-        found = Signal(WORD_BITS, name="found")
+    def _read(self, m, access, chosen, is_counter, held, facts, counters):
+        """What the register that ``access`` names holds, and whether the access is legal."""
+        found, legal = Signal(WORD_BITS, name="found"), Signal(name="legal")
         free = ~facts.busy & (facts.fault == 0 if self._config.is_processor else 1)
-        whole = access.strobe.all()
         conditions = {"SETUP_DATA": held["SETUP_TARGET"].target != SETUP_CONTROL,
                       "CONTROL": ~(access.data[0] & (~free | access.data[1])),
                       **{name: free for name in held if name.startswith(("BASE", "LIMIT"))}}
         sources = {**held, "STATUS": facts, **({"LOG_DATA": self.log_data} if self._config.block_log else {})}
-        with m.Switch(access.address):
-            for name, register in self._registers.items():
-                with m.Case(register.address >> _BYTE_BITS):
-                    writable = whole & conditions.get(name, Const(1)) if register.access.is_writable else Const(0)
-                    m.d.comb += legal.eq(Mux(access.write, writable, register.access.is_readable))
-                    if name in sources:
-                        m.d.comb += [found[field.low:field.low + field.bits].eq(sources[name][field.name])
-                                     for field in register.fields]
-                    elif register.access is Access.CONSTANT:
-                        m.d.comb += found.eq(register.value)
-                    elif register.access is Access.READ:
-                        m.d.comb += found.eq(counters.data)
-        return found
+        readable, writable = [is_counter], []
+        bits = [[is_counter & bit] for bit in counters.data]
+        for name, choice in chosen.items():
+            register = self._registers[name]
+            if register.access.is_readable:
+                readable.append(choice)
+            if register.access.is_writable:
+                writable.append(choice & conditions.get(name, Const(1)))
+            for field in register.fields if register.access.is_readable else ():
+                value = Value.cast(sources[name][field.name]) if name in sources else Const(field.value, field.bits)
+                for at in range(field.bits):
+                    bits[field.low + at].append(choice & value[at])
+        m.d.comb += [found.eq(Cat(Cat(terms).any() for terms in bits)),
+                     legal.eq(Mux(access.write, Cat(writable).any() & access.strobe.all(), Cat(readable).any()))]
+        return found, legal
 
-    def _follow(self, m, access, acts):
+    def _follow(self, m, access, acts, chosen):
         """What takes longer than a cycle."""
-        with m.If(acts & (self._is(access, "SETUP_DATA") | (self._is(access, "CONTROL") & access.data[0]))):
+        with m.If(acts & (chosen["SETUP_DATA"] | (chosen["CONTROL"] & access.data[0]))):
             m.next = "Send"
-        with m.If(acts & self._is(access, "COUNTERS") & access.data[0]):
+        with m.If(acts & chosen["COUNTERS"] & access.data[0]):
             m.next = "Copy"
 
-    def _hold(self, m, access, acts, held):
+    def _hold(self, m, access, acts, chosen, held):
         """Writes to registers that hold something, and the bit ``clear``."""
         for name, value in held.items():
             fields = self._registers[name].fields
             written = {field.name: access.data[field.low:field.low + field.bits] for field in fields}
-            with m.If(acts & self._is(access, name)):
+            with m.If(acts & chosen[name]):
                 m.d.sync += [value[key].eq(value[key] & ~bits if self._registers[name].access is Access.CLEAR else bits)
                              for key, bits in written.items()]
-        with m.If(acts & self._is(access, "CONTROL") & access.data[1]):
+        with m.If(acts & chosen["CONTROL"] & access.data[1]):
             m.d.sync += [held[name].eq(0) for name in ("SETUP_TARGET", "SETUP_HIGH", "INTERRUPT_ENABLE",
                                                        "INTERRUPT_STATE")]
 
-    def _setup(self, m, access, acts, held, facts, counters):
+    def _setup(self, m, access, chosen, held, facts, counters):
         """The word on offer in state Send: that of SETUP_DATA, or the start."""
         target, high, word = held["SETUP_TARGET"], held["SETUP_HIGH"], self.o_setup.payload
         is_start, sent, done = signals("is_start sent done")
         m.d.comb += [
-            is_start.eq(self._is(access, "CONTROL")), sent.eq(self.o_setup.valid & self.o_setup.ready),
+            is_start.eq(chosen["CONTROL"]), sent.eq(self.o_setup.valid & self.o_setup.ready),
             word.target.eq(Mux(is_start, SETUP_CONTROL, target.target)),
             word.address.eq(Mux(is_start, 0, target.address)),
             word.data.eq(Mux(is_start, CONTROL_START, Cat(access.data, high.data))),

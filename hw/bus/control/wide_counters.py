@@ -22,9 +22,9 @@ class WideCounters(wiring.Component):
     high for a cycle; ``address`` is a word of the copy, the low word of a counter first, ``data`` that word.
     ``clear``: the counters of the core begin anew, and the totals with them.
 
-    Format: totals of 64 bits; a counter must not wrap twice within 4 * n + 16 cycles.
-    Latency: ``latch`` to ``done`` at most 4 * n + 12 cycles, ``address`` to ``data`` 1 cycle.
-    Throughput: a copy in 2 * n + 1 cycles.
+    Format: totals of 64 bits; a counter must not wrap twice within 6 * n + 16 cycles.
+    Latency: ``latch`` to ``done`` at most 6 * n + 12 cycles, ``address`` to ``data`` 1 cycle.
+    Throughput: a copy in 3 * n + 1 cycles.
     Backpressure: ``done`` answers ``latch``.
     Reset: as ``clear``.
     Cost: a register of ``bits`` bits for each counter, two memories of n totals, an adder of 64 bits.
@@ -47,12 +47,11 @@ class WideCounters(wiring.Component):
         caught = Signal.like(self.counts, name="caught", reset_less=True)
         number = Signal(range(self._n), name="number")
         settling = Signal(range(_SETTLE_CYCLES + 1), name="settling", init=_SETTLE_CYCLES)
-        fresh, copying, half, wrapped = signals("fresh copying half wrapped")
+        fresh, copying, half, wraps = signals("fresh copying half wraps")
         stale = Signal(name="stale", init=1)
         chain, low, high = Value.cast(caught), caught[0], total.data[bits:]
         m.d.comb += [
-            total.addr.eq(number), wrapped.eq(low < total.data[:bits]),
-            store.addr.eq(number), store.data.eq(Cat(low, Mux(fresh, 0, high + wrapped))),
+            total.addr.eq(number), store.addr.eq(number), store.data.eq(Cat(low, Mux(fresh, 0, high + wraps))),
             keep.addr.eq(number), keep.data.eq(store.data), keep.en.eq(store.en & copying),
             copy.addr.eq(self.address >> 1), self.data.eq(Mux(half, copy.data[WORD_BITS:], copy.data[:WORD_BITS]))]
         m.d.sync += half.eq(self.address[0])
@@ -65,6 +64,9 @@ class WideCounters(wiring.Component):
                     m.d.sync += stale.eq(0)
                     m.next = "Fetch"
             with m.State("Fetch"):
+                m.next = "Compare"
+            with m.State("Compare"):
+                m.d.sync += wraps.eq(low < total.data[:bits])
                 m.next = "Store"
             with m.State("Store"):
                 m.d.comb += store.en.eq(1)

@@ -74,7 +74,8 @@ def test_c_header(name, tmp_path):
     prints = "".join(f'  printf("%llu\\n", (unsigned long long)({key}));\n' for key in wanted)
     (tmp_path / "main.c").write_text('#include <stdio.h>\n#include "registers.h"\n#include "registers.h"\n'
                                      f"int main(void) {{\n{prints}  return 0;\n}}\n")
-    subprocess.run([compiler, "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-o", "main", "main.c"],
+    subprocess.run([compiler, "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion",
+                    "-Werror", "-o", "main", "main.c"],
                    cwd=tmp_path, check=True, capture_output=True, timeout=60)
     run = subprocess.run([tmp_path / "main"], check=True, capture_output=True, text=True, timeout=60)
     assert list(map(int, run.stdout.split())) == list(wanted.values())

@@ -189,6 +189,11 @@ def test_start_end_and_fault():
         assert ctx.get(dut.irq) and await host.read(ctx, "INTERRUPT_STATE") == 0b100
         assert await host.write(ctx, "INTERRUPT_STATE", 0b100)
         assert await host.read(ctx, "INTERRUPT_STATE") == 0 and not ctx.get(dut.irq)
+        assert await host.write(ctx, "INTERRUPT_ENABLE", 0b001)
+        assert not await host.write(ctx, "CONTROL", 1)
+        await ctx.tick().repeat(3)
+        assert not ctx.get(dut.irq), "an event that is not enabled"
+        assert await host.write(ctx, "INTERRUPT_STATE", 0b100)
         ctx.set(dut.i_status.busy, 0)
         await ctx.tick().repeat(8)
         assert ctx.get(dut.irq) and await host.read(ctx, "INTERRUPT_STATE") == 1
@@ -245,7 +250,7 @@ def test_counters_are_copied():
 
 
 def test_latency():
-    """Access to answer 3 cycles, a setup word 4; an access in 4 cycles."""
+    """Access to answer 4 cycles, a setup word 5; an access in 5 cycles."""
     host = Host(ARRAY)
     dut, places = host.dut, host.places
     requests = [{"write": 0, "address": places["MAGIC"] >> 2, "data": 0, "strobe": 15},
@@ -253,5 +258,5 @@ def test_latency():
     feed, sink = host.bench.feed(dut.i, requests), host.bench.sink(dut.o, 6)
     host.bench.sink(dut.o_setup, 3)
     host.bench.run(100)
-    assert [answer - access for access, answer in zip(feed.cycles, sink.cycles)] == [3, 4] * 3
-    assert [later - access for access, later in zip(feed.cycles, feed.cycles[1:])] == [4, 5] * 2 + [4]
+    assert [answer - access for access, answer in zip(feed.cycles, sink.cycles)] == [4, 5] * 3
+    assert [later - access for access, later in zip(feed.cycles, feed.cycles[1:])] == [5, 6] * 2 + [5]

@@ -32,11 +32,13 @@ def test_copies_are_of_one_cycle(n):
         nonlocal totals, latest
         for turn in range(12):
             await ctx.tick().repeat(rng.randint(100, 900))
-            if turn in (4, 8):
+            if turn > 3:  # the counters of a core begin anew some cycles behind its start
                 ctx.set(dut.clear, 1)
                 await ctx.tick()
                 ctx.set(dut.clear, 0)
+                await ctx.tick().repeat(4)
                 totals = [0] * n
+                await ctx.tick().repeat(rng.randint(1, 40))
             begin = len(past)
             ctx.set(dut.latch, 1)
             await ctx.tick().until(dut.done)
@@ -55,7 +57,7 @@ def test_copies_are_of_one_cycle(n):
     bench.process(host)
     bench.run(1)
     assert max(map(max, past)) > 2 << BITS
-    assert latest <= 4 * n + 12
+    assert latest <= 6 * n + 12
 
 
 def test_upper_words():
