@@ -9,7 +9,8 @@ from .isa.descriptor import DESCRIPTOR_WORDS
 from .isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from .isa.instruction import Opcode
 from .isa.sparse import PICK_BITS
-from .isa.setup import BLOCK_FIELDS, COUNTED_CAUSES, COUNTED_UNITS, EXPONENT_BITS, SETUP, TAG_BITS
+from .isa.setup import (ARRAY_COUNTERS, BLOCK_FIELDS, COUNTED_CAUSES, COUNTED_UNITS, COUNTER_BITS, EXPONENT_BITS,
+                        FAULT_BITS, SETUP, TAG_BITS)
 
 __all__ = ["word", "lanes", "instruction", "pass_command", "store_command", "ring_write", "memory_command",
            "table_write", "setup", "input_beat", "output_beat", "status", "processor_status", "unit_activity",
@@ -87,10 +88,8 @@ def output_beat(element_width: int, n_words: int) -> data.StructLayout:
 
 
 def status() -> data.StructLayout:
-    return data.StructLayout({
-        "busy": unsigned(1), "saturated": unsigned(1), "total": unsigned(32), "computing": unsigned(32),
-        "waiting_input": unsigned(32), "waiting_output": unsigned(32), "waiting_hazard": unsigned(32),
-        "blocks": unsigned(32)})
+    return data.StructLayout({"busy": unsigned(1), "saturated": unsigned(1),
+                              **{name: unsigned(COUNTER_BITS) for name in ARRAY_COUNTERS}})
 
 
 def unit_activity() -> data.StructLayout:
@@ -113,6 +112,6 @@ def block_entry() -> data.StructLayout:
 def processor_status() -> data.StructLayout:
     """Status of the array, then why the program was stopped and where, then for each unit but cal its cycles moving,
     waiting for input and waiting for output."""
-    counters = {f"{unit}_{cause}": unsigned(32) for unit in COUNTED_UNITS
+    counters = {f"{unit}_{cause}": unsigned(COUNTER_BITS) for unit in COUNTED_UNITS
                 for cause in COUNTED_CAUSES}
-    return data.StructLayout({**status().members, "error": unsigned(4), "tag": unsigned(TAG_BITS), **counters})
+    return data.StructLayout({**status().members, "error": unsigned(FAULT_BITS), "tag": unsigned(TAG_BITS), **counters})

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .isa.encoding import PROGRAM_WORDS
 
-__all__ = ["ArraySection", "MemorySection", "VectorSection", "BusSection", "MemoryBus", "SECTIONS"]
+__all__ = ["ArraySection", "MemorySection", "VectorSection", "BusSection", "MemoryBus", "ControlBus",
+           "SECTIONS"]
 
 
 class _Section(BaseModel):
@@ -71,8 +72,19 @@ class MemoryBus(str, Enum):
     AXI4 = "axi4"      # an AXI4 master, hw/bus/axi4
 
 
+class ControlBus(str, Enum):
+    """How a core is set up, started and asked."""
+
+    NATIVE = "native"        # the stream i_setup and the port status
+    AXI4_LITE = "axi4-lite"  # registers behind an AXI4-Lite slave, hw/bus/control
+    WISHBONE = "wishbone"    # registers behind a Wishbone slave, hw/bus/control
+
+
 class BusSection(_Section):
-    """Standard buses in front of the core's own ports. All fields but ``memory`` are those of an AXI4 master."""
+    """Standard buses in front of the core's own ports. All fields but ``control`` and ``memory`` are those of an AXI4
+    master."""
+
+    control: ControlBus = Field(ControlBus.NATIVE, strict=False, description="native, axi4-lite or wishbone")
 
     memory: MemoryBus = Field(MemoryBus.NATIVE, strict=False, description="native or axi4")
     data_width: int = Field(64, ge=8, le=1024, description="bits of the data channels, a power of two")

@@ -101,11 +101,14 @@ def _examples() -> dict[type, tuple[str, Part]]:
     """The first component of every class in a few designs, and which design that is."""
     hybrid, memory = load_preset("hybrid-16"), MemoryParameters.of(load_preset("hybrid-16"))
     axi, narrow = load_preset("hybrid-16", ["bus.memory=axi4"]), load_preset("tiny", ["array.stream_words=2"])
+    lite, wishbone = (load_preset("tiny", [f"bus.control={bus}"]) for bus in ("axi4-lite", "wishbone"))
     uart = UartParameters(100)
     designs = (
         ("preset `hybrid-16`", lambda: core(hybrid)),
         ("preset `hybrid-16` with `--set bus.memory=axi4`", lambda: core(axi)),
         ("preset `tiny` with `--set array.stream_words=2`", lambda: core(narrow)),
+        ("preset `tiny` with `--set bus.control=axi4-lite`", lambda: core(lite)),
+        ("preset `tiny` with `--set bus.control=wishbone`", lambda: core(wishbone)),
         ("the board top of `ulx3s-16`", lambda: LinkedArray(load_preset("ulx3s-16"), uart, 1 << 20)),
         ("preset `hybrid-16`, 1,024 beats", lambda: Scratchpad(ScratchpadParameters(memory, 1024))))
     found: dict[type, tuple[str, Part]] = {}

@@ -76,9 +76,14 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
                                 design="axi")),
     "bus/axi4/reader.py": (Shot("AxiReader", "read ar r.valid r.ready beats", "read", 1, 24, design="axi"),),
     "bus/axi4/writer.py": (Shot("AxiWriter", "write aw w b.valid written", "write", 1, 24, design="axi"),),
+    "bus/control/axi_lite.py": (),
+    "bus/control/register_file.py": (),
+    "bus/control/wide_counters.py": (),
+    "bus/control/wishbone.py": (),
     "core/axi_processor.py": (),
     "core/block_log.py": (Shot("BlockLog", "clear block.valid block.exponent block.saturated address data",
                                "block.valid", 3),),
+    "core/controlled_core.py": (),
     "core/processor.py": (Shot("Processor", "port.read port.beats.valid port.write.valid port.written block.valid "
                                "status.busy", "port.read", 1, 26),),
     "core/unit_counters.py": (Shot("UnitCounters", "activity.reader.moving activity.load.moving counts.reader_moving "
@@ -138,6 +143,16 @@ NO_PICTURE = {
                          "it is asked for.",
     "memory/outstanding.py": "One signal that is low while the memory owes an answer, and three cycles longer.",
     "core/axi_processor.py": "The timing is that of the processor and of the AXI master, each on its own page.",
+    "core/controlled_core.py": "The timing is that of the core, of the slave and of the registers, each on its own "
+                               "page.",
+    "bus/control/axi_lite.py": "Only a design with a control bus has it: an access leaves two cycles behind its "
+                               "address, a response one cycle behind its answer.",
+    "bus/control/register_file.py": "Only a design with a control bus has it: an answer follows its access by four "
+                                    "cycles, that to a setup word waits for the core.",
+    "bus/control/wide_counters.py": "Only a design with a control bus has it: counters are caught in one cycle and "
+                                    "stored one after the other, three cycles each.",
+    "bus/control/wishbone.py": "Only a design with a control bus has it: an access leaves a cycle behind its strobe, "
+                               "an acknowledgement a cycle behind its answer.",
     "softmax/chain.py": "Only a design with softmax has it: every register takes its neighbour's value a cycle behind "
                         "its control.",
     "softmax/exponential.py": "Only a design with softmax has it: logits go in and, after a fixed number of cycles, "

@@ -8,7 +8,7 @@ from pathlib import Path
 import re
 import shutil
 
-from . import blocks, commands, configuration, decisions, instructions, latencies, setup_map
+from . import blocks, commands, configuration, decisions, instructions, latencies, register_map, setup_map
 
 __all__ = ["DOCS", "generated_names", "reference_pages", "write_site"]
 
@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[1]
 _REFERENCE: dict[str, Callable[[], str]] = {
     "reference/configuration.md": configuration.page, "reference/instructions.md": instructions.page,
     "reference/setup_map.md": setup_map.page, "reference/command_line.md": commands.page,
-    "reference/latencies.md": latencies.page,
+    "reference/latencies.md": latencies.page, "reference/register_map.md": register_map.page,
     "decisions/index.md": decisions.page, "blocks/index.md": blocks.index}
 _LINK = re.compile(r"\]\(([a-z0-9_/-]+\.md)\)")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ...hw.config import CoreConfig
-from ...hw.sections import MemoryBus
+from ...hw.sections import ControlBus, MemoryBus
 from ...hw.errors import WingbeatError
 from ..console import print_table, refuse_unused
 from ..files import write_json
@@ -90,6 +90,9 @@ def on_native(config: CoreConfig) -> CoreConfig:
     if config.bus.memory is not MemoryBus.NATIVE:
         raise WingbeatError(f"bus.memory: {config.bus.memory.value!r}; allowed is native, the only port that the cycle "
                             "model knows")
+    if config.bus.control is not ControlBus.NATIVE:
+        raise WingbeatError(f"bus.control: {config.bus.control.value!r}; allowed is native, the only control that the "
+                            "cycle model knows")
     return config
 
 

@@ -95,7 +95,7 @@ class AxiHarness(MemoryHarness):
         shared = ("clk", "rst", "base", "limit", "bus_error", "fault", "reads_open", "writes_open")
         return module(self.top, inputs, outputs, wires, [
             *([] if self.activity else ["assign activity = 0;"]),
-            instance(self.config.name, {}, "processor", {
+            instance(self.core, {}, "processor", {
                 **self._processor_pins(), **self._activity_pin(), "base": "base", "limit": "limit",
                 "bus_error": "bus_error", **{name: name for name in self._bus}}),
             instance("wingbeat_axi_watch", {

@@ -14,7 +14,9 @@ from typing import Any, ClassVar
 from amaranth.lib import data, wiring
 
 from ...hw.config import CoreConfig
-from ..rtl.verilog import LICENCE
+from ...hw.sections import ControlBus
+from ..rtl.verilog import LICENCE, emit
+from .control import DrivenCore
 from .job import Run, Trial
 from .timing import MemoryTiming, StreamTiming
 
@@ -51,12 +53,21 @@ class Harness(ABC):
 
     def __init__(self, config: CoreConfig, component: wiring.Component):
         self.config = config
+        self._driven = None
+        if config.bus.control is not ControlBus.NATIVE:
+            self._driven = component = DrivenCore(config, component)
+        self._ports = component  # with a stream of setup words and a status
         self.status = vector_fields(component, "status")
+
+    @property
+    def core(self) -> str:
+        """Name of the module with the ports of a core without a control bus."""
+        return "wingbeat_control" if self._driven else self.config.name
 
     @property
     def top(self) -> str:
         """Name of the top module of the simulation."""
-        return self.config.name
+        return self.core
 
     @property
     def top_module(self) -> str:
@@ -65,12 +76,15 @@ class Harness(ABC):
 
     def write_verilog(self, folder: Path) -> list[str]:
         """Write the Verilog of what stands around the core into ``folder``; names of the files, the top first."""
+        driven = [f"{self.core}.v"] if self._driven else []
+        if self._driven:
+            (folder / driven[0]).write_text(emit(self._driven, self.core))
         if not self.top_module:
-            return []
+            return driven
         (folder / f"{self.top}.v").write_text(f"// {LICENCE}\n{self.top_module}")
         for model in self.models:
             shutil.copyfile(Path(__file__).resolve().parent / "verilog" / model, folder / model)
-        return [f"{self.top}.v", *self.models]
+        return [f"{self.top}.v", *self.models, *driven]
 
     def fitted(self, trials: Iterable[Trial]) -> "Harness":
         """This harness, no larger than ``trials`` need."""

@@ -17,6 +17,7 @@ from ...hw.config import CoreConfig
 from ...hw.errors import WingbeatError
 from ...hw.isa.setup import SETUP, SETUP_CONTROL
 from ..compiler.beats import pack_beats, pack_setup, unpack_beats
+from .control import LOG_CYCLES
 from .harness import Files, Harness, Places, vector_fields
 from .job import BlockReport, Run, Trial
 from .testbench.simulators import SimulatorError
@@ -46,8 +47,8 @@ class MemoryHarness(Harness):
         if not 1 <= self.depth <= LARGEST_DEPTH:
             raise WingbeatError(f"depth: {depth} beats; allowed are 1..{LARGEST_DEPTH}")
         self.block, self.activity = vector_fields(component, "block"), vector_fields(component, "activity")
-        self.log = vector_fields(component, "log_data")
-        self._tied = {"abort_request": "1'b0"} if "abort_request" in component.signature.members else {}
+        self.log = vector_fields(self._ports, "log_data")
+        self._tied = {"abort_request": "1'b0"} if "abort_request" in self._ports.signature.members else {}
 
     @property
     def slot_bits(self) -> int:
@@ -89,7 +90,8 @@ class MemoryHarness(Harness):
 
     @property
     def _log_facts(self) -> dict[str, int]:
-        return {"size": self.config.block_log, "latency": self.config.pipeline.ram_latency,
+        return {"size": self.config.block_log,
+                "latency": LOG_CYCLES if self._driven else self.config.pipeline.ram_latency,
                 "shift": sum(self.block["valid"])}
 
     def settings(self, timing: MemoryTiming) -> dict[str, int]:
@@ -148,7 +150,7 @@ class MemoryHarness(Harness):
                   "reads_open", "writes_open"]
         return module(self.top, inputs, self._driver_outputs(3), wires, [
             *([] if self.activity else ["assign activity = 0;"]),
-            instance(c.name, {}, "processor", processor),
+            instance(self.core, {}, "processor", processor),
             instance("wingbeat_memory", {"ADDRESS_BITS": address, "ELEMENTS": elements, "ELEMENT_WIDTH": width,
                                          "DEPTH": self.depth, "QUEUE_BITS": OPEN_BITS - 1}, "memory",
                      {n: n for n in memory}),

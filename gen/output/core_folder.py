@@ -1,13 +1,15 @@
-"""The folder of a generated core: Verilog, manifest, test bench and README."""
+"""The folder of a generated core: Verilog, registers, manifest, test bench and README."""
 
 from pathlib import Path
 
 from ...hw.config import CoreConfig, Target
+from ...hw.sections import ControlBus
 from ..cosim.core import Core, waivers
 from ..cosim.selftest import write_testbench
 from ..files import output_folder, write_json, write_manifest
 from .manifest import manifest
 from .readme import render
+from .registers import register_files
 from .schema import SCHEMA, CoreFacts, json_schema
 
 __all__ = ["generate"]
@@ -29,6 +31,10 @@ def generate(config: CoreConfig, folder: Path) -> dict:
         write_testbench(core, root / "tb")  # first: it is quick to refuse a core that is too small
         _write(root / "rtl" / f"{config.name}.v", core.verilog)
         _write(root / "rtl" / f"{config.name}.vlt", waivers(config.name))
+        if config.bus.control is not ControlBus.NATIVE:
+            (root / "registers").mkdir()
+            for name, text in register_files(config).items():
+                _write(root / "registers" / name, text)
         result = manifest(config, core.component)
         _write(root / "README.md", _readme(core, result))
         write_json(root / SCHEMA, json_schema(CoreFacts))
@@ -44,5 +50,6 @@ def _readme(core: Core, facts: dict) -> str:
     return render(
         "core.md.j2", name=config.name, config=config, choices=facts["configuration"], derived=facts["derived"],
         ports=facts["ports"], conditions=facts["conditions"], ecp5=config.target is Target.ECP5,
-        memory_map=facts["memory_map"], errors=facts.get("errors", {}), axi=facts.get("axi4"), top=core.harness.top,
+        memory_map=facts["memory_map"], errors=facts.get("errors", {}), axi=facts.get("axi4"),
+        control=facts.get("control"), top=core.harness.top,
         needs=" ".join(core.harness.needs.values()))

@@ -14,12 +14,13 @@ from amaranth.lib import data, wiring
 
 from ...hw.bus.axi4.burst import PAGE_BYTES, AxiParameters
 from ...hw.config import NAMES, CoreConfig
-from ...hw.sections import MemoryBus
+from ...hw.sections import ControlBus, MemoryBus
 from ...hw.isa.bit_fields import Fields, field_places
 from ...hw.isa.descriptor import (DESCRIPTOR_WORDS, DIFFERENCE, GROUP_EVENT, ORIGIN, OTHER, OTHER_FIELDS, SHAPE,
                                   SHAPE_FIELDS, STEP_EVENT)
 from ...hw.isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS, SIGNED
 from ...hw.isa.instruction import OF_RECORDS, OF_RING, OF_SOFTMAX, Fault, MemoryMode, Opcode
+from ...hw.isa.registers import MAP_ADDRESS_BITS, configuration_hash, register_map
 from ...hw.isa.parameter_set import READ_SET, SET_WORDS, SETS, WRITE_SET, Activation
 from ...hw.isa.setup import (coefficient_fields, CONTROL_CLEAR, CONTROL_START, SETUP_ACTIVATION, SETUP_CHANNELS,
                              SETUP_CONTROL, SETUP_PROGRAM, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS,
@@ -48,9 +49,22 @@ def manifest(config: CoreConfig, component: wiring.Component) -> dict[str, Any]:
         "memory_map": describe_memory_map(config),
         "tools": {name: metadata.version(name) for name in TOOLS},
     }
+    if config.bus.control is not ControlBus.NATIVE:
+        facts["control"] = _control(config)
     if not config.is_processor:
         return facts
     return facts | _memory(config) | (_axi4(config) if config.bus.memory is MemoryBus.AXI4 else {})
+
+
+def _control(config: CoreConfig) -> dict[str, Any]:
+    """How the registers are reached, and where they stand."""
+    return {"bus": config.bus.control.value,
+            "prefix": "s_axi_ctrl_" if config.bus.control is ControlBus.AXI4_LITE else "wb_",
+            "address_bits": MAP_ADDRESS_BITS, "hash": f"{configuration_hash(config):016x}",
+            "registers": {register.name: {
+                "address": register.address, "access": register.access.value,
+                "fields": [{"name": field.name, "offset": field.low, "width": field.bits, "signed": False}
+                           for field in register.fields]} for register in register_map(config)}}
 
 
 def _memory(config: CoreConfig) -> dict[str, Any]:

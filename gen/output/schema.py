@@ -15,6 +15,7 @@ from ...hw.config import NAMES, CoreConfig
 from ...hw.isa import encoding, instruction, vector_tables
 from ...hw.isa.descriptor import Descriptor
 from ...hw.isa.instruction import Fault, MemoryMode, Mode, Opcode, Unit
+from ...hw.isa.registers import Access
 from ...hw.isa.parameter_set import Activation, ReadSet, WriteSet
 from ...hw.isa.walk import SubOrder, Walk
 from ..explore.network import LayerFigures, WidthFigures
@@ -219,6 +220,24 @@ class Axi4Facts(_Facts):
     base_alignment: Annotated[int, _about("bytes; base is a multiple of it")]
 
 
+class RegisterFacts(_Facts):
+    """A register of 32 bits."""
+
+    address: Annotated[int, _about("of its first byte")]
+    access: Annotated[str, _about(_words(Access))]
+    fields: _Fields
+
+
+class ControlFacts(_Facts):
+    """The control bus and the registers behind it."""
+
+    bus: str
+    prefix: Annotated[str, _about("of its ports")]
+    address_bits: Annotated[int, _about("of a byte address")]
+    hash: Annotated[str, _about("of the configuration, in hexadecimal: HASH_HIGH, then HASH_LOW")]
+    registers: dict[str, RegisterFacts]
+
+
 _Derived = create_model("_Derived", __base__=_Facts, __doc__="What follows from the configuration.", **{
     name: (Any, Field(description=getdoc(value) or name.replace("_", " ")))
     for name, value in vars(CoreConfig).items()
@@ -252,6 +271,7 @@ class CoreFacts(_Sealed):
     memory_modes: Annotated[dict[str, int] | None, _about(_words(MemoryMode))] = None
     errors: Annotated[dict[str, int] | None, _about("codes of status.error. " + _words(Fault))] = None
     axi4: Axi4Facts | None = None
+    control: ControlFacts | None = None
 
 
 # --- programs -----------------------------------------------------------------------------------

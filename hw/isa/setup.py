@@ -5,8 +5,8 @@ from .bit_fields import Fields
 __all__ = ["SETUP", "SETUP_BITS", "NO_TARGET", "HOST_TARGETS", "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER",
            "SETUP_WRITER", "SETUP_READ_SETS", "SETUP_WRITE_SETS", "SETUP_CHANNELS", "SETUP_ACTIVATION",
            "SETUP_LENGTHS", "LENGTHS", "CONTROL_START", "CONTROL_CLEAR",
-           "EXPONENT_BITS", "BLOCK_FIELDS", "TAG_BITS", "UNITS", "COUNTED_UNITS", "COUNTED_CAUSES",
-           "ACTIVITY_DELAY", "coefficient_fields", "SetupWrite"]
+           "EXPONENT_BITS", "BLOCK_FIELDS", "TAG_BITS", "FAULT_BITS", "UNITS", "COUNTED_UNITS", "COUNTED_CAUSES",
+           "ARRAY_COUNTERS", "COUNTER_BITS", "ACTIVITY_DELAY", "coefficient_fields", "SetupWrite"]
 
 SetupWrite = tuple[int, int, int]  # target, address, data
 
@@ -33,9 +33,12 @@ EXPONENT_BITS = 6        # of a block, modulo 64
 # Above the words of an output beat. Exponent and flag belong to the block; the flag is final on its last beat.
 BLOCK_FIELDS = [("exponent", EXPONENT_BITS), ("saturated", 1), ("last", 1)]
 TAG_BITS = 16            # of a block of a processor; tags wrap
+FAULT_BITS = 4           # of the code of a fault
 UNITS = ("reader", "load", "cal", "store", "writer")  # of a processor, in the order of a block's way
 COUNTED_UNITS = tuple(unit for unit in UNITS if unit != "cal")  # cal has the counters of the array
 COUNTED_CAUSES = ("moving", "waiting_input", "waiting_output")  # a counter each
+ARRAY_COUNTERS = ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard", "blocks")
+COUNTER_BITS = 32        # of a counter in a status
 ACTIVITY_DELAY = 2       # cycles until what a unit of a processor does shows at the port ``activity``
 
 

@@ -16,7 +16,7 @@ from wingbeat.gen.cosim.testbench.simulators import SimulatorError
 from wingbeat.gen.cosim.timing import MEMORY_STALLS, MemoryTiming, StreamTiming
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.errors import WingbeatError
-from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM
+from wingbeat.hw.isa.setup import ARRAY_COUNTERS, COUNTER_BITS, CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM
 from wingbeat.hw.layouts import setup
 from wingbeat.hw.memory.port import MemoryParameters, MemoryPort
 
@@ -35,8 +35,7 @@ class Copier(wiring.Component):
     one of WAYS: only read, only write, or break a rule."""
 
     def __init__(self):
-        counters = {name: 32 for name in ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard",
-                                          "blocks")}
+        counters = dict.fromkeys(ARRAY_COUNTERS, COUNTER_BITS)
         super().__init__({
             "i_setup": In(stream.Signature(setup())),
             "port": Out(MemoryPort(MemoryParameters(8, CONFIG.element_width, CONFIG.memory_bits))),

@@ -28,8 +28,9 @@ MAY_IMPORT = {
     "hw.vector": "hw.primitives hw.memory",
     "hw.bus": "",
     "hw.bus.axi4": "hw.primitives hw.memory",
+    "hw.bus.control": "hw.primitives",
     "hw.link": "hw.primitives",
-    "hw.core": "hw.primitives hw.array hw.memory hw.vector hw.bus.axi4",
+    "hw.core": "hw.primitives hw.array hw.memory hw.vector hw.bus.axi4 hw.bus.control",
     "sim": "",
     "sim.reference": "",
     "sim.model": "",
@@ -47,7 +48,7 @@ MAY_IMPORT = {
                      "sim.reference",
     "gen.synth": "gen gen.rtl hw.array hw.memory hw.vector hw.core",
     "gen.cosim": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim.testbench "
-                 "gen.rtl gen.workloads hw.bus.axi4 hw.core sim.model sim.cycles",
+                 "gen.rtl gen.workloads hw.bus.axi4 hw.bus.control hw.core sim.model sim.cycles",
     "gen.cosim.testbench": "",
     "gen.explore": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
                    "gen.workloads sim.cycles sim.reference",

@@ -154,7 +154,10 @@ def test_too_small_for_any_program(tmp_path, field, value):
 
 
 CORES = {"array": load_preset("tiny", ["engines=1"]), "processor": PROCESSOR,
-         "axi": load_preset("processor-16", ["bus.memory=axi4"]), "ecp5": PROCESSOR.changed(target=Target.ECP5)}
+         "axi": load_preset("processor-16", ["bus.memory=axi4"]),
+         "controlled": PROCESSOR.changed(bus={"control": "axi4-lite"}),
+         "wishbone": load_preset("tiny", ["engines=1", "bus.control=wishbone"]),
+         "ecp5": PROCESSOR.changed(target=Target.ECP5)}
 
 
 @pytest.mark.parametrize("kind", [

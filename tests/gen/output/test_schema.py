@@ -18,6 +18,7 @@ from wingbeat.hw.isa.walk import Walk
 SEALED = {"build_folders": ["tb/build"], "sha256": {"README.md": "0"}, "seal": "0"}
 SETTINGS = [["--", name] for name in names()] + [
     ["bus.memory=axi4", "processor-16"], ["memory.block_log=16", "hybrid-16"],
+    ["bus.control=axi4-lite", "hybrid-16"], ["bus.control=wishbone", "tiny"],
     ["memory.records=true", "hybrid-16"]]
 
 

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from wingbeat.hw.array.counters import Counters
+from wingbeat.hw.isa.setup import ARRAY_COUNTERS
 
 INPUTS = (
     "running",
@@ -18,7 +19,6 @@ INPUTS = (
     "saturated",
     "starting",
 )
-COUNTS = ("total", "computing", "waiting_input", "waiting_output", "waiting_hazard", "blocks")
 NOTHING = dict.fromkeys((*INPUTS, "clear"), 0)
 SEED = 2
 
@@ -35,7 +35,7 @@ def cause(step):
 def fields(bits):
     """busy, saturated, then six counters of 32 bits."""
     status = {"busy": bits & 1, "saturated": bits >> 1 & 1}
-    return status | {name: bits >> 2 + 32 * i & 0xFFFFFFFF for i, name in enumerate(COUNTS)}
+    return status | {name: bits >> 2 + 32 * i & 0xFFFFFFFF for i, name in enumerate(ARRAY_COUNTERS)}
 
 
 def counted(want, step):
@@ -53,7 +53,7 @@ def counted(want, step):
 def check(drive, steps, context, resets=()):
     """Inputs show in the sums two cycles later, in ``busy`` at once and one later; a reset forgets
     them a cycle later."""
-    want, late = dict.fromkeys((*COUNTS, "saturated"), 0), NOTHING
+    want, late = dict.fromkeys((*ARRAY_COUNTERS, "saturated"), 0), NOTHING
     steps = [*steps, NOTHING, NOTHING]
     seen = drive(Counters(), steps, ("status",), resets)["status"]
     for cycle, step in enumerate(steps):

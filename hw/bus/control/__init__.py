@@ -1,0 +1,1 @@
+"""Registers of a core behind a standard control bus: AXI4-Lite or Wishbone."""

@@ -1,0 +1,161 @@
+"""cocotb test of a core with a control bus and an AXI4 memory in Verilog: a program is loaded, started and asked over
+the registers alone, twice. The memory is the AxiRam of cocotbext-axi, the host its AxiLiteMaster or a Wishbone master
+of this file, classic and pipelined in turn; all pause at random.
+
+Addresses are those of the generated Python module. The environment names a file with the program and the memory before
+and after.
+"""
+
+import itertools
+import json
+import os
+from pathlib import Path
+import random
+import runpy
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
+
+FACTS = json.loads(Path(os.environ["CONTROL_FACTS"]).read_text())
+PLACES = runpy.run_path(FACTS["registers"])
+BASE = 0x3000
+DONE, ERROR, REFUSED = (PLACES[f"INTERRUPT_STATE_{name}_MASK"] for name in ("DONE", "ERROR", "REFUSED"))
+
+
+def pauses(seed):
+    """Runs of cycles with and without a pause."""
+    rng = random.Random(f"{FACTS['seed']} {seed}")
+    while True:
+        yield from itertools.repeat(rng.random() < 0.3, rng.randint(1, 6))
+
+
+class AxiLiteHost:
+    """The master of cocotbext-axi."""
+
+    def __init__(self, dut):
+        self._master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi_ctrl"), dut.clk, dut.rst)
+        write, read = self._master.write_if, self._master.read_if
+        for number, channel in enumerate((write.aw_channel, write.w_channel, write.b_channel, read.ar_channel,
+                                          read.r_channel)):
+            channel.set_pause_generator(pauses(number))
+
+    async def write(self, address, data, length=4):
+        """Whether it was done."""
+        return int((await self._master.write(address, data.to_bytes(length, "little"))).resp) == 0
+
+    async def read(self, address):
+        """What was read, and whether without an error."""
+        found = await self._master.read(address, 4)
+        return int.from_bytes(found.data, "little"), int(found.resp) == 0
+
+
+class WishboneHost:
+    """One access at a time, with strobes of one cycle or until the answer."""
+
+    def __init__(self, dut):
+        self._dut, self._pauses, self._turn = dut, pauses("wishbone"), itertools.cycle((False, True))
+        for name in ("cyc", "stb", "we", "adr", "dat", "sel"):
+            getattr(dut, f"wb_{name}_i").value = 0
+
+    async def _access(self, address, data, select):
+        dut, edge, is_pipelined = self._dut, RisingEdge(self._dut.clk), next(self._turn)
+        while next(self._pauses):
+            await edge
+        for name, value in (("cyc", 1), ("stb", 1), ("we", data is not None), ("adr", address), ("dat", data or 0),
+                            ("sel", select)):
+            getattr(dut, f"wb_{name}_i").value = value
+        while True:
+            await edge
+            if is_pipelined and not int(dut.wb_stall_o.value):
+                dut.wb_stb_i.value = 0
+            if int(dut.wb_ack_o.value) or int(dut.wb_err_o.value):
+                break
+        found = int(dut.wb_dat_o.value), bool(int(dut.wb_ack_o.value))
+        dut.wb_cyc_i.value = dut.wb_stb_i.value = 0
+        return found
+
+    async def write(self, address, data, length=4):
+        return (await self._access(address, data, (1 << length) - 1))[1]
+
+    async def read(self, address):
+        return await self._access(address, None, 15)
+
+
+async def value(host, name):
+    found, good = await host.read(PLACES[name])
+    assert good, name
+    return found
+
+
+async def load(host):
+    """The window and all setup words but the start."""
+    limit = len(FACTS["before"])
+    for name, data in (("BASE_LOW", BASE), ("LIMIT_LOW", limit)):
+        assert await host.write(PLACES[name], data)
+    following = None
+    for target, address, data in FACTS["setup"]:
+        if (target, address) != following:
+            assert await host.write(PLACES["SETUP_TARGET"], address | target << 16)
+        if data >> 32:
+            assert await host.write(PLACES["SETUP_HIGH"], data >> 32)
+        assert await host.write(PLACES["SETUP_DATA"], data & 0xFFFF_FFFF)
+        following = target, address + 1
+
+
+async def run(dut, host, ram):
+    """One run of the program; its counters."""
+    image = b"".join(int(line, 16).to_bytes(FACTS["beat_bytes"], "little") for line in FACTS["before"])
+    ram.write(BASE, image)
+    assert await host.write(PLACES["CONTROL"], 1)
+    assert not await host.write(PLACES["CONTROL"], 1), "a start while busy"
+    if not int(dut.irq.value):
+        await with_timeout(RisingEdge(dut.irq), 500, "us")
+    assert await value(host, "INTERRUPT_STATE") == DONE | REFUSED
+    status = await value(host, "STATUS")
+    assert status & PLACES["STATUS_DONE_MASK"] and not status & PLACES["STATUS_BUSY_MASK"]
+    assert not status & PLACES["STATUS_FAULT_MASK"]
+    assert await host.write(PLACES["INTERRUPT_STATE"], DONE | REFUSED)
+    await ClockCycles(dut.clk, 2)
+    assert not int(dut.irq.value)
+    after = ram.read(BASE, len(image))
+    beats = [after[at:at + FACTS["beat_bytes"]][::-1].hex() for at in range(0, len(after), FACTS["beat_bytes"])]
+    wrong = sum(int(beat, 16) != int(want, 16) for beat, want in zip(beats, FACTS["after"], strict=True))
+    assert beats != FACTS["before"] and not wrong, f"{wrong} beats"
+    assert await host.write(PLACES["COUNTERS"], 1)
+    counters = {}
+    for name in FACTS["counters"]:
+        low, high = [await value(host, f"{name.upper()}_{half}") for half in ("LOW", "HIGH")]
+        assert not high, name
+        counters[name] = low
+    assert counters["blocks"] == FACTS["blocks"]
+    assert counters["total"] == sum(counters[name] for name in (
+        "computing", "waiting_input", "waiting_output", "waiting_hazard"))
+    return counters
+
+
+@cocotb.test()
+async def a_program_over_the_registers(dut):
+    ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=1 << 20)
+    for number, channel in enumerate((ram.write_if.aw_channel, ram.write_if.w_channel, ram.write_if.b_channel,
+                                      ram.read_if.ar_channel, ram.read_if.r_channel)):
+        channel.set_pause_generator(pauses(10 + number))
+    host = AxiLiteHost(dut) if FACTS["bus"] == "axi4-lite" else WishboneHost(dut)
+    dut.rst.value = 1
+    cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
+    await ClockCycles(dut.clk, 4)
+    dut.rst.value = 0
+    await ClockCycles(dut.clk, 2)
+
+    assert await value(host, "MAGIC") == PLACES["MAGIC_VALUE_VALUE"]
+    assert await value(host, "HASH_LOW") | await value(host, "HASH_HIGH") << 32 == PLACES["HASH"]
+    assert await host.read(PLACES["SIZE"] - 4) == (0, False), "a word without a register"
+    assert not await host.write(PLACES["MAGIC"], 0) and not await host.write(PLACES["SETUP_HIGH"], 0xFFFF, 2)
+    assert await value(host, "SETUP_HIGH") == 0
+    assert await host.write(PLACES["INTERRUPT_ENABLE"], DONE | ERROR)
+    await load(host)
+    first = await run(dut, host, ram)
+    second = await run(dut, host, ram)
+    # The memory pauses otherwise; the work is the same, and nothing of the first run is left.
+    assert second["computing"] == first["computing"] and second["total"] < 2 * first["total"]

@@ -1,0 +1,262 @@
+"""Register file: every register of the description, what is refused, setup words under stalls, events, latency."""
+
+import random
+
+import pytest
+
+from wingbeat.hw.bus.control.register_file import RegisterFile
+from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.isa.instruction import Fault
+from wingbeat.hw.isa.registers import MAP_ADDRESS_BITS, Access, counter_names, register_map
+from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, SETUP_READER
+from wingbeat.sim.bench.stream import Bench, Stall
+
+ARRAY = CoreConfig.of(layers=1, half_words=16, coefficient_words=16)
+CONFIGS = {"array": ARRAY, "processor": ARRAY.changed(memory_bits=8, block_log=4),
+           "axi": ARRAY.changed(memory_bits=32).changed(bus={"memory": "axi4", "address_width": 40})}
+LOG = 0b1_000101
+
+
+def words(registers):
+    """Addresses of all registers, the first and the last word of the map, and some others."""
+    every = range(0, 1 << MAP_ADDRESS_BITS, 4)
+    return sorted({*registers, every[0], every[-1], *random.Random(8).sample(every, 80)})
+
+
+class Host:
+    """Accesses of a test, by the names of registers; each answer is (data, error)."""
+
+    def __init__(self, config):
+        self.config, self.dut = config, RegisterFile(config)
+        self.bench = Bench(self.dut, 5)
+        self.places = {register.name: register.address for register in register_map(config)}
+
+    async def access(self, ctx, address, data=None, strobe=15):
+        i, o = self.dut.i, self.dut.o
+        for name, value in (("write", data is not None), ("address", address >> 2), ("data", data or 0),
+                            ("strobe", strobe)):
+            ctx.set(i.payload[name], value)
+        ctx.set(i.valid, 1)
+        ctx.set(o.ready, 1)
+        await ctx.tick().until(i.ready)
+        ctx.set(i.valid, 0)
+        found, error = await ctx.tick().sample(o.payload.data, o.payload.error).until(o.valid)
+        ctx.set(o.ready, 0)
+        return found, error
+
+    async def read(self, ctx, name):
+        found, error = await self.access(ctx, self.places[name])
+        assert not error, name
+        return found
+
+    async def write(self, ctx, name, data):
+        found, error = await self.access(ctx, self.places[name], data)
+        assert not found
+        return not error
+
+    async def field(self, ctx, name, field):
+        [place] = [f for r in register_map(self.config) if r.name == name for f in r.fields if f.name == field]
+        return await self.read(ctx, name) >> place.low & (1 << place.bits) - 1
+
+    def run(self, testbench):
+        self.bench.process(testbench)
+        self.bench.run(4000)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_word_of_the_map(name):
+    """After a reset: values of the description, and an error with 0 where a word is not to be read."""
+    host = Host(CONFIGS[name])
+    registers = {register.address: register for register in register_map(host.config)}
+
+    async def testbench(ctx):
+        if host.config.block_log:
+            ctx.set(host.dut.log_data.as_value(), LOG)
+        await ctx.tick().repeat(100)
+        assert await host.write(ctx, "COUNTERS", 1)  # what a memory holds before is nobody's matter
+        for address in words(registers):
+            register = registers.get(address)
+            found = await host.access(ctx, address)
+            wanted = LOG if register and register.name == "LOG_DATA" else register.value if register else 0
+            assert found == (wanted, not (register and register.access.is_readable)), hex(address)
+    host.run(testbench)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_is_refused_changes_nothing(name):
+    """Writes of less than a word, to read-only registers, and where nothing is."""
+    host = Host(CONFIGS[name])
+    sink = host.bench.sink(host.dut.o_setup, 0)
+
+    async def testbench(ctx):
+        registers = {register.address: register for register in register_map(host.config)}
+        before = {address: await host.access(ctx, address) for address in registers}
+        rng = random.Random(1)
+        for address in words(registers):
+            register = registers.get(address)
+            writable = register is not None and register.access.is_writable
+            for strobe in [rng.randrange(15)] if writable else [15, rng.randrange(15)]:
+                assert await host.access(ctx, address, -1 & 0xFFFF_FFFF, strobe) == (0, 1), hex(address)
+        after = {address: await host.access(ctx, address) for address in registers}
+        state = host.places["INTERRUPT_STATE"]
+        assert before.pop(state) == (0, 0)  # a start of less than a word is a start refused
+        [refused] = [f.low for f in registers[state].fields if f.name == "refused"]
+        assert after.pop(state) == (1 << refused, 0)
+        assert after == before
+    host.run(testbench)
+    assert not sink.words
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_registers_that_hold_keep_their_fields(name):
+    host = Host(CONFIGS[name])
+
+    async def testbench(ctx):
+        rng = random.Random(2)
+        held = [r for r in register_map(host.config) if r.access is Access.READ_WRITE]
+        for _ in range(3):
+            values = {register.name: rng.getrandbits(32) for register in held}
+            for key, value in values.items():
+                assert await host.write(ctx, key, value)
+            for register in held:
+                mask = sum((1 << field.bits) - 1 << field.low for field in register.fields)
+                assert await host.read(ctx, register.name) == values[register.name] & mask
+            if "BASE_LOW" in values:
+                base, limit = ((values[f"{port}_LOW"] | values[f"{port}_HIGH"] << 32) for port in ("BASE", "LIMIT"))
+                assert ctx.get(host.dut.base) == base & ~0xFFF & (1 << 40) - 1
+                assert ctx.get(host.dut.limit) == limit & (1 << 33) - 1
+            if "LOG_ADDRESS" in values:
+                assert ctx.get(host.dut.log_address) == values["LOG_ADDRESS"] & 3
+        assert await host.write(ctx, "CONTROL", 2)
+        for name in ("SETUP_TARGET", "SETUP_HIGH", "INTERRUPT_ENABLE"):
+            assert await host.read(ctx, name) == 0
+        if "BASE_LOW" in values:
+            assert await host.read(ctx, "BASE_HIGH") == values["BASE_HIGH"] & 0xFF
+    host.run(testbench)
+
+
+@pytest.mark.parametrize("stall", [Stall.NEVER, Stall.OFTEN, Stall.BURSTS, Stall.SHY])
+def test_no_setup_word_is_lost(stall):
+    """The address goes up, the upper bits are 0 behind each word; an answer waits for the core."""
+    host, rng, wanted = Host(CONFIGS["processor"]), random.Random(3), []
+    sink = host.bench.sink(host.dut.o_setup, 30, stall)
+
+    async def testbench(ctx):
+        address = target = 0
+        for number in range(30):
+            if number % 4 == 0:
+                target, address = rng.choice([3, SETUP_PROGRAM, SETUP_READER]), rng.choice([0, 77, 0xFFFE])
+                assert await host.write(ctx, "SETUP_TARGET", address | target << 16)
+            high, low = rng.choice([0, rng.getrandbits(8)]), rng.getrandbits(32)
+            if high:
+                assert await host.write(ctx, "SETUP_HIGH", high)
+            assert await host.write(ctx, "SETUP_DATA", low)
+            wanted.append(target | address << 8 | (low | high << 32) << 24)
+            assert len(sink.words) == len(wanted)
+            address = address + 1 & 0xFFFF
+            assert await host.read(ctx, "SETUP_TARGET") == address | target << 16
+        assert await host.write(ctx, "SETUP_TARGET", SETUP_CONTROL << 16)
+        assert not await host.write(ctx, "SETUP_DATA", CONTROL_START), "a start by the setup registers"
+    host.run(testbench)
+    assert sink.words == wanted
+
+
+async def run_program(ctx, status, cycles=20, fault=0):
+    """What a core shows of a program that it runs."""
+    ctx.set(status.busy, 1)
+    await ctx.tick().repeat(cycles)
+    if fault:
+        ctx.set(status.error, fault)
+        ctx.set(status.tag, 0x1234)
+        await ctx.tick().repeat(2)
+    ctx.set(status.busy, 0)
+
+
+def test_start_end_and_fault():
+    host = Host(CONFIGS["axi"])
+    dut = host.dut
+    sink = host.bench.sink(dut.o_setup, 2)
+
+    async def testbench(ctx):
+        assert await host.write(ctx, "INTERRUPT_ENABLE", 0b101)
+        assert await host.write(ctx, "CONTROL", 1) and sink.words == [SETUP_CONTROL | CONTROL_START << 24]
+        ctx.set(dut.i_status.busy, 1)
+        assert await host.field(ctx, "STATUS", "busy") and not await host.field(ctx, "STATUS", "done")
+        assert not await host.write(ctx, "BASE_LOW", 0x5000), "the window moved under a program"
+        assert not ctx.get(dut.irq)
+        assert not await host.write(ctx, "CONTROL", 1), "a start while busy"
+        await ctx.tick().repeat(2)
+        assert ctx.get(dut.irq) and await host.read(ctx, "INTERRUPT_STATE") == 0b100
+        assert await host.write(ctx, "INTERRUPT_STATE", 0b100)
+        assert await host.read(ctx, "INTERRUPT_STATE") == 0 and not ctx.get(dut.irq)
+        assert await host.write(ctx, "INTERRUPT_ENABLE", 0b001)
+        assert not await host.write(ctx, "CONTROL", 1)
+        await ctx.tick().repeat(3)
+        assert not ctx.get(dut.irq), "an event that is not enabled"
+        assert await host.write(ctx, "INTERRUPT_STATE", 0b100)
+        ctx.set(dut.i_status.busy, 0)
+        await ctx.tick().repeat(8)
+        assert ctx.get(dut.irq) and await host.read(ctx, "INTERRUPT_STATE") == 1
+        assert await host.field(ctx, "STATUS", "done") and not await host.field(ctx, "STATUS", "busy")
+        assert await host.write(ctx, "INTERRUPT_STATE", 0b010) and ctx.get(dut.irq)
+        assert await host.write(ctx, "CONTROL", 2)
+        await ctx.tick().repeat(2)
+        assert not ctx.get(dut.irq)
+
+        assert await host.write(ctx, "INTERRUPT_ENABLE", 0b010)
+        assert not await host.write(ctx, "CONTROL", 3), "start and clear"
+        assert await host.write(ctx, "CONTROL", 1) and len(sink.words) == 2
+        assert not await host.field(ctx, "STATUS", "done")
+        await run_program(ctx, dut.i_status, fault=Fault.WATCHDOG)
+        await ctx.tick().repeat(10)
+        assert ctx.get(dut.irq) and await host.read(ctx, "INTERRUPT_STATE") == 0b110
+        assert await host.read(ctx, "STATUS") == Fault.WATCHDOG << 8 | 0x1234 << 16
+        assert not await host.write(ctx, "CONTROL", 1), "a start after a fault"
+        assert not await host.write(ctx, "LIMIT_LOW", 1), "the window moved after a fault"
+    host.run(testbench)
+
+
+def test_an_error_of_the_memory_bus_is_an_event():
+    host = Host(CONFIGS["axi"])
+
+    async def testbench(ctx):
+        ctx.set(host.dut.bus_error, 1)
+        await ctx.tick().repeat(3)
+        assert await host.read(ctx, "INTERRUPT_STATE") == 0b010 and await host.read(ctx, "STATUS") == 0b1000
+    host.run(testbench)
+
+
+def test_counters_are_copied():
+    """Each counter has its registers; they stay until the next copy."""
+    host = Host(CONFIGS["processor"])
+    names = counter_names(host.config)
+
+    async def testbench(ctx):
+        for number, name in enumerate(names):
+            ctx.set(host.dut.i_status[name], 1000 + number)
+        assert await host.write(ctx, "COUNTERS", 1)
+        for name in names:
+            ctx.set(host.dut.i_status[name], 5000)
+        assert await host.write(ctx, "COUNTERS", 0)
+        for number, name in enumerate(names):
+            assert await host.read(ctx, f"{name.upper()}_LOW") == 1000 + number
+            assert await host.read(ctx, f"{name.upper()}_HIGH") == 0
+        assert await host.write(ctx, "COUNTERS", 1)  # 5000 again
+        for name in names:
+            ctx.set(host.dut.i_status[name], 7)  # it has wrapped
+        assert await host.write(ctx, "COUNTERS", 1)
+        assert await host.read(ctx, "TOTAL_LOW") == 7 and await host.read(ctx, "TOTAL_HIGH") == 1
+    host.run(testbench)
+
+
+def test_latency():
+    """Access to answer 4 cycles, a setup word 5; an access in 5 cycles."""
+    host = Host(ARRAY)
+    dut, places = host.dut, host.places
+    requests = [{"write": 0, "address": places["MAGIC"] >> 2, "data": 0, "strobe": 15},
+                {"write": 1, "address": places["SETUP_DATA"] >> 2, "data": 0, "strobe": 15}] * 3
+    feed, sink = host.bench.feed(dut.i, requests), host.bench.sink(dut.o, 6)
+    host.bench.sink(dut.o_setup, 3)
+    host.bench.run(100)
+    assert [answer - access for access, answer in zip(feed.cycles, sink.cycles)] == [4, 5] * 3
+    assert [later - access for access, later in zip(feed.cycles, feed.cycles[1:])] == [5, 6] * 2 + [5]
