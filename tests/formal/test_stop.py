@@ -136,6 +136,25 @@ def beats_are_taken(m, dut, reads, writes):
         m.d.comb += Assert(dut.port.beats.ready)
 
 
+class Blind(Processor):
+    """Asserts that no beat reaches the units after a fault; ``hides``: whether it is so."""
+
+    hides = True
+
+    def _dropped(self, m, source, sink, stopped):
+        super()._dropped(m, source, sink, stopped)
+        if not self.hides:
+            m.d.comb += sink.valid.eq(source.valid)
+        with m.If(self.status.error != Fault.NONE):
+            m.d.comb += Assert(~sink.valid)
+
+
+class Sighted(Blind):
+    """It hides nothing."""
+
+    hides = False
+
+
 class Choosy(Processor):
     """It takes beats where its reader does."""
 
@@ -167,6 +186,11 @@ def is_true(holds, free, dut, what):
 @pytest.mark.parametrize("what", [drained_at_a_restart, busy_while_it_waits, abort_stops, beats_are_taken])
 def test_a_stop(holds, free_units, what):
     assert is_true(holds, free_units, Processor, what)
+
+
+@pytest.mark.parametrize("dut, is_hidden", [(Blind, True), (Sighted, False)])
+def test_beats_after_a_fault_are_hidden(holds, free_units, dut, is_hidden):
+    assert holds(dut(TINY), lambda m, dut: None) == is_hidden
 
 
 @pytest.mark.parametrize("what, dut", [(drained_at_a_restart, Hasty), (busy_while_it_waits, Hasty),
