@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 import sys
 
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 import pytest
@@ -18,6 +21,7 @@ from wingbeat.gen.cosim.timing import MemoryTiming
 from wingbeat.gen.output.registers import register_files
 from wingbeat.hw.bus.axi4.burst import AxiParameters
 from wingbeat.hw.config import CoreConfig
+from wingbeat.hw.core.top import core as core_of
 from wingbeat.hw.isa.instruction import Fault
 from wingbeat.hw.isa.registers import counter_names
 
@@ -48,6 +52,32 @@ def test_a_fault_is_seen(need):
     trial = replace(case.under(MemoryTiming()), limit=len(case.trial.data) // 2)
     [run] = Core(config).simulate([trial], "icarus")
     assert run.error == Fault.REFUSED
+
+
+class Refusing(wiring.Component):
+    """A core that answers each write of a register with an error."""
+
+    def __init__(self, config):
+        self._core = core_of(config)
+        super().__init__(self._core.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.core = self._core
+        for (path, member, ours), (_, _, its) in zip(self.signature.flatten(self),
+                                                     self._core.signature.flatten(self._core)):
+            found = 0b10 if path == ("s_axi_ctrl_bresp",) else its
+            m.d.comb += ours.eq(found) if member.flow is Out else its.eq(ours)
+        return m
+
+
+def test_an_error_of_the_registers_is_seen(need):
+    """The benches of other cores do not go on behind an access that was refused."""
+    need("icarus")
+    config = CoreConfig.of(**FIELDS).changed(bus={"control": "axi4-lite"})
+    [case] = [case for case in small_programs(config, SEED) if case.name == "fft8"]
+    with pytest.raises(simulators.SimulatorError, match="deadline of 2000 cycles passed: 0 setup writes sent"):
+        Core(config, Refusing(config)).simulate([replace(case.under(MemoryTiming()), deadline=2000)], "icarus")
 
 
 @pytest.mark.parametrize("bus", ["axi4-lite", "wishbone"])

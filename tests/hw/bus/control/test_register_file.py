@@ -18,9 +18,10 @@ LOG = 0b1_000101
 
 
 def words(registers):
-    """Addresses of all registers, the first and the last word of the map, and some others."""
+    """Addresses of all registers, those behind them, the last word of the map, and some others."""
     every = range(0, 1 << MAP_ADDRESS_BITS, 4)
-    return sorted({*registers, every[0], every[-1], *random.Random(8).sample(every, 80)})
+    return sorted({*registers, *(address + 4 for address in registers), every[-1],
+                   *random.Random(8).sample(every, 80)})
 
 
 class Host:
@@ -214,6 +215,40 @@ def test_start_end_and_fault():
         assert not await host.write(ctx, "CONTROL", 1), "a start after a fault"
         assert not await host.write(ctx, "LIMIT_LOW", 1), "the window moved after a fault"
     host.run(testbench)
+
+
+def test_busy_falls_when_all_is_known():
+    """In every cycle the program is busy or done; a fault that comes late leaves no done."""
+    host = Host(CONFIGS["processor"])
+    status, sink = host.dut.i_status, host.bench.sink(host.dut.o_setup, 13)
+    waits = []
+
+    async def core(ctx):
+        while True:
+            await ctx.tick().until(status.busy)
+            await ctx.tick().repeat(waits[-1])
+            ctx.set(status.busy, 0)
+
+    async def testbench(ctx):
+        for wait in range(1, 13):
+            waits.append(wait)
+            assert await host.write(ctx, "CONTROL", 1)
+            ctx.set(status.busy, 1)
+            assert await host.read(ctx, "STATUS") in (0b01, 0b10), wait
+            await ctx.tick().repeat(12)
+            assert await host.read(ctx, "STATUS") == 0b10
+            assert await host.write(ctx, "INTERRUPT_STATE", 1)
+        assert await host.write(ctx, "CONTROL", 1)
+        waits.append(5)
+        ctx.set(status.busy, 1)
+        await ctx.tick().repeat(8)
+        assert not ctx.get(status.busy)
+        ctx.set(status.error, Fault.RING)
+        await ctx.tick().repeat(12)
+        assert await host.read(ctx, "INTERRUPT_STATE") == 0b10 and await host.read(ctx, "STATUS") == Fault.RING << 8
+    host.bench.process(core, background=True)
+    host.run(testbench)
+    assert len(sink.words) == 13
 
 
 def test_an_error_of_the_memory_bus_is_an_event():
