@@ -135,6 +135,23 @@ async def run(dut, host, ram):
     return counters
 
 
+async def stop(dut, host, ram):
+    """A program is aborted; the next start is refused until the fault is cleared."""
+    drained, fault = PLACES["STATUS_DRAINED_MASK"], PLACES["STATUS_FAULT_MASK"]
+    assert await host.write(PLACES["CONTROL"], 1)
+    await ClockCycles(dut.clk, 60)
+    assert await host.write(PLACES["CONTROL"], PLACES["CONTROL_ABORT_MASK"])
+    while (status := await value(host, "STATUS")) & PLACES["STATUS_BUSY_MASK"]:
+        pass
+    assert status & drained and status & fault == FACTS["aborted"] * (fault & -fault)
+    assert await value(host, "INTERRUPT_STATE") == ERROR
+    assert not await host.write(PLACES["CONTROL"], 1), "a start after a fault"
+    assert await host.write(PLACES["CONTROL"], PLACES["CONTROL_CLEAR_MASK"])
+    while await value(host, "STATUS") & fault:
+        pass
+    assert await host.write(PLACES["INTERRUPT_ENABLE"], DONE | ERROR)
+
+
 @cocotb.test()
 async def a_program_over_the_registers(dut):
     ram = AxiRam(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=1 << 20)
@@ -156,6 +173,7 @@ async def a_program_over_the_registers(dut):
     assert await host.write(PLACES["INTERRUPT_ENABLE"], DONE | ERROR)
     await load(host)
     first = await run(dut, host, ram)
+    await with_timeout(cocotb.start_soon(stop(dut, host, ram)), 500, "us")
     second = await run(dut, host, ram)
     # The memory pauses otherwise; the work is the same, and nothing of the first run is left.
     assert second["computing"] == first["computing"] and second["total"] < 2 * first["total"]

@@ -93,7 +93,7 @@ def test_a_foreign_master_runs_a_program(need, bus, tmp_path, monkeypatch):
     facts = {"bus": bus, "seed": SEED, "registers": str(tmp_path / f"{top}_registers.py"),
              "setup": [list(map(int, write)) for write in case.trial.setup_writes[:-1]],
              "beat_bytes": AxiParameters.of(config).beat_bytes, "before": core.harness.lines(case.trial.data),
-             "after": core.harness.lines(case.expected), "blocks": case.trial.n_blocks,
+             "after": core.harness.lines(case.expected), "blocks": case.trial.n_blocks, "aborted": int(Fault.ABORTED),
              "counters": counter_names(config)}
     (tmp_path / "facts.json").write_text(json.dumps(facts))
     simulators.compile_verilog([tmp_path / f"{top}.v"], top, tmp_path / "build", "icarus")

@@ -41,7 +41,8 @@ def replaced_ports(config: CoreConfig) -> dict:
               "bus_error_write": Out(1), "bus_error_address": Out(c.bus.address_width)}
     log = {"log_address": In(range(c.block_log)), "log_data": Out(block_entry())}
     return {"i_setup": In(stream.Signature(setup())), "status": Out(processor_status() if c.is_processor else status()),
-            **(stop if c.is_processor else {}), **(window if c.bus.memory is MemoryBus.AXI4 else {}), **(log if c.block_log else {})}
+            **(stop if c.is_processor else {}), **(window if c.bus.memory is MemoryBus.AXI4 else {}),
+            **(log if c.block_log else {})}
 
 
 class RegisterFile(wiring.Component):

@@ -96,6 +96,8 @@ def test_registers_take_the_place_of_ports(changes, memory):
     ports = set(core(native).signature.members)
     for bus, prefix in (("axi4-lite", "s_axi_ctrl_"), ("wishbone", "wb_")):
         ours = set(core(native.changed(bus={"memory": memory, "control": bus})).signature.members)
-        assert ports - ours == ({"i_setup", "status"} | ({"log_address", "log_data"} if changes else set())
-                                | ({"base", "limit", "bus_error"} if memory == "axi4" else set()))
+        processor = {"log_address", "log_data", "abort_request", "drained"}
+        assert ports - ours == ({"i_setup", "status"} | (processor if changes else set())
+                                | ({"base", "limit", "bus_error", "bus_error_write", "bus_error_address"}
+                                   if memory == "axi4" else set()))
         assert {name for name in ours - ports if not name.startswith(prefix)} == {"irq"}

@@ -8,7 +8,7 @@ from wingbeat.hw.bus.control.register_file import RegisterFile
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Fault
 from wingbeat.hw.isa.registers import MAP_ADDRESS_BITS, Access, counter_names, register_map
-from wingbeat.hw.isa.setup import CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, SETUP_READER
+from wingbeat.hw.isa.setup import CONTROL_CLEAR, CONTROL_START, SETUP_CONTROL, SETUP_PROGRAM, SETUP_READER
 from wingbeat.sim.bench.stream import Bench, Stall
 
 ARRAY = CoreConfig.of(layers=1, half_words=16, coefficient_words=16)
@@ -111,6 +111,7 @@ def test_what_is_refused_changes_nothing(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_registers_that_hold_keep_their_fields(name):
     host = Host(CONFIGS[name])
+    host.bench.sink(host.dut.o_setup, int(host.config.is_processor))  # the clear
 
     async def testbench(ctx):
         rng = random.Random(2)
@@ -176,7 +177,7 @@ async def run_program(ctx, status, cycles=20, fault=0):
 def test_start_end_and_fault():
     host = Host(CONFIGS["axi"])
     dut = host.dut
-    sink = host.bench.sink(dut.o_setup, 2)
+    sink = host.bench.sink(dut.o_setup, 3)
 
     async def testbench(ctx):
         assert await host.write(ctx, "INTERRUPT_ENABLE", 0b101)
@@ -200,13 +201,14 @@ def test_start_end_and_fault():
         assert ctx.get(dut.irq) and await host.read(ctx, "INTERRUPT_STATE") == 1
         assert await host.field(ctx, "STATUS", "done") and not await host.field(ctx, "STATUS", "busy")
         assert await host.write(ctx, "INTERRUPT_STATE", 0b010) and ctx.get(dut.irq)
-        assert await host.write(ctx, "CONTROL", 2)
+        assert await host.write(ctx, "CONTROL", 2) and sink.words[1:] == [SETUP_CONTROL | CONTROL_CLEAR << 24]
         await ctx.tick().repeat(2)
         assert not ctx.get(dut.irq)
 
         assert await host.write(ctx, "INTERRUPT_ENABLE", 0b010)
         assert not await host.write(ctx, "CONTROL", 3), "start and clear"
-        assert await host.write(ctx, "CONTROL", 1) and len(sink.words) == 2
+        assert not await host.write(ctx, "CONTROL", 5), "start and abort"
+        assert await host.write(ctx, "CONTROL", 1) and len(sink.words) == 3
         assert not await host.field(ctx, "STATUS", "done")
         await run_program(ctx, dut.i_status, fault=Fault.WATCHDOG)
         await ctx.tick().repeat(10)
@@ -249,6 +251,36 @@ def test_busy_falls_when_all_is_known():
     host.bench.process(core, background=True)
     host.run(testbench)
     assert len(sink.words) == 13
+
+
+def test_an_abort_is_a_pulse():
+    host, pulses = Host(CONFIGS["axi"]), []
+
+    async def watch(ctx):
+        async for *_, aborts in ctx.tick().sample(host.dut.abort_request):
+            pulses.append(aborts)
+
+    async def testbench(ctx):
+        for data in (4, 0, 2 << 1):
+            assert await host.write(ctx, "CONTROL", data)
+        assert not await host.write(ctx, "MAGIC", 4)
+        ctx.set(host.dut.drained, 1)
+        assert await host.field(ctx, "STATUS", "drained")
+    host.bench.process(watch, background=True)
+    host.run(testbench)
+    assert sum(pulses) == 2
+
+
+def test_where_the_memory_bus_failed():
+    host = Host(CONFIGS["axi"])
+
+    async def testbench(ctx):
+        ctx.set(host.dut.bus_error_address, 0xAB_1234_5678)
+        ctx.set(host.dut.bus_error_write, 1)
+        assert await host.read(ctx, "BUS_ERROR_ADDRESS_LOW") == 0x1234_5678
+        assert await host.read(ctx, "BUS_ERROR_ADDRESS_HIGH") == 0xAB
+        assert await host.field(ctx, "STATUS", "bus_error_write") and not await host.field(ctx, "STATUS", "bus_error")
+    host.run(testbench)
 
 
 def test_an_error_of_the_memory_bus_is_an_event():
