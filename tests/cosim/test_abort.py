@@ -3,20 +3,16 @@
 """
 
 import json
-from pathlib import Path
-import sys
 
-from cocotb_tools.check_results import get_results
-from cocotb_tools.runner import get_runner
 import numpy as np
 import pytest
 
 from support.campaign import IS_CAMPAIGN
+from support.foreign import run_bench
 
 from wingbeat.gen.compiler.beats import pack_setup
 from wingbeat.gen.cosim.core import Core
 from wingbeat.gen.cosim.selftest import small_programs
-from wingbeat.gen.cosim.testbench import simulators
 from wingbeat.hw.bus.axi4.burst import AxiParameters
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.instruction import Fault
@@ -67,15 +63,7 @@ def bench(name, folder, monkeypatch, rounds, verilog=None):
     source, top = folder / "runner.v", "runner"
     source.write_text(verilog or Core(config_of(name)).verilog)
     (folder / "facts.json").write_text(json.dumps(facts(name, rounds)))
-    simulators.compile_verilog([source], top, folder / "build", "verilator")
-    monkeypatch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])  # the runner hands it on
-    with simulators.environment("verilator"):
-        xml = get_runner("verilator").test(
-            test_module="abort_bench", hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=folder / "build",
-            test_dir=folder, results_xml=str(folder / "results.xml"), timescale=simulators.TIMESCALE,
-            log_file=folder / "log", extra_env={"ABORT_FACTS": str(folder / "facts.json"), "COCOTB_ANSI_OUTPUT": "0",
-                                                "COCOTB_LOG_LEVEL": "WARNING"})
-    return get_results(xml), (folder / "log").read_text()
+    return run_bench(monkeypatch, "abort_bench", source, top, folder, {"ABORT_FACTS": str(folder / "facts.json")})
 
 
 @pytest.mark.slow

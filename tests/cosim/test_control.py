@@ -3,15 +3,13 @@
 
 from dataclasses import replace
 import json
-from pathlib import Path
-import sys
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
-from cocotb_tools.check_results import get_results
-from cocotb_tools.runner import get_runner
 import pytest
+
+from support.foreign import run_bench
 
 from wingbeat.gen.cli.app import main
 from wingbeat.gen.cosim.core import Core
@@ -83,7 +81,7 @@ def test_an_error_of_the_registers_is_seen(need):
 @pytest.mark.parametrize("bus", ["axi4-lite", "wishbone"])
 def test_a_foreign_master_runs_a_program(need, bus, tmp_path, monkeypatch):
     """The generated Verilog between a host and a memory that are not ours."""
-    need("icarus")
+    need("verilator")
     pytest.importorskip("cocotbext.axi", reason="cocotbext-axi is not installed: the registers met no foreign master")
     config = CoreConfig.of(**FIELDS).changed(bus={"control": bus, "memory": "axi4"})
     [case] = [case for case in small_programs(config, SEED) if case.name == "mixing8"]
@@ -96,16 +94,9 @@ def test_a_foreign_master_runs_a_program(need, bus, tmp_path, monkeypatch):
              "after": core.harness.lines(case.expected), "blocks": case.trial.n_blocks, "aborted": int(Fault.ABORTED),
              "counters": counter_names(config)}
     (tmp_path / "facts.json").write_text(json.dumps(facts))
-    simulators.compile_verilog([tmp_path / f"{top}.v"], top, tmp_path / "build", "icarus")
-    monkeypatch.setattr(sys, "path", [str(Path(__file__).parent), *sys.path])  # the runner hands it on
-    with simulators.environment("icarus"):
-        xml = get_runner("icarus").test(
-            test_module="control_bench", hdl_toplevel=top, hdl_toplevel_lang="verilog", build_dir=tmp_path / "build",
-            test_dir=tmp_path, results_xml=str(tmp_path / "results.xml"), timescale=simulators.TIMESCALE,
-            log_file=tmp_path / "log", extra_env={
-                "CONTROL_FACTS": str(tmp_path / "facts.json"), "COCOTB_ANSI_OUTPUT": "0",
-                "COCOTB_LOG_LEVEL": "WARNING"})
-    assert get_results(xml) == (1, 0), f"seed {SEED}: {(tmp_path / 'log').read_text()[-3000:]}"
+    found, log = run_bench(monkeypatch, "control_bench", tmp_path / f"{top}.v", top, tmp_path,
+                           {"CONTROL_FACTS": str(tmp_path / "facts.json")})
+    assert found == (1, 0), f"seed {SEED}: {log[-3000:]}"
 
 
 @pytest.mark.parametrize("arguments, line", [
