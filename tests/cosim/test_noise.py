@@ -27,7 +27,7 @@ POINTS = 8
 ARRAY = CoreConfig.of(name="noisy", engines=1, layers=1, width=12, element_width=12, coefficient_width=10,
                       half_words=8, coefficient_words=8, program_words=64, stream_words=2, pipeline=Pipeline.SHORT)
 PROCESSOR = ARRAY.changed(name="noisy_processor", memory_bits=10, program_words=128)
-TAKEN = re.compile(r"(= )i_setup__valid & (?=i_setup__ready;)")
+TAKEN = re.compile(r"(= )\\i_setup__valid\$\d+ +& (?=\\i_setup__ready\$\d+ +;)")
 
 
 def simulator():

@@ -2,9 +2,13 @@
 
 import pytest
 
+from wingbeat.hw.isa.instruction import Fault
 from wingbeat.hw.isa.setup import SETUP_PROGRAM
 from wingbeat.sim.model.handout import ProgramFault
 from wingbeat.sim.model.processor import ProcessorModel
+
+# No program ends in these: the memory or the host stops it.
+OF_NO_PROGRAM = (Fault.NONE, Fault.MEMORY_ERROR, Fault.ABORTED)
 
 
 def fault_of(config, case):

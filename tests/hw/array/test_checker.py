@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from support.faults import fault_of
+from support.faults import OF_NO_PROGRAM, fault_of
 from wingbeat.hw.array.checker import Checker
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.isa.bit_fields import bits_of_words
@@ -57,7 +57,7 @@ def test_illegal_programs(drive):
     seed = 7
     cases = [case for case in illegal_programs(CONFIG, random.Random(seed)) if case.code not in LATE
              and not any(words[0] & (1 << OPCODE_BITS) - 1 == Opcode.LOOP for words in instructions(case.words))]
-    assert {case.code for case in cases} == set(Fault) - {Fault.NONE, *LATE}
+    assert {case.code for case in cases} == set(Fault) - {*OF_NO_PROGRAM, *LATE}
     for case, found in zip(cases, judged(drive, [instructions(case.words) for case in cases])):
         want = fault_of(CONFIG, case)
         first = next((place for place in found if place[0] != Fault.NONE), None)

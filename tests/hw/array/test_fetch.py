@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from support.faults import fault_of
+from support.faults import OF_NO_PROGRAM, fault_of
 from support.programs import executed
 
 from wingbeat.hw.array.fetch import FetchUnit
@@ -282,7 +282,7 @@ def test_illegal_programs_end_with_their_fault():
     rng = random.Random(seed)
     cases = [case for case in illegal_programs(PROCESSOR, rng) if case.code not in LATE]
     cases = rng.sample(cases, 60)
-    assert {case.code for case in cases} == set(Fault) - {Fault.NONE, *LATE}
+    assert {case.code for case in cases} == set(Fault) - {*OF_NO_PROGRAM, *LATE}
     for case, (taken, faults) in zip(cases, run_processor([case.words for case in cases], seed)):
         want = fault_of(PROCESSOR, case)
         assert faults == [(want.code, want.tag)], f"{case.name}, seed {seed}: {want}"
