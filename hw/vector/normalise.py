@@ -207,13 +207,14 @@ class Normalise(wiring.Component):
         m.d.comb += [take.eq(front.o.valid & ~here.passes & permit), begins.eq(take & ~here.sums),
                      ends.eq(take & here.sums & here.last_chunk)]
         free, active = self._pace(m, take)
-        spaced = self._settling(m, ends)
+        ended = delay(m, ends, 1, "ended", reset_less=False)  # for what ``ends`` comes too late for
+        spaced = self._settling(m, ends, ended)
         address, sums, last = self._place(m, here, free)
         entry = row_entry(p)
         m.submodules.table = table = Ram(RamParameters(entry.size, p.rows, p.target, p.pipeline))
         m.d.comb += [table.r_en.eq(1), table.r_addr.eq(address)]
         lanes, into_sums, results = self._lanes(m, here, free, active, sums, data.View(entry, table.r_data))
-        too_wide = self._statistics(m, lanes, into_sums, last, ends, here.set, address, table)
+        too_wide = self._statistics(m, lanes, into_sums, last, ended, here.set, address, table)
         m.d.sync += self.saturated.eq(too_wide | (results & Cat(lane.clamped for lane in lanes).any()))
 
         room, quiet = self._results(m, lanes, results, begins, Value.cast(here.sideband), out.i)
@@ -267,12 +268,11 @@ class Normalise(wiring.Component):
         m.d.sync += [rest.eq(following), free.eq(~take & (rest <= 1)), active.eq(take | (rest != 0))]
         return free, active
 
-    def _settling(self, m: Module, ends: Signal) -> Signal:
+    def _settling(self, m: Module, ends: Signal, ended: Value) -> Signal:
         """Drives ``idle``; returns whether the next row may end."""
         wait = Signal(range(self.settle), name="wait")
         spaced = Signal(name="spaced", init=1)
         idle = Signal(name="idle", init=1)
-        ended = delay(m, ends, 1, "ended", reset_less=False)  # ``ends`` comes too late to set a counter
         with m.If(ended):
             m.d.sync += wait.eq(self.settle - 4)
         with m.Elif(wait != 0):
@@ -336,7 +336,7 @@ class Normalise(wiring.Component):
         m.d.sync += register.eq(Mux(free, beat, register >> size))
         return delay(m, register[:size], self.timing.entry_latency, f"{name}_late")
 
-    def _statistics(self, m: Module, lanes: list[NormaliseLane], valid: Value, last: Value, ends: Signal,
+    def _statistics(self, m: Module, lanes: list[NormaliseLane], valid: Value, last: Value, ended: Value,
                     number: Value, address: Value, table: Ram) -> Value:
         """Sums of the lanes, and their way into the table of rows. Returns whether the shift of a row was clamped."""
         p, operands = self.parameters, self.timing.entry_latency + self.timing.lane_latency
@@ -344,15 +344,15 @@ class Normalise(wiring.Component):
         for lane, element, square in zip(lanes, sums.elements, sums.squares):
             m.d.comb += [element.eq(lane.operand), square.eq(lane.product)]
         m.d.comb += [sums.valid.eq(valid), sums.last.eq(delay(m, last, operands, "last"))]
-        ended = delay(m, ends, 2, "ended", reset_less=False)
+        late_ended = delay(m, ended, 1, "late_ended", reset_less=False)
         # The units take the rows in turn; what a row will need waits at the unit that gets it.
-        ending, ending_set = delay(m, ends, 1, "ending", reset_less=False), delay(m, number, 1, "ending_set")
-        turn, chosen = self._turns(m, ending), Array(Signal(SET_BITS, name=f"set{n}") for n in range(p.units))
-        row_turn, rows = self._turns(m, ended), Array(Signal(p.row_bits, name=f"row{n}") for n in range(p.units))
+        ended_set = delay(m, number, 1, "ended_set")
+        turn, chosen = self._turns(m, ended), Array(Signal(SET_BITS, name=f"set{n}") for n in range(p.units))
+        row_turn, rows = self._turns(m, late_ended), Array(Signal(p.row_bits, name=f"row{n}") for n in range(p.units))
         start_turn = self._turns(m, sums.done)
-        with m.If(ending):
-            m.d.sync += chosen[turn].eq(ending_set)
         with m.If(ended):
+            m.d.sync += chosen[turn].eq(ended_set)
+        with m.If(late_ended):
             m.d.sync += rows[row_turn].eq(address)
         parameters = self._sets(m, chosen[start_turn], ("n", "epsilon", "range_bits"))
         units = [StatisticsUnit(p) for _ in range(p.units)]
@@ -381,7 +381,8 @@ class Normalise(wiring.Component):
         """Queue of results; a beat goes out when it is whole. Returns ``room``: another beat has places, and ``quiet``:
         no beat is on its way."""
         pieces, depth = self.timing.pieces, self.timing.depth
-        head, side, has_piece, pop, final = self._queue(m, lanes, valid, begins, sideband)
+        begun = delay(m, begins, 1, "begun", reset_less=False)
+        head, side, has_piece, pop, final = self._queue(m, lanes, valid, begun, delay(m, sideband, 1, "begun_sideband"))
         held = Signal(len(head) * (pieces - 1), name="held", reset_less=True)
         with m.If(has_piece & ~final):
             m.d.sync += held.eq(Cat(held, head)[len(head):])
@@ -390,7 +391,6 @@ class Normalise(wiring.Component):
             Value.cast(to.payload.sideband).eq(side),
             pop.eq(has_piece & (~final | to.ready))]
 
-        begun = delay(m, begins, 1, "begun", reset_less=False)
         places = Signal(range(depth + 1), name="places", init=depth)
         room, quiet = signals("room quiet", init=1)
         # A beat is counted two cycles after it began; ``uncounted`` more may have begun by then.
@@ -399,7 +399,7 @@ class Normalise(wiring.Component):
                      quiet.eq((places == depth) & ~begun & ~begins)]
         return room, quiet
 
-    def _queue(self, m: Module, lanes: list[NormaliseLane], valid: Value, begins: Signal,
+    def _queue(self, m: Module, lanes: list[NormaliseLane], valid: Value, begun: Value,
                sideband: Value) -> tuple[Value, Value, Signal, Signal, Value]:
         """The queue. Returns its oldest piece, the sideband of the beat, whether a piece is there, the strobe that
         takes it away, and whether it is the final one of its beat."""
@@ -412,8 +412,7 @@ class Normalise(wiring.Component):
         piece = Signal(range(pieces), name="piece")
         final = piece == pieces - 1
         heads = []
-        begun, begun_sideband = delay(m, begins, 1, "enters", reset_less=False), delay(m, sideband, 1, "entering")
-        for memory, push, word, leave in ((queue, valid, results, pop), (sides, begun, begun_sideband, pop & final)):
+        for memory, push, word, leave in ((queue, valid, results, pop), (sides, begun, sideband, pop & final)):
             write, read = write_port(memory), read_port(memory)
             m.d.comb += [write.en.eq(push), write.data.eq(word)]
             for port, moves in ((write, push), (read, leave)):

@@ -153,7 +153,7 @@ class Attend:
 def _mask(counts: Keys, key: int, first: int) -> Mask:
     """Of the keys from number ``key`` on, for rows from ``first`` on."""
     causal, window, length, _, slopes = counts
-    slope = sum(slopes)
+    slope = slopes[0] if slopes else 0
     if window is None:
         return Mask(key, first if causal else 0, causal, 0, length, slope)
     limit = first if causal else first + window

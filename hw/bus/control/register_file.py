@@ -20,6 +20,7 @@ __all__ = ["WORD_BYTES", "WORD_ADDRESS_BITS", "register_request", "register_resp
 WORD_BYTES = WORD_BITS // 8
 _BYTE_BITS = WORD_BYTES.bit_length() - 1
 WORD_ADDRESS_BITS = MAP_ADDRESS_BITS - _BYTE_BITS
+_HALVES = (("LOW", 0), ("HIGH", WORD_BITS))  # of a number in two registers, by the ends of their names
 _END_CYCLES = 4  # from the fall of busy to the cycle in which fault and counters of the program are final
 
 
@@ -177,6 +178,9 @@ class RegisterFile(wiring.Component):
                       "CONTROL": ~(access.data[0] & (~free | access.data[1] | access.data[2])),
                       **{name: free for name in held if name.startswith(("BASE", "LIMIT"))}}
         sources = {**held, "STATUS": facts, **({"LOG_DATA": self.log_data} if self._config.block_log else {})}
+        if self._has_window:
+            sources |= {f"BUS_ERROR_ADDRESS_{half}": {"value": self.bus_error_address[low:low + WORD_BITS]}
+                        for half, low in _HALVES}
         readable, writable = [is_counter], []
         bits = [[is_counter & bit] for bit in counters.data]
         for name, choice in chosen.items():
@@ -186,12 +190,7 @@ class RegisterFile(wiring.Component):
             if register.access.is_writable:
                 writable.append(choice & conditions.get(name, Const(1)))
             for field in register.fields if register.access.is_readable else ():
-                if name in sources:
-                    value = Value.cast(sources[name][field.name])
-                elif name.startswith("BUS_ERROR_ADDRESS"):
-                    value = self.bus_error_address[WORD_BITS * name.endswith("HIGH"):][:field.bits]
-                else:
-                    value = Const(field.value, field.bits)
+                value = Value.cast(sources[name][field.name]) if name in sources else Const(field.value, field.bits)
                 for at in range(field.bits):
                     bits[field.low + at].append(choice & value[at])
         m.d.comb += [found.eq(Cat(Cat(terms).any() for terms in bits)),
@@ -256,7 +255,7 @@ class RegisterFile(wiring.Component):
     def _outputs(self, m, held):
         """Registers that are ports of the core."""
         for name, port in (("BASE", "base"), ("LIMIT", "limit")):
-            for half, low in (("LOW", 0), ("HIGH", WORD_BITS)):
+            for half, low in _HALVES:
                 for field in self._registers[f"{name}_{half}"].fields if f"{name}_{half}" in held else ():
                     first = low + field.low
                     m.d.comb += getattr(self, port)[first:first + field.bits].eq(held[f"{name}_{half}"][field.name])
