@@ -29,9 +29,7 @@ class AxiParameters:
     their answer; one more of each may be under way. ``longest_burst``: most data transfers of one burst, 1..256.
     ``target``: what the buffers are made of.
 
-    In memory an element has a *slot* of 8 bits (elements of 8), 16 bits (9..16) or 32 bits (17, 18),
-    sign-extended; the lowest element stands at the lowest address, the lowest byte first. Beat n of the port
-    stands at ``base + n * beat_bytes``. Raises ValueError naming the field.
+    Beats lie in memory as MemoryParameters says, beat 0 at ``base``. Raises ValueError naming the field.
     """
 
     memory: MemoryParameters
@@ -73,12 +71,11 @@ class AxiParameters:
     @property
     def slot_bits(self) -> int:
         """Bits of memory that one element takes."""
-        width = self.memory.element_width
-        return 8 if width == 8 else 16 if width <= 16 else 32
+        return self.memory.slot_bits
 
     @property
     def beat_bytes(self) -> int:
-        return self.memory.elements * self.slot_bits // 8
+        return self.memory.beat_bytes
 
     @property
     def data_bytes(self) -> int:
