@@ -20,6 +20,7 @@ class Ecpix5Top(ProcessorTop):
 
     name = "ecpix5"
     preset = "ulx3s-processor"
+    loader = "ecpix5"
     clock_hz = 75e6
     memory_beats = 14336
     bitstream = "bit"

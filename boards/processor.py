@@ -82,6 +82,7 @@ class ProcessorTop(BoardTop):
     flags = ("busy", "fault")
     quiet_seconds = 0.1  # as UARTBone
     memory_beats: ClassVar[int]
+    loader: ClassVar[str]  # the board as openFPGALoader calls it
 
     @classmethod
     def memory(cls, config: CoreConfig) -> wiring.Component:

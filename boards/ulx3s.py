@@ -34,6 +34,7 @@ class Ulx3sTop(_Ulx3s, ProcessorTop):
 
     name = "ulx3s"
     preset = "ulx3s-processor"
+    loader = "ulx3s"
     clock_hz = 75e6
     memory_beats = 14336  # 16 bytes each: a batch of 16 of the network digits; 112 of the 208 block RAMs
 
