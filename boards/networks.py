@@ -60,10 +60,15 @@ def _fitted(board: type[ProcessorTop], network: LoadedNetwork, inputs: Any, batc
     config = board.config()
     tried = batch or default_batch(network, config)
     while True:
-        compiled = compile_network(network, config, inputs, tried)
-        if compiled.beats <= board.memory_beats:
-            return compiled
+        fault: WingbeatError | None = None
+        try:
+            compiled = compile_network(network, config, inputs, tried, check=False)
+            if compiled.beats <= board.memory_beats:
+                return compile_network(network, config, inputs, tried)  # with its warnings
+            fault = WingbeatError(f"--network: {network.name} takes {compiled.beats} beats of memory with a batch of "
+                                  f"{tried}; allowed on {board.name} are {board.memory_beats}")
+        except WingbeatError as refused:
+            fault = refused
         if batch is not None or tried == 1:
-            raise WingbeatError(f"--network: {network.name} takes {compiled.beats} beats of memory with a batch of "
-                                f"{tried}; allowed on {board.name} are {board.memory_beats}")
+            raise fault
         tried //= 2

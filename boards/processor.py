@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from amaranth.hdl import Module, Value
 from amaranth.lib import wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ..hw.bus.control.register_file import RegisterFile
@@ -18,6 +19,8 @@ from .top import BoardTop
 
 __all__ = ["LinkedProcessor", "ProcessorTop"]
 
+_WAITING = 16  # bytes; a copy of the counters takes longer than one of a fast line
+
 
 class LinkedProcessor(wiring.Component):
     """A processor, its registers and ``memory`` behind a UART: two wires, ``rx`` and ``tx``, are all a host needs.
@@ -28,7 +31,7 @@ class LinkedProcessor(wiring.Component):
     Format: that of the processor; words as hw/isa/serial_bus.py says.
     Latency: that of the UART, 10 bit times a byte.
     Throughput: that of the UART.
-    Backpressure: none towards the line; what comes while an access takes longer than a byte is counted as lost.
+    Backpressure: none towards the line; what comes while an access takes longer than 16 bytes is counted as lost.
     Reset: that of processor, registers and bridge; the memory keeps its contents.
     Cost: a Processor, a RegisterFile, a HostAccess, a SerialBridge, a UART, the memory.
     Source: own.
@@ -49,7 +52,8 @@ class LinkedProcessor(wiring.Component):
         m.submodules.processor = processor = Processor(self.config)
         m.submodules.access = access = self._access
         m.submodules.memory = memory = self._memory
-        for source, sink in ((receiver.o, bridge.i), (bridge.o, transmitter.i), (registers.o_setup, processor.i_setup),
+        m.submodules.waiting = waiting = SyncFIFOBuffered(width=8, depth=_WAITING)
+        for source, sink in ((receiver.o, waiting.w_stream), (waiting.r_stream, bridge.i), (bridge.o, transmitter.i), (registers.o_setup, processor.i_setup),
                              (processor.port, access.core), (access.memory, memory.port)):
             wiring.connect(m, source, sink)
         self._words(m, bridge.o_registers, registers.i, registers.o, bridge.i_registers)

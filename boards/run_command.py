@@ -134,11 +134,11 @@ def _serial(board: Any, device: str) -> Iterator[Any]:
 
 @contextmanager
 def _simulated(board: Any) -> Iterator[Any]:
-    from ..gen.cosim.core import Core
+    from ..gen.cosim.core import primitives
     from ..gen.cosim.serial import SimulatedSerial
     from ..gen.rtl.verilog import emit
     from ..hw.link.uart import UartParameters
 
     text = emit(board.linked(UartParameters(_SIMULATED_DIVISOR), _SIMULATED_TIMEOUT), "linked")
-    with SimulatedSerial(text, "linked", Core(board.config()).primitives, divisor=_SIMULATED_DIVISOR) as port:
+    with SimulatedSerial(text, "linked", primitives(board.config()), divisor=_SIMULATED_DIVISOR) as port:
         yield port
