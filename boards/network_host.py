@@ -176,10 +176,15 @@ class NetworkHost:
                 writes = [*segment.program.setup, *start_writes(segment.program.instructions)]
                 self.write_setup(write for write in writes if write[0] != SETUP_CONTROL)
                 state = state._replace(segment=number)
-            self._control("start")
-            status = self._ended()
-            if status["fault"] or not status["done"]:
-                raise WingbeatError(f"program {number}: the core stopped with error {status['fault']} "
-                                    f"({Fault(status['fault']).name}) at block {status['tag']}")
-            total += self.counter("total")
+            total += self.start_and_wait(number)
         return state, total
+
+    def start_and_wait(self, number: int) -> int:
+        """Cycles of the program that the core has, which faults call ``number``. Raises WingbeatError where it is
+        stopped."""
+        self._control("start")
+        status = self._ended()
+        if status["fault"] or not status["done"]:
+            raise WingbeatError(f"program {number}: the core stopped with error {status['fault']} "
+                                f"({Fault(status['fault']).name}) at block {status['tag']}")
+        return self.counter("total")

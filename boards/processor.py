@@ -53,8 +53,9 @@ class LinkedProcessor(wiring.Component):
         m.submodules.access = access = self._access
         m.submodules.memory = memory = self._memory
         m.submodules.waiting = waiting = SyncFIFOBuffered(width=8, depth=_WAITING)
-        for source, sink in ((receiver.o, waiting.w_stream), (waiting.r_stream, bridge.i), (bridge.o, transmitter.i), (registers.o_setup, processor.i_setup),
-                             (processor.port, access.core), (access.memory, memory.port)):
+        for source, sink in ((receiver.o, waiting.w_stream), (waiting.r_stream, bridge.i), (bridge.o, transmitter.i),
+                             (registers.o_setup, processor.i_setup), (processor.port, access.core),
+                             (access.memory, memory.port)):
             wiring.connect(m, source, sink)
         self._words(m, bridge.o_registers, registers.i, registers.o, bridge.i_registers)
         self._words(m, bridge.o_memory, access.i, access.o, bridge.i_memory)

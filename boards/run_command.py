@@ -15,7 +15,7 @@ from ..gen.console import JsonOption, err, out, percent, print_table, progress, 
 from ..gen.files import write_json
 from ..hw.errors import WingbeatError
 
-__all__ = ["run"]
+__all__ = ["run", "load_bitstream", "serial_line", "simulated_line"]
 
 _SIMULATOR = "simulator"
 _IMAGES = 32
@@ -72,8 +72,8 @@ def _classified(board: Any, compiled: Any, inputs: Any, labels: np.ndarray | Non
     batches = -(-len(inputs) // compiled.batch)
     with progress("run", batches + 2) as step:
         if port != _SIMULATOR and load:
-            _load(board, bitstream or Path("build") / board.name / f"{board.name}.{board.bitstream}")
-        with _simulated(board) if port == _SIMULATOR else _serial(board, port) as line:
+            load_bitstream(board, bitstream or Path("build") / board.name / f"{board.name}.{board.bitstream}")
+        with simulated_line(board) if port == _SIMULATOR else serial_line(board, port) as line:
             host = NetworkHost(UartBus(line), board.config())
             step("connected")
             begin = time.monotonic()
@@ -103,8 +103,8 @@ def _print(facts: dict[str, Any], labels: np.ndarray | None) -> None:
               f"{facts['clock_mhz']:g} MHz; {facts['seconds']} s with loading and the serial line", markup=False)
 
 
-def _load(board: Any, path: Path) -> None:
-    """Load the bitstream, or say what does."""
+def load_bitstream(board: Any, path: Path) -> None:
+    """Load the bitstream at ``path``, or say what does. Raises WingbeatError where it is missing or the loader fails."""
     if not path.is_file():
         raise WingbeatError(f"--bitstream: {str(path)!r} is missing; `wingbeat board {board.name} --build` makes it, "
                             "--no-load goes on without")
@@ -121,7 +121,8 @@ def _load(board: Any, path: Path) -> None:
 
 
 @contextmanager
-def _serial(board: Any, device: str) -> Iterator[Any]:
+def serial_line(board: Any, device: str) -> Iterator[Any]:
+    """The serial port ``device`` at the rate of ``board``. Raises WingbeatError naming the option."""
     import serial
 
     try:
@@ -133,12 +134,13 @@ def _serial(board: Any, device: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _simulated(board: Any) -> Iterator[Any]:
+def simulated_line(board: Any) -> Iterator[Any]:
+    """The pins of the simulated top of ``board``."""
     from ..gen.cosim.core import primitives
-    from ..gen.cosim.serial import SimulatedSerial
+    from ..gen.cosim.serial import SimulatedLine
     from ..gen.rtl.verilog import emit
     from ..hw.link.uart import UartParameters
 
     text = emit(board.linked(UartParameters(_SIMULATED_DIVISOR), _SIMULATED_TIMEOUT), "linked")
-    with SimulatedSerial(text, "linked", primitives(board.config()), divisor=_SIMULATED_DIVISOR) as port:
+    with SimulatedLine(text, "linked", primitives(board.config()), divisor=_SIMULATED_DIVISOR) as port:
         yield port

@@ -1,6 +1,6 @@
 """A simulated module behind a serial port: rx and tx of its Verilog, bit by bit, for blocking code such as a host.
 
-    with SimulatedSerial(text, "linked", primitives, divisor=4) as port:
+    with SimulatedLine(text, "linked", primitives, divisor=4) as port:
         port.write(b"...")
         data = port.read(4)
 """
@@ -18,12 +18,12 @@ from .testbench import simulators
 from .testbench.simulators import SimulatorError
 from ..files import keep_log
 
-__all__ = ["SimulatedSerial"]
+__all__ = ["SimulatedLine"]
 
 _TOP = "verilator"
 
 
-class SimulatedSerial:
+class SimulatedLine:
     """``verilog`` with the module ``top`` (clk, rst, rx, tx and outputs) and the files ``primitives``, on Verilator.
 
     ``read`` and ``write`` are those of pyserial. ``divisor``: clock cycles of a bit; ``patience``: bits without a byte
@@ -76,7 +76,7 @@ class SimulatedSerial:
                 continue
         raise self._fault or SimulatorError(f"simulation: {self._top} did not begin", self._kept())
 
-    def __enter__(self) -> "SimulatedSerial":
+    def __enter__(self) -> "SimulatedLine":
         return self
 
     def __exit__(self, *exception: object) -> None:

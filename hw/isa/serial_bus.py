@@ -23,7 +23,8 @@ of zlib) of every byte that it has taken and given since CHECK was written: of b
 A refused read brings 0, a refused write changes nothing; the rest of the command is done. A command is *broken* where
 its first byte is none of the five, its number of words is 0, or its next byte does not come before the timeout. Behind
 it, and behind a byte that was lost, the bridge discards bytes until the line has been quiet for its timeout. What a
-broken write has brought in whole words before is written.
+broken write has brought in whole words before is written. Bytes that come before that timeout belong to the command:
+who has stopped in the middle of one waits before the next.
 
 A leaf without Amaranth: the host reads the same definitions as the hardware.
 """

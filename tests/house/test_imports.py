@@ -58,7 +58,8 @@ MAY_IMPORT = {
     "gen.train": "gen gen.compiler.kernel gen.workloads",
     "gen.cli": "gen gen.presets gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
                "gen.cosim.testbench gen.explore gen.output gen.report gen.synth gen.workloads",
-    "boards": "gen gen.presets gen.compiler gen.compiler.kernel gen.cosim gen.rtl hw.array hw.link",
+    "boards": "gen gen.presets gen.compiler gen.compiler.kernel gen.compiler.network gen.cosim gen.explore gen.output "
+              "gen.rtl gen.workloads hw.array hw.bus.control hw.core hw.link hw.memory",
 }
 MOST_MODULES = 20
 MAY_KNOW_AMARANTH = ("hw", "gen.rtl", "gen.synth", "gen.cosim", "gen.output", "sim.bench", "boards")
