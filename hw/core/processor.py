@@ -1,5 +1,8 @@
 """The processor: the array between a reader and a writer of one memory."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -11,6 +14,7 @@ from ..isa.setup import (
     CONTROL_CLEAR, SETUP_CONTROL, SETUP_READ_SETS, SETUP_READER, SETUP_WRITER, TAG_BITS, UNITS)
 from ..layouts import block_entry, block_report, processor_status, setup, unit_activity
 from ..memory.gather import Gather
+from ..memory.loader import Loader, load_port
 from ..memory.outstanding import Outstanding
 from ..memory.parameters import PLAYED_CYCLES
 from ..memory.player import Player
@@ -44,6 +48,9 @@ class Processor(wiring.Component):
     for one cycle. It resets the processor, and must reset a bus side that stands behind the port. Without a fault
     CONTROL_CLEAR does nothing.
 
+    Behind registers that load programs (``config.has_loader``): ``load``, ``load_address``, ``load_beats`` and
+    ``loading`` as in Loader; ``load`` while not ``status.busy`` and without a fault, which ``busy`` tells from then on.
+
     Format: elements of element_width bits in memory, W bits inside.
     Latency: depends on the program; ``sim/cycles/estimate.py`` gives the exact cycles.
     Throughput: as that of the array while memory moves its beats; ``sim/cycles/estimate.py``.
@@ -51,7 +58,7 @@ class Processor(wiring.Component):
     offered already.
     Reset: idle; memories and tables keep their contents. Where not ``drained`` the memory must be reset too.
     Cost: an Array, Reader, Gather, Writer, UnitCounters, Outstanding; with records a Player; with vector_lanes a
-    Normalise, a VectorStore and a ReadArbiter; with block_log a BlockLog.
+    Normalise, a VectorStore and a ReadArbiter; with block_log a BlockLog; with has_loader a Loader.
     Source: docs/reference/processor.md; docs/decisions/0032-a-stop-drains-before-it-clears.md.
     """
 
@@ -65,7 +72,8 @@ class Processor(wiring.Component):
             "abort_request": In(1), "drained": Out(1), "restart": Out(1),
             "status": Out(processor_status()), "block": Out(block_report()),
             "activity": Out(data.StructLayout({unit: unit_activity() for unit in UNITS})),
-            **({"log_address": In(range(c.block_log)), "log_data": Out(block_entry())} if c.block_log else {})})
+            **({"log_address": In(range(c.block_log)), "log_data": Out(block_entry())} if c.block_log else {}),
+            **(load_port(c) if c.has_loader else {})})
 
     def elaborate(self, platform):
         m = Module()
@@ -84,9 +92,10 @@ class Processor(wiring.Component):
         if c.row_ids:  # which the reader keeps itself
             with m.If(reader.o.payload.ids):
                 m.d.comb += [player.i.valid.eq(0), reader.o.ready.eq(1)]
-        stopped = self._faults(m, array, reader, writer, player)
-        setup_write = self._setup(m, array, reader, writer, player, stopped)
-        vector = self._vector(m, reader, beats, gather, writer, stopped, setup_write)
+        loader = self._loader(m) if c.has_loader else None
+        stopped = self._faults(m, array, reader, writer, player, loader)
+        setup_write = self._setup(m, loader.o_setup if loader else self.i_setup, array, reader, writer, player, stopped)
+        vector = self._vector(m, reader, beats, gather, writer, loader, stopped, setup_write)
         m.d.comb += [
             writer.written.eq(port.written), reader.completed.eq(writer.completed),
             reader.progress.eq(writer.progress),
@@ -110,7 +119,7 @@ class Processor(wiring.Component):
         saturated = Signal(name="saturated")
         m.d.sync += saturated.eq((saturated | writer.saturated | vector.saturated) & ~array.start)
         m.d.comb += [self.status[name].eq(counters.counts[name]) for name in counters.counts.shape().members]
-        further = {"saturated": saturated, "busy": ~self.drained}
+        further = {"saturated": saturated, "busy": ~self.drained | (loader.loading if loader else 0)}
         m.d.comb += [self.status[name].eq(array.status[name] | further.get(name, 0))
                      for name in array.status.shape().members]
         self._outstanding(m, writer)
@@ -124,6 +133,14 @@ class Processor(wiring.Component):
         m.d.comb += [getattr(outstanding, name).eq(Cat(getattr(port, name).valid, getattr(port, name).ready))
                      for name in ("read", "beats", "write")]
         m.d.comb += [outstanding.written.eq(port.written), self.drained.eq(outstanding.drained)]
+
+    def _loader(self, m):
+        """The loader, between host and setup port and between reads and memory (_reads)."""
+        m.submodules.loader = loader = Loader(self._config, (self._config.in_flight + 1).bit_length() - 1)
+        wiring.connect(m, wiring.flipped(self.i_setup), loader.i_setup)
+        m.d.comb += [loader.load.eq(self.load), loader.load_address.eq(self.load_address),
+                     loader.load_beats.eq(self.load_beats), self.loading.eq(loader.loading)]
+        return loader
 
     def _player(self, m, array, reader):
         """Records of the memory: beats of a FETCH leave the others for the player, the others wait until it is done.
@@ -159,10 +176,10 @@ class Processor(wiring.Component):
             m.d.comb += [player.i.valid.eq(0), reader.o.ready.eq(unpack.i.ready | ~beat.present)]
         return unpack
 
-    def _setup(self, m, array, reader, writer, player, stopped):
-        """The array takes every setup write and ignores those for the tables. Records go first. Returns the write,
-        its strobe and, with records, that of the sets of READs, a cycle later."""
-        port, given = self.i_setup, array.i_setup
+    def _setup(self, m, port, array, reader, writer, player, stopped):
+        """What comes at ``port``. The array takes every setup write and ignores those for the tables. Records go first.
+        Returns the write, its strobe and, with records, that of the sets of READs, a cycle later."""
+        given = array.i_setup
         write, closed = Signal(setup(), name="write"), Signal(name="closed")
         offered = port.valid & ~closed
         if player is None:
@@ -172,7 +189,7 @@ class Processor(wiring.Component):
             m.d.comb += [given.payload.eq(Mux(plays, player.write, port.payload)), given.valid.eq(plays | offered),
                          array.plays.eq(plays), port.ready.eq(given.ready & ~plays & ~closed)]
         m.d.sync += write.eq(given.payload)
-        self._clear(m, write, closed, stopped)
+        self._clear(m, port, write, closed, stopped)
         for name, unit, target in (("reader", reader, SETUP_READER), ("writer", writer, SETUP_WRITER)):
             wanted = Signal(name=f"write_{name}")
             m.d.sync += wanted.eq(given.valid & given.ready & (given.payload.target == target))
@@ -186,9 +203,8 @@ class Processor(wiring.Component):
         m.d.sync += writes_sets.eq(given.valid & given.ready & (given.payload.target == SETUP_READ_SETS))
         return write, setup_strobe, writes_sets
 
-    def _clear(self, m, write, closed, stopped):
+    def _clear(self, m, port, write, closed, stopped):
         """CONTROL_CLEAR closes the setup port, until what came before it is in its place and the memory is drained."""
-        port = self.i_setup
         is_clear = (port.payload.target == SETUP_CONTROL) & (port.payload.data[:8] == CONTROL_CLEAR)
         settling = Signal(PLAYED_CYCLES, name="settling")  # since the word was accepted
         with m.FSM(name="clear_state"):
@@ -206,7 +222,7 @@ class Processor(wiring.Component):
             with m.State("Settle"):  # until the restart
                 m.d.sync += [settling.eq(Cat(1, settling)), self.restart.eq(settling[-1] & self.drained)]
 
-    def _vector(self, m, reader, beats, gather, writer, stopped, setup_write):
+    def _vector(self, m, reader, beats, gather, writer, loader, stopped, setup_write):
         """The vector unit, or wires, between reader, whose ``beats`` of blocks come in, writer and memory port. Returns
         ``rows_busy``: beats or sums of rows are inside; ``writes_busy``: writes are inside; ``saturated``: a pulse for
         clamped elements."""
@@ -214,8 +230,7 @@ class Processor(wiring.Component):
         facts = Signal(data.StructLayout({"rows_busy": 1, "writes_busy": 1, "saturated": 1}), name="vector")
         if not c.vector_lanes:
             self._to_gather(m, beats, gather.i)
-            self._dropped(m, port.beats, reader.beats, stopped)
-            self._gated(m, reader.read, port.read, stopped)
+            self._reads(m, reader.read, reader.beats, loader, stopped)
             self._gated(m, writer.memory, port.write, stopped)
             return facts
         write, setup_strobe, writes_sets = setup_write
@@ -228,8 +243,7 @@ class Processor(wiring.Component):
                              (arbiter.residual_beats, store.beats), (reader.read, arbiter.reader_read),
                              (arbiter.reader_beats, reader.beats)):
             wiring.connect(m, source, sink)
-        self._dropped(m, port.beats, arbiter.beats, stopped)
-        self._gated(m, arbiter.read, port.read, stopped)
+        self._reads(m, arbiter.read, arbiter.beats, loader, stopped)
         self._gated(m, store.o, port.write, stopped)
 
         rows, beat = normalise.i.payload, beats.payload
@@ -260,13 +274,14 @@ class Processor(wiring.Component):
         m.d.comb += [gathered.valid.eq(beats.valid), beats.ready.eq(gathered.ready),
                      *(gathered.payload[name].eq(beats.payload[name]) for name in gathered.payload.shape().members)]
 
-    def _faults(self, m, array, reader, writer, player):
+    def _faults(self, m, array, reader, writer, player, loader):
         """Keeps the first fault; whether there is one."""
         code = Signal(Fault, name="code")
         tag = Signal(TAG_BITS, name="tag")
         stopped = Signal(name="stopped")
         completed = Signal(TAG_BITS, name="completed", reset_less=True)
-        idle_cycles = Signal(range(self._config.watchdog + 1), name="idle_cycles")
+        # 0 where nothing runs; with a reset of its own it would stand behind the gate of the restart
+        idle_cycles = Signal(range(self._config.watchdog + 1), name="idle_cycles", reset_less=True)
         # clear: as in hw/array/counters.py
         clear = Signal(name="clear", init=1)
         moved, is_timeout, is_abort = signals("moved is_timeout is_abort")
@@ -284,7 +299,8 @@ class Processor(wiring.Component):
         m.d.sync += [moved.eq(Cat(*moves, self.port.written).any()),
                      is_timeout.eq(idle_cycles == self._config.watchdog), clear.eq(array.start),
                      is_abort.eq(self.abort_request & self.status.busy)]
-        with m.If(moving | ~array.running):
+        bad_records = [unit.refused for unit in (player, loader) if unit]
+        with m.If(moving | ~(array.running | loader.loading if loader else array.running)):
             m.d.sync += idle_cycles.eq(0)
         with m.Elif(~is_timeout):
             m.d.sync += idle_cycles.eq(idle_cycles + 1)
@@ -294,7 +310,7 @@ class Processor(wiring.Component):
             m.d.sync += completed.eq(completed + 1)
         # A fault of the program is known with its own tag, others with that of the oldest block.
         with m.If(~stopped):
-            refused = self.port.refused if player is None else self.port.refused | player.refused
+            refused = reduce(or_, bad_records, self.port.refused)
             if self._config.row_ids:
                 refused |= reader.bad_id
             m.d.sync += [stopped.eq((array.fault != Fault.NONE) | reader.bad_after | refused | self.port.failed
@@ -307,8 +323,8 @@ class Processor(wiring.Component):
                 m.d.sync += [code.eq(Fault.AFTER), tag.eq(reader.tag)]
             with m.Elif(self.port.refused):
                 m.d.sync += code.eq(Fault.REFUSED)
-            if player is not None:
-                with m.Elif(player.refused):
+            if bad_records:
+                with m.Elif(reduce(or_, bad_records)):
                     m.d.sync += code.eq(Fault.RECORD)
             if self._config.row_ids:
                 with m.Elif(reader.bad_id):
@@ -325,7 +341,18 @@ class Processor(wiring.Component):
         with m.Elif(code == Fault.NONE):  # a register was upset: who has stopped must not look as if it were done
             m.d.sync += code.eq(Fault.WATCHDOG)
         m.d.comb += [array.stop.eq(stopped), self.status.error.eq(code), self.status.tag.eq(tag)]
+        if loader:
+            m.d.comb += loader.stop.eq(stopped)
         return stopped
+
+    def _reads(self, m, read, beats, loader, stopped):
+        """The read side of the port, for those who ask while a program runs and for the loader before it."""
+        if loader:
+            wiring.connect(m, read, loader.i_read)
+            wiring.connect(m, loader.o_beats, beats)
+            read, beats = loader.o_read, loader.i_beats
+        self._dropped(m, self.port.beats, beats, stopped)
+        self._gated(m, read, self.port.read, stopped)
 
     def _gated(self, m, source, sink, stopped):
         """No new request after a fault; one that is on offer stays until it is taken."""
