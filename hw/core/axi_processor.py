@@ -13,7 +13,7 @@ from .processor import Processor
 __all__ = ["AxiProcessor"]
 
 _OWN_PORTS = ("i_setup", "abort_request", "drained", "restart", "status", "block", "activity", "log_address",
-              "log_data", "load", "load_address", "load_beats", "loading")
+              "log_data", "load", "loading")
 _MASTER_PORTS = {"base": "base", "limit": "limit", "error": "bus_error", "error_address": "bus_error_address",
                  "error_write": "bus_error_write"}
 

@@ -21,7 +21,7 @@ __all__ = ["MAGIC", "MAP_VERSION", "MAP_ADDRESS_BITS", "COUNTER_BASE", "Access",
            "configuration_hash", "counter_names", "register_map"]
 
 MAGIC = 0x7762_7574      # the letters wbut
-MAP_VERSION = (1, 0)     # major: a register has changed its meaning; minor: there are more of them
+MAP_VERSION = (1, 1)     # major: a register has changed its meaning; minor: there are more of them
 MAP_ADDRESS_BITS = 12    # of a byte address: a page
 COUNTER_BASE = 0x140     # of the low word of counter 0
 _BYTES = WORD_BITS // 8

@@ -6,27 +6,20 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..isa.setup import SETUP_CONTROL
-from ..layouts import setup
+from ..layouts import load_command, setup
 from ..primitives.signals import signals
 from .port import MemoryParameters
 
-__all__ = ["Loader", "load_port"]
-
-
-def load_port(config: CoreConfig) -> dict:
-    """Ports of a core with a Loader, as the core has them."""
-    return {"load": In(1), "load_address": In(config.memory_bits), "load_beats": In(config.memory_bits),
-            "loading": Out(1)}
+__all__ = ["Loader"]
 
 
 class Loader(wiring.Component):
     """Between a processor, its memory and its setup port: reads records and sends them as setup words.
 
-    ``load`` in a cycle without ``loading`` and ``stop`` begins: ``load_beats`` beats of records (hw/isa/record.py) from
-    beat ``load_address`` on are read at ``o_read``, and their words leave at ``o_setup`` in order. While ``loading``
-    the processor's ``i_read`` and the host's ``i_setup`` wait; otherwise they pass, and ``i_beats`` pass to
-    ``o_beats``. Nothing of the processor may be under way when it begins. A word for the control register is not sent:
-    ``refused`` is high for one cycle.
+    A valid ``load`` in a cycle without ``loading`` and ``stop`` begins: its beats of records (hw/isa/record.py) are
+    read at ``o_read``, and their words leave at ``o_setup`` in order. While ``loading`` the processor's ``i_read`` and
+    the host's ``i_setup`` wait; otherwise they pass, and ``i_beats`` pass to ``o_beats``. Nothing of the processor may
+    be under way when it begins. A word for the control register is not sent: ``refused`` is high for one cycle.
 
     ``stop``: a fault. ``loading`` falls and ``i_setup`` passes, what was asked is forgotten; what is on offer at
     ``o_read`` stays until it is taken. Beats that still come must be taken by others. Only a reset loads again.
@@ -54,14 +47,16 @@ class Loader(wiring.Component):
         self._record_bits = config.record_elements * config.element_width
         read, beats, words = (stream.Signature(shape) for shape in (memory.address_bits, memory.beat, setup()))
         super().__init__({
-            **load_port(config), "i_setup": In(words), "o_setup": Out(words), "i_read": In(read), "o_read": Out(read),
-            "i_beats": In(beats), "o_beats": Out(beats), "stop": In(1), "refused": Out(1)})
+            "load": In(load_command(config)), "loading": Out(1), "i_setup": In(words), "o_setup": Out(words),
+            "i_read": In(read), "o_read": Out(read), "i_beats": In(beats), "o_beats": Out(beats), "stop": In(1),
+            "refused": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         is_loading, is_open = signals("is_loading is_open")
         m.d.comb += [is_open.eq(~is_loading | self.stop), self.loading.eq(is_loading & ~self.stop)]
-        left, address = Signal.like(self.load_beats, name="beats_left"), Signal.like(self.load_address, name="address")
+        left = Signal.like(self.load.beats, name="beats_left")
+        address = Signal.like(self.load.address, name="address")
         owed = Signal(self._read_bits, name="owed")
         asks, asked, arrived = signals("asks asked arrived")
         m.d.comb += [
@@ -73,8 +68,8 @@ class Loader(wiring.Component):
         with m.If(asked):
             m.d.sync += [left.eq(left - 1), address.eq(address + 1)]
         words_left = self._words(m, is_loading, is_open, arrived)
-        with m.If(self.load & ~is_loading & ~self.stop):
-            m.d.sync += [is_loading.eq(1), left.eq(self.load_beats), address.eq(self.load_address)]
+        with m.If(self.load.valid & ~is_loading & ~self.stop):
+            m.d.sync += [is_loading.eq(1), left.eq(self.load.beats), address.eq(self.load.address)]
         with m.Elif((left == 0) & (owed == 0) & (words_left == 0) & ~self.stop):
             m.d.sync += is_loading.eq(0)
         return m

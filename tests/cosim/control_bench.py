@@ -1,6 +1,6 @@
 """cocotb test of a core with a control bus and an AXI4 memory in Verilog: a program is loaded, started and asked over
-the registers alone, twice, and then loaded from memory. The memory is the AxiRam of cocotbext-axi, the host its AxiLiteMaster or a Wishbone master
-of this file, classic and pipelined in turn; all pause at random.
+the registers alone, twice, and then loaded from memory. The memory is the AxiRam of cocotbext-axi, the host its
+AxiLiteMaster or a Wishbone master of this file, classic and pipelined in turn; all pause at random.
 
 Addresses are those of the generated Python module. The environment names a file with the program and the memory before
 and after.

@@ -28,7 +28,7 @@ TINY = CoreConfig.of(engines=1, layers=1, width=8, element_width=8, coefficient_
 
 @pytest.fixture
 def free_units(free):
-    free.outputs_of(*(f"wingbeat.hw.core.processor.{name}" for name in ("Array", "Reader", "Gather", "Writer")))
+    free.outputs_of(*(f"wingbeat.hw.core.processor_units.{name}" for name in ("Array", "Reader", "Gather", "Writer")))
     return free
 
 

@@ -91,8 +91,8 @@ TINY = CoreConfig.of(engines=1, layers=1, width=8, element_width=8, coefficient_
 
 @pytest.fixture
 def free_units(free, monkeypatch):
-    free.outputs_of(*(f"wingbeat.hw.core.processor.{name}" for name in ("Array", "Reader", "Gather", "Writer")))
-    monkeypatch.setattr("wingbeat.hw.core.processor.Outstanding", lambda *bits: Outstanding(2, 2))
+    free.outputs_of(*(f"wingbeat.hw.core.processor_units.{name}" for name in ("Array", "Reader", "Gather", "Writer")))
+    monkeypatch.setattr("wingbeat.hw.core.processor_units.Outstanding", lambda *bits: Outstanding(2, 2))
     return free
 
 

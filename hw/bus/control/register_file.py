@@ -10,8 +10,7 @@ from ...config import CoreConfig
 from ...isa.bit_fields import WORD_BITS
 from ...isa.registers import COUNTER_BASE, MAP_ADDRESS_BITS, Access, Register, counter_names, register_map
 from ...isa.setup import CONTROL_CLEAR, CONTROL_START, COUNTER_BITS, SETUP_CONTROL
-from ...layouts import block_entry, processor_status, setup, status
-from ...memory.loader import load_port
+from ...layouts import block_entry, load_command, processor_status, setup, status
 from ...primitives.pipeline import delay
 from ...primitives.signals import signals
 from ...sections import MemoryBus
@@ -44,9 +43,10 @@ def replaced_ports(config: CoreConfig) -> dict:
     window = {"base": In(c.bus.address_width), "limit": In(c.memory_bits + 1), "bus_error": Out(1),
               "bus_error_write": Out(1), "bus_error_address": Out(c.bus.address_width)}
     log = {"log_address": In(range(c.block_log)), "log_data": Out(block_entry())}
+    load = {"load": In(load_command(c)), "loading": Out(1)} if c.has_loader else {}
     return {"i_setup": In(stream.Signature(setup())), "status": Out(processor_status() if c.is_processor else status()),
             **(stop if c.is_processor else {}), **(window if c.bus.memory is MemoryBus.AXI4 else {}),
-            **(log if c.block_log else {}), **(load_port(c) if c.has_loader else {})}
+            **(log if c.block_log else {}), **load}
 
 
 class RegisterFile(wiring.Component):
@@ -249,7 +249,7 @@ class RegisterFile(wiring.Component):
         # An abort between the end of the load and the start behind it stops the program that starts.
         aborts, loading_before = signals("aborts loading_before")
         waiting, has_fault = self._waiting, facts.fault != 0
-        m.d.comb += [self.load.eq(acts & asks.load), begins.eq(waiting & ~self.loading & ~has_fault),
+        m.d.comb += [self.load.valid.eq(acts & asks.load), begins.eq(waiting & ~self.loading & ~has_fault),
                      self.abort_request.eq((acts & asks.abort) | aborts),
                      loaded.eq(loading_before & ~self.loading & ~waiting & ~has_fault)]
         m.d.sync += loading_before.eq(self.loading)
@@ -305,7 +305,7 @@ class RegisterFile(wiring.Component):
                     first = low + field.low
                     m.d.comb += getattr(self, port)[first:first + field.bits].eq(held[f"{name}_{half}"][field.name])
         if self._config.has_loader:
-            m.d.comb += [self.load_address.eq(held["PROGRAM_ADDRESS"].value),
-                         self.load_beats.eq(held["PROGRAM_BEATS"].value)]
+            m.d.comb += [self.load.address.eq(held["PROGRAM_ADDRESS"].value),
+                         self.load.beats.eq(held["PROGRAM_BEATS"].value)]
         if self._config.block_log:
             m.d.comb += self.log_address.eq(held["LOG_ADDRESS"].entry)

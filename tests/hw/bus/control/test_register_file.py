@@ -282,7 +282,7 @@ def test_a_start_waits_for_the_load():
     sink = host.bench.sink(dut.o_setup, 1)
 
     async def core(ctx):
-        async for _, _, load, address, beats in ctx.tick().sample(dut.load, dut.load_address, dut.load_beats):
+        async for _, _, load, address, beats in ctx.tick().sample(dut.load.valid, dut.load.address, dut.load.beats):
             if load:
                 loads.append((address, beats))
                 ctx.set(dut.loading, 1)
@@ -318,7 +318,7 @@ def test_busy_stays_between_load_and_program(late):
 
     async def core(ctx):
         ctx.set(dut.o_setup.ready, 1)
-        await ctx.tick().until(dut.load)
+        await ctx.tick().until(dut.load.valid)
         ctx.set(dut.loading, 1)
         ctx.set(dut.i_status.busy, 1)
         await ctx.tick().until(dut.i.valid & ~dut.i.payload.write)
@@ -345,7 +345,7 @@ def test_an_abort_about_the_end_of_a_load(late):
     async def core(ctx):
         """Loads until ``late`` cycles behind the abort, then runs a program."""
         ctx.set(dut.o_setup.ready, 1)
-        async for _, _, load, word, aborts in ctx.tick().sample(dut.load, dut.o_setup.valid, dut.abort_request):
+        async for _, _, load, word, aborts in ctx.tick().sample(dut.load.valid, dut.o_setup.valid, dut.abort_request):
             if load:
                 ctx.set(dut.loading, 1)
                 ctx.set(dut.i_status.busy, 1)
