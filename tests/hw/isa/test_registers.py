@@ -12,6 +12,7 @@ from wingbeat.hw.isa.setup import SETUP_BITS
 ARRAY = CoreConfig.of()
 PROCESSOR = CoreConfig.of(memory_bits=12, block_log=64)
 CONFIGS = {"array": ARRAY, "processor": PROCESSOR, "axi": PROCESSOR.changed(bus={"memory": "axi4"}),
+           "stream": ARRAY.changed(bus={"stream": "axi4-stream"}),
            "wide": PROCESSOR.changed(memory_bits=32).changed(bus={"memory": "axi4", "address_width": 64})}
 
 
