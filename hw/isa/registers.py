@@ -122,7 +122,8 @@ def _capabilities(config: CoreConfig) -> Iterator[Register]:
            "vector": (c.vector_lanes, "a vector unit"), "records": (c.records, "FETCH of records"),
            "mac": (c.ring_words, "MAC passes"), "sparse": (c.sparse, "N:M matrices"),
            "softmax": (c.softmax_pairs, "softmax attention"), "row_ids": (c.row_ids, "rows by id"),
-           "block_log": (c.block_log, "a log of blocks"), "loader": (c.has_loader, "programs from memory")}
+           "block_log": (c.block_log, "a log of blocks"), "loader": (c.has_loader, "programs from memory"),
+           "axi4_stream": (c.has_tlast, "the streams of the array are AXI4-Stream")}
     yield Register("FEATURES", 0x010, constant, "What the core has.", tuple(
         RegisterField(name, at, 1, text, int(bool(there))) for at, (name, (there, text)) in enumerate(has.items())))
     yield Register("GEOMETRY", 0x014, constant, "Size of the array.", (

@@ -51,6 +51,7 @@ def test_registers_follow_the_configuration():
     features = {config: next(r for r in register_map(config) if r.name == "FEATURES") for config in CONFIGS.values()}
     assert features[ARRAY].value == 0
     has = {field.name for field in features[CONFIGS["axi"]].fields if field.value}
+    assert [field.name for field in features[CONFIGS["stream"]].fields if field.value] == ["axi4_stream"]
     assert has == {"memory", "axi4", "block_log"}
 
 
