@@ -80,6 +80,8 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "bus/control/register_file.py": (),
     "bus/control/wide_counters.py": (),
     "bus/control/wishbone.py": (),
+    "bus/stream/axi_stream.py": (),
+    "bus/stream/tlast_check.py": (),
     "core/axi_processor.py": (),
     "core/block_log.py": (Shot("BlockLog", "clear block.valid block.exponent block.saturated address data",
                                "block.valid", 3),),
@@ -87,6 +89,7 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "core/processor.py": (),
     "core/processor_units.py": (Shot("ProcessorUnits", "port.read port.beats.valid port.write.valid port.written "
                                      "block.valid status.busy", "port.read", 1, 26),),
+    "core/streamed_array.py": (),
     "core/unit_counters.py": (Shot("UnitCounters", "activity.reader.moving activity.load.moving counts.reader_moving "
                                    "counts.load_moving counts.load_waiting_input", "activity.load.moving", 3),),
     "link/framer.py": (Shot("FrameReceiver", "i occupied position write o", "i", 1, 24, design="link"),
@@ -158,6 +161,9 @@ NO_PICTURE = {
                                     "stored one after the other, three cycles each.",
     "bus/control/wishbone.py": "Only a design with a control bus has it: an access leaves a cycle behind its strobe, "
                                "an acknowledgement a cycle behind its answer.",
+    "bus/stream/axi_stream.py": "Wires: what comes in goes out in the same cycle.",
+    "core/streamed_array.py": "The timing is that of the array, on its own page.",
+    "bus/stream/tlast_check.py": "Only an array with AXI4-Stream has it: a flag follows its beat by a cycle.",
     "softmax/chain.py": "Only a design with softmax has it: every register takes its neighbour's value a cycle behind "
                         "its control.",
     "softmax/exponential.py": "Only a design with softmax has it: logits go in and, after a fixed number of cycles, "

@@ -53,5 +53,6 @@ def _readme(core: Core, facts: dict) -> str:
         "core.md.j2", name=config.name, config=config, choices=facts["configuration"], derived=facts["derived"],
         ports=facts["ports"], conditions=facts["conditions"], ecp5=config.target is Target.ECP5,
         memory_map=facts["memory_map"], errors=facts.get("errors", {}), axi=facts.get("axi4"),
-        control=facts.get("control"), has_loader=config.has_loader, top=core.harness.top,
+        axis=facts.get("axi4_stream"), control=facts.get("control"), has_loader=config.has_loader,
+        top=core.harness.top,
         needs=" ".join(core.harness.needs.values()))

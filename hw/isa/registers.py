@@ -15,7 +15,8 @@ import json
 from ..config import CoreConfig
 from ..sections import MemoryBus
 from .bit_fields import WORD_BITS
-from .setup import (ARRAY_COUNTERS, COUNTED_CAUSES, COUNTED_UNITS, EXPONENT_BITS, FAULT_BITS, SETUP, TAG_BITS)
+from .setup import (ARRAY_COUNTERS, COUNTED_CAUSES, COUNTED_UNITS, EXPONENT_BITS, FAULT_BITS, SETUP, TAG_BITS,
+                    TLAST_FIELDS)
 
 __all__ = ["MAGIC", "MAP_VERSION", "MAP_ADDRESS_BITS", "COUNTER_BASE", "Access", "RegisterField", "Register",
            "configuration_hash", "counter_names", "register_map"]
@@ -121,7 +122,8 @@ def _capabilities(config: CoreConfig) -> Iterator[Register]:
            "vector": (c.vector_lanes, "a vector unit"), "records": (c.records, "FETCH of records"),
            "mac": (c.ring_words, "MAC passes"), "sparse": (c.sparse, "N:M matrices"),
            "softmax": (c.softmax_pairs, "softmax attention"), "row_ids": (c.row_ids, "rows by id"),
-           "block_log": (c.block_log, "a log of blocks"), "loader": (c.has_loader, "programs from memory")}
+           "block_log": (c.block_log, "a log of blocks"), "loader": (c.has_loader, "programs from memory"),
+           "axi4_stream": (c.has_tlast, "the streams of the array are AXI4-Stream")}
     yield Register("FEATURES", 0x010, constant, "What the core has.", tuple(
         RegisterField(name, at, 1, text, int(bool(there))) for at, (name, (there, text)) in enumerate(has.items())))
     yield Register("GEOMETRY", 0x014, constant, "Size of the array.", (
@@ -170,7 +172,8 @@ def _control(config: CoreConfig) -> Iterator[Register]:
         RegisterField("done", 1, 1, "the program that was started last has ended without a fault"),
         RegisterField("saturated", 2, 1, "a value was clamped since the start"),
         *(field for field in processor if config.is_processor
-          and (has_bus or not field.name.startswith("bus_error")))))
+          and (has_bus or not field.name.startswith("bus_error"))),
+        *(_tlast_flags() if config.has_tlast else ())))
     if has_bus:
         yield from _halves("BUS_ERROR_ADDRESS", 0x048, Access.READ, config.bus.address_width, 0,
                            "Byte address at which the first burst with an error begins.")
@@ -178,12 +181,21 @@ def _control(config: CoreConfig) -> Iterator[Register]:
     events = (("done", f"a program has ended without a fault{loaded}"),
               *((("error", "a program was stopped by a fault, or the bus of the memory reported an error"),)
                 if config.is_processor else ()),
+              *((("error", "a block that came in ended with another beat than the one with tlast"),)
+                if config.has_tlast else ()),
               ("refused", "a start or a load was refused" if config.has_loader else "a start was refused"))
     places = {"done": 0, "error": 1, "refused": 2}
     fields = tuple(RegisterField(name, places[name], 1, text) for name, text in events)
     yield Register("INTERRUPT_ENABLE", 0x050, Access.READ_WRITE, "The events that raise irq.", fields)
     yield Register("INTERRUPT_STATE", 0x054, Access.CLEAR,
                    "The events that have come; a 1 that is written clears its bit.", fields)
+
+
+def _tlast_flags() -> Iterator[RegisterField]:
+    texts = ("since the start a tlast has come with a beat that was not the last one of a block",
+             "since the start the last beat of a block has come without tlast")
+    for at, ((name, bits), text) in enumerate(zip(TLAST_FIELDS, texts, strict=True)):
+        yield RegisterField(name, 6 + at, bits, text)
 
 
 def _setup() -> Iterator[Register]:

@@ -1,6 +1,6 @@
 """cocotb test of a core with a control bus and an AXI4 memory in Verilog: a program is loaded, started and asked over
 the registers alone, twice, and then loaded from memory. The memory is the AxiRam of cocotbext-axi, the host its
-AxiLiteMaster or a Wishbone master of this file, classic and pipelined in turn; all pause at random.
+AxiLiteMaster or a Wishbone master (masters.py); all pause at random.
 
 Addresses are those of the generated Python module. The environment names a file with the program and the memory before
 and after.
@@ -16,7 +16,9 @@ import runpy
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
-from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
+from cocotbext.axi import AxiBus, AxiRam
+
+from masters import AxiLiteHost, WishboneHost
 
 FACTS = json.loads(Path(os.environ["CONTROL_FACTS"]).read_text())
 PLACES = runpy.run_path(FACTS["registers"])
@@ -30,58 +32,6 @@ def pauses(seed):
     rng = random.Random(f"{FACTS['seed']} {seed}")
     while True:
         yield from itertools.repeat(rng.random() < 0.3, rng.randint(1, 6))
-
-
-class AxiLiteHost:
-    """The master of cocotbext-axi."""
-
-    def __init__(self, dut):
-        self._master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi_ctrl"), dut.clk, dut.rst)
-        write, read = self._master.write_if, self._master.read_if
-        for number, channel in enumerate((write.aw_channel, write.w_channel, write.b_channel, read.ar_channel,
-                                          read.r_channel)):
-            channel.set_pause_generator(pauses(number))
-
-    async def write(self, address, data, length=4):
-        """Whether it was done."""
-        return int((await self._master.write(address, data.to_bytes(length, "little"))).resp) == 0
-
-    async def read(self, address):
-        """What was read, and whether without an error."""
-        found = await self._master.read(address, 4)
-        return int.from_bytes(found.data, "little"), int(found.resp) == 0
-
-
-class WishboneHost:
-    """One access at a time, with strobes of one cycle or until the answer."""
-
-    def __init__(self, dut):
-        self._dut, self._pauses, self._turn = dut, pauses("wishbone"), itertools.cycle((False, True))
-        for name in ("cyc", "stb", "we", "adr", "dat", "sel"):
-            getattr(dut, f"wb_{name}_i").value = 0
-
-    async def _access(self, address, data, select):
-        dut, edge, is_pipelined = self._dut, RisingEdge(self._dut.clk), next(self._turn)
-        while next(self._pauses):
-            await edge
-        for name, value in (("cyc", 1), ("stb", 1), ("we", data is not None), ("adr", address), ("dat", data or 0),
-                            ("sel", select)):
-            getattr(dut, f"wb_{name}_i").value = value
-        while True:
-            await edge
-            if is_pipelined and not int(dut.wb_stall_o.value):
-                dut.wb_stb_i.value = 0
-            if int(dut.wb_ack_o.value) or int(dut.wb_err_o.value):
-                break
-        found = int(dut.wb_dat_o.value), bool(int(dut.wb_ack_o.value))
-        dut.wb_cyc_i.value = dut.wb_stb_i.value = 0
-        return found
-
-    async def write(self, address, data, length=4):
-        return (await self._access(address, data, (1 << length) - 1))[1]
-
-    async def read(self, address):
-        return await self._access(address, None, 15)
 
 
 async def value(host, name):
@@ -193,7 +143,7 @@ async def a_program_over_the_registers(dut):
     for number, channel in enumerate((ram.write_if.aw_channel, ram.write_if.w_channel, ram.write_if.b_channel,
                                       ram.read_if.ar_channel, ram.read_if.r_channel)):
         channel.set_pause_generator(pauses(10 + number))
-    host = AxiLiteHost(dut) if FACTS["bus"] == "axi4-lite" else WishboneHost(dut)
+    host = (AxiLiteHost if FACTS["bus"] == "axi4-lite" else WishboneHost)(dut, pauses)
     dut.rst.value = 1
     cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
     await ClockCycles(dut.clk, 4)

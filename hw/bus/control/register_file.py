@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ...config import CoreConfig
 from ...isa.bit_fields import WORD_BITS
 from ...isa.registers import COUNTER_BASE, MAP_ADDRESS_BITS, Access, Register, counter_names, register_map
-from ...isa.setup import CONTROL_CLEAR, CONTROL_START, COUNTER_BITS, SETUP_CONTROL
+from ...isa.setup import CONTROL_CLEAR, CONTROL_START, COUNTER_BITS, SETUP_CONTROL, TLAST_FIELDS
 from ...layouts import block_entry, load_command, processor_status, setup, status
 from ...primitives.pipeline import delay
 from ...primitives.signals import signals
@@ -44,7 +44,8 @@ def replaced_ports(config: CoreConfig) -> dict:
               "bus_error_write": Out(1), "bus_error_address": Out(c.bus.address_width)}
     log = {"log_address": In(range(c.block_log)), "log_data": Out(block_entry())}
     load = {"load": In(load_command(c)), "loading": Out(1)} if c.has_loader else {}
-    return {"i_setup": In(stream.Signature(setup())), "status": Out(processor_status() if c.is_processor else status()),
+    told = processor_status() if c.is_processor else status(c.has_tlast)
+    return {"i_setup": In(stream.Signature(setup())), "status": Out(told),
             **(stop if c.is_processor else {}), **(window if c.bus.memory is MemoryBus.AXI4 else {}),
             **(log if c.block_log else {}), **load}
 
@@ -185,6 +186,8 @@ class RegisterFile(wiring.Component):
         if is_processor:
             m.d.comb += [facts.fault.eq(now.error), facts.tag.eq(now.tag)]
             m.d.comb += facts.drained.eq(self.drained)
+        if self._config.has_tlast:
+            m.d.comb += [facts[name].eq(now[name]) for name, _ in TLAST_FIELDS]
         if self._has_window:
             m.d.comb += [facts.bus_error.eq(self.bus_error), facts.bus_error_write.eq(self.bus_error_write)]
         return facts
@@ -290,6 +293,9 @@ class RegisterFile(wiring.Component):
             m.d.sync += state.done.eq(1)
         if self._config.is_processor:
             m.d.comb += error.eq((facts.fault != 0) | (facts.bus_error if self._has_window else 0))
+        if self._config.has_tlast:
+            m.d.comb += error.eq(Cat(facts[name] for name, _ in TLAST_FIELDS).any())
+        if "error" in state.shape().members:
             m.d.sync += error_before.eq(error)
             with m.If(error & ~error_before):
                 m.d.sync += state.error.eq(1)

@@ -13,6 +13,7 @@ from wingbeat.sim.bench.stream import Bench, Stall
 
 ARRAY = CoreConfig.of(layers=1, half_words=16, coefficient_words=16)
 CONFIGS = {"array": ARRAY, "processor": ARRAY.changed(memory_bits=8, block_log=4),
+           "stream": ARRAY.changed(bus={"stream": "axi4-stream"}),
            "axi": ARRAY.changed(memory_bits=32).changed(bus={"memory": "axi4", "address_width": 40}),
            "loader": ARRAY.changed(stream_words=2, memory_bits=8).changed(bus={"control": "wishbone"})}
 LOG = 0b1_000101
@@ -394,6 +395,25 @@ def test_an_error_of_the_memory_bus_is_an_event():
         ctx.set(host.dut.bus_error, 1)
         await ctx.tick().repeat(3)
         assert await host.read(ctx, "INTERRUPT_STATE") == 0b010 and await host.read(ctx, "STATUS") == 0b1000
+    host.run(testbench)
+
+
+@pytest.mark.parametrize("flag", ["tlast_unexpected", "tlast_missing"])
+def test_a_wrong_tlast_is_an_event(flag):
+    """Once, when the first flag rises."""
+    host = Host(CONFIGS["stream"])
+
+    async def testbench(ctx):
+        assert await host.write(ctx, "INTERRUPT_ENABLE", 0b010)
+        ctx.set(host.dut.i_status[flag], 1)
+        await ctx.tick().repeat(3)
+        assert ctx.get(host.dut.irq) and await host.read(ctx, "INTERRUPT_STATE") == 0b010
+        assert await host.read(ctx, "STATUS") == 0b1_000000 << (flag == "tlast_missing")
+        assert await host.write(ctx, "INTERRUPT_STATE", 0b010)
+        for name in ("tlast_unexpected", "tlast_missing"):
+            ctx.set(host.dut.i_status[name], 1)
+        await ctx.tick().repeat(3)
+        assert not ctx.get(host.dut.irq) and await host.read(ctx, "INTERRUPT_STATE") == 0
     host.run(testbench)
 
 
