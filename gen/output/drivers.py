@@ -1,4 +1,4 @@
-"""Drivers of a core with a control bus, in C and Python, and the simulator that both run on; from templates/driver/."""
+"""Drivers of a core with a control bus, in C and Python, and the simulator that both run on; from templates/."""
 
 from ...hw.bus.axi4.burst import PAGE_BYTES, AxiParameters
 from ...hw.config import CoreConfig, Target
@@ -20,6 +20,8 @@ _FAULTS = {
     Fault.MEMORY: "illegal read or write", Fault.RECORD: "record for a target that is not its own",
     Fault.RING: "words of a matrix are left", Fault.ID: "no such row", Fault.MEMORY_ERROR: "error of the memory",
     Fault.ABORTED: "aborted"}
+# Fields of STATUS that the templates name.
+_KNOWN = ("busy", "done", "saturated", "drained", "fault", "tag", "bus_error", "bus_error_write")
 
 
 def driver_files(config: CoreConfig) -> dict[str, str]:
@@ -42,10 +44,11 @@ def driver_files(config: CoreConfig) -> dict[str, str]:
         "ecp5": config.target is Target.ECP5, "can_simulate": config.is_processor,
         "address_width": config.bus.address_width, "base_alignment": PAGE_BYTES,
         "wide_address": "BASE_HIGH" in registers, "wide_limit": "LIMIT_HIGH" in registers,
+        "flags": [field for field in registers["STATUS"].fields if field.name not in _KNOWN],
         "control_target": SETUP_CONTROL,
         "start_word": pack(SETUP, {"target": SETUP_CONTROL, "address": 0, "data": CONTROL_START}), **memory}
     files = {f"{name}_driver.h": "driver.h.j2", f"{name}_driver.c": "driver.c.j2", f"{name}_driver.py": "driver.py.j2"}
     if config.is_processor:
         files |= {"simulator.h": "simulator.h.j2", "simulator.cpp": "simulator.cpp.j2",
                   "simulator_main.cpp": "simulator_main.cpp.j2"}
-    return {file: render(f"driver/{template}", **facts) for file, template in files.items()}
+    return {file: render(template, **facts) for file, template in files.items()}
