@@ -11,14 +11,13 @@ from typing import Any
 from ...hw.config import CoreConfig, Target
 from ...hw.isa.registers import register_map
 from ...hw.sections import ControlBus
-from ..synth.devices import TARGETS
 from .readme import render
 
-__all__ = ["Interface", "Kind", "interfaces", "fusesoc_core", "integration_files"]
+__all__ = ["Interface", "interfaces", "fusesoc_core", "integration_files"]
 
 _CLOCK_MHZ = 100.0  # of the constraint sketches: no field of a configuration names a clock, and a user sets it
 _CHANNELS = "aw|ar|w|b|r"  # of AXI; the longer names first
-Kind = str  # of an interface: "clock", "axi", "axi-lite", "wishbone", "stream" or "signal"
+Kind = str  # clock, axi, axi-lite, wishbone, stream or signal
 
 
 @dataclass(frozen=True)
@@ -106,5 +105,4 @@ def fusesoc_core(config: CoreConfig, facts: Mapping[str, Any], bench: Iterable[s
     """The CAPI2 description. ``bench``: paths of the files of the test bench, from the folder of the core."""
     return render("integration/fusesoc.core.j2", name=config.name, version=facts["tools"]["wingbeat"],
                   bench=sorted(bench), ecp5=config.target is Target.ECP5,
-                  multipliers=facts["derived"]["n_multipliers"],
-                  synth_command=TARGETS["ecp5"].script.split()[0].removeprefix("synth_"))
+                  multipliers=facts["derived"]["n_multipliers"])
