@@ -1,4 +1,4 @@
-"""The folder of a generated core: Verilog, registers, drivers, manifest, test bench and README."""
+"""The folder of a generated core: Verilog, registers, drivers, integration, manifest, test bench and README."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from ..cosim.core import Core, waivers
 from ..cosim.selftest import write_testbench
 from ..files import output_folder, write_json, write_manifest
 from .drivers import driver_files
+from .integration import fusesoc_core, integration_files
 from .manifest import manifest
 from .readme import render
 from .registers import register_files
@@ -39,6 +40,11 @@ def generate(config: CoreConfig, folder: Path) -> dict:
                     _write(root / part / name, text)
         result = manifest(config, core.component)
         _write(root / "README.md", _readme(core, result))
+        (root / "constraints").mkdir()
+        for name, text in integration_files(config, result).items():
+            _write(root / name, text)
+        bench = [path.relative_to(root).as_posix() for path in (root / "tb").rglob("*") if path.is_file()]
+        _write(root / f"{config.name}.core", fusesoc_core(config, result, bench))
         write_json(root / SCHEMA, json_schema(CoreFacts))
         return write_manifest(root, result, _BUILD_FOLDERS)
 
