@@ -58,7 +58,7 @@ MAY_IMPORT = {
                   "gen.workloads hw.bus.axi4 sim.model",
     "gen.train": "gen gen.compiler.kernel gen.workloads",
     "gen.cli": "gen gen.presets gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
-               "gen.cosim.testbench gen.explore gen.output gen.report gen.synth gen.workloads",
+               "gen.cosim.testbench gen.estimate gen.explore gen.output gen.report gen.synth gen.workloads",
     "boards": "gen gen.presets gen.compiler gen.compiler.kernel gen.cosim gen.rtl hw.array hw.link",
 }
 MOST_MODULES = 20
