@@ -58,6 +58,17 @@ def _fit_clock(clocks: Sequence[dict]) -> dict[str, float]:
             "clock_high": round(max(1 + _SMALLEST_RANGE, *shares), 3)}
 
 
+def _clock_error(clocks: Sequence[dict]) -> float:
+    """The largest relative error of a median that a line through the others gives."""
+    errors = []
+    for number, left_out in enumerate(clocks):
+        fitted = _fit_clock([*clocks[:number], *clocks[number + 1:]])
+        line = fitted["clock_mhz"] - fitted["clock_slope"] * np.log(left_out["comb"] / 10_000)
+        guess = np.clip(line, fitted["clock_least"], fitted["clock_most"])
+        errors.append(abs(guess / np.median(left_out["mhz"]) - 1))
+    return float(max(errors))
+
+
 def _measure() -> None:
     """Synthesises the samples without a measurement, one after the other."""
     from ..synth.flow import synthesize
@@ -90,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     load_model.cache_clear()
     rows = check_rows()
     errors = {name: round(worst, 4) for name, worst in largest_errors(rows).items()}
+    errors["fmax_mhz"] = round(_clock_error(clocks), 4)
     write_json(_FOLDER / "model.json", replace(model, errors=errors, checked=len(rows)).as_json())
     load_model.cache_clear()
     print(f"{len(fitted)} syntheses and {len(clocks)} placed cores: {_FOLDER / 'model.json'}")

@@ -166,7 +166,8 @@ class _Walk:
             if width > 0:
                 drivers.setdefault(id(lhs), _Driver()).note(low, width, is_constant, conditional)
         elif kind == "Slice":
-            self._target(lhs.value, low + lhs.start, min(width, len(lhs) - low), is_constant, drivers, conditional, seen)
+            self._target(lhs.value, low + lhs.start, min(width, len(lhs) - low), is_constant, drivers, conditional,
+                         seen)
         elif kind == "Concat":
             at = 0
             for part in lhs.parts:

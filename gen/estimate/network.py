@@ -71,7 +71,8 @@ def _estimated(compiled: CompiledNetwork) -> NetworkEstimate:
     products = sum(operation.useful for operation in compiled.operations)
     computing = sum(each.computing for each in found)
     # In a cycle every lane reads a word of two values and writes one, every unit reads a coefficient word for all.
-    banks = computing * (2 * config.engines * config.lanes * 2 * config.width + config.n_units * config.coefficient_bits)
+    bits = 2 * config.engines * config.lanes * 2 * config.width + config.n_units * config.coefficient_bits
+    banks = computing * bits
     beat_bits = config.memory_elements * config.element_width
     moved = (read + written) * beat_bits
     arithmetic = products * (multiply_energy(config.width) + _add_energy(config.width))

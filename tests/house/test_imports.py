@@ -59,7 +59,8 @@ MAY_IMPORT = {
     "gen.train": "gen gen.compiler.kernel gen.workloads",
     "gen.cli": "gen gen.presets gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
                "gen.cosim.testbench gen.estimate gen.explore gen.output gen.report gen.synth gen.workloads",
-    "boards": "gen gen.presets gen.compiler gen.compiler.kernel gen.cosim gen.rtl hw.array hw.link",
+    "boards": "gen gen.presets gen.compiler gen.compiler.kernel gen.cosim gen.estimate gen.output gen.rtl gen.synth "
+              "gen.workloads hw.array hw.link",
 }
 MOST_MODULES = 20
 MAY_KNOW_AMARANTH = ("hw", "gen.rtl", "gen.synth", "gen.estimate", "gen.cosim", "gen.output", "sim.bench", "boards")
