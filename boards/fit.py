@@ -11,19 +11,19 @@ from ..gen.files import write_json
 from ..gen.presets.select import load_file, load_preset
 from ..hw.errors import WingbeatError
 
-__all__ = ["fit"]
+__all__ = ["fit_board"]
 
 _SEED = 1  # of the inputs that find the formats; cycles do not depend on them
 
 
-def fit(board: Annotated[str, typer.Option(metavar="NAME", help="a board, see `wingbeat board`")],
-        network: Annotated[str, typer.Option(metavar="NET", help="a shipped network, or NET.toml")],
-        checkpoint: Annotated[Path | None, typer.Option(metavar="M.safetensors", help="weights of NET.toml")] = None,
-        preset: Annotated[str | None, typer.Option(metavar="P", help="if not given, one that runs the network")] = None,
-        config: Annotated[Path | None, typer.Option(metavar="F.toml", help="a configuration file")] = None,
-        settings: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE",
-                                                           help="change one field")] = None,
-        json_file: JsonOption = None) -> int:
+def fit_board(board: Annotated[str, typer.Option(metavar="NAME", help="a board, see `wingbeat board`")],
+              network: Annotated[str, typer.Option(metavar="NET", help="a shipped network, or NET.toml")],
+              checkpoint: Annotated[Path | None, typer.Option(metavar="M.safetensors", help="weights of NET.toml")] = None,
+              preset: Annotated[str | None, typer.Option(metavar="P", help="if not given, one that runs the network")] = None,
+              config: Annotated[Path | None, typer.Option(metavar="F.toml", help="a configuration file")] = None,
+              settings: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE",
+                                                                 help="change one field")] = None,
+              json_file: JsonOption = None) -> int:
     """Whether a core that runs a network fits a board, what to change if not, and inputs a second, all estimated. Exit
     code 1 if it does not fit."""
     from ..gen.estimate.estimate import estimate_core, estimated_config
