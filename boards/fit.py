@@ -18,8 +18,10 @@ _SEED = 1  # of the inputs that find the formats; cycles do not depend on them
 
 def fit_board(board: Annotated[str, typer.Option(metavar="NAME", help="a board, see `wingbeat board`")],
               network: Annotated[str, typer.Option(metavar="NET", help="a shipped network, or NET.toml")],
-              checkpoint: Annotated[Path | None, typer.Option(metavar="M.safetensors", help="weights of NET.toml")] = None,
-              preset: Annotated[str | None, typer.Option(metavar="P", help="if not given, one that runs the network")] = None,
+              checkpoint: Annotated[Path | None, typer.Option(metavar="M.safetensors",
+                                                              help="weights of NET.toml")] = None,
+              preset: Annotated[str | None, typer.Option(metavar="P",
+                                                         help="if not given, one that runs the network")] = None,
               config: Annotated[Path | None, typer.Option(metavar="F.toml", help="a configuration file")] = None,
               settings: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE",
                                                                  help="change one field")] = None,
