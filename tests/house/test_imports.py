@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "gen.workloads": "gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program sim.model "
                      "sim.reference",
     "gen.synth": "gen gen.rtl hw.array hw.memory hw.vector hw.core",
-    "gen.estimate": "gen gen.presets gen.compiler.network gen.cosim gen.synth gen.workloads hw.primitives hw.core sim.cycles",
+    "gen.estimate": "gen gen.presets gen.compiler.network gen.cosim gen.synth hw.primitives hw.core",
     "gen.cosim": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim.testbench "
                  "gen.rtl gen.workloads hw.bus.axi4 hw.bus.control hw.core sim.model sim.cycles",
     "gen.cosim.testbench": "",

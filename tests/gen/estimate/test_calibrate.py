@@ -10,8 +10,8 @@ def test_a_law_is_found():
     """Designs that cost a LUT for each bit of a multiplexer and 0.9 flip-flops for each register."""
     measured = []
     for bits in (100, 1000, 5000):
-        census = dict.fromkeys(KINDS, 0) | {"mux": bits, "register": 2 * bits, "carry": 10}
-        measured.append((census, {"lut": bits, "ff": 1.8 * bits, "carry": 8, "tools": {}}))
+        census = dict.fromkeys(KINDS, 0) | {"mux": bits, "register": 2 * bits, "carry": 10, "lutram": 10}
+        measured.append((census, {"lut": bits, "ff": 1.8 * bits, "carry": 8, "lutram": 9, "tools": {}}))
     clocks = [{"comb": 10_000, "mhz": [100.0, 110.0, 120.0]}, {"comb": 20_000, "mhz": [90.0]}]
     model = fit_model(measured, clocks)
     assert model.lut["mux"] == pytest.approx(1, rel=0.02) and model.ff == pytest.approx(0.9)
