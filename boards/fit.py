@@ -41,8 +41,8 @@ def fit_board(board: Annotated[str, typer.Option(metavar="NAME", help="a board, 
     part_name = find_board(board).platform().device
     part = ecp5_part(part_name)
     if part is None:
-        raise WingbeatError(f"--board: {board!r} has a {part_name}; allowed are boards with an ECP5, which the estimator "
-                            "knows")
+        raise WingbeatError(f"--board: {board!r} has a {part_name}; allowed are boards with an ECP5, which the "
+                            "estimator knows")
     loaded = find_network(network, checkpoint)
     chosen = load_file(config, settings) if config else load_preset(preset or preset_of(loaded), settings)
     chosen = estimated_config(chosen)
