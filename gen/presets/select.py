@@ -16,7 +16,7 @@ from ...hw.config import NAMES, CoreConfig, in_sections
 from ...hw.sections import SECTIONS
 from ...hw.errors import WingbeatError
 
-__all__ = ["names", "load_preset", "load_file", "description", "preset_text"]
+__all__ = ["names", "load_preset", "load_file", "description", "preset_text", "field_of"]
 
 _SUFFIX = ".toml"
 _OPTIONAL = ("memory", "vector")
@@ -64,6 +64,23 @@ def preset_text(name: str) -> str:
     if name not in known:
         raise WingbeatError(f"preset: {name!r} is not one of {', '.join(sorted(known))}")
     return (_folder() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
+
+
+def field_of(key: str) -> str:
+    """The field that ``key`` of a setting names, by its full name: ``engines`` is ``array.engines``.
+
+    Raises :class:`WingbeatError` where there is none."""
+    section, _, field = key.partition(".")
+    if key in NAMES:
+        return ".".join(NAMES[key])
+    if section in SECTIONS and field in SECTIONS[section].model_fields or key in _OPTIONAL:
+        return key
+    plain = [name for name in CoreConfig.model_fields if name not in SECTIONS]
+    if key in plain:
+        return key
+    allowed = SECTIONS[section].model_fields if field and section in SECTIONS else [
+        *plain, *(f"{name}.FIELD" for name in SECTIONS)]
+    raise WingbeatError(f"{key}: no such field; allowed are {', '.join(allowed)}")
 
 
 def _build(values: dict[str, Any], settings: list[str]) -> CoreConfig:

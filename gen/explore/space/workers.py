@@ -1,0 +1,97 @@
+"""Tasks on many processes, through Dask: local ones, or the workers of a scheduler that somebody has started.
+
+Only :func:`~.task.run_task` and plain values go over the wire. Dask itself wraps them in pickle, so a scheduler and its
+workers can run any code here, and whoever reaches a scheduler can run any code there: give addresses of your own alone.
+The local processes speak TLS with a key of this run.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+import os
+from typing import Any
+
+from ....hw.errors import WingbeatError
+from .task import run_task
+
+__all__ = ["Runner", "local_count", "open_workers"]
+
+Runner = Callable[[Iterable[tuple[str, Mapping[str, Any]]]], Iterator[tuple[str, dict[str, Any]]]]
+
+_PATIENCE = 60  # seconds in which a scheduler and a worker of it must answer
+_AHEAD = 3      # tasks for each thread that were handed out and have no answer
+
+
+def local_count() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def open_workers(count: int, scheduler: str | None = None) -> Iterator[Runner]:
+    """A function that runs tasks and gives their answers as they come, each with its key. ``count``: local processes,
+    where no ``scheduler`` is named.
+
+    A worker that dies has its tasks run again by others; a task whose workers died too often is a ``fault``. Raises
+    WingbeatError where Dask is missing or the scheduler does not answer; the function raises RuntimeError when it is
+    lost.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise WingbeatError(f"explore: {error.name} is not installed; `pip install 'wingbeat[explore]'` mends it"
+                            ) from error
+    import dask
+
+    quiet = {"distributed.logging.distributed": "error", "distributed.admin.log-length": 0}
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(quiet))
+        client = stack.enter_context(_client(distributed, stack, count, scheduler))
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        except TimeoutError as error:
+            raise WingbeatError(f"--scheduler: {scheduler!r} has no worker after {_PATIENCE} seconds") from error
+        yield lambda tasks: _run(distributed, client, tasks)
+
+
+def _client(distributed: Any, stack: ExitStack, count: int, scheduler: str | None) -> Any:
+    if scheduler is None:
+        cluster = stack.enter_context(distributed.LocalCluster(
+            n_workers=count, threads_per_worker=1, dashboard_address=None, security=True, memory_limit=0,
+            silence_logs="CRITICAL"))
+        return distributed.Client(cluster)
+    try:
+        return distributed.Client(scheduler, timeout=_PATIENCE)
+    except (OSError, ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WingbeatError(f"--scheduler: {scheduler!r} does not answer: {reason}") from error
+
+
+def _run(distributed: Any, client: Any, tasks: Iterable[tuple[str, Mapping[str, Any]]]
+         ) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Hands out a few tasks more than there are threads, so that little is lost with this process."""
+    waiting = iter(tasks)
+    running = distributed.as_completed()
+    keys: dict[Any, str] = {}
+
+    def hand_out(room: int) -> None:
+        for key, task in islice(waiting, room):
+            future = client.submit(run_task, task, key=f"wingbeat-{key}", pure=False)
+            keys[future] = key
+            running.add(future)
+
+    def threads() -> int:
+        return sum(client.nthreads().values())
+
+    hand_out(_AHEAD * max(1, threads()))
+    for future in running:
+        key = keys.pop(future)
+        if future.status == "finished":
+            answer = future.result()
+        elif future.status == "error":
+            answer = {"fault": " ".join(str(future.exception()).split())}
+        else:
+            raise RuntimeError("explore: the scheduler is lost; what was measured is in the journal")
+        future.release()
+        hand_out(max(0, _AHEAD * max(1, threads()) - len(keys)))
+        yield key, answer
