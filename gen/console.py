@@ -13,7 +13,8 @@ import typer
 
 from ..hw.errors import WingbeatError
 
-__all__ = ["out", "err", "percent", "print_table", "progress", "stage_progress", "file_option", "refuse_unused", "JsonOption"]
+__all__ = ["out", "err", "percent", "print_table", "progress", "stage_progress", "file_option", "refuse_unused",
+           "JsonOption"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)

@@ -235,10 +235,10 @@ def explore(context: typer.Context,
             output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR",
                                                  help="folder of the journal, explore.json and explore.html; started "
                                                       "again with the same folder, an exploration goes on")],
-            workers: Annotated[int | None, typer.Option(metavar="N", help="local processes, else one a processor")] = None,
+            workers: Annotated[int | None, typer.Option(metavar="N",
+                                                        help="local processes, else one a processor")] = None,
             scheduler: Annotated[str | None, typer.Option(
-                metavar="ADDRESS", help="of a Dask scheduler that you trust, such as tcp://host:8786, instead")] = None,
-            ) -> int:
+                metavar="ADDRESS", help="of a Dask scheduler that you trust, such as tcp://host:8786")] = None) -> int:
     """Look at a space of configurations: estimates of all, synthesis and simulation of the Pareto front. Exit code 1 if
     something could not be measured, or the Verilog differs from a model."""
     from .explore import run_explore

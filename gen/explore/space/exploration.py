@@ -49,6 +49,13 @@ class Found:
         return complete_figures({**self.estimate, **area, **cycles})
 
     @property
+    def measured_only(self) -> dict[str, float]:
+        """What was measured, and what a second brings where its cycles were; the clock may be the estimated one."""
+        known = {name for name, value in (self.synthesis or {}).items() if value is not None}
+        known |= {f"{name}.{figure}" for name in self.simulation or {} for figure in ("cycles", "per_second")}
+        return {name: value for name, value in self.measured.items() if name in known} if known else {}
+
+    @property
     def is_wrong(self) -> bool:
         """Whether the Verilog differs from the integer model or the cycle model."""
         return any(run["mismatches"] or run["cycles"] != (self.estimate or {})[f"{name}.cycles"]
@@ -206,9 +213,8 @@ def _costs(result: Exploration, number: int, is_measured: bool) -> list[float]:
 def _measure_front(result: Exploration, asker: _Asker) -> None:
     space = result.space
     front = [result.points[number] for number in result.front]
-    for stage, is_wanted in ((SYNTHESIS, space.front.synthesis), (SIMULATION, space.front.simulation and space.workloads)):
-        if not is_wanted:
-            continue
+    stages = [SYNTHESIS] * space.front.synthesis + [SIMULATION] * (space.front.simulation and bool(space.workloads))
+    for stage in stages:
         answers = asker.ask(stage, [(found.point, make_task(space, found.point.config, stage)) for found in front])
         for found, answer in zip(front, answers):
             if answer is None or "refused" in answer:

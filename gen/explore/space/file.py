@@ -77,7 +77,7 @@ class FrontWork(_Table):
     most: Count = _MOST_POINTS
     synthesis: bool = True
     pnr: bool = False
-    seeds: tuple[Seed, ...] = Field((1, 2, 3), min_length=1, strict=False)
+    seeds: list[Seed] = Field([1, 2, 3], min_length=1)
     simulation: bool = True
 
 
@@ -86,11 +86,11 @@ class SpaceFile(_Table):
 
     preset: str | None = None
     config: str | None = None
-    settings: tuple[str, ...] = Field((), alias="set", strict=False)
+    settings: list[str] = Field([], alias="set")
     device: str = next(iter(_DEVICES))
-    objectives: tuple[str, ...] = Field(min_length=2, max_length=4, strict=False)
-    limits: tuple[str, ...] = Field((), strict=False)
-    fields: dict[str, tuple[Value, ...]] = Field(min_length=1, max_length=64, strict=False)
+    objectives: list[str] = Field(min_length=2, max_length=4)
+    limits: list[str] = Field([])
+    fields: dict[str, list[Value]] = Field(min_length=1, max_length=64)
     workloads: dict[Name, AnyWork] = Field({}, max_length=16)
     search: Search = Search()
     front: FrontWork = FrontWork()
@@ -128,7 +128,7 @@ def read_space(path: Path) -> SpaceFile:
         raise WingbeatError(f"space: {path.name!r} is not a TOML file: {reason}") from error
     if isinstance(values.get("fields"), dict):
         values["fields"] = _flat(values["fields"])
-    for name, table in _works(values):
+    for table in _works(values):
         for key in {"network", "checkpoint"} & table.keys():
             table[key] = _from(path, table[key])
     if "config" in values:
@@ -140,15 +140,15 @@ def read_space(path: Path) -> SpaceFile:
     return _checked(space)
 
 
-def _works(values: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _works(values: dict[str, Any]) -> list[dict[str, Any]]:
     works = values.get("workloads")
-    return [(name, table) for name, table in works.items() if isinstance(table, dict)] if isinstance(works, dict) else []
+    return [table for table in works.values() if isinstance(table, dict)] if isinstance(works, dict) else []
 
 
 def _from(space: Path, name: Any, is_file: bool = False) -> Any:
     """A path of the file ``space`` from its folder on; names of what is shipped stay."""
     is_path = isinstance(name, str) and (is_file or name.endswith((".toml", ".safetensors")))
-    return str((space.parent / name).resolve()) if is_path else name
+    return str(space.parent / name) if is_path else name
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -174,8 +174,8 @@ def _checked(space: SpaceFile) -> SpaceFile:
         if not values:
             raise WingbeatError(f"fields.{key}: []; allowed are one or more values")
     if space.search.method == "grid" and space.combinations > _MOST_POINTS:
-        raise WingbeatError(f"fields: {space.combinations} combinations; allowed are {_MOST_POINTS}, or search.method = "
-                            "'nsga2'")
+        raise WingbeatError(f"fields: {space.combinations} combinations; allowed are {_MOST_POINTS}, or "
+                            "search.method = 'nsga2'")
     if len(set(space.objectives)) < len(space.objectives):
         raise WingbeatError(f"objectives: {', '.join(space.objectives)}; allowed is each once")
     space.goals, space.bounds  # noqa: B018 - they raise
@@ -186,7 +186,8 @@ def _fault_line(error: ValidationError) -> str:
     """The first fault: field, value, what is allowed."""
     fault = error.errors(include_url=False, include_context=False)[0]
     place = list(fault["loc"])
-    owner: type[BaseModel] = {"search": Search, "front": FrontWork}.get(str(place[0]) if place else "", SpaceFile)
+    tables: dict[Any, type[BaseModel]] = {"search": Search, "front": FrontWork}
+    owner = tables.get(place[0] if place else "", SpaceFile)
     if place[:1] == ["workloads"] and len(place) > 2:  # name, tag
         owner = NetworkWork if place.pop(2) == _NETWORK else KernelWork
     field, message = ".".join(map(str, place)), fault["msg"].removeprefix("Value error, ")

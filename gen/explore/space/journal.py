@@ -75,7 +75,7 @@ def _read(file: IO[bytes], path: Path) -> dict[str, dict[str, Any]]:
                             "journal")
     if values and values[0] != _HEAD:
         raise WingbeatError(f"journal: {str(path)!r} does not begin with {json.dumps(_HEAD)}")
-    answers = {}
+    answers: dict[str, dict[str, Any]] = {}
     for number, value in enumerate(values[1:], 2):
         if value is None or not isinstance(value.get("key"), str):
             raise WingbeatError(f"journal: line {number} of {str(path)!r} is damaged; take it out")

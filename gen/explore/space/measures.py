@@ -6,7 +6,7 @@
 | ``fmax_mhz`` | clock | more |
 | ``multipliers`` | real multipliers of the array | less |
 | ``memory_words`` | complex words of the buffers and words of the coefficient banks | less |
-| ``NAME.cycles`` | cycles of workload NAME, for each row, operation or input | less |
+| ``NAME.cycles`` | cycles of workload NAME for each row, operation or input | less |
 | ``NAME.per_second`` | rows, operations or inputs a second at ``fmax_mhz`` | more |
 """
 

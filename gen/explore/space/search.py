@@ -17,7 +17,7 @@ Choice = tuple[int, ...]  # number of the value of each field
 
 
 class Cost(NamedTuple):
-    """``objectives``: to become small; ``excess``: by how much the limits are missed, 0 and less where they are kept."""
+    """``objectives``: to become small; ``excess``: by how much the limits are missed, 0 and less where they are not."""
 
     objectives: Sequence[float]
     excess: Sequence[float]

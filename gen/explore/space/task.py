@@ -54,7 +54,7 @@ def make_task(space: SpaceFile, config: CoreConfig, stage: str) -> dict[str, Any
         front = space.front
         task["options"] = {"device": space.device, "pnr": front.pnr, "seeds": list(front.seeds) if front.pnr else [1]}
     else:
-        task["works"] = {name: {"work": work.model_dump(exclude_unset=True), "facts": work.facts()}
+        task["works"] = {name: {"work": work.plain(), "facts": work.facts()}
                          for name, work in space.workloads.items()}
     return task
 
@@ -67,8 +67,8 @@ def task_key(task: Mapping[str, Any]) -> str:
 
 
 def run_task(task: Mapping[str, Any]) -> dict[str, Any]:
-    """``figures`` of the configuration; or ``refused``, why it has none and never will; or ``fault``, why there are none
-    now."""
+    """``figures`` of the configuration; or ``refused``, why it has none and never will; or ``fault``, why there are
+    none now."""
     if task["version"] != code_version():
         return {"fault": f"the worker has {code_version()}; the client has {task['version']}"}
     try:

@@ -1,11 +1,12 @@
 """Workloads of an exploration: what they cost in cycles, by the cycle model and on the generated Verilog.
 
-Cycles are those of a run from its start to its end, divided by the rows, operations or inputs in it. Kernels of one
-size run four blocks, whose rows depend on the configuration. The cycles do not depend on the numbers.
+Cycles are those of a row of a kernel of one size, in steady state as `wingbeat bench kernels` has it; of an operation
+from its start to its end; of an input of a network, as its part of a batch. They do not depend on the numbers.
 """
 
 from functools import lru_cache
 import hashlib
+import os
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -28,7 +29,8 @@ from ..measure import (KERNELS, PROGRAMS, OperationSize, array_workloads, bench_
 
 __all__ = ["KernelWork", "NetworkWork", "Simulated"]
 
-_SIZES = {"bpmm": {"points"}, "fft": {"points"}, "fft2-real": {"tokens", "hidden"}, "ffn": {"tokens", "hidden", "expand"},
+_SIZES = {"bpmm": {"points"}, "fft": {"points"},
+          "fft2-real": {"tokens", "hidden"}, "ffn": {"tokens", "hidden", "expand"},
           "dense": {"tokens", "inputs", "outputs"}, "nm": {"tokens", "inputs", "outputs", "pattern"},
           "attention": {"tokens", "heads", "features", "causal"}}
 _SEED = 1
@@ -68,6 +70,10 @@ class _Work(BaseModel):
     def speed(self) -> MemorySpeed:
         return MemorySpeed(self.timing.latency, self.timing.words_per_cycle)
 
+    def plain(self) -> dict[str, Any]:
+        """The workload for another process."""
+        return self.model_dump(exclude_unset=True)
+
     def facts(self) -> dict[str, Any]:
         """What the cycles depend on besides the configuration."""
         return self.model_dump()
@@ -104,12 +110,16 @@ class KernelWork(_Work):
         """By the cycle model. Raises WingbeatError where the kernel does not fit."""
         work = self._on(config)
         if isinstance(work, Workload):
-            total = estimate_cycles(config, work.program.instructions, work.program.setup, self.speed,
-                                    image=work.memory).total
+            found = estimate_cycles(config, work.program.instructions, work.program.setup, self.speed,
+                                    image=work.memory)
+            first = work.rows * work.first_useful // work.useful
         else:
             (job,) = work.kernel.jobs(work.x)
-            total = estimate_cycles(config, job.program).total
-        return total / self._items(work)
+            found, first = estimate_cycles(config, job.program), work.kernel.rows_per_block
+        if self.kernel not in KERNELS:
+            return float(found.total)
+        rows = work.rows if isinstance(work, Workload) else len(work.x)
+        return (found.block_out[-1] - found.block_out[0]) / (rows - first)  # the first block fills the pipeline
 
     def simulate(self, config: CoreConfig) -> Simulated:
         """On the generated Verilog. Raises as :meth:`model_cycles`, and SimulatorError."""
@@ -118,7 +128,7 @@ class KernelWork(_Work):
             [row] = bench_processor(config, [work], timing=self.timing)
         else:
             [row] = bench_kernels(config, [self.points], [self.kernel], seed=_SEED)
-        return Simulated(row["total"] / self._items(work), row["mismatches"])
+        return Simulated(row["cycles"] / (row["rows"] if self.kernel in KERNELS else 1), row["mismatches"])
 
     def _on(self, config: CoreConfig) -> Workload | ArrayWorkload:
         if config.is_processor:
@@ -134,12 +144,6 @@ class KernelWork(_Work):
         [array_work] = array_workloads(config, [self.kernel], [self.points], seed=_SEED)
         return array_work
 
-    def _items(self, work: Workload | ArrayWorkload) -> int:
-        if self.kernel not in KERNELS:
-            return 1
-        return work.rows if isinstance(work, Workload) else len(work.x)
-
-
 class NetworkWork(_Work):
     """A network: one that is shipped, or a network file with its checkpoint. ``batch``: inputs at once, else as many as
     the compiler takes."""
@@ -151,13 +155,19 @@ class NetworkWork(_Work):
     @model_validator(mode="after")
     def _is_there(self) -> "NetworkWork":
         if (self.checkpoint is not None) != self.network.endswith(".toml"):
-            raise ValueError(f"network: {self.network!r} with checkpoint {self.checkpoint!r}; allowed are the name of a "
-                             "shipped network, or a file NET.toml and its checkpoint")
+            raise ValueError(f"network: {self.network!r} with checkpoint {self.checkpoint!r}; allowed are the name of "
+                             "a shipped network, or a file NET.toml and its checkpoint")
         if self.checkpoint is None and self.network not in TASKS:
             raise ValueError(f"network: {self.network!r} is not one of {', '.join(TASKS)}")
         if self.batch is not None and self.batch & self.batch - 1:
             raise ValueError(f"batch: {self.batch}; allowed are powers of two")
         return self
+
+    def plain(self) -> dict[str, Any]:
+        """With paths that do not depend on where the process stands."""
+        files = {} if self.checkpoint is None else {"network": os.path.abspath(self.network),
+                                                    "checkpoint": os.path.abspath(self.checkpoint)}
+        return {**super().plain(), **files}
 
     def facts(self) -> dict[str, Any]:
         """Files count by what is in them."""

@@ -30,46 +30,51 @@ def local_count() -> int:
 @contextmanager
 def open_workers(count: int, scheduler: str | None = None) -> Iterator[Runner]:
     """A function that runs tasks and gives their answers as they come, each with its key. ``count``: local processes,
-    where no ``scheduler`` is named.
+    where no ``scheduler`` is named. They are started, or the scheduler is called, with the first task.
 
-    A worker that dies has its tasks run again by others; a task whose workers died too often is a ``fault``. Raises
-    WingbeatError where Dask is missing or the scheduler does not answer; the function raises RuntimeError when it is
-    lost.
+    A worker that dies has its tasks run again by others; a task whose workers died too often is a ``fault``. The
+    function raises WingbeatError where Dask is missing or the scheduler does not answer, RuntimeError when it is lost.
     """
+    with ExitStack() as stack:
+        clients: list[Any] = []
+
+        def run(tasks: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+            if not clients:
+                clients.append(_client(stack, count, scheduler))
+            yield from _run(clients[0], tasks)
+
+        yield run
+
+
+def _client(stack: ExitStack, count: int, scheduler: str | None) -> Any:
     try:
+        import dask
         import distributed
     except ImportError as error:
         raise WingbeatError(f"explore: {error.name} is not installed; `pip install 'wingbeat[explore]'` mends it"
                             ) from error
-    import dask
-
-    quiet = {"distributed.logging.distributed": "error", "distributed.admin.log-length": 0}
-    with ExitStack() as stack:
-        stack.enter_context(dask.config.set(quiet))
-        client = stack.enter_context(_client(distributed, stack, count, scheduler))
-        try:
-            client.wait_for_workers(1, timeout=_PATIENCE)
-        except TimeoutError as error:
-            raise WingbeatError(f"--scheduler: {scheduler!r} has no worker after {_PATIENCE} seconds") from error
-        yield lambda tasks: _run(distributed, client, tasks)
-
-
-def _client(distributed: Any, stack: ExitStack, count: int, scheduler: str | None) -> Any:
+    stack.enter_context(dask.config.set({"distributed.logging.distributed": "critical"}))
     if scheduler is None:
         cluster = stack.enter_context(distributed.LocalCluster(
             n_workers=count, threads_per_worker=1, dashboard_address=None, security=True, memory_limit=0,
             silence_logs="CRITICAL"))
-        return distributed.Client(cluster)
+        return stack.enter_context(distributed.Client(cluster))
     try:
-        return distributed.Client(scheduler, timeout=_PATIENCE)
+        client = stack.enter_context(distributed.Client(scheduler, timeout=_PATIENCE))
     except (OSError, ValueError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WingbeatError(f"--scheduler: {scheduler!r} does not answer: {reason}") from error
+    try:
+        client.wait_for_workers(1, timeout=_PATIENCE)
+    except TimeoutError as error:
+        raise WingbeatError(f"--scheduler: {scheduler!r} has no worker after {_PATIENCE} seconds") from error
+    return client
 
 
-def _run(distributed: Any, client: Any, tasks: Iterable[tuple[str, Mapping[str, Any]]]
-         ) -> Iterator[tuple[str, dict[str, Any]]]:
+def _run(client: Any, tasks: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Hands out a few tasks more than there are threads, so that little is lost with this process."""
+    import distributed
+
     waiting = iter(tasks)
     running = distributed.as_completed()
     keys: dict[Any, str] = {}
