@@ -45,10 +45,14 @@ def _check_folder(output: Path) -> None:
 def _print(result: Exploration) -> None:
     header, rows = front_rows(result)
     print_table(header, rows)
-    refused = sum(found.refused is not None for found in result.points)
-    missed = sum(bool(found.missed) for found in result.points)
-    out.print(f"{result.space.combinations} combinations: {len(result.illegal)} are no configuration, {refused} do not "
-              f"take the workloads, {missed} miss a limit; the front has {result.whole_front} of the others, "
-              f"{len(result.front)} were measured", markup=False)
+    refused = [found for found in result.points if found.refused is not None]
+    missed = [found for found in result.points if found.missed]
+    out.print(f"{result.space.combinations} combinations: {len(result.illegal)} are no configuration, {len(refused)} do "
+              f"not take the workloads, {len(missed)} miss a limit; the front has {result.whole_front} of the others, "
+              f"{len(result.front)} were chosen", markup=False)
+    examples = [*(each.fault for each in result.illegal[:1]), *(str(each.refused) for each in refused[:1]),
+                *(f"{' '.join(each.point.settings)} misses {', '.join(each.missed)}" for each in missed[:1])]
+    for example in examples:
+        out.print(f"such as: {example}", markup=False)
     for fault in result.faults:
         out.print(f"not measured: {fault}", markup=False)

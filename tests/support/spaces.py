@@ -20,6 +20,7 @@ points = 16
 synthesis = false
 simulation = false
 """
+MORE = ("[1, 2]\n", "[1, 2]\narray.coefficient_words = [64, 80, 96, 112]\n")  # 40 legal points instead of 10
 
 
 def write_space(folder, *changes, text=TEXT):

@@ -44,10 +44,11 @@ class Journal:
 
 @contextmanager
 def open_journal(path: Path) -> Iterator[Journal]:
-    """The journal at ``path``, made where there is none; nobody else has it meanwhile.
+    """The journal at ``path``, made where there is none; nobody else has it meanwhile. A new one without an answer goes.
 
     Raises WingbeatError for a file that is no journal, that is damaged before its end, or that another process has.
     """
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+b")
@@ -58,7 +59,12 @@ def open_journal(path: Path) -> Iterator[Journal]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise WingbeatError(f"journal: {str(path)!r} is in use by another exploration") from error
-        yield Journal(file, _read(file, path))
+        journal = Journal(file, _read(file, path))
+        try:
+            yield journal
+        finally:
+            if not journal:
+                _remove(made)
 
 
 def _read(file: IO[bytes], path: Path) -> dict[str, dict[str, Any]]:
@@ -85,6 +91,15 @@ def _read(file: IO[bytes], path: Path) -> dict[str, dict[str, Any]]:
         _append(file, _HEAD)
         _flush_folder(path.parent)
     return answers
+
+
+def _remove(made: list[Path]) -> None:
+    """The file and the folders that were made for it, as far as nothing else is in them."""
+    for path in made:
+        if path.is_file():
+            path.unlink()
+        elif not any(path.iterdir()):
+            path.rmdir()
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

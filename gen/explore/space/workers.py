@@ -14,11 +14,11 @@ from typing import Any
 from ....hw.errors import WingbeatError
 from .task import run_task
 
-__all__ = ["Runner", "local_count", "open_workers"]
+__all__ = ["Runner", "local_count", "open_workers", "PATIENCE"]
 
 Runner = Callable[[Iterable[tuple[str, Mapping[str, Any]]]], Iterator[tuple[str, dict[str, Any]]]]
 
-_PATIENCE = 60  # seconds in which a scheduler and a worker of it must answer
+PATIENCE = 60  # seconds in which a scheduler and a worker of it must answer
 _AHEAD = 3      # tasks for each thread that were handed out and have no answer
 
 
@@ -56,18 +56,18 @@ def _client(stack: ExitStack, count: int, scheduler: str | None) -> Any:
     stack.enter_context(dask.config.set({"distributed.logging.distributed": "critical"}))
     if scheduler is None:
         cluster = stack.enter_context(distributed.LocalCluster(
-            n_workers=count, threads_per_worker=1, dashboard_address=None, security=True, memory_limit=0,
+            n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", security=True, memory_limit=0,
             silence_logs="CRITICAL"))
         return stack.enter_context(distributed.Client(cluster))
     try:
-        client = stack.enter_context(distributed.Client(scheduler, timeout=_PATIENCE))
+        client = stack.enter_context(distributed.Client(scheduler, timeout=PATIENCE))
     except (OSError, ValueError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WingbeatError(f"--scheduler: {scheduler!r} does not answer: {reason}") from error
     try:
-        client.wait_for_workers(1, timeout=_PATIENCE)
+        client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError as error:
-        raise WingbeatError(f"--scheduler: {scheduler!r} has no worker after {_PATIENCE} seconds") from error
+        raise WingbeatError(f"--scheduler: {scheduler!r} has no worker after {PATIENCE} seconds") from error
     return client
 
 

@@ -90,6 +90,20 @@ def test_one_exploration_at_a_time(tmp_path):
         pass
 
 
+def test_without_an_answer_nothing_stays(tmp_path):
+    """But what somebody else has put there."""
+    with open_journal(tmp_path / "a" / "b" / "journal.jsonl"):
+        pass
+    assert not list(tmp_path.iterdir())
+    with open_journal(tmp_path / "a" / "b" / "journal.jsonl"):
+        (tmp_path / "a" / "notes").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "notes"]
+    (tmp_path / "journal.jsonl").touch()
+    with open_journal(tmp_path / "journal.jsonl"):
+        pass
+    assert (tmp_path / "journal.jsonl").read_text() == HEAD
+
+
 def test_no_place_for_it(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WingbeatError, match="^journal: .* cannot be written: "), open_journal(tmp_path / "file" / "j"):
