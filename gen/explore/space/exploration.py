@@ -10,7 +10,7 @@ from typing import Any
 
 from ....hw.errors import WingbeatError
 from .file import SpaceFile
-from .front import pareto_front, spread
+from .front import far_apart, pareto_front
 from .journal import Journal
 from .measures import complete_figures
 from .points import Illegal, SpacePoint, check_fields, make_point
@@ -200,7 +200,7 @@ def _find_front(result: Exploration) -> None:
     result.whole_front = len(whole)
     for number in whole:
         result.points[able[number]].twins = costs.count(costs[number]) - 1
-    chosen = spread([costs[n] for n in whole], result.space.front.most) if whole else []
+    chosen = far_apart([costs[n] for n in whole], result.space.front.most) if whole else []
     result.front = [able[whole[n]] for n in chosen]
 
 

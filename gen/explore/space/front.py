@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["pareto_front", "spread"]
+__all__ = ["far_apart", "pareto_front"]
 
 
 def pareto_front(costs: Sequence[Sequence[float]]) -> list[int]:
@@ -23,7 +23,7 @@ def pareto_front(costs: Sequence[Sequence[float]]) -> list[int]:
     return sorted(int(first[row]) for row in kept)
 
 
-def spread(costs: Sequence[Sequence[float]], most: int) -> list[int]:
+def far_apart(costs: Sequence[Sequence[float]], most: int) -> list[int]:
     """Numbers of ``most`` points that lie far from one another: the best of each objective, then always the one whose
     nearest chosen point is furthest, in ranges of the objectives."""
     table = np.asarray(costs, dtype=np.float64)

@@ -44,7 +44,7 @@ class Journal:
 
 @contextmanager
 def open_journal(path: Path) -> Iterator[Journal]:
-    """The journal at ``path``, made where there is none; nobody else has it meanwhile. A new one without an answer goes.
+    """The journal at ``path``, made where there is none; nobody else has it meanwhile. A new one that stays empty goes.
 
     Raises WingbeatError for a file that is no journal, that is damaged before its end, or that another process has.
     """

@@ -1,6 +1,6 @@
 """One measurement of one configuration: plain values go in, plain values come out, so that any machine can make it.
 
-:func:`run_task` is what workers run. It depends on nothing but its argument and the version of wingbeat, so that
+:func:`answer_task` is what workers run. It depends on nothing but its argument and the version of wingbeat, so that
 running it twice gives the same answer.
 """
 
@@ -23,7 +23,7 @@ from .area import estimated_area
 from .file import TARGET, AnyWork, SpaceFile
 from .measures import core_figures
 
-__all__ = ["ESTIMATE", "SYNTHESIS", "SIMULATION", "make_task", "run_task", "task_key", "code_version"]
+__all__ = ["ESTIMATE", "SYNTHESIS", "SIMULATION", "make_task", "answer_task", "task_key", "code_version"]
 
 ESTIMATE, SYNTHESIS, SIMULATION = "estimate", "synthesis", "simulation"
 _WORK: TypeAdapter[Any] = TypeAdapter(AnyWork)
@@ -48,7 +48,7 @@ def code_version() -> str:
 
 
 def make_task(space: SpaceFile, config: CoreConfig, stage: str) -> dict[str, Any]:
-    """What :func:`run_task` takes: plain values alone."""
+    """What :func:`answer_task` takes: plain values alone."""
     task: dict[str, Any] = {"stage": stage, "version": code_version(), "configuration": config.choices()}
     if stage == SYNTHESIS:
         front = space.front
@@ -66,7 +66,7 @@ def task_key(task: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def run_task(task: Mapping[str, Any]) -> dict[str, Any]:
+def answer_task(task: Mapping[str, Any]) -> dict[str, Any]:
     """``figures`` of the configuration; or ``refused``, why it has none and never will; or ``fault``, why there are
     none now."""
     if task["version"] != code_version():

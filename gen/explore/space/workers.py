@@ -1,8 +1,8 @@
 """Tasks on many processes, through Dask: local ones, or the workers of a scheduler that somebody has started.
 
-Only :func:`~.task.run_task` and plain values go over the wire. Dask itself wraps them in pickle, so a scheduler and its
-workers can run any code here, and whoever reaches a scheduler can run any code there: give addresses of your own alone.
-The local processes speak TLS with a key of this run.
+Only :func:`~.task.answer_task` and plain values go over the wire. Dask itself wraps them in pickle, so a scheduler and
+its workers can run any code here, and whoever reaches a scheduler can run any code there: give addresses of your own
+alone. The local processes speak TLS with a key of this run.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,13 +12,13 @@ import os
 from typing import Any
 
 from ....hw.errors import WingbeatError
-from .task import run_task
+from .task import answer_task
 
-__all__ = ["Runner", "local_count", "open_workers", "PATIENCE"]
+__all__ = ["Runner", "local_count", "open_workers", "CONNECT_SECONDS"]
 
 Runner = Callable[[Iterable[tuple[str, Mapping[str, Any]]]], Iterator[tuple[str, dict[str, Any]]]]
 
-PATIENCE = 60  # seconds in which a scheduler and a worker of it must answer
+CONNECT_SECONDS = 60  # seconds in which a scheduler and a worker of it must answer
 _AHEAD = 3      # tasks for each thread that were handed out and have no answer
 
 
@@ -60,14 +60,14 @@ def _client(stack: ExitStack, count: int, scheduler: str | None) -> Any:
             silence_logs="CRITICAL"))
         return stack.enter_context(distributed.Client(cluster))
     try:
-        client = stack.enter_context(distributed.Client(scheduler, timeout=PATIENCE))
+        client = stack.enter_context(distributed.Client(scheduler, timeout=CONNECT_SECONDS))
     except (OSError, ValueError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WingbeatError(f"--scheduler: {scheduler!r} does not answer: {reason}") from error
     try:
-        client.wait_for_workers(1, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
     except TimeoutError as error:
-        raise WingbeatError(f"--scheduler: {scheduler!r} has no worker after {PATIENCE} seconds") from error
+        raise WingbeatError(f"--scheduler: {scheduler!r} has no worker after {CONNECT_SECONDS} seconds") from error
     return client
 
 
@@ -81,7 +81,7 @@ def _run(client: Any, tasks: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterato
 
     def hand_out(room: int) -> None:
         for key, task in islice(waiting, room):
-            future = client.submit(run_task, task, key=f"wingbeat-{key}", pure=False)
+            future = client.submit(answer_task, task, key=f"wingbeat-{key}", pure=False)
             keys[future] = key
             running.add(future)
 

@@ -57,8 +57,8 @@ def result(tmp_path):
 
 def test_rows_have_estimates_and_measurements(result):
     header, (first, second) = front_rows(result)
-    assert header == ["point", "array.engines", "array.layers", "array.half_words", "comb", "measured", "fft.per_second",
-                      "measured", "bram", "measured", "stays"]
+    assert header == ["point", "array.engines", "array.layers", "array.half_words", "comb", "measured",
+                      "fft.per_second", "measured", "bram", "measured", "stays"]
     assert first == ["1", "1", "2", "64", "0", "17", "2,000,000", "1,960,784", "3", "3", "no"]
     assert second == ["2", "4", "2", "128", "900", "-", "2,900,000", "-", "12", "-", "-"]
 

@@ -71,7 +71,8 @@ def test_zeros_at_the_end(tmp_path):
 @pytest.mark.parametrize("text, message", [
     ("my notes\n", "is not one of wingbeat explore"), ("my notes", "is not one of wingbeat explore"),
     ('{"key": "a"}\n', "does not begin with"), (HEAD.replace("1", "2"), "does not begin with"),
-    (HEAD + '{"key": "a"\n{"key": "b"}\n', "line 2 of .* is damaged"), (HEAD + '{"kei": "a"}\n{}\n', "line 2 of .* is "),
+    (HEAD + '{"key": "a"\n{"key": "b"}\n', "line 2 of .* is damaged"),
+    (HEAD + '{"kei": "a"}\n{}\n', "line 2 of .* is damaged"),
     (HEAD + '[1]\n{"key": "b"}\n', "line 2 of .* is damaged")])
 def test_refused_and_left_as_it_was(tmp_path, text, message):
     path = tmp_path / "journal.jsonl"

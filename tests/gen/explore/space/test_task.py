@@ -6,7 +6,7 @@ import pytest
 
 from support.spaces import make_space
 from wingbeat.gen.explore.space import task as tasks
-from wingbeat.gen.explore.space.task import ESTIMATE, SIMULATION, SYNTHESIS, make_task, run_task, task_key
+from wingbeat.gen.explore.space.task import ESTIMATE, SIMULATION, SYNTHESIS, make_task, answer_task, task_key
 from wingbeat.gen.presets.select import load_preset
 
 TINY = load_preset("tiny")
@@ -25,14 +25,14 @@ def test_tasks_are_plain(space, stage):
 
 def test_estimate(space):
     task = make_task(space, TINY, ESTIMATE)
-    answer = run_task(task)
-    assert json.loads(json.dumps(answer)) == answer and answer == run_task(task)
+    answer = answer_task(task)
+    assert json.loads(json.dumps(answer)) == answer and answer == answer_task(task)
     assert {"lut", "ff", "comb", "bram", "dsp", "fmax_mhz", "multipliers", "memory_words", "fft.cycles"} == set(
         answer["figures"])
 
 
 def test_simulation(space):
-    estimate, simulation = (run_task(make_task(space, TINY, stage)) for stage in (ESTIMATE, SIMULATION))
+    estimate, simulation = (answer_task(make_task(space, TINY, stage)) for stage in (ESTIMATE, SIMULATION))
     assert simulation == {"figures": {"fft": {"cycles": estimate["figures"]["fft.cycles"], "mismatches": 0}}}
 
 
@@ -40,7 +40,7 @@ def test_simulation(space):
 def test_synthesis(space):
     """Nothing in it depends on the day."""
     small = TINY.changed(engines=1, layers=1, half_words=16, coefficient_words=16, stream_words=2, program_words=32)
-    answer = run_task(make_task(space, small, SYNTHESIS))
+    answer = answer_task(make_task(space, small, SYNTHESIS))
     assert answer["figures"]["dsp"] == 4 and answer["figures"]["fmax_mhz"] is None and answer["figures"]["fits"]
     assert "seconds" not in answer["figures"] and len(answer["figures"]["verilog_sha256"]) == 64
 
@@ -59,19 +59,19 @@ def test_keys_follow_the_answer(tmp_path, space):
 
 
 def test_refused_by_a_workload(tmp_path):
-    answer = run_task(make_task(make_space(tmp_path, "points = 16", "points = 128"), TINY, ESTIMATE))
+    answer = answer_task(make_task(make_space(tmp_path, "points = 16", "points = 128"), TINY, ESTIMATE))
     assert answer == {"refused": "fft: points: 128; allowed are 2..64 on tiny"}
 
 
 def test_another_version_does_no_work(space):
-    answer = run_task({**make_task(space, TINY, ESTIMATE), "version": "wingbeat 0"})
+    answer = answer_task({**make_task(space, TINY, ESTIMATE), "version": "wingbeat 0"})
     assert list(answer) == ["fault"] and answer["fault"].endswith("the client has wingbeat 0")
 
 
 def test_bad_configurations_of_others(space):
     task = make_task(space, TINY, ESTIMATE)
     task["configuration"]["array"]["engines"] = 0
-    assert run_task(task) == {"refused": "array.engines: 0: Input should be greater than or equal to 1"}
+    assert answer_task(task) == {"refused": "array.engines: 0: Input should be greater than or equal to 1"}
 
 
 def test_files_that_are_not_those_of_the_client(tmp_path, networks):
@@ -79,7 +79,7 @@ def test_files_that_are_not_those_of_the_client(tmp_path, networks):
     space = make_space(tmp_path, 'kernel = "fft"\npoints = 16', f'network = "{toml}"\ncheckpoint = "{tensors}"')
     task = make_task(space, load_preset("hybrid-16"), ESTIMATE)
     toml.write_text(toml.read_text() + "\n")
-    assert run_task(task) == {"fault": "RuntimeError: workloads.fft: the files of the network are not those of the "
+    assert answer_task(task) == {"fault": "RuntimeError: workloads.fft: the files of the network are not those of the "
                                        "client"}
 
 
@@ -89,5 +89,5 @@ def test_faults_are_words(space, monkeypatch, error, kind):
     def broken(self, config):
         raise error
     monkeypatch.setattr(tasks.AnyWork.__origin__.__args__[0].__origin__, "model_cycles", broken)
-    answer = run_task(make_task(space, TINY, ESTIMATE))
+    answer = answer_task(make_task(space, TINY, ESTIMATE))
     assert list(answer) == [kind] and str(error) in answer[kind]

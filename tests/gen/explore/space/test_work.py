@@ -29,7 +29,7 @@ def test_cycles_are_those_of_a_row():
 
 def test_an_operation_is_one():
     """Twice the rows take nearly twice the cycles."""
-    one, two = (KernelWork(kernel="fft2-real", tokens=tokens, hidden=64).model_cycles(PROCESSOR) for tokens in (64, 128))
+    one, two = (KernelWork(kernel="fft2-real", tokens=n, hidden=64).model_cycles(PROCESSOR) for n in (64, 128))
     assert 1.7 < two / one < 2.6
 
 

@@ -9,7 +9,7 @@ import pytest
 from support.dask_cluster import hand_started, local_workers
 from support.spaces import MORE, make_space
 from wingbeat.gen.explore.space.points import SpacePoint, grid_choices, make_point
-from wingbeat.gen.explore.space.task import ESTIMATE, make_task, run_task, task_key
+from wingbeat.gen.explore.space.task import ESTIMATE, make_task, answer_task, task_key
 from wingbeat.gen.explore.space.workers import local_count, open_workers
 from wingbeat.hw.errors import WingbeatError
 
@@ -24,7 +24,7 @@ def tasks(tmp_path):
 
 
 def expected(tasks):
-    return {key: run_task(task) for key, task in tasks}
+    return {key: answer_task(task) for key, task in tasks}
 
 
 def test_local_processes(tasks):
@@ -53,7 +53,7 @@ def test_workers_by_hand_of_which_one_dies(tasks, tmp_path):
 
 
 def test_no_scheduler(monkeypatch):
-    monkeypatch.setattr("wingbeat.gen.explore.space.workers.PATIENCE", 2)
+    monkeypatch.setattr("wingbeat.gen.explore.space.workers.CONNECT_SECONDS", 2)
     for address, message in (("tcp://127.0.0.1:9", "does not answer: "), ("nowhere://x", "does not answer: "),
                              ("http://[", "does not answer: ")):
         with open_workers(1, address) as run, pytest.raises(WingbeatError, match=f"^--scheduler: .*{message}"):
@@ -61,7 +61,7 @@ def test_no_scheduler(monkeypatch):
 
 
 def test_no_worker(monkeypatch, tmp_path):
-    monkeypatch.setattr("wingbeat.gen.explore.space.workers.PATIENCE", 2)
+    monkeypatch.setattr("wingbeat.gen.explore.space.workers.CONNECT_SECONDS", 2)
     with hand_started(tmp_path, workers=0) as cluster, open_workers(1, cluster.address) as run:
         with pytest.raises(WingbeatError, match="^--scheduler: .* has no worker after 2 seconds$"):
             next(run([("a", {})]))
