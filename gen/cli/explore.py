@@ -48,8 +48,8 @@ def _print(result: Exploration) -> None:
     refused = [found for found in result.points if found.refused is not None]
     missed = [found for found in result.points if found.missed]
     out.print(f"{result.space.combinations} combinations: {len(result.illegal)} are no configuration, {len(refused)} "
-              f"do not take the workloads, {len(missed)} miss a limit; the front has {result.whole_front} of the others, "
-              f"{len(result.front)} were chosen", markup=False)
+              f"do not take the workloads, {len(missed)} miss a limit; {result.whole_front} of the others are on the "
+              f"front, {len(result.front)} of them were chosen", markup=False)
     examples = [*(each.fault for each in result.illegal[:1]), *(str(each.refused) for each in refused[:1]),
                 *(f"{' '.join(each.point.settings)} misses {', '.join(each.missed)}" for each in missed[:1])]
     for example in examples:

@@ -15,7 +15,8 @@ def test_more_is_better_of_clock_and_rate():
 
 
 @pytest.mark.parametrize("text, excess", [("bram <= 57", 0), ("bram<=50", 0.14), ("bram >= 57", 0),
-                                          ("bram >= 76", 0.25), ("bram <= 0", 57), ("fmax_mhz >= 160.0", 0.5), ("fmax_mhz <= 100", -0.2)])
+                                          ("bram >= 76", 0.25), ("bram <= 0", 57),
+                                          ("fmax_mhz >= 160.0", 0.5), ("fmax_mhz <= 100", -0.2)])
 def test_limits(text, excess):
     assert parse_limit("l", text, []).excess(FIGURES) == pytest.approx(excess)
 
