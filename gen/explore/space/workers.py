@@ -1,8 +1,9 @@
 """Tasks on many processes, through Dask: local ones, or the workers of a scheduler that somebody has started.
 
-Only :func:`~.task.answer_task` and plain values go over the wire. Dask itself wraps them in pickle, so a scheduler and
-its workers can run any code here, and whoever reaches a scheduler can run any code there: give addresses of your own
-alone. The local processes speak TLS with a key of this run.
+Only the name of a function (:func:`~.task.answer_task`; of `make campaign` one of tests/support) and plain values go
+over the wire. Dask itself wraps them in pickle, so a scheduler and its workers can run any code here, and whoever
+reaches a scheduler can run any code there: give addresses of your own alone. The local processes speak TLS with a key
+of this run.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,8 +15,9 @@ from typing import Any
 from ....hw.errors import WingbeatError
 from .task import answer_task
 
-__all__ = ["Runner", "local_count", "open_workers", "CONNECT_SECONDS"]
+__all__ = ["Answer", "Runner", "local_count", "open_workers", "CONNECT_SECONDS"]
 
+Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 Runner = Callable[[Iterable[tuple[str, Mapping[str, Any]]]], Iterator[tuple[str, dict[str, Any]]]]
 
 CONNECT_SECONDS = 60  # seconds in which a scheduler and a worker of it must answer
@@ -28,9 +30,10 @@ def local_count() -> int:
 
 
 @contextmanager
-def open_workers(count: int, scheduler: str | None = None) -> Iterator[Runner]:
+def open_workers(count: int, scheduler: str | None = None, answer: Answer = answer_task) -> Iterator[Runner]:
     """A function that runs tasks and gives their answers as they come, each with its key. ``count``: local processes,
-    where no ``scheduler`` is named. They are started, or the scheduler is called, with the first task.
+    where no ``scheduler`` is named. They are started, or the scheduler is called, with the first task. ``answer`` is
+    what workers run; plain values go in and out.
 
     A worker that dies has its tasks run again by others; a task whose workers died too often is a ``fault``. The
     function raises WingbeatError where Dask is missing or the scheduler does not answer, RuntimeError when it is lost.
@@ -41,7 +44,7 @@ def open_workers(count: int, scheduler: str | None = None) -> Iterator[Runner]:
         def run(tasks: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
             if not clients:
                 clients.append(_client(stack, count, scheduler))
-            yield from _run(clients[0], tasks)
+            yield from _run(clients[0], answer, tasks)
 
         yield run
 
@@ -71,7 +74,8 @@ def _client(stack: ExitStack, count: int, scheduler: str | None) -> Any:
     return client
 
 
-def _run(client: Any, tasks: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _run(client: Any, answer: Answer, tasks: Iterable[tuple[str, Mapping[str, Any]]]
+         ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Hands out a few tasks more than there are threads, so that little is lost with this process."""
     import distributed
 
@@ -81,7 +85,7 @@ def _run(client: Any, tasks: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterato
 
     def hand_out(room: int) -> None:
         for key, task in islice(waiting, room):
-            future = client.submit(answer_task, task, key=f"wingbeat-{key}", pure=False)
+            future = client.submit(answer, task, key=f"wingbeat-{key}", pure=False)
             keys[future] = key
             running.add(future)
 
@@ -92,11 +96,11 @@ def _run(client: Any, tasks: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterato
     for future in running:
         key = keys.pop(future)
         if future.status == "finished":
-            answer = future.result()
+            found = future.result()
         elif future.status == "error":
-            answer = {"fault": " ".join(str(future.exception()).split())}
+            found = {"fault": " ".join(str(future.exception()).split())}
         else:
             raise RuntimeError("explore: the scheduler is lost; what was measured is in the journal")
         future.release()
         hand_out(max(0, _AHEAD * max(1, threads()) - len(keys)))
-        yield key, answer
+        yield key, found
