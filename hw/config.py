@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .isa.setup import SETUP_BITS
 from .names import ALLOWED_NAMES, is_module_name
-from .sections import SECTIONS, ArraySection, BusSection, MemoryBus, MemorySection, VectorSection
+from .sections import SECTIONS, ArraySection, BusSection, ControlBus, MemoryBus, MemorySection, VectorSection
 
 __all__ = ["CoreConfig", "NAMES", "Target", "Pipeline", "in_sections"]
 
@@ -276,6 +276,12 @@ class CoreConfig(BaseModel):
     def is_processor(self) -> bool:
         """Whether memory units stand around the array."""
         return self.memory is not None
+
+    @property
+    def has_loader(self) -> bool:
+        """Whether programs are loaded from memory: a processor whose beats hold whole records, behind registers."""
+        return (self.is_processor and self.bus.control is not ControlBus.NATIVE
+                and self.memory_elements >= self.record_elements)
 
     @property
     def memory_elements(self) -> int:

@@ -14,7 +14,7 @@ from .isa.setup import (ARRAY_COUNTERS, BLOCK_FIELDS, COUNTED_CAUSES, COUNTED_UN
 
 __all__ = ["word", "lanes", "instruction", "pass_command", "store_command", "ring_write", "memory_command",
            "table_write", "setup", "input_beat", "output_beat", "status", "processor_status", "unit_activity",
-           "block_report", "block_entry", "layout_of"]
+           "block_report", "load_command", "block_entry", "layout_of"]
 
 _TABLE_BITS = (DESCRIPTOR_WORDS << dict(FIELDS[Opcode.READ])["descriptor"]).bit_length() - 1  # of the largest table
 
@@ -102,6 +102,12 @@ def unit_activity() -> data.StructLayout:
 def block_report() -> data.StructLayout:
     """A block that has left the array in this cycle, where ``valid``."""
     return data.StructLayout({"valid": unsigned(1), **block_entry().members})
+
+
+def load_command(config: CoreConfig) -> data.StructLayout:
+    """What a Loader is to send: ``beats`` beats of records from beat ``address`` on; from the cycle with ``valid``."""
+    return data.StructLayout({"valid": unsigned(1), "address": unsigned(config.memory_bits),
+                              "beats": unsigned(config.memory_bits)})
 
 
 def block_entry() -> data.StructLayout:

@@ -84,8 +84,9 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "core/block_log.py": (Shot("BlockLog", "clear block.valid block.exponent block.saturated address data",
                                "block.valid", 3),),
     "core/controlled_core.py": (),
-    "core/processor.py": (Shot("Processor", "port.read port.beats.valid port.write.valid port.written block.valid "
-                               "status.busy", "port.read", 1, 26),),
+    "core/processor.py": (),
+    "core/processor_units.py": (Shot("ProcessorUnits", "port.read port.beats.valid port.write.valid port.written "
+                                     "block.valid status.busy", "port.read", 1, 26),),
     "core/unit_counters.py": (Shot("UnitCounters", "activity.reader.moving activity.load.moving counts.reader_moving "
                                    "counts.load_moving counts.load_waiting_input", "activity.load.moving", 3),),
     "link/framer.py": (Shot("FrameReceiver", "i occupied position write o", "i", 1, 24, design="link"),
@@ -99,6 +100,7 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "memory/read_arbiter.py": (Shot("ReadArbiter", "reader_read.valid reader_read.ready residual_read.valid "
                                     "residual_read.ready read beats.valid reader_beats.valid residual_beats.valid",
                                     "residual_read", 3, 24),),
+    "memory/loader.py": (),
     "memory/outstanding.py": (),
     "memory/player.py": (Shot("Player", "i.valid i.ready write_valid write.target idle", "i.valid", 2),),
     "memory/unpack.py": (Shot("Unpack", "i.valid i.ready write_en write.address hold filled released idle", "i", 2, 26,
@@ -141,6 +143,9 @@ NO_PICTURE = {
     "primitives/adder.py": "The block has no registers: its sum follows its operands in the same cycle.",
     "memory/row_ids.py": "A table: an id is kept three cycles after it comes, a place is there one or two cycles after "
                          "it is asked for.",
+    "memory/loader.py": "Only a design with a control bus has it: a read leaves a cycle behind the load, a word a "
+                        "cycle behind its beat, and words follow one another.",
+    "core/processor.py": "One register: the units are reset in the cycle behind the one in which they ask for it.",
     "memory/outstanding.py": "One signal that is low while the memory owes an answer, and three cycles longer.",
     "core/axi_processor.py": "The timing is that of the processor and of the AXI master, each on its own page.",
     "core/controlled_core.py": "The timing is that of the core, of the slave and of the registers, each on its own "

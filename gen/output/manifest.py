@@ -75,7 +75,8 @@ def _memory(config: CoreConfig) -> dict[str, Any]:
         **({"block_log": {"blocks": config.block_log, "address": "block number modulo blocks",
                           "read_latency_cycles": config.pipeline.ram_latency}} if config.block_log else {}),
         "memory_modes": {mode.name: int(mode) for mode in MemoryMode},
-        "errors": {fault.name: fault.value for fault in Fault if config.records or fault is not Fault.RECORD},
+        "errors": {fault.name: fault.value for fault in Fault if config.records or config.has_loader
+                   or fault is not Fault.RECORD},
     }
 
 

@@ -1,6 +1,6 @@
 """cocotb test of a core with a control bus and an AXI4 memory in Verilog: a program is loaded, started and asked over
-the registers alone, twice. The memory is the AxiRam of cocotbext-axi, the host its AxiLiteMaster or a Wishbone master
-of this file, classic and pipelined in turn; all pause at random.
+the registers alone, twice, and then loaded from memory. The memory is the AxiRam of cocotbext-axi, the host its
+AxiLiteMaster or a Wishbone master of this file, classic and pipelined in turn; all pause at random.
 
 Addresses are those of the generated Python module. The environment names a file with the program and the memory before
 and after.
@@ -21,6 +21,7 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 FACTS = json.loads(Path(os.environ["CONTROL_FACTS"]).read_text())
 PLACES = runpy.run_path(FACTS["registers"])
 BASE = 0x3000
+BUSY_OR_FAULT = PLACES["STATUS_BUSY_MASK"] | PLACES["STATUS_FAULT_MASK"]
 DONE, ERROR, REFUSED = (PLACES[f"INTERRUPT_STATE_{name}_MASK"] for name in ("DONE", "ERROR", "REFUSED"))
 
 
@@ -91,7 +92,7 @@ async def value(host, name):
 
 async def load(host):
     """The window and all setup words but the start."""
-    limit = len(FACTS["before"])
+    limit = len(FACTS["before"]) + len(FACTS["records"])
     for name, data in (("BASE_LOW", BASE), ("LIMIT_LOW", limit)):
         assert await host.write(PLACES[name], data)
     following = None
@@ -104,12 +105,18 @@ async def load(host):
         following = target, address + 1
 
 
-async def run(dut, host, ram):
-    """One run of the program; its counters."""
-    image = b"".join(int(line, 16).to_bytes(FACTS["beat_bytes"], "little") for line in FACTS["before"])
+def image_of(name):
+    """Bytes of memory."""
+    return b"".join(int(line, 16).to_bytes(FACTS["beat_bytes"], "little") for line in FACTS[name])
+
+
+async def run(dut, host, ram, act=PLACES["CONTROL_START_MASK"]):
+    """One run of the program, begun by the bits ``act`` of CONTROL; its counters."""
+    image = image_of("before")
     ram.write(BASE, image)
-    assert await host.write(PLACES["CONTROL"], 1)
-    assert not await host.write(PLACES["CONTROL"], 1), "a start while busy"
+    assert await host.write(PLACES["CONTROL"], act)
+    assert not await host.write(PLACES["CONTROL"], act), "a start while busy"
+    assert await value(host, "STATUS") & PLACES["STATUS_BUSY_MASK"]
     if not int(dut.irq.value):
         await with_timeout(RisingEdge(dut.irq), 500, "us")
     assert await value(host, "INTERRUPT_STATE") == DONE | REFUSED
@@ -135,11 +142,39 @@ async def run(dut, host, ram):
     return counters
 
 
-async def stop(dut, host, ram):
+async def from_memory(dut, host, ram):
+    """What was loaded before is destroyed, loaded from memory without a start, destroyed, and loaded with a start,
+    which is aborted once."""
+    ram.write(BASE + len(image_of("before")), image_of("records"))
+    assert await host.write(PLACES["PROGRAM_ADDRESS"], len(FACTS["before"]))
+    assert await host.write(PLACES["PROGRAM_BEATS"], len(FACTS["records"]))
+    await destroy(host)
+    assert await host.write(PLACES["CONTROL"], PLACES["CONTROL_LOAD_MASK"])
+    assert await value(host, "STATUS") & PLACES["STATUS_BUSY_MASK"]
+    if not int(dut.irq.value):
+        await with_timeout(RisingEdge(dut.irq), 500, "us")
+    assert await value(host, "INTERRUPT_STATE") == DONE and not await value(host, "STATUS") & BUSY_OR_FAULT
+    assert await host.write(PLACES["INTERRUPT_STATE"], DONE)
+    results = [await run(dut, host, ram)]
+    both = PLACES["CONTROL_LOAD_MASK"] | PLACES["CONTROL_START_MASK"]
+    for wait in (0, 40):
+        await destroy(host)
+        await stop(dut, host, ram, both, wait)
+    return [*results, await run(dut, host, ram, both)]
+
+
+async def destroy(host):
+    """The program memory is zeros, which is no instruction."""
+    assert await host.write(PLACES["SETUP_TARGET"], FACTS["program_target"] << 16)
+    for _ in range(FACTS["program_words"]):
+        assert await host.write(PLACES["SETUP_DATA"], 0)
+
+
+async def stop(dut, host, ram, act=PLACES["CONTROL_START_MASK"], wait=60):
     """A program is aborted; the next start is refused until the fault is cleared."""
     drained, fault = PLACES["STATUS_DRAINED_MASK"], PLACES["STATUS_FAULT_MASK"]
-    assert await host.write(PLACES["CONTROL"], 1)
-    await ClockCycles(dut.clk, 60)
+    assert await host.write(PLACES["CONTROL"], act)
+    await ClockCycles(dut.clk, wait)
     assert await host.write(PLACES["CONTROL"], PLACES["CONTROL_ABORT_MASK"])
     while (status := await value(host, "STATUS")) & PLACES["STATUS_BUSY_MASK"]:
         pass
@@ -174,6 +209,6 @@ async def a_program_over_the_registers(dut):
     await load(host)
     first = await run(dut, host, ram)
     await with_timeout(cocotb.start_soon(stop(dut, host, ram)), 500, "us")
-    second = await run(dut, host, ram)
     # The memory pauses otherwise; the work is the same, and nothing of the first run is left.
-    assert second["computing"] == first["computing"] and second["total"] < 2 * first["total"]
+    for again in (await run(dut, host, ram), *await from_memory(dut, host, ram)):
+        assert again["computing"] == first["computing"] and again["total"] < 2 * first["total"]
