@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "gen.workloads": "gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program sim.model "
                      "sim.reference",
     "gen.synth": "gen gen.rtl hw.array hw.memory hw.vector hw.core",
+    "gen.estimate": "gen gen.presets gen.synth hw.core",
     "gen.cosim": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim.testbench "
                  "gen.rtl gen.workloads hw.bus.axi4 hw.bus.control hw.core sim.model sim.cycles",
     "gen.cosim.testbench": "",
@@ -63,7 +64,7 @@ MAY_IMPORT = {
     "boards": "gen gen.presets gen.compiler gen.compiler.kernel gen.cosim gen.rtl hw.array hw.link",
 }
 MOST_MODULES = 20
-MAY_KNOW_AMARANTH = ("hw", "gen.rtl", "gen.synth", "gen.cosim", "gen.output", "sim.bench", "boards")
+MAY_KNOW_AMARANTH = ("hw", "gen.rtl", "gen.synth", "gen.estimate", "gen.cosim", "gen.output", "sim.bench", "boards")
 
 
 def modules() -> dict[str, Path]:
