@@ -53,8 +53,8 @@ MAY_IMPORT = {
     "gen.cosim.testbench": "",
     "gen.explore": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
                    "gen.workloads sim.cycles sim.reference",
-    "gen.explore.space": "gen gen.compiler.kernel gen.compiler.network gen.cosim gen.explore gen.presets gen.synth "
-                         "gen.workloads sim.cycles",
+    "gen.explore.space": "gen gen.compiler.kernel gen.compiler.network gen.cosim gen.estimate gen.explore gen.presets "
+                         "gen.synth gen.workloads sim.cycles",
     "gen.report": "gen gen.compiler.program gen.cosim gen.explore gen.explore.space",
     "gen.output": "gen gen.compiler gen.compiler.network gen.compiler.program gen.cosim gen.explore gen.rtl "
                   "gen.workloads hw.bus.axi4 sim.model",

@@ -1,14 +1,15 @@
 """Cells and clock of a configuration without synthesis: the one place that asks the estimator."""
 
 from ....hw.config import CoreConfig
-from .measures import core_figures
+from ...estimate.estimate import estimate_core
 
 __all__ = ["estimated_area"]
 
+_FIGURES = ("lut", "ff", "comb", "bram", "dsp", "fmax_mhz", "fmax_low", "fmax_high")
+
 
 def estimated_area(config: CoreConfig) -> dict[str, float]:
-    """``lut``, ``ff``, ``comb``, ``bram``, ``dsp`` of an ECP5 and ``fmax_mhz``."""
-    words = core_figures(config)["memory_words"]
-    lut = 600 * config.n_multipliers // 4 + 2000 * config.is_processor + 120 * config.vector_lanes
-    return {"lut": lut, "ff": lut, "comb": 1.3 * lut, "bram": words // 512 + 1,
-            "dsp": config.n_multipliers + 2 * config.vector_lanes, "fmax_mhz": 200.0 - 10 * config.layers}
+    """``lut``, ``ff``, ``comb``, ``bram``, ``dsp`` of an ECP5, the median clock ``fmax_mhz`` and its range. Raises
+    WingbeatError for what the estimator does not know."""
+    found = estimate_core(config)
+    return {name: getattr(found, name) for name in _FIGURES}

@@ -3,7 +3,8 @@
 | name | meaning | better |
 |---|---|---|
 | ``lut``, ``ff``, ``comb``, ``bram``, ``dsp`` | cells of an ECP5, as `wingbeat synth` names them | less |
-| ``fmax_mhz`` | clock | more |
+| ``fmax_mhz`` | clock, the median of the placer's seeds | more |
+| ``fmax_low``, ``fmax_high`` | range of the seeds, which is only estimated | more |
 | ``multipliers`` | real multipliers of the array | less |
 | ``memory_words`` | complex words of the buffers and words of the coefficient banks | less |
 | ``NAME.cycles`` | cycles of workload NAME for each row, operation or input | less |
@@ -24,8 +25,9 @@ __all__ = ["AREA", "Objective", "Limit", "Figures", "complete_figures", "core_fi
 Figures = Mapping[str, float]  # of one configuration, by the names above
 
 AREA = ("lut", "ff", "comb", "bram", "dsp")
-_MORE = {"fmax_mhz", "per_second"}
-_CORE = (*AREA, "fmax_mhz", "multipliers", "memory_words")
+_CLOCK = ("fmax_mhz", "fmax_low", "fmax_high")
+_MORE = {*_CLOCK, "per_second"}
+_CORE = (*AREA, *_CLOCK, "multipliers", "memory_words")
 _WORK = ("cycles", "per_second")
 _LIMIT = re.compile(r"([\w.-]+) *(<=|>=) *([0-9]+(?:\.[0-9]+)?)")
 

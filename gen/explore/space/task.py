@@ -41,7 +41,7 @@ def code_version() -> str:
              "gen/synth", "gen/workloads")
     for part in parts:
         for path in sorted((root / part).rglob("*")):
-            if path.suffix in (".py", ".v", ".toml", ".json", ".safetensors"):
+            if path.suffix in (".py", ".v", ".toml", ".json", ".jsonl", ".safetensors"):
                 digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     tools = " ".join(f"{name} {metadata.version(name)}" for name in _TOOLS)
     return f"{tools}, source {digest.hexdigest()[:16]}"

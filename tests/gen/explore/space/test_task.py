@@ -27,8 +27,8 @@ def test_estimate(space):
     task = make_task(space, TINY, ESTIMATE)
     answer = answer_task(task)
     assert json.loads(json.dumps(answer)) == answer and answer == answer_task(task)
-    assert {"lut", "ff", "comb", "bram", "dsp", "fmax_mhz", "multipliers", "memory_words", "fft.cycles"} == set(
-        answer["figures"])
+    assert {"lut", "ff", "comb", "bram", "dsp", "fmax_mhz", "fmax_low", "fmax_high", "multipliers", "memory_words",
+            "fft.cycles"} == set(answer["figures"])
 
 
 def test_simulation(space):
