@@ -1,4 +1,4 @@
-"""`make campaign`: collects the tests, hands them out in parts through Dask, and keeps a journal of the parts that pass.
+"""`make campaign` collects the tests, hands them out in parts through Dask, and keeps a journal of the parts that pass.
 
 Started again with the same seed it goes on: parts that have passed are not run again, those that failed are. Other
 machines need the same checkout, installed, and workers that find tests/support:
