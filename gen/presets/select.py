@@ -13,10 +13,11 @@ from typing import Any
 import warnings
 
 from ...hw.config import NAMES, CoreConfig, in_sections
-from ...hw.sections import SECTIONS
+from ...hw.sections import SECTIONS, ControlBus, MemoryBus
 from ...hw.errors import WingbeatError
 
-__all__ = ["names", "load_preset", "load_file", "description", "preset_text", "field_of"]
+__all__ = ["names", "load_preset", "load_file", "description", "preset_text", "field_of",
+           "on_native"]
 
 _SUFFIX = ".toml"
 _OPTIONAL = ("memory", "vector")
@@ -81,6 +82,18 @@ def field_of(key: str) -> str:
     allowed = SECTIONS[section].model_fields if field and section in SECTIONS else [
         *plain, *(f"{name}.FIELD" for name in SECTIONS)]
     raise WingbeatError(f"{key}: no such field; allowed are {', '.join(allowed)}")
+
+
+def on_native(config: CoreConfig) -> CoreConfig:
+    """``config``, whose cycles are to be measured beside those of the cycle model. Raises
+    :class:`WingbeatError` for a bus that the model does not know."""
+    if config.bus.memory is not MemoryBus.NATIVE:
+        raise WingbeatError(f"bus.memory: {config.bus.memory.value!r}; allowed is native, the only port that the cycle "
+                            "model knows")
+    if config.bus.control is not ControlBus.NATIVE:
+        raise WingbeatError(f"bus.control: {config.bus.control.value!r}; allowed is native, the only control that the "
+                            "cycle model knows")
+    return config
 
 
 def _build(values: dict[str, Any], settings: list[str]) -> CoreConfig:

@@ -23,6 +23,7 @@ from ...compiler.network.load import LoadedNetwork, load_network
 from ...cosim.core import Core
 from ...cosim.network import predict_network, simulate_network
 from ...cosim.timing import MemoryTiming
+from ...presets.select import on_native
 from ...workloads.kernels import ArrayWorkload, Workload
 from ...workloads.shipped import TASKS, load_dataset
 from ..measure import (KERNELS, PROGRAMS, OperationSize, array_workloads, bench_kernels, bench_processor, workloads)
@@ -131,6 +132,7 @@ class KernelWork(_Work):
         return Simulated(row["cycles"] / (row["rows"] if self.kernel in KERNELS else 1), row["mismatches"])
 
     def _on(self, config: CoreConfig) -> Workload | ArrayWorkload:
+        on_native(config)
         if config.is_processor:
             size = OperationSize(**{name: getattr(self, name) for name in OperationSize.__dataclass_fields__
                                     if name in type(self).model_fields})
@@ -194,7 +196,8 @@ class NetworkWork(_Work):
 
     def _compiled(self, config: CoreConfig) -> CompiledNetwork:
         network, inputs = self._loaded()
-        return compile_network(network, config, inputs, self.batch or default_batch(network, config), check=False)
+        batch = self.batch or default_batch(network, config)
+        return compile_network(network, on_native(config), inputs, batch, check=False)
 
 
 @lru_cache(maxsize=8)

@@ -5,6 +5,7 @@ import pytest
 from wingbeat.gen.explore.space.work import KernelWork, NetworkWork
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.hw.errors import WingbeatError
+from wingbeat.hw.sections import BusSection
 
 ARRAY = load_preset("tiny")
 PROCESSOR = load_preset("processor-16", ["target=portable", "half_words=512", "memory_bits=14"])
@@ -44,6 +45,7 @@ def test_a_slow_memory_takes_longer():
     (ARRAY, KernelWork(kernel="fft", memory="delay:1,1"), "^fft, memory delay:1,1: tiny has no "),
     (ARRAY, KernelWork(kernel="fft", points=256), "^points: 256; allowed are 2..64 on tiny$"),
     (PROCESSOR, KernelWork(kernel="dense", tokens=4, inputs=16, outputs=16), "ring_words"),
+    (PROCESSOR.model_copy(update={"bus": BusSection(memory="axi4")}), KernelWork(kernel="fft"), "^bus.memory: 'axi4'"),
     (ARRAY, NetworkWork(network="digits"), "^memory: tiny has no "),
     (PROCESSOR, NetworkWork(network="digits"), "^embed: vector: processor_16 has no ")])
 def test_what_does_not_fit(config, work, message):
