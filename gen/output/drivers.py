@@ -34,7 +34,8 @@ def driver_files(config: CoreConfig) -> dict[str, str]:
                   "element_width": config.element_width, "largest": largest(config.element_width),
                   "memory_bits": config.memory_bits, "data_bytes": axi.data_bytes}
     facts = {
-        "name": name, "NAME": name.upper(), "counters": counter_names(config), "faults": [_FAULTS[fault] for fault in Fault],
+        "name": name, "NAME": name.upper(), "counters": counter_names(config),
+        "faults": [_FAULTS[fault] for fault in Fault],
         "events": [field.name for field in registers["INTERRUPT_STATE"].fields],
         "is_processor": config.is_processor, "has_axi": is_axi, "has_loader": config.has_loader,
         "has_log": bool(config.block_log), "log_blocks": config.block_log, "control": config.bus.control.value,
