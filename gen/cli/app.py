@@ -248,6 +248,30 @@ def explore(context: typer.Context,
 
 
 @app.command()
+def estimate(context: typer.Context, preset: PresetOption = None, config: ConfigOption = None,
+             settings: SetOption = None,
+             network: Annotated[str | None, typer.Option(metavar="NET", help="a shipped network, or NET.toml")] = None,
+             checkpoint: Annotated[Path | None, typer.Option(metavar="M.safetensors",
+                                                             help="weights of NET.toml")] = None,
+             batch: Annotated[int | None, typer.Option(help="inputs at once, a power of two")] = None,
+             check: Annotated[bool, typer.Option("--check", help="the estimator beside syntheses that it was not "
+                                                                 "fitted to")] = False,
+             json_file: JsonOption = None) -> int:
+    """Area and clock on an ECP5, and what a network costs, without synthesis. With --check exit code 1 if an error is
+    larger than it may be."""
+    from .estimate import run_check, run_estimate
+    if check:
+        refuse_unused(context, "without --check", "preset", "config", "settings", "network", "checkpoint", "batch")
+        rows, good = run_check()
+        save_json(json_file, rows)
+        return 0 if good else 1
+    if network is None:
+        refuse_unused(context, "with --network", "checkpoint", "batch")
+    save_json(json_file, run_estimate(select_config(preset, config, settings), network, checkpoint, batch))
+    return 0
+
+
+@app.command()
 def demo(images: Annotated[int | None, typer.Option(metavar="N", help="held-out inputs on the Verilog")] = None,
          preset: PresetOption = None,
          network: Annotated[str | None, typer.Option(metavar="NAME", help="one of the shipped networks alone")] = None,

@@ -8,6 +8,7 @@ Each synthesis is a line of syntheses.jsonl as soon as it ends; so this may be s
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from dataclasses import replace
 import json
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import numpy as np
 from ...hw.core.top import core
 from ..files import write_json
 from .census import Census, take_census
-from .model import LUT_TERMS, Model, lut_terms
+from .check import check_rows, largest_errors
+from .model import LUT_TERMS, Model, load_model, lut_terms
 from .samples import SAMPLES, Synthesis, load_syntheses, sample_config
 
 __all__ = ["fit_model", "main"]
@@ -56,6 +58,17 @@ def _fit_clock(clocks: Sequence[dict]) -> dict[str, float]:
             "clock_high": round(max(1 + _SMALLEST_RANGE, *shares), 3)}
 
 
+def _clock_error(clocks: Sequence[dict]) -> float:
+    """The largest relative error of a median that a line through the others gives."""
+    errors = []
+    for number, left_out in enumerate(clocks):
+        fitted = _fit_clock([*clocks[:number], *clocks[number + 1:]])
+        line = fitted["clock_mhz"] - fitted["clock_slope"] * np.log(left_out["comb"] / 10_000)
+        guess = np.clip(line, fitted["clock_least"], fitted["clock_most"])
+        errors.append(abs(guess / np.median(left_out["mhz"]) - 1))
+    return float(max(errors))
+
+
 def _measure() -> None:
     """Synthesises the samples without a measurement, one after the other."""
     from ..synth.flow import synthesize
@@ -83,7 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fitted: list[Synthesis] = [each for each in load_syntheses() if SAMPLES[each.name].is_fitted]
     measured = [(take_census(core(sample_config(each.name))), each.figures) for each in fitted]
     clocks = json.loads(_PLACED_CLOCKS.read_text(encoding="utf-8"))
-    write_json(_FOLDER / "model.json", fit_model(measured, clocks).as_json())
+    model = fit_model(measured, clocks)
+    write_json(_FOLDER / "model.json", model.as_json())
+    load_model.cache_clear()
+    rows = check_rows()
+    errors = {name: round(worst, 4) for name, worst in largest_errors(rows).items()}
+    errors["fmax_mhz"] = round(_clock_error(clocks), 4)
+    write_json(_FOLDER / "model.json", replace(model, errors=errors, checked=len(rows)).as_json())
+    load_model.cache_clear()
     print(f"{len(fitted)} syntheses and {len(clocks)} placed cores: {_FOLDER / 'model.json'}")
 
 

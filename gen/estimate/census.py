@@ -1,7 +1,8 @@
 """What a design is made of: its registers, operators, multiplexers and cells, counted without synthesis.
 
 The design is elaborated as for Verilog, equal blocks once (hw/primitives/shared.py), and its statements are walked.
-Block RAMs and multipliers of an ECP5 are instances that the design asks for by name, so their count is exact.
+Block RAMs and multipliers of an ECP5 are instances that the design asks for by name, so their count is exact; of other
+memories Yosys decides.
 """
 
 from collections import Counter
@@ -12,7 +13,9 @@ from amaranth.hdl import Const, Fragment, Instance, Shape, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 
-from ...hw.primitives.parameters import LUT_PLACES
+from ...hw.config import Target
+from ...hw.primitives.parameters import LUT_PLACES, RAM_BITS
+from ...hw.primitives.ram import RamParameters
 
 __all__ = ["Census", "KINDS", "take_census"]
 
@@ -41,6 +44,8 @@ _GATES = ("&", "|", "^")
 _REDUCED = ("r|", "r&", "r^", "b")
 _CELLS = {"DP16KD": "bram", "MULT18X18D": "dsp", "CCU2C": "carry"}
 _LUTRAM_BITS = 4
+# Of Yosys, which takes the cheaper kind of memory (its techlibs/lattice).
+_BLOCK_COST, _LUTRAM_COST = 128, 4
 
 _known: dict[tuple, tuple[Counter, Counter]] = {}  # (type, parameters): counts of a shared block, its shared blocks
 
@@ -81,7 +86,11 @@ class _Platform:
         """A memory that is no block RAM: Amaranth asks for it."""
         bits, readers = Shape.cast(memory.shape).width, len(memory.read_ports)
         banks = -(-memory.depth // LUT_PLACES)
-        self._counts["lutram"] += banks * -(-bits // _LUTRAM_BITS) * readers
+        cells, blocks = banks * -(-bits // _LUTRAM_BITS) * readers, _blocks(memory, bits)
+        if blocks is not None and blocks * _BLOCK_COST < cells * _LUTRAM_COST:
+            self._counts["bram"] += blocks
+            return Instance("Memory")
+        self._counts["lutram"] += cells
         self._counts["lutread"] += (banks - 1) * bits * readers
         self._counts["register"] += sum(bits for port in memory.read_ports if port.domain != "comb")
         return Instance("Memory")
@@ -99,6 +108,15 @@ class _Platform:
         if found is None:
             found = self.counted[key] = self.own(self._blocks[key])
         return found
+
+
+def _blocks(memory: Memory, bits: int) -> int | None:
+    """Block RAMs for ``memory`` of ``bits`` bits a word; None where it must lie in LUTs."""
+    if len(memory.read_ports) > 1 or "ram_style" in memory.attrs or bits > RAM_BITS:
+        return None
+    if any(port.domain == "comb" for port in memory.read_ports):
+        return None
+    return RamParameters(bits, memory.depth, Target.ECP5).n_block_rams
 
 
 class _Walk:
@@ -148,7 +166,8 @@ class _Walk:
             if width > 0:
                 drivers.setdefault(id(lhs), _Driver()).note(low, width, is_constant, conditional)
         elif kind == "Slice":
-            self._target(lhs.value, low + lhs.start, min(width, len(lhs) - low), is_constant, drivers, conditional, seen)
+            self._target(lhs.value, low + lhs.start, min(width, len(lhs) - low), is_constant, drivers, conditional,
+                         seen)
         elif kind == "Concat":
             at = 0
             for part in lhs.parts:

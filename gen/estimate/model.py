@@ -1,7 +1,7 @@
 """From counts of a design to cells of an ECP5 and a clock: the coefficients, which gen/estimate/calibrate.py fits."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
 import json
@@ -29,7 +29,8 @@ class Model:
     """``lut``: LUTs for each bit of a term. ``ff``, ``carry``, ``lutram``: what synthesis keeps of the registers, carry
     cells and LUT memories of a design. The clock is ``clock_mhz`` at 10,000 logic cells and falls by ``clock_slope``
     for every factor e, between ``clock_least`` and ``clock_most``; ``clock_low``, ``clock_high``: the range, as factors
-    of the median. ``tools``: what measured all this."""
+    of the median. ``tools``: what measured all this; ``errors``: the largest relative ones on ``checked`` cores that
+    were not fitted."""
 
     lut: Mapping[str, float]
     ff: float
@@ -42,6 +43,8 @@ class Model:
     clock_low: float
     clock_high: float
     tools: Mapping[str, str]
+    errors: Mapping[str, float] = field(default_factory=dict)
+    checked: int = 0
 
     def cells(self, census: Census) -> dict[str, int]:
         """Cells by kind, with the names of `wingbeat synth`."""

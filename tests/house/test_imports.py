@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "gen.workloads": "gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program sim.model "
                      "sim.reference",
     "gen.synth": "gen gen.rtl hw.array hw.memory hw.vector hw.core",
-    "gen.estimate": "gen gen.presets gen.synth hw.core",
+    "gen.estimate": "gen gen.presets gen.compiler.network gen.cosim gen.synth gen.workloads hw.primitives hw.core sim.cycles",
     "gen.cosim": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim.testbench "
                  "gen.rtl gen.workloads hw.bus.axi4 hw.bus.control hw.core sim.model sim.cycles",
     "gen.cosim.testbench": "",
@@ -60,8 +60,10 @@ MAY_IMPORT = {
                   "gen.workloads hw.bus.axi4 sim.model",
     "gen.train": "gen gen.compiler.kernel gen.workloads",
     "gen.cli": "gen gen.presets gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
-               "gen.cosim.testbench gen.explore gen.explore.space gen.output gen.report gen.synth gen.workloads",
-    "boards": "gen gen.presets gen.compiler gen.compiler.kernel gen.cosim gen.rtl hw.array hw.link",
+               "gen.cosim.testbench gen.estimate gen.explore gen.explore.space gen.output gen.report gen.synth "
+               "gen.workloads",
+    "boards": "gen gen.presets gen.compiler gen.compiler.kernel gen.cosim gen.estimate gen.output gen.rtl gen.synth "
+              "gen.workloads hw.array hw.link",
 }
 MOST_MODULES = 20
 MAY_KNOW_AMARANTH = ("hw", "gen.rtl", "gen.synth", "gen.estimate", "gen.cosim", "gen.output", "sim.bench", "boards")
