@@ -19,15 +19,15 @@ from typing import Any
 from ....hw.config import CoreConfig
 from ....hw.errors import WingbeatError
 
-__all__ = ["AREA", "Objective", "Limit", "Figures", "complete_figures", "core_figures", "parse_objective",
+__all__ = ["Objective", "Limit", "Figures", "complete_figures", "core_figures", "parse_objective",
            "parse_limit"]
 
 Figures = Mapping[str, float]  # of one configuration, by the names above
 
-AREA = ("lut", "ff", "comb", "bram", "dsp")
+_AREA = ("lut", "ff", "comb", "bram", "dsp")
 _CLOCK = ("fmax_mhz", "fmax_low", "fmax_high")
 _MORE = {*_CLOCK, "per_second"}
-_CORE = (*AREA, *_CLOCK, "multipliers", "memory_words")
+_CORE = (*_AREA, *_CLOCK, "multipliers", "memory_words")
 _WORK = ("cycles", "per_second")
 _LIMIT = re.compile(r"([\w.-]+) *(<=|>=) *([0-9]+(?:\.[0-9]+)?)")
 
