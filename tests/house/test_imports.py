@@ -54,12 +54,15 @@ MAY_IMPORT = {
     "gen.cosim.testbench": "",
     "gen.explore": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
                    "gen.workloads sim.cycles sim.reference",
-    "gen.report": "gen gen.compiler.program gen.cosim gen.explore",
+    "gen.explore.space": "gen gen.compiler.kernel gen.compiler.network gen.cosim gen.estimate gen.explore gen.presets "
+                         "gen.synth gen.workloads sim.cycles",
+    "gen.report": "gen gen.compiler.program gen.cosim gen.explore gen.explore.space",
     "gen.output": "gen gen.compiler gen.compiler.network gen.compiler.program gen.cosim gen.explore gen.rtl "
                   "gen.workloads hw.bus.axi4 hw.bus.stream sim.model",
     "gen.train": "gen gen.compiler.kernel gen.workloads",
     "gen.cli": "gen gen.presets gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
-               "gen.cosim.testbench gen.estimate gen.explore gen.output gen.report gen.synth gen.workloads",
+               "gen.cosim.testbench gen.estimate gen.explore gen.explore.space gen.output gen.report gen.synth "
+               "gen.workloads",
     "boards": "gen gen.presets gen.compiler gen.compiler.kernel gen.cosim gen.estimate gen.output gen.rtl gen.synth "
               "gen.workloads hw.array hw.link",
 }
