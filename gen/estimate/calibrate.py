@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,10 +40,12 @@ def fit_model(measured: Sequence[tuple[Census, dict]], clocks: Sequence[dict]) -
     sides = np.concatenate([np.ones(len(rows)), np.full(len(guess), _PRIOR)])
     found = np.linalg.lstsq(np.vstack([*rows, _PRIOR * np.eye(len(guess))]), sides, rcond=None)[0]
     lut = {term: round(float(value), 4) for term, value in zip(LUT_TERMS, np.maximum(found, 0) * guess)}
-    kept = {kind: round(float(np.mean([figures.get(kind, 0) / census[counted] for census, figures in measured
-                                       if census[counted]])), 4)
-            for kind, counted in (("ff", "register"), ("carry", "carry"), ("lutram", "lutram"))}
-    return Model(lut=lut, **kept, **_fit_clock(clocks), tools=dict(measured[0][1]["tools"]))
+    kept: dict[str, Any] = {}
+    for kind, counted in (("ff", "register"), ("carry", "carry"), ("lutram", "lutram")):
+        shares = [figures.get(kind, 0) / census[counted] for census, figures in measured if census[counted]]
+        kept[kind] = round(float(np.mean(shares)), 4)
+    kept |= _fit_clock(clocks)
+    return Model(lut=lut, **kept, tools=dict(measured[0][1]["tools"]))
 
 
 def _fit_clock(clocks: Sequence[dict]) -> dict[str, float]:

@@ -39,7 +39,7 @@ def _checked(is_processor: bool = False, bus: dict[str, Any] | None = None, **va
     return CoreSample(values, False, is_processor, bus)
 
 
-_WIDE = {"width": 18, "coefficient_width": 17}
+_WIDE: dict[str, Any] = {"width": 18, "coefficient_width": 17}
 SAMPLES: dict[str, CoreSample] = {
     # Arrays alone.
     "a1": _fitted(),

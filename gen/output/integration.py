@@ -68,11 +68,12 @@ def integration_files(config: CoreConfig, facts: Mapping[str, Any]) -> dict[str,
     """Text of the LiteX module, the constraint sketches and the datasheet of a core, by their path in its folder.
     ``facts``: its manifest."""
     name = config.name
-    shared = {"name": name, "config": config, "found": interfaces(facts["ports"]), "facts": facts,
+    found = interfaces(facts["ports"])
+    shared = {"name": name, "config": config, "found": found, "facts": facts,
               "ecp5": config.target is Target.ECP5, "period": 1000 / _CLOCK_MHZ, "clock_mhz": _CLOCK_MHZ,
               "has_control": config.bus.control is not ControlBus.NATIVE}
     litex = {"class_name": "".join(part.capitalize() for part in name.split("_")) + "Core",
-             "slots": {port["name"]: _litex(interface, port) for interface in shared["found"]
+             "slots": {port["name"]: _litex(interface, port) for interface in found
                        for port in interface.ports}}
     registers = register_map(config) if shared["has_control"] else []
     return {f"litex_{name}.py": render("litex.py.j2", **shared, **litex),
