@@ -34,7 +34,7 @@ lint: .venv/installed  ## ruff and mypy
 
 campaign: .venv/installed  ## every case, and generated Verilog at length: 200 random arrays, 200 programs on 40 processors, every preset
 	@echo 'SEED=$(SEED) make campaign repeats this one'
-	WINGBEAT_COSIM_SEEDS=200 WINGBEAT_CAMPAIGN_SEED=$(SEED) $(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-seed=$(SEED) $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m support.campaign_run --seed $(SEED) --journal $(BUILD)/campaign/$(SEED).jsonl $(if $(SCHEDULER),--scheduler $(SCHEDULER),--workers 2) -- $(ARGS)
 
 synth: .venv/installed  ## ECP5 area and clock of the 16-multiplier array, three seeds
 	$(BIN)/wingbeat synth --preset ulx3s-16 --target ecp5 --pnr --json $(BUILD)/synth.json

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..hw.bus.control.register_file import RegisterFile
 from ..hw.config import CoreConfig
+from ..hw.core.controlled_core import connect_registers
 from ..hw.core.processor import Processor
 from ..hw.link.bridge import BridgeParameters, SerialBridge
 from ..hw.link.uart import UartParameters, UartReceiver, UartTransmitter
@@ -54,18 +55,14 @@ class LinkedProcessor(wiring.Component):
         m.submodules.memory = memory = self._memory
         m.submodules.waiting = waiting = SyncFIFOBuffered(width=8, depth=_WAITING)
         for source, sink in ((receiver.o, waiting.w_stream), (waiting.r_stream, bridge.i), (bridge.o, transmitter.i),
-                             (registers.o_setup, processor.i_setup), (processor.port, access.core),
-                             (access.memory, memory.port)):
+                             (processor.port, access.core), (access.memory, memory.port)):
             wiring.connect(m, source, sink)
+        connect_registers(m, registers, processor)
         self._words(m, bridge.o_registers, registers.i, registers.o, bridge.i_registers)
         self._words(m, bridge.o_memory, access.i, access.o, bridge.i_memory)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), bridge.lost.eq(receiver.lost),
-            registers.i_status.eq(processor.status), processor.abort_request.eq(registers.abort_request),
-            registers.drained.eq(processor.drained),
             self.busy.eq(processor.status.busy), self.fault.eq(processor.status.error.any())]
-        if self.config.block_log:
-            m.d.comb += [processor.log_address.eq(registers.log_address), registers.log_data.eq(processor.log_data)]
         return m
 
     def _words(self, m, source, request, response, sink):

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 import typer
 
 from ..hw.errors import WingbeatError
 
-__all__ = ["out", "err", "percent", "print_table", "progress", "file_option", "refuse_unused", "JsonOption"]
+__all__ = ["out", "err", "percent", "print_table", "progress", "stage_progress", "file_option", "refuse_unused",
+           "JsonOption"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
@@ -57,6 +58,28 @@ def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(title, total=total)
         yield lambda step: bar.update(task, advance=1, description=f"{title}: {step}")
+
+
+@contextmanager
+def stage_progress(title: str) -> Iterator[Callable[[str, int, int, str], None]]:
+    """Progress over stages whose lengths show on the way. The block calls the function it gets with a stage, how many
+    of its steps are done, of how many, and the last one.
+
+    A bar for each stage on a terminal, one line per step elsewhere.
+    """
+    if not err.is_terminal:
+        yield lambda stage, done, total, step: err.print(f"{title} {stage} {done}/{total}: {step}", markup=False)
+        return
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=err, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(stage: str, done: int, total: int, step: str) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(f"{title}: {stage}")
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield show
 
 
 def _writable(parameter: typer.CallbackParam, path: Path | None) -> Path | None:

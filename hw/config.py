@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .isa.setup import SETUP_BITS
 from .names import ALLOWED_NAMES, is_module_name
-from .sections import SECTIONS, ArraySection, BusSection, MemoryBus, MemorySection, VectorSection
+from .sections import (SECTIONS, ArraySection, BusSection, ControlBus, MemoryBus, MemorySection, StreamBus,
+                       VectorSection)
 
 __all__ = ["CoreConfig", "NAMES", "Target", "Pipeline", "in_sections"]
 
@@ -225,6 +226,8 @@ class CoreConfig(BaseModel):
                    "2 on")
 
     def _bus_faults(self) -> Iterator[str]:
+        if self.has_tlast and self.memory:
+            yield "bus.stream: 'axi4-stream' with a [memory], behind which a core has no streams; allowed is native"
         if self.bus.memory is MemoryBus.AXI4:
             if self.memory is None:
                 yield "bus.memory: 'axi4' without a memory; give [memory], or allowed is native"
@@ -278,6 +281,12 @@ class CoreConfig(BaseModel):
         return self.memory is not None
 
     @property
+    def has_loader(self) -> bool:
+        """Whether programs are loaded from memory: a processor whose beats hold whole records, behind registers."""
+        return (self.is_processor and self.bus.control is not ControlBus.NATIVE
+                and self.memory_elements >= self.record_elements)
+
+    @property
     def memory_elements(self) -> int:
         """Elements of one beat of the memory."""
         return 2 * self.stream_words
@@ -301,6 +310,11 @@ class CoreConfig(BaseModel):
     def gearbox(self) -> int:
         """Stream beats that make one internal beat (1 unless stream_words < lanes)."""
         return max(1, self.lanes // self.stream_words)
+
+    @property
+    def has_tlast(self) -> bool:
+        """Whether the beats that go into an array say where its blocks end: those of an AXI4-Stream do."""
+        return self.bus.stream is StreamBus.AXI4_STREAM
 
     # --- formats ------------------------------------------------------------------------------
 

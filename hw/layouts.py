@@ -9,12 +9,13 @@ from .isa.descriptor import DESCRIPTOR_WORDS
 from .isa.encoding import FIELDS, INSTRUCTION_WORDS, OPCODE_BITS
 from .isa.instruction import Opcode
 from .isa.sparse import PICK_BITS
-from .isa.setup import (ARRAY_COUNTERS, BLOCK_FIELDS, COUNTED_CAUSES, COUNTED_UNITS, COUNTER_BITS, EXPONENT_BITS,
-                        FAULT_BITS, SETUP, TAG_BITS)
+from .isa.setup import (ARRAY_COUNTERS, COUNTED_CAUSES, COUNTED_UNITS, COUNTER_BITS, EXPONENT_BITS, FAULT_BITS,
+                        SETUP, TAG_BITS, TLAST_FIELDS, block_fields)
 
 __all__ = ["word", "lanes", "instruction", "pass_command", "store_command", "ring_write", "memory_command",
-           "table_write", "setup", "input_beat", "output_beat", "status", "processor_status", "unit_activity",
-           "block_report", "block_entry", "layout_of", "word_access", "word_answer"]
+           "table_write", "setup", "input_beat", "output_beat", "tlast_flags", "status", "processor_status",
+           "unit_activity", "block_report", "load_command", "block_entry", "layout_of", "word_access",
+           "word_answer"]
 
 _TABLE_BITS = (DESCRIPTOR_WORDS << dict(FIELDS[Opcode.READ])["descriptor"]).bit_length() - 1  # of the largest table
 
@@ -78,18 +79,25 @@ def setup() -> data.StructLayout:
     return layout_of(SETUP)
 
 
-def input_beat(element_width: int, n_words: int) -> data.StructLayout:
-    return data.StructLayout({"words": lanes(element_width, n_words)})
+def input_beat(element_width: int, n_words: int, has_tlast: bool = False) -> data.StructLayout:
+    """``last``: whoever sends the beat ends a block with it."""
+    return data.StructLayout({"words": lanes(element_width, n_words), **({"last": unsigned(1)} if has_tlast else {})})
 
 
-def output_beat(element_width: int, n_words: int) -> data.StructLayout:
-    """``exponent`` and ``saturated`` belong to the block; ``saturated`` is final on the ``last`` beat."""
-    return data.StructLayout({"words": lanes(element_width, n_words), **layout_of(BLOCK_FIELDS).members})
+def output_beat(element_width: int, n_words: int, has_tlast: bool = False) -> data.StructLayout:
+    """Words, and behind them block_fields() of hw/isa/setup.py."""
+    return data.StructLayout({"words": lanes(element_width, n_words), **layout_of(block_fields(has_tlast)).members})
 
 
-def status() -> data.StructLayout:
+def tlast_flags() -> data.StructLayout:
+    """What was wrong with the ``last`` of input beats since the start."""
+    return layout_of(TLAST_FIELDS)
+
+
+def status(has_tlast: bool = False) -> data.StructLayout:
     return data.StructLayout({"busy": unsigned(1), "saturated": unsigned(1),
-                              **{name: unsigned(COUNTER_BITS) for name in ARRAY_COUNTERS}})
+                              **{name: unsigned(COUNTER_BITS) for name in ARRAY_COUNTERS},
+                              **(tlast_flags().members if has_tlast else {})})
 
 
 def unit_activity() -> data.StructLayout:
@@ -102,6 +110,12 @@ def unit_activity() -> data.StructLayout:
 def block_report() -> data.StructLayout:
     """A block that has left the array in this cycle, where ``valid``."""
     return data.StructLayout({"valid": unsigned(1), **block_entry().members})
+
+
+def load_command(config: CoreConfig) -> data.StructLayout:
+    """What a Loader is to send: ``beats`` beats of records from beat ``address`` on; from the cycle with ``valid``."""
+    return data.StructLayout({"valid": unsigned(1), "address": unsigned(config.memory_bits),
+                              "beats": unsigned(config.memory_bits)})
 
 
 def block_entry() -> data.StructLayout:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .isa.encoding import PROGRAM_WORDS
 
-__all__ = ["ArraySection", "MemorySection", "VectorSection", "BusSection", "MemoryBus", "ControlBus",
+__all__ = ["ArraySection", "MemorySection", "VectorSection", "BusSection", "MemoryBus", "ControlBus", "StreamBus",
            "SECTIONS"]
 
 
@@ -80,11 +80,20 @@ class ControlBus(str, Enum):
     WISHBONE = "wishbone"    # registers behind a Wishbone slave, hw/bus/control
 
 
+class StreamBus(str, Enum):
+    """What carries the samples of an array that stands alone."""
+
+    NATIVE = "native"            # the streams i and o, hw/array/array.py
+    AXI4_STREAM = "axi4-stream"  # AXI4-Stream, hw/bus/stream
+
+
 class BusSection(_Section):
-    """Standard buses in front of the core's own ports. All fields but ``control`` and ``memory`` are those of an AXI4
-    master."""
+    """Standard buses in front of the core's own ports. All fields but ``control``, ``stream`` and ``memory`` are those
+    of an AXI4 master."""
 
     control: ControlBus = Field(ControlBus.NATIVE, strict=False, description="native, axi4-lite or wishbone")
+    stream: StreamBus = Field(StreamBus.NATIVE, strict=False,
+                              description="native, or of an array alone axi4-stream")
 
     memory: MemoryBus = Field(MemoryBus.NATIVE, strict=False, description="native or axi4")
     data_width: int = Field(64, ge=8, le=1024, description="bits of the data channels, a power of two")

@@ -12,7 +12,7 @@ a skip stands for something that is missing.
 from collections import Counter
 from pathlib import Path
 
-from support.campaign import IS_CAMPAIGN
+from support.campaign import IS_CAMPAIGN, IS_PART
 
 _TESTS = Path(__file__).parent
 _SIMULATING = {"formal", "hw", "sim"}  # a case there simulates gates or proves, for a second or so
@@ -38,6 +38,8 @@ def _is_wanted(item, cases, number):
 
 
 def pytest_collection_modifyitems(config, items):
+    if IS_PART:  # its cases were chosen among all
+        return
     tests = [item.nodeid.split("[")[0] for item in items]
     cases, seen = Counter(tests), Counter()
     left, wanted = [], []

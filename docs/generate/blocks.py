@@ -103,6 +103,7 @@ def _examples() -> dict[type, tuple[str, Part]]:
     hybrid, memory = load_preset("hybrid-16"), MemoryParameters.of(load_preset("hybrid-16"))
     axi, narrow = load_preset("hybrid-16", ["bus.memory=axi4"]), load_preset("tiny", ["array.stream_words=2"])
     lite, wishbone = (load_preset("tiny", [f"bus.control={bus}"]) for bus in ("axi4-lite", "wishbone"))
+    streamed = load_preset("tiny", ["bus.stream=axi4-stream"])
     uart = UartParameters(100)
     designs = (
         ("preset `hybrid-16`", lambda: core(hybrid)),
@@ -110,6 +111,7 @@ def _examples() -> dict[type, tuple[str, Part]]:
         ("preset `tiny` with `--set array.stream_words=2`", lambda: core(narrow)),
         ("preset `tiny` with `--set bus.control=axi4-lite`", lambda: core(lite)),
         ("preset `tiny` with `--set bus.control=wishbone`", lambda: core(wishbone)),
+        ("preset `tiny` with `--set bus.stream=axi4-stream`", lambda: core(streamed)),
         ("the board top of `ulx3s-16`", lambda: LinkedArray(load_preset("ulx3s-16"), uart, 1 << 20)),
         ("preset `hybrid-16` on a board with 1,024 beats", lambda: LinkedProcessor(
             hybrid, Scratchpad(ScratchpadParameters(memory, 1024)), 1024, uart, 1 << 20)))

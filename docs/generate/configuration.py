@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from wingbeat.gen.presets import select
 from wingbeat.hw.config import CoreConfig, Pipeline, Target
-from wingbeat.hw.sections import ControlBus, MemoryBus
+from wingbeat.hw.sections import ControlBus, MemoryBus, StreamBus
 
 from .text import docstring, enumeration, inline, table
 
@@ -25,6 +25,7 @@ def page() -> str:
     parts += ["## Choices", "### target", enumeration(Target, _PAGE), "### pipeline", enumeration(Pipeline, _PAGE),
               _pipelines(),
               "### bus.control", enumeration(ControlBus, _PAGE), "### bus.memory", enumeration(MemoryBus, _PAGE),
+              "### bus.stream", enumeration(StreamBus, _PAGE),
               "## Presets", "The comments in `gen/presets/*.toml` say why a preset has its values.\n", _presets(),
               "## Derived values", f"Every property of a configuration, here of preset `{_EXAMPLE}`. "
               "`manifest.json` of a generated core holds them under `derived`.\n", _derived()]

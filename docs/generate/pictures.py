@@ -80,12 +80,16 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "bus/control/register_file.py": (),
     "bus/control/wide_counters.py": (),
     "bus/control/wishbone.py": (),
+    "bus/stream/axi_stream.py": (),
+    "bus/stream/tlast_check.py": (),
     "core/axi_processor.py": (),
     "core/block_log.py": (Shot("BlockLog", "clear block.valid block.exponent block.saturated address data",
                                "block.valid", 3),),
     "core/controlled_core.py": (),
-    "core/processor.py": (Shot("Processor", "port.read port.beats.valid port.write.valid port.written block.valid "
-                               "status.busy", "port.read", 1, 26),),
+    "core/processor.py": (),
+    "core/processor_units.py": (Shot("ProcessorUnits", "port.read port.beats.valid port.write.valid port.written "
+                                     "block.valid status.busy", "port.read", 1, 26),),
+    "core/streamed_array.py": (),
     "core/unit_counters.py": (Shot("UnitCounters", "activity.reader.moving activity.load.moving counts.reader_moving "
                                    "counts.load_moving counts.load_waiting_input", "activity.load.moving", 3),),
     "link/framer.py": (Shot("FrameReceiver", "i occupied position write o", "i", 1, 24, design="link"),
@@ -101,6 +105,7 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
                                     "residual_read.ready read beats.valid reader_beats.valid residual_beats.valid",
                                     "residual_read", 3, 24),),
     "memory/host_access.py": (),
+    "memory/loader.py": (),
     "memory/outstanding.py": (),
     "memory/player.py": (Shot("Player", "i.valid i.ready write_valid write.target idle", "i.valid", 2),),
     "memory/unpack.py": (Shot("Unpack", "i.valid i.ready write_en write.address hold filled released idle", "i", 2, 26,
@@ -147,6 +152,9 @@ NO_PICTURE = {
                              "the core, and its answer that of a beat or of a report.",
     "link/bridge.py": "Only a board with a processor has it: a byte takes ten bits of a serial line, everything else a few "
                       "cycles.",
+    "memory/loader.py": "Only a design with a control bus has it: a read leaves a cycle behind the load, a word a "
+                        "cycle behind its beat, and words follow one another.",
+    "core/processor.py": "One register: the units are reset in the cycle behind the one in which they ask for it.",
     "memory/outstanding.py": "One signal that is low while the memory owes an answer, and three cycles longer.",
     "core/axi_processor.py": "The timing is that of the processor and of the AXI master, each on its own page.",
     "core/controlled_core.py": "The timing is that of the core, of the slave and of the registers, each on its own "
@@ -159,6 +167,9 @@ NO_PICTURE = {
                                     "stored one after the other, three cycles each.",
     "bus/control/wishbone.py": "Only a design with a control bus has it: an access leaves a cycle behind its strobe, "
                                "an acknowledgement a cycle behind its answer.",
+    "bus/stream/axi_stream.py": "Wires: what comes in goes out in the same cycle.",
+    "core/streamed_array.py": "The timing is that of the array, on its own page.",
+    "bus/stream/tlast_check.py": "Only an array with AXI4-Stream has it: a flag follows its beat by a cycle.",
     "softmax/chain.py": "Only a design with softmax has it: every register takes its neighbour's value a cycle behind "
                         "its control.",
     "softmax/exponential.py": "Only a design with softmax has it: logits go in and, after a fixed number of cycles, "

@@ -33,7 +33,9 @@ def page() -> str:
         "## Status of an array", _layout(layouts.status()),
         "## Status of a processor", docstring(layouts.processor_status.__doc__, _PAGE),
         _layout(layouts.processor_status()),
-        "## Fields behind the words of an output beat", fields(setup.BLOCK_FIELDS),
+        "## Fields behind the words of an output beat", fields(setup.block_fields()),
+        "## Fields behind the words of an output beat, and in tuser", docstring(setup.block_fields.__doc__, _PAGE),
+        fields(setup.block_fields(has_tlast=True)),
         "## Link frames", docstring(link_frame.__doc__, _PAGE), "### Error codes of the link",
         enumeration(link_frame.LinkFault, _PAGE)]
     return "\n\n".join(parts) + "\n"

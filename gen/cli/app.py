@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any
 import warnings
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 import typer
 from typer.exceptions import TyperException
 
 from ...hw.config import CoreConfig
-from ...hw.sections import SECTIONS
 from ...hw.errors import WingbeatError
 from ..compiler.kernel.passes import Scaling
 from ..console import JsonOption, err, file_option, out, print_table, progress, refuse_unused
+from ..faults import config_faults, one_line
 from ..files import kept_folder, output_folder
 from ..presets import select as configurations
 from .measure import bench
@@ -230,6 +230,48 @@ def synth(context: typer.Context, preset: PresetOption = None, config: ConfigOpt
 
 
 @app.command()
+def explore(context: typer.Context,
+            space: Annotated[Path, typer.Argument(metavar="SPACE.toml", help="fields, objectives, workloads")],
+            output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR",
+                                                 help="folder of the journal, explore.json and explore.html; started "
+                                                      "again with the same folder, an exploration goes on")],
+            workers: Annotated[int | None, typer.Option(metavar="N",
+                                                        help="local processes, else one a processor")] = None,
+            scheduler: Annotated[str | None, typer.Option(
+                metavar="ADDRESS", help="of a Dask scheduler that you trust, such as tcp://host:8786")] = None) -> int:
+    """Look at a space of configurations: estimates of all, synthesis and simulation of the Pareto front. Exit code 1 if
+    something could not be measured, or the Verilog differs from a model."""
+    from .explore import run_explore
+    if scheduler is not None:
+        refuse_unused(context, "without --scheduler", "workers")
+    return run_explore(space, output, workers, scheduler)
+
+
+@app.command()
+def estimate(context: typer.Context, preset: PresetOption = None, config: ConfigOption = None,
+             settings: SetOption = None,
+             network: Annotated[str | None, typer.Option(metavar="NET", help="a shipped network, or NET.toml")] = None,
+             checkpoint: Annotated[Path | None, typer.Option(metavar="M.safetensors",
+                                                             help="weights of NET.toml")] = None,
+             batch: Annotated[int | None, typer.Option(help="inputs at once, a power of two")] = None,
+             check: Annotated[bool, typer.Option("--check", help="the estimator beside syntheses that it was not "
+                                                                 "fitted to")] = False,
+             json_file: JsonOption = None) -> int:
+    """Area and clock on an ECP5, and what a network costs, without synthesis. With --check exit code 1 if an error is
+    larger than it may be."""
+    from .estimate import run_check, run_estimate
+    if check:
+        refuse_unused(context, "without --check", "preset", "config", "settings", "network", "checkpoint", "batch")
+        rows, good = run_check()
+        save_json(json_file, rows)
+        return 0 if good else 1
+    if network is None:
+        refuse_unused(context, "with --network", "checkpoint", "batch")
+    save_json(json_file, run_estimate(select_config(preset, config, settings), network, checkpoint, batch))
+    return 0
+
+
+@app.command()
 def demo(images: Annotated[int | None, typer.Option(metavar="N", help="held-out inputs on the Verilog")] = None,
          preset: PresetOption = None,
          network: Annotated[str | None, typer.Option(metavar="NAME", help="one of the shipped networks alone")] = None,
@@ -270,29 +312,11 @@ def doctor(json_file: JsonOption = None) -> None:
         raise typer.Exit(1)
 
 
-def fault_lines(fault: Exception) -> list[str]:
+def _fault_lines(fault: Exception) -> list[str]:
     """One line per fault: the field, its value, and what is allowed."""
-    if not isinstance(fault, ValidationError):
-        text = fault.format_message() if isinstance(fault, TyperException) else str(fault)
-        return [_printable(text)]
-    lines: list[str] = []
-    for entry in fault.errors(include_url=False):
-        field = ".".join(map(str, entry["loc"]))
-        message = entry["msg"].removeprefix("Value error, ")
-        if not field:  # a check of several fields names them itself
-            lines += map(_printable, message.split("\n"))
-            continue
-        if entry["type"] == "extra_forbidden":
-            owner: type[BaseModel] = SECTIONS[str(entry["loc"][0])] if len(entry["loc"]) > 1 else CoreConfig
-            message = f"no such field; allowed are {', '.join(owner.model_fields)}"
-        value = repr(entry["input"])
-        lines.append(_printable(f"{field}: {value if len(value) <= 60 else value[:57] + '...'}: {message}"))
-    return lines
-
-
-def _printable(text: str) -> str:
-    """``text`` on one line; what a terminal would obey is shown as an escape."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+    if isinstance(fault, ValidationError):
+        return config_faults(fault)
+    return [one_line(fault.format_message() if isinstance(fault, TyperException) else str(fault))]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -305,13 +329,13 @@ def main(arguments: list[str] | None = None) -> int:
         code = app(args=arguments, prog_name="wingbeat", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (ValidationError, WingbeatError, TyperException) as fault:
-        lines = fault_lines(fault)
+        lines = _fault_lines(fault)
     except OSError as fault:
         lines = [f"{fault.filename or 'system'}: {fault.strerror or fault}"]
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except RuntimeError as fault:  # a tool failed; its message names the log
-        err.print(f"wingbeat: {_printable(str(fault))}", markup=False)
+        err.print(f"wingbeat: {one_line(str(fault))}", markup=False)
         return 1
     for line in lines:
         err.print(f"wingbeat: {line}", markup=False)
@@ -320,4 +344,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _print_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
     """One line on standard error."""
-    err.print(f"wingbeat: warning: {_printable(str(message))}", markup=False)
+    err.print(f"wingbeat: warning: {one_line(str(message))}", markup=False)

@@ -16,7 +16,7 @@ from ..cosim.core import Build, Core
 from ..cosim.network import NetworkRun, simulate_network
 from ..explore.network import WIDTHS, LayerFigures, label_accuracy, layer_figures, width_figures
 from ..report.network import print_layers
-from ..workloads.shipped import Dataset, load_dataset, load_trained
+from ..workloads.shipped import Dataset, load_dataset, load_trained, preset_of
 
 __all__ = ["default_preset", "evaluate_task"]
 
@@ -26,10 +26,8 @@ _ROOM = {"statistics_rows": 1 << 16, "memory_bits": 22, "program_words": 1 << 16
 
 
 def default_preset(name: str) -> str:
-    """A preset that runs the shipped network ``name``: one with softmax where it has attention, a ring where it has
-    linear layers, which reads by id for an embedding."""
-    kinds = {each.kind for layer in load_trained(name).walk() for each in (layer, *layer.projections)}
-    return "attention-16" if "attention" in kinds else "matrix-16" if kinds & {"linear", "embedding"} else "hybrid-16"
+    """A preset that runs the shipped network ``name``."""
+    return preset_of(load_trained(name))
 
 
 def evaluate_task(name: str, config: CoreConfig, images: int | None = None) -> dict[str, Any]:

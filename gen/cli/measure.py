@@ -9,7 +9,8 @@ import typer
 from ...hw.errors import WingbeatError
 from ..compiler.kernel.passes import Scaling
 from ..console import JsonOption, file_option, out, print_table, progress
-from .options import (on_native, CausalOption, ConfigOption, ExpandOption, FeaturesOption, HeadsOption, HiddenOption,
+from ..presets.select import on_native
+from .options import (CausalOption, ConfigOption, ExpandOption, FeaturesOption, HeadsOption, HiddenOption,
                       InputsOption, KeyHeadsOption, LengthOption, MemoryOption, OutputsOption, PatternOption,
                       PresetOption, SetOption, SizesOption, TokensOption, integers, print_rows, refuse_unused_sizes,
                       save_json, seed_option, select_config, sizes_of)

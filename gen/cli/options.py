@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from ...hw.config import CoreConfig
-from ...hw.sections import ControlBus, MemoryBus
 from ...hw.errors import WingbeatError
 from ..console import print_table, refuse_unused
 from ..files import write_json
@@ -15,7 +14,7 @@ from ..presets import select as configurations
 
 __all__ = ["PresetOption", "ConfigOption", "SetOption", "MemoryOption", "SizesOption", "TokensOption", "HiddenOption",
            "ExpandOption", "InputsOption", "OutputsOption", "PatternOption", "refuse_unused_sizes", "seed_option",
-           "select_config", "on_native", "integers", "print_rows", "sizes_of", "save_json"]
+           "select_config", "integers", "print_rows", "sizes_of", "save_json"]
 
 PresetOption = Annotated[str | None, typer.Option("--preset", metavar="P", help="see `wingbeat presets`")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="F.toml", help="a configuration file")]
@@ -83,17 +82,6 @@ def integers(option: str, text: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
         raise WingbeatError(f"{option}: {text!r} is not a list of whole numbers such as 1,2,3")
     return tuple(map(int, parts))
-
-
-def on_native(config: CoreConfig) -> CoreConfig:
-    """``config``, whose cycles are to be measured beside those of the cycle model."""
-    if config.bus.memory is not MemoryBus.NATIVE:
-        raise WingbeatError(f"bus.memory: {config.bus.memory.value!r}; allowed is native, the only port that the cycle "
-                            "model knows")
-    if config.bus.control is not ControlBus.NATIVE:
-        raise WingbeatError(f"bus.control: {config.bus.control.value!r}; allowed is native, the only control that the "
-                            "cycle model knows")
-    return config
 
 
 def print_rows(rows: list[dict[str, Any]], digits: int) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 from ...hw.isa.bit_fields import field_places, pack, unpack
 from ...hw.isa.encoding import encode
 from ...hw.isa.instruction import Instruction
-from ...hw.isa.setup import BLOCK_FIELDS, CONTROL_START, SETUP, SETUP_CONTROL, SETUP_PROGRAM, SetupWrite
+from ...hw.isa.setup import CONTROL_START, SETUP, SETUP_CONTROL, SETUP_PROGRAM, SetupWrite, block_fields
 from ...hw.numeric import largest, smallest
 
-__all__ = ["BLOCK_BITS", "pack_beats", "pack_setup", "start_writes", "tag_beats", "unpack_beats"]
+__all__ = ["BLOCK_BITS", "mark_beats", "pack_beats", "pack_setup", "start_writes", "tag_beats", "unpack_beats"]
 
-BLOCK_BITS = sum(bits for _, bits in BLOCK_FIELDS)
+BLOCK_BITS = sum(bits for _, bits in block_fields())
 _CHUNK = 8192   # beats at a time; bounds the memory of the bit arrays
 
 
@@ -42,24 +42,33 @@ def pack_beats(words: np.ndarray, element_width: int, stream_words: int) -> list
     return lines
 
 
-def tag_beats(beats: Sequence[str], exponents: np.ndarray, saturated: np.ndarray, last: np.ndarray,
-              element_width: int, stream_words: int) -> list[str]:
-    """Output beats: the words of ``beats`` with exponent, saturated and last of each beat above them."""
+def mark_beats(beats: Sequence[str], last: np.ndarray, element_width: int, stream_words: int) -> list[str]:
+    """Input beats that say where a block ends: the words of ``beats`` with last of each beat above them."""
     n_bits = 2 * stream_words * element_width
-    digits = 2 * -(-(n_bits + BLOCK_BITS) // 8)
-    parts = {"exponent": exponents, "saturated": saturated, "last": last}
+    digits = 2 * -(-(n_bits + 1) // 8)
+    return [f"{int(beat, 16) | int(mark) << n_bits:0{digits}x}" for beat, mark in zip(beats, last, strict=True)]
+
+
+def tag_beats(beats: Sequence[str], exponents: np.ndarray, saturated: np.ndarray, last: np.ndarray,
+              element_width: int, stream_words: int, has_tlast: bool = False) -> list[str]:
+    """Output beats: the words of ``beats`` with exponent, saturated and last of each beat above them; no flag of a
+    tlast is set."""
+    n_bits, fields = 2 * stream_words * element_width, block_fields(has_tlast)
+    digits = 2 * -(-(n_bits + sum(bits for _, bits in fields)) // 8)
+    places = field_places(fields)
     tags = np.zeros(len(beats), dtype=np.int64)
-    for name, (at, _) in field_places(BLOCK_FIELDS).items():
-        tags |= parts[name].astype(np.int64) << at
+    for name, values in (("exponent", exponents), ("saturated", saturated), ("last", last)):
+        tags |= values.astype(np.int64) << places[name][0]
     return [f"{int(beat, 16) | int(tag) << n_bits:0{digits}x}" for beat, tag in zip(beats, tags, strict=True)]
 
 
-def unpack_beats(beats: Sequence[str], element_width: int,
-                 stream_words: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def unpack_beats(beats: Sequence[str], element_width: int, stream_words: int,
+                 has_tlast: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Words int64 (n, 2) and, per beat, exponent, saturated and last of output beats."""
-    n_bits = 2 * stream_words * element_width
+    n_bits, fields = 2 * stream_words * element_width, block_fields(has_tlast)
+    n_tags = sum(bits for _, bits in fields)
     words = np.empty((len(beats), 2 * stream_words), np.int64)
-    tags = np.empty((len(beats), BLOCK_BITS), np.int64)
+    tags = np.empty((len(beats), n_tags), np.int64)
     weights = 1 << np.arange(element_width, dtype=np.int64)
     weights[-1] = -weights[-1]
     for at in range(0, len(beats), _CHUNK):
@@ -67,8 +76,8 @@ def unpack_beats(beats: Sequence[str], element_width: int,
         data = np.frombuffer(bytes.fromhex("".join(part)), np.uint8).reshape(len(part), -1)
         bits = np.unpackbits(data[:, ::-1], axis=1, bitorder="little")
         words[at:at + _CHUNK] = bits[:, :n_bits].reshape(len(part), -1, element_width) @ weights
-        tags[at:at + _CHUNK] = bits[:, n_bits:n_bits + BLOCK_BITS]
-    parts = unpack(BLOCK_FIELDS, tags @ (1 << np.arange(BLOCK_BITS)))
+        tags[at:at + _CHUNK] = bits[:, n_bits:n_bits + n_tags]
+    parts = unpack(fields, tags @ (1 << np.arange(n_tags)))
     return words.reshape(-1, 2), parts["exponent"], parts["saturated"].astype(bool), parts["last"].astype(bool)
 
 

@@ -17,7 +17,7 @@ from ...hw.bus.control.wishbone import wishbone_pins
 from ...hw.config import CoreConfig
 from ...hw.isa.bit_fields import WORD_BITS
 from ...hw.isa.registers import COUNTER_BASE, counter_names, register_map
-from ...hw.isa.setup import FAULT_BITS, SETUP_CONTROL
+from ...hw.isa.setup import FAULT_BITS, SETUP_CONTROL, TLAST_FIELDS
 from ...hw.sections import ControlBus
 
 __all__ = ["LOG_CYCLES", "DrivenCore", "AxiLiteMaster", "WishboneMaster"]
@@ -169,6 +169,8 @@ class DrivenCore(wiring.Component):
         counter, fault = Signal(range(len(names)), name="counter"), Signal(FAULT_BITS, name="fault")
         with self._access(m, "STATUS", self._places["STATUS"]):
             m.d.sync += [self.status.saturated.eq(fields["saturated"]), fault.eq(fields.get("fault", 0))]
+            if self._config.has_tlast:
+                m.d.sync += [self.status[name].eq(fields[name]) for name, _ in TLAST_FIELDS]
             if "tag" in fields:
                 m.d.sync += self.status.tag.eq(fields["tag"])
             if "bus_error" in fields:

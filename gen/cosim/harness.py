@@ -16,6 +16,7 @@ from amaranth.lib import data, wiring
 from ...hw.config import CoreConfig
 from ...hw.sections import ControlBus
 from ..rtl.verilog import LICENCE, emit
+from .axi_stream import StreamedCore
 from .control import DrivenCore
 from .job import Run, Trial
 from .timing import MemoryTiming, StreamTiming
@@ -53,16 +54,18 @@ class Harness(ABC):
 
     def __init__(self, config: CoreConfig, component: wiring.Component):
         self.config = config
-        self._driven = None
+        self._around: dict[str, wiring.Component] = {}  # modules around the core by name, the innermost first
         if config.bus.control is not ControlBus.NATIVE:
-            self._driven = component = DrivenCore(config, component)
-        self._ports = component  # with a stream of setup words and a status
+            self._around["wingbeat_control"] = component = DrivenCore(config, component)
+        if config.has_tlast:
+            self._around["wingbeat_streams"] = component = StreamedCore(config, component, self.core)
+        self._ports = component  # with native streams and a status
         self.status = vector_fields(component, "status")
 
     @property
     def core(self) -> str:
-        """Name of the module with the ports of a core without a control bus."""
-        return "wingbeat_control" if self._driven else self.config.name
+        """Name of the module with the ports of a core without a bus for control and streams."""
+        return [self.config.name, *self._around][-1]
 
     @property
     def top(self) -> str:
@@ -76,15 +79,15 @@ class Harness(ABC):
 
     def write_verilog(self, folder: Path) -> list[str]:
         """Write the Verilog of what stands around the core into ``folder``; names of the files, the top first."""
-        driven = [f"{self.core}.v"] if self._driven else []
-        if self._driven:
-            (folder / driven[0]).write_text(emit(self._driven, self.core))
+        around = [f"{name}.v" for name in reversed(self._around)]
+        for name, component in self._around.items():
+            (folder / f"{name}.v").write_text(emit(component, name))
         if not self.top_module:
-            return driven
+            return around
         (folder / f"{self.top}.v").write_text(f"// {LICENCE}\n{self.top_module}")
         for model in self.models:
             shutil.copyfile(Path(__file__).resolve().parent / "verilog" / model, folder / model)
-        return [f"{self.top}.v", *self.models, *driven]
+        return [f"{self.top}.v", *self.models, *around]
 
     def fitted(self, trials: Iterable[Trial]) -> "Harness":
         """This harness, no larger than ``trials`` need."""

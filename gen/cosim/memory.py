@@ -91,7 +91,7 @@ class MemoryHarness(Harness):
     @property
     def _log_facts(self) -> dict[str, int]:
         return {"size": self.config.block_log,
-                "latency": LOG_CYCLES if self._driven else self.config.pipeline.ram_latency,
+                "latency": LOG_CYCLES if self._around else self.config.pipeline.ram_latency,
                 "shift": sum(self.block["valid"])}
 
     def settings(self, timing: MemoryTiming) -> dict[str, int]:

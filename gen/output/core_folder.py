@@ -1,4 +1,4 @@
-"""The folder of a generated core: Verilog, registers, manifest, test bench and README."""
+"""The folder of a generated core: Verilog, registers, drivers, integration, manifest, test bench and README."""
 
 from pathlib import Path
 
@@ -7,6 +7,8 @@ from ...hw.sections import ControlBus
 from ..cosim.core import Core, waivers
 from ..cosim.selftest import write_testbench
 from ..files import output_folder, write_json, write_manifest
+from .drivers import driver_files
+from .integration import fusesoc_core, integration_files
 from .manifest import manifest
 from .readme import render
 from .registers import register_files
@@ -32,11 +34,17 @@ def generate(config: CoreConfig, folder: Path) -> dict:
         _write(root / "rtl" / f"{config.name}.v", core.verilog)
         _write(root / "rtl" / f"{config.name}.vlt", waivers(config.name))
         if config.bus.control is not ControlBus.NATIVE:
-            (root / "registers").mkdir()
-            for name, text in register_files(config).items():
-                _write(root / "registers" / name, text)
+            for part, files in (("registers", register_files(config)), ("driver", driver_files(config))):
+                (root / part).mkdir()
+                for name, text in files.items():
+                    _write(root / part / name, text)
         result = manifest(config, core.component)
         _write(root / "README.md", _readme(core, result))
+        (root / "constraints").mkdir()
+        for name, text in integration_files(config, result).items():
+            _write(root / name, text)
+        bench = [path.relative_to(root).as_posix() for path in (root / "tb").rglob("*") if path.is_file()]
+        _write(root / f"{config.name}.core", fusesoc_core(config, result, bench))
         write_json(root / SCHEMA, json_schema(CoreFacts))
         return write_manifest(root, result, _BUILD_FOLDERS)
 
@@ -51,5 +59,6 @@ def _readme(core: Core, facts: dict) -> str:
         "core.md.j2", name=config.name, config=config, choices=facts["configuration"], derived=facts["derived"],
         ports=facts["ports"], conditions=facts["conditions"], ecp5=config.target is Target.ECP5,
         memory_map=facts["memory_map"], errors=facts.get("errors", {}), axi=facts.get("axi4"),
-        control=facts.get("control"), top=core.harness.top,
+        axis=facts.get("axi4_stream"), control=facts.get("control"), has_loader=config.has_loader,
+        top=core.harness.top,
         needs=" ".join(core.harness.needs.values()))

@@ -13,6 +13,7 @@ from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 
 from ...hw.bus.axi4.burst import PAGE_BYTES, AxiParameters
+from ...hw.bus.stream.axi_stream import INPUT_PREFIX, OUTPUT_PREFIX
 from ...hw.config import NAMES, CoreConfig
 from ...hw.sections import ControlBus, MemoryBus
 from ...hw.isa.bit_fields import Fields, field_places
@@ -26,7 +27,7 @@ from ...hw.isa.setup import (coefficient_fields, CONTROL_CLEAR, CONTROL_START, S
                              SETUP_CONTROL, SETUP_PROGRAM, SETUP_READ_SETS, SETUP_READER, SETUP_WRITE_SETS,
                              SETUP_WRITER)
 from ...hw.isa.vector_tables import ACTIVATION, CHANNEL, SEGMENTS
-from ...hw.numeric import coefficient_fraction_bits
+from ...hw.numeric import coefficient_fraction_bits, slot_bits
 
 __all__ = ["manifest", "describe_ports", "describe_memory_map", "derived_values"]
 
@@ -51,6 +52,8 @@ def manifest(config: CoreConfig, component: wiring.Component) -> dict[str, Any]:
     }
     if config.bus.control is not ControlBus.NATIVE:
         facts["control"] = _control(config)
+    if config.has_tlast:
+        facts["axi4_stream"] = _axi4_stream(config)
     if not config.is_processor:
         return facts
     return facts | _memory(config) | (_axi4(config) if config.bus.memory is MemoryBus.AXI4 else {})
@@ -75,7 +78,8 @@ def _memory(config: CoreConfig) -> dict[str, Any]:
         **({"block_log": {"blocks": config.block_log, "address": "block number modulo blocks",
                           "read_latency_cycles": config.pipeline.ram_latency}} if config.block_log else {}),
         "memory_modes": {mode.name: int(mode) for mode in MemoryMode},
-        "errors": {fault.name: fault.value for fault in Fault if config.records or fault is not Fault.RECORD},
+        "errors": {fault.name: fault.value for fault in Fault if config.records or config.has_loader
+                   or fault is not Fault.RECORD},
     }
 
 
@@ -87,6 +91,13 @@ def _axi4(config: CoreConfig) -> dict[str, Any]:
         "longest_burst": axi.longest_burst, "outstanding": {"read_beats": axi.reads, "write_bursts": axi.writes},
         "transfer_bytes": axi.transfer_bytes, "transfers_per_beat": axi.transfers,
         "beat_bytes": axi.beat_bytes, "slot_bits": axi.slot_bits, "base_alignment": PAGE_BYTES}}
+
+
+def _axi4_stream(config: CoreConfig) -> dict[str, Any]:
+    """The streams of an array as AXI4-Stream; the fields of TDATA and TUSER stand with the ports."""
+    slot = slot_bits(config.element_width)
+    return {"input_prefix": INPUT_PREFIX, "output_prefix": OUTPUT_PREFIX, "beat_elements": config.memory_elements,
+            "beat_bytes": config.memory_elements * slot // 8, "slot_bits": slot}
 
 
 def derived_values(config: CoreConfig) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ..compiler.beats import pack_beats, pack_setup, start_writes
 from ..compiler.network.builder import Stored
 from ..compiler.network.compile import CompiledNetwork
 from ..compiler.network.load import LoadedNetwork
-from ..compiler.network.inputs import Padded, encode_inputs as encode_inputs
+from ..compiler.network.inputs import Padded, encode_inputs, random_inputs
 from ..compiler.network.reference import forward
 from ..compiler.program.listing import disassemble
 from ..explore.network import LayerFigures, WidthFigures, check_labels
@@ -97,14 +97,8 @@ def _arrays(path: Path, option: str) -> dict[str, np.ndarray]:
 
 
 def random_calibration(network: LoadedNetwork, seed: int) -> Calibration:
-    """Normal features, or any tokens, where nothing is known of the data; any lengths from 1 on."""
-    rng = np.random.default_rng(seed)
-    inputs: np.ndarray = (rng.integers(network.vocabulary, size=(_RANDOM, network.input.tokens))
-                          if network.vocabulary else rng.standard_normal((_RANDOM, *network.input)))
-    source = f"{_RANDOM} random inputs, seed {seed}"
-    if network.has_lengths:
-        return Calibration(Padded(inputs, rng.integers(1, network.input.tokens + 1, _RANDOM)), None, source)
-    return Calibration(inputs, None, source)
+    """Random inputs, where nothing is known of the data."""
+    return Calibration(random_inputs(network, _RANDOM, seed), None, f"{_RANDOM} random inputs, seed {seed}")
 
 
 def write_network(folder: Path, compiled: CompiledNetwork, calibration: Calibration, layers: list[LayerFigures],

@@ -16,13 +16,13 @@ from ...hw.errors import WingbeatError
 from ...hw.isa.bit_fields import field_places, unpack
 from ...hw.isa.encoding import encode
 from ...hw.isa.instruction import Instruction, Mode
-from ...hw.isa.setup import BLOCK_FIELDS, SETUP, SETUP_PROGRAM
+from ...hw.isa.setup import SETUP, SETUP_PROGRAM, block_fields
 from ...sim.model.processor import BlockOutcome, ProcessorModel
 from ..compiler.beats import pack_beats, pack_setup, start_writes
 from ..compiler.program.listing import disassemble
 from ..compiler.program.matrix import Matrix
 from ..cosim.selftest import model_blocks
-from ..cosim.streams import block_lines
+from ..cosim.streams import block_lines, input_lines, line_bits
 from ..files import write_json, write_manifest, write_text
 from ..workloads.kernels import ArrayWorkload, Workload
 from .schema import SCHEMA, ArrayProgramFacts, ProgramFacts, ProgramFolderFacts, json_schema
@@ -59,7 +59,7 @@ def write_program(workload: Workload, folder: Path) -> list[Path]:
         suffix: pack_beats(beats, config.element_width, config.stream_words)
         for suffix, beats in (("memory.hex", workload.memory), ("expected.hex", memory))}
     facts = {
-        "memory": {**_line(config), "beats": len(memory),
+        "memory": {**_line(config, config.element_width), "beats": len(memory),
                    "order": "row r begins at beat base + r * row_beats; element e is element e mod beat_elements of "
                             "beat e div beat_elements of its row; of a complex number re comes first",
                    "input": _matrix(workload.source, workload.input_scale, workload.is_complex),
@@ -89,14 +89,16 @@ def write_array_program(workload: ArrayWorkload, folder: Path) -> list[Path]:
     run = kernel.gathered(results, len(workload.x), kernel.quantise(workload.x)[1])
     name = f"{workload.name}_{workload.points}"
     contents = _program_lines(config, job.program, job.setup) | {
-        "input.hex": pack_beats(job.words, config.element_width, config.stream_words),
+        "input.hex": input_lines(config, job.words, job.program),
         "expected.hex": block_lines(config, results)}
     read, written = kernel.places(len(workload.x))
     facts = {
-        "stream": {**_line(config), "tag": "bits above the elements of a line of expected.hex, from bit tag_bit on",
-                   "tag_bit": config.memory_elements * config.element_width,
+        "stream": {**_line(config, line_bits(config)),
+                   "tag": "bits above the elements of a line of expected.hex, from bit tag_bit on",
+                   "tag_bit": config.memory_elements * line_bits(config),
                    "tag_fields": {field: {"bit": at, "width": bits} for field, (at, bits) in
-                                  field_places(BLOCK_FIELDS).items()},
+                                  field_places(block_fields(config.has_tlast)).items()},
+                   **({"tlast_bit": config.memory_elements * line_bits(config)} if config.has_tlast else {}),
                    "block_beats": sum(each.words.shape[0] for each in results) // len(results) // config.stream_words,
                    "order": "number k of a stream, counted through all beats from 0, is part c (0: re, 1: im) of "
                             "element e of row r, where (r, e, c) is row k of input_places for what goes in and of "
@@ -121,8 +123,8 @@ def _program_lines(config: CoreConfig, program: Sequence[Instruction],
             "setup.hex": pack_setup([*setup, *start_writes(words)])}
 
 
-def _line(config: CoreConfig) -> dict[str, Any]:
-    return {"line": "one beat, hexadecimal; element k at bit k * element_width", "element_width": config.element_width,
+def _line(config: CoreConfig, bits: int) -> dict[str, Any]:
+    return {"line": "one beat, hexadecimal; element k at bit k * element_width", "element_width": bits,
             "element": "an integer, two's complement", "beat_elements": config.memory_elements}
 
 

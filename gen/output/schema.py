@@ -220,6 +220,16 @@ class Axi4Facts(_Facts):
     base_alignment: Annotated[int, _about("bytes; base is a multiple of it")]
 
 
+class Axi4StreamFacts(_Facts):
+    """The streams of an array as AXI4-Stream. TLAST goes with the last beat of a block in both directions."""
+
+    input_prefix: Annotated[str, _about("of the ports that samples go into")]
+    output_prefix: Annotated[str, _about("of the ports that results come out of")]
+    beat_elements: int
+    beat_bytes: Annotated[int, _about("of a transfer; all of them count")]
+    slot_bits: Annotated[int, _about("of an element in TDATA, sign-extended; element 0 is the lowest one")]
+
+
 class RegisterFacts(_Facts):
     """A register of 32 bits."""
 
@@ -271,6 +281,7 @@ class CoreFacts(_Sealed):
     memory_modes: Annotated[dict[str, int] | None, _about(_words(MemoryMode))] = None
     errors: Annotated[dict[str, int] | None, _about("codes of status.error. " + _words(Fault))] = None
     axi4: Axi4Facts | None = None
+    axi4_stream: Axi4StreamFacts | None = None
     control: ControlFacts | None = None
 
 
@@ -341,6 +352,8 @@ class StreamFacts(_Line):
     tag: Annotated[str, _about("what stands above the numbers of a beat that comes out")]
     tag_bit: int
     tag_fields: dict[str, Bits]
+    tlast_bit: Annotated[int | None, _about("of a line of input.hex; the beats that end a block have it; null: a beat "
+                                            "that goes in has none")] = None
     block_beats: Annotated[int, _about("of each block; the exponent is the same on all of them")]
     order: Annotated[str, _about("which number of the streams is which part of which row")]
 

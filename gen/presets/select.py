@@ -13,10 +13,11 @@ from typing import Any
 import warnings
 
 from ...hw.config import NAMES, CoreConfig, in_sections
-from ...hw.sections import SECTIONS
+from ...hw.sections import SECTIONS, ControlBus, MemoryBus
 from ...hw.errors import WingbeatError
 
-__all__ = ["names", "load_preset", "load_file", "description", "preset_text"]
+__all__ = ["names", "load_preset", "load_file", "description", "preset_text", "field_of",
+           "on_native"]
 
 _SUFFIX = ".toml"
 _OPTIONAL = ("memory", "vector")
@@ -64,6 +65,35 @@ def preset_text(name: str) -> str:
     if name not in known:
         raise WingbeatError(f"preset: {name!r} is not one of {', '.join(sorted(known))}")
     return (_folder() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
+
+
+def field_of(key: str) -> str:
+    """The field that ``key`` of a setting names, by its full name: ``engines`` is ``array.engines``.
+
+    Raises :class:`WingbeatError` where there is none."""
+    section, _, field = key.partition(".")
+    if key in NAMES:
+        return ".".join(NAMES[key])
+    if section in SECTIONS and field in SECTIONS[section].model_fields or key in _OPTIONAL:
+        return key
+    plain = [name for name in CoreConfig.model_fields if name not in SECTIONS]
+    if key in plain:
+        return key
+    allowed = SECTIONS[section].model_fields if field and section in SECTIONS else [
+        *plain, *(f"{name}.FIELD" for name in SECTIONS)]
+    raise WingbeatError(f"{key}: no such field; allowed are {', '.join(allowed)}")
+
+
+def on_native(config: CoreConfig) -> CoreConfig:
+    """``config``, whose cycles are to be measured beside those of the cycle model. Raises
+    :class:`WingbeatError` for a bus that the model does not know."""
+    if config.bus.memory is not MemoryBus.NATIVE:
+        raise WingbeatError(f"bus.memory: {config.bus.memory.value!r}; allowed is native, the only port that the cycle "
+                            "model knows")
+    if config.bus.control is not ControlBus.NATIVE:
+        raise WingbeatError(f"bus.control: {config.bus.control.value!r}; allowed is native, the only control that the "
+                            "cycle model knows")
+    return config
 
 
 def _build(values: dict[str, Any], settings: list[str]) -> CoreConfig:

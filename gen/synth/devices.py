@@ -1,10 +1,11 @@
 """Parts and technologies: what they have, and how Yosys and nextpnr are told."""
 
 from dataclasses import dataclass, field
+import re
 
 from ...hw.config import Target
 
-__all__ = ["Device", "Family", "TARGETS"]
+__all__ = ["Device", "Family", "TARGETS", "ecp5_part"]
 
 
 @dataclass(frozen=True)
@@ -66,3 +67,9 @@ TARGETS = {
         ((r"\$lut", "lut"), (r"\$_\w*DFF\w*_", "ff"), (r"\$mul", "dsp"), (r"\$mem_v2", "bram")),
         {"lut": 1}),
 }
+
+
+def ecp5_part(name: str) -> Device | None:
+    """The part that its maker calls ``name``, such as LFE5U-85F; None for one that is no ECP5 of the table."""
+    found = re.fullmatch(r"LFE5UM?(?:5G)?-(\d+)F", name)
+    return TARGETS["ecp5"].devices.get(f"{found[1]}k") if found else None

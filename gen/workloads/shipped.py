@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import resources
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from ...hw.errors import WingbeatError
 from ..compiler.network.load import LoadedNetwork, load_network
 from . import digits, listops
 
-__all__ = ["TASKS", "Dataset", "load_dataset", "load_trained"]
+__all__ = ["TASKS", "Dataset", "load_dataset", "load_trained", "find_network", "preset_of"]
 
 _CALIBRATION = 512  # training inputs that show the range of the data, at most
 
@@ -82,6 +83,25 @@ def load_trained(name: str) -> LoadedNetwork:
     folder = resources.files(__package__) / "networks"
     with resources.as_file(folder / f"{name}.toml") as toml, resources.as_file(folder / f"{name}.safetensors") as path:
         return load_network(toml, path)
+
+
+def find_network(network: str, checkpoint: Path | None) -> LoadedNetwork:
+    """The shipped ``network``, or that of a file NET.toml with its ``checkpoint``. Raises WingbeatError."""
+    if not network.endswith(".toml"):
+        if checkpoint is not None:
+            raise WingbeatError(f"--checkpoint: {str(checkpoint)!r} with the shipped network {network!r}; allowed with "
+                                "a file NET.toml")
+        return load_trained(network)
+    if checkpoint is None:
+        raise WingbeatError(f"--checkpoint: none; allowed with {network} are its weights, M.safetensors")
+    return load_network(Path(network), checkpoint)
+
+
+def preset_of(network: LoadedNetwork) -> str:
+    """A preset that runs ``network``: one with softmax where it has attention, a ring where it has linear layers, which
+    reads by id for an embedding."""
+    kinds = {each.kind for layer in network.walk() for each in (layer, *layer.projections)}
+    return "attention-16" if "attention" in kinds else "matrix-16" if kinds & {"linear", "embedding"} else "hybrid-16"
 
 
 def load_dataset(name: str) -> Dataset:

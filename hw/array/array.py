@@ -5,6 +5,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..bus.stream.tlast_check import TlastCheck
 from ..config import CoreConfig
 from ..isa.instruction import Fault, Softmax
 from ..isa.setup import CONTROL_START, LENGTHS, SETUP_CONTROL, SETUP_LENGTHS, SETUP_PROGRAM, TAG_BITS
@@ -53,7 +54,8 @@ class Array(wiring.Component):
     """An array of butterfly engines that runs a program on blocks from its input stream.
 
     Ports, order of words, setup targets, rounding: docs/reference/architecture.md. In a processor
-    (hw/core/processor.py) queues stand between the fetch unit and the others, and more ports lead out.
+    (hw/core/processor.py) queues stand between the fetch unit and the others, and more ports lead out. With has_tlast
+    beats of ``i`` have ``last``, and TlastCheck says where it stood at another beat than the last one of a block.
 
     Format: elements of element_width bits on the streams, W bits inside, Q2.(C-2) coefficients; rounding and
     saturation: hw/numeric.py.
@@ -69,10 +71,10 @@ class Array(wiring.Component):
     def __init__(self, config: CoreConfig):
         self._config = c = config
         super().__init__({
-            "i": In(stream.Signature(input_beat(c.element_width, c.stream_words))),
-            "o": Out(stream.Signature(output_beat(c.element_width, c.stream_words))),
+            "i": In(stream.Signature(input_beat(c.element_width, c.stream_words, c.has_tlast))),
+            "o": Out(stream.Signature(output_beat(c.element_width, c.stream_words, c.has_tlast))),
             "i_setup": In(stream.Signature(setup())),
-            "status": Out(status()), **(_processor_ports(c) if c.is_processor else {})})
+            "status": Out(status(c.has_tlast)), **(_processor_ports(c) if c.is_processor else {})})
 
     def elaborate(self, platform):
         m = Module()
@@ -121,6 +123,8 @@ class Array(wiring.Component):
             counters.load_idle.eq(load.idle), counters.store_idle.eq(store.idle),
             counters.block_out.eq(store.block_out), counters.saturated.eq(store.block_saturated),
             counters.starting.eq(starting), self.status.eq(counters.status)]
+        if c.has_tlast:
+            self._tlast(m, load, store, start)
         if c.ring_words:
             with m.If(sequencer.starved):  # operands are an input too, whatever the store unit does
                 m.d.comb += [counters.load_blocked.eq(0), counters.store_idle.eq(1)]
@@ -276,16 +280,33 @@ class Array(wiring.Component):
     def _streams(self, m, load, store):
         """Width converters where a beat of the stream is less than the lanes of one engine."""
         c = self._config
-        if c.gearbox == 1:
+        if c.has_tlast:
+            m.submodules.tlast_check = self._check = check = TlastCheck(c)
+            wiring.connect(m, wiring.flipped(self.i), check.i)
+            wiring.connect(m, check.o, load.i)
+        elif c.gearbox == 1:
             wiring.connect(m, wiring.flipped(self.i), load.i)
+        else:
+            m.submodules.upsizer = upsizer = Upsizer(input_beat(c.element_width, c.stream_words), c.gearbox)
+            wiring.connect(m, wiring.flipped(self.i), upsizer.i)
+            wiring.connect(m, upsizer.o, load.i)
+        if c.gearbox == 1:
             wiring.connect(m, store.o, wiring.flipped(self.o))
             return
-        m.submodules.upsizer = upsizer = Upsizer(input_beat(c.element_width, c.stream_words), c.gearbox)
-        m.submodules.downsizer = downsizer = Downsizer(output_beat(c.element_width, c.stream_words), c.gearbox)
-        wiring.connect(m, wiring.flipped(self.i), upsizer.i)
-        wiring.connect(m, upsizer.o, load.i)
+        narrow = output_beat(c.element_width, c.stream_words, c.has_tlast)
+        m.submodules.downsizer = downsizer = Downsizer(narrow, c.gearbox)
         wiring.connect(m, store.o, downsizer.i)
         wiring.connect(m, downsizer.o, wiring.flipped(self.o))
+
+    def _tlast(self, m, load, store, start):
+        """What was wrong with the ends of blocks that came in: in the status, and behind the block that it spoils."""
+        check = self._check
+        m.d.comb += [check.clear.eq(start), check.block_in.eq(load.block_in), check.loaded.eq(load.done),
+                     check.half.eq(load.half)]
+        # As the exponent: the next block of the half may begin while the last beats of this one wait.
+        with m.If(store.take):
+            m.d.sync += store.tlast.eq(check.blocks[store.half])
+        m.d.comb += [self.status[name].eq(check.flags[name]) for name in check.flags.shape().members]
 
     def _setup(self, m, fetch, coefficients):
         """Setup writes pass a register without enable; a start closes the port until the array is idle."""

@@ -30,7 +30,7 @@ class Checker(wiring.Component):
     ``address`` stands a cycle earlier.
     Throughput: one instruction per ``taken``, at least 5 cycles apart.
     Backpressure: none.
-    Reset: nothing handed out, as after ``clear``.
+    Reset: nothing handed out, a cycle later, as after ``clear``.
     Cost: six counters of 16 bits and their comparisons with each other; comparisons of every field with the
     configuration.
     Source: docs/reference/processor.md, Program.
@@ -45,7 +45,8 @@ class Checker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # An instruction still stands in the cycle after it was taken.
-        taken, clear = signals("taken clear")
+        taken = Signal(name="taken")
+        clear = Signal(name="clear", init=1)  # as in hw/array/counters.py: the counts need no gate for a reset
         m.d.sync += [taken.eq(self.taken), clear.eq(self.clear)]
         opcode = self.instruction[:OPCODE_BITS]
         fields = {code: data.View(instruction(code), self.instruction[OPCODE_BITS:][:instruction(code).size])
@@ -193,8 +194,10 @@ class Checker(wiring.Component):
 
     def _order(self, m, taken, clear, kinds, fields):
         """Blocks go through the five kinds of instruction one after the other, each kind in its order."""
-        read, loaded, begun, computed, stored, written = signals("read loaded begun computed stored written", TAG_BITS)
-        is_block_open = Signal(name="is_block_open")  # a block whose last pass has not come
+        read, loaded, begun, computed, stored, written = (
+            Signal(TAG_BITS, name=name, reset_less=True)
+            for name in ("read", "loaded", "begun", "computed", "stored", "written"))
+        is_block_open = Signal(name="is_block_open", reset_less=True)  # a block whose last pass has not come
         is_pass = kinds[Opcode.PASS] | kinds[Opcode.MAC] if self._config.ring_words else kinds[Opcode.PASS]
         counted = ((read, kinds[Opcode.READ]), (loaded, kinds[Opcode.LOAD]), (begun, is_pass & fields.first),
                    (computed, is_pass & fields.last), (stored, kinds[Opcode.STORE]), (written, kinds[Opcode.WRITE]))

@@ -64,7 +64,7 @@ class FetchUnit(wiring.Component):
         c = self._config
         m.submodules.memory = memory = Ram(RamParameters(32, c.program_words, c.target, c.pipeline))
         bits = (c.program_words - 1).bit_length()
-        address = Signal(bits, name="address")
+        address = Signal(bits, name="address", reset_less=True)  # 0 where nothing runs
         count = Signal(range(read_cycles(c) + 1), name="count")
         buffer = Signal(32 * INSTRUCTION_WORDS, name="buffer")
         fields = buffer[OPCODE_BITS:]

@@ -24,7 +24,8 @@ class LoadUnit(wiring.Component):
 
     Beat order, lanes and engine groups: docs/reference/architecture.md. A block may enter a half once it is vacant
     (``vacant``, taken by ``claim``). With ``overlap`` it may also enter step by step behind the store that empties the
-    half (``store_steps``). ``magnitude`` is, at ``done``, the OR of the leading magnitude bits of the block.
+    half (``store_steps``). ``magnitude`` is, at ``done``, the OR of the leading magnitude bits of the block. With
+    has_tlast ``block_in`` is high where the beat that moves is the last one of its block.
 
     Format: elements of element_width bits enter as the upper bits of W-bit values; the bits below are zero.
     Latency: config.load_latency cycles from a beat to the write port.
@@ -45,7 +46,7 @@ class LoadUnit(wiring.Component):
             "owns": Out(2), "rows": Out(data.ArrayLayout(c.row_bits, c.lanes)),
             "words": Out(data.ArrayLayout(lanes(c.width, c.lanes), c.engines_per_beat)), "en": Out(c.beat_groups),
             "half": Out(1), "magnitude": Out(c.magnitude_bits), "done": Out(1),
-            "blocked": Out(1), "idle": Out(1),
+            "blocked": Out(1), "idle": Out(1), **({"block_in": Out(1)} if c.has_tlast else {}),
         })
 
     def elaborate(self, platform):
@@ -104,10 +105,14 @@ class LoadUnit(wiring.Component):
             m.d.sync += [running.eq(1), busy.eq(1)]
         with m.If(self.done):
             m.d.sync += [busy.eq(0), self.owns.eq(0), self.half.eq(~self.half)]
-        m.d.comb += self.done.eq(delay(m, last, c.load_latency + 1, "last", reset_less=False))
-
+        self._end(m, last)
         self._datapath(m, command, walker, beat, group)
         return m
+
+    def _end(self, m, last):
+        m.d.comb += self.done.eq(delay(m, last, self._config.load_latency + 1, "last", reset_less=False))
+        if self._config.has_tlast:
+            m.d.comb += self.block_in.eq(last)
 
     def _at_last(self, m, command, sub, sub_last, beat, accepted):
         """Whether ``sub`` is at its last: from a register, because much of the control hangs on the end of a step."""

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
 from ..isa.setup import EXPONENT_BITS
-from ..layouts import lanes, output_beat, store_command
+from ..layouts import lanes, output_beat, store_command, tlast_flags
 from ..primitives.pipeline import optional
 from ..primitives.signals import signals
 from ..primitives.stream import SkidBuffer
@@ -44,9 +44,9 @@ class StoreUnit(wiring.Component):
         self._config = c = config
         super().__init__({
             "i_command": In(stream.Signature(store_command(bool(c.ring_words)))),
-            "o": Out(stream.Signature(output_beat(c.element_width, c.beat_words))),
+            "o": Out(stream.Signature(output_beat(c.element_width, c.beat_words, c.has_tlast))),
             "computed": In(1), "take": Out(1),
-            "exponent": In(EXPONENT_BITS), "saturated": In(1),
+            "exponent": In(EXPONENT_BITS), "saturated": In(1), **({"tlast": In(tlast_flags())} if c.has_tlast else {}),
             "words": In(data.ArrayLayout(lanes(c.width, c.lanes), c.engines)),
             "en": Out(1), "owns": Out(2), "half": Out(1), "rows": Out(data.ArrayLayout(c.row_bits, c.lanes)),
             "steps": Out(c.row_bits + 1), "done": Out(1), "idle": Out(1),
@@ -188,6 +188,8 @@ class StoreUnit(wiring.Component):
             payload.last.eq(beat.last), self.block_out.eq(beat.last & self._go),
             self.block_saturated.eq(self.block_out & payload.saturated)]
         m.d.comb += [payload.words[position].eq(word) for position, word in enumerate(words)]
+        if self._config.has_tlast:
+            m.d.comb += [payload[name].eq(self.tlast[name]) for name in self.tlast.shape().members]
         with m.If(self.block_out):
             m.d.sync += clamped_before.eq(0)
         with m.Elif(self.en):

@@ -13,7 +13,7 @@ from .processor import Processor
 __all__ = ["AxiProcessor"]
 
 _OWN_PORTS = ("i_setup", "abort_request", "drained", "restart", "status", "block", "activity", "log_address",
-              "log_data")
+              "log_data", "load", "loading")
 _MASTER_PORTS = {"base": "base", "limit": "limit", "error": "bus_error", "error_address": "bus_error_address",
                  "error_write": "bus_error_write"}
 
@@ -21,10 +21,10 @@ _MASTER_PORTS = {"base": "base", "limit": "limit", "error": "bus_error", "error_
 class AxiProcessor(wiring.Component):
     """A Processor whose memory port is an AxiMaster.
 
-    ``i_setup``, ``abort_request``, ``drained``, ``restart``, ``status``, ``block``, ``activity`` and the log as in
-    Processor; ``base``, ``limit`` and ``m_axi_...`` as in AxiMaster. Whatever the program and the tables say, no byte
-    outside [base, base + limit * beat_bytes) is read or written; a beat number beyond stops the program with
-    Fault.REFUSED.
+    ``i_setup``, ``abort_request``, ``drained``, ``restart``, ``status``, ``block``, ``activity``, the log and the
+    loads as in Processor; ``base``, ``limit`` and ``m_axi_...`` as in AxiMaster. Whatever the program and the tables
+    say, no byte outside [base, base + limit * beat_bytes) is read or written; a beat number beyond stops the program
+    with Fault.REFUSED.
 
     ``bus_error``, ``bus_error_address`` and ``bus_error_write`` are ``error``, ``error_address`` and ``error_write`` of
     the master: the bus has answered SLVERR or DECERR, which stops the program with Fault.MEMORY_ERROR. They stay until

@@ -9,6 +9,7 @@ from ..sections import ControlBus, MemoryBus
 from .axi_processor import AxiProcessor
 from .controlled_core import ControlledCore
 from .processor import Processor
+from .streamed_array import StreamedArray
 
 __all__ = ["core"]
 
@@ -25,7 +26,7 @@ def core(config: CoreConfig) -> wiring.Component:
 def _native(config: CoreConfig) -> wiring.Component:
     """The core with the stream i_setup and the port status."""
     if not config.is_processor:
-        return Array(config)
+        return StreamedArray(config) if config.has_tlast else Array(config)
     if config.bus.memory is MemoryBus.AXI4:
         return AxiProcessor(config, AxiParameters.of(config))
     return Processor(config)

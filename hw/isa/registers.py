@@ -15,13 +15,14 @@ import json
 from ..config import CoreConfig
 from ..sections import MemoryBus
 from .bit_fields import WORD_BITS
-from .setup import (ARRAY_COUNTERS, COUNTED_CAUSES, COUNTED_UNITS, EXPONENT_BITS, FAULT_BITS, SETUP, TAG_BITS)
+from .setup import (ARRAY_COUNTERS, COUNTED_CAUSES, COUNTED_UNITS, EXPONENT_BITS, FAULT_BITS, SETUP, TAG_BITS,
+                    TLAST_FIELDS)
 
 __all__ = ["MAGIC", "MAP_VERSION", "MAP_ADDRESS_BITS", "COUNTER_BASE", "Access", "RegisterField", "Register",
            "configuration_hash", "counter_names", "register_map"]
 
 MAGIC = 0x7762_7574      # the letters wbut
-MAP_VERSION = (1, 0)     # major: a register has changed its meaning; minor: there are more of them
+MAP_VERSION = (1, 1)     # major: a register has changed its meaning; minor: there are more of them
 MAP_ADDRESS_BITS = 12    # of a byte address: a page
 COUNTER_BASE = 0x140     # of the low word of counter 0
 _BYTES = WORD_BITS // 8
@@ -92,7 +93,7 @@ def counter_names(config: CoreConfig) -> list[str]:
 def register_map(config: CoreConfig) -> tuple[Register, ...]:
     """The registers of the core of ``config``, by rising address."""
     parts = (_identity(config), _capabilities(config), _control(config), _setup(), _memory(config), _log(config),
-             _counters(config))
+             _counters(config), _programs(config))
     return tuple(register for part in parts for register in part)
 
 
@@ -121,7 +122,8 @@ def _capabilities(config: CoreConfig) -> Iterator[Register]:
            "vector": (c.vector_lanes, "a vector unit"), "records": (c.records, "FETCH of records"),
            "mac": (c.ring_words, "MAC passes"), "sparse": (c.sparse, "N:M matrices"),
            "softmax": (c.softmax_pairs, "softmax attention"), "row_ids": (c.row_ids, "rows by id"),
-           "block_log": (c.block_log, "a log of blocks")}
+           "block_log": (c.block_log, "a log of blocks"), "loader": (c.has_loader, "programs from memory"),
+           "axi4_stream": (c.has_tlast, "the streams of the array are AXI4-Stream")}
     yield Register("FEATURES", 0x010, constant, "What the core has.", tuple(
         RegisterField(name, at, 1, text, int(bool(there))) for at, (name, (there, text)) in enumerate(has.items())))
     yield Register("GEOMETRY", 0x014, constant, "Size of the array.", (
@@ -149,13 +151,15 @@ def _capabilities(config: CoreConfig) -> Iterator[Register]:
 
 
 def _control(config: CoreConfig) -> Iterator[Register]:
-    # Kept free: 0x200 to 0x3FF for what moves programs and images.
     clears = "SETUP_TARGET, SETUP_HIGH, INTERRUPT_ENABLE and INTERRUPT_STATE become 0"
     stops = (RegisterField("clear", 1, 1, f"{clears}; a fault goes when the memory is drained"),
-             RegisterField("abort", 2, 1, "stops the program that runs"))
+             RegisterField("abort", 2, 1, "stops the program that runs, or the load"))
+    loads = (RegisterField("load", 3, 1, "sends the records at PROGRAM_ADDRESS as setup words; with start the program "
+                                         "starts behind them; refused as start is"),)
     yield Register("CONTROL", 0x040, Access.WRITE, "Bits that are 1 act.", (
         RegisterField("start", 0, 1, "starts the program at instruction 0; refused while busy and after a fault"),
-        *(stops if config.is_processor else (RegisterField("clear", 1, 1, clears),))))
+        *(stops if config.is_processor else (RegisterField("clear", 1, 1, clears),)),
+        *(loads if config.has_loader else ())))
     has_bus = config.bus.memory is MemoryBus.AXI4
     processor = (
         RegisterField("bus_error", 3, 1, "the AXI4 bus of the memory has answered with an error, until the clear"),
@@ -164,23 +168,34 @@ def _control(config: CoreConfig) -> Iterator[Register]:
         RegisterField("fault", 8, FAULT_BITS, "why the program was stopped, 0: it was not; until the clear"),
         RegisterField("tag", 16, TAG_BITS, "block of the fault, or the first one that is not complete"))
     yield Register("STATUS", 0x044, Access.READ, "What the core does.", (
-        RegisterField("busy", 0, 1, "a program runs"),
+        RegisterField("busy", 0, 1, "a program runs" + (" or is loaded" if config.has_loader else "")),
         RegisterField("done", 1, 1, "the program that was started last has ended without a fault"),
         RegisterField("saturated", 2, 1, "a value was clamped since the start"),
         *(field for field in processor if config.is_processor
-          and (has_bus or not field.name.startswith("bus_error")))))
+          and (has_bus or not field.name.startswith("bus_error"))),
+        *(_tlast_flags() if config.has_tlast else ())))
     if has_bus:
         yield from _halves("BUS_ERROR_ADDRESS", 0x048, Access.READ, config.bus.address_width, 0,
                            "Byte address at which the first burst with an error begins.")
-    events = (("done", "a program has ended without a fault"),
+    loaded = ", or a load without a start" if config.has_loader else ""
+    events = (("done", f"a program has ended without a fault{loaded}"),
               *((("error", "a program was stopped by a fault, or the bus of the memory reported an error"),)
                 if config.is_processor else ()),
-              ("refused", "a start was refused"))
+              *((("error", "a block that came in ended with another beat than the one with tlast"),)
+                if config.has_tlast else ()),
+              ("refused", "a start or a load was refused" if config.has_loader else "a start was refused"))
     places = {"done": 0, "error": 1, "refused": 2}
     fields = tuple(RegisterField(name, places[name], 1, text) for name, text in events)
     yield Register("INTERRUPT_ENABLE", 0x050, Access.READ_WRITE, "The events that raise irq.", fields)
     yield Register("INTERRUPT_STATE", 0x054, Access.CLEAR,
                    "The events that have come; a 1 that is written clears its bit.", fields)
+
+
+def _tlast_flags() -> Iterator[RegisterField]:
+    texts = ("since the start a tlast has come with a beat that was not the last one of a block",
+             "since the start the last beat of a block has come without tlast")
+    for at, ((name, bits), text) in enumerate(zip(TLAST_FIELDS, texts, strict=True)):
+        yield RegisterField(name, 6 + at, bits, text)
 
 
 def _setup() -> Iterator[Register]:
@@ -221,6 +236,15 @@ def _log(config: CoreConfig) -> Iterator[Register]:
         yield Register("LOG_DATA", 0x0A4, Access.READ, "An entry of the log of blocks.", (
             RegisterField("exponent", 0, EXPONENT_BITS, "of the block"),
             RegisterField("saturated", EXPONENT_BITS, 1, "whether the block clamped a value in the array")))
+
+
+def _programs(config: CoreConfig) -> Iterator[Register]:
+    if not config.has_loader:
+        return
+    yield Register("PROGRAM_ADDRESS", 0x200, Access.READ_WRITE, "Where the records of a program begin.", _whole(
+        "beat of the memory", bits=config.memory_bits))
+    yield Register("PROGRAM_BEATS", 0x204, Access.READ_WRITE, "How much is loaded.", _whole(
+        "beats of records", bits=config.memory_bits))
 
 
 def _counters(config: CoreConfig) -> Iterator[Register]:

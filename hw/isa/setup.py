@@ -5,8 +5,8 @@ from .bit_fields import Fields
 __all__ = ["SETUP", "SETUP_BITS", "NO_TARGET", "HOST_TARGETS", "SETUP_PROGRAM", "SETUP_CONTROL", "SETUP_READER",
            "SETUP_WRITER", "SETUP_READ_SETS", "SETUP_WRITE_SETS", "SETUP_CHANNELS", "SETUP_ACTIVATION",
            "SETUP_LENGTHS", "LENGTHS", "CONTROL_START", "CONTROL_CLEAR",
-           "EXPONENT_BITS", "BLOCK_FIELDS", "TAG_BITS", "FAULT_BITS", "UNITS", "COUNTED_UNITS", "COUNTED_CAUSES",
-           "ARRAY_COUNTERS", "COUNTER_BITS", "ACTIVITY_DELAY", "coefficient_fields", "SetupWrite"]
+           "EXPONENT_BITS", "TLAST_FIELDS", "block_fields", "TAG_BITS", "FAULT_BITS", "UNITS", "COUNTED_UNITS",
+           "COUNTED_CAUSES", "ARRAY_COUNTERS", "COUNTER_BITS", "ACTIVITY_DELAY", "coefficient_fields", "SetupWrite"]
 
 SetupWrite = tuple[int, int, int]  # target, address, data
 
@@ -30,8 +30,8 @@ CONTROL_CLEAR = 2        # data of it that clears the error of a processor, once
 
 LENGTHS = 64             # entries of the table of lengths
 EXPONENT_BITS = 6        # of a block, modulo 64
-# Above the words of an output beat. Exponent and flag belong to the block; the flag is final on its last beat.
-BLOCK_FIELDS = [("exponent", EXPONENT_BITS), ("saturated", 1), ("last", 1)]
+# Since the start, up to a block: a tlast stood before the last beat of a block; the last beat of one had none.
+TLAST_FIELDS = [("tlast_unexpected", 1), ("tlast_missing", 1)]
 TAG_BITS = 16            # of a block of a processor; tags wrap
 FAULT_BITS = 4           # of the code of a fault
 UNITS = ("reader", "load", "cal", "store", "writer")  # of a processor, in the order of a block's way
@@ -45,3 +45,9 @@ ACTIVITY_DELAY = 2       # cycles until what a unit of a processor does shows at
 def coefficient_fields(width: int) -> Fields:
     """One word of a coefficient bank: two numbers Q2.(C-2), C = ``width``, two's complement, and the pivot bits."""
     return [("c0", width), ("c1", width), ("s0", 1), ("s1", 1)]
+
+
+def block_fields(has_tlast: bool = False) -> Fields:
+    """What stands above the words of an output beat, of a core with ``config.has_tlast``. All but ``last`` belong to
+    the block; ``saturated`` is final on its last beat."""
+    return [("exponent", EXPONENT_BITS), ("saturated", 1), *(TLAST_FIELDS if has_tlast else []), ("last", 1)]

@@ -12,6 +12,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..numeric import slot_bits
 
 __all__ = ["MemoryParameters", "MemoryPort", "in_slot"]
 
@@ -20,7 +21,7 @@ __all__ = ["MemoryParameters", "MemoryPort", "in_slot"]
 class MemoryParameters:
     """``elements`` per beat, a power of two >= 2, of ``element_width`` bits; ``address_bits`` of a beat number.
 
-    Where bytes hold a beat an element has a *slot* of 8 bits (elements of 8), 16 bits (9..16) or 32 bits (17, 18),
+    Where bytes hold a beat an element has a *slot* (hw/numeric.py) of 8 bits (elements of 8), 16 bits (9..16) or 32 bits (17, 18),
     sign-extended; the lowest element stands at the lowest address, the lowest byte first, and beat n stands
     ``n * beat_bytes`` behind beat 0. Raises ValueError naming the field.
     """
@@ -45,7 +46,7 @@ class MemoryParameters:
     @property
     def slot_bits(self) -> int:
         """Bits that one element takes where bytes hold it."""
-        return 8 if self.element_width == 8 else 16 if self.element_width <= 16 else 32
+        return slot_bits(self.element_width)
 
     @property
     def beat_bytes(self) -> int:

@@ -36,7 +36,10 @@ def once(parameters: str) -> Callable:
 
 def restarted(part: Any, restart: Value) -> Any:
     """``part`` and all below it, whose registers a one of ``restart`` resets as the reset of the domain does. Its
-    attributes are those of ``part``."""
+    attributes are those of ``part``.
+
+    ``restart`` must be a register that the reset of the domain sets: a ``part`` that is elaborated once is reset by it
+    alone, a cycle later, without a gate in front of thousands of registers."""
     return _Restart(restart)(part)
 
 
@@ -46,6 +49,6 @@ class _Restart(ResetInserter):
     def on_fragment(self, fragment):
         found = super().on_fragment(fragment)
         if isinstance(found, Instance) and "rst" in found.ports:
-            reset, kind = found.ports["rst"]
-            found.ports["rst"] = (reset | self.controls["sync"], kind)
+            _, kind = found.ports["rst"]
+            found.ports["rst"] = (self.controls["sync"], kind)
         return found

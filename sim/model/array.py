@@ -35,7 +35,7 @@ from .mac import mac_sums
 from .mac_rules import mac_rows
 from .shuffle import pass_indices, reverse_lanes
 
-__all__ = ["ArrayModel", "HeldBlock", "BlockResult", "block_bits", "check_overlaps", "overtaken"]
+__all__ = ["ArrayModel", "HeldBlock", "BlockResult", "block_bits", "block_words", "check_overlaps", "overtaken"]
 
 
 class BlockResult(NamedTuple):
@@ -377,7 +377,12 @@ def _next(queue: deque[HeldBlock], fault: str) -> HeldBlock:
     return queue.popleft()
 
 
-def _trace(program: list[Instruction]) -> Iterator[Load | Pass | Store]:
+def block_words(config: CoreConfig, program: Sequence[Instruction]) -> list[int]:
+    """Words of each block that ``program`` takes from the input stream of an array, in order."""
+    return [step.walk.beats * config.lanes * config.engines for step in _trace(program) if isinstance(step, Load)]
+
+
+def _trace(program: Sequence[Instruction]) -> Iterator[Load | Pass | Store]:
     """The loads, passes and stores in the order in which they run."""
     at, rounds = 0, 0
     while at < len(program):

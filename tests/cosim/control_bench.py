@@ -1,6 +1,6 @@
 """cocotb test of a core with a control bus and an AXI4 memory in Verilog: a program is loaded, started and asked over
-the registers alone, twice. The memory is the AxiRam of cocotbext-axi, the host its AxiLiteMaster or a Wishbone master
-of this file, classic and pipelined in turn; all pause at random.
+the registers alone, twice, and then loaded from memory. The memory is the AxiRam of cocotbext-axi, the host its
+AxiLiteMaster or a Wishbone master (masters.py); all pause at random.
 
 Addresses are those of the generated Python module. The environment names a file with the program and the memory before
 and after.
@@ -16,11 +16,14 @@ import runpy
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
-from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
+from cocotbext.axi import AxiBus, AxiRam
+
+from masters import AxiLiteHost, WishboneHost
 
 FACTS = json.loads(Path(os.environ["CONTROL_FACTS"]).read_text())
 PLACES = runpy.run_path(FACTS["registers"])
 BASE = 0x3000
+BUSY_OR_FAULT = PLACES["STATUS_BUSY_MASK"] | PLACES["STATUS_FAULT_MASK"]
 DONE, ERROR, REFUSED = (PLACES[f"INTERRUPT_STATE_{name}_MASK"] for name in ("DONE", "ERROR", "REFUSED"))
 
 
@@ -31,58 +34,6 @@ def pauses(seed):
         yield from itertools.repeat(rng.random() < 0.3, rng.randint(1, 6))
 
 
-class AxiLiteHost:
-    """The master of cocotbext-axi."""
-
-    def __init__(self, dut):
-        self._master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi_ctrl"), dut.clk, dut.rst)
-        write, read = self._master.write_if, self._master.read_if
-        for number, channel in enumerate((write.aw_channel, write.w_channel, write.b_channel, read.ar_channel,
-                                          read.r_channel)):
-            channel.set_pause_generator(pauses(number))
-
-    async def write(self, address, data, length=4):
-        """Whether it was done."""
-        return int((await self._master.write(address, data.to_bytes(length, "little"))).resp) == 0
-
-    async def read(self, address):
-        """What was read, and whether without an error."""
-        found = await self._master.read(address, 4)
-        return int.from_bytes(found.data, "little"), int(found.resp) == 0
-
-
-class WishboneHost:
-    """One access at a time, with strobes of one cycle or until the answer."""
-
-    def __init__(self, dut):
-        self._dut, self._pauses, self._turn = dut, pauses("wishbone"), itertools.cycle((False, True))
-        for name in ("cyc", "stb", "we", "adr", "dat", "sel"):
-            getattr(dut, f"wb_{name}_i").value = 0
-
-    async def _access(self, address, data, select):
-        dut, edge, is_pipelined = self._dut, RisingEdge(self._dut.clk), next(self._turn)
-        while next(self._pauses):
-            await edge
-        for name, value in (("cyc", 1), ("stb", 1), ("we", data is not None), ("adr", address), ("dat", data or 0),
-                            ("sel", select)):
-            getattr(dut, f"wb_{name}_i").value = value
-        while True:
-            await edge
-            if is_pipelined and not int(dut.wb_stall_o.value):
-                dut.wb_stb_i.value = 0
-            if int(dut.wb_ack_o.value) or int(dut.wb_err_o.value):
-                break
-        found = int(dut.wb_dat_o.value), bool(int(dut.wb_ack_o.value))
-        dut.wb_cyc_i.value = dut.wb_stb_i.value = 0
-        return found
-
-    async def write(self, address, data, length=4):
-        return (await self._access(address, data, (1 << length) - 1))[1]
-
-    async def read(self, address):
-        return await self._access(address, None, 15)
-
-
 async def value(host, name):
     found, good = await host.read(PLACES[name])
     assert good, name
@@ -91,7 +42,7 @@ async def value(host, name):
 
 async def load(host):
     """The window and all setup words but the start."""
-    limit = len(FACTS["before"])
+    limit = len(FACTS["before"]) + len(FACTS["records"])
     for name, data in (("BASE_LOW", BASE), ("LIMIT_LOW", limit)):
         assert await host.write(PLACES[name], data)
     following = None
@@ -104,12 +55,18 @@ async def load(host):
         following = target, address + 1
 
 
-async def run(dut, host, ram):
-    """One run of the program; its counters."""
-    image = b"".join(int(line, 16).to_bytes(FACTS["beat_bytes"], "little") for line in FACTS["before"])
+def image_of(name):
+    """Bytes of memory."""
+    return b"".join(int(line, 16).to_bytes(FACTS["beat_bytes"], "little") for line in FACTS[name])
+
+
+async def run(dut, host, ram, act=PLACES["CONTROL_START_MASK"]):
+    """One run of the program, begun by the bits ``act`` of CONTROL; its counters."""
+    image = image_of("before")
     ram.write(BASE, image)
-    assert await host.write(PLACES["CONTROL"], 1)
-    assert not await host.write(PLACES["CONTROL"], 1), "a start while busy"
+    assert await host.write(PLACES["CONTROL"], act)
+    assert not await host.write(PLACES["CONTROL"], act), "a start while busy"
+    assert await value(host, "STATUS") & PLACES["STATUS_BUSY_MASK"]
     if not int(dut.irq.value):
         await with_timeout(RisingEdge(dut.irq), 500, "us")
     assert await value(host, "INTERRUPT_STATE") == DONE | REFUSED
@@ -135,11 +92,39 @@ async def run(dut, host, ram):
     return counters
 
 
-async def stop(dut, host, ram):
+async def from_memory(dut, host, ram):
+    """What was loaded before is destroyed, loaded from memory without a start, destroyed, and loaded with a start,
+    which is aborted once."""
+    ram.write(BASE + len(image_of("before")), image_of("records"))
+    assert await host.write(PLACES["PROGRAM_ADDRESS"], len(FACTS["before"]))
+    assert await host.write(PLACES["PROGRAM_BEATS"], len(FACTS["records"]))
+    await destroy(host)
+    assert await host.write(PLACES["CONTROL"], PLACES["CONTROL_LOAD_MASK"])
+    assert await value(host, "STATUS") & PLACES["STATUS_BUSY_MASK"]
+    if not int(dut.irq.value):
+        await with_timeout(RisingEdge(dut.irq), 500, "us")
+    assert await value(host, "INTERRUPT_STATE") == DONE and not await value(host, "STATUS") & BUSY_OR_FAULT
+    assert await host.write(PLACES["INTERRUPT_STATE"], DONE)
+    results = [await run(dut, host, ram)]
+    both = PLACES["CONTROL_LOAD_MASK"] | PLACES["CONTROL_START_MASK"]
+    for wait in (0, 40):
+        await destroy(host)
+        await stop(dut, host, ram, both, wait)
+    return [*results, await run(dut, host, ram, both)]
+
+
+async def destroy(host):
+    """The program memory is zeros, which is no instruction."""
+    assert await host.write(PLACES["SETUP_TARGET"], FACTS["program_target"] << 16)
+    for _ in range(FACTS["program_words"]):
+        assert await host.write(PLACES["SETUP_DATA"], 0)
+
+
+async def stop(dut, host, ram, act=PLACES["CONTROL_START_MASK"], wait=60):
     """A program is aborted; the next start is refused until the fault is cleared."""
     drained, fault = PLACES["STATUS_DRAINED_MASK"], PLACES["STATUS_FAULT_MASK"]
-    assert await host.write(PLACES["CONTROL"], 1)
-    await ClockCycles(dut.clk, 60)
+    assert await host.write(PLACES["CONTROL"], act)
+    await ClockCycles(dut.clk, wait)
     assert await host.write(PLACES["CONTROL"], PLACES["CONTROL_ABORT_MASK"])
     while (status := await value(host, "STATUS")) & PLACES["STATUS_BUSY_MASK"]:
         pass
@@ -158,7 +143,7 @@ async def a_program_over_the_registers(dut):
     for number, channel in enumerate((ram.write_if.aw_channel, ram.write_if.w_channel, ram.write_if.b_channel,
                                       ram.read_if.ar_channel, ram.read_if.r_channel)):
         channel.set_pause_generator(pauses(10 + number))
-    host = AxiLiteHost(dut) if FACTS["bus"] == "axi4-lite" else WishboneHost(dut)
+    host = (AxiLiteHost if FACTS["bus"] == "axi4-lite" else WishboneHost)(dut, pauses)
     dut.rst.value = 1
     cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
     await ClockCycles(dut.clk, 4)
@@ -174,6 +159,6 @@ async def a_program_over_the_registers(dut):
     await load(host)
     first = await run(dut, host, ram)
     await with_timeout(cocotb.start_soon(stop(dut, host, ram)), 500, "us")
-    second = await run(dut, host, ram)
     # The memory pauses otherwise; the work is the same, and nothing of the first run is left.
-    assert second["computing"] == first["computing"] and second["total"] < 2 * first["total"]
+    for again in (await run(dut, host, ram), *await from_memory(dut, host, ram)):
+        assert again["computing"] == first["computing"] and again["total"] < 2 * first["total"]

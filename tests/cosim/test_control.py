@@ -21,7 +21,9 @@ from wingbeat.hw.bus.axi4.burst import AxiParameters
 from wingbeat.hw.config import CoreConfig
 from wingbeat.hw.core.top import core as core_of
 from wingbeat.hw.isa.instruction import Fault
+from wingbeat.hw.isa.record import record_beats
 from wingbeat.hw.isa.registers import counter_names
+from wingbeat.hw.isa.setup import SETUP_PROGRAM
 
 SEED = 17
 FIELDS = {"name": "runner", "engines": 2, "layers": 1, "coefficient_width": 16, "half_words": 64, "width": 16,
@@ -91,8 +93,10 @@ def test_a_foreign_master_runs_a_program(need, bus, tmp_path, monkeypatch):
     facts = {"bus": bus, "seed": SEED, "registers": str(tmp_path / f"{top}_registers.py"),
              "setup": [list(map(int, write)) for write in case.trial.setup_writes[:-1]],
              "beat_bytes": AxiParameters.of(config).beat_bytes, "before": core.harness.lines(case.trial.data),
+             "records": core.harness.lines(record_beats(config, case.trial.setup_writes[:-1])),
              "after": core.harness.lines(case.expected), "blocks": case.trial.n_blocks, "aborted": int(Fault.ABORTED),
-             "counters": counter_names(config)}
+             "counters": counter_names(config), "program_target": SETUP_PROGRAM,
+             "program_words": sum(target == SETUP_PROGRAM for target, _, _ in case.trial.setup_writes)}
     (tmp_path / "facts.json").write_text(json.dumps(facts))
     found, log = run_bench(monkeypatch, "control_bench", tmp_path / f"{top}.v", top, tmp_path,
                            {"CONTROL_FACTS": str(tmp_path / "facts.json")})

@@ -44,10 +44,12 @@ def spoil(path, number, bit=0):
     path.write_text("\n".join(lines) + "\n")
 
 
-@pytest.mark.parametrize("simulator, target", [("verilator", Target.PORTABLE), ("icarus", Target.ECP5)])
-def test_core_passes_its_own_test(make_core, need, simulator, target):
+@pytest.mark.parametrize("simulator, settings", [
+    ("verilator", ["target=portable"]), ("icarus", ["target=ecp5"]), ("verilator", ["bus.stream=axi4-stream"]),
+    ("verilator", ["bus.stream=axi4-stream", "bus.control=wishbone", "stream_words=1"])])
+def test_core_passes_its_own_test(make_core, need, simulator, settings):
     need(simulator)
-    folder = make_core(load_preset("tiny", ["engines=1", f"target={target.value}"]))
+    folder = make_core(load_preset("tiny", ["engines=1", *settings]))
     done = run(folder, simulator)
     trials = json.loads((folder / "tb" / "vectors" / "trials.json").read_text())
     assert len(trials) >= 20 and [each["name"] for each in trials[-2:]] == ["bpmm64_largest", "fft64_largest"]
@@ -68,6 +70,17 @@ def test_a_wrong_core_fails(make_core, need):
     spoil(folder / "tb" / "vectors" / "fft4_safe_0.expected.hex", 1)
     done = run(folder, "icarus")
     assert "fft4_safe_0: output beat 1 is" in done.stdout and done.returncode, done.stdout + done.stderr
+
+
+def test_a_wrong_tlast_fails(make_core, need):
+    """A block of one beat comes in without: a flag of that block, and of no other trial."""
+    need("icarus")
+    config = load_preset("tiny", ["engines=1", "bus.stream=axi4-stream"])
+    folder = make_core(config)
+    spoil(folder / "tb" / "vectors" / "fft4_safe_0.input.hex", 1, bit=config.memory_elements * 16)
+    done = run(folder, "icarus")
+    assert "fft4_safe_0: output beat 1 is" in done.stdout and done.returncode, done.stdout + done.stderr
+    assert "31 of 32 trials passed" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("simulator, target", [

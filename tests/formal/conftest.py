@@ -136,10 +136,10 @@ def holds(prove, free):
     return check
 
 
-def _steady(m, port):
-    """Asserts that a stream holds valid and payload until it is ready."""
+def _steady(m, port, restart=0):
+    """Asserts that a stream holds valid and payload until it is ready, or ``restart`` is high."""
     stalled, held = Signal(), Signal.like(Value.cast(port.payload))
-    m.d.sync += [stalled.eq(port.valid & ~port.ready), held.eq(port.payload)]
+    m.d.sync += [stalled.eq(port.valid & ~port.ready & ~Value.cast(restart)), held.eq(port.payload)]
     with m.If(stalled):
         m.d.comb += [Assert(port.valid), Assert(Value.cast(port.payload) == held)]
 

@@ -19,6 +19,7 @@ from wingbeat.hw.bus.axi4.burst import AxiParameters
 from wingbeat.hw.config import CoreConfig, Pipeline
 from wingbeat.hw.core.axi_processor import AxiProcessor
 from wingbeat.hw.core.processor import Processor
+from wingbeat.hw.core.processor_units import ProcessorUnits
 from wingbeat.hw.memory.port import MemoryParameters
 
 TINY = CoreConfig.of(engines=1, layers=1, width=8, element_width=8, coefficient_width=8, half_words=4,
@@ -27,12 +28,21 @@ TINY = CoreConfig.of(engines=1, layers=1, width=8, element_width=8, coefficient_
 
 
 @pytest.fixture
+def around(monkeypatch):
+    """The processor of TINY with other units."""
+    def build(units):
+        monkeypatch.setattr("wingbeat.hw.core.processor.ProcessorUnits", units)
+        return Processor(TINY)
+    return build
+
+
+@pytest.fixture
 def free_units(free):
-    free.outputs_of(*(f"wingbeat.hw.core.processor.{name}" for name in ("Array", "Reader", "Gather", "Writer")))
+    free.outputs_of(*(f"wingbeat.hw.core.processor_units.{name}" for name in ("Array", "Reader", "Gather", "Writer")))
     return free
 
 
-class Cut(Processor):
+class Cut(ProcessorUnits):
     """A fault takes back what was offered."""
 
     def _gated(self, m, source, sink, stopped):
@@ -40,18 +50,18 @@ class Cut(Processor):
         m.d.comb += sink.valid.eq(source.valid & ~stopped)
 
 
-class Open(Processor):
+class Open(ProcessorUnits):
     """A fault does not stop the requests."""
 
     def _gated(self, m, source, sink, stopped):
         wiring.connect(m, source, wiring.flipped(sink))
 
 
-class Shaky(Processor):
+class Shaky(ProcessorUnits):
     """What the memory refuses later shows as a fault, too."""
 
-    def _faults(self, m, array, reader, writer, player):
-        stopped = super()._faults(m, array, reader, writer, player)
+    def _faults(self, m, *units):
+        stopped = super()._faults(m, *units)
         with m.If(self.port.refused):
             m.d.comb += self.status.error.eq(Fault.REFUSED)
         return stopped
@@ -77,12 +87,12 @@ def first_fault(m, dut):
 
 @pytest.mark.parametrize("side", ["read", "write"])
 def test_requests_hold_across_a_fault(holds, free_units, steady, side):
-    assert holds(Processor(TINY), lambda m, dut: steady(m, getattr(dut.port, side)))
+    assert holds(Processor(TINY), lambda m, dut: steady(m, getattr(dut.port, side), dut.restart))
 
 
 @pytest.mark.parametrize("side", ["read", "write"])
-def test_requests_that_are_taken_back_are_refuted(holds, free_units, steady, side):
-    assert not holds(Cut(TINY), lambda m, dut: steady(m, getattr(dut.port, side)))
+def test_requests_that_are_taken_back_are_refuted(holds, free_units, around, steady, side):
+    assert not holds(around(Cut), lambda m, dut: steady(m, getattr(dut.port, side), dut.restart))
 
 
 @pytest.mark.parametrize("side", ["read", "write"])
@@ -91,16 +101,16 @@ def test_no_request_begins_after_a_fault(holds, free_units, side):
 
 
 @pytest.mark.parametrize("side", ["read", "write"])
-def test_requests_after_a_fault_are_refuted(holds, free_units, side):
-    assert not holds(Open(TINY), silence(side))
+def test_requests_after_a_fault_are_refuted(holds, free_units, around, side):
+    assert not holds(around(Open), silence(side))
 
 
 def test_the_first_fault_stays(holds, free_units):
     assert holds(Processor(TINY), first_fault)
 
 
-def test_a_fault_that_changes_is_refuted(holds, free_units):
-    assert not holds(Shaky(TINY), first_fault)
+def test_a_fault_that_changes_is_refuted(holds, free_units, around):
+    assert not holds(around(Shaky), first_fault)
 
 
 # --- the AXI master behind the port -----------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def test_links_of_generated_pages_resolve(name):
 def missing_citations(source: str) -> list[str]:
     """Documents and files of the project that a text names and that do not exist."""
     missing = []
-    for document in re.findall(r"\bdocs/[A-Za-z0-9_/-]+(?:\.md|\.py)?", source):
+    for document in re.findall(r"\bdocs/[A-Za-z0-9_/-]+(?:\.md|\.py|\.toml)?", source):
         path = document.removeprefix("docs/").rstrip("/")
         is_there = (DOCS / path).exists() or any(DOCS.glob(f"{path}-*.md")) or path in generated()
         if not is_there and not document.startswith(("docs/html", "docs/source")):

@@ -22,15 +22,16 @@ MAY_IMPORT = {
     "hw": "",
     "hw.isa": "",
     "hw.primitives": "",
-    "hw.array": "hw.primitives hw.softmax",
+    "hw.array": "hw.primitives hw.softmax hw.bus.stream",
     "hw.memory": "hw.primitives",
     "hw.softmax": "hw.primitives",
     "hw.vector": "hw.primitives hw.memory",
     "hw.bus": "",
     "hw.bus.axi4": "hw.primitives hw.memory",
     "hw.bus.control": "hw.primitives",
+    "hw.bus.stream": "hw.primitives",
     "hw.link": "hw.primitives",
-    "hw.core": "hw.primitives hw.array hw.memory hw.vector hw.bus.axi4 hw.bus.control",
+    "hw.core": "hw.primitives hw.array hw.memory hw.vector hw.bus.axi4 hw.bus.control hw.bus.stream",
     "sim": "",
     "sim.reference": "",
     "sim.model": "",
@@ -47,22 +48,26 @@ MAY_IMPORT = {
     "gen.workloads": "gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program sim.model "
                      "sim.reference",
     "gen.synth": "gen gen.rtl hw.array hw.memory hw.vector hw.core",
+    "gen.estimate": "gen gen.presets gen.compiler.network gen.cosim gen.synth hw.primitives hw.core",
     "gen.cosim": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim.testbench "
-                 "gen.rtl gen.workloads hw.bus.axi4 hw.bus.control hw.core sim.model sim.cycles",
+                 "gen.rtl gen.workloads hw.bus.axi4 hw.bus.control hw.bus.stream hw.core sim.model sim.cycles",
     "gen.cosim.testbench": "",
     "gen.explore": "gen gen.compiler gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
                    "gen.workloads sim.cycles sim.reference",
-    "gen.report": "gen gen.compiler.program gen.cosim gen.explore",
+    "gen.explore.space": "gen gen.compiler.kernel gen.compiler.network gen.cosim gen.estimate gen.explore gen.presets "
+                         "gen.synth gen.workloads sim.cycles",
+    "gen.report": "gen gen.compiler.program gen.cosim gen.explore gen.explore.space",
     "gen.output": "gen gen.compiler gen.compiler.network gen.compiler.program gen.cosim gen.explore gen.rtl "
-                  "gen.workloads hw.bus.axi4 sim.model",
+                  "gen.workloads hw.bus.axi4 hw.bus.stream sim.model",
     "gen.train": "gen gen.compiler.kernel gen.workloads",
     "gen.cli": "gen gen.presets gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
-               "gen.cosim.testbench gen.explore gen.output gen.report gen.synth gen.workloads",
-    "boards": "gen gen.presets gen.compiler gen.compiler.kernel gen.compiler.network gen.cosim gen.explore gen.output "
-              "gen.rtl gen.workloads hw.array hw.bus.control hw.core hw.link hw.memory",
+               "gen.cosim.testbench gen.estimate gen.explore gen.explore.space gen.output gen.report gen.synth "
+               "gen.workloads",
+    "boards": "gen gen.presets gen.compiler gen.compiler.kernel gen.compiler.network gen.cosim gen.estimate gen.explore "
+              "gen.output gen.rtl gen.synth gen.workloads hw.array hw.bus.control hw.core hw.link hw.memory",
 }
 MOST_MODULES = 20
-MAY_KNOW_AMARANTH = ("hw", "gen.rtl", "gen.synth", "gen.cosim", "gen.output", "sim.bench", "boards")
+MAY_KNOW_AMARANTH = ("hw", "gen.rtl", "gen.synth", "gen.estimate", "gen.cosim", "gen.output", "sim.bench", "boards")
 
 
 def modules() -> dict[str, Path]:

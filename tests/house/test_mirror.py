@@ -36,6 +36,7 @@ UNTESTED = {
     "gen/compiler/program/matrix.py": "gen/compiler/program/test_operations.py",
     "gen/console.py": "gen/cli/test_app.py",
     "gen/cosim/axi.py": "cosim/test_axi_core.py",
+    "gen/cosim/axi_stream.py": "cosim/test_axi_stream.py",
     "gen/cosim/core.py": "cosim/test_bench.py",
     "gen/cosim/harness.py": "cosim/test_processor_memory.py",
     "gen/cosim/job.py": "cosim/test_bench.py",

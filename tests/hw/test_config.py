@@ -158,6 +158,8 @@ def test_every_fault_is_named_at_once():
 @pytest.mark.parametrize("choices, message", [
     (dict(vector={"lanes": 2}), "vector: a vector unit without a memory; give [memory] or leave [vector] out"),
     (dict(bus={"memory": "axi4"}), "bus.memory: 'axi4' without a memory; give [memory], or allowed is native"),
+    (dict(memory={}, bus={"stream": "axi4-stream"}), "bus.stream: 'axi4-stream' with a [memory], behind which a core "
+                                                     "has no streams; allowed is native"),
     (dict(memory={}, bus={"memory": "axi4", "data_width": 48}), "bus.data_width: 48 is not a power of two")])
 def test_refused_sections(choices, message):
     with pytest.raises(ValidationError) as fault:

@@ -1,6 +1,7 @@
 """What `make campaign` asks of tests that draw at random: how many cases, and from which seed on.
 
 ``make campaign`` draws a seed and prints it; ``SEED=... make campaign`` repeats it. Without it seeds are fixed.
+It runs in parts (tests/support/campaign_run.py), each of which has WINGBEAT_CAMPAIGN_PART set.
 WINGBEAT_COSIM_SEEDS is a number of cases, or a range FIRST:LAST of seeds; WINGBEAT_CAMPAIGN_SEED the first seed.
 """
 
@@ -13,6 +14,7 @@ from wingbeat.gen.presets.select import load_preset, names
 _LARGE = 64  # multipliers; beyond it a build takes minutes
 _WANTED = os.environ.get("WINGBEAT_COSIM_SEEDS", "").split(":")
 IS_CAMPAIGN = bool(_WANTED[0])
+IS_PART = bool(os.environ.get("WINGBEAT_CAMPAIGN_PART"))
 FIRST_SEED = int(os.environ.get("WINGBEAT_CAMPAIGN_SEED", 0))
 
 

@@ -9,7 +9,7 @@ from ....hw.errors import WingbeatError
 from ..checkpoint import real_array
 from .load import LoadedNetwork
 
-__all__ = ["Padded", "encode_inputs", "input_lengths"]
+__all__ = ["Padded", "encode_inputs", "input_lengths", "random_inputs"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,3 +70,13 @@ def encode_inputs(network: LoadedNetwork, inputs: Any) -> np.ndarray:
         raise WingbeatError(f"inputs: shape {array.shape}; allowed is (count, {network.input.tokens}, "
                             f"{network.input.features})")
     return real_array("inputs", array)
+
+
+def random_inputs(network: LoadedNetwork, count: int, seed: int) -> np.ndarray | Padded:
+    """Normal features, or any tokens; any lengths from 1 on where the network takes them."""
+    rng = np.random.default_rng(seed)
+    values: np.ndarray = (rng.integers(network.vocabulary, size=(count, network.input.tokens))
+                          if network.vocabulary else rng.standard_normal((count, *network.input)))
+    if network.has_lengths:
+        return Padded(values, rng.integers(1, network.input.tokens + 1, count))
+    return values

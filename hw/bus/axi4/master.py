@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ...memory.port import MemoryPort
+from ...primitives.shared import once
 from .burst import AxiParameters
 from .reader import AxiReader
 from .writer import AxiWriter
@@ -66,6 +67,7 @@ class AxiMaster(wiring.Component):
             "m_axi_rlast": In(1), "m_axi_rvalid": In(1), "m_axi_rready": Out(1),
         })
 
+    @once("parameters")
     def elaborate(self, platform):
         m = Module()
         m.submodules.reader = reader = AxiReader(self.parameters)

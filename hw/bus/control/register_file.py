@@ -1,5 +1,7 @@
 """The registers of a core: what a control bus reads and writes becomes setup words, a start and answers."""
 
+from types import SimpleNamespace
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -7,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 from ...config import CoreConfig
 from ...isa.bit_fields import WORD_BITS
 from ...isa.registers import COUNTER_BASE, MAP_ADDRESS_BITS, Access, Register, counter_names, register_map
-from ...isa.setup import CONTROL_CLEAR, CONTROL_START, COUNTER_BITS, SETUP_CONTROL
-from ...layouts import block_entry, processor_status, setup, status
+from ...isa.setup import CONTROL_CLEAR, CONTROL_START, COUNTER_BITS, SETUP_CONTROL, TLAST_FIELDS
+from ...layouts import block_entry, load_command, processor_status, setup, status
 from ...primitives.pipeline import delay
 from ...primitives.signals import signals
 from ...sections import MemoryBus
@@ -41,9 +43,11 @@ def replaced_ports(config: CoreConfig) -> dict:
     window = {"base": In(c.bus.address_width), "limit": In(c.memory_bits + 1), "bus_error": Out(1),
               "bus_error_write": Out(1), "bus_error_address": Out(c.bus.address_width)}
     log = {"log_address": In(range(c.block_log)), "log_data": Out(block_entry())}
-    return {"i_setup": In(stream.Signature(setup())), "status": Out(processor_status() if c.is_processor else status()),
+    load = {"load": In(load_command(c)), "loading": Out(1)} if c.has_loader else {}
+    told = processor_status() if c.is_processor else status(c.has_tlast)
+    return {"i_setup": In(stream.Signature(setup())), "status": Out(told),
             **(stop if c.is_processor else {}), **(window if c.bus.memory is MemoryBus.AXI4 else {}),
-            **(log if c.block_log else {})}
+            **(log if c.block_log else {}), **load}
 
 
 class RegisterFile(wiring.Component):
@@ -51,6 +55,8 @@ class RegisterFile(wiring.Component):
 
     ``i``: accesses; ``o``: an answer to each. ``irq``: an event that is enabled has come. To the core goes ``o_setup``,
     from it comes ``i_status``; all other ports are those of the core with the same name.
+
+    A core with a Loader is loaded by ``load``; where CONTROL asks for a start too, its word is sent when all is loaded.
 
     An access that the register does not allow is answered with an error and changes nothing: an address without a
     register, a write to what is read only, a read of what is written only, a write of less than a word. A setup word
@@ -78,19 +84,27 @@ class RegisterFile(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         access, answer = Signal(register_request(), name="access"), Signal(register_response(), name="answer")
+        self._waiting = Signal(name="start_waits")  # for a load
         held = {name: self._held(register) for name, register in self._registers.items()
                 if register.access in (Access.READ_WRITE, Access.CLEAR)}
         m.submodules.counters = counters = self._counters(m, access)
         chosen, is_counter = self._choose(m, access)
         facts = self._facts(m)
-        acts, start_refused = signals("acts start_refused")
-        found, legal = self._read(m, access, chosen, is_counter, held, facts, counters)
+        acts, start_refused, begins, is_begin = signals("acts start_refused begins is_begin")
+        asks = self._asks(access)
+        found, legal = self._read(m, access, asks, chosen, is_counter, held, facts, counters)
         with m.FSM(name="registers"):
             with m.State("Idle"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
+                m.d.comb += self.i.ready.eq(~begins)
+                with m.If(begins):
+                    m.next = "Begin"
+                with m.Elif(self.i.valid):
                     m.d.sync += access.eq(self.i.payload)
                     m.next = "Choose"
+            with m.State("Begin"):  # the start that has waited for a load
+                m.d.comb += [self.o_setup.valid.eq(1), is_begin.eq(1)]
+                with m.If(self.o_setup.ready):
+                    m.next = "Idle"
             with m.State("Choose"):
                 m.next = "Find"
             with m.State("Find"):
@@ -98,11 +112,9 @@ class RegisterFile(wiring.Component):
                 m.next = "Act"
             with m.State("Act"):
                 m.d.comb += [acts.eq(access.write & ~answer.error), start_refused.eq(
-                    access.write & answer.error & chosen["CONTROL"] & access.data[0])]
+                    access.write & answer.error & chosen["CONTROL"] & (asks.start | asks.load))]
                 m.next = "Answer"
-                self._follow(m, access, acts, chosen)
-                if self._config.is_processor:
-                    m.d.comb += self.abort_request.eq(acts & chosen["CONTROL"] & access.data[2])
+                self._follow(m, access, acts, asks, chosen)
             with m.State("Send"):
                 m.d.comb += self.o_setup.valid.eq(1)
                 with m.If(self.o_setup.ready):
@@ -117,10 +129,17 @@ class RegisterFile(wiring.Component):
                     m.next = "Idle"
         m.d.comb += self.o.payload.eq(answer)
         self._hold(m, access, acts, chosen, held)
-        self._setup(m, access, chosen, held, facts, counters)
-        self._events(m, start_refused, held, facts)
+        self._setup(m, access, asks, is_begin, chosen, held, facts, counters)
+        loaded = self._load(m, acts & chosen["CONTROL"], asks, begins, is_begin, facts)
+        self._events(m, start_refused, loaded, held, facts)
         self._outputs(m, held)
         return m
+
+    def _asks(self, access):
+        """The bits of CONTROL in a write to it; 0 for those that the core has not got."""
+        places = {field.name: field.low for field in self._registers["CONTROL"].fields}
+        return SimpleNamespace(**{name: access.data[places[name]] if name in places else Const(0)
+                                  for name in ("start", "clear", "abort", "load")})
 
     def _held(self, register: Register) -> Signal:
         """What the register holds: its fields, packed at their places."""
@@ -154,28 +173,31 @@ class RegisterFile(wiring.Component):
         before, ending = signals("busy_before ending")
         m.d.sync += before.eq(now.busy)
         fall = Signal(name="busy_fall")
-        m.d.comb += fall.eq(before & ~now.busy)
+        self._running = running = Signal(name="is_running")  # a load is busy too
+        m.d.comb += fall.eq(before & ~now.busy & running)
         ended = delay(m, fall, _END_CYCLES, "ended", reset_less=False)
         with m.If(fall):
             m.d.sync += ending.eq(1)
         with m.Elif(ended):
-            m.d.sync += ending.eq(0)
+            m.d.sync += [ending.eq(0), running.eq(0)]
         self._ended = Signal(name="program_end")
         m.d.comb += [self._ended.eq(ended & (now.error == 0 if is_processor else 1)),
-                     facts.busy.eq(now.busy | before | ending), facts.saturated.eq(now.saturated)]
+                     facts.busy.eq(now.busy | before | ending | self._waiting), facts.saturated.eq(now.saturated)]
         if is_processor:
             m.d.comb += [facts.fault.eq(now.error), facts.tag.eq(now.tag)]
             m.d.comb += facts.drained.eq(self.drained)
+        if self._config.has_tlast:
+            m.d.comb += [facts[name].eq(now[name]) for name, _ in TLAST_FIELDS]
         if self._has_window:
             m.d.comb += [facts.bus_error.eq(self.bus_error), facts.bus_error_write.eq(self.bus_error_write)]
         return facts
 
-    def _read(self, m, access, chosen, is_counter, held, facts, counters):
+    def _read(self, m, access, asks, chosen, is_counter, held, facts, counters):
         """What the register that ``access`` names holds, and whether the access is legal."""
         found, legal = Signal(WORD_BITS, name="found"), Signal(name="legal")
         free = ~facts.busy & (facts.fault == 0 if self._config.is_processor else 1)
         conditions = {"SETUP_DATA": held["SETUP_TARGET"].target != SETUP_CONTROL,
-                      "CONTROL": ~(access.data[0] & (~free | access.data[1] | access.data[2])),
+                      "CONTROL": ~((asks.start | asks.load) & (~free | asks.clear | asks.abort)),
                       **{name: free for name in held if name.startswith(("BASE", "LIMIT"))}}
         sources = {**held, "STATUS": facts, **({"LOG_DATA": self.log_data} if self._config.block_log else {})}
         if self._has_window:
@@ -197,10 +219,10 @@ class RegisterFile(wiring.Component):
                      legal.eq(Mux(access.write, Cat(writable).any() & access.strobe.all(), Cat(readable).any()))]
         return found, legal
 
-    def _follow(self, m, access, acts, chosen):
+    def _follow(self, m, access, acts, asks, chosen):
         """What takes longer than a cycle."""
-        # An array has nothing to clear.
-        sends = access.data[:2].any() if self._config.is_processor else access.data[0]
+        # An array has nothing to clear. A start behind a load is sent when all is loaded.
+        sends = (asks.start & ~asks.load) | (asks.clear if self._config.is_processor else 0)
         with m.If(acts & (chosen["SETUP_DATA"] | (chosen["CONTROL"] & sends))):
             m.next = "Send"
         with m.If(acts & chosen["COUNTERS"] & access.data[0]):
@@ -218,33 +240,62 @@ class RegisterFile(wiring.Component):
             m.d.sync += [held[name].eq(0) for name in ("SETUP_TARGET", "SETUP_HIGH", "INTERRUPT_ENABLE",
                                                        "INTERRUPT_STATE")]
 
-    def _setup(self, m, access, chosen, held, facts, counters):
-        """The word on offer in state Send: that of SETUP_DATA, the start or the clear."""
+    def _load(self, m, acts, asks, begins, is_begin, facts):
+        """Abort and load of a write to CONTROL, and the start that waits for the load. Returns when a load without a
+        start has ended."""
+        loaded = Signal(name="loaded")
+        if not self._config.is_processor:
+            return loaded
+        if not self._config.has_loader:
+            m.d.comb += self.abort_request.eq(acts & asks.abort)
+            return loaded
+        # An abort between the end of the load and the start behind it stops the program that starts.
+        aborts, loading_before = signals("aborts loading_before")
+        waiting, has_fault = self._waiting, facts.fault != 0
+        m.d.comb += [self.load.valid.eq(acts & asks.load), begins.eq(waiting & ~self.loading & ~has_fault),
+                     self.abort_request.eq((acts & asks.abort) | aborts),
+                     loaded.eq(loading_before & ~self.loading & ~waiting & ~has_fault)]
+        m.d.sync += loading_before.eq(self.loading)
+        with m.If(acts & asks.load & asks.start):
+            m.d.sync += waiting.eq(1)
+        with m.Elif(has_fault | (is_begin & self.o_setup.ready)):
+            m.d.sync += waiting.eq(0)
+        with m.If(acts & asks.abort & waiting):
+            m.d.sync += aborts.eq(1)
+        with m.Elif(self.i_status.busy):
+            m.d.sync += aborts.eq(0)
+        return loaded
+
+    def _setup(self, m, access, asks, is_begin, chosen, held, facts, counters):
+        """The word on offer: in state Send that of SETUP_DATA, the start or the clear; in state Begin the start."""
         target, high, word = held["SETUP_TARGET"], held["SETUP_HIGH"], self.o_setup.payload
-        is_start, sent, done = signals("is_start sent done")
+        is_start, is_control, sent, done = signals("is_start is_control sent done")
         m.d.comb += [
-            is_start.eq(chosen["CONTROL"] & access.data[0]), sent.eq(self.o_setup.valid & self.o_setup.ready),
-            word.target.eq(Mux(chosen["CONTROL"], SETUP_CONTROL, target.target)),
-            word.address.eq(Mux(chosen["CONTROL"], 0, target.address)),
-            word.data.eq(Mux(chosen["CONTROL"], Mux(access.data[0], CONTROL_START, CONTROL_CLEAR),
-                             Cat(access.data, high.data))),
+            is_start.eq(is_begin | (chosen["CONTROL"] & asks.start)), is_control.eq(is_begin | chosen["CONTROL"]),
+            sent.eq(self.o_setup.valid & self.o_setup.ready),
+            word.target.eq(Mux(is_control, SETUP_CONTROL, target.target)),
+            word.address.eq(Mux(is_control, 0, target.address)),
+            word.data.eq(Mux(is_control, Mux(is_start, CONTROL_START, CONTROL_CLEAR), Cat(access.data, high.data))),
             counters.clear.eq(sent & is_start), facts.done.eq(done)]
         with m.If(self._ended):
             m.d.sync += done.eq(1)
         with m.If(sent):
             with m.If(is_start):
-                m.d.sync += done.eq(0)
+                m.d.sync += [done.eq(0), self._running.eq(1)]
             with m.Elif(chosen["SETUP_DATA"]):
                 m.d.sync += [target.address.eq(target.address + 1), high.data.eq(0)]
 
-    def _events(self, m, start_refused, held, facts):
+    def _events(self, m, start_refused, loaded, held, facts):
         """Events set their bits of INTERRUPT_STATE; one that comes with its clearing stays."""
         state, enable = held["INTERRUPT_STATE"], held["INTERRUPT_ENABLE"]
         error, error_before = signals("error error_before")
-        with m.If(self._ended):
+        with m.If(self._ended | loaded):
             m.d.sync += state.done.eq(1)
         if self._config.is_processor:
             m.d.comb += error.eq((facts.fault != 0) | (facts.bus_error if self._has_window else 0))
+        if self._config.has_tlast:
+            m.d.comb += error.eq(Cat(facts[name] for name, _ in TLAST_FIELDS).any())
+        if "error" in state.shape().members:
             m.d.sync += error_before.eq(error)
             with m.If(error & ~error_before):
                 m.d.sync += state.error.eq(1)
@@ -259,5 +310,8 @@ class RegisterFile(wiring.Component):
                 for field in self._registers[f"{name}_{half}"].fields if f"{name}_{half}" in held else ():
                     first = low + field.low
                     m.d.comb += getattr(self, port)[first:first + field.bits].eq(held[f"{name}_{half}"][field.name])
+        if self._config.has_loader:
+            m.d.comb += [self.load.address.eq(held["PROGRAM_ADDRESS"].value),
+                         self.load.beats.eq(held["PROGRAM_BEATS"].value)]
         if self._config.block_log:
             m.d.comb += self.log_address.eq(held["LOG_ADDRESS"].entry)

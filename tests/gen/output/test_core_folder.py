@@ -157,6 +157,7 @@ CORES = {"array": load_preset("tiny", ["engines=1"]), "processor": PROCESSOR,
          "axi": load_preset("processor-16", ["bus.memory=axi4"]),
          "controlled": PROCESSOR.changed(bus={"control": "axi4-lite"}),
          "wishbone": load_preset("tiny", ["engines=1", "bus.control=wishbone"]),
+         "stream": load_preset("tiny", ["engines=1", "bus.stream=axi4-stream"]),
          "ecp5": PROCESSOR.changed(target=Target.ECP5)}
 
 

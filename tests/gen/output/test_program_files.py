@@ -147,6 +147,21 @@ def test_a_program_of_an_array_explains_itself(tmp_path, kernel, scaling):
     ProgramFolderFacts.model_validate(json.loads((tmp_path / "manifest.json").read_text()))
 
 
+def test_a_program_of_an_array_says_where_tlast_goes(tmp_path):
+    assert main(["program", "--preset", "tiny", "--set", "bus.stream=axi4-stream", "--kernel", "fft", "--sizes", "32",
+                 "--blocks", "3", "-o", str(tmp_path)]) == 0
+    facts = json.loads((tmp_path / "fft_32.json").read_text())
+    ArrayProgramFacts.model_validate(facts)
+    stream = facts["stream"]
+    _, above = elements((tmp_path / "fft_32.input.hex").read_text().split(), stream)
+    assert stream["tlast_bit"] == stream["element_width"] * stream["beat_elements"]
+    assert above == ([0] * (stream["block_beats"] - 1) + [1]) * 3
+    _, tags = elements((tmp_path / "fft_32.expected.hex").read_text().split(), stream)
+    places = stream["tag_fields"]
+    assert [tag >> places["last"]["bit"] for tag in tags] == above
+    assert not any(tag >> places[flag]["bit"] & 1 for tag in tags for flag in ("tlast_unexpected", "tlast_missing"))
+
+
 def test_a_program_of_a_processor_explains_its_exponents(folder):
     """From the files alone: results, each with the exponent of its block."""
     arguments = ["--config", str(folder / "p.toml"), "--set", "memory.block_log=4", "--kernel", "fft", "--sizes", "32"]

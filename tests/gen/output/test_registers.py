@@ -12,6 +12,7 @@ from wingbeat.gen.presets.select import load_preset
 from wingbeat.hw.isa.registers import Access, configuration_hash, register_map
 
 CONFIGS = {"array": load_preset("tiny", ["bus.control=wishbone"]),
+           "stream": load_preset("tiny", ["bus.control=axi4-lite", "bus.stream=axi4-stream"]),
            "axi": load_preset("hybrid-16", ["bus.control=axi4-lite", "bus.memory=axi4", "bus.address_width=40",
                                             "memory.block_log=64"]),
            "reg": load_preset("tiny", ["bus.control=wishbone"]).changed(name="addrmap")}  # a word of SystemRDL

@@ -19,6 +19,7 @@ SEALED = {"build_folders": ["tb/build"], "sha256": {"README.md": "0"}, "seal": "
 SETTINGS = [["--", name] for name in names()] + [
     ["bus.memory=axi4", "processor-16"], ["memory.block_log=16", "hybrid-16"],
     ["bus.control=axi4-lite", "hybrid-16"], ["bus.control=wishbone", "tiny"],
+    ["bus.stream=axi4-stream", "tiny"],
     ["memory.records=true", "hybrid-16"]]
 
 

@@ -146,3 +146,20 @@ def test_setting_cannot_smuggle_a_second_field():
 def test_unknown_preset_names_the_known():
     with pytest.raises(WingbeatError, match="preset: 'nothing' is not one of .*tiny"):
         presets.load_preset("nothing")
+
+
+@pytest.mark.parametrize("key, field", [("engines", "array.engines"), ("array.engines", "array.engines"),
+                                        ("memory_bits", "memory.address_bits"), ("bus.memory", "bus.memory"),
+                                        ("target", "target"), ("memory", "memory"), ("vector_lanes", "vector.lanes")])
+def test_names_of_fields(key, field):
+    assert presets.field_of(key) == field
+
+
+@pytest.mark.parametrize("key, message", [
+    ("array.motors", "^array.motors: no such field; allowed are engines, layers, "),
+    ("motors", "^motors: no such field; allowed are name, target, pipeline, array.FIELD, memory.FIELD, "),
+    ("motor.engines", "^motor.engines: no such field; allowed are name, "), ("array", "^array: no such field; "),
+    ("", "^: no such field; ")])
+def test_names_that_are_no_field(key, message):
+    with pytest.raises(WingbeatError, match=message):
+        presets.field_of(key)

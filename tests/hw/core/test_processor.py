@@ -195,3 +195,22 @@ def test_a_start_that_waits_is_dropped():
         assert not ctx.get(run.dut.status.busy) and ctx.get(run.dut.status.total) == 0
         await run.good_run(ctx, [START])
     Run(24, script)
+
+
+def test_a_reset_is_a_restart():
+    """It comes a cycle later, and first of all; as long the setup port takes nothing."""
+    dut, seen = Processor(CONFIG), []
+    bench = Bench(dut)
+
+    async def watch(ctx):
+        async for _, reset, restart, ready in ctx.tick().sample(dut.restart, dut.i_setup.ready):
+            seen.append((bool(reset), bool(restart), bool(ready)))
+
+    async def wait(ctx):
+        await ctx.tick().repeat(3)
+    bench.process(watch, background=True)
+    bench.process(wait)
+    bench.run(40, reset_at=7)
+    resets = [reset for reset, _, _ in seen]
+    assert sum(resets) == 1 and len(seen) > 9
+    assert [restart for _, restart, _ in seen] == [True, *resets[:-1]] == [not ready for _, _, ready in seen]

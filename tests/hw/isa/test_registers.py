@@ -12,6 +12,7 @@ from wingbeat.hw.isa.setup import SETUP_BITS
 ARRAY = CoreConfig.of()
 PROCESSOR = CoreConfig.of(memory_bits=12, block_log=64)
 CONFIGS = {"array": ARRAY, "processor": PROCESSOR, "axi": PROCESSOR.changed(bus={"memory": "axi4"}),
+           "stream": ARRAY.changed(bus={"stream": "axi4-stream"}),
            "wide": PROCESSOR.changed(memory_bits=32).changed(bus={"memory": "axi4", "address_width": 64})}
 
 
@@ -50,6 +51,7 @@ def test_registers_follow_the_configuration():
     features = {config: next(r for r in register_map(config) if r.name == "FEATURES") for config in CONFIGS.values()}
     assert features[ARRAY].value == 0
     has = {field.name for field in features[CONFIGS["axi"]].fields if field.value}
+    assert [field.name for field in features[CONFIGS["stream"]].fields if field.value] == ["axi4_stream"]
     assert has == {"memory", "axi4", "block_log"}
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wingbeat.gen.compiler.network.inputs import Padded, encode_inputs, input_lengths
+from wingbeat.gen.compiler.network.inputs import Padded, encode_inputs, input_lengths, random_inputs
 from wingbeat.hw.errors import WingbeatError
 
 
@@ -51,3 +51,15 @@ def test_a_network_without_lengths(network):
     with pytest.raises(WingbeatError) as caught:
         encode_inputs(replace(network, has_lengths=False), Padded(VALUES, np.ones(3, dtype=int)))
     assert str(caught.value) == ("lengths: int64 (3,); allowed are none, as the network file has no input.lengths")
+
+
+def test_random_inputs(networks, network):
+    """The same seed draws the same; they are what the network takes."""
+    plain, _ = networks.load("b8", tokens=5)
+    words, _ = networks.load("e8", tokens=5, vocabulary=True)
+    for each in (plain, words, network):
+        one, two, other = (random_inputs(each, 6, seed) for seed in (1, 1, 2))
+        assert len(one) == len(encode_inputs(each, one)) == 6
+        one, two, other = (np.asarray(getattr(drawn, "values", drawn)) for drawn in (one, two, other))
+        assert np.array_equal(one, two) and not np.array_equal(one, other)
+    assert input_lengths(network, random_inputs(network, 9, 1)).min() >= 1

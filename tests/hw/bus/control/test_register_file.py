@@ -13,7 +13,9 @@ from wingbeat.sim.bench.stream import Bench, Stall
 
 ARRAY = CoreConfig.of(layers=1, half_words=16, coefficient_words=16)
 CONFIGS = {"array": ARRAY, "processor": ARRAY.changed(memory_bits=8, block_log=4),
-           "axi": ARRAY.changed(memory_bits=32).changed(bus={"memory": "axi4", "address_width": 40})}
+           "stream": ARRAY.changed(bus={"stream": "axi4-stream"}),
+           "axi": ARRAY.changed(memory_bits=32).changed(bus={"memory": "axi4", "address_width": 40}),
+           "loader": ARRAY.changed(stream_words=2, memory_bits=8).changed(bus={"control": "wishbone"})}
 LOG = 0b1_000101
 
 
@@ -271,6 +273,109 @@ def test_an_abort_is_a_pulse():
     assert sum(pulses) == 2
 
 
+START, LOAD, ABORT = 1, 8, 4
+
+
+def test_a_start_waits_for_the_load():
+    """Busy from the access on; no start before all is loaded; without a start the load ends with the event done."""
+    host, loads = Host(CONFIGS["loader"]), []
+    dut = host.dut
+    sink = host.bench.sink(dut.o_setup, 1)
+
+    async def core(ctx):
+        async for _, _, load, address, beats in ctx.tick().sample(dut.load.valid, dut.load.address, dut.load.beats):
+            if load:
+                loads.append((address, beats))
+                ctx.set(dut.loading, 1)
+                ctx.set(dut.i_status.busy, 1)
+
+    async def testbench(ctx):
+        assert await host.write(ctx, "PROGRAM_ADDRESS", 0x5A) and await host.write(ctx, "PROGRAM_BEATS", 9)
+        for act, word in ((LOAD, 0), (LOAD | START, 1)):
+            assert await host.write(ctx, "CONTROL", act)
+            for refused in (START, LOAD, START | LOAD):
+                assert not await host.write(ctx, "CONTROL", refused), "a start while loading"
+            assert await host.field(ctx, "STATUS", "busy") and not sink.words
+            ctx.set(dut.loading, 0)
+            ctx.set(dut.i_status.busy, 0)
+            await ctx.tick().repeat(3)
+            assert len(sink.words) == word
+            assert await host.read(ctx, "INTERRUPT_STATE") == 0b100 | (not word)
+            assert await host.write(ctx, "INTERRUPT_STATE", 0b101)
+        await run_program(ctx, dut.i_status)
+        await ctx.tick().repeat(8)
+        assert await host.read(ctx, "INTERRUPT_STATE") == 1 and await host.read(ctx, "STATUS") == 2
+        for refused in (LOAD | 2, LOAD | ABORT):
+            assert not await host.write(ctx, "CONTROL", refused), "with clear or abort"
+    host.bench.process(core, background=True)
+    host.run(testbench)
+    assert loads == [(0x5A, 9)] * 2 and sink.words == [SETUP_CONTROL | CONTROL_START << 24]
+
+
+@pytest.mark.parametrize("late", range(5))
+def test_busy_stays_between_load_and_program(late):
+    host = Host(CONFIGS["loader"])
+    dut = host.dut
+
+    async def core(ctx):
+        ctx.set(dut.o_setup.ready, 1)
+        await ctx.tick().until(dut.load.valid)
+        ctx.set(dut.loading, 1)
+        ctx.set(dut.i_status.busy, 1)
+        await ctx.tick().until(dut.i.valid & ~dut.i.payload.write)
+        await ctx.tick().repeat(late + 1)
+        ctx.set(dut.loading, 0)
+        ctx.set(dut.i_status.busy, 0)
+        await ctx.tick().until(dut.o_setup.valid)
+        ctx.set(dut.i_status.busy, 1)
+
+    async def testbench(ctx):
+        assert await host.write(ctx, "CONTROL", LOAD | START)
+        for _ in range(4):
+            assert await host.field(ctx, "STATUS", "busy")
+    host.bench.process(core, background=True)
+    host.run(testbench)
+
+
+@pytest.mark.parametrize("late", range(12))
+def test_an_abort_about_the_end_of_a_load(late):
+    """Whenever it comes: the load is stopped, or the program behind it."""
+    host, seen = Host(CONFIGS["loader"]), []
+    dut = host.dut
+
+    async def core(ctx):
+        """Loads until ``late`` cycles behind the abort, then runs a program."""
+        ctx.set(dut.o_setup.ready, 1)
+        async for _, _, load, word, aborts in ctx.tick().sample(dut.load.valid, dut.o_setup.valid, dut.abort_request):
+            if load:
+                ctx.set(dut.loading, 1)
+                ctx.set(dut.i_status.busy, 1)
+            if word:
+                ctx.set(dut.i_status.busy, 1)
+            if aborts and ctx.get(dut.i_status.busy):
+                seen.append("loading" if ctx.get(dut.loading) else "running")
+                ctx.set(dut.i_status.error, Fault.ABORTED)
+                ctx.set(dut.loading, 0)
+                ctx.set(dut.i_status.busy, 0)
+
+    async def end(ctx):
+        await ctx.tick().until(dut.i.valid & (dut.i.payload.data == ABORT))
+        await ctx.tick().repeat(late + 1)
+        ctx.set(dut.loading, 0)
+        ctx.set(dut.i_status.busy, 0)
+
+    async def testbench(ctx):
+        assert await host.write(ctx, "CONTROL", LOAD | START)
+        assert await host.write(ctx, "CONTROL", ABORT)
+        await ctx.tick().repeat(30)
+        assert await host.field(ctx, "STATUS", "fault") == Fault.ABORTED
+        assert not await host.field(ctx, "STATUS", "busy") and not await host.field(ctx, "STATUS", "done")
+    host.bench.process(core, background=True)
+    host.bench.process(end, background=True)
+    host.run(testbench)
+    assert len(seen) == 1
+
+
 def test_where_the_memory_bus_failed():
     host = Host(CONFIGS["axi"])
 
@@ -290,6 +395,25 @@ def test_an_error_of_the_memory_bus_is_an_event():
         ctx.set(host.dut.bus_error, 1)
         await ctx.tick().repeat(3)
         assert await host.read(ctx, "INTERRUPT_STATE") == 0b010 and await host.read(ctx, "STATUS") == 0b1000
+    host.run(testbench)
+
+
+@pytest.mark.parametrize("flag", ["tlast_unexpected", "tlast_missing"])
+def test_a_wrong_tlast_is_an_event(flag):
+    """Once, when the first flag rises."""
+    host = Host(CONFIGS["stream"])
+
+    async def testbench(ctx):
+        assert await host.write(ctx, "INTERRUPT_ENABLE", 0b010)
+        ctx.set(host.dut.i_status[flag], 1)
+        await ctx.tick().repeat(3)
+        assert ctx.get(host.dut.irq) and await host.read(ctx, "INTERRUPT_STATE") == 0b010
+        assert await host.read(ctx, "STATUS") == 0b1_000000 << (flag == "tlast_missing")
+        assert await host.write(ctx, "INTERRUPT_STATE", 0b010)
+        for name in ("tlast_unexpected", "tlast_missing"):
+            ctx.set(host.dut.i_status[name], 1)
+        await ctx.tick().repeat(3)
+        assert not ctx.get(host.dut.irq) and await host.read(ctx, "INTERRUPT_STATE") == 0
     host.run(testbench)
 
 

@@ -1,0 +1,1 @@
+"""Area, clock, speed and energy of a core without synthesis."""

@@ -1,0 +1,1 @@
+"""AXI4-Stream in front of the streams of an array."""
