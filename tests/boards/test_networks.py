@@ -15,7 +15,7 @@ from wingbeat.hw.errors import WingbeatError
 def test_digits_fit_as_the_board_file_says():
     found = board_network(Ulx3sTop, "digits")
     assert found.compiled.batch == 16 and found.compiled.beats <= Ulx3sTop.memory_beats < 2 * found.compiled.beats
-    assert len(found.inputs) == len(found.labels) == 320
+    assert len(found.inputs) == len(found.labels) >= 320
 
 
 @pytest.mark.slow
