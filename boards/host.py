@@ -1,6 +1,6 @@
 """Host side of the serial link: writes programs and coefficients, streams data, reads results and counters.
 
-    with Host.open("/dev/ttyUSB0", Ulx3sTop) as host:
+    with Host.open("/dev/ttyUSB0", Ulx3sArrayTop) as host:
         y = host.run_kernel(kernel, x)
 
 Any object with ``read(n) -> bytes`` (what came before its timeout, possibly less) and ``write(data)`` is a
@@ -20,7 +20,7 @@ from ..hw.config import CoreConfig
 from ..hw.errors import WingbeatError
 from ..hw.isa.link_frame import (ERROR, OVERHEAD, RECORD_BYTES, REPLY, VERSION, LinkFault, Kind, decode_frame,
                                  encode_frame, identity)
-from .top import BoardTop
+from .array import ArrayTop
 
 __all__ = ["Host", "Identity", "LinkError", "PATIENCE", "Port"]
 
@@ -70,7 +70,7 @@ class Host:
                                 f"{VERSION}, configuration {identity(config)}")
 
     @classmethod
-    def open(cls, device: str, board: type[BoardTop], timeout: float = 1.0) -> "Host":
+    def open(cls, device: str, board: type[ArrayTop], timeout: float = 1.0) -> "Host":
         """Host on a serial device of this machine; needs pyserial. ``timeout`` in seconds per reply."""
         import serial
 

@@ -3,18 +3,17 @@
 from amaranth.hdl import Const
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
-from .top import BoardTop
+from .array import ArrayTop
 
 __all__ = ["IcebreakerTop"]
 
 
-class IcebreakerTop(BoardTop):
+class IcebreakerTop(ArrayTop):
     """Top of the iCEBreaker. The button resets, the red LED says busy, the green one saturated."""
 
     name = "icebreaker"
     preset = "icebreaker"
     clock_hz = 12e6
-    baud = 1_000_000
     bitstream = "bin"
     # No memory is read where it is written in the same cycle, and what one could then see needs no gates. (Amaranth
     # hands Yosys finished memory ports, so the attribute that says so in the Verilog is not looked at.)

@@ -14,7 +14,8 @@ from .isa.setup import (ARRAY_COUNTERS, COUNTED_CAUSES, COUNTED_UNITS, COUNTER_B
 
 __all__ = ["word", "lanes", "instruction", "pass_command", "store_command", "ring_write", "memory_command",
            "table_write", "setup", "input_beat", "output_beat", "tlast_flags", "status", "processor_status",
-           "unit_activity", "block_report", "load_command", "block_entry", "layout_of"]
+           "unit_activity", "block_report", "load_command", "block_entry", "layout_of", "word_access",
+           "word_answer"]
 
 _TABLE_BITS = (DESCRIPTOR_WORDS << dict(FIELDS[Opcode.READ])["descriptor"]).bit_length() - 1  # of the largest table
 
@@ -128,3 +129,13 @@ def processor_status() -> data.StructLayout:
     counters = {f"{unit}_{cause}": unsigned(COUNTER_BITS) for unit in COUNTED_UNITS
                 for cause in COUNTED_CAUSES}
     return data.StructLayout({**status().members, "error": unsigned(FAULT_BITS), "tag": unsigned(TAG_BITS), **counters})
+
+
+def word_access(address_bits: int) -> data.StructLayout:
+    """A read or a write of a 32-bit word; ``address`` counts words."""
+    return data.StructLayout({"write": 1, "address": address_bits, "data": WORD_BITS})
+
+
+def word_answer() -> data.StructLayout:
+    """The answer to it; ``data`` means nothing where ``error`` or behind a write."""
+    return data.StructLayout({"data": WORD_BITS, "error": 1})

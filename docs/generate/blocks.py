@@ -13,7 +13,8 @@ from amaranth.hdl import Fragment, Shape
 from amaranth.lib import wiring
 from pydantic import BaseModel
 
-from wingbeat.boards.top import LinkedArray
+from wingbeat.boards.array import LinkedArray
+from wingbeat.boards.processor import LinkedProcessor
 from wingbeat.gen.presets.select import load_preset
 from wingbeat.hw.core.top import core
 from wingbeat.hw.link.uart import UartParameters
@@ -112,7 +113,8 @@ def _examples() -> dict[type, tuple[str, Part]]:
         ("preset `tiny` with `--set bus.control=wishbone`", lambda: core(wishbone)),
         ("preset `tiny` with `--set bus.stream=axi4-stream`", lambda: core(streamed)),
         ("the board top of `ulx3s-16`", lambda: LinkedArray(load_preset("ulx3s-16"), uart, 1 << 20)),
-        ("preset `hybrid-16`, 1,024 beats", lambda: Scratchpad(ScratchpadParameters(memory, 1024))))
+        ("preset `hybrid-16` on a board with 1,024 beats", lambda: LinkedProcessor(
+            hybrid, Scratchpad(ScratchpadParameters(memory, 1024)), 1024, uart, 1 << 20)))
     found: dict[type, tuple[str, Part]] = {}
     for name, build in designs:
         with watching() as parts:

@@ -96,6 +96,7 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
                        Shot("FrameSender", "i.valid i.payload o fetch position", "i.valid", 1, 24, design="link")),
     "link/link.py": (Shot("Link", "i o_setup.valid o.valid", "i", 1, 24, design="link"),
                      Shot("Link", "i.valid i.ready o_setup o", "o_setup", 18, 30, design="link")),
+    "link/bridge.py": (),
     "link/uart.py": (Shot("UartReceiver", "rx o", "o.valid", 40, 44, design="receiver"),
                      Shot("UartTransmitter", "i tx", "i", 1, 44, design="transmitter")),
     "memory/emit.py": (Shot("Emit", "places i memory issued ended", "i", 3),),
@@ -103,6 +104,7 @@ SHOTS: dict[str, tuple[Shot, ...]] = {
     "memory/read_arbiter.py": (Shot("ReadArbiter", "reader_read.valid reader_read.ready residual_read.valid "
                                     "residual_read.ready read beats.valid reader_beats.valid residual_beats.valid",
                                     "residual_read", 3, 24),),
+    "memory/host_access.py": (),
     "memory/loader.py": (),
     "memory/outstanding.py": (),
     "memory/player.py": (Shot("Player", "i.valid i.ready write_valid write.target idle", "i.valid", 2),),
@@ -146,6 +148,10 @@ NO_PICTURE = {
     "primitives/adder.py": "The block has no registers: its sum follows its operands in the same cycle.",
     "memory/row_ids.py": "A table: an id is kept three cycles after it comes, a place is there one or two cycles after "
                          "it is asked for.",
+    "memory/host_access.py": "Only a board with a processor has it: an access of a host takes the place of a request of "
+                             "the core, and its answer that of a beat or of a report.",
+    "link/bridge.py": "Only a board with a processor has it: a byte takes ten bits of a serial line, everything else a few "
+                      "cycles.",
     "memory/loader.py": "Only a design with a control bus has it: a read leaves a cycle behind the load, a word a "
                         "cycle behind its beat, and words follow one another.",
     "core/processor.py": "One register: the units are reset in the cycle behind the one in which they ask for it.",

@@ -36,9 +36,14 @@ from .streams import StreamHarness
 from .testbench import simulators
 from .testbench.simulators import SimulatorError
 
-__all__ = ["Build", "Core", "build_verilog", "lint_core", "waivers"]
+__all__ = ["Build", "Core", "build_verilog", "lint_core", "primitives", "waivers"]
 
 _HERE = Path(__file__).resolve().parent
+
+
+def primitives(config: CoreConfig) -> list[Path]:
+    """Simulation models of the primitives that a core of ``config`` instantiates."""
+    return [_HERE / "verilog" / "ecp5.v"] if config.target is Target.ECP5 else []
 
 
 def _harness(config: CoreConfig, component: wiring.Component, depth: int | None) -> Harness:
@@ -74,7 +79,7 @@ class Core:
     @property
     def primitives(self) -> list[Path]:
         """Simulation models of the primitives that the core instantiates."""
-        return [_HERE / "verilog" / "ecp5.v"] if self.config.target is Target.ECP5 else []
+        return primitives(self.config)
 
     def build(self, simulator: str = "verilator", *, vcd: bool = False) -> "Build":
         """The core with its harness on ``simulator``, from the cache if it was built before; with ``vcd`` so that it

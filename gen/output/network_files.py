@@ -57,15 +57,15 @@ class Calibration:
         self.inputs, self.labels, self.source = inputs, labels, source
 
 
-def read_calibration(path: Path, network: LoadedNetwork) -> Calibration:
+def read_calibration(path: Path, network: LoadedNetwork, option: str = "--calibration") -> Calibration:
     """An .npz file: ``inputs`` (count, tokens, features), or numbers (count, tokens) for a vocabulary; ``lengths``
     (count,), where the network takes them; ``labels`` (count,) integers may stand beside them. Raises WingbeatError
-    naming the array."""
-    arrays = _arrays(path)
+    naming ``option`` or the array."""
+    arrays = _arrays(path, option)
     unknown = sorted(set(arrays) - {"inputs", "lengths", "labels"})
     if unknown or "inputs" not in arrays:
         found = ", ".join(map(ascii, sorted(arrays))) or "none"
-        raise WingbeatError(f"--calibration: {path.name!r} has the arrays {found}; allowed are {_ARRAYS}")
+        raise WingbeatError(f"{option}: {path.name!r} has the arrays {found}; allowed are {_ARRAYS}")
     values, labels = arrays["inputs"], arrays.get("labels")
     inputs = Padded(values, arrays["lengths"]) if "lengths" in arrays else values
     if not len(encode_inputs(network, inputs)):
@@ -75,7 +75,7 @@ def read_calibration(path: Path, network: LoadedNetwork) -> Calibration:
     return Calibration(inputs, labels, path.name)
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def _arrays(path: Path, option: str) -> dict[str, np.ndarray]:
     try:
         file = np.load(path, allow_pickle=False)
         if isinstance(file, np.ndarray):
@@ -84,15 +84,15 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             with file:
                 arrays = {name: file[name] for name in file.files}
     except OSError as fault:
-        raise WingbeatError(f"--calibration: {str(path)!r} cannot be read: {fault.strerror or fault}") from fault
+        raise WingbeatError(f"{option}: {str(path)!r} cannot be read: {fault.strerror or fault}") from fault
     except _DAMAGES as fault:
         reason = (str(fault).splitlines() or ["?"])[0]
-        raise WingbeatError(f"--calibration: {path.name!r} is not an .npz file without pickle ({reason})") from fault
+        raise WingbeatError(f"{option}: {path.name!r} is not an .npz file without pickle ({reason})") from fault
     if arrays is None:
-        raise WingbeatError(f"--calibration: {path.name!r} is one array; allowed are .npz files")
+        raise WingbeatError(f"{option}: {path.name!r} is one array; allowed are .npz files")
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):  # a member of the archive that is no array comes as bytes
-            raise WingbeatError(f"--calibration: {ascii(name)} of {path.name!r} is no array; allowed are {_ARRAYS}")
+            raise WingbeatError(f"{option}: {ascii(name)} of {path.name!r} is no array; allowed are {_ARRAYS}")
     return arrays
 
 

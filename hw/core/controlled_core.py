@@ -12,10 +12,18 @@ from ..bus.control.wishbone import WishboneSlave
 from ..config import CoreConfig
 from ..sections import ControlBus
 
-__all__ = ["ControlledCore"]
+__all__ = ["ControlledCore", "connect_registers"]
 
 _SLAVES: dict[ControlBus, Any] = {ControlBus.AXI4_LITE: AxiLiteSlave, ControlBus.WISHBONE: WishboneSlave}
 _RENAMED = {"i_setup": "o_setup", "status": "i_status"}  # ports of a core that a RegisterFile calls otherwise
+
+
+def connect_registers(m: Module, registers: RegisterFile, core: wiring.Component) -> None:
+    """``registers`` onto those ports of ``core`` in whose place they stand."""
+    theirs = {(_RENAMED.get(path[0], path[0]), *path[1:]): value for path, _, value in core.signature.flatten(core)}
+    for path, member, value in registers.signature.flatten(registers):
+        if path in theirs and path[0] not in ("i", "o"):
+            m.d.comb += theirs[path].eq(value) if member.flow is Out else value.eq(theirs[path])
 
 
 class ControlledCore(wiring.Component):
@@ -50,10 +58,7 @@ class ControlledCore(wiring.Component):
         wiring.connect(m, slave.o, registers.i)
         wiring.connect(m, registers.o, slave.i)
         m.d.comb += self.irq.eq(registers.irq)
-        theirs = {(_RENAMED.get(path[0], path[0]), *path[1:]): value for path, _, value in core.signature.flatten(core)}
-        for path, member, value in registers.signature.flatten(registers):
-            if path in theirs and path[0] not in ("i", "o"):
-                m.d.comb += theirs[path].eq(value) if member.flow is Out else value.eq(theirs[path])
+        connect_registers(m, registers, core)
         ours = {path: value for path, _, value in self.signature.flatten(self)}
         for block, inner in ((core, replaced_ports(self._config)), (slave, ("i", "o"))):
             for path, member, value in block.signature.flatten(block):

@@ -37,7 +37,7 @@ class UartParameters:
 
 
 class UartReceiver(wiring.Component):
-    """``rx`` line (idle 1, asynchronous) to bytes.
+    """``rx`` line (idle 1, asynchronous) to bytes. ``lost``, a pulse: a byte was lost.
 
     Format: 8 data bits, no parity, 1 stop bit, low bit first.
     Latency: a byte is valid 9.5 bit times + 3 cycles after the falling edge of its start bit, in the middle of its stop
@@ -52,7 +52,7 @@ class UartReceiver(wiring.Component):
 
     def __init__(self, parameters: UartParameters):
         self.parameters = parameters
-        super().__init__({"rx": In(1, init=1), "o": Out(stream.Signature(8))})
+        super().__init__({"rx": In(1, init=1), "o": Out(stream.Signature(8)), "lost": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -75,8 +75,11 @@ class UartReceiver(wiring.Component):
                          shift.eq(Cat(shift[1:], rx))]
             with m.If((samples_left == 10) & rx):  # a glitch, not a start bit
                 m.d.sync += samples_left.eq(0)
-            with m.If((samples_left == 1) & rx & (self.o.ready | ~self.o.valid)):
-                m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(shift)]
+            with m.If(samples_left == 1):
+                with m.If(rx & (self.o.ready | ~self.o.valid)):
+                    m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(shift)]
+                with m.Else():
+                    m.d.comb += self.lost.eq(1)
         return m
 
 

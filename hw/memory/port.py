@@ -7,19 +7,23 @@ the same beat is reported as ``written`` brings what was written. An earlier rea
 
 from dataclasses import dataclass
 
+from amaranth.hdl import Cat, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import CoreConfig
+from ..numeric import slot_bits
 
-__all__ = ["MemoryParameters", "MemoryPort"]
+__all__ = ["MemoryParameters", "MemoryPort", "in_slot"]
 
 
 @dataclass(frozen=True)
 class MemoryParameters:
     """``elements`` per beat, a power of two >= 2, of ``element_width`` bits; ``address_bits`` of a beat number.
 
-    Raises ValueError naming the field.
+    Where bytes hold a beat an element has a *slot* (hw/numeric.py) of 8 bits (elements of 8), 16 bits (9..16) or 32 bits (17, 18),
+    sign-extended; the lowest element stands at the lowest address, the lowest byte first, and beat n stands
+    ``n * beat_bytes`` behind beat 0. Raises ValueError naming the field.
     """
 
     elements: int
@@ -38,6 +42,15 @@ class MemoryParameters:
     def of(cls, config: CoreConfig) -> "MemoryParameters":
         """Port of the processor ``config``."""
         return cls(config.memory_elements, config.element_width, config.memory_bits)
+
+    @property
+    def slot_bits(self) -> int:
+        """Bits that one element takes where bytes hold it."""
+        return slot_bits(self.element_width)
+
+    @property
+    def beat_bytes(self) -> int:
+        return self.elements * self.slot_bits // 8
 
     @property
     def beat(self) -> data.StructLayout:
@@ -75,3 +88,8 @@ class MemoryPort(wiring.Signature):
             "write": Out(stream.Signature(parameters.write)),
             "written": In(1), "refused": In(1), "failed": In(1),
         })
+
+
+def in_slot(element: Value, bits: int) -> Value:
+    """An element in a slot of ``bits``, sign-extended."""
+    return Cat(element, element[-1].replicate(bits - len(element)))

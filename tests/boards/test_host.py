@@ -7,7 +7,7 @@ import pytest
 
 from wingbeat.boards.build import BOARDS, find_board
 from wingbeat.boards.host import Host, LinkError
-from wingbeat.boards.top import LinkedArray
+from wingbeat.boards.array import LinkedArray
 from wingbeat.gen.compiler.kernel.compile import compile_butterfly, compile_fft
 from wingbeat.gen.compiler.kernel.kernel import Job
 from wingbeat.gen.compiler.beats import start_writes
@@ -130,8 +130,8 @@ def test_nonsense_is_refused_in_one_line(reply, message):
 
 
 def test_boards_have_their_clocks_and_names():
-    assert sorted(BOARDS) == ["icebreaker", "ulx3s"]
+    assert sorted(BOARDS) == ["ecpix5", "icebreaker", "ulx3s", "ulx3s-array"]
     for top in BOARDS.values():
         assert abs(top.uart().divisor * top.baud / top.clock_hz - 1) < 0.02
-    with pytest.raises(WingbeatError, match="^board: 'arty' is not one of icebreaker, ulx3s$"):
+    with pytest.raises(WingbeatError, match="^board: 'arty' is not one of ecpix5, icebreaker, ulx3s, ulx3s-array$"):
         find_board("arty")

@@ -10,7 +10,6 @@ from amaranth.lib.wiring import In, Out
 from ...config import CoreConfig, Target
 from ...errors import WingbeatError
 from ...memory.port import MemoryParameters
-from ...numeric import slot_bits
 from ...primitives.parameters import RAM_BITS
 from ...primitives.ram import Ram, RamParameters
 from ...primitives.signals import signals
@@ -30,9 +29,7 @@ class AxiParameters:
     their answer; one more of each may be under way. ``longest_burst``: most data transfers of one burst, 1..256.
     ``target``: what the buffers are made of.
 
-    In memory an element has a slot (hw/numeric.py) of 8 bits (elements of 8), 16 bits (9..16) or 32 bits (17, 18),
-    sign-extended; the lowest element stands at the lowest address, the lowest byte first. Beat n of the port
-    stands at ``base + n * beat_bytes``. Raises ValueError naming the field.
+    Beats lie in memory as MemoryParameters says, beat 0 at ``base``. Raises ValueError naming the field.
     """
 
     memory: MemoryParameters
@@ -74,11 +71,11 @@ class AxiParameters:
     @property
     def slot_bits(self) -> int:
         """Bits of memory that one element takes."""
-        return slot_bits(self.memory.element_width)
+        return self.memory.slot_bits
 
     @property
     def beat_bytes(self) -> int:
-        return self.memory.elements * self.slot_bits // 8
+        return self.memory.beat_bytes
 
     @property
     def data_bytes(self) -> int:

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from ...memory.port import in_slot
 from ...primitives.stream import Downsizer, SkidBuffer
 from .burst import AxiParameters, BeatBuffer, BurstQueue, Gatherer
 
@@ -96,7 +97,7 @@ class AxiWriter(wiring.Component):
         """The buffer onto W; beats that were refused are dropped here."""
         p, memory, tail = self.parameters, self.parameters.memory, self.parameters.memory.elements
         strobes, elements = buffer.o.payload[:tail], buffer.o.payload[tail:]
-        slots = Cat(*(_extended(elements.word_select(n, memory.element_width), p.slot_bits) for n in range(tail)))
+        slots = Cat(*(in_slot(elements.word_select(n, memory.element_width), p.slot_bits) for n in range(tail)))
         enables = Cat(*(strobes[n].replicate(p.slot_bits // 8) for n in range(tail)))
         # One transfer keeps its data once; on the bus every lane shows them, and the strobes say which one counts.
         word = data.StructLayout({"data": 8 * p.transfer_bytes, "strobe": p.data_bytes})
@@ -125,7 +126,3 @@ class AxiWriter(wiring.Component):
             beat.ready.eq(beat.payload.refused | (count != 0)), self.written.eq(beat.valid & beat.ready),
             burst_end.eq(self.written & beat.payload.final & ~beat.payload.refused)]
         m.d.sync += count.eq(count + self.b.valid - burst_end)
-
-
-def _extended(element, bits):
-    return Cat(element, element[-1].replicate(bits - len(element)))
