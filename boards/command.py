@@ -38,8 +38,8 @@ def board(context: typer.Context,
         out.print(f"{key}: {value}", markup=False)
     if facts.get("timing_met", True):
         return 0
-    err.print(f"clock: {facts['fmax_mhz']} MHz reached with seed {seed}, {facts['clock_mhz']:g} MHz are needed; another "
-              "--seed may reach them", markup=False)
+    err.print(f"clock: {facts['fmax_mhz']} MHz reached with seed {seed}, {facts['clock_mhz']:g} MHz are needed; "
+              "another --seed may reach them", markup=False)
     return 1
 
 

@@ -19,8 +19,8 @@ def pll_dividers(source_hz: float, clock_hz: float) -> tuple[int, int, int]:
              for multiply in _DIVIDERS if source_hz * multiply == clock_hz * divide
              for out in _DIVIDERS if _VCO_HZ[0] <= clock_hz * out <= _VCO_HZ[1]]
     if not found:
-        raise WingbeatError(f"clock_hz: {clock_hz:.0f} cannot be made out of {source_hz:.0f}; allowed are ratios of two "
-                            f"numbers up to {_DIVIDERS[-1]}")
+        raise WingbeatError(f"clock_hz: {clock_hz:.0f} cannot be made out of {source_hz:.0f}; allowed are ratios of "
+                            f"two numbers up to {_DIVIDERS[-1]}")
     _, divide, multiply, out = min(found)
     return divide, multiply, out
 

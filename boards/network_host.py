@@ -11,16 +11,16 @@ from ..gen.compiler.network.compile import CompiledNetwork, MemoryRole
 from ..gen.compiler.beats import start_writes
 from ..hw.config import CoreConfig
 from ..hw.errors import WingbeatError
-from ..hw.isa.bit_fields import WORD_BITS
+from ..hw.isa.bit_fields import WORD_BITS, WORD_BYTES
 from ..hw.isa.instruction import Fault
 from ..hw.isa.registers import MAGIC, configuration_hash, register_map
-from ..hw.isa.serial_bus import MEMORY_BASE, WORD_BYTES, BridgeRegister
+from ..hw.isa.serial_bus import MEMORY_BASE, BridgeRegister
 from ..hw.isa.setup import SETUP_CONTROL, SetupWrite
 from ..hw.memory.port import MemoryParameters
 
-__all__ = ["Bus", "NetworkHost", "NetworkAnswer", "PATIENCE"]
+__all__ = ["Bus", "NetworkHost", "NetworkAnswer", "MOST_LOOKS"]
 
-PATIENCE = 100_000  # looks at STATUS before a program counts as stuck; the watchdog of the core is faster
+MOST_LOOKS = 100_000  # looks at STATUS before a program counts as stuck; the watchdog of the core is faster
 
 
 class Bus(Protocol):
@@ -88,10 +88,10 @@ class NetworkHost:
             self._control("clear")
 
     def _ended(self) -> dict[str, int]:
-        for _ in range(PATIENCE):
+        for _ in range(MOST_LOOKS):
             if not (status := self.status())["busy"]:
                 return status
-        raise WingbeatError(f"core: its program runs since {PATIENCE} looks at STATUS")
+        raise WingbeatError(f"core: its program runs since {MOST_LOOKS} looks at STATUS")
 
     # --- memory and setup ---------------------------------------------------------------------
 
@@ -139,7 +139,8 @@ class NetworkHost:
             raise WingbeatError(f"memory: {compiled.beats} beats with a batch of {compiled.batch}; allowed are "
                                 f"{self.memory_beats}, or a smaller batch")
         state: _Run | None = None
-        results, cycles = [], []
+        results: list[np.ndarray] = []
+        cycles: list[int] = []
         for part in compiled.batches(inputs):
             memory, _ = compiled.memory(part)
             state = self._load(compiled, memory, state)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..gen.compiler.network.compile import CompiledNetwork, compile_network, default_batch
-from ..gen.compiler.network.load import LoadedNetwork, load_network
-from ..gen.output.network_files import Calibration, random_calibration, read_calibration
-from ..gen.workloads.shipped import TASKS, load_dataset
+from ..gen.compiler.network.load import LoadedNetwork
+from ..gen.output.network_files import random_calibration, read_calibration
+from ..gen.workloads.shipped import find_network, load_dataset
 from ..hw.errors import WingbeatError
 from .processor import ProcessorTop
 from .top import BoardTop
@@ -37,23 +37,19 @@ def carries_networks(board: type[BoardTop]) -> type[ProcessorTop]:
 
 def board_network(board: type[ProcessorTop], name: str, checkpoint: Path | None = None,
                   calibration: Path | None = None, batch: int | None = None) -> BoardNetwork:
-    """The shipped network ``name``, or the file NAME.toml with its ``checkpoint``, calibrated with ``calibration`` or
-    random inputs. Without ``batch`` the largest that fits.
+    """The shipped network ``name``, or that of a file NET.toml with its ``checkpoint``, calibrated with ``calibration``
+    or random inputs. Without ``batch`` the largest that fits.
 
     Raises WingbeatError naming the option, the layer or the memory that does not fit.
     """
+    loaded = find_network(name, checkpoint)
     if checkpoint is None:
         if calibration is not None:
             raise WingbeatError(f"--calibration: {str(calibration)!r}; allowed only with --checkpoint")
-        if name not in TASKS:
-            raise WingbeatError(f"--network: {name!r} is not one of {', '.join(TASKS)}; a network file needs "
-                                "--checkpoint")
         task = load_dataset(name)
-        compiled = _fitted(board, task.network, task.calibration, batch)
-        return BoardNetwork(compiled, task.inputs, task.labels)
-    network = load_network(Path(name), checkpoint)
-    data: Calibration = read_calibration(calibration, network) if calibration else random_calibration(network, _SEED)
-    return BoardNetwork(_fitted(board, network, data.inputs, batch), data.inputs, data.labels)
+        return BoardNetwork(_fitted(board, loaded, task.calibration, batch), task.inputs, task.labels)
+    data = read_calibration(calibration, loaded) if calibration else random_calibration(loaded, _SEED)
+    return BoardNetwork(_fitted(board, loaded, data.inputs, batch), data.inputs, data.labels)
 
 
 def _fitted(board: type[ProcessorTop], network: LoadedNetwork, inputs: Any, batch: int | None) -> CompiledNetwork:

@@ -15,7 +15,7 @@ from ..gen.console import JsonOption, err, out, percent, print_table, progress, 
 from ..gen.files import write_json
 from ..hw.errors import WingbeatError
 
-__all__ = ["run", "load_bitstream", "serial_line", "simulated_line"]
+__all__ = ["run_board", "load_bitstream", "serial_line", "simulated_line"]
 
 _SIMULATOR = "simulator"
 _IMAGES = 32
@@ -25,19 +25,17 @@ _SIMULATED_DIVISOR = 4
 _SIMULATED_TIMEOUT = 400  # cycles of a quiet line that end a command
 
 
-def run(context: typer.Context,
+def run_board(
+        context: typer.Context,
         name: Annotated[str, typer.Argument(metavar="NAME", help="ulx3s or ecpix5")],
-        network: Annotated[str, typer.Option(metavar="NET", help="a shipped network, or a network file")],
-        port: Annotated[str, typer.Option(metavar="P", help="serial device of the board, or `simulator`: its simulated "
-                                                            "Verilog")],
-        checkpoint: Annotated[Path | None, typer.Option(metavar="F", help="weights of a network file")] = None,
-        calibration: Annotated[Path | None, typer.Option(metavar="X.npz", help="inputs that show the range of the "
-                                                                               "data")] = None,
+        network: Annotated[str, typer.Option(metavar="NET", help="a shipped network, or NET.toml")],
+        port: Annotated[str, typer.Option(metavar="P", help="serial device, or `simulator`: the simulated top")],
+        checkpoint: Annotated[Path | None, typer.Option(metavar="M.safetensors", help="weights of NET.toml")] = None,
+        calibration: Annotated[Path | None, typer.Option(metavar="X.npz", help="inputs to choose formats by")] = None,
         inputs: Annotated[Path | None, typer.Option(metavar="X.npz", help="arrays inputs and, where known, labels; if "
                                                                           "not given, held-out data")] = None,
         images: Annotated[int, typer.Option(min=1, help="inputs at most")] = _IMAGES,
-        batch: Annotated[int | None, typer.Option(min=1, help="inputs at once, a power of two; if not given, as many "
-                                                              "as fit")] = None,
+        batch: Annotated[int | None, typer.Option(min=1, help="inputs at once; if not given, as many as fit")] = None,
         bitstream: Annotated[Path | None, typer.Option(metavar="F.bit", help="instead of build/NAME/NAME.bit")] = None,
         load: Annotated[bool, typer.Option(help="load the bitstream first, with openFPGALoader")] = True,
         json_file: JsonOption = None) -> int:
@@ -104,7 +102,8 @@ def _print(facts: dict[str, Any], labels: np.ndarray | None) -> None:
 
 
 def load_bitstream(board: Any, path: Path) -> None:
-    """Load the bitstream at ``path``, or say what does. Raises WingbeatError where it is missing or the loader fails."""
+    """Load the bitstream at ``path``, or say what does. Raises WingbeatError where it is missing, or the loader fails.
+    """
     if not path.is_file():
         raise WingbeatError(f"--bitstream: {str(path)!r} is missing; `wingbeat board {board.name} --build` makes it, "
                             "--no-load goes on without")

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import zlib
 
 from ..hw.errors import WingbeatError
-from ..hw.isa.bit_fields import unpack
-from ..hw.isa.serial_bus import COUNTS_FIELDS, MOST_WORDS, WORD_BYTES, BridgeRegister, Command, encode_command
+from ..hw.isa.bit_fields import WORD_BYTES, unpack
+from ..hw.isa.serial_bus import COUNTS_FIELDS, LONGEST_COMMAND, BridgeRegister, Command, encode_command
 
 __all__ = ["BusError", "SerialPort", "UartBus"]
 
@@ -59,8 +59,8 @@ class UartBus:
     def read(self, address: int, count: int = 1) -> list[int]:
         """``count`` words from the byte ``address`` on."""
         words: list[int] = []
-        for first in range(0, count, MOST_WORDS):
-            some = min(MOST_WORDS, count - first)
+        for first in range(0, count, LONGEST_COMMAND):
+            some = min(LONGEST_COMMAND, count - first)
             self._send(encode_command(Command.READ, address + first * WORD_BYTES, some))
             words += self._words(some)
         self._verify(f"read of {count} words at {address:#010x}")
@@ -75,8 +75,8 @@ class UartBus:
         self._write(Command.WRITE_FIXED, address, words, 0)
 
     def _write(self, command: Command, address: int, words: Sequence[int], step: int) -> None:
-        for first in range(0, len(words), MOST_WORDS):
-            some = words[first:first + MOST_WORDS]
+        for first in range(0, len(words), LONGEST_COMMAND):
+            some = words[first:first + LONGEST_COMMAND]
             data = b"".join(int(word).to_bytes(WORD_BYTES, "big") for word in some)
             self._send(encode_command(command, address + first * step, len(some)) + data)
         self._verify(f"write of {len(words)} words at {address:#010x}")
@@ -92,7 +92,8 @@ class UartBus:
                            f"commands, {seen['lost']} lost bytes, CRC {found:08x}; expected is {expected:08x}")
         if seen["refused"]:
             self._send(encode_command(Command.WRITE, BridgeRegister.COUNTS, 1) + bytes(WORD_BYTES))
-            raise BusError(f"{what}: the board refused {seen['refused']} accesses, the first at {refused:#010x}", refused)
+            raise BusError(f"{what}: the board refused {seen['refused']} accesses, the first at {refused:#010x}",
+                           refused)
 
     def _send(self, data: bytes) -> None:
         self._port.write(data)

@@ -148,10 +148,10 @@ NO_PICTURE = {
     "primitives/adder.py": "The block has no registers: its sum follows its operands in the same cycle.",
     "memory/row_ids.py": "A table: an id is kept three cycles after it comes, a place is there one or two cycles after "
                          "it is asked for.",
-    "memory/host_access.py": "Only a board with a processor has it: an access of a host takes the place of a request of "
-                             "the core, and its answer that of a beat or of a report.",
-    "link/bridge.py": "Only a board with a processor has it: a byte takes ten bits of a serial line, everything else a few "
-                      "cycles.",
+    "memory/host_access.py": "Only a board with a processor has it: an access of a host takes the place of a request "
+                             "of the core, and its answer that of a beat or of a report.",
+    "link/bridge.py": "Only a board with a processor has it: a byte takes ten bits of a serial line, everything else a "
+                      "few cycles.",
     "memory/loader.py": "Only a design with a control bus has it: a read leaves a cycle behind the load, a word a "
                         "cycle behind its beat, and words follow one another.",
     "core/processor.py": "One register: the units are reset in the cycle behind the one in which they ask for it.",

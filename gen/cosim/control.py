@@ -12,10 +12,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...hw.bus.control.axi_lite import axi_lite_pins
-from ...hw.bus.control.register_file import WORD_BYTES, register_request, register_response, replaced_ports
+from ...hw.bus.control.register_file import register_request, register_response, replaced_ports
 from ...hw.bus.control.wishbone import wishbone_pins
 from ...hw.config import CoreConfig
-from ...hw.isa.bit_fields import WORD_BITS
+from ...hw.isa.bit_fields import WORD_BITS, WORD_BYTES
 from ...hw.isa.registers import COUNTER_BASE, counter_names, register_map
 from ...hw.isa.setup import FAULT_BITS, SETUP_CONTROL, TLAST_FIELDS
 from ...hw.sections import ControlBus

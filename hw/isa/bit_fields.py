@@ -7,10 +7,11 @@ compiler and manifest read the same lists.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["Fields", "WORD_BITS", "pack", "unpack", "field_places", "bits_of_words", "words_of_bits"]
+__all__ = ["Fields", "WORD_BITS", "WORD_BYTES", "pack", "unpack", "field_places", "bits_of_words", "words_of_bits"]
 
 Fields = Sequence[tuple[str, int]]
 WORD_BITS = 32  # of a word of a program or of a table
+WORD_BYTES = WORD_BITS // 8
 
 
 def pack(fields: Fields, values: Mapping[str, int]) -> int:

@@ -31,13 +31,12 @@ A leaf without Amaranth: the host reads the same definitions as the hardware.
 
 from enum import IntEnum
 
-from .bit_fields import WORD_BITS, Fields
+from .bit_fields import WORD_BITS, WORD_BYTES, Fields
 
-__all__ = ["Command", "MOST_WORDS", "WORD_BYTES", "COUNTS_FIELDS", "BRIDGE_BASE", "MEMORY_BASE", "BridgeRegister",
+__all__ = ["Command", "LONGEST_COMMAND", "COUNTS_FIELDS", "BRIDGE_BASE", "MEMORY_BASE", "BridgeRegister",
            "encode_command"]
 
-WORD_BYTES = WORD_BITS // 8
-MOST_WORDS = 255
+LONGEST_COMMAND = 255  # words
 _ADDRESS_BYTES = 4
 BRIDGE_BASE = 0x0000_1000
 MEMORY_BASE = 0x8000_0000
@@ -68,6 +67,6 @@ def encode_command(command: Command, address: int, count: int) -> bytes:
     """Header of a command for ``count`` words from the byte ``address`` on. Raises ValueError naming the field."""
     if address % WORD_BYTES or not 0 <= address < 1 << WORD_BITS:
         raise ValueError(f"address: {address:#x}; allowed are multiples of {WORD_BYTES} below {1 << WORD_BITS:#x}")
-    if not 1 <= count <= MOST_WORDS:
-        raise ValueError(f"count: {count} words; allowed are 1..{MOST_WORDS}")
+    if not 1 <= count <= LONGEST_COMMAND:
+        raise ValueError(f"count: {count} words; allowed are 1..{LONGEST_COMMAND}")
     return bytes([command, count]) + (address // WORD_BYTES).to_bytes(_ADDRESS_BYTES, "big")

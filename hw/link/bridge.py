@@ -8,9 +8,9 @@ from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
 from ..errors import WingbeatError
-from ..isa.bit_fields import WORD_BITS
+from ..isa.bit_fields import WORD_BITS, WORD_BYTES
 from ..isa.registers import MAP_ADDRESS_BITS
-from ..isa.serial_bus import BRIDGE_BASE, COUNTS_FIELDS, MEMORY_BASE, WORD_BYTES, BridgeRegister, Command
+from ..isa.serial_bus import BRIDGE_BASE, COUNTS_FIELDS, MEMORY_BASE, BridgeRegister, Command
 from ..layouts import layout_of, word_access, word_answer
 from ..primitives.signals import signals
 
@@ -34,7 +34,8 @@ class BridgeParameters:
     def __post_init__(self) -> None:
         most = (1 << WORD_BITS) - MEMORY_BASE
         if not WORD_BYTES <= self.memory_bytes <= most or self.memory_bytes % WORD_BYTES:
-            raise WingbeatError(f"memory_bytes: {self.memory_bytes}; allowed are multiples of {WORD_BYTES} up to {most}")
+            raise WingbeatError(f"memory_bytes: {self.memory_bytes}; allowed are multiples of {WORD_BYTES} up to "
+                                f"{most}")
         if not 16 <= self.timeout < 1 << 32:
             raise WingbeatError(f"timeout: {self.timeout} is out of range; allowed are 16..{(1 << 32) - 1}")
 
@@ -46,8 +47,8 @@ class SerialBridge(wiring.Component):
     ``i_memory``: the answer to each. ``lost``, a pulse: a byte was lost on the line.
 
     Format: words of 32 bits, the high byte first.
-    Latency: 1 cycle from the last byte of a word to its access, 2 from that of the address of a read; 1 from an answer to
-    its first byte.
+    Latency: 1 cycle from the last byte of a word to its access, 2 from that of the address of a read; 1 from an answer
+    to its first byte.
     Throughput: a byte per cycle; a word takes 4 of them, 2 more and what its access takes.
     Backpressure: ``i.ready`` is low while an access is under way and while a word is sent.
     Reset: waits for a command; all counts are 0, CHECK begins.
@@ -165,7 +166,8 @@ class SerialBridge(wiring.Component):
 
     def _accesses(self, m, is_write):
         """While ``asks``: sends the access to who has the address, and ``answered`` with ``answer`` when it is done."""
-        page, is_memory, is_register, is_own = self._address[_PAGE_BITS:], *signals("is_memory is_register is_own")
+        page = self._address[_PAGE_BITS:]
+        is_memory, is_register, is_own = signals("is_memory is_register is_own")
         # The address stands still long before an access.
         m.d.sync += [is_memory.eq(self._address[-1]), is_register.eq(page == 0),
                      is_own.eq(page == BRIDGE_BASE >> MAP_ADDRESS_BITS)]

@@ -21,8 +21,8 @@ __all__ = ["MemoryParameters", "MemoryPort", "in_slot"]
 class MemoryParameters:
     """``elements`` per beat, a power of two >= 2, of ``element_width`` bits; ``address_bits`` of a beat number.
 
-    Where bytes hold a beat an element has a *slot* (hw/numeric.py) of 8 bits (elements of 8), 16 bits (9..16) or 32 bits (17, 18),
-    sign-extended; the lowest element stands at the lowest address, the lowest byte first, and beat n stands
+    Where bytes hold a beat an element has a slot (hw/numeric.py) of 8 bits (elements of 8), 16 bits (9..16) or 32 bits
+    (17, 18), sign-extended; the lowest element stands at the lowest address, the lowest byte first, and beat n stands
     ``n * beat_bytes`` behind beat 0. Raises ValueError naming the field.
     """
 

@@ -20,7 +20,8 @@ class Registers:
 
     def __init__(self, statuses=(0,)):
         number = configuration_hash(CONFIG)
-        self.words = {PLACES["MAGIC"]: MAGIC, PLACES["HASH_LOW"]: number & 0xFFFFFFFF, PLACES["HASH_HIGH"]: number >> 32}
+        self.words = {PLACES["MAGIC"]: MAGIC, PLACES["HASH_LOW"]: number & 0xFFFFFFFF,
+                      PLACES["HASH_HIGH"]: number >> 32}
         self.statuses, self.log = list(statuses), []
 
     def read(self, address, count=1):
@@ -43,8 +44,9 @@ def test_setup_words_of_one_table_go_together():
                       (SETUP_PROGRAM, 6, 13), (SETUP_READER, 7, 14), (SETUP_READER, 9, 15)])
     target = [SETUP_PROGRAM << 16 | 3], [SETUP_READER << 16 | 7], [SETUP_READER << 16 | 9]
     assert bus.log == [
-        ("SETUP_TARGET", target[0]), ("SETUP_DATA fixed", [10, 11]), ("SETUP_HIGH", [3, 12]), ("SETUP_DATA fixed", [13]),
-        ("SETUP_TARGET", target[1]), ("SETUP_DATA fixed", [14]), ("SETUP_TARGET", target[2]), ("SETUP_DATA fixed", [15])]
+        ("SETUP_TARGET", target[0]), ("SETUP_DATA fixed", [10, 11]), ("SETUP_HIGH", [3, 12]),
+        ("SETUP_DATA fixed", [13]), ("SETUP_TARGET", target[1]), ("SETUP_DATA fixed", [14]),
+        ("SETUP_TARGET", target[2]), ("SETUP_DATA fixed", [15])]
 
 
 def test_what_an_earlier_host_has_left_is_stopped_and_cleared():
@@ -57,7 +59,7 @@ def test_what_an_earlier_host_has_left_is_stopped_and_cleared():
 
 
 def test_a_program_that_never_ends_is_told(monkeypatch):
-    monkeypatch.setattr(network_host, "PATIENCE", 5)
+    monkeypatch.setattr(network_host, "MOST_LOOKS", 5)
     host = NetworkHost(bus := Registers([0]), CONFIG)
     bus.statuses = [1]
     with pytest.raises(WingbeatError, match="^core: its program runs since 5 looks at STATUS$"):

@@ -37,7 +37,7 @@ def test_attention_fits_and_does_not_care_what_stood_in_its_scratch():
 
 
 @pytest.mark.parametrize("arguments, message", [
-    ({"name": "nothing"}, "--network: 'nothing' is not one of digits, .*; a network file needs --checkpoint"),
+    ({"name": "nothing"}, "network: 'nothing' is not one of digits, .*"),
     ({"name": "digits", "calibration": Path("x.npz")}, "--calibration: 'x.npz'; allowed only with --checkpoint"),
     ({"name": "digits", "batch": 32}, "--network: digits takes 22272 beats of memory with a batch of 32; allowed on "
                                       "ulx3s are 14336"),

@@ -1,5 +1,5 @@
-"""A linked processor on Verilator, from UART bits to UART bits: networks as the integer model says, and what a host must
-not be told is right."""
+"""A linked processor on Verilator, from UART bits to UART bits: networks as the integer model says, and what a host
+must not be told is right."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -109,7 +109,7 @@ def test_a_stopped_program_is_told_and_cleared(port):
 
 def test_another_core_and_a_network_without_room_are_refused(port):
     bus = UartBus(port)
-    with pytest.raises(WingbeatError, match="^identity: the core answers 0x77627574, hash .*; expected is .* of other$"):
+    with pytest.raises(WingbeatError, match="^identity: the core answers 0x77627574, hash .*; expected .* of other$"):
         NetworkHost(bus, CONFIG.changed(name="other", half_words=128))
     compiled, inputs = compiled_and_inputs()
     with pytest.raises(WingbeatError, match="^memory: 1025 beats with a batch of 2; allowed are 1024, or a smaller "):

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from wingbeat.boards import run_command
-from wingbeat.boards.run_command import run
+from wingbeat.boards.run_command import run_board
 from wingbeat.boards.ulx3s import Ulx3sTop
 from wingbeat.gen.cosim.testbench.simulators import find
 from wingbeat.hw.errors import WingbeatError
@@ -19,7 +19,7 @@ from wingbeat.hw.errors import WingbeatError
 def command(*arguments):
     """Exit code, or the fault."""
     app = typer.Typer()
-    app.command()(run)
+    app.command()(run_board)
     result = CliRunner().invoke(app, list(arguments), standalone_mode=False)
     if isinstance(result.exception, Exception) and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -69,7 +69,8 @@ def test_inputs_without_labels(monkeypatch, tmp_path):
     place, record = tmp_path / "x.npz", tmp_path / "run.json"
     np.savez(place, inputs=np.zeros((2, 8, 8)))
     with _model_as_board(monkeypatch):
-        command("ulx3s", "--network", "digits", "--port", "x", "--inputs", str(place), "--no-load", "--json", str(record))
+        command("ulx3s", "--network", "digits", "--port", "x", "--inputs", str(place), "--no-load", "--json",
+                str(record))
     facts = json.loads(record.read_text())
     assert facts["labels"] is None and facts["accuracy"] is None and len(facts["predictions"]) == 2
 
@@ -109,6 +110,7 @@ def test_the_simulated_top_says_what_the_model_says(network, images, tmp_path):
     if find("verilator") is None:
         pytest.skip("verilator is not installed: no board top was simulated on it")
     place = tmp_path / "run.json"
-    code, _ = command("ulx3s", "--network", network, "--port", "simulator", "--images", str(images), "--json", str(place))
+    code, _ = command("ulx3s", "--network", network, "--port", "simulator", "--images", str(images), "--json",
+                      str(place))
     facts = json.loads(place.read_text())
     assert code == 0 and facts["mismatches"] == 0 and facts["accuracy"] >= 0.95

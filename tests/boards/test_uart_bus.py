@@ -6,11 +6,11 @@ import pytest
 
 from wingbeat.boards.uart_bus import BusError, UartBus
 from wingbeat.hw.isa.bit_fields import pack
-from wingbeat.hw.isa.serial_bus import COUNTS_FIELDS, MOST_WORDS, BridgeRegister, Command
+from wingbeat.hw.isa.serial_bus import COUNTS_FIELDS, LONGEST_COMMAND, BridgeRegister, Command
 
 
 class Board:
-    """A port whose other end is hw/isa/serial_bus.py in Python. ``damage`` changes bytes: of what is sent, and given."""
+    """A port whose other end is hw/isa/serial_bus.py in Python. ``damage`` changes bytes: those sent, those given."""
 
     def __init__(self, damage=lambda data: data):
         self.words, self.writes, self.answer, self.crc, self.refused, self.broken = {}, [], b"", 0, [], 0
@@ -63,7 +63,7 @@ class Board:
 def test_words_go_and_come():
     board = Board()
     bus = UartBus(board)
-    words = [n * 0x00010101 for n in range(MOST_WORDS + 2)]
+    words = [n * 0x00010101 for n in range(LONGEST_COMMAND + 2)]
     bus.write(0x100, words[:200])
     bus.write(0x80000000, [7] + words)
     assert board.writes[:2] == [(0x100, 0), (0x104, 0x00010101)]

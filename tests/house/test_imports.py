@@ -63,8 +63,9 @@ MAY_IMPORT = {
     "gen.cli": "gen gen.presets gen.compiler.kernel gen.compiler.network gen.compiler.program gen.cosim "
                "gen.cosim.testbench gen.estimate gen.explore gen.explore.space gen.output gen.report gen.synth "
                "gen.workloads",
-    "boards": "gen gen.presets gen.compiler gen.compiler.kernel gen.compiler.network gen.cosim gen.estimate gen.explore "
-              "gen.output gen.rtl gen.synth gen.workloads hw.array hw.bus.control hw.core hw.link hw.memory",
+    "boards": "gen gen.presets gen.compiler gen.compiler.kernel gen.compiler.network gen.cosim gen.estimate "
+              "gen.explore gen.output gen.rtl gen.synth gen.workloads hw.array hw.bus.control hw.core hw.link "
+              "hw.memory",
 }
 MOST_MODULES = 20
 MAY_KNOW_AMARANTH = ("hw", "gen.rtl", "gen.synth", "gen.estimate", "gen.cosim", "gen.output", "sim.bench", "boards")

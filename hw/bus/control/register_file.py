@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...config import CoreConfig
-from ...isa.bit_fields import WORD_BITS
+from ...isa.bit_fields import WORD_BITS, WORD_BYTES
 from ...isa.registers import COUNTER_BASE, MAP_ADDRESS_BITS, Access, Register, counter_names, register_map
 from ...isa.setup import CONTROL_CLEAR, CONTROL_START, COUNTER_BITS, SETUP_CONTROL, TLAST_FIELDS
 from ...layouts import block_entry, load_command, processor_status, setup, status
@@ -16,10 +16,9 @@ from ...primitives.signals import signals
 from ...sections import MemoryBus
 from .wide_counters import WideCounters
 
-__all__ = ["WORD_BYTES", "WORD_ADDRESS_BITS", "register_request", "register_response", "replaced_ports",
+__all__ = ["WORD_ADDRESS_BITS", "register_request", "register_response", "replaced_ports",
            "RegisterFile"]
 
-WORD_BYTES = WORD_BITS // 8
 _BYTE_BITS = WORD_BYTES.bit_length() - 1
 WORD_ADDRESS_BITS = MAP_ADDRESS_BITS - _BYTE_BITS
 _HALVES = (("LOW", 0), ("HIGH", WORD_BITS))  # of a number in two registers, by the ends of their names

@@ -4,10 +4,10 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...isa.bit_fields import WORD_BITS
+from ...isa.bit_fields import WORD_BITS, WORD_BYTES
 from ...isa.registers import MAP_ADDRESS_BITS
 from ...primitives.signals import signals
-from .register_file import WORD_BYTES, register_request, register_response
+from .register_file import register_request, register_response
 
 __all__ = ["wishbone_pins", "WishboneSlave"]
 

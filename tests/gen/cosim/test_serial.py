@@ -8,8 +8,8 @@ from wingbeat.gen.cosim.serial import SimulatedLine
 from wingbeat.gen.cosim.testbench.simulators import SimulatorError, find
 
 DIVISOR = 6
-ECHO = "module echo (clk, rst, rx, tx); input clk, rst, rx; output reg tx; always @(posedge clk) tx <= rst | rx; endmodule"
-BROKEN = "module broken (clk, rst, rx, tx); input clk, rst, rx; output tx; assign tx = 0; endmodule"
+ECHO = """module echo (clk, rst, rx, tx); input clk, rst, rx; output reg tx;
+always @(posedge clk) tx <= rst | rx; endmodule"""
 ENDING = """module ending (clk, rst, rx, tx); input clk, rst, rx; output tx; assign tx = 1;
 always @(posedge clk) if (!rst && !rx) $finish; endmodule"""
 
