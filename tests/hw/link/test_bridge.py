@@ -69,10 +69,16 @@ class BridgeBench:
             self.bench.process(lambda ctx, t=target, q=request, a=answer: t.serve(ctx, q, a, self.rng, most),
                                background=True)
 
-    def run(self, conversation, deadline=200_000):
+    def run(self, conversation, deadline=20_000):
         async def host(ctx):
             await conversation(ctx)
+
+        async def watchdog(ctx):
+            for _ in range(deadline):  # `repeat` complains when the simulation is dropped
+                await ctx.tick()
+            raise AssertionError(f"the conversation has no end in {deadline} cycles, {self.bench.seed_note}")
         self.bench.process(host)
+        self.bench.process(watchdog, background=True)
         self.bench.run(deadline)
 
     async def send(self, ctx, data, gaps=0):
@@ -199,6 +205,8 @@ def test_registers_of_the_bridge():
         assert await bench.read(ctx, BridgeRegister.SIZE + 4) == [0]
         assert await bench.read(ctx, 0x2000) == [0]
         assert (await bench.counts(ctx))["refused"] == 4
+        await bench.read(ctx, 0x2000, LONGEST_COMMAND)
+        assert (await bench.counts(ctx))["refused"] == 255
         assert await bench.read(ctx, BridgeRegister.REFUSED) == [BridgeRegister.SIZE]
         await bench.restart(ctx)
         assert await bench.counts(ctx) == {"refused": 0, "broken": 0, "lost": 0}

@@ -96,7 +96,7 @@ def test_transmitter_reset_mid_byte(reset_at):
 def test_receiver_drops_faulty_bytes_and_what_is_not_taken():
     dut = UartReceiver(UartParameters(8))
     bench = Bench(dut)
-    sink = bench.sink(dut.o, 2)
+    sink, lost = bench.sink(dut.o, 2), count_lost(bench, dut)
 
     async def other_end(ctx):
         await send_bits(ctx, dut.rx, [0x11], 8)
@@ -110,12 +110,25 @@ def test_receiver_drops_faulty_bytes_and_what_is_not_taken():
         await send_bits(ctx, dut.rx, [0x33], 8)
     bench.process(other_end)
     bench.run(2000)
-    assert sink.words == [0x11, 0x33]
+    assert sink.words == [0x11, 0x33] and len(lost) == 1
+
+
+def count_lost(bench, dut):
+    """A list that gets an entry for every cycle in which ``lost`` is high."""
+    found = []
+
+    async def watch(ctx):
+        async for _, _, lost in ctx.tick().sample(dut.lost):
+            if lost:
+                found.append(lost)
+    bench.process(watch, background=True)
+    return found
 
 
 def test_receiver_keeps_the_byte_that_waits():
     dut = UartReceiver(UartParameters(4))
     bench = Bench(dut)
+    lost = count_lost(bench, dut)
 
     async def other_end(ctx):
         await send_bits(ctx, dut.rx, [0x11, 0x22, 0x33], 4)
@@ -130,6 +143,7 @@ def test_receiver_keeps_the_byte_that_waits():
         assert (ctx.get(dut.o.valid), ctx.get(dut.o.payload)) == (1, 0x44)
     bench.process(other_end)
     bench.run(10)
+    assert len(lost) == 2
 
 
 def test_rates():

@@ -17,6 +17,7 @@ from wingbeat.sim.bench.stream import Bench, Stall
 FORMATS = {"bytes": MemoryParameters(8, 8, 6), "halves": MemoryParameters(8, 16, 6), "odd": MemoryParameters(4, 12, 6),
            "wide": MemoryParameters(2, 18, 6), "one word": MemoryParameters(2, 16, 6)}
 BEATS = 48
+DEADLINE = 20_000
 FIXED, CORE = range(16), range(16, 32)  # the others are the host's
 
 
@@ -80,10 +81,16 @@ class Memory:
 
 
 class Host:
-    """Words one by one."""
+    """Words one by one; a test of more than ``DEADLINE`` cycles has failed."""
 
-    def __init__(self, dut):
+    def __init__(self, dut, bench):
         self.dut = dut
+
+        async def watchdog(ctx):
+            for _ in range(DEADLINE):  # `repeat` complains when the simulation is dropped
+                await ctx.tick()
+            raise AssertionError(f"no end in {DEADLINE} cycles, {bench.seed_note}")
+        bench.process(watchdog, background=True)
 
     async def access(self, ctx, address, data=None):
         i, o = self.dut.i, self.dut.o
@@ -112,7 +119,8 @@ def bits_of_write(parameters, write):
 def test_core_and_host_see_their_own(name, most, stall):
     parameters, seed = FORMATS[name], most
     rng, dut = random.Random(seed), HostAccess(FORMATS[name], BEATS)
-    bench, host = Bench(dut, seed), Host(dut)
+    bench = Bench(dut, seed)
+    host = Host(dut, bench)
     memory = Memory(bench, dut.memory, parameters, rng, most)
     before, words = list(memory.beats), parameters.beat_bytes // 4
     writes = core_writes(rng, parameters, 120)
@@ -160,7 +168,7 @@ def test_core_and_host_see_their_own(name, most, stall):
 
     bench.process(count, background=True)
     bench.process(accesses)
-    bench.run(20_000)
+    bench.run(DEADLINE)
     assert beats.words == [before[number] for number in reads], bench.seed_note
     assert len(pulses) == len(writes)
     for address, strobe, beat in writes:
@@ -174,7 +182,8 @@ def test_a_core_that_takes_no_beats_does_not_lose_them():
     """The access waits behind the beats of the core and comes when they have been taken."""
     parameters = FORMATS["halves"]
     dut = HostAccess(parameters, BEATS)
-    bench, host, order = Bench(dut, 1), Host(dut), []
+    bench, order = Bench(dut, 1), []
+    host = Host(dut, bench)
     memory = Memory(bench, dut.memory, parameters, random.Random(1), 1)
     feed = bench.feed(dut.core.read, range(3))
 
@@ -201,7 +210,8 @@ def test_a_core_that_takes_no_beats_does_not_lose_them():
 
 def test_a_failure_of_the_memory_is_an_error():
     dut = HostAccess(FORMATS["halves"], BEATS)
-    bench, host = Bench(dut, 2), Host(dut)
+    bench = Bench(dut, 2)
+    host = Host(dut, bench)
     Memory(bench, dut.memory, FORMATS["halves"], random.Random(2), 5, failing=(7,))
 
     async def accesses(ctx):
