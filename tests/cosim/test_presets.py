@@ -29,7 +29,7 @@ def test_array(preset, need, compare):
     compare(config, jobs, Core(config).simulate(trials), f"preset {preset}, seed {SEED}")
 
 
-LATER = ["hybrid-16", "matrix-16", "processor-16"]
+LATER = ["hybrid-16", "matrix-16", "processor-16", "ulx3s-processor"]
 
 
 @pytest.mark.parametrize("preset", presets(lambda config: config.is_processor, later=LATER))

@@ -132,7 +132,7 @@ def test_vectors_are_the_same_bytes_twice(tmp_path, preset):
     assert files[0] == files[1] and len(files[0]) > 20
 
 
-@pytest.mark.parametrize("preset", [*presets(later=("processor-16", "ulx3s-16", "ulx3s-25f")), None])
+@pytest.mark.parametrize("preset", [*presets(later=("processor-16", "ulx3s-16", "ulx3s-25f", "ulx3s-processor")), None])
 def test_verilog_is_lint_clean(tmp_path, need, preset):
     need("verilator")
     config = load_preset(preset) if preset else PROCESSOR

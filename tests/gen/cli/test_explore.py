@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +45,20 @@ def wait_for(folder, count):
     raise TimeoutError(path)
 
 
+def caught(tmp_path, disturb, *arguments, count=5):
+    """Exit code and standard error of a run that ``disturb(run)`` has ended in the middle, with ``count`` answers or
+    more; one that was quicker than we is started anew."""
+    for _ in range(5):
+        run = start(tmp_path, *arguments)
+        wait_for(tmp_path / "out", count)
+        disturb(run)
+        _, errors = run.communicate(timeout=60)
+        if run.returncode:
+            return run.returncode, errors
+        shutil.rmtree(tmp_path / "out")
+    raise AssertionError("it was never caught")
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """The record and the page of an exploration of 40 points that nobody disturbed."""
@@ -64,11 +79,12 @@ def check(folder, undisturbed):
 def test_a_killed_client_goes_on(tmp_path, undisturbed):
     """kill -9: its workers end, the next start asks only for what is missing."""
     write_space(tmp_path, *MORE)
-    run = start(tmp_path, "--workers", "2")
-    wait_for(tmp_path / "out", 8)
-    workers = local_workers(run.pid)
-    run.kill()
-    run.communicate(timeout=60)
+    workers = []
+
+    def kill(run):
+        workers[:] = local_workers(run.pid)
+        run.kill()
+    caught(tmp_path, kill, "--workers", "2", count=8)
     done = len(keys(tmp_path / "out"))
     assert 8 <= done < POINTS and len(workers) == 2
     errors = finish(tmp_path, "--workers", "2")
@@ -96,10 +112,7 @@ def test_workers_started_by_hand_do_the_same(tmp_path, undisturbed):
     """Both of them work; a client that is killed in the middle leaves them to the next one."""
     write_space(tmp_path, *MORE)
     with hand_started(tmp_path) as cluster:
-        run = start(tmp_path, "--scheduler", cluster.address)
-        wait_for(tmp_path / "out", 5)
-        run.kill()
-        run.communicate(timeout=60)
+        caught(tmp_path, subprocess.Popen.kill, "--scheduler", cluster.address)
         done = len(keys(tmp_path / "out"))
         assert done < POINTS
         errors = finish(tmp_path, "--scheduler", cluster.address)
@@ -111,11 +124,8 @@ def test_workers_started_by_hand_do_the_same(tmp_path, undisturbed):
 
 def test_ctrl_c_ends_it_quietly(tmp_path, undisturbed):
     write_space(tmp_path, *MORE)
-    run = start(tmp_path, "--workers", "2")
-    wait_for(tmp_path / "out", 3)
-    run.send_signal(signal.SIGINT)
-    _, errors = run.communicate(timeout=60)
-    assert run.returncode == 128 + signal.SIGINT
+    code, errors = caught(tmp_path, lambda run: run.send_signal(signal.SIGINT), "--workers", "2", count=3)
+    assert code == 128 + signal.SIGINT
     assert all(line.startswith(b"explore estimate ") for line in errors.splitlines())
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["journal.jsonl"]
     finish(tmp_path, "--workers", "2")
