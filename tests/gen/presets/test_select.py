@@ -49,7 +49,8 @@ def test_every_field_but_the_name_is_written_down(name):
     """A preset does not change when a default does."""
     config = presets.load_preset(name)
     values = tomllib.loads(presets.preset_text(name))
-    assert values.keys() - {"bus"} == {"target", "pipeline"} | {n for n in ("array", "memory", "vector") if getattr(config, n)}
+    sections = {section for section in ("array", "memory", "vector") if getattr(config, section)}
+    assert values.keys() - {"bus"} == {"target", "pipeline"} | sections
     for section, kind in SECTIONS.items():
         assert section not in values or values[section].keys() == kind.model_fields.keys()
 
