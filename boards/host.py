@@ -9,7 +9,6 @@ port, a simulated one as well.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,8 +20,9 @@ from ..hw.errors import WingbeatError
 from ..hw.isa.link_frame import (ERROR, OVERHEAD, RECORD_BYTES, REPLY, VERSION, LinkFault, Kind, decode_frame,
                                  encode_frame, identity)
 from .array import ArrayTop
+from .uart_bus import SerialPort
 
-__all__ = ["Host", "Identity", "LinkError", "PATIENCE", "Port"]
+__all__ = ["Host", "Identity", "LinkError", "PATIENCE"]
 
 PATIENCE = 2000  # requests without progress before an array counts as stuck; a request takes some 0.1 ms
 
@@ -33,16 +33,6 @@ class LinkError(WingbeatError):
     def __init__(self, message: str, fault: LinkFault | None = None):
         super().__init__(message)
         self.fault = fault
-
-
-class Port(Protocol):
-    """What a host needs of a serial port."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to ``size`` bytes; fewer when the timeout has passed."""
-
-    def write(self, data: bytes, /) -> Any:
-        """Send all of ``data``."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +51,7 @@ class Identity:
 class Host:
     """Talks to one array. Raises :class:`LinkError` when the link fails, WingbeatError for a wrong array."""
 
-    def __init__(self, port: Port, config: CoreConfig):
+    def __init__(self, port: SerialPort, config: CoreConfig):
         self.port = port
         self.config = config
         self.identity = self.identify()

@@ -50,7 +50,7 @@ from ..program.granularity import LARGEST_WINDOW
 
 __all__ = ["NetworkFile", "Input", "Butterfly", "Linear", "Embedding", "Position", "LayerNorm", "Mixing", "Attention",
            "Sparsities", "Gelu", "Relu", "Mean", "Flatten", "Residual", "Encoder", "PlainSpec", "LayerSpec",
-           "LARGEST_SIDE", "read_network_file"]
+           "LARGEST_SIDE", "read_network_file", "read_toml"]
 
 LARGEST_SIDE = 1 << 16  # tokens, features: the largest butterfly of gen/compiler/checkpoint.py
 _MOST_HEADS = 256
@@ -264,16 +264,20 @@ class NetworkFile(_Table):
                                                                                 strict=False)
 
 
-def read_network_file(path: str | Path) -> NetworkFile:
-    """The description alone, checked as far as it can be without tensors. Raises WingbeatError."""
-    path = Path(path)
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Tables of a TOML file of a user. Raises WingbeatError with one line that begins with ``what`` the file is."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise WingbeatError(f"network: {str(path)!r} cannot be read: {error.strerror}") from error
+        raise WingbeatError(f"{what}: {str(path)!r} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # bad TOML or UTF-8, numbers of thousands of digits
         reason = (str(error).splitlines() or ["?"])[0]
-        raise WingbeatError(f"network: {path.name!r} is not a TOML file: {reason}") from error
+        raise WingbeatError(f"{what}: {path.name!r} is not a TOML file: {reason}") from error
+
+
+def read_network_file(path: str | Path) -> NetworkFile:
+    """The description alone, checked as far as it can be without tensors. Raises WingbeatError."""
+    values = read_toml(Path(path), "network")
     try:
         return NetworkFile.model_validate(values)
     except ValidationError as error:

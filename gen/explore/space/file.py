@@ -28,12 +28,12 @@
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-import tomllib
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from ....hw.errors import WingbeatError
+from ...compiler.network.file import read_toml
 from ...faults import one_line
 from ...presets.select import field_of
 from ...synth.devices import TARGETS
@@ -119,13 +119,7 @@ class SpaceFile(_Table):
 
 def read_space(path: Path) -> SpaceFile:
     """The file, checked as far as it can be without a configuration. Raises WingbeatError with one line."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise WingbeatError(f"space: {str(path)!r} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # bad TOML or UTF-8, numbers of thousands of digits
-        reason = (str(error).splitlines() or ["?"])[0]
-        raise WingbeatError(f"space: {path.name!r} is not a TOML file: {reason}") from error
+    values = read_toml(path, "space")
     if isinstance(values.get("fields"), dict):
         values["fields"] = _flat(values["fields"])
     for table in _works(values):
